@@ -1,0 +1,2 @@
+//! `kubedos-build`.
+fn main() {}

@@ -1,0 +1,2 @@
+//! `kubedos-init`.
+fn main() {}

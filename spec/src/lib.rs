@@ -1,0 +1,6 @@
+//! The pure half of kubedOS: the ClusterSpec and its rules, the ClusterPlan, shards, the stage graph and the console record.
+//!
+//! Nothing here does IO, reads a clock or runs asynchronously: everything is a function from values to values.
+
+pub mod record;
+pub mod stage;

@@ -1,0 +1,156 @@
+//! The console record: one JSON object a line, behind `kubedos: `, in a kernel-log record of at most 900 bytes.
+//!
+//! Written by stage 1 and the agent, read by the lab and by anybody's scripts; the shape is a promise (interfaces, "The node").
+//! Unknown fields are ignored by readers (ADR 0003). A text that would pass the limit is cut, and ends in `…`.
+
+use serde::{Deserialize, Serialize};
+
+/// What stands before the JSON object.
+pub const PREFIX: &str = "kubedos: ";
+
+/// The longest record, prefix included. The kernel's own limit for one record is 976 bytes of text on a 6.12 kernel.
+pub const MAX_BYTES: usize = 900;
+
+/// The version of the record's shape.
+pub const VERSION: u32 = 1;
+
+/// How a stage stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It began.
+    Started,
+    /// It ended, and changed something.
+    Done,
+    /// It ended, and there was nothing to change.
+    Unchanged,
+    /// It cannot go on yet; `on` says what it waits for.
+    Waiting,
+    /// It failed and will be tried again; `error`, `attempt`.
+    Retry,
+    /// A block did not verify after boot; `volume`.
+    Corrupt,
+    /// It failed for good; `error`.
+    Halted,
+}
+
+/// One console record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Always [`VERSION`].
+    pub v: u32,
+    /// Counts the records of this boot, from 1, stage 1 included.
+    pub n: u64,
+    /// Seconds since the kernel started.
+    pub t: f64,
+    /// The node's name; absent until the node knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// A stage of the agent or a step of stage 1.
+    pub stage: String,
+    /// How it stands.
+    pub outcome: Outcome,
+    /// How long it took, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_ms: Option<u64>,
+    /// What it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<String>,
+    /// What went wrong, the chain of causes joined by `: `.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Which try this was, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// The volume that did not verify.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<String>,
+    /// Anything worth reading for a person: what was chosen, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+impl Record {
+    /// A record with no optional field.
+    pub fn new(n: u64, t: f64, stage: impl Into<String>, outcome: Outcome) -> Self {
+        Self {
+            v: VERSION,
+            n,
+            t,
+            node: None,
+            stage: stage.into(),
+            outcome,
+            took_ms: None,
+            on: None,
+            error: None,
+            attempt: None,
+            volume: None,
+            note: None,
+        }
+    }
+
+    /// The line, prefix included, without a line end; at most [`MAX_BYTES`] long.
+    pub fn line(&self) -> String {
+        let mut record = self.clone();
+        record.t = (record.t * 1000.0).round() / 1000.0;
+        loop {
+            let line = format!("{PREFIX}{}", serde_json::to_string(&record).unwrap_or_default());
+            let excess = line.len().saturating_sub(MAX_BYTES);
+            if excess == 0 || !record.shorten(excess) {
+                return line;
+            }
+        }
+    }
+
+    /// Cuts the longest text field; `false` when there is nothing left to cut.
+    fn shorten(&mut self, excess: usize) -> bool {
+        let texts = [&mut self.error, &mut self.note, &mut self.on, &mut self.volume, &mut self.node];
+        let Some(text) = texts.into_iter().flatten().max_by_key(|text| text.len()) else {
+            return false;
+        };
+        let keep = text.len().saturating_sub(excess + '…'.len_utf8());
+        let cut = (0..=keep).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let shorter = format!("{}…", text.get(..cut).unwrap_or_default());
+        let progress = shorter.len() < text.len();
+        *text = shorter;
+        progress
+    }
+
+    /// The record in a console line, wherever in the line it stands; `None` for any other line.
+    pub fn find(line: &str) -> Option<Self> {
+        let (_, json) = line.split_once(PREFIX)?;
+        let mut values = serde_json::Deserializer::from_str(json).into_iter::<Self>();
+        values.next()?.ok().filter(|record| record.v == VERSION)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_found_anywhere_in_a_line() {
+        let mut record = Record::new(17, 12.345, "Disks", Outcome::Done);
+        record.node = Some("cp-1".into());
+        record.took_ms = Some(812);
+        let line = record.line();
+        assert_eq!(
+            line,
+            r#"kubedos: {"v":1,"n":17,"t":12.345,"node":"cp-1","stage":"Disks","outcome":"done","took_ms":812}"#
+        );
+        assert_eq!(Record::find(&format!("[   12.3] <6>{line}\r")), Some(record));
+        assert_eq!(Record::find("kubedos: starting"), None);
+        assert_eq!(Record::find(r#"kubedos: {"v":2,"n":1,"t":0,"stage":"Disks","outcome":"done"}"#), None);
+    }
+
+    #[test]
+    fn a_long_error_is_cut_and_the_line_stays_whole() {
+        for length in [700, 899, 900, 901, 5000] {
+            let mut record = Record::new(1, 0.5, "OpenRoot", Outcome::Halted);
+            record.error = Some("ü\n".repeat(length));
+            let line = record.line();
+            assert!(line.len() <= MAX_BYTES, "{} bytes", line.len());
+            assert_eq!(Record::find(&line).unwrap().outcome, Outcome::Halted);
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The closed stage graph of a node, and the eight stages of the founding document (§12) that it is a part of.
+//!
+//! Stages are data: what a stage needs, whether it may run again, where it runs. The agent walks this table, `plan` draws it.
+//! What a stage *does* is not here.
+
+use serde::{Deserialize, Serialize};
+
+/// A stage that the agent runs on a node, in the order of the founding document's §12.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Stage {
+    /// The shard of this node is found, and belongs to this cluster and this node.
+    ValidateShard,
+    /// Partitions, LUKS2 containers and file systems exist, are sound and are mounted.
+    Disks,
+    /// Host name, kernel parameters, modules locked, audit rules, clock floor.
+    Baseline,
+    /// The three WireGuard planes and the firewall.
+    Backplanes,
+    /// The node proves who it is and becomes a member.
+    Enroll,
+    /// Platform roles: runtimes, storage, services.
+    Converge,
+    /// Kubernetes, its network and its observability.
+    Workload,
+    /// The node blesses what it booted and reports.
+    Seal,
+}
+
+/// A step of stage 1, in the initrd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum EarlyStage {
+    /// Kernel modules that the boot device needs.
+    Modules,
+    /// Partitions of the sealed volumes, by hash.
+    FindVolumes,
+    /// dm-verity over the root volume.
+    OpenRoot,
+    /// dm-verity over the payload volume.
+    OpenPayload,
+    /// Signature of the configuration, and dm-verity over it.
+    OpenConfiguration,
+    /// Moving into the root volume.
+    SwitchRoot,
+}
+
+/// What running a stage again may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rerun {
+    /// A second run changes nothing.
+    Safe,
+    /// A second run puts back what has drifted.
+    MendsDrift,
+    /// It may destroy data, and does so only for disks named in `allowDestroy`.
+    Destructive,
+}
+
+/// Where a stage of §12 runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// In `kubedos-build`, before there is an image.
+    Build,
+    /// On the hypervisor, the cloud or the bench.
+    Substrate,
+    /// In the agent on each node.
+    Node,
+}
+
+/// One stage of the founding document's §12.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Founding {
+    /// Its name there.
+    pub name: &'static str,
+    /// Where it runs.
+    pub place: Place,
+    /// The agent's stages that it consists of.
+    pub stages: &'static [Stage],
+    /// What a second run may do.
+    pub rerun: Rerun,
+}
+
+/// The eight stages of §12, in order.
+pub const FOUNDING: [Founding; 8] = [
+    Founding { name: "Validate Spec", place: Place::Build, stages: &[Stage::ValidateShard], rerun: Rerun::Safe },
+    Founding { name: "Provision Substrate", place: Place::Substrate, stages: &[], rerun: Rerun::MendsDrift },
+    Founding {
+        name: "First Boot",
+        place: Place::Node,
+        stages: &[Stage::Disks, Stage::Baseline],
+        rerun: Rerun::Destructive,
+    },
+    Founding { name: "Backplanes Up", place: Place::Node, stages: &[Stage::Backplanes], rerun: Rerun::MendsDrift },
+    Founding { name: "Discovery / Enrollment", place: Place::Node, stages: &[Stage::Enroll], rerun: Rerun::Safe },
+    Founding {
+        name: "Converge Platform Roles",
+        place: Place::Node,
+        stages: &[Stage::Converge],
+        rerun: Rerun::MendsDrift,
+    },
+    Founding {
+        name: "Bring Up Reference Workload",
+        place: Place::Node,
+        stages: &[Stage::Workload],
+        rerun: Rerun::MendsDrift,
+    },
+    Founding { name: "Seal", place: Place::Node, stages: &[Stage::Seal], rerun: Rerun::Safe },
+];
+
+impl Stage {
+    /// Every stage, in order.
+    pub const ALL: [Self; 8] = [
+        Self::ValidateShard,
+        Self::Disks,
+        Self::Baseline,
+        Self::Backplanes,
+        Self::Enroll,
+        Self::Converge,
+        Self::Workload,
+        Self::Seal,
+    ];
+
+    /// The stages that must have ended well before this one starts.
+    pub const fn needs(self) -> &'static [Self] {
+        match self {
+            Self::ValidateShard => &[],
+            Self::Disks => &[Self::ValidateShard],
+            Self::Baseline => &[Self::Disks],
+            Self::Backplanes => &[Self::Baseline],
+            Self::Enroll => &[Self::Backplanes],
+            Self::Converge => &[Self::Enroll],
+            Self::Workload => &[Self::Converge],
+            Self::Seal => &[Self::Workload],
+        }
+    }
+
+    /// What running the stage again may do (requirement S3).
+    pub const fn rerun(self) -> Rerun {
+        match self {
+            Self::ValidateShard | Self::Enroll | Self::Seal => Rerun::Safe,
+            Self::Disks => Rerun::Destructive,
+            Self::Baseline | Self::Backplanes | Self::Converge | Self::Workload => Rerun::MendsDrift,
+        }
+    }
+
+    /// Whether this version of the agent acts on the stage; the others report `waiting`.
+    pub const fn in_this_version(self) -> bool {
+        matches!(self, Self::ValidateShard | Self::Disks | Self::Baseline)
+    }
+
+    /// The stage's name as records and people write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ValidateShard => "ValidateShard",
+            Self::Disks => "Disks",
+            Self::Baseline => "Baseline",
+            Self::Backplanes => "Backplanes",
+            Self::Enroll => "Enroll",
+            Self::Converge => "Converge",
+            Self::Workload => "Workload",
+            Self::Seal => "Seal",
+        }
+    }
+}
+
+impl EarlyStage {
+    /// The step's name as records and people write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Modules => "Modules",
+            Self::FindVolumes => "FindVolumes",
+            Self::OpenRoot => "OpenRoot",
+            Self::OpenPayload => "OpenPayload",
+            Self::OpenConfiguration => "OpenConfiguration",
+            Self::SwitchRoot => "SwitchRoot",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_need_comes_earlier() {
+        for stage in Stage::ALL {
+            assert!(stage.needs().iter().all(|need| *need < stage), "{stage:?}");
+        }
+    }
+
+    #[test]
+    fn the_founding_stages_name_every_stage_once_and_in_order() {
+        let named: Vec<Stage> = FOUNDING.iter().flat_map(|f| f.stages.iter().copied()).collect();
+        assert_eq!(named, Stage::ALL);
+    }
+
+    #[test]
+    fn names_are_what_serde_writes() {
+        for stage in Stage::ALL {
+            assert_eq!(serde_json::to_value(stage).unwrap(), stage.name());
+        }
+    }
+}
