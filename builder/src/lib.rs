@@ -1,1 +1,6 @@
-//! placeholder head
+//! `kubedos-build`: from one ClusterSpec to one sealed file.
+//!
+//! The library is the pipeline, the binary (`main.rs`, `cli/`) its command line. Trust levels are types: a [`failure::Failure`]
+//! says which exit code a refusal has; bytes that were not checked against the lock cannot be composed.
+
+pub mod failure;

@@ -1,0 +1,35 @@
+//! The command line: one file a subcommand, each with its arguments and a `run`.
+//!
+//! Data goes to stdout, everything else to stderr. Nothing prompts.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use kubedos_builder::failure::{Class, Failure};
+
+/// One declarative ClusterSpec in, one sealed disk image out.
+#[derive(Debug, Parser)]
+#[command(name = "kubedos-build", version, propagate_version = true, max_term_width = 110)]
+pub struct Cli {
+    /// Work as if started in DIR
+    #[arg(short = 'C', value_name = "DIR", global = true)]
+    pub directory: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+impl Cli {
+    /// Runs the chosen subcommand.
+    pub fn run(self) -> Result<(), Failure> {
+        if let Some(directory) = &self.directory {
+            std::env::set_current_dir(directory).map_err(|error| {
+                Failure::new(Class::Usage, format!("cannot work in {}: {error}", directory.display()))
+            })?;
+        }
+        match self.command {}
+    }
+}
