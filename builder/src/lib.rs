@@ -4,3 +4,4 @@
 //! says which exit code a refusal has; bytes that were not checked against the lock cannot be composed.
 
 pub mod failure;
+pub mod output;

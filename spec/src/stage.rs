@@ -82,7 +82,12 @@ pub struct Founding {
 
 /// The eight stages of §12, in order.
 pub const FOUNDING: [Founding; 8] = [
-    Founding { name: "Validate Spec", place: Place::Build, stages: &[Stage::ValidateShard], rerun: Rerun::Safe },
+    Founding {
+        name: "Validate Spec",
+        place: Place::Build,
+        stages: &[Stage::ValidateShard],
+        rerun: Rerun::Safe,
+    },
     Founding { name: "Provision Substrate", place: Place::Substrate, stages: &[], rerun: Rerun::MendsDrift },
     Founding {
         name: "First Boot",
@@ -90,8 +95,18 @@ pub const FOUNDING: [Founding; 8] = [
         stages: &[Stage::Disks, Stage::Baseline],
         rerun: Rerun::Destructive,
     },
-    Founding { name: "Backplanes Up", place: Place::Node, stages: &[Stage::Backplanes], rerun: Rerun::MendsDrift },
-    Founding { name: "Discovery / Enrollment", place: Place::Node, stages: &[Stage::Enroll], rerun: Rerun::Safe },
+    Founding {
+        name: "Backplanes Up",
+        place: Place::Node,
+        stages: &[Stage::Backplanes],
+        rerun: Rerun::MendsDrift,
+    },
+    Founding {
+        name: "Discovery / Enrollment",
+        place: Place::Node,
+        stages: &[Stage::Enroll],
+        rerun: Rerun::Safe,
+    },
     Founding {
         name: "Converge Platform Roles",
         place: Place::Node,

@@ -1,0 +1,41 @@
+# What a person types. Every target works on a fresh clone; nothing here needs root.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+CARGO ?= cargo
+BUILD := target/release/kubedos-build
+SPEC ?= examples/lab.yaml
+OUT ?= out
+
+.PHONY: help
+help: ## This list
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+.PHONY: build
+build: ## kubedos-build itself
+	$(CARGO) build --release --locked -p kubedos-builder --bin kubedos-build
+
+.PHONY: test
+test: build ## Every test that proves the project; one summary at the end
+	@mkdir -p target
+	set -o pipefail; $(CARGO) test --release --locked --workspace --no-fail-fast 2>&1 | tee target/test.log; result=$$?; \
+	awk '/^test result:/ { passed += $$4; failed += $$6 } END { printf "\n%d passed, %d failed\n", passed, failed }' target/test.log; \
+	exit $$result
+
+.PHONY: fmt
+fmt: ## Format the sources
+	$(CARGO) fmt --all
+
+.PHONY: lint
+lint: target/tools/bin/cargo-deny ## Format, clippy, licences and sources of every crate
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
+	target/tools/bin/cargo-deny --offline --log-level error check licenses bans sources
+
+.PHONY: audit
+audit: target/tools/bin/cargo-deny ## Known vulnerabilities of every crate (needs the advisory database from the network)
+	target/tools/bin/cargo-deny check advisories
+
+target/tools/bin/cargo-deny:
+	$(CARGO) install --quiet --locked --root target/tools --target-dir target/tools/build cargo-deny@0.20.2

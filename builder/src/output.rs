@@ -1,0 +1,232 @@
+//! The output folder: nothing half-written ever stands under its final name, and one build at a time writes there.
+//!
+//! A file is written without a name (`O_TMPFILE`) and linked into place when it is complete and flushed, so that an interrupted
+//! build leaves nothing behind. Where the file system cannot do that, a named temporary beside it is used and removed at the
+//! next build. All files of a build get their names together, `manifest.json` last.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, linkat, open};
+
+/// What stands at the end of every temporary name that this module makes.
+const TEMPORARY: &str = ".kubedos-partial";
+
+/// Why an output could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// The folder cannot be made or written to.
+    #[error("cannot write to the output folder {}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// Another build is writing there.
+    #[error("another build is writing to {}", path.display())]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A file could not be written, flushed or named.
+    #[error("failed to {doing} {}", path.display())]
+    File {
+        /// The operation.
+        doing: &'static str,
+        /// The file's final name.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// An output folder that this process alone writes to until it is dropped.
+#[derive(Debug)]
+pub struct OutputDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl OutputDir {
+    /// Makes the folder if needed, locks it, and removes what an interrupted build left there.
+    ///
+    /// # Errors
+    /// [`OutputError::Folder`] when it cannot be written to, [`OutputError::Busy`] when another build holds it.
+    pub fn lock(path: &Path) -> Result<Self, OutputError> {
+        let folder = |source: io::Error| OutputError::Folder { path: path.to_owned(), source };
+        fs::create_dir_all(path).map_err(folder)?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.join(".lock"))
+            .map_err(folder)?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+            rustix::io::Errno::WOULDBLOCK => OutputError::Busy { path: path.to_owned() },
+            other => folder(other.into()),
+        })?;
+        for entry in fs::read_dir(path).map_err(folder)? {
+            let entry = entry.map_err(folder)?;
+            if entry.file_name().to_string_lossy().ends_with(TEMPORARY) {
+                fs::remove_file(entry.path()).map_err(folder)?;
+            }
+        }
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// The folder's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A new file that gets `name` only when it is published.
+    ///
+    /// # Errors
+    /// [`OutputError::File`] when it cannot be created.
+    pub fn create(&self, name: &str) -> Result<Unpublished, OutputError> {
+        let path = self.path.join(name);
+        let error = |source: io::Error| OutputError::File { doing: "create", path: path.clone(), source };
+        let mode = Mode::from_raw_mode(0o644);
+        match open(&self.path, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode) {
+            Ok(fd) => Ok(Unpublished { file: fd.into(), path, temporary: None }),
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::INVAL) => {
+                let temporary = self.path.join(format!("{name}{TEMPORARY}"));
+                let file = OpenOptions::new()
+                    .create(true)
+                    .truncate(true)
+                    .read(true)
+                    .write(true)
+                    .open(&temporary)
+                    .map_err(error)?;
+                Ok(Unpublished { file, path, temporary: Some(temporary) })
+            }
+            Err(other) => Err(error(other.into())),
+        }
+    }
+
+    /// A small file, whole.
+    ///
+    /// # Errors
+    /// [`OutputError::File`] when it cannot be written.
+    pub fn create_with(&self, name: &str, bytes: &[u8]) -> Result<Unpublished, OutputError> {
+        let mut unpublished = self.create(name)?;
+        io::Write::write_all(&mut unpublished.file, bytes)
+            .map_err(|source| unpublished.error("write", source))?;
+        Ok(unpublished)
+    }
+}
+
+/// A file that is written but has no name yet.
+#[derive(Debug)]
+pub struct Unpublished {
+    /// The open file, for reading and writing.
+    pub file: File,
+    path: PathBuf,
+    temporary: Option<PathBuf>,
+}
+
+impl Unpublished {
+    /// The name that it will get.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// An error about this file.
+    pub fn error(&self, doing: &'static str, source: io::Error) -> OutputError {
+        OutputError::File { doing, path: self.path.clone(), source }
+    }
+
+    /// Flushes the file and gives it its name, replacing an older file of that name in one step.
+    ///
+    /// # Errors
+    /// [`OutputError::File`]; the older file is then untouched.
+    pub fn publish(mut self) -> Result<PathBuf, OutputError> {
+        self.file.sync_data().map_err(|source| self.error("flush", source))?;
+        let temporary = match self.temporary.take() {
+            Some(temporary) => temporary,
+            None => self.link_beside().map_err(|source| self.error("name", source))?,
+        };
+        fs::rename(&temporary, &self.path).map_err(|source| self.error("name", source))?;
+        Ok(self.path.clone())
+    }
+
+    /// Links the nameless file under a temporary name, since `linkat` cannot replace a file.
+    fn link_beside(&self) -> io::Result<PathBuf> {
+        let mut name = self.path.clone().into_os_string();
+        name.push(TEMPORARY);
+        let temporary = PathBuf::from(name);
+        let handle = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        linkat(CWD, handle, CWD, &temporary, AtFlags::SYMLINK_FOLLOW)?;
+        Ok(temporary)
+    }
+}
+
+impl Drop for Unpublished {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            // Nothing can be done about a failure here; the next build removes the file.
+            drop(fs::remove_file(temporary));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn names(path: &Path) -> Vec<String> {
+        let mut names: Vec<String> =
+            fs::read_dir(path).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_has_no_name_until_it_is_published() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = OutputDir::lock(&folder.path().join("out")).unwrap();
+        let mut file = out.create("a.raw").unwrap();
+        file.file.write_all(b"half").unwrap();
+        assert!(!out.path().join("a.raw").exists());
+        drop(file);
+        assert_eq!(names(out.path()), [".lock"]);
+        let path = out.create_with("a.raw", b"whole").unwrap().publish().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+        out.create_with("a.raw", b"newer").unwrap().publish().unwrap();
+        assert_eq!(fs::read(path).unwrap(), b"newer");
+        assert_eq!(names(out.path()), [".lock", "a.raw"]);
+    }
+
+    #[test]
+    fn a_second_build_in_the_same_folder_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = OutputDir::lock(folder.path()).unwrap();
+        assert!(matches!(OutputDir::lock(folder.path()), Err(OutputError::Busy { .. })));
+        drop(first);
+        OutputDir::lock(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn what_an_interrupted_build_left_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(format!("a.raw{TEMPORARY}")), b"half").unwrap();
+        fs::write(folder.path().join("mine.txt"), b"kept").unwrap();
+        OutputDir::lock(folder.path()).unwrap();
+        assert_eq!(names(folder.path()), [".lock", "mine.txt"]);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, b"").unwrap();
+        let error = OutputDir::lock(&file.join("out")).unwrap_err();
+        assert!(error.to_string().contains("file/out"), "{error}");
+    }
+}
