@@ -1,0 +1,6 @@
+//! `kubedos-init`: stage 1 and the agent, one static binary (ADR 0040).
+//!
+//! The library holds everything; the binary looks at the name it was started by and calls one of the two.
+
+pub mod console;
+pub mod handover;
