@@ -3,5 +3,7 @@
 //! The library is the pipeline, the binary (`main.rs`, `cli/`) its command line. Trust levels are types: a [`failure::Failure`]
 //! says which exit code a refusal has; bytes that were not checked against the lock cannot be composed.
 
+pub mod control;
+pub mod deb;
 pub mod failure;
 pub mod output;

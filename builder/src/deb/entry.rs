@@ -1,0 +1,123 @@
+//! One entry of a package's data archive, with its path made relative and checked.
+
+use std::io::Read;
+
+use tar::EntryType;
+
+use super::DebError;
+
+/// What an entry is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File {
+        /// Bytes.
+        size: u64,
+    },
+    /// A directory.
+    Directory,
+    /// A symbolic link; the target is as it stands, absolute or relative.
+    Symlink {
+        /// Where it points.
+        target: String,
+    },
+    /// Another name of an earlier entry of the same package.
+    Hardlink {
+        /// The path of that entry, in the form of [`Entry::path`].
+        target: String,
+    },
+    /// A character device.
+    CharacterDevice {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// A block device.
+    BlockDevice {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// A named pipe.
+    Fifo,
+}
+
+/// One entry of a data archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Relative to the root, no `./` before and no `/` behind; never empty, never with `.`, `..` or empty components.
+    pub path: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Permission bits with setuid, setgid and sticky (`0o7777`).
+    pub mode: u32,
+    /// Owner.
+    pub uid: u64,
+    /// Group.
+    pub gid: u64,
+    /// Seconds since 1970.
+    pub mtime: u64,
+}
+
+impl Entry {
+    /// Reads the header of an archive entry; `None` for the root directory itself.
+    pub(super) fn read<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Option<Self>, DebError> {
+        let raw = entry.path_bytes().into_owned();
+        let raw = String::from_utf8(raw).map_err(|_| DebError::NotUtf8("a path of the archive"))?;
+        let Some(path) = relative(&raw)? else { return Ok(None) };
+        let link = entry.link_name_bytes().map(|bytes| String::from_utf8(bytes.into_owned())).transpose();
+        let link = link.map_err(|_| DebError::NotUtf8("a link of the archive"))?;
+        let header = entry.header();
+        let device = || -> Result<_, DebError> {
+            Ok((header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0)))
+        };
+        let kind = match header.entry_type() {
+            EntryType::Regular | EntryType::Continuous => Kind::File { size: entry.size() },
+            EntryType::Directory => Kind::Directory,
+            EntryType::Symlink => Kind::Symlink { target: link.unwrap_or_default() },
+            EntryType::Link => {
+                let target = relative(&link.unwrap_or_default())?;
+                Kind::Hardlink { target: target.ok_or_else(|| DebError::Path(raw.clone()))? }
+            }
+            EntryType::Char => device().map(|(major, minor)| Kind::CharacterDevice { major, minor })?,
+            EntryType::Block => device().map(|(major, minor)| Kind::BlockDevice { major, minor })?,
+            EntryType::Fifo => Kind::Fifo,
+            other => return Err(DebError::EntryType { path, kind: char::from(other.as_byte()) }),
+        };
+        let (mode, uid, gid, mtime) =
+            (header.mode()? & 0o7777, header.uid()?, header.gid()?, header.mtime()?);
+        Ok(Some(Self { path, kind, mode, uid, gid, mtime }))
+    }
+}
+
+/// `./usr/bin/` → `usr/bin`; `./` → `None`. Refuses what is absolute, goes up, or has empty components.
+fn relative(raw: &str) -> Result<Option<String>, DebError> {
+    let refused = || DebError::Path(raw.to_owned());
+    let path = raw.strip_prefix("./").unwrap_or(raw);
+    let path = path.strip_suffix('/').unwrap_or(path);
+    if path.is_empty() || path == "." {
+        return if raw.starts_with('.') { Ok(None) } else { Err(refused()) };
+    }
+    if path.contains('\0') || path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(refused());
+    }
+    Ok(Some(path.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::relative;
+
+    #[test]
+    fn paths_are_relative_and_stay_in_the_tree() {
+        assert_eq!(relative("./usr/bin/").unwrap().as_deref(), Some("usr/bin"));
+        assert_eq!(relative("etc/x").unwrap().as_deref(), Some("etc/x"));
+        assert_eq!(relative("./").unwrap(), None);
+        assert_eq!(relative(".").unwrap(), None);
+        for bad in ["/etc/x", "./../x", "./a/../b", "a//b", "", "./a/./b", "..", "a\0b", "/"] {
+            assert!(relative(bad).is_err(), "{bad:?} was taken");
+        }
+    }
+}
