@@ -3,3 +3,5 @@
 //! A format is a folder of three files: `format` (little-endian structures and constants, each citing its source),
 //! `writer` and `reader`. Readers are given untrusted bytes: they return errors, never panic, and never allocate
 //! more than the input justifies.
+
+pub mod pe;
