@@ -1,0 +1,181 @@
+//! What every node knows of the cluster: `/cluster.toml`.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{DocumentError, parse, write};
+use crate::value::{
+    ArtifactVersion, Cidr, ClusterId, ClusterName, Ed25519Key, Endpoint, KubernetesVersion, NodeId, NodeName,
+    OperatorName, PlaneId, PortRange, WireguardKey,
+};
+
+/// The public half of the keys, as the builder reads it from the key directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicTrust {
+    /// The id of the cluster (ADR 0002).
+    pub cluster_id: ClusterId,
+    /// The keys that may sign seeds.
+    pub seed_keys: Vec<Ed25519Key>,
+    /// The keys are the published demo keys: they protect nothing.
+    pub demo_keys: bool,
+}
+
+/// The public facts of the whole cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterDocument {
+    /// Always [`super::VERSION`].
+    pub version: u32,
+    /// The cluster's name.
+    pub name: ClusterName,
+    /// The cluster's id.
+    pub cluster_id: ClusterId,
+    /// The generation of the configuration.
+    pub generation: u64,
+    /// The version of the artifact.
+    pub artifact_version: ArtifactVersion,
+    /// The keys that may sign seeds.
+    pub seed_keys: Vec<Ed25519Key>,
+    /// The keys are the published demo keys: they protect nothing, and every console says so.
+    #[serde(default)]
+    pub demo_keys: bool,
+    /// How many nodes there are; each has a shard.
+    pub nodes: u32,
+    /// Limits and thresholds.
+    pub limits: Limits,
+    /// Kubernetes; absent without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<Kubernetes>,
+    /// What may pass between planes; everything else is dropped.
+    pub policy: Policy,
+    /// The planes, by name.
+    pub planes: BTreeMap<PlaneId, Plane>,
+    /// The control planes: what an unenrolled node must know of others.
+    pub control_planes: Vec<ControlPlane>,
+    /// The people who may use the agent's API.
+    #[serde(default)]
+    pub operators: Vec<Operator>,
+}
+
+impl ClusterDocument {
+    /// Reads the document; unknown fields are ignored, another version is refused.
+    pub fn parse(text: &str) -> Result<Self, DocumentError> {
+        parse(text)
+    }
+
+    /// The document as TOML.
+    pub fn to_toml(&self) -> Result<String, DocumentError> {
+        write(self)
+    }
+}
+
+/// Limits that nodes keep by themselves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// How long a node may have been away before it is replaced, in hours.
+    pub max_offline_hours: u32,
+    /// How far the real-time clock may be ahead of its floor and still be believed, in days.
+    pub clock_span_days: u32,
+    /// How long a voucher lives once it is armed, in minutes.
+    pub voucher_minutes: u32,
+}
+
+/// One plane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plane {
+    /// What it is for.
+    pub purpose: PlanePurpose,
+    /// All of its addresses.
+    pub cidr: Cidr,
+    /// The addresses of members.
+    pub members: Cidr,
+    /// The addresses of nodes that are not enrolled yet.
+    pub births: Cidr,
+    /// The UDP port.
+    pub port: u16,
+    /// The MTU of its interface.
+    pub mtu: u16,
+}
+
+/// What a plane is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlanePurpose {
+    /// The agent's API, enrolment, time, operators.
+    Control,
+    /// Metrics and logs.
+    Observability,
+    /// Control plane to workers, etcd, pods.
+    KubernetesBackend,
+}
+
+/// What may pass between planes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// The exceptions from "nothing passes".
+    #[serde(default)]
+    pub allow: Vec<PolicyAllow>,
+}
+
+/// One exception: hosts of one plane may reach these ports at addresses of another.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PolicyAllow {
+    /// Where the connection comes from.
+    pub from: PlaneId,
+    /// The plane whose address is called.
+    pub to: PlaneId,
+    /// The ports that are called.
+    pub ports: Vec<PortRange>,
+}
+
+/// A control plane, as others find it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlPlane {
+    /// Its name.
+    pub node: NodeName,
+    /// Its number.
+    pub id: NodeId,
+    /// Where it is reached on the underlay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Endpoint>,
+    /// Its addresses as a member, by plane.
+    pub members: BTreeMap<PlaneId, IpAddr>,
+}
+
+/// A person who may use the agent's API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub struct Operator {
+    /// The name, which stands in the certificate too.
+    pub name: OperatorName,
+    /// What the operator may do.
+    pub role: OperatorRole,
+    /// The public key of the operator's machine, a peer on the control plane only.
+    pub wireguard_key: WireguardKey,
+}
+
+/// What an operator may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OperatorRole {
+    /// Reads status, logs and drift.
+    Viewer,
+    /// Reads, and restarts, drains, replaces and approves nodes.
+    Operator,
+    /// Everything, revocation, rotation and configuration included.
+    Admin,
+}
+
+/// Kubernetes, as every node must know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kubernetes {
+    /// The exact version.
+    pub version: KubernetesVersion,
+    /// The addresses of all pods.
+    pub pod_cidr: Cidr,
+    /// The addresses of services.
+    pub service_cidr: Cidr,
+}
