@@ -3,7 +3,9 @@
 //! The library is the pipeline, the binary (`main.rs`, `cli/`) its command line. Trust levels are types: a [`failure::Failure`]
 //! says which exit code a refusal has; bytes that were not checked against the lock cannot be composed.
 
+pub mod compose;
 pub mod control;
 pub mod deb;
+pub mod erofs;
 pub mod failure;
 pub mod output;

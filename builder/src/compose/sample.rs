@@ -1,0 +1,45 @@
+//! Small packages made in memory, for tests.
+
+use std::io::{Cursor, Write};
+
+use crate::deb::Deb;
+
+/// A tar header of owner 0:42.
+pub(crate) fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_uid(0);
+    header.set_gid(42);
+    header.set_mtime(5);
+    header.set_size(size);
+    header
+}
+
+/// A package with these control files and what the function writes as data.
+pub(crate) fn deb(
+    control: &[(&str, &str)],
+    data: impl FnOnce(&mut tar::Builder<Vec<u8>>),
+) -> Deb<Cursor<Vec<u8>>> {
+    let mut files = tar::Builder::new(Vec::new());
+    for (name, text) in control {
+        let mut header = header(tar::EntryType::Regular, 0o755, text.len() as u64);
+        files.append_data(&mut header, name, text.as_bytes()).unwrap();
+    }
+    let mut builder = tar::Builder::new(Vec::new());
+    data(&mut builder);
+    let mut out = b"!<arch>\n".to_vec();
+    let members: [(&str, Vec<u8>); 3] = [
+        ("debian-binary", b"2.0\n".to_vec()),
+        ("control.tar", files.into_inner().unwrap()),
+        ("data.tar", builder.into_inner().unwrap()),
+    ];
+    for (name, bytes) in members {
+        writeln!(out, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`", 0, 0, 0, "100644", bytes.len()).unwrap();
+        out.extend_from_slice(&bytes);
+        if bytes.len() % 2 == 1 {
+            out.push(b'\n');
+        }
+    }
+    Deb::open(Cursor::new(out)).unwrap()
+}
