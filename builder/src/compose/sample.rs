@@ -13,6 +13,8 @@ pub(crate) fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header 
     header.set_gid(42);
     header.set_mtime(5);
     header.set_size(size);
+    header.set_device_major(8).unwrap();
+    header.set_device_minor(0).unwrap();
     header
 }
 
