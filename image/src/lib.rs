@@ -4,4 +4,17 @@
 //! `writer` and `reader`. Readers are given untrusted bytes: they return errors, never panic, and never allocate
 //! more than the input justifies.
 
+#![forbid(unsafe_code)]
+
+pub mod boot;
+mod document;
+pub mod gpt;
+pub mod guid;
+pub mod hex32;
+pub mod iso;
+pub mod layout;
 pub mod pe;
+pub mod source;
+pub mod statement;
+
+pub use document::DocumentError;

@@ -1,0 +1,219 @@
+//! `kubedos/verity.toml` in the initrd (ADR 0002): which root, which payload, whose configuration. It is covered by the UKI's
+//! signature and is the only input of verification.
+
+use crate::document::{self, DocumentError};
+use crate::hex32::{PublicKey, RootHash, Salt};
+use crate::layout::{Area, Volume};
+use serde::{Deserialize, Serialize};
+
+/// Where the initrd holds the manifest.
+pub const MANIFEST_PATH: &str = "kubedos/verity.toml";
+/// Where the initrd holds the text that `/proc/cmdline` must equal.
+pub const CMDLINE_PATH: &str = "kubedos/cmdline";
+/// The block size of all our dm-verity volumes, in bytes.
+pub const BLOCK: u64 = 4096;
+
+/// A dm-verity volume, as far as its opening needs: everything else is fixed (ADR 0002).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seal {
+    /// SHA-256 over salt and root block.
+    pub root_hash: RootHash,
+    /// Hashed before each block.
+    pub salt: Salt,
+    /// The number of data blocks of 4096 bytes.
+    pub data_blocks: u64,
+}
+
+impl Seal {
+    /// The data's length in bytes.
+    pub fn data_bytes(&self) -> u64 {
+        self.data_blocks.saturating_mul(BLOCK)
+    }
+
+    /// The data is not empty, and fits into the volume's slot.
+    pub fn fits(&self, volume: Volume) -> bool {
+        let room = volume.full_size(Area::Data).unwrap_or_default() / BLOCK;
+        (1..=room).contains(&self.data_blocks)
+    }
+}
+
+/// A key whose signature makes a configuration acceptable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigurationKey {
+    /// The public key.
+    pub ed25519: PublicKey,
+}
+
+/// The boot manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootManifest {
+    /// Always 1.
+    version: u64,
+    /// The release of kubedOS, never of the cluster.
+    pub release: String,
+    /// Seconds since 1970 of the newest signed index of the lock: the clock is never set before it.
+    pub epoch: u64,
+    /// The root volume.
+    pub root: Seal,
+    /// The payload volume.
+    pub payload: Seal,
+    /// Whose configuration is accepted: one key at least, eight at most.
+    pub configuration_keys: Vec<ConfigurationKey>,
+}
+
+impl BootManifest {
+    /// A manifest of the version that this release writes.
+    pub fn new(
+        release: String,
+        epoch: u64,
+        root: Seal,
+        payload: Seal,
+        configuration_keys: &[PublicKey],
+    ) -> Result<Self, DocumentError> {
+        let configuration_keys =
+            configuration_keys.iter().map(|key| ConfigurationKey { ed25519: *key }).collect();
+        let manifest = Self { version: 1, release, epoch, root, payload, configuration_keys };
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// Reads a manifest.
+    pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
+        let manifest: Self = document::parse(bytes)?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// The manifest as text; the same manifest always gives the same text.
+    pub fn emit(&self) -> Result<String, DocumentError> {
+        toml::to_string(self).map_err(|error| DocumentError::Form(error.to_string()))
+    }
+
+    /// The configuration keys.
+    pub fn keys(&self) -> Vec<PublicKey> {
+        self.configuration_keys.iter().map(|key| key.ed25519).collect()
+    }
+
+    fn check(&self) -> Result<(), DocumentError> {
+        for (field, holds) in [
+            ("release", document::is_name(&self.release)),
+            ("epoch", i64::try_from(self.epoch).is_ok()),
+            ("root.data_blocks", self.root.fits(Volume::Root)),
+            ("payload.data_blocks", self.payload.fits(Volume::Payload)),
+            ("configuration_keys", (1..=8).contains(&self.configuration_keys.len())),
+        ] {
+            if !holds {
+                return Err(DocumentError::Value(field));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const GOLDEN: &str = "version = 1
+release = \"0.1.0\"
+epoch = 1763300000
+
+[root]
+root_hash = \"1111111111111111111111111111111111111111111111111111111111111111\"
+salt = \"2222222222222222222222222222222222222222222222222222222222222222\"
+data_blocks = 15000
+
+[payload]
+root_hash = \"3333333333333333333333333333333333333333333333333333333333333333\"
+salt = \"4444444444444444444444444444444444444444444444444444444444444444\"
+data_blocks = 1
+
+[[configuration_keys]]
+ed25519 = \"5555555555555555555555555555555555555555555555555555555555555555\"
+";
+
+    fn manifest() -> BootManifest {
+        let seal = |hash: u8, salt: u8, data_blocks| Seal {
+            root_hash: RootHash::new([hash; 32]),
+            salt: Salt::new([salt; 32]),
+            data_blocks,
+        };
+        let keys = [PublicKey::new([0x55; 32])];
+        BootManifest::new("0.1.0".into(), 1_763_300_000, seal(0x11, 0x22, 15000), seal(0x33, 0x44, 1), &keys)
+            .unwrap()
+    }
+
+    #[test]
+    fn the_text_is_that_of_version_1() {
+        assert_eq!(manifest().emit().unwrap(), GOLDEN);
+        assert_eq!(BootManifest::parse(GOLDEN.as_bytes()).unwrap(), manifest());
+    }
+
+    #[test]
+    fn unknown_fields_are_ignored_and_unknown_versions_refused() {
+        let newer = GOLDEN.replace("epoch", "hint = [\"x\"]\nepoch").replace("[root]", "[root]\nmore = 1");
+        assert_eq!(BootManifest::parse(newer.as_bytes()).unwrap(), manifest());
+        let version = GOLDEN.replace("version = 1", "version = 2");
+        assert_eq!(BootManifest::parse(version.as_bytes()), Err(DocumentError::Version(2)));
+    }
+
+    #[test]
+    fn what_must_not_be_is_refused() {
+        for (field, from, to) in [
+            ("release", "0.1.0", "../x"),
+            ("release", "0.1.0", ""),
+            ("epoch", "1763300000", "-1"),
+            ("root.data_blocks", "15000", "0"),
+            ("root.data_blocks", "15000", "131073"),
+            ("payload.data_blocks", "data_blocks = 1\n", "data_blocks = 786433\n"),
+            ("ed25519", "5555", "555"),
+            ("root_hash", "1111", "AAAA"),
+            ("salt", "2222", "22222222"),
+            ("salt", "salt = \"2", "salte = \"2"),
+        ] {
+            let text = GOLDEN.replacen(from, to, 1);
+            assert_ne!(text, GOLDEN);
+            assert!(BootManifest::parse(text.as_bytes()).is_err(), "{field}");
+        }
+        let without_key =
+            GOLDEN.split("[[").next().unwrap().replace("epoch", "configuration_keys = []\nepoch");
+        assert_eq!(
+            BootManifest::parse(without_key.as_bytes()),
+            Err(DocumentError::Value("configuration_keys"))
+        );
+        assert_eq!(BootManifest::parse(&[0xff]), Err(DocumentError::NotUtf8));
+        assert_eq!(BootManifest::parse(&vec![b' '; 65_537]), Err(DocumentError::TooLong(65_537)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_manifest_round_trips(
+            release in "[0-9a-z][0-9a-z.+~_-]{0,63}",
+            epoch in 0..i64::MAX as u64,
+            hashes: [[u8; 32]; 4],
+            root in 1u64..=131_072,
+            payload in 1u64..=786_432,
+            keys in proptest::collection::vec(any::<[u8; 32]>(), 1..=8),
+        ) {
+            let seal = |hash: usize, data_blocks| Seal {
+                root_hash: RootHash::new(hashes[hash]),
+                salt: Salt::new(hashes[hash + 1]),
+                data_blocks,
+            };
+            let keys: Vec<PublicKey> = keys.into_iter().map(PublicKey::new).collect();
+            let manifest = BootManifest::new(release, epoch, seal(0, root), seal(2, payload), &keys).unwrap();
+            let text = manifest.emit().unwrap();
+            prop_assert_eq!(BootManifest::parse(text.as_bytes()), Ok(manifest));
+        }
+
+        #[test]
+        fn a_changed_byte_never_panics(at in 0..GOLDEN.len(), byte: u8) {
+            let mut bytes = GOLDEN.as_bytes().to_vec();
+            bytes[at] = byte;
+            if let Ok(manifest) = BootManifest::parse(&bytes) {
+                prop_assert!(BootManifest::parse(manifest.emit().unwrap().as_bytes()).is_ok());
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The rule of ADR 0003 for documents that machines write for machines: `version` is looked at before anything else, an unknown
+//! version is refused, an unknown field is ignored.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+/// Why a document cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DocumentError {
+    /// Longer than any document of its kind.
+    #[error("document of {0} bytes is longer than any of its kind")]
+    TooLong(usize),
+    /// Not UTF-8.
+    #[error("document is not UTF-8")]
+    NotUtf8,
+    /// Not TOML, or not with the fields of its kind. The text is the parser's, without the document's content.
+    #[error("document does not have the form of its kind: {0}")]
+    Form(String),
+    /// Written by a release that this one does not know.
+    #[error("document has version {0}, understood is 1")]
+    Version(u64),
+    /// A value outside of what its field may hold.
+    #[error("field `{0}` holds a value that it must not")]
+    Value(&'static str),
+}
+
+/// No document of ours is longer.
+pub(crate) const MAX_LEN: usize = 65_536;
+
+#[derive(Deserialize)]
+struct Versioned {
+    version: u64,
+}
+
+pub(crate) fn text(bytes: &[u8]) -> Result<&str, DocumentError> {
+    if bytes.len() > MAX_LEN {
+        return Err(DocumentError::TooLong(bytes.len()));
+    }
+    std::str::from_utf8(bytes).map_err(|_| DocumentError::NotUtf8)
+}
+
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DocumentError> {
+    let text = text(bytes)?;
+    let form = |error: toml::de::Error| DocumentError::Form(error.message().to_owned());
+    let versioned: Versioned = toml::from_str(text).map_err(form)?;
+    if versioned.version != 1 {
+        return Err(DocumentError::Version(versioned.version));
+    }
+    toml::from_str(text).map_err(form)
+}
+
+/// A name that goes into file names and records: `[a-z0-9]` first, then also `.`, `-`, `_`, `+`, `~`; at most 64.
+pub(crate) fn is_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    text.len() <= 64
+        && bytes.next().is_some_and(|first| first.is_ascii_alphanumeric())
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || b".-_+~".contains(&byte))
+}

@@ -1,0 +1,129 @@
+//! Writing a table. The order is what makes a power cut harmless: at every moment at least one of the two copies is whole, so a
+//! reader sees the old table or the new one, never a mixture.
+
+use super::format::{
+    ENTRIES_BYTES, ENTRY_COUNT, ENTRY_LEN, Entry, HEADER_LEN, Header, MBR_PROTECTIVE, MBR_SIGNATURE, Mbr,
+    MbrRecord, NAME_UNITS, REVISION, SIGNATURE,
+};
+use super::table::{Partition, Table};
+use crate::guid::Guid;
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromZeros, IntoBytes};
+
+/// Bytes and the place on the disk where they belong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extent {
+    /// From the start of the disk, in bytes.
+    pub offset: u64,
+    /// Whole sectors.
+    pub bytes: Vec<u8>,
+}
+
+/// One step of writing a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Write this.
+    Write(Extent),
+    /// Everything written so far must be on the medium before the next step.
+    Flush,
+}
+
+impl Table {
+    /// The steps that bring this table onto its disk: backup entries, backup header, flush, primary entries, primary header, flush,
+    /// protective MBR, flush. The ISO 9660 area behind the primary entries is not touched.
+    pub fn steps(&self) -> Vec<Step> {
+        let last = self.sectors.saturating_sub(1);
+        let backup_entries = last.saturating_sub(self.sector_size.entries_sectors());
+        let entries = self.encode_entries();
+        let crc = crc32fast::hash(&entries);
+        let at = |lba: u64, bytes: Vec<u8>| {
+            Step::Write(Extent { offset: lba.saturating_mul(self.sector_size.bytes()), bytes })
+        };
+        vec![
+            at(backup_entries, entries.clone()),
+            at(last, self.encode_header(last, 1, backup_entries, crc)),
+            Step::Flush,
+            at(2, entries),
+            at(1, self.encode_header(1, last, 2, crc)),
+            Step::Flush,
+            at(0, self.encode_mbr()),
+            Step::Flush,
+        ]
+    }
+
+    /// The same bytes without the order, for writing a file that nobody reads meanwhile.
+    pub fn extents(&self) -> impl Iterator<Item = Extent> {
+        self.steps().into_iter().filter_map(|step| match step {
+            Step::Write(extent) => Some(extent),
+            Step::Flush => None,
+        })
+    }
+
+    fn encode_entries(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(ENTRIES_BYTES as usize);
+        for number in 1..=ENTRY_COUNT {
+            let entry = self.partitions.get(&number).map_or_else(Entry::new_zeroed, encode_entry);
+            bytes.extend_from_slice(entry.as_bytes());
+        }
+        self.pad(bytes)
+    }
+
+    fn encode_header(&self, my_lba: u64, alternate_lba: u64, entries_lba: u64, entries_crc: u32) -> Vec<u8> {
+        let mut header = Header {
+            signature: SIGNATURE,
+            revision: U32::new(REVISION),
+            header_len: U32::new(HEADER_LEN),
+            header_crc: U32::ZERO,
+            reserved: U32::ZERO,
+            my_lba: U64::new(my_lba),
+            alternate_lba: U64::new(alternate_lba),
+            first_usable: U64::new(self.first_usable),
+            last_usable: U64::new(self.last_usable),
+            disk_guid: self.disk_guid.to_disk(),
+            entries_lba: U64::new(entries_lba),
+            entry_count: U32::new(ENTRY_COUNT),
+            entry_len: U32::new(ENTRY_LEN),
+            entries_crc: U32::new(entries_crc),
+        };
+        header.header_crc = U32::new(crc32fast::hash(header.as_bytes()));
+        self.pad(header.as_bytes().to_vec())
+    }
+
+    /// A record of type 0xEE over the whole disk, as far as 32 bits reach.
+    fn encode_mbr(&self) -> Vec<u8> {
+        let mut mbr = Mbr::new_zeroed();
+        let [record, ..] = &mut mbr.records;
+        *record = MbrRecord {
+            boot: 0,
+            first_chs: [0, 2, 0],
+            kind: MBR_PROTECTIVE,
+            last_chs: [0xff; 3],
+            first_lba: U32::new(1),
+            sectors: U32::new(u32::try_from(self.sectors.saturating_sub(1)).unwrap_or(u32::MAX)),
+        };
+        mbr.signature = MBR_SIGNATURE;
+        self.pad(mbr.as_bytes().to_vec())
+    }
+
+    fn pad(&self, mut bytes: Vec<u8>) -> Vec<u8> {
+        let sector = usize::try_from(self.sector_size.bytes()).unwrap_or(usize::MAX);
+        bytes.resize(bytes.len().next_multiple_of(sector), 0);
+        bytes
+    }
+}
+
+fn encode_entry(partition: &Partition) -> Entry {
+    debug_assert!(partition.type_guid != Guid::ZERO);
+    let mut name = [U16::ZERO; NAME_UNITS];
+    for (to, unit) in name.iter_mut().zip(partition.name.encode_utf16()) {
+        *to = U16::new(unit);
+    }
+    Entry {
+        type_guid: partition.type_guid.to_disk(),
+        uuid: partition.uuid.to_disk(),
+        first_lba: U64::new(partition.first_lba),
+        last_lba: U64::new(partition.last_lba),
+        attributes: U64::new(partition.attributes),
+        name,
+    }
+}

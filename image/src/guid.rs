@@ -1,0 +1,188 @@
+//! GUIDs as GPT and UEFI have them: sixteen bytes that are written in text as `8-4-4-4-12` hex digits, and on disk with the
+//! first three groups in little-endian order (UEFI specification 2.10, appendix A; RFC 9562 section 4 for the text).
+//!
+//! A [`Guid`] is kept in the order of its text, so that "the first 128 bits of a digest" reads the same as the digest does.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::fmt;
+use std::str::FromStr;
+
+/// A GUID, in the byte order of its text.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Guid([u8; 16]);
+
+/// The text is not a GUID of the form `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a GUID of the form 8-4-4-4-12 hex digits")]
+pub struct ParseGuidError;
+
+impl Guid {
+    /// All zeroes: an unused partition entry's type, and the UUID of a partition whose content is free.
+    pub const ZERO: Self = Self([0; 16]);
+
+    /// From a number whose hex digits are the digits of the text.
+    pub const fn from_u128(value: u128) -> Self {
+        Self(value.to_be_bytes())
+    }
+
+    /// From sixteen bytes in the order of the text.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// Sixteen bytes in the order of the text.
+    pub const fn to_bytes(self) -> [u8; 16] {
+        self.0
+    }
+
+    /// From the order on disk: the first three groups little-endian.
+    pub const fn from_disk(bytes: [u8; 16]) -> Self {
+        Self(swap(bytes))
+    }
+
+    /// In the order on disk.
+    pub const fn to_disk(self) -> [u8; 16] {
+        swap(self.0)
+    }
+
+    /// The first 128 bits of a digest. Version and variant bits stay as they fall: such a GUID is a name, not an RFC 9562 value.
+    pub const fn from_digest_head(digest: &[u8; 32]) -> Self {
+        let value = halves(digest).0;
+        Self(value)
+    }
+
+    /// The last 128 bits of a digest.
+    pub const fn from_digest_tail(digest: &[u8; 32]) -> Self {
+        let value = halves(digest).1;
+        Self(value)
+    }
+
+    /// From sixteen random bytes, with the bits of a version 4 UUID set (RFC 9562 section 5.4).
+    pub const fn from_random(random: [u8; 16]) -> Self {
+        let value = u128::from_be_bytes(random);
+        let version = (value & !(0xf << 76)) | (0x4 << 76);
+        Self::from_u128((version & !(0x3 << 62)) | (0x2 << 62))
+    }
+}
+
+/// The two orders are each other's inverse.
+const fn swap(bytes: [u8; 16]) -> [u8; 16] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
+    [d, c, b, a, f, e, h, g, i, j, k, l, m, n, o, p]
+}
+
+const fn halves(digest: &[u8; 32]) -> ([u8; 16], [u8; 16]) {
+    match (digest.first_chunk::<16>(), digest.last_chunk::<16>()) {
+        (Some(head), Some(tail)) => (*head, *tail),
+        _ => unreachable!(),
+    }
+}
+
+impl fmt::Display for Guid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = u128::from_be_bytes(self.0);
+        write!(
+            f,
+            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+            value >> 96,
+            (value >> 80) & 0xffff,
+            (value >> 64) & 0xffff,
+            (value >> 48) & 0xffff,
+            value & 0xffff_ffff_ffff
+        )
+    }
+}
+
+impl fmt::Debug for Guid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl FromStr for Guid {
+    type Err = ParseGuidError;
+
+    fn from_str(text: &str) -> Result<Self, ParseGuidError> {
+        let mut value: u128 = 0;
+        if text.len() != 36 {
+            return Err(ParseGuidError);
+        }
+        for (at, byte) in text.bytes().enumerate() {
+            if matches!(at, 8 | 13 | 18 | 23) {
+                if byte != b'-' {
+                    return Err(ParseGuidError);
+                }
+                continue;
+            }
+            let digit = char::from(byte).to_digit(16).ok_or(ParseGuidError)?;
+            value = (value << 4) | u128::from(digit);
+        }
+        Ok(Self::from_u128(value))
+    }
+}
+
+impl Serialize for Guid {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Guid {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_esp_type_has_the_byte_order_of_the_uefi_specification() {
+        let esp: Guid = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B".parse().unwrap();
+        assert_eq!(hex::encode(esp.to_disk()), "28732ac11ff8d211ba4b00a0c93ec93b");
+        assert_eq!(esp.to_string(), "c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
+    }
+
+    #[test]
+    fn digest_halves_read_like_the_digest() {
+        let mut digest = [0u8; 32];
+        for (value, byte) in (0u8..).zip(digest.iter_mut()) {
+            *byte = value;
+        }
+        assert_eq!(Guid::from_digest_head(&digest).to_string(), "00010203-0405-0607-0809-0a0b0c0d0e0f");
+        assert_eq!(Guid::from_digest_tail(&digest).to_string(), "10111213-1415-1617-1819-1a1b1c1d1e1f");
+    }
+
+    #[test]
+    fn random_guids_are_version_4() {
+        assert_eq!(Guid::from_random([0xff; 16]).to_string(), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(Guid::from_random([0; 16]).to_string(), "00000000-0000-4000-8000-000000000000");
+    }
+
+    #[test]
+    fn text_that_is_not_a_guid_is_refused() {
+        for bad in [
+            "",
+            "c12a7328f81f11d2ba4b00a0c93ec93b",
+            "c12a7328-f81f-11d2-ba4b-00a0c93ec93",
+            "c12a7328-f81f-11d2-ba4b-00a0c93ec93bb",
+            "g12a7328-f81f-11d2-ba4b-00a0c93ec93b",
+            "c12a7328+f81f-11d2-ba4b-00a0c93ec93b",
+            "+12a7328-f81f-11d2-ba4b-00a0c93ec93b",
+            "{12a7328-f81f-11d2-ba4b-00a0c93ec93}",
+        ] {
+            assert_eq!(bad.parse::<Guid>(), Err(ParseGuidError), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_and_disk_order_round_trip(bytes: [u8; 16]) {
+            let guid = Guid::from_bytes(bytes);
+            prop_assert_eq!(guid.to_string().parse::<Guid>(), Ok(guid));
+            prop_assert_eq!(Guid::from_disk(guid.to_disk()), guid);
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Volume descriptors and directory records (ECMA-119, 4th edition: 8.4 primary descriptor, 9.1 directory record, 7.2.3 and 7.3.3 numbers
+//! in both byte orders).
+
+use zerocopy::{
+    FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned, big_endian, little_endian,
+};
+
+/// A logical sector and block.
+pub(super) const SECTOR: usize = 2048;
+/// Where the volume descriptors start.
+pub(super) const FIRST_DESCRIPTOR: usize = 16;
+pub(super) const STANDARD_ID: [u8; 5] = *b"CD001";
+pub(super) const KIND_PRIMARY: u8 = 1;
+pub(super) const KIND_TERMINATOR: u8 = 255;
+/// File flag: a directory (9.1.6).
+pub(super) const FLAG_DIRECTORY: u8 = 2;
+/// 1980-01-01, the first date that FAT has too: one fixed date everywhere.
+const RECORD_DATE: [u8; 7] = [80, 1, 1, 0, 0, 0, 0];
+const DATE: [u8; 17] = *b"1980010100000000\0";
+const NO_DATE: [u8; 17] = *b"0000000000000000\0";
+
+/// A 16-bit number in both byte orders.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
+#[repr(C)]
+pub(super) struct Both16 {
+    little: little_endian::U16,
+    big: big_endian::U16,
+}
+
+impl Both16 {
+    pub(super) fn new(value: u16) -> Self {
+        Self { little: value.into(), big: value.into() }
+    }
+
+    /// The number, if both halves agree.
+    pub(super) fn get(self) -> Option<u16> {
+        (self.little.get() == self.big.get()).then(|| self.little.get())
+    }
+}
+
+/// A 32-bit number in both byte orders.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
+#[repr(C)]
+pub(super) struct Both32 {
+    little: little_endian::U32,
+    big: big_endian::U32,
+}
+
+impl Both32 {
+    pub(super) fn new(value: u32) -> Self {
+        Self { little: value.into(), big: value.into() }
+    }
+
+    /// The number, if both halves agree.
+    pub(super) fn get(self) -> Option<u32> {
+        (self.little.get() == self.big.get()).then(|| self.little.get())
+    }
+}
+
+/// A directory record without the name that follows it.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
+#[repr(C)]
+pub(super) struct Record {
+    pub(super) len: u8,
+    pub(super) extended: u8,
+    pub(super) extent: Both32,
+    pub(super) size: Both32,
+    pub(super) date: [u8; 7],
+    pub(super) flags: u8,
+    pub(super) unit: u8,
+    pub(super) gap: u8,
+    pub(super) volume: Both16,
+    pub(super) name_len: u8,
+}
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
+#[repr(C)]
+pub(super) struct Primary {
+    pub(super) kind: u8,
+    pub(super) id: [u8; 5],
+    pub(super) version: u8,
+    zero_a: u8,
+    system_id: [u8; 32],
+    pub(super) volume_id: [u8; 32],
+    zero_b: [u8; 8],
+    pub(super) sectors: Both32,
+    zero_c: [u8; 32],
+    set_size: Both16,
+    sequence: Both16,
+    pub(super) block: Both16,
+    table_len: Both32,
+    table_little: little_endian::U32,
+    table_little_optional: little_endian::U32,
+    table_big: big_endian::U32,
+    table_big_optional: big_endian::U32,
+    pub(super) root: Record,
+    root_name: u8,
+    texts: [u8; 623],
+    created: [u8; 17],
+    modified: [u8; 17],
+    expires: [u8; 17],
+    effective: [u8; 17],
+    structure: u8,
+    zero_d: u8,
+    application: [u8; 512],
+    reserved: [u8; 653],
+}
+
+/// The sectors of the two path tables, and the length of one of them.
+#[derive(Clone, Copy)]
+pub(super) struct PathTables {
+    pub(super) len: u32,
+    pub(super) little: u32,
+    pub(super) big: u32,
+}
+
+fn padded<const N: usize>(text: &[u8]) -> [u8; N] {
+    let mut out = [b' '; N];
+    for (to, from) in out.iter_mut().zip(text) {
+        *to = *from;
+    }
+    out
+}
+
+pub(super) fn primary(volume_id: &[u8], sectors: u32, root_extent: u32, tables: PathTables) -> Primary {
+    let sector = u32::try_from(SECTOR).unwrap_or_default();
+    Primary {
+        kind: KIND_PRIMARY,
+        id: STANDARD_ID,
+        version: 1,
+        zero_a: 0,
+        system_id: padded(b""),
+        volume_id: padded(volume_id),
+        zero_b: [0; 8],
+        sectors: Both32::new(sectors),
+        zero_c: [0; 32],
+        set_size: Both16::new(1),
+        sequence: Both16::new(1),
+        block: Both16::new(u16::try_from(SECTOR).unwrap_or_default()),
+        table_len: Both32::new(tables.len),
+        table_little: tables.little.into(),
+        table_little_optional: 0.into(),
+        table_big: tables.big.into(),
+        table_big_optional: 0.into(),
+        root: record(root_extent, sector, FLAG_DIRECTORY, 1),
+        root_name: 0,
+        texts: padded(b""),
+        created: DATE,
+        modified: DATE,
+        expires: NO_DATE,
+        effective: NO_DATE,
+        structure: 1,
+        zero_d: 0,
+        application: [0; 512],
+        reserved: [0; 653],
+    }
+}
+
+/// The head of a record whose name has `name_len` bytes; the record as a whole has an even length.
+pub(super) fn record(extent: u32, size: u32, flags: u8, name_len: u8) -> Record {
+    let head = u8::try_from(size_of::<Record>()).unwrap_or_default();
+    Record {
+        len: head.saturating_add(name_len).next_multiple_of(2),
+        extended: 0,
+        extent: Both32::new(extent),
+        size: Both32::new(size),
+        date: RECORD_DATE,
+        flags,
+        unit: 0,
+        gap: 0,
+        volume: Both16::new(1),
+        name_len,
+    }
+}
+
+/// A record with its name, padded to an even length.
+pub(super) fn push_record(directory: &mut Vec<u8>, extent: u32, size: u32, flags: u8, name: &[u8]) {
+    let name_len = u8::try_from(name.len()).unwrap_or(u8::MAX);
+    directory.extend_from_slice(record(extent, size, flags, name_len).as_bytes());
+    directory.extend_from_slice(name);
+    directory.resize(directory.len().next_multiple_of(2), 0);
+}
+
+/// The path table of a volume that has only its root (9.4): one record, with the extent in the wanted byte order.
+pub(super) fn path_table(extent: [u8; 4], parent: [u8; 2]) -> Vec<u8> {
+    let mut table = vec![1, 0];
+    table.extend_from_slice(&extent);
+    table.extend_from_slice(&parent);
+    table.extend_from_slice(&[0, 0]);
+    table
+}
+
+/// A descriptor's common head.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
+#[repr(C)]
+pub(super) struct Terminator {
+    pub(super) kind: u8,
+    pub(super) id: [u8; 5],
+    pub(super) version: u8,
+    rest: [u8; 2041],
+}
+
+pub(super) fn terminator() -> Terminator {
+    Terminator { kind: KIND_TERMINATOR, id: STANDARD_ID, version: 1, ..Terminator::new_zeroed() }
+}

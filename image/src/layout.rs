@@ -1,0 +1,383 @@
+//! The disk layout of ADR 0001 as data: which partitions there are, in which order, how large, of which type, and how their UUIDs
+//! follow from what they hold. Pure: no disk is looked at here.
+//!
+//! The numbers and GUIDs in this file are for ever: a node that was installed by the first release keeps them.
+
+use crate::gpt::{Partition, SectorSize, Table, TableError};
+use crate::guid::Guid;
+use crate::hex32::{RootHash, sha256};
+use std::fmt;
+
+mod recognise;
+
+pub use recognise::{Recognised, State, recognise};
+
+/// One mebibyte: every partition starts and ends at a multiple of it.
+pub const MIB: u64 = 1 << 20;
+
+/// The smallest disk that can be adopted.
+pub const MINIMUM_DISK: u64 = 10 * 1024 * MIB;
+
+/// Where the first partition starts: before it lie partition table and ISO 9660 area.
+pub const FIRST_PARTITION: u64 = MIB;
+
+/// The largest payload volume.
+pub const PAYLOAD_MAX: u64 = 3072 * MIB;
+
+/// DATA's smallest size.
+pub const DATA_MIN: u64 = 1024 * MIB;
+
+/// A place for a volume; "A" and "B" are places, not roles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Slot {
+    /// In the shipped file.
+    A,
+    /// Laid out when a disk is adopted.
+    B,
+}
+
+/// A sealed volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Volume {
+    /// The operating system.
+    Root,
+    /// The cluster's public configuration.
+    Configuration,
+    /// Workload binaries and images.
+    Payload,
+}
+
+/// The partitions that belong to one volume in one slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Area {
+    /// A signature: the configuration's statement, otherwise reserved.
+    Signature,
+    /// Forward error correction: reserved.
+    Fec,
+    /// The dm-verity hash tree.
+    Hash,
+    /// The file system.
+    Data,
+}
+
+/// What a partition is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// The EFI system partition.
+    Esp,
+    /// Room for the seed of a personalised copy.
+    Seed,
+    /// Part of a sealed volume.
+    Volume(Volume, Area, Slot),
+    /// The agent's own state, encrypted.
+    State,
+    /// Workload data, encrypted.
+    Data,
+}
+
+impl Volume {
+    /// The volume's name, as partitions and console records have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Configuration => "configuration",
+            Self::Payload => "payload",
+        }
+    }
+
+    /// The UUID of one of the volume's partitions, by the root hash that the volume has.
+    ///
+    /// Data and hash areas of root and payload follow systemd's verity generator (first and last 128 bits of the root hash);
+    /// everything else is the first 128 bits of SHA-256(`"kubedos partition\0" + name without slot + "\0" + root hash`).
+    pub fn partition_uuid(self, area: Area, root_hash: &RootHash) -> Guid {
+        match (self, area) {
+            (Self::Root | Self::Payload, Area::Data) => Guid::from_digest_head(root_hash.as_bytes()),
+            (Self::Root | Self::Payload, Area::Hash) => Guid::from_digest_tail(root_hash.as_bytes()),
+            _ => {
+                let suffix = area.suffix();
+                let parts: [&[u8]; 5] = [
+                    b"kubedos partition\0",
+                    self.name().as_bytes(),
+                    suffix.as_bytes(),
+                    b"\0",
+                    root_hash.as_bytes(),
+                ];
+                Guid::from_digest_head(&sha256(&parts))
+            }
+        }
+    }
+
+    /// The size of one of the volume's partitions on an adopted disk; `None` if it has no such area.
+    pub const fn full_size(self, area: Area) -> Option<u64> {
+        let mib = match (self, area) {
+            (_, Area::Signature) => 1,
+            (Self::Root, Area::Fec | Area::Hash) => 8,
+            (Self::Root, Area::Data) => 512,
+            (Self::Configuration, Area::Fec) => return None,
+            (Self::Configuration, Area::Hash) => 1,
+            (Self::Configuration, Area::Data) => 32,
+            (Self::Payload, Area::Fec | Area::Hash) => 32,
+            (Self::Payload, Area::Data) => PAYLOAD_MAX / MIB,
+        };
+        Some(mib * MIB)
+    }
+}
+
+impl Area {
+    /// What stands after volume and slot in a partition's name.
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::Signature => "-sig",
+            Self::Fec => "-fec",
+            Self::Hash => "-hash",
+            Self::Data => "",
+        }
+    }
+}
+
+impl Role {
+    /// The partition type.
+    pub const fn type_guid(self) -> Guid {
+        /// Types of our own differ in the last byte only.
+        const fn own(last: u8) -> Guid {
+            Guid::from_u128(0xb7d0a1c5_6f0e_4f7e_9f62_5b1f6f5ad000 | last as u128)
+        }
+        match self {
+            Self::Esp => Guid::from_u128(0xc12a7328_f81f_11d2_ba4b_00a0c93ec93b),
+            Self::Seed => own(0xe1),
+            Self::Volume(Volume::Root, Area::Signature, _) => {
+                Guid::from_u128(0x41092b05_9fc8_4523_994f_2def0408b176)
+            }
+            Self::Volume(Volume::Root, Area::Fec, _) => {
+                Guid::from_u128(0x2f3d5c0e_58a4_4a59_8a3b_0d7d0e6a8c11)
+            }
+            Self::Volume(Volume::Root, Area::Hash, _) => {
+                Guid::from_u128(0x2c7357ed_ebd2_46d9_aec1_23d437ec2bf5)
+            }
+            Self::Volume(Volume::Root, Area::Data, _) => {
+                Guid::from_u128(0x4f68bce3_e8cd_4db1_96e7_fbcaf984b709)
+            }
+            Self::Volume(Volume::Configuration, Area::Data, _) => own(0xe2),
+            Self::Volume(Volume::Configuration, Area::Hash, _) => own(0xe3),
+            // There is no `configuration-fec`; its place in the numbering stays with the statement.
+            Self::Volume(Volume::Configuration, Area::Signature | Area::Fec, _) => own(0xe4),
+            Self::Volume(Volume::Payload, Area::Data, _) => own(0xe5),
+            Self::Volume(Volume::Payload, Area::Hash, _) => own(0xe6),
+            Self::Volume(Volume::Payload, Area::Fec, _) => own(0xe7),
+            Self::Volume(Volume::Payload, Area::Signature, _) => own(0xe8),
+            Self::State => own(0xf0),
+            Self::Data => own(0xf1),
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    /// The partition's name: its GPT label.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Esp => f.write_str("esp"),
+            Self::Seed => f.write_str("seed"),
+            Self::Volume(volume, area, slot) => {
+                let slot = match slot {
+                    Slot::A => "a",
+                    Slot::B => "b",
+                };
+                write!(f, "{}-{slot}{}", volume.name(), area.suffix())
+            }
+            Self::State => f.write_str("state"),
+            Self::Data => f.write_str("data"),
+        }
+    }
+}
+
+/// A partition's place, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The entry of the partition table, from 1.
+    pub number: u32,
+    /// What it is for.
+    pub role: Role,
+    /// From the start of the disk.
+    pub start: u64,
+    /// Its size.
+    pub len: u64,
+}
+
+/// All partitions of a file or disk, in disk order, which is also the order of their numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    places: Vec<Place>,
+    disk_bytes: u64,
+}
+
+/// The payload volume does not fit into its slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a payload of {bytes} bytes does not fit into its slot of {PAYLOAD_MAX}")]
+pub struct PayloadTooLarge {
+    /// The size that was asked for.
+    pub bytes: u64,
+}
+
+/// The disk cannot be adopted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a disk of {bytes} bytes is too small: {MINIMUM_DISK} are needed")]
+pub struct TooSmall {
+    /// The disk's size.
+    pub bytes: u64,
+}
+
+/// The volumes of one slot in disk order; the payload's file system is last, so that it can grow in place.
+const SLOT_ORDER: [(Volume, Area); 11] = [
+    (Volume::Root, Area::Signature),
+    (Volume::Root, Area::Fec),
+    (Volume::Root, Area::Hash),
+    (Volume::Root, Area::Data),
+    (Volume::Configuration, Area::Signature),
+    (Volume::Configuration, Area::Hash),
+    (Volume::Configuration, Area::Data),
+    (Volume::Payload, Area::Signature),
+    (Volume::Payload, Area::Fec),
+    (Volume::Payload, Area::Hash),
+    (Volume::Payload, Area::Data),
+];
+
+const ESP_SIZE: u64 = 256 * MIB;
+/// The `seed` partition's size: no seed volume is larger.
+pub const SEED_SIZE: u64 = 4 * MIB;
+const STATE_SIZE: u64 = 1024 * MIB;
+/// What the backup table takes at most (4096-byte sectors: one for the header, four for the entries).
+const BACKUP_TABLE: u64 = 5 * 4096;
+
+/// The shipped file: slot A with the payload as large as it is, up to the next MiB. One MiB stays behind the last partition for the
+/// backup table, so that the file is a whole number of MiB.
+pub fn shipped(payload_bytes: u64) -> Result<Layout, PayloadTooLarge> {
+    if payload_bytes > PAYLOAD_MAX {
+        return Err(PayloadTooLarge { bytes: payload_bytes });
+    }
+    let mut layout = Layout { places: Vec::new(), disk_bytes: FIRST_PARTITION };
+    layout.push_slot_a(payload_bytes.max(1).next_multiple_of(MIB));
+    layout.disk_bytes += MIB;
+    Ok(layout)
+}
+
+/// A disk of `disk_bytes` that the agent has adopted: both slots at full size, STATE, and DATA over the rest.
+pub fn adopted(disk_bytes: u64) -> Result<Layout, TooSmall> {
+    if disk_bytes < MINIMUM_DISK {
+        return Err(TooSmall { bytes: disk_bytes });
+    }
+    let mut layout = Layout { places: Vec::new(), disk_bytes: FIRST_PARTITION };
+    layout.push_slot_a(PAYLOAD_MAX);
+    layout.push_slot(Slot::B, PAYLOAD_MAX);
+    layout.push(Role::State, STATE_SIZE);
+    let end = (disk_bytes - BACKUP_TABLE) / MIB * MIB;
+    layout.push(Role::Data, end - layout.disk_bytes);
+    layout.disk_bytes = disk_bytes;
+    Ok(layout)
+}
+
+impl Layout {
+    fn push_slot_a(&mut self, payload: u64) {
+        self.push(Role::Esp, ESP_SIZE);
+        self.push(Role::Seed, SEED_SIZE);
+        self.push_slot(Slot::A, payload);
+    }
+
+    fn push_slot(&mut self, slot: Slot, payload: u64) {
+        for (volume, area) in SLOT_ORDER {
+            let full = volume.full_size(area).unwrap_or_default();
+            let len = if (volume, area) == (Volume::Payload, Area::Data) { payload } else { full };
+            self.push(Role::Volume(volume, area, slot), len);
+        }
+    }
+
+    /// Appends; `disk_bytes` is the end so far.
+    fn push(&mut self, role: Role, len: u64) {
+        let number = self.places.last().map_or(1, |last| last.number + 1);
+        self.places.push(Place { number, role, start: self.disk_bytes, len });
+        self.disk_bytes += len;
+    }
+
+    /// The partitions in order.
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// The size of the file or disk.
+    pub fn disk_bytes(&self) -> u64 {
+        self.disk_bytes
+    }
+
+    /// The place of one partition, if this layout has it.
+    pub fn place(&self, role: Role) -> Option<&Place> {
+        self.places.iter().find(|place| place.role == role)
+    }
+
+    /// The partition table of this layout; `uuid` names each partition ([`Guid::ZERO`] for a slot whose content is free).
+    pub fn table(
+        &self,
+        sector_size: SectorSize,
+        disk_guid: Guid,
+        mut uuid: impl FnMut(Role) -> Guid,
+    ) -> Result<Table, TableError> {
+        let sector = sector_size.bytes();
+        let mut table = Table::new(sector_size, self.disk_bytes, disk_guid)?;
+        for place in &self.places {
+            let partition = Partition {
+                type_guid: place.role.type_guid(),
+                uuid: uuid(place.role),
+                first_lba: place.start / sector,
+                last_lba: (place.start + place.len) / sector - 1,
+                attributes: 0,
+                name: place.role.to_string(),
+            };
+            table.set(place.number, partition)?;
+        }
+        Ok(table)
+    }
+}
+
+/// The root hashes of the three volumes of a shipped file, which name its partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Names {
+    /// Of the root volume.
+    pub root: RootHash,
+    /// Of the configuration volume.
+    pub configuration: RootHash,
+    /// Of the payload volume.
+    pub payload: RootHash,
+}
+
+impl Names {
+    /// The UUID that a partition of the shipped file has; [`Guid::ZERO`] for what only the agent creates.
+    pub fn uuid(&self, role: Role) -> Guid {
+        match role {
+            Role::Esp => self.derived("esp"),
+            Role::Seed => self.derived("seed"),
+            Role::Volume(volume, area, Slot::A) => volume.partition_uuid(area, self.of(volume)),
+            Role::Volume(_, _, Slot::B) | Role::State | Role::Data => Guid::ZERO,
+        }
+    }
+
+    /// The disk GUID of the shipped file.
+    pub fn disk_guid(&self) -> Guid {
+        self.derived("disk")
+    }
+
+    fn of(&self, volume: Volume) -> &RootHash {
+        match volume {
+            Volume::Root => &self.root,
+            Volume::Configuration => &self.configuration,
+            Volume::Payload => &self.payload,
+        }
+    }
+
+    /// The first 128 bits of SHA-256(`"kubedos disk\0" + what + "\0" + root hash of root + root hash of payload`).
+    fn derived(&self, what: &str) -> Guid {
+        let parts: [&[u8]; 5] =
+            [b"kubedos disk\0", what.as_bytes(), b"\0", self.root.as_bytes(), self.payload.as_bytes()];
+        Guid::from_digest_head(&sha256(&parts))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,72 @@
+//! Signed statements (ADR 0002): a small TOML text with one to eight Ed25519 signatures. What is signed is
+//! `domain + "\0" + body`, so that a text of one kind is never taken for another.
+//!
+//! [`read`] yields the structure only; the body comes out of [`Statement::verify`] alone.
+
+mod bodies;
+mod format;
+mod reader;
+mod writer;
+
+pub use bodies::{ConfigurationStatement, Seed, SeedParts};
+pub use format::MAX_LEN;
+pub use reader::{Statement, Verified, read};
+pub use writer::{SignError, Signer, write};
+
+/// The kind of a statement, and the version of that kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Domain {
+    /// A configuration volume's statement.
+    Configuration,
+    /// The secrets of one node and one incarnation.
+    Seed,
+}
+
+impl Domain {
+    /// The text that is signed before the body.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Configuration => "kubedos configuration v1",
+            Self::Seed => "kubedos seed v1",
+        }
+    }
+
+    /// The very bytes that are signed.
+    fn message(self, body: &[u8]) -> zeroize::Zeroizing<Vec<u8>> {
+        let domain = self.as_str().as_bytes();
+        let mut message = zeroize::Zeroizing::new(Vec::with_capacity(domain.len() + 1 + body.len()));
+        message.extend_from_slice(domain);
+        message.push(0);
+        message.extend_from_slice(body);
+        message
+    }
+}
+
+/// Why the bytes are no statement that can be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StatementError {
+    /// Only zeroes: nothing was ever written here.
+    #[error("empty: only zeroes")]
+    Empty,
+    /// The first eight bytes are not the magic.
+    #[error("not a signed statement")]
+    Magic,
+    /// The bytes end before the statement does.
+    #[error("the bytes end before the statement does")]
+    Truncated,
+    /// A body length of more than 65,536, or a number of signatures that is not 1 to 8.
+    #[error("{0} is out of bounds")]
+    Bounds(&'static str),
+    /// A byte that must be zero is not.
+    #[error("a byte that must be zero is not")]
+    NotZero,
+    /// The body is not UTF-8.
+    #[error("the body is not UTF-8")]
+    NotUtf8,
+    /// No signature is by a key that is trusted here.
+    #[error("not signed by any of the {0} keys that are trusted here")]
+    UnknownSigner(usize),
+    /// A signature that claims to be by a trusted key does not verify.
+    #[error("a signature does not verify")]
+    BadSignature,
+}
