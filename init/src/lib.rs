@@ -2,5 +2,7 @@
 //!
 //! The library holds everything; the binary looks at the name it was started by and calls one of the two.
 
+pub mod agent;
 pub mod console;
 pub mod handover;
+pub mod status_page;

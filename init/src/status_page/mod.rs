@@ -1,0 +1,199 @@
+//! The status page: what Enter on the console prints (interfaces, "The node"). A pure function from facts to lines.
+//!
+//! It fits 80 columns, and 24 lines while little is wrong; it shows no secret and takes no command. Text that comes from disks
+//! or from errors is stripped of control characters: a label on a foreign disk must not move a terminal's cursor.
+
+pub mod tty;
+
+use std::time::Duration;
+
+use crate::agent::board::{Facts, Standing};
+use crate::agent::walk::word;
+use crate::handover::Medium;
+use kubedos_spec::stage::Stage;
+
+/// The page's width.
+const WIDTH: usize = 80;
+
+/// What the page shows beside the board.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// Since the kernel started.
+    pub uptime: Duration,
+    /// The wall clock, seconds since 1970.
+    pub clock: u64,
+    /// Names of failed units, or why systemd could not be asked.
+    pub failed_units: Option<Result<Vec<String>, String>>,
+}
+
+/// The page, each line ended by a line feed.
+pub fn render(facts: &Facts, moment: &Moment) -> String {
+    let mut page = Page(String::new());
+    head(&mut page, facts, moment);
+    stages(&mut page, facts);
+    for disk in &facts.disks {
+        page.field(&disk.name, &disk.text);
+    }
+    trouble(&mut page, facts, moment);
+    page.0
+}
+
+fn head(page: &mut Page, facts: &Facts, moment: &Moment) {
+    let release = facts.handover.as_ref().map_or("", |handover| handover.release.as_str());
+    let release = if release.is_empty() { String::new() } else { format!(" {release}") };
+    page.rule(&format!(" kubedOS{release} | {} ", facts.node.as_deref().unwrap_or("node not known yet")));
+    if facts.demo_keys {
+        page.line("*** DEMO KEYS: every secret of this cluster is published. Not for real use. ***");
+    }
+    if let Some(handover) = &facts.handover {
+        let role = facts.role.as_deref().map_or(String::new(), |role| format!(", {role}"));
+        let incarnation = facts.incarnation.map_or(String::new(), |number| format!(", incarnation {number}"));
+        page.field(
+            "cluster",
+            &format!(
+                "{} ({}), generation {}{role}{incarnation}",
+                handover.cluster,
+                short(&handover.cluster_id),
+                handover.generation
+            ),
+        );
+        let medium = match handover.medium {
+            Medium::Disk => "disk",
+            Medium::Cd => "CD",
+        };
+        page.field(
+            "booted",
+            &format!(
+                "{} ({medium})  root {}  payload {}  conf {}",
+                handover.boot_device,
+                short(&handover.root_hash),
+                short(&handover.payload_hash),
+                short(&handover.configuration_hash)
+            ),
+        );
+    }
+    page.field("clock", &format!("{} UTC, up {}", calendar(moment.clock), span(moment.uptime)));
+    if let Some(fingerprint) = &facts.fingerprint {
+        page.field("node key", fingerprint);
+    }
+    page.field("not yet", "planes, membership, Kubernetes: not in this version");
+}
+
+fn stages(page: &mut Page, facts: &Facts) {
+    page.line(&format!("{:<14} {:<10} {:>8} {:>9}  {}", "STAGE", "STATE", "AT", "TOOK", "ABOUT"));
+    for standing in &facts.stages {
+        page.line(&stage(standing));
+    }
+}
+
+fn stage(standing: &Standing) -> String {
+    let Some(outcome) = standing.outcome else {
+        return format!("{:<14} -", standing.stage.name());
+    };
+    let took = standing.took.map_or(String::new(), |took| format!("{} ms", took.as_millis()));
+    let about = if standing.stage.in_this_version() || standing.stage == Stage::Backplanes {
+        standing.about.as_str()
+    } else {
+        "not in this version"
+    };
+    format!(
+        "{:<14} {:<10} {:>6.1} s {:>9}  {about}",
+        standing.stage.name(),
+        word(outcome),
+        standing.at.as_secs_f64(),
+        took
+    )
+}
+
+fn trouble(page: &mut Page, facts: &Facts, moment: &Moment) {
+    if !facts.corrupt.is_empty() {
+        page.field("CORRUPT", &facts.corrupt.join(", "));
+    }
+    match &moment.failed_units {
+        Some(Ok(units)) if units.is_empty() => page.field("units", "none failed"),
+        Some(Ok(units)) => page.field("FAILED", &units.join(" ")),
+        Some(Err(reason)) => page.field("units", reason),
+        None => {}
+    }
+    if facts.errors.is_empty() {
+        page.field("errors", "none");
+    }
+    for error in facts.errors.iter().rev().take(4) {
+        page.wrapped("error", &format!("{:.1} s {}: {}", error.at.as_secs_f64(), error.stage, error.text));
+    }
+    page.rule("");
+}
+
+/// Lines of at most [`WIDTH`] characters.
+struct Page(String);
+
+impl Page {
+    fn line(&mut self, text: &str) {
+        self.0.push_str(clean(text, WIDTH).trim_end());
+        self.0.push('\n');
+    }
+
+    fn field(&mut self, name: &str, text: &str) {
+        self.line(&format!("{name:<9} {text}"));
+    }
+
+    /// A field over up to three lines.
+    fn wrapped(&mut self, name: &str, text: &str) {
+        let text = clean(text, 3 * (WIDTH - 10));
+        let mut rest: Vec<char> = text.chars().collect();
+        let mut name = name;
+        while !rest.is_empty() {
+            let tail = rest.split_off(rest.len().min(WIDTH - 10));
+            let part: String = rest.iter().collect();
+            self.field(name, &part);
+            name = "";
+            rest = tail;
+        }
+    }
+
+    fn rule(&mut self, title: &str) {
+        let mut line = format!("=={title}");
+        let missing = WIDTH.saturating_sub(line.chars().count());
+        line.push_str(&"=".repeat(missing));
+        self.line(&line);
+    }
+}
+
+/// Without control characters, and cut to `width` characters.
+fn clean(text: &str, width: usize) -> String {
+    let mut clean: String =
+        text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).take(width + 1).collect();
+    if clean.chars().count() > width {
+        clean = clean.chars().take(width.saturating_sub(2)).chain("..".chars()).collect();
+    }
+    clean
+}
+
+/// The first twelve characters of a hash.
+fn short(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
+}
+
+/// `2d 03:04:05`.
+fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let clock = format!("{:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60);
+    if days == 0 { clock } else { format!("{days}d {clock}") }
+}
+
+/// Date and time in UTC of a moment in seconds since 1970, by the civil calendar (Gregorian rules, eras of 400 years).
+pub fn calendar(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100); // from 1 March
+    let shifted = (5 * day_of_year + 2) / 153; // months from March
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year}-{month:02}-{day:02} {:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+use super::*;
+use crate::agent::board::{Board, DiskLine};
+use crate::handover::Handover;
+use kubedos_spec::record::Outcome;
+
+/// Compares with `golden/NAME.txt`; `BLESS=1` writes it instead, for a person to read and commit.
+fn golden(name: &str, page: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("src/status_page/golden")
+        .join(name)
+        .with_extension("txt");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, page).unwrap();
+    }
+    assert_eq!(page, std::fs::read_to_string(&path).unwrap(), "{}", path.display());
+}
+
+fn board() -> Board {
+    let board = Board::default();
+    board.note(|facts| {
+        facts.handover = Some(Handover {
+            version: 1,
+            release: "0.1.0".into(),
+            boot_device: "vda".into(),
+            boot_partuuid: None,
+            medium: Medium::Disk,
+            root_hash: "9f31c2a4b5d6".repeat(5),
+            payload_hash: "77aa00bb11cc".repeat(5),
+            configuration_hash: "a1b2c3d4e5f6".repeat(5),
+            cluster: "lab".into(),
+            cluster_id: "3f2a91c40b7e".repeat(5),
+            generation: 4,
+            record_count: 12,
+            epoch: 1_763_300_000,
+        });
+        facts.node = Some("cp-1".into());
+        facts.role = Some("control-plane".into());
+        facts.incarnation = Some(1);
+        facts.demo_keys = true;
+        facts.fingerprint = Some("5d".repeat(32));
+        facts.disks = vec![
+            DiskLine { name: "system".into(), text: "vda, 64.0 GiB, serial lab-cp-1, 26 partitions".into() },
+            DiskLine { name: "state".into(), text: "vda25, 1.0 GiB, LUKS2 ext4, 1 % used".into() },
+            DiskLine { name: "data".into(), text: "vda26, 55.5 GiB, LUKS2 ext4, 0 % used".into() },
+        ];
+    });
+    let at = |tenths: u64| Duration::from_millis(tenths * 100);
+    board.stand(
+        Stage::ValidateShard,
+        Outcome::Unchanged,
+        at(92),
+        Some(Duration::from_millis(14)),
+        "seed on vda2",
+    );
+    board.stand(Stage::Disks, Outcome::Done, at(148), Some(Duration::from_millis(5612)), "vda adopted");
+    board.stand(Stage::Baseline, Outcome::Done, at(151), Some(Duration::from_millis(40)), "");
+    for stage in Stage::ALL.into_iter().skip(3) {
+        board.stand(stage, Outcome::Waiting, at(151), None, "not in this version");
+    }
+    board
+}
+
+fn moment() -> Moment {
+    Moment { uptime: Duration::from_secs(75), clock: 1_795_425_012, failed_units: Some(Ok(vec![])) }
+}
+
+/// D1: the page of a healthy node, as people see it; it fits a terminal of 80 by 24.
+#[test]
+fn a_healthy_node_fits_80_by_24() {
+    let page = render(&board().facts(), &moment());
+    golden("healthy", &page);
+    assert!(page.lines().count() <= 24, "{} lines", page.lines().count());
+    assert!(page.lines().all(|line| line.chars().count() <= 80));
+}
+
+#[test]
+fn a_node_in_trouble_shows_what_is_wrong() {
+    let board = board();
+    board.stand(Stage::Disks, Outcome::Halted, Duration::from_secs(15), None, "disk vdb is not empty");
+    board.mishap(
+        Duration::from_secs(15),
+        "Disks",
+        "disk vdb (serial \u{1b}[2JX) holds a GPT with 2 partitions (`swap`, `home`) and is not named in allowDestroy, \
+         so it was left as it is"
+            .into(),
+    );
+    board.note(|facts| facts.corrupt.push("payload".into()));
+    let moment = Moment {
+        failed_units: Some(Ok(vec![
+            "systemd-networkd.service".into(),
+            "systemd-tmpfiles-setup.service".into(),
+        ])),
+        ..moment()
+    };
+    let page = render(&board.facts(), &moment);
+    golden("trouble", &page);
+    assert!(page.lines().all(|line| line.chars().count() <= 80));
+}
+
+#[test]
+fn before_anything_is_known_the_page_says_so() {
+    let page = render(&Board::default().facts(), &Moment::default());
+    golden("early", &page);
+}
+
+#[test]
+fn text_from_disks_cannot_steer_a_terminal() {
+    assert_eq!(clean("a\u{1b}[2Jb\r\nc\u{9b}d", 80), "a?[2Jb??c?d");
+    assert_eq!(clean("abcdef", 4), "ab..");
+}
+
+#[test]
+fn the_calendar_knows_leap_years() {
+    for (seconds, text) in [
+        (0, "1970-01-01 00:00:00"),
+        (951_782_399, "2000-02-28 23:59:59"),
+        (951_782_400, "2000-02-29 00:00:00"),
+        (951_868_800, "2000-03-01 00:00:00"),
+        (1_795_425_012, "2026-11-23 09:10:12"),
+        (4_107_542_400, "2100-03-01 00:00:00"),
+    ] {
+        assert_eq!(calendar(seconds), text);
+    }
+}
