@@ -1,0 +1,192 @@
+//! A folder for the disks and logs of one test or one lab.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::machine::MachineError;
+use crate::{Disk, Format, Tools};
+
+/// A folder of its own for one test: empty at the start, removed when the bench is dropped without a panic under way.
+#[derive(Debug)]
+pub struct Bench {
+    folder: PathBuf,
+    machines: AtomicU32,
+    keep: bool,
+}
+
+impl Bench {
+    /// An empty folder `name` in `base`; what was there before is removed.
+    ///
+    /// # Errors
+    /// When the folder cannot be emptied or made.
+    pub fn new(base: &Path, name: &str) -> Result<Self, MachineError> {
+        let folder = base.join(name);
+        let failed = |source| MachineError::Folder { path: folder.clone(), source };
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder).map_err(failed)?;
+        }
+        std::fs::create_dir_all(&folder).map_err(failed)?;
+        let folder = folder.canonicalize().map_err(failed)?;
+        Ok(Self { folder, machines: AtomicU32::new(0), keep: false })
+    }
+
+    /// A bench within this one.
+    ///
+    /// # Errors
+    /// When the folder cannot be emptied or made.
+    pub fn sub(&self, name: &str) -> Result<Self, MachineError> {
+        Self::new(&self.folder, name)
+    }
+
+    /// Keeps the folder when the bench is dropped.
+    #[must_use]
+    pub fn keep(mut self) -> Self {
+        self.keep = true;
+        self
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A path in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// A folder for the next machine's logs.
+    pub(crate) fn next_machine(&self) -> Result<PathBuf, MachineError> {
+        let number = self.machines.fetch_add(1, Ordering::Relaxed) + 1;
+        let path = self.folder.join(format!("machine-{number}"));
+        std::fs::create_dir_all(&path)
+            .map_err(|source| MachineError::Folder { path: path.clone(), source })?;
+        Ok(path)
+    }
+
+    /// A new empty disk that reads as zeroes and takes no room.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    pub fn blank(&self, name: &str, bytes: u64) -> Result<Disk, MachineError> {
+        let path = self.path(name);
+        File::create(&path)
+            .and_then(|file| file.set_len(bytes))
+            .map_err(|source| MachineError::Folder { path: path.clone(), source })?;
+        Ok(Disk::new(path, Format::Raw))
+    }
+
+    /// A copy of a file, sparse where the file is.
+    ///
+    /// # Errors
+    /// When the file cannot be copied.
+    pub fn copy(&self, name: &str, of: &Path) -> Result<PathBuf, MachineError> {
+        let path = self.path(name);
+        copy_sparse(of, &path).map_err(|source| MachineError::Folder { path: path.clone(), source })?;
+        Ok(path)
+    }
+
+    /// A disk of `bytes` that starts as `image` and keeps the image untouched; `bytes` may be larger than the image.
+    ///
+    /// # Errors
+    /// When `qemu-img` is missing or refuses.
+    pub fn overlay(&self, tools: &Tools, name: &str, image: &Disk, bytes: u64) -> Result<Disk, MachineError> {
+        let path = self.path(name);
+        let mut command = tools.command("usr/bin/qemu-img")?;
+        command.args(["create", "-q", "-f", "qcow2", "-F", image.format.name(), "-b"]);
+        let image = image.file.canonicalize().unwrap_or_else(|_| image.file.clone());
+        command.arg(image).arg(&path).arg(bytes.to_string());
+        run("qemu-img create", &mut command)?;
+        Ok(Disk::new(path, Format::Qcow2))
+    }
+
+    /// The content of a disk as a raw file, sparse.
+    ///
+    /// # Errors
+    /// When `qemu-img` is missing or refuses.
+    pub fn raw_copy(&self, tools: &Tools, name: &str, disk: &Disk) -> Result<PathBuf, MachineError> {
+        let path = self.path(name);
+        let mut command = tools.command("usr/bin/qemu-img")?;
+        command.args(["convert", "-q", "-f", disk.format.name(), "-O", "raw"]).arg(&disk.file).arg(&path);
+        run("qemu-img convert", &mut command)?;
+        Ok(path)
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if self.keep {
+            return;
+        }
+        if std::thread::panicking() {
+            eprintln!("kept: {}", self.folder.display());
+        } else if let Err(error) = std::fs::remove_dir_all(&self.folder) {
+            eprintln!("could not remove {}: {error}", self.folder.display());
+        }
+    }
+}
+
+/// Runs a program to its end.
+fn run(what: &'static str, command: &mut std::process::Command) -> Result<(), MachineError> {
+    let output = command.output().map_err(|source| MachineError::Run { what, source })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(MachineError::Refused { what, says: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
+}
+
+/// Copies a file without its runs of zeroes.
+fn copy_sparse(from: &Path, to: &Path) -> io::Result<()> {
+    use std::io::{Read, Seek, SeekFrom, Write};
+    const STEP: usize = 1 << 16;
+    let (mut from, mut to) = (File::open(from)?, File::create(to)?);
+    let length = from.metadata()?.len();
+    let (mut buffer, zeroes) = (vec![0_u8; STEP], vec![0_u8; STEP]);
+    loop {
+        let count = from.read(&mut buffer)?;
+        let Some(read) = buffer.get(..count) else { break };
+        if count == 0 {
+            break;
+        }
+        if zeroes.starts_with(read) {
+            to.seek(SeekFrom::Current(i64::try_from(count).unwrap_or(0)))?;
+        } else {
+            to.write_all(read)?;
+        }
+    }
+    to.set_len(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn a_bench_starts_empty_and_leaves_nothing() {
+        let base = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(base.path().join("a/old")).unwrap();
+        let bench = Bench::new(base.path(), "a").unwrap();
+        assert!(!bench.path("old").exists());
+        bench.blank("d", 1 << 30).unwrap();
+        assert_eq!(std::fs::metadata(bench.path("d")).unwrap().len(), 1 << 30);
+        drop(bench);
+        assert!(!base.path().join("a").exists());
+    }
+
+    #[test]
+    fn a_copy_is_the_same_bytes_and_as_sparse() {
+        let base = tempfile::tempdir().unwrap();
+        let bench = Bench::new(base.path(), "a").unwrap();
+        let mut bytes = vec![0_u8; 3 << 20];
+        bytes[1 << 20] = 7;
+        bytes[(3 << 20) - 1] = 0;
+        let from = bench.path("from");
+        std::fs::write(&from, &bytes).unwrap();
+        let copy = bench.copy("copy", &from).unwrap();
+        assert_eq!(std::fs::read(&copy).unwrap(), bytes);
+        assert!(std::fs::metadata(&copy).unwrap().blocks() * 512 < 1 << 20);
+    }
+}

@@ -1,0 +1,445 @@
+//! A machine that runs: one QEMU process, its console, its control socket.
+//!
+//! Its folder holds `console.log`, `emulator.log` (QEMU's own words) and `command` (to start it again by hand).
+//! The process is killed when the [`Machine`] is dropped; a second, tiny process waits for the end of this one and kills it then.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use kubedos_spec::record::{Outcome, Record};
+use serde_json::{Value, json};
+
+use crate::hardware::{MachineFiles, node_name};
+use crate::patience::{RanOut, Waited};
+use crate::{Acceleration, Bench, Console, Hardware, Patience, Qmp, QmpError, Tools, ToolsError};
+
+/// What the kernel says when it is lost: waiting for anything else is vain.
+const LOST: [&str; 4] = ["Kernel panic", "Oops", "BUG:", "double fault"];
+
+/// How many console lines a failure shows.
+const TAIL: usize = 25;
+
+/// A running machine.
+#[derive(Debug)]
+pub struct Machine {
+    child: Child,
+    guard: Child,
+    console: Console,
+    qmp: Mutex<Qmp>,
+    folder: PathBuf,
+    from: AtomicUsize,
+}
+
+/// Why a machine did not do what was wanted.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// The emulator is incomplete.
+    #[error(transparent)]
+    Tools(#[from] ToolsError),
+    /// A file or folder of the bench cannot be used.
+    #[error("{} cannot be used", .path.display())]
+    Folder {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A program does not start.
+    #[error("{what} does not start")]
+    Run {
+        /// The program.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A program refused.
+    #[error("{what} failed: {says}")]
+    Refused {
+        /// The program.
+        what: &'static str,
+        /// Its words.
+        says: String,
+    },
+    /// The control socket failed.
+    #[error(transparent)]
+    Qmp(#[from] QmpError),
+    /// What was waited for did not come.
+    #[error("{0}")]
+    GaveUp(Box<GaveUp>),
+}
+
+/// A wait in vain.
+pub struct GaveUp {
+    /// What was waited for.
+    pub awaited: String,
+    /// Why it cannot come any more, or is not waited for any longer.
+    pub because: Because,
+    /// The whole console.
+    pub log: PathBuf,
+    /// Its last lines.
+    pub tail: Vec<String>,
+}
+
+/// Why a wait ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Because {
+    /// The kernel said that it is lost.
+    Lost(String),
+    /// The node halted.
+    Halted(Box<Record>),
+    /// The emulator ended; what it said itself.
+    Ended(String),
+    /// No new line for too long.
+    Silent(Duration),
+    /// It took too long in all.
+    TooLong(Duration),
+}
+
+impl fmt::Display for GaveUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "waited in vain for {}: ", self.awaited)?;
+        match &self.because {
+            Because::Lost(line) => write!(f, "the kernel says: {line}")?,
+            Because::Halted(record) => {
+                write!(
+                    f,
+                    "the node halted at {}: {}",
+                    record.stage,
+                    record.error.as_deref().unwrap_or("no reason")
+                )?;
+            }
+            Because::Ended(says) if says.is_empty() => write!(f, "the machine ended")?,
+            Because::Ended(says) => write!(f, "the emulator ended: {says}")?,
+            Because::Silent(time) => write!(f, "no new console line for {:.0} s", time.as_secs_f64())?,
+            Because::TooLong(time) => write!(f, "still nothing after {:.0} s", time.as_secs_f64())?,
+        }
+        write!(f, "\nconsole: {}; its last lines:", self.log.display())?;
+        self.tail.iter().try_for_each(|line| write!(f, "\n  {line}"))
+    }
+}
+
+impl fmt::Debug for GaveUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Tests print errors by their Debug form: let it be the readable one.
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Machine {
+    /// Starts a machine. Its disks are used as they are given.
+    ///
+    /// # Errors
+    /// When the emulator is incomplete, does not start, or refuses the hardware.
+    pub fn start(tools: &Tools, bench: &Bench, hardware: &Hardware) -> Result<Self, MachineError> {
+        let acceleration = hardware.acceleration.unwrap_or_else(|| Acceleration::probe(tools, bench));
+        let folder = bench.next_machine()?;
+        let files = prepare(tools, hardware, &folder)?;
+        let mut command = tools.command("usr/bin/qemu-system-x86_64")?;
+        command.args(hardware.arguments(tools, acceleration, &files)?);
+        write_file(&folder.join("command"), format!("{command:?}\n").as_bytes())?;
+        let emulator_log = folder.join("emulator.log");
+        let log = File::create(&emulator_log)
+            .map_err(|source| MachineError::Folder { path: emulator_log.clone(), source })?;
+        command.current_dir(&folder).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
+        let starts = |source| MachineError::Run { what: "the emulator", source };
+        let mut child = command.spawn().map_err(starts)?;
+        let guard = match guard(child.id()) {
+            Ok(guard) => guard,
+            Err(source) => {
+                end(&mut child);
+                return Err(MachineError::Run { what: "the emulator's guard", source });
+            }
+        };
+        let console = match child.stdout.take() {
+            Some(stdout) => Console::read(stdout),
+            None => Console::read(io::empty()),
+        };
+        // The way through /proc keeps the socket's name short, however deep the folder is.
+        let socket = PathBuf::from(format!("/proc/{}/cwd/qmp", child.id()));
+        let mut half = Half { child: Some(child), guard: Some(guard) };
+        let qmp = Qmp::connect(&socket, Duration::from_secs(30))
+            .map_err(|error| half.explain(&emulator_log, error))?;
+        let (Some(child), Some(guard)) = (half.child.take(), half.guard.take()) else {
+            return Err(MachineError::Qmp(QmpError::Closed));
+        };
+        Ok(Self { child, guard, console, qmp: Mutex::new(qmp), folder, from: AtomicUsize::new(0) })
+    }
+
+    /// What the machine said so far.
+    pub fn console(&self) -> &Console {
+        &self.console
+    }
+
+    /// The file with everything that the machine said.
+    pub fn log(&self) -> PathBuf {
+        self.folder.join("console.log")
+    }
+
+    /// From now on, waiting looks at new lines only.
+    pub fn from_here(&self) {
+        self.from.store(self.console.len(), Ordering::Relaxed);
+    }
+
+    /// Waits for a record. A record that was already there counts.
+    ///
+    /// # Errors
+    /// When it cannot come any more, or patience runs out.
+    pub fn wait_for(
+        &self,
+        awaited: &str,
+        patience: Patience,
+        mut is_it: impl FnMut(&Record) -> bool,
+    ) -> Result<Record, MachineError> {
+        self.wait(awaited, patience, |line| Record::find(line).filter(|record| is_it(record)))
+    }
+
+    /// Waits for `stage` to have this outcome.
+    ///
+    /// # Errors
+    /// When it cannot come any more, or patience runs out.
+    pub fn wait_for_stage(
+        &self,
+        stage: &str,
+        outcome: Outcome,
+        patience: Patience,
+    ) -> Result<Record, MachineError> {
+        let awaited = format!("{stage} {outcome:?}");
+        self.wait_for(&awaited, patience, |record| record.stage == stage && record.outcome == outcome)
+    }
+
+    /// Waits for a line of text. A line that was already there counts.
+    ///
+    /// # Errors
+    /// When it cannot come any more, or patience runs out.
+    pub fn wait_for_line(
+        &self,
+        awaited: &str,
+        patience: Patience,
+        mut is_it: impl FnMut(&str) -> bool,
+    ) -> Result<String, MachineError> {
+        self.wait(awaited, patience, |line| is_it(line).then(|| line.to_owned()))
+    }
+
+    /// Waits for the machine to end by itself: a guest that powers off, or restarts where that is not allowed.
+    ///
+    /// # Errors
+    /// When patience runs out.
+    pub fn wait_for_end(&mut self, patience: Patience) -> Result<ExitStatus, MachineError> {
+        let mut waited = Waited::start(patience, self.child.id(), self.console.len());
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return Ok(status),
+                Ok(None) => {}
+                Err(source) => return Err(MachineError::Run { what: "the emulator", source }),
+            }
+            if let Some(ran_out) = waited.ran_out(self.console.len()) {
+                return Err(self.gave_up("the machine's end", ran_out.into()));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Types on the serial console.
+    ///
+    /// # Errors
+    /// When the machine does not take it.
+    pub fn type_text(&mut self, text: &str) -> Result<(), MachineError> {
+        let refused = |source| MachineError::Run { what: "typing on the console", source };
+        let stdin = self.child.stdin.as_mut().ok_or_else(|| refused(io::ErrorKind::BrokenPipe.into()))?;
+        stdin.write_all(text.as_bytes()).and_then(|()| stdin.flush()).map_err(refused)
+    }
+
+    /// Sends a command to the emulator.
+    ///
+    /// # Errors
+    /// When it refuses.
+    pub fn command(&self, command: &str, arguments: Value) -> Result<Value, MachineError> {
+        let mut qmp = self.qmp.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Ok(qmp.command(command, arguments)?)
+    }
+
+    /// Presses the reset button. The hardware must allow restarts.
+    ///
+    /// # Errors
+    /// When the emulator refuses.
+    pub fn reset(&self) -> Result<(), MachineError> {
+        self.from_here();
+        self.command("system_reset", json!({})).map(drop)
+    }
+
+    /// Presses the power button: the guest is asked to end.
+    ///
+    /// # Errors
+    /// When the emulator refuses.
+    pub fn press_power(&self) -> Result<(), MachineError> {
+        self.command("system_powerdown", json!({})).map(drop)
+    }
+
+    /// How many write requests a disk got, by its place in the hardware, from 0.
+    ///
+    /// # Errors
+    /// When the emulator does not say.
+    pub fn writes(&self, disk: usize) -> Result<u64, MachineError> {
+        let stats = self.command("query-blockstats", json!({}))?;
+        let (name, device) = (node_name(disk), format!("{}-device", node_name(disk)));
+        let of_disk = |entry: &&Value| {
+            entry.get("node-name").and_then(Value::as_str) == Some(name.as_str())
+                || entry.get("qdev").and_then(Value::as_str).is_some_and(|path| path.contains(&device))
+        };
+        let writes = stats.as_array().into_iter().flatten().find(of_disk);
+        let writes = writes.and_then(|entry| entry.get("stats")?.get("wr_operations")?.as_u64());
+        let says = || format!("no statistics for {name}: {stats}");
+        writes.ok_or_else(|| MachineError::Refused { what: "query-blockstats", says: says() })
+    }
+
+    /// Cuts the power: the guest stops where it is. Every write that the guest was told to be done is in the disk's file.
+    ///
+    /// # Errors
+    /// When the emulator does not end.
+    pub fn cut_power(mut self) -> Result<Vec<Record>, MachineError> {
+        // An overlay keeps its tables in memory, so a kill would lose what the guest was told to be written.
+        match self.command("quit", json!({})) {
+            // The socket may be closed before the answer is read.
+            Ok(_) | Err(MachineError::Qmp(QmpError::Closed | QmpError::Socket(_))) => {}
+            Err(error) => return Err(error),
+        }
+        self.wait_for_end(Patience::seconds(60))?;
+        self.console.drain();
+        Ok(self.console.records())
+    }
+
+    /// Ends the machine, whatever it does; gives every record it wrote. Its disks are not used again.
+    pub fn finish(mut self) -> Vec<Record> {
+        end(&mut self.guard);
+        end(&mut self.child);
+        self.console.drain();
+        self.console.records()
+    }
+
+    fn wait<T>(
+        &self,
+        awaited: &str,
+        patience: Patience,
+        mut find: impl FnMut(&str) -> Option<T>,
+    ) -> Result<T, MachineError> {
+        let mut seen = self.from.load(Ordering::Relaxed);
+        let mut waited = Waited::start(patience, self.child.id(), self.console.len());
+        loop {
+            let (lines, ended) = self.console.since(seen, Duration::from_millis(250));
+            seen += lines.len();
+            for line in &lines {
+                if let Some(found) = find(&line.text) {
+                    return Ok(found);
+                }
+                if let Some(because) = vain(&line.text) {
+                    return Err(self.gave_up(awaited, because));
+                }
+            }
+            if ended {
+                let says = std::fs::read_to_string(self.folder.join("emulator.log")).unwrap_or_default();
+                return Err(self.gave_up(awaited, Because::Ended(says.trim().to_owned())));
+            }
+            if let Some(ran_out) = waited.ran_out(seen) {
+                return Err(self.gave_up(awaited, ran_out.into()));
+            }
+        }
+    }
+
+    fn gave_up(&self, awaited: &str, because: Because) -> MachineError {
+        let lines = self.console.lines();
+        let tail = lines.iter().rev().take(TAIL).rev().map(|line| line.text.clone()).collect();
+        MachineError::GaveUp(Box::new(GaveUp { awaited: awaited.to_owned(), because, log: self.log(), tail }))
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // The guard first: it must not outlive the process whose number it holds.
+        end(&mut self.guard);
+        end(&mut self.child);
+    }
+}
+
+impl From<RanOut> for Because {
+    fn from(ran_out: RanOut) -> Self {
+        match ran_out {
+            RanOut::Silence(time) => Self::Silent(time),
+            RanOut::Total(time) => Self::TooLong(time),
+        }
+    }
+}
+
+/// A machine between its start and its first word, so that no way out leaves a process.
+struct Half {
+    child: Option<Child>,
+    guard: Option<Child>,
+}
+
+impl Half {
+    /// The emulator's own words, if it ended, say more than a socket that is not there.
+    fn explain(&mut self, log: &Path, error: QmpError) -> MachineError {
+        let ended = self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_))));
+        match std::fs::read_to_string(log) {
+            Ok(says) if ended => MachineError::Refused { what: "the emulator", says: says.trim().to_owned() },
+            _ => MachineError::Qmp(error),
+        }
+    }
+}
+
+impl Drop for Half {
+    fn drop(&mut self) {
+        for process in [&mut self.guard, &mut self.child].into_iter().flatten() {
+            end(process);
+        }
+    }
+}
+
+/// Why a line makes all waiting vain.
+fn vain(line: &str) -> Option<Because> {
+    if LOST.iter().any(|word| line.contains(word)) {
+        return Some(Because::Lost(line.to_owned()));
+    }
+    let record = Record::find(line)?;
+    (record.outcome == Outcome::Halted).then(|| Because::Halted(Box::new(record)))
+}
+
+/// Writes the files that a machine's command line names.
+fn prepare(tools: &Tools, hardware: &Hardware, folder: &Path) -> Result<MachineFiles, MachineError> {
+    let files = MachineFiles { varstore: folder.join("variables.fd"), folder: folder.to_owned() };
+    if let Some(template) = hardware.varstore_template(tools)? {
+        let bytes =
+            std::fs::read(&template).map_err(|source| MachineError::Folder { path: template, source })?;
+        write_file(&files.varstore, &bytes)?;
+    }
+    for (name, content) in hardware.fw_cfg_contents() {
+        write_file(&folder.join(name), content)?;
+    }
+    for log in hardware.disks.iter().filter_map(|disk| disk.write_log.as_deref()) {
+        write_file(log, &[])?;
+    }
+    Ok(files)
+}
+
+fn write_file(path: &Path, content: &[u8]) -> Result<(), MachineError> {
+    std::fs::write(path, content).map_err(|source| MachineError::Folder { path: path.to_owned(), source })
+}
+
+/// A process that kills `pid` when this process ends, however it ends: its standard input is then at its end.
+fn guard(pid: u32) -> io::Result<Child> {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "read -r _; kill -9 \"$1\"", "guard", &pid.to_string()]);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+}
+
+/// Kills a process and waits for its end.
+fn end(child: &mut Child) {
+    if let Err(error) = child.kill().and_then(|()| child.wait().map(drop)) {
+        eprintln!("process {} could not be ended: {error}", child.id());
+    }
+}
