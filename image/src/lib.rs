@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod boot;
+pub mod cpio;
 mod document;
 pub mod gpt;
 pub mod guid;
@@ -15,6 +16,8 @@ pub mod iso;
 pub mod layout;
 pub mod pe;
 pub mod source;
+pub mod sparse;
 pub mod statement;
+pub mod verity;
 
 pub use document::DocumentError;

@@ -45,6 +45,20 @@ impl Source for [u8] {
     }
 }
 
+impl<T: Source + ?Sized> Source for &T {
+    fn len(&self) -> u64 {
+        (**self).len()
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        (**self).read_exact_at(buffer, offset)
+    }
+
+    fn next_data(&self, offset: u64) -> Option<Range<u64>> {
+        (**self).next_data(offset)
+    }
+}
+
 impl Source for Vec<u8> {
     fn len(&self) -> u64 {
         Source::len(self.as_slice())

@@ -1,0 +1,126 @@
+//! dm-verity volumes (kernel documentation, "dm-verity"; on-disk format of cryptsetup's veritysetup, hash type 1): SHA-256, data and hash
+//! blocks of 4096 bytes, a salt of 32 bytes, and a superblock in front of the tree.
+//!
+//! The bytes are those that `veritysetup format` writes with the same salt and UUID. The superblock is fully determined by the volume's
+//! [`Seal`]: whoever checks a volume compares it, and parses it only to show it.
+
+mod format;
+mod reader;
+mod superblock;
+mod table;
+mod writer;
+
+pub use reader::{check_tree, verify};
+pub use superblock::{SUPERBLOCK_BYTES, Superblock, superblock};
+pub use table::{data_sectors, table_line};
+pub use writer::{Built, build, hash_area_bytes};
+
+use crate::boot::Seal;
+use std::io;
+
+/// Where a volume does not verify.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Location {
+    /// The superblock is not the one that belongs to the seal.
+    Superblock,
+    /// A block of the tree, counted from the start of the hash area (the superblock is block 0).
+    Tree(u64),
+    /// A block of the data.
+    Data(u64),
+}
+
+impl std::fmt::Display for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Superblock => f.write_str("the superblock"),
+            Self::Tree(block) => write!(f, "hash block {block}"),
+            Self::Data(block) => write!(f, "data block {block}"),
+        }
+    }
+}
+
+/// Why a tree was not built, or a volume does not verify.
+#[derive(Debug, thiserror::Error)]
+pub enum VerityError {
+    /// The data is empty, or not a whole number of blocks.
+    #[error("data of {0} bytes is not a whole number of blocks")]
+    Length(u64),
+    /// The data or the hash area is shorter than the seal says.
+    #[error("{0} is shorter than the seal says")]
+    Short(&'static str),
+    /// The bytes are no superblock of the only form that is known here.
+    #[error("not a superblock: {0}")]
+    Superblock(&'static str),
+    /// A block does not verify; it is the first one of its kind.
+    #[error("{0} does not verify")]
+    Corrupt(Location),
+    /// The data or the hash area could not be read.
+    #[error("cannot read {0}")]
+    Io(&'static str, #[source] io::Error),
+}
+
+/// The block size as the type that buffers want.
+const BLOCK: usize = 4096;
+/// Digests in one hash block.
+const PER_BLOCK: u64 = 128;
+const DIGEST: usize = 32;
+
+/// The sizes of the tree's levels in blocks, lowest first; none for a single data block, whose digest is the root hash itself.
+fn levels(data_blocks: u64) -> Vec<u64> {
+    let mut levels = Vec::new();
+    let mut below = data_blocks;
+    while below > 1 {
+        below = below.div_ceil(PER_BLOCK);
+        levels.push(below);
+    }
+    levels
+}
+
+/// How many threads to use for so many blocks: a short volume is not worth starting any.
+fn threads_for(blocks: u64) -> usize {
+    let most = std::thread::available_parallelism().map_or(1, usize::from).min(16);
+    usize::try_from(blocks / 1024).unwrap_or(most).clamp(1, most)
+}
+
+fn salted(seal_salt: &[u8; 32], block: &[u8]) -> [u8; DIGEST] {
+    crate::hex32::sha256(&[seal_salt, block])
+}
+
+/// Reads the blocks `range` of `source` in large pieces and hands each block on, with its number.
+fn for_blocks<E: From<VerityError>>(
+    source: &dyn crate::source::Source,
+    what: &'static str,
+    range: std::ops::Range<u64>,
+    mut each: impl FnMut(u64, &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    const PIECE: u64 = 256;
+    let mut buffer = vec![0; BLOCK * usize::try_from(PIECE.min(range.end - range.start)).unwrap_or(1)];
+    let mut at = range.start;
+    while at < range.end {
+        let count = PIECE.min(range.end - at);
+        let len = usize::try_from(count).unwrap_or_default() * BLOCK;
+        let piece = buffer.get_mut(..len).unwrap_or_default();
+        source.read_exact_at(piece, at * BLOCK as u64).map_err(|error| VerityError::Io(what, error))?;
+        for (number, block) in (at..).zip(piece.chunks_exact(BLOCK)) {
+            each(number, block)?;
+        }
+        at += count;
+    }
+    Ok(())
+}
+
+/// The seal's numbers do not overflow, and both areas are long enough.
+fn check_lengths(seal: &Seal, data: Option<u64>, hash: u64) -> Result<(), VerityError> {
+    let bytes = seal.data_blocks.checked_mul(BLOCK as u64).filter(|bytes| *bytes > 0);
+    let bytes = bytes.ok_or(VerityError::Length(seal.data_blocks))?;
+    if data.is_some_and(|data| data < bytes) {
+        return Err(VerityError::Short("the data"));
+    }
+    if hash < hash_area_bytes(seal.data_blocks) {
+        return Err(VerityError::Short("the hash area"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
