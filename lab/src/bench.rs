@@ -5,8 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::machine::MachineError;
-use crate::{Disk, Format, Tools};
+use crate::{Disk, Format, MachineError, Tools};
 
 /// A folder of its own for one test: empty at the start, removed when the bench is dropped without a panic under way.
 #[derive(Debug)]

@@ -3,7 +3,6 @@
 //! Its folder holds `console.log`, `emulator.log` (QEMU's own words) and `command` (to start it again by hand).
 //! The process is killed when the [`Machine`] is dropped; a second, tiny process waits for the end of this one and kills it then.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -16,11 +15,11 @@ use kubedos_spec::record::{Outcome, Record};
 use serde_json::{Value, json};
 
 use crate::hardware::{MachineFiles, node_name};
-use crate::patience::{RanOut, Waited};
-use crate::{Acceleration, Bench, Console, Hardware, Patience, Qmp, QmpError, Tools, ToolsError};
-
-/// What the kernel says when it is lost: waiting for anything else is vain.
-const LOST: [&str; 4] = ["Kernel panic", "Oops", "BUG:", "double fault"];
+use crate::machine_error::vain;
+use crate::patience::Waited;
+use crate::{
+    Acceleration, Because, Bench, Console, GaveUp, Hardware, MachineError, Patience, Qmp, QmpError, Tools,
+};
 
 /// How many console lines a failure shows.
 const TAIL: usize = 25;
@@ -34,101 +33,6 @@ pub struct Machine {
     qmp: Mutex<Qmp>,
     folder: PathBuf,
     from: AtomicUsize,
-}
-
-/// Why a machine did not do what was wanted.
-#[derive(Debug, thiserror::Error)]
-pub enum MachineError {
-    /// The emulator is incomplete.
-    #[error(transparent)]
-    Tools(#[from] ToolsError),
-    /// A file or folder of the bench cannot be used.
-    #[error("{} cannot be used", .path.display())]
-    Folder {
-        /// The file or folder.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A program does not start.
-    #[error("{what} does not start")]
-    Run {
-        /// The program.
-        what: &'static str,
-        /// Why.
-        source: io::Error,
-    },
-    /// A program refused.
-    #[error("{what} failed: {says}")]
-    Refused {
-        /// The program.
-        what: &'static str,
-        /// Its words.
-        says: String,
-    },
-    /// The control socket failed.
-    #[error(transparent)]
-    Qmp(#[from] QmpError),
-    /// What was waited for did not come.
-    #[error("{0}")]
-    GaveUp(Box<GaveUp>),
-}
-
-/// A wait in vain.
-pub struct GaveUp {
-    /// What was waited for.
-    pub awaited: String,
-    /// Why it cannot come any more, or is not waited for any longer.
-    pub because: Because,
-    /// The whole console.
-    pub log: PathBuf,
-    /// Its last lines.
-    pub tail: Vec<String>,
-}
-
-/// Why a wait ended.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Because {
-    /// The kernel said that it is lost.
-    Lost(String),
-    /// The node halted.
-    Halted(Box<Record>),
-    /// The emulator ended; what it said itself.
-    Ended(String),
-    /// No new line for too long.
-    Silent(Duration),
-    /// It took too long in all.
-    TooLong(Duration),
-}
-
-impl fmt::Display for GaveUp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "waited in vain for {}: ", self.awaited)?;
-        match &self.because {
-            Because::Lost(line) => write!(f, "the kernel says: {line}")?,
-            Because::Halted(record) => {
-                write!(
-                    f,
-                    "the node halted at {}: {}",
-                    record.stage,
-                    record.error.as_deref().unwrap_or("no reason")
-                )?;
-            }
-            Because::Ended(says) if says.is_empty() => write!(f, "the machine ended")?,
-            Because::Ended(says) => write!(f, "the emulator ended: {says}")?,
-            Because::Silent(time) => write!(f, "no new console line for {:.0} s", time.as_secs_f64())?,
-            Because::TooLong(time) => write!(f, "still nothing after {:.0} s", time.as_secs_f64())?,
-        }
-        write!(f, "\nconsole: {}; its last lines:", self.log.display())?;
-        self.tail.iter().try_for_each(|line| write!(f, "\n  {line}"))
-    }
-}
-
-impl fmt::Debug for GaveUp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Tests print errors by their Debug form: let it be the readable one.
-        fmt::Display::fmt(self, f)
-    }
 }
 
 impl Machine {
@@ -366,15 +270,6 @@ impl Drop for Machine {
     }
 }
 
-impl From<RanOut> for Because {
-    fn from(ran_out: RanOut) -> Self {
-        match ran_out {
-            RanOut::Silence(time) => Self::Silent(time),
-            RanOut::Total(time) => Self::TooLong(time),
-        }
-    }
-}
-
 /// A machine between its start and its first word, so that no way out leaves a process.
 struct Half {
     child: Option<Child>,
@@ -398,15 +293,6 @@ impl Drop for Half {
             end(process);
         }
     }
-}
-
-/// Why a line makes all waiting vain.
-fn vain(line: &str) -> Option<Because> {
-    if LOST.iter().any(|word| line.contains(word)) {
-        return Some(Because::Lost(line.to_owned()));
-    }
-    let record = Record::find(line)?;
-    (record.outcome == Outcome::Halted).then(|| Because::Halted(Box::new(record)))
 }
 
 /// Writes the files that a machine's command line names.
