@@ -1,0 +1,66 @@
+//! What a node is expected to say.
+
+use kubedos_lab::{Machine, Patience};
+use kubedos_spec::record::{Outcome, Record};
+use kubedos_spec::stage::{EarlyStage, Stage};
+
+/// The steps of stage 1, in order.
+const EARLY: [EarlyStage; 6] = [
+    EarlyStage::Modules,
+    EarlyStage::FindVolumes,
+    EarlyStage::OpenRoot,
+    EarlyStage::OpenPayload,
+    EarlyStage::OpenConfiguration,
+    EarlyStage::SwitchRoot,
+];
+
+/// How far a node gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// The last stage of this version ends well, having changed something or not.
+    Baseline,
+    /// It ends, and nothing needed to be changed.
+    BaselineUnchanged,
+}
+
+/// Waits for the end of Baseline, and checks that every step before it ended well, in order, and that no record is missing.
+///
+/// # Panics
+/// When the node says something else.
+pub fn baseline(machine: &Machine, expect: Expect) -> Vec<Record> {
+    let ended = |record: &Record| matches!(record.outcome, Outcome::Done | Outcome::Unchanged);
+    let is_it = |record: &Record| record.stage == Stage::Baseline.name() && ended(record);
+    machine.wait_for("the end of Baseline", Patience::BOOT, is_it).unwrap();
+    let records = machine.console().records();
+    for (expected, record) in (1..).zip(&records) {
+        assert_eq!(record.n, expected, "a record is missing or torn before {record:?}");
+    }
+    let early = EARLY.map(EarlyStage::name);
+    let late = [Stage::ValidateShard, Stage::Disks, Stage::Baseline].map(Stage::name);
+    let mut position = 0;
+    for stage in early.into_iter().chain(late) {
+        let found = records.iter().skip(position).position(|record| record.stage == stage && ended(record));
+        position += found.unwrap_or_else(|| panic!("{stage} did not end in its turn: {records:#?}"));
+        let outcome = records[position].outcome;
+        if expect == Expect::BaselineUnchanged && late.contains(&stage) {
+            assert_eq!(outcome, Outcome::Unchanged, "{stage}");
+        }
+    }
+    assert!(records.iter().all(|record| record.outcome != Outcome::Corrupt), "{records:#?}");
+    records
+}
+
+/// The status page: what Enter on the console prints.
+///
+/// # Panics
+/// When no page comes.
+pub fn status_page(machine: &mut Machine) -> Vec<String> {
+    machine.from_here();
+    let start = machine.console().len();
+    machine.type_text("\r").unwrap();
+    let rule = "=".repeat(80);
+    machine
+        .wait_for_line("the end of the status page", Patience::STEP, |line| line.trim_end().ends_with(&rule))
+        .unwrap();
+    machine.console().lines().into_iter().skip(start).map(|line| line.text).collect()
+}
