@@ -6,15 +6,19 @@
 
 #![forbid(unsafe_code)]
 
+pub mod authenticode;
 pub mod boot;
 pub mod cpio;
+pub mod der;
 mod document;
+pub mod efi_signatures;
 pub mod gpt;
 pub mod guid;
 pub mod hex32;
 pub mod iso;
 pub mod layout;
 pub mod pe;
+pub mod pkcs7;
 pub mod source;
 pub mod sparse;
 pub mod statement;

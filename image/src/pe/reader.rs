@@ -267,7 +267,7 @@ fn find_certificates(
         .and_then(|rest| Directory::read_from_prefix(rest).ok())
         .ok_or(PeError::Truncated("data directories"))?;
     let (start, size) = (to_usize(directory.address.get()), to_usize(directory.size.get()));
-    let rule = "the certificate table begins at most 7 bytes behind the last section, at a multiple of 8, and ends the file";
+    let rule = "the certificate table begins where the sections end, at a multiple of 8, and ends the file";
     if size == 0 && start == 0 {
         let trailing = bytes.len().saturating_sub(sections_end);
         return if trailing == 0 { Ok(None) } else { Err(PeError::Trailing(trailing)) };
@@ -275,8 +275,7 @@ fn find_certificates(
     if start.checked_add(size) != Some(bytes.len())
         || size < 8
         || !start.is_multiple_of(8)
-        || start < sections_end
-        || start - sections_end > 7
+        || start != sections_end
     {
         return Err(header("certificate directory", directory.address.get(), rule));
     }

@@ -64,7 +64,7 @@ pub(crate) fn stub_with_headers(headers_size: u32) -> Vec<u8> {
     assert!(out.len() <= headers_size as usize, "the headers do not fit");
     out.resize(headers_size as usize, 0);
     for index in 0..3u8 {
-        out.extend((0..0x123u32).map(|byte| (byte as u8) ^ index));
+        out.extend((0..=255).chain(0..0x23).map(|byte: u8| byte ^ index));
         out.resize(headers_size as usize + 0x200 * (usize::from(index) + 1), 0);
     }
     out

@@ -1,0 +1,76 @@
+//! The digest of a program, its signature, and whether that is of a trusted certificate.
+
+use ring::digest::{Context, SHA256};
+
+use super::{AuthenticodeError, indirect};
+use crate::pe::Pe;
+use crate::pkcs7::{Pkcs7Error, SignedData};
+
+/// `WIN_CERTIFICATE`: length (4 bytes), revision (2), type (2); then the certificate.
+pub(super) const HEADER_LENGTH: usize = 8;
+/// `WIN_CERT_REVISION`.
+pub(super) const REVISION: u16 = 0x0200;
+/// `WIN_CERT_TYPE_PKCS_SIGNED_DATA`.
+pub(super) const PKCS_SIGNED_DATA: u16 = 0x0002;
+
+/// SHA-256 over the program as Authenticode counts it: all bytes but the checksum, the certificate directory and the certificate table.
+///
+/// The specification goes header, sections by file offset, rest. [`Pe`] accepts only files in which that is the order of the bytes.
+pub fn digest(program: &[u8]) -> Result<[u8; 32], AuthenticodeError> {
+    Ok(digest_of(&Pe::parse(program)?))
+}
+
+fn digest_of(pe: &Pe<'_>) -> [u8; 32] {
+    let bytes = pe.without_certificates();
+    let (checksum, directory) = (pe.checksum_at(), pe.certificate_directory_at());
+    let mut context = Context::new(&SHA256);
+    for range in [0..checksum, checksum + 4..directory, directory + 8..bytes.len()] {
+        context.update(bytes.get(range).unwrap_or_default());
+    }
+    let mut out = [0; 32];
+    for (to, from) in out.iter_mut().zip(context.finish().as_ref()) {
+        *to = *from;
+    }
+    out
+}
+
+/// The PKCS #7 signature of a program, padding included, without being checked.
+pub fn signature(program: &[u8]) -> Result<Option<&[u8]>, AuthenticodeError> {
+    Pe::parse(program)?.certificate_table().map(pkcs7).transpose()
+}
+
+/// Verifies that the program is signed by one of the `trusted` certificates (DER) and unchanged since.
+///
+/// Firmware accepts a program if any of several signatures is good; here exactly one is allowed, so that there is no doubt which.
+pub fn verify(program: &[u8], trusted: &[&[u8]]) -> Result<(), AuthenticodeError> {
+    let pe = Pe::parse(program)?;
+    let table = pe.certificate_table().ok_or(AuthenticodeError::Unsigned)?;
+    let (signed, padding) = SignedData::parse_prefix(pkcs7(table)?)?;
+    if padding.len() >= 8 || padding.iter().any(|byte| *byte != 0) {
+        return Err(AuthenticodeError::Table("bytes behind the signature"));
+    }
+    if signed.content_type != indirect::INDIRECT_DATA {
+        return Err(Pkcs7Error::Unsupported("content: not of a program").into());
+    }
+    let content = signed.content.ok_or(Pkcs7Error::Unsupported("content: detached"))?;
+    let (content, digest) = indirect::decode(content)
+        .map_err(|source| Pkcs7Error::Malformed { what: "SpcIndirectDataContent", source })?;
+    signed.verify(content, trusted)?;
+    if digest == digest_of(&pe) { Ok(()) } else { Err(AuthenticodeError::Digest) }
+}
+
+/// The one signature of a certificate table, with the padding behind it.
+fn pkcs7(table: &[u8]) -> Result<&[u8], AuthenticodeError> {
+    let Some(([l0, l1, l2, l3, r0, r1, t0, t1], body)) = table.split_first_chunk::<HEADER_LENGTH>() else {
+        return Err(AuthenticodeError::Table("shorter than its header"));
+    };
+    if u16::from_le_bytes([*r0, *r1]) != REVISION || u16::from_le_bytes([*t0, *t1]) != PKCS_SIGNED_DATA {
+        return Err(AuthenticodeError::Table("not PKCS #7"));
+    }
+    let length = u64::from(u32::from_le_bytes([*l0, *l1, *l2, *l3]));
+    let entry = length.next_multiple_of(8);
+    if length < HEADER_LENGTH as u64 || entry != table.len() as u64 {
+        return Err(AuthenticodeError::Table("not exactly one signature"));
+    }
+    Ok(body)
+}

@@ -1,0 +1,1 @@
+//! The variable store of OVMF.

@@ -1,0 +1,72 @@
+//! As much of an X.509 certificate (RFC 5280, 4.1) as naming a signer and checking its signatures takes.
+
+use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
+
+use super::{Pkcs7Error, oid};
+use crate::der::{DerError, Reader, sequence, tag};
+
+/// The parts of a certificate with an RSA key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Certificate<'a> {
+    /// All of it, DER.
+    pub encoded: &'a [u8],
+    /// The issuer's name, encoded.
+    pub issuer: &'a [u8],
+    /// The subject's name, encoded.
+    pub subject: &'a [u8],
+    /// The serial number, encoded.
+    pub serial: &'a [u8],
+    /// `RSAPublicKey` (RFC 8017, A.1.1), encoded.
+    pub public_key: &'a [u8],
+}
+
+impl<'a> Certificate<'a> {
+    /// Reads a certificate. Its own signature is not checked: certificates are trusted by being listed.
+    pub fn parse(encoded: &'a [u8]) -> Result<Self, Pkcs7Error> {
+        let (certificate, algorithm, key) = read(encoded).map_err(Pkcs7Error::malformed("certificate"))?;
+        if algorithm != oid::RSA {
+            return Err(Pkcs7Error::Unsupported("key: only RSA keys sign for firmware"));
+        }
+        // A BIT STRING of whole bytes begins with the number of unused bits.
+        match key.split_first() {
+            Some((0, public_key)) => Ok(Self { public_key, ..certificate }),
+            _ => Err(Pkcs7Error::Unsupported("key encoding")),
+        }
+    }
+
+    /// `IssuerAndSerialNumber`, encoded: how a signature names its signer.
+    pub fn issuer_and_serial(&self) -> Vec<u8> {
+        sequence(&[self.issuer, self.serial])
+    }
+
+    /// Is `signature` this key's over `message`?
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), Pkcs7Error> {
+        UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, self.public_key)
+            .verify(message, signature)
+            .map_err(|_| Pkcs7Error::Signature)
+    }
+}
+
+type Parts<'a> = (Certificate<'a>, &'a [u8], &'a [u8]);
+
+fn read(encoded: &[u8]) -> Result<Parts<'_>, DerError> {
+    let mut outer = Reader::new(encoded);
+    let mut certificate = outer.enter(tag::SEQUENCE)?;
+    outer.finish()?;
+    let mut body = certificate.enter(tag::SEQUENCE)?;
+    certificate.expect(tag::SEQUENCE)?;
+    certificate.expect(tag::BIT_STRING)?;
+    certificate.finish()?;
+
+    body.optional(tag::constructed(0))?;
+    let serial = body.expect(tag::INTEGER)?.encoded;
+    body.expect(tag::SEQUENCE)?;
+    let issuer = body.expect(tag::SEQUENCE)?.encoded;
+    body.expect(tag::SEQUENCE)?;
+    let subject = body.expect(tag::SEQUENCE)?.encoded;
+    let mut key_info = body.enter(tag::SEQUENCE)?;
+    let algorithm = key_info.enter(tag::SEQUENCE)?.expect(tag::OID)?.encoded;
+    let key = key_info.expect(tag::BIT_STRING)?.content;
+    key_info.finish()?;
+    Ok((Certificate { encoded, issuer, subject, serial, public_key: &[] }, algorithm, key))
+}
