@@ -8,4 +8,5 @@ pub mod control;
 pub mod deb;
 pub mod erofs;
 pub mod failure;
+pub mod keys;
 pub mod output;

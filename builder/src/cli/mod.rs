@@ -2,6 +2,8 @@
 //!
 //! Data goes to stdout, everything else to stderr. Nothing prompts.
 
+mod keys;
+
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
@@ -20,7 +22,9 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Keys(keys::Keys),
+}
 
 impl Cli {
     /// Runs the chosen subcommand.
@@ -30,6 +34,8 @@ impl Cli {
                 Failure::new(Class::Usage, format!("cannot work in {}: {error}", directory.display()))
             })?;
         }
-        match self.command {}
+        match self.command {
+            Command::Keys(keys) => keys.run(),
+        }
     }
 }

@@ -1,8 +1,7 @@
 //! The digest of a program, its signature, and whether that is of a trusted certificate.
 
-use ring::digest::{Context, SHA256};
-
 use super::{AuthenticodeError, indirect};
+use crate::hex32::sha256;
 use crate::pe::Pe;
 use crate::pkcs7::{Pkcs7Error, SignedData};
 
@@ -23,15 +22,8 @@ pub fn digest(program: &[u8]) -> Result<[u8; 32], AuthenticodeError> {
 fn digest_of(pe: &Pe<'_>) -> [u8; 32] {
     let bytes = pe.without_certificates();
     let (checksum, directory) = (pe.checksum_at(), pe.certificate_directory_at());
-    let mut context = Context::new(&SHA256);
-    for range in [0..checksum, checksum + 4..directory, directory + 8..bytes.len()] {
-        context.update(bytes.get(range).unwrap_or_default());
-    }
-    let mut out = [0; 32];
-    for (to, from) in out.iter_mut().zip(context.finish().as_ref()) {
-        *to = *from;
-    }
-    out
+    let part = |range| bytes.get::<std::ops::Range<usize>>(range).unwrap_or_default();
+    sha256(&[part(0..checksum), part(checksum + 4..directory), part(directory + 8..bytes.len())])
 }
 
 /// The PKCS #7 signature of a program, padding included, without being checked.

@@ -1,1 +1,147 @@
+use proptest::prelude::*;
 
+use super::{AuthenticodeError, attach, detach, digest, graft, prepare, sign, signature, verify};
+use crate::hex32::sha256;
+use crate::pe::{sample, uki};
+use crate::pkcs7::{Pkcs7Error, Signer, sample as keys};
+
+fn program() -> Vec<u8> {
+    uki(&sample::stub(), &[(".cmdline", b"quiet"), (".linux", &[7; 5000])]).unwrap()
+}
+
+/// A11: signing has one result. The pinned digests change only with the writer, the demo keys or the sample.
+#[test]
+fn a_signature_is_deterministic_and_verifies() {
+    let signer = keys::db();
+    let signed = sign(&program(), &signer).unwrap();
+    assert_eq!(signed, sign(&program(), &signer).unwrap());
+    verify(&signed, &[signer.certificate()]).unwrap();
+    assert_eq!(digest(&signed).unwrap(), digest(&program()).unwrap(), "signing does not change the identity");
+    assert_eq!(
+        hex::encode(digest(&program()).unwrap()),
+        "63bd74506faa502321a8c20f73fb4e26be580003e5e8962a6c25dea1a57e305a"
+    );
+    assert_eq!(
+        hex::encode(sha256(&[&signed])),
+        "4ac643d282f68cf1aded13d061f7e8ba95f825d2485f520dbb68de5c369d6684"
+    );
+}
+
+/// A11: the key may be offline; what comes back is checked before it is attached.
+#[test]
+fn the_signature_may_be_made_elsewhere() {
+    let (program, signer) = (program(), keys::db());
+    let request = prepare(&program).unwrap();
+    assert_eq!(request.digest, digest(&program).unwrap());
+    let made_elsewhere = signer.sign(&request.message).unwrap();
+    assert_eq!(
+        attach(&program, signer.certificate(), &made_elsewhere).unwrap(),
+        sign(&program, &signer).unwrap()
+    );
+    let of_another_message = signer.sign(b"other").unwrap();
+    for (certificate, signature) in [
+        (signer.certificate(), &of_another_message),
+        (keys::kek().certificate(), &made_elsewhere),
+        (signer.certificate(), &Vec::new()),
+    ] {
+        let error = attach(&program, certificate, signature).unwrap_err();
+        assert!(matches!(error, AuthenticodeError::Signature(Pkcs7Error::Signature)), "{error}");
+    }
+    assert!(matches!(sign(&program, &keys::Broken), Err(AuthenticodeError::Signer(_))));
+}
+
+#[test]
+fn a_detached_signature_goes_back_on_the_same_program_only() {
+    let (program, signer) = (program(), keys::db());
+    let signed = sign(&program, &signer).unwrap();
+    let (unsigned, table) = detach(&signed).unwrap();
+    assert_eq!(unsigned, program);
+    let trusted = [signer.certificate()];
+    assert_eq!(graft(&program, &table, &trusted).unwrap(), signed);
+    let other = uki(&sample::stub(), &[(".cmdline", b"loud!"), (".linux", &[7; 5000])]).unwrap();
+    assert!(matches!(graft(&other, &table, &trusted), Err(AuthenticodeError::Digest)));
+    assert!(graft(&program, &table[..table.len() - 8], &trusted).is_err());
+    assert!(matches!(graft(&signed, &table, &trusted), Err(AuthenticodeError::Signed)));
+    assert!(matches!(prepare(&signed), Err(AuthenticodeError::Signed)));
+    assert!(matches!(detach(&program), Err(AuthenticodeError::Unsigned)));
+}
+
+#[test]
+fn a_foreign_signature_is_refused() {
+    let signed = sign(&program(), &keys::kek()).unwrap();
+    let error = verify(&signed, &[keys::db().certificate(), keys::pk().certificate()]).unwrap_err();
+    assert!(matches!(error, AuthenticodeError::Signature(Pkcs7Error::UnknownSigner)), "{error}");
+    assert!(verify(&signed, &[]).is_err());
+    verify(&signed, &[keys::db().certificate(), keys::kek().certificate()]).unwrap();
+    assert!(matches!(verify(&program(), &[]), Err(AuthenticodeError::Unsigned)));
+}
+
+/// A5: whatever byte of a signed program is flipped, its signature is refused, but for the checksum, which firmware does not read, and
+/// bytes of the signature that say nothing: unsigned copies of what the trusted certificate says.
+#[test]
+fn a_flipped_byte_anywhere_is_refused() {
+    let signer = keys::db();
+    let signed = sign(&program(), &signer).unwrap();
+    let (unsigned, _) = detach(&signed).unwrap();
+    let checksum = 88 + 64..88 + 68;
+    for at in 0..signed.len() {
+        let mut flipped = signed.clone();
+        flipped[at] ^= 0x10;
+        let refused = verify(&flipped, &[signer.certificate()]).is_err();
+        if at < unsigned.len() {
+            assert_eq!(refused, !checksum.contains(&at), "byte {at:#x}");
+        }
+    }
+}
+
+/// Bytes hidden behind the signature are not covered by it.
+#[test]
+fn bytes_behind_the_signature_are_refused() {
+    let signer = keys::db();
+    let (program, table) = detach(&sign(&program(), &signer).unwrap()).unwrap();
+    let mut padded = [table, vec![0; 8]].concat();
+    let length = u32::try_from(padded.len()).unwrap();
+    padded[..4].copy_from_slice(&length.to_le_bytes());
+    assert!(matches!(
+        graft(&program, &padded, &[signer.certificate()]),
+        Err(AuthenticodeError::Table("bytes behind the signature"))
+    ));
+    let twice = {
+        let (_, table) = detach(&sign(&program, &signer).unwrap()).unwrap();
+        [table.clone(), table].concat()
+    };
+    assert!(matches!(
+        graft(&program, &twice, &[signer.certificate()]),
+        Err(AuthenticodeError::Table("not exactly one signature"))
+    ));
+}
+
+/// A signature over the right attributes but of another digest inside is of another program.
+#[test]
+fn the_content_is_bound_to_the_attributes() {
+    let signer = keys::db();
+    let signed = sign(&program(), &signer).unwrap();
+    let ours = digest(&signed).unwrap();
+    let position = signed.windows(32).position(|window| window == ours).unwrap();
+    let mut forged = signed;
+    forged[position] ^= 1;
+    let error = verify(&forged, &[signer.certificate()]).unwrap_err();
+    assert!(matches!(error, AuthenticodeError::Signature(Pkcs7Error::Digest)), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+    /// The parser meets certificate tables of anybody.
+    #[test]
+    fn a_hostile_signature_never_panics(at in 0usize..1500, patch in proptest::collection::vec(any::<u8>(), 1..8)) {
+        let signer = keys::db();
+        let mut signed = sign(&program(), &signer).unwrap();
+        let start = signed.len() - signature(&signed).unwrap().unwrap().len();
+        for (offset, byte) in patch.into_iter().enumerate() {
+            if let Some(to) = signed.get_mut(start + at + offset) {
+                *to = byte;
+            }
+        }
+        drop(verify(&signed, &[signer.certificate()]));
+    }
+}

@@ -2,6 +2,7 @@
 
 use super::reader::{HEADER_LENGTH, PKCS_SIGNED_DATA, REVISION, digest, verify};
 use super::{AuthenticodeError, indirect};
+use crate::hex32::sha256;
 use crate::pe::{Pe, PeError};
 use crate::pkcs7::{Certificate, Signer, attributes, content_info, signed_data};
 
@@ -74,12 +75,7 @@ fn message(digest: &[u8; 32]) -> Vec<u8> {
     let encoded = indirect::encode(digest);
     // The digest is over the octets inside the SEQUENCE. Its head is two bytes: the content is a constant 104 bytes long.
     let octets = encoded.get(2..).unwrap_or_default();
-    let digest = ring::digest::digest(&ring::digest::SHA256, octets);
-    let mut out = [0; 32];
-    for (to, from) in out.iter_mut().zip(digest.as_ref()) {
-        *to = *from;
-    }
-    attributes(indirect::INDIRECT_DATA, &out)
+    attributes(indirect::INDIRECT_DATA, &sha256(&[octets]))
 }
 
 fn append(program: &[u8], table: &[u8]) -> Result<Vec<u8>, AuthenticodeError> {

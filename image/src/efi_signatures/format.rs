@@ -1,29 +1,17 @@
 //! The structures of UEFI 2.11, 32.4 (signature databases) and 8.2.2 (authenticated variables).
 
-/// A GUID as it lies in memory: the first three fields little-endian.
-pub type Guid = [u8; 16];
-
-/// Makes a GUID of its printed fields.
-pub const fn guid(a: u32, b: u16, c: u16, d: [u8; 8]) -> Guid {
-    let (a, b, c) = (a.to_le_bytes(), b.to_le_bytes(), c.to_le_bytes());
-    [a[0], a[1], a[2], a[3], b[0], b[1], c[0], c[1], d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7]]
-}
+use crate::guid::Guid;
 
 /// `EFI_CERT_X509_GUID`.
-pub const CERT_X509: Guid =
-    guid(0xa5c0_59a1, 0x94e4, 0x4aa7, [0x87, 0xb5, 0xab, 0x15, 0x5c, 0x2b, 0xf0, 0x72]);
+pub const CERT_X509: Guid = Guid::from_u128(0xa5c059a1_94e4_4aa7_87b5_ab155c2bf072);
 /// `EFI_CERT_TYPE_PKCS7_GUID`.
-pub const CERT_TYPE_PKCS7: Guid =
-    guid(0x4aaf_d29d, 0x68df, 0x49ee, [0x8a, 0xa9, 0x34, 0x7d, 0x37, 0x56, 0x65, 0xa7]);
+pub const CERT_TYPE_PKCS7: Guid = Guid::from_u128(0x4aafd29d_68df_49ee_8aa9_347d375665a7);
 /// `EFI_GLOBAL_VARIABLE`: vendor of PK and KEK.
-pub const GLOBAL_VARIABLE: Guid =
-    guid(0x8be4_df61, 0x93ca, 0x11d2, [0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c]);
+pub const GLOBAL_VARIABLE: Guid = Guid::from_u128(0x8be4df61_93ca_11d2_aa0d_00e098032b8c);
 /// `EFI_IMAGE_SECURITY_DATABASE_GUID`: vendor of db and dbx.
-pub const IMAGE_SECURITY_DATABASE: Guid =
-    guid(0xd719_b2cb, 0x3d3a, 0x4596, [0xa3, 0xbc, 0xda, 0xd0, 0x0e, 0x67, 0x65, 0x6f]);
-/// Owner of the signatures that kubedOS enrols: 6b756265-644f-5301-8000-000000000001, a custom GUID (RFC 9562, version 5 left out: it is
-/// a name).
-pub const OWNER: Guid = guid(0x6b75_6265, 0x644f, 0x5301, [0x80, 0, 0, 0, 0, 0, 0, 1]);
+pub const IMAGE_SECURITY_DATABASE: Guid = Guid::from_u128(0xd719b2cb_3d3a_4596_a3bc_dad00e67656f);
+/// Owner of the signatures that kubedOS enrols ("kubedOS" in ASCII, and a 1).
+pub const OWNER: Guid = Guid::from_u128(0x6b756265_644f_5301_8000_000000000001);
 
 /// Type, list size, header size, signature size.
 pub const LIST_HEADER_LENGTH: usize = 28;

@@ -8,10 +8,10 @@ mod reader;
 pub mod varstore;
 mod writer;
 
-pub use format::Guid;
 pub use reader::{AuthenticatedVariable, certificates};
 pub use writer::{authenticated, message, signature_list};
 
+use crate::guid::Guid;
 use crate::pkcs7::{Pkcs7Error, SignerError};
 
 /// A variable of the Secure Boot key hierarchy.

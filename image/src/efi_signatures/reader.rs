@@ -1,10 +1,11 @@
 //! Reading signature lists and authenticated variables of unknown origin.
 
 use super::format::{
-    ATTRIBUTES, AUTHENTICATION_HEADER_LENGTH, CERT_TYPE_PKCS7, CERT_X509, Guid, LIST_HEADER_LENGTH, REVISION,
+    ATTRIBUTES, AUTHENTICATION_HEADER_LENGTH, CERT_TYPE_PKCS7, CERT_X509, LIST_HEADER_LENGTH, REVISION,
     TIME_LENGTH, WIN_CERT_TYPE_EFI_GUID,
 };
 use super::{EfiSignatureError, Variable};
+use crate::guid::Guid;
 use crate::pkcs7::SignedData;
 
 /// The X.509 certificates (owner, DER) of concatenated signature lists. Lists of another type, digests for example, are passed over.
@@ -24,10 +25,10 @@ pub fn certificates(mut lists: &[u8]) -> Result<Vec<(Guid, &[u8])>, EfiSignature
         if signature <= size_of::<Guid>() || body.is_empty() || !body.len().is_multiple_of(signature) {
             return Err(malformed("not a whole number of signatures"));
         }
-        if *kind == CERT_X509 {
+        if Guid::from_disk(*kind) == CERT_X509 {
             for entry in body.chunks_exact(signature) {
-                if let Some((owner, certificate)) = entry.split_first_chunk() {
-                    out.push((*owner, certificate));
+                if let Some((owner, certificate)) = entry.split_first_chunk::<16>() {
+                    out.push((Guid::from_disk(*owner), certificate));
                 }
             }
         }
@@ -55,7 +56,7 @@ impl<'a> AuthenticatedVariable<'a> {
         let Some(time) = bytes.first_chunk::<TIME_LENGTH>() else { return Err(short) };
         let Some(length) = read_u32(bytes, TIME_LENGTH) else { return Err(short) };
         let kind = [REVISION.to_le_bytes(), WIN_CERT_TYPE_EFI_GUID.to_le_bytes()].concat();
-        if bytes.get(20..24) != Some(&kind) || bytes.get(24..40) != Some(&CERT_TYPE_PKCS7) {
+        if bytes.get(20..24) != Some(&kind) || bytes.get(24..40) != Some(&CERT_TYPE_PKCS7.to_disk()) {
             return Err(malformed("not signed by PKCS #7"));
         }
         let end = TIME_LENGTH.checked_add(length);
@@ -75,7 +76,8 @@ impl<'a> AuthenticatedVariable<'a> {
     pub fn verify(&self, variable: Variable, trusted: &[&[u8]]) -> Result<(), EfiSignatureError> {
         let name: Vec<u8> = variable.name().encode_utf16().flat_map(u16::to_le_bytes).collect();
         let message =
-            [&name, &variable.vendor()[..], &ATTRIBUTES.to_le_bytes(), &self.time, self.list].concat();
+            [&name, &variable.vendor().to_disk()[..], &ATTRIBUTES.to_le_bytes(), &self.time, self.list]
+                .concat();
         Ok(self.signature.verify(&message, trusted)?)
     }
 }

@@ -1,9 +1,10 @@
 //! Writing signature lists and authenticated variables.
 
 use super::format::{
-    ATTRIBUTES, CERT_TYPE_PKCS7, CERT_X509, Guid, LIST_HEADER_LENGTH, REVISION, WIN_CERT_TYPE_EFI_GUID,
+    ATTRIBUTES, CERT_TYPE_PKCS7, CERT_X509, LIST_HEADER_LENGTH, REVISION, WIN_CERT_TYPE_EFI_GUID,
 };
 use super::{EfiSignatureError, Timestamp, Variable};
+use crate::guid::Guid;
 use crate::pkcs7::{Certificate, Signer, oid, signed_data};
 
 /// One `EFI_SIGNATURE_LIST` for each certificate (DER), as certificates differ in length.
@@ -13,11 +14,11 @@ pub fn signature_list(owner: Guid, certificates: &[&[u8]]) -> Result<Vec<u8>, Ef
         let signature = size_of::<Guid>() + certificate.len();
         let narrow =
             |size: usize| u32::try_from(size).map_err(|_| EfiSignatureError::TooLarge("a signature list"));
-        out.extend_from_slice(&CERT_X509);
+        out.extend_from_slice(&CERT_X509.to_disk());
         out.extend_from_slice(&narrow(LIST_HEADER_LENGTH + signature)?.to_le_bytes());
         out.extend_from_slice(&0u32.to_le_bytes());
         out.extend_from_slice(&narrow(signature)?.to_le_bytes());
-        out.extend_from_slice(&owner);
+        out.extend_from_slice(&owner.to_disk());
         out.extend_from_slice(certificate);
     }
     Ok(out)
@@ -26,7 +27,7 @@ pub fn signature_list(owner: Guid, certificates: &[&[u8]]) -> Result<Vec<u8>, Ef
 /// The message that authorises `list` as the new value of a variable: name, vendor, attributes, time stamp, value.
 pub fn message(variable: Variable, time: Timestamp, list: &[u8]) -> Vec<u8> {
     let name: Vec<u8> = variable.name().encode_utf16().flat_map(u16::to_le_bytes).collect();
-    [&name, &variable.vendor()[..], &ATTRIBUTES.to_le_bytes(), &time.to_bytes(), list].concat()
+    [&name, &variable.vendor().to_disk()[..], &ATTRIBUTES.to_le_bytes(), &time.to_bytes(), list].concat()
 }
 
 /// The value of an authenticated write: `EFI_VARIABLE_AUTHENTICATION_2` and the list.
@@ -50,7 +51,7 @@ pub fn authenticated(
         &length.to_le_bytes(),
         &REVISION.to_le_bytes(),
         &WIN_CERT_TYPE_EFI_GUID.to_le_bytes(),
-        &CERT_TYPE_PKCS7,
+        &CERT_TYPE_PKCS7.to_disk(),
         &signed,
         list,
     ]

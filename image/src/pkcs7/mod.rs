@@ -8,6 +8,9 @@ mod certificate;
 mod reader;
 mod writer;
 
+#[cfg(test)]
+pub(crate) mod sample;
+
 pub use certificate::Certificate;
 pub use reader::SignedData;
 pub use writer::{attributes, content_info, signed_data};

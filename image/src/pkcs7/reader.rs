@@ -2,6 +2,7 @@
 
 use super::{Certificate, Pkcs7Error, oid};
 use crate::der::{DerError, Reader, element, tag};
+use crate::hex32::sha256;
 
 /// The parts of a `SignedData` with one signer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,8 +62,7 @@ impl<'a> SignedData<'a> {
             return certificate.verify(content, self.signature);
         };
         let malformed = Pkcs7Error::malformed("signed attributes");
-        let digest = ring::digest::digest(&ring::digest::SHA256, content);
-        let expected = element(tag::OCTET_STRING, &[digest.as_ref()]);
+        let expected = element(tag::OCTET_STRING, &[&sha256(&[content])]);
         if attribute(attributes, oid::CONTENT_TYPE).map_err(&malformed)? != Some(self.content_type) {
             return Err(Pkcs7Error::Unsupported("signed attributes: another content type"));
         }

@@ -1,0 +1,155 @@
+//! Files of a key directory: who may read them, PEM, and plain names.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+use super::KeyError;
+use super::init::NewFile;
+
+/// No file of a key directory is longer.
+const MAX_LENGTH: u64 = 64 * 1024;
+
+/// Refuses a file or folder that group or others have any access to.
+pub(super) fn check_private(path: &Path) -> Result<(), KeyError> {
+    let metadata = fs::metadata(path).map_err(|source| file("read", path, source))?;
+    refuse_exposed(path, metadata.mode())
+}
+
+fn refuse_exposed(path: &Path, mode: u32) -> Result<(), KeyError> {
+    let mode = mode & 0o777;
+    if mode & 0o077 == 0 { Ok(()) } else { Err(KeyError::Exposed { path: path.to_owned(), mode }) }
+}
+
+/// Reads a secret. The mode is that of the file that was opened, so nothing can be swapped in between.
+pub(super) fn read_secret(path: &Path, demo: bool) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let opened = fs::File::open(path).map_err(|source| file("open", path, source))?;
+    let metadata = opened.metadata().map_err(|source| file("read", path, source))?;
+    if !demo {
+        refuse_exposed(path, metadata.permissions().mode())?;
+    }
+    if !metadata.is_file() || metadata.len() > MAX_LENGTH {
+        return Err(KeyError::Malformed { path: path.to_owned(), what: "a small file" });
+    }
+    // One allocation of the right size: a growing one would leave copies of the secret behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1));
+    opened.take(metadata.len()).read_to_end(&mut bytes).map_err(|source| file("read", path, source))?;
+    Ok(bytes)
+}
+
+/// Reads a public file.
+pub(super) fn read_public(path: &Path) -> Result<Vec<u8>, KeyError> {
+    let opened = fs::File::open(path).map_err(|source| file("open", path, source))?;
+    let mut bytes = Vec::new();
+    opened.take(MAX_LENGTH).read_to_end(&mut bytes).map_err(|source| file("read", path, source))?;
+    Ok(bytes)
+}
+
+/// Reads an index.
+pub(super) fn read_index<T: DeserializeOwned>(path: &Path) -> Result<T, KeyError> {
+    let text = String::from_utf8(read_public(path)?)
+        .map_err(|_| KeyError::Malformed { path: path.to_owned(), what: "UTF-8" })?;
+    toml::from_str(&text).map_err(|source| KeyError::Index { path: path.to_owned(), source })
+}
+
+/// An index names files beside it, never elsewhere.
+pub(super) fn is_plain(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with('.')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+}
+
+/// Encodes PEM (RFC 7468).
+pub(super) fn encode_pem(der: &[u8], label: &str) -> Zeroizing<String> {
+    let body = Zeroizing::new(STANDARD.encode(der));
+    let mut out = Zeroizing::new(String::with_capacity(body.len() + body.len() / 64 + 2 * label.len() + 40));
+    let mut push = |text: &str| out.push_str(text);
+    push("-----BEGIN ");
+    push(label);
+    push("-----\n");
+    let mut rest: &str = &body;
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(64));
+        push(line);
+        push("\n");
+        rest = after;
+    }
+    push("-----END ");
+    push(label);
+    push("-----\n");
+    out
+}
+
+/// Decodes the one PEM block of a file. The caller wipes what is secret.
+pub(super) fn decode_pem(text: &[u8], label: &str) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(text).ok()?.trim_ascii();
+    let body = text.strip_prefix(&format!("-----BEGIN {label}-----"))?;
+    let body = body.strip_suffix(&format!("-----END {label}-----"))?;
+    let mut joined = Zeroizing::new(String::with_capacity(body.len()));
+    for part in body.split_ascii_whitespace() {
+        joined.push_str(part);
+    }
+    STANDARD.decode(joined.as_bytes()).ok()
+}
+
+/// Writes a new file, secret ones for the owner only, and flushes it. A file of that name is refused.
+pub(super) fn write(path: &Path, new: &NewFile) -> Result<(), KeyError> {
+    let mode = if new.secret { 0o600 } else { 0o644 };
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .and_then(|mut file| file.write_all(&new.content).and_then(|()| file.sync_all()))
+        .map_err(|source| file("write", path, source))
+}
+
+/// Writes a file beside its name and renames it over what is there.
+pub(super) fn replace(path: &Path, new: &NewFile) -> Result<(), KeyError> {
+    let mut name = path.to_owned().into_os_string();
+    name.push(".kubedos-partial");
+    let partial = Path::new(&name);
+    match fs::remove_file(partial) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(file("remove", partial, error));
+        }
+        _ => write(partial, new)?,
+    }
+    fs::rename(partial, path).map_err(|source| file("replace", path, source))
+}
+
+pub(super) fn file(doing: &'static str, path: &Path, source: std::io::Error) -> KeyError {
+    KeyError::File { doing, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pem_round_trips_and_holds_one_block() {
+        for length in [0, 1, 47, 48, 49, 1000] {
+            let der = vec![0xa5; length];
+            let pem = encode_pem(&der, "PRIVATE KEY");
+            assert_eq!(decode_pem(pem.as_bytes(), "PRIVATE KEY"), Some(der));
+            assert_eq!(decode_pem(pem.as_bytes(), "CERTIFICATE"), None);
+            let twice = format!("{}{}", *pem, *pem);
+            assert_eq!(decode_pem(twice.as_bytes(), "PRIVATE KEY"), None);
+            assert!(pem.lines().all(|line| line.len() <= 64));
+        }
+    }
+
+    #[test]
+    fn an_index_names_no_file_elsewhere() {
+        for name in ["", ".", "..", "../root-ca.key", "/etc/shadow", "a/b", ".hidden", "a b", "a\0"] {
+            assert!(!is_plain(name), "{name:?}");
+        }
+        assert!(is_plain("root-ca.key"));
+    }
+}

@@ -1,0 +1,183 @@
+//! The key directory: every secret of one cluster, and beside it the public half that images are built with.
+//!
+//! ```text
+//! keys/<cluster>/            0700, files 0600; refused when group or world may read
+//!   keys.toml                which secrets there are
+//!   root-ca.key              offline: may be, and should be, elsewhere
+//!   intermediate-ca-N.key    signs what the control planes need
+//!   configuration-N.key      Ed25519, signs configuration volumes
+//!   seed-N.key               Ed25519, signs seeds
+//!   node-master-N.key        disk and birth keys of all nodes derive from it
+//!   PK-N.key KEK-N.key db-N.key   RSA-2048, Secure Boot
+//!   public/                  world-readable: the only part that `image` needs besides the signing keys
+//! ```
+//!
+//! Opening a directory reads the indices and the public half; a secret is read when it is used, checked against its public half, and
+//! wiped afterwards. Nothing here prompts or talks to a network. Formats and reasons: `docs/keys.md`, ADR 0011 and 0012.
+
+mod certificate;
+mod derive;
+mod error;
+mod files;
+mod index;
+mod init;
+mod public;
+mod rotate;
+mod signer;
+
+use std::path::{Path, PathBuf};
+
+use kubedos_image::hex32::{ClusterId, PublicKey, Secret32};
+use zeroize::Zeroizing;
+
+pub use derive::NodeSecrets;
+pub use error::KeyError;
+pub use init::{Init, Plan, plan_init};
+pub use public::{Enrolment, PublicKeys, SecureBoot};
+pub use rotate::{Role, plan_rotate};
+pub use signer::{Ed25519Signer, RsaSigner};
+
+use index::PrivateIndex;
+
+/// Folder of the public half inside a key directory.
+pub const PUBLIC: &str = "public";
+/// Name of both indices.
+pub const INDEX: &str = "keys.toml";
+/// The committed demo keys.
+pub const DEMO: &str = "demo";
+
+/// An opened key directory. Holds no secret itself.
+#[derive(Debug)]
+pub struct KeyDir {
+    path: PathBuf,
+    index: PrivateIndex,
+    public: PublicKeys,
+}
+
+impl KeyDir {
+    /// Where the keys of a spec are: `explicit` (`--keys`), else `keys/<cluster>`; for the examples of this project the demo keys.
+    pub fn locate(explicit: Option<&Path>, spec: &Path, cluster: &str) -> PathBuf {
+        let keys = Path::new("keys");
+        match explicit {
+            Some(path) => path.to_owned(),
+            None if serves_examples(&keys.join(DEMO), spec) => keys.join(DEMO),
+            None => keys.join(cluster),
+        }
+    }
+
+    /// Opens a key directory.
+    ///
+    /// # Errors
+    /// [`KeyError::Exposed`] when others may read it and it does not hold the demo keys; [`KeyError::Index`] and its like when it is not
+    /// one.
+    pub fn open(path: &Path) -> Result<Self, KeyError> {
+        let public = PublicKeys::open(&path.join(PUBLIC))?;
+        if !public.demo {
+            files::check_private(path)?;
+        }
+        let index: PrivateIndex = files::read_index(&path.join(INDEX))?;
+        index.check(&path.join(INDEX), &public)?;
+        Ok(Self { path: path.to_owned(), index, public })
+    }
+
+    /// Opens the keys for a cluster: they have to be made for that cluster, or to be the demo keys and the spec one of the examples.
+    ///
+    /// # Errors
+    /// As [`KeyDir::open`]; [`KeyError::DemoKeys`], [`KeyError::OtherCluster`].
+    pub fn open_for(path: &Path, spec: &Path, cluster: &str) -> Result<Self, KeyError> {
+        let keys = Self::open(path)?;
+        if keys.public.demo && !serves_examples(path, spec) {
+            return Err(KeyError::DemoKeys { spec: spec.to_owned() });
+        }
+        if !keys.public.demo && keys.public.cluster != cluster {
+            return Err(KeyError::OtherCluster {
+                path: path.to_owned(),
+                found: keys.public.cluster,
+                wanted: cluster.to_owned(),
+            });
+        }
+        Ok(keys)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The public half.
+    pub fn public(&self) -> &PublicKeys {
+        &self.public
+    }
+
+    /// Is the root CA's key here? It should be elsewhere.
+    pub fn has_root(&self) -> bool {
+        self.path.join(&self.index.root_ca).exists()
+    }
+
+    /// Signs configuration statements.
+    ///
+    /// # Errors
+    /// When the key cannot be read, or is not the newest of the public half's.
+    pub fn configuration_signer(&self) -> Result<Ed25519Signer, KeyError> {
+        self.ed25519(&self.index.configuration, self.public.configuration.last())
+    }
+
+    /// Signs seeds.
+    ///
+    /// # Errors
+    /// When the key cannot be read, or is not the newest of the public half's.
+    pub fn seed_signer(&self) -> Result<Ed25519Signer, KeyError> {
+        self.ed25519(&self.index.seed, self.public.seed.last())
+    }
+
+    /// Signs EFI programs with the newest certificate in `db`.
+    ///
+    /// # Errors
+    /// When the key cannot be read, or is not that of the certificate.
+    pub fn secure_boot_signer(&self) -> Result<RsaSigner, KeyError> {
+        let certificate = self.public.secure_boot.db.last().cloned().unwrap_or_default();
+        let path = self.path.join(&self.index.db);
+        RsaSigner::new(&self.secret(&path)?, certificate, &path)
+    }
+
+    /// Disk and birth key of one incarnation of a node: the same each time.
+    ///
+    /// # Errors
+    /// When the master secret cannot be read.
+    pub fn node_secrets(
+        &self,
+        cluster: ClusterId,
+        node: &str,
+        incarnation: u32,
+    ) -> Result<NodeSecrets, KeyError> {
+        let path = self.path.join(&self.index.node_master);
+        let text = files::read_secret(&path, self.public.demo)?;
+        let mut master = Zeroizing::new([0; 32]);
+        hex::decode_to_slice(text.trim_ascii_end(), master.as_mut())
+            .map_err(|_| KeyError::Malformed { path, what: "64 hex digits" })?;
+        derive::node_secrets(&Secret32::new(*master), cluster, node, incarnation)
+    }
+
+    fn ed25519(&self, name: &str, public: Option<&PublicKey>) -> Result<Ed25519Signer, KeyError> {
+        let path = self.path.join(name);
+        let signer = Ed25519Signer::new(&self.secret(&path)?, &path)?;
+        if Some(signer.public()) == public { Ok(signer) } else { Err(KeyError::Pair { path }) }
+    }
+
+    /// A secret key in PKCS #8.
+    fn secret(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        let text = files::read_secret(path, self.public.demo)?;
+        files::decode_pem(&text, "PRIVATE KEY")
+            .map(Zeroizing::new)
+            .ok_or_else(|| KeyError::Malformed { path: path.to_owned(), what: "a private key in PEM" })
+    }
+}
+
+/// The demo keys serve the specs in the `examples` folder beside their `keys` folder, and no other.
+fn serves_examples(keys: &Path, spec: &Path) -> bool {
+    let (Ok(keys), Ok(spec)) = (keys.canonicalize(), spec.canonicalize()) else { return false };
+    keys.parent().and_then(Path::parent).is_some_and(|project| spec.starts_with(project.join("examples")))
+}
+
+#[cfg(test)]
+mod tests;
