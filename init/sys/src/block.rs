@@ -1,14 +1,17 @@
-//! Block device requests that no crate offers: telling the kernel about single partitions of a disk in use.
+//! Block device requests that no crate offers: its size, and telling the kernel about single partitions of a disk in use.
 //!
 //! `BLKRRPART` re-reads a whole table and fails while one partition is in use; `BLKPG` adds, resizes and removes single
 //! partitions of a busy disk. Kernel file: `include/uapi/linux/blkpg.h`, `block/ioctl.c` (`blkpg_do_ioctl`).
 
 use std::ffi::{c_int, c_longlong, c_void};
+use std::io;
 use std::os::fd::AsFd;
 use std::ptr;
 
 use rustix::io::Errno;
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl};
+
+use crate::ioctl::{buffer, opcode};
 
 /// `BLKPG`: `_IO(0x12, 105)`.
 const BLKPG: Opcode = 0x1269;
@@ -100,6 +103,22 @@ pub fn tell_partition(
     unsafe { ioctl(disk, arg) }
 }
 
+/// `BLKGETSIZE64`: `_IOR(0x12, 114, size_t)`.
+const BLKGETSIZE64: Opcode = opcode(2, 0x12, 114, 8);
+
+/// The size of a block device in bytes.
+pub fn size_bytes(device: impl AsFd) -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    // SAFETY: BLKGETSIZE64 writes one u64.
+    unsafe { buffer(device, BLKGETSIZE64, &mut bytes) }?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// The size of a logical sector in bytes.
+pub fn logical_sector_bytes(device: impl AsFd) -> io::Result<u32> {
+    Ok(rustix::fs::ioctl_blksszget(device)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,5 +134,13 @@ mod tests {
             Err(Errno::INVAL),
             "a start beyond the kernel's type"
         );
+    }
+
+    #[test]
+    fn a_plain_file_has_no_size_as_a_block_device() {
+        let file = tempfile::tempfile().unwrap();
+        assert_eq!(size_bytes(&file).unwrap_err().raw_os_error(), Some(25)); // ENOTTY
+        assert!(logical_sector_bytes(&file).is_err());
+        assert_eq!(BLKGETSIZE64, 0x8008_1272);
     }
 }
