@@ -169,6 +169,11 @@ impl Console {
         drop(inner.sink.write_record(priority(event.outcome), &record.line())); // nobody left to tell
     }
 
+    /// Writes a line for people, which is no record.
+    pub fn say(&self, text: &str) {
+        drop(self.lock().sink.write_record(5, &format!("kubedos-init: {text}"))); // nobody left to tell
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -198,7 +203,7 @@ fn raise_levels() {
     if level.is_some_and(|level| level < SHOWS_NOTICE) {
         drop(fs::write(printk, SHOWS_NOTICE.to_string())); // read-only /proc in tests; the record still is in the log
     }
-    drop(fs::write("/proc/sys/kernel/printk_devkmsg", "on")); // refused when the command line has set it, which is as good
+    drop(fs::write("/proc/sys/kernel/printk_devkmsg", "on\n")); // with its line end, or it is refused; also refused when the command line has set it, which is as good
 }
 
 /// `/dev/kmsg`, and `/dev/console` where the kernel has none.

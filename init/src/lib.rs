@@ -2,7 +2,10 @@
 //!
 //! The library holds everything; the binary looks at the name it was started by and calls one of the two.
 
+#![forbid(unsafe_code)]
+
 pub mod agent;
 pub mod console;
 pub mod handover;
+pub mod stage1;
 pub mod status_page;

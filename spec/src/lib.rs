@@ -3,6 +3,7 @@
 //! Nothing here does IO, reads a clock or runs asynchronously: everything is a function from values to values.
 #![forbid(unsafe_code)]
 
+pub mod modules;
 pub mod node;
 pub mod record;
 pub mod stage;

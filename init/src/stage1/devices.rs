@@ -1,0 +1,214 @@
+//! The block devices that are there, with their partition tables as we read them: both copies, never the kernel's opinion. A CD's table
+//! counts in 512-byte sectors, which the kernel does not read on a drive with sectors of 2048, so an optical drive with a table of ours is
+//! seen through a loop device.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use kubedos_image::gpt::{self, SectorSize, Table};
+use kubedos_image::source::FileSource;
+use kubedos_sys::block::{self, PartitionRequest};
+
+use super::modules::{Loader, ModulesError};
+use crate::handover::Medium;
+
+/// A whole device with a partition table.
+#[derive(Debug, Clone)]
+pub struct Disk {
+    /// The kernel's name of the drive: `vda`, `sr0`.
+    pub name: String,
+    /// The kernel's name of the device that has the partitions: the drive itself, or the loop device over it.
+    pub node: String,
+    /// Disk or CD.
+    pub medium: Medium,
+    /// Its partition table.
+    pub table: Table,
+    /// What was not as it should be with the table's copies.
+    pub table_note: Option<String>,
+}
+
+/// A partition as the kernel knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionDevice {
+    /// `/dev/vda6`.
+    pub path: PathBuf,
+    /// `254:6`, as device mapper takes it.
+    pub number: String,
+}
+
+/// Why a device cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// Something about it cannot be read.
+    #[error("failed to read {0}")]
+    Read(String, #[source] io::Error),
+    /// No table of a known kind.
+    #[error("no usable partition table on {0}")]
+    Table(String, #[source] gpt::ReadError),
+    /// Sectors of a size that no table of ours has.
+    #[error("{0} has sectors of {1} bytes")]
+    SectorSize(String, u32),
+    /// The loop driver is missing.
+    #[error("failed to prepare a loop device for {0}")]
+    Loop(String, #[source] ModulesError),
+    /// The loop device cannot be made.
+    #[error("failed to attach a loop device to {0}")]
+    Attach(String, #[source] io::Error),
+    /// The kernel does not take a partition.
+    #[error("failed to make partition {0} of {1} known to the kernel")]
+    Partition(u32, String, #[source] io::Error),
+}
+
+/// What is known of the devices so far.
+#[derive(Debug, Default)]
+pub struct Devices {
+    disks: BTreeMap<String, Disk>,
+    refused: BTreeMap<String, String>,
+}
+
+impl Devices {
+    /// Looks for devices that have come or gone; a device with a table is read once.
+    pub fn observe(&mut self, loader: &mut Loader) {
+        let present = drives();
+        self.disks.retain(|name, _| present.contains(name));
+        self.refused.retain(|name, _| present.contains(name));
+        for name in present {
+            if self.disks.contains_key(&name) {
+                continue;
+            }
+            match look_at(&name, loader) {
+                Ok(disk) => {
+                    self.refused.remove(&name);
+                    self.disks.insert(name, disk);
+                }
+                Err(error) => drop(self.refused.insert(name, crate::console::chain(&error))),
+            }
+        }
+    }
+
+    /// The disks that have a table.
+    pub fn disks(&self) -> impl Iterator<Item = &Disk> {
+        self.disks.values()
+    }
+
+    /// What was found, for the record.
+    pub fn report(&self) -> String {
+        let disks = self.disks.values().map(|disk| match &disk.table_note {
+            Some(note) => format!("{} ({note})", disk.name),
+            None => disk.name.clone(),
+        });
+        let refused = self.refused.values().cloned();
+        let all: Vec<String> = disks.chain(refused).collect();
+        if all.is_empty() { "no block device".into() } else { all.join(", ") }
+    }
+}
+
+/// Whole devices behind which there is a drive: loop devices, RAM disks and the like have no `device`; a path of a multipath drive is
+/// hidden behind the drive.
+fn drives() -> Vec<String> {
+    let entries = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .filter(|entry| entry.path().join("device").exists())
+        .filter(|entry| {
+            fs::read_to_string(entry.path().join("hidden")).is_ok_and(|hidden| hidden.trim() == "0")
+        })
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort_by_key(|name| (name.len(), name.clone()));
+    names
+}
+
+fn look_at(name: &str, loader: &mut Loader) -> Result<Disk, DeviceError> {
+    let read = |error| DeviceError::Read(name.to_owned(), error);
+    let file = File::open(Path::new("/dev").join(name)).map_err(read)?;
+    let bytes = block::size_bytes(&file).map_err(read)?;
+    let optical = name.starts_with("sr");
+    let sector_bytes = if optical { 512 } else { block::logical_sector_bytes(&file).map_err(read)? };
+    let sector_size = SectorSize::from_bytes(sector_bytes.into())
+        .ok_or_else(|| DeviceError::SectorSize(name.to_owned(), sector_bytes))?;
+    let source = FileSource::new(file.try_clone().map_err(read)?, bytes);
+    let found =
+        gpt::read_from(&source, sector_size).map_err(|error| DeviceError::Table(name.to_owned(), error))?;
+    let node = if optical {
+        loader.require("loop").map_err(|error| DeviceError::Loop(name.to_owned(), error))?;
+        let path = kubedos_sys::loopdev::attach(&file, 512)
+            .map_err(|error| DeviceError::Attach(name.to_owned(), error))?;
+        path.file_name().map(|node| node.to_string_lossy().into_owned()).unwrap_or_default()
+    } else {
+        name.to_owned()
+    };
+    let table_note = table_note(&found);
+    let medium = if optical { Medium::Cd } else { Medium::Disk };
+    Ok(Disk { name: name.to_owned(), node, medium, table: found.table, table_note })
+}
+
+/// A copy that is merely not where the disk ends is what a file on a larger disk looks like, and no news.
+fn table_note(found: &gpt::Found) -> Option<String> {
+    match (&found.copy, &found.other) {
+        (gpt::Copy::Backup, gpt::OtherCopy::Damaged(error)) => {
+            Some(format!("backup partition table taken: {error}"))
+        }
+        (_, gpt::OtherCopy::Differs(_)) => {
+            Some("the copies of the partition table differ: primary taken".into())
+        }
+        _ => None,
+    }
+}
+
+/// The kernel's device for a partition of our table. Where the kernel has not read the table (its primary copy is damaged), or has
+/// read something else, it is told.
+pub fn partition(disk: &Disk, number: u32) -> Result<PartitionDevice, DeviceError> {
+    let failed = |error: io::Error| DeviceError::Partition(number, disk.name.clone(), error);
+    let entry = disk.table.get(number).ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+    let want = Extent { start: disk.table.start_bytes(entry), length: disk.table.len_bytes(entry) };
+    let before = known(&disk.node, number).map_err(failed)?;
+    if let Some((device, extent)) = &before
+        && *extent == want
+    {
+        return Ok(device.clone());
+    }
+    let whole = File::open(Path::new("/dev").join(&disk.node)).map_err(failed)?;
+    let tell = |request| {
+        block::tell_partition(&whole, request, number, want.start, want.length)
+            .map_err(|errno| failed(errno.into()))
+    };
+    if before.is_some() {
+        tell(PartitionRequest::Remove)?;
+    }
+    tell(PartitionRequest::Add)?;
+    match known(&disk.node, number).map_err(failed)? {
+        Some((device, extent)) if extent == want => Ok(device),
+        _ => Err(failed(io::ErrorKind::NotFound.into())),
+    }
+}
+
+/// A stretch of a disk, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Extent {
+    start: u64,
+    length: u64,
+}
+
+/// Partition `number` in sysfs, where `start` and `size` count 512 bytes on every disk.
+fn known(node: &str, number: u32) -> io::Result<Option<(PartitionDevice, Extent)>> {
+    for entry in fs::read_dir(Path::new("/sys/class/block").join(node))? {
+        let path = entry?.path();
+        if read_number(&path.join("partition")) != Some(u64::from(number)) {
+            continue;
+        }
+        let sectors = |file: &str| {
+            read_number(&path.join(file)).map(|sectors| sectors * 512).ok_or(io::ErrorKind::InvalidData)
+        };
+        let extent = Extent { start: sectors("start")?, length: sectors("size")? };
+        let number = fs::read_to_string(path.join("dev"))?.trim().to_owned();
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidData)?;
+        return Ok(Some((PartitionDevice { path: Path::new("/dev").join(name), number }, extent)));
+    }
+    Ok(None)
+}
+
+fn read_number(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}

@@ -1,0 +1,321 @@
+//! Stage 1: `/init` of the initrd. It reads as what it does: modules, volumes, verification, the move into the root volume.
+//!
+//! Linear and synchronous: no thread, no network, no shell, no configuration but what the signed initrd holds. Either it ends in systemd on a
+//! verified root volume, or in [`halt`].
+
+pub mod candidates;
+pub mod cmdline;
+pub mod configuration;
+pub mod devices;
+pub mod firmware;
+pub mod halt;
+pub mod modules;
+pub mod mounts;
+pub mod switch_root;
+pub mod verity;
+pub mod volumes;
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use kubedos_image::DocumentError;
+use kubedos_image::boot::{BootManifest, MANIFEST_PATH};
+use kubedos_image::layout::Volume;
+use kubedos_image::statement::ConfigurationStatement;
+use kubedos_spec::record::Outcome;
+use kubedos_spec::stage::EarlyStage;
+use kubedos_sys::dm::DeviceMapper;
+use kubedos_sys::uevent::Uevents;
+use kubedos_sys::watchdog::Watchdog;
+
+use self::candidates::Search;
+use self::devices::{Devices, Disk};
+use self::firmware::Firmware;
+use self::halt::{Failure, console};
+use self::modules::Loader;
+use self::volumes::OpenError;
+use crate::console::Event;
+use crate::handover::{self, Handover};
+
+/// Why a step of stage 1 failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Stage1Error {
+    /// A mount.
+    #[error(transparent)]
+    Mount(#[from] mounts::MountError),
+    /// The command line.
+    #[error(transparent)]
+    Cmdline(#[from] cmdline::CmdlineError),
+    /// Firmware.
+    #[error(transparent)]
+    Firmware(#[from] firmware::FirmwareError),
+    /// Modules.
+    #[error(transparent)]
+    Modules(#[from] modules::ModulesError),
+    /// A volume.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The hand-over.
+    #[error(transparent)]
+    Handover(#[from] handover::HandoverError),
+    /// Entering the root volume.
+    #[error(transparent)]
+    SwitchRoot(#[from] switch_root::SwitchRootError),
+    /// The boot manifest cannot be read.
+    #[error("failed to read {MANIFEST_PATH} in the initrd")]
+    Read(#[source] io::Error),
+    /// The boot manifest is wrong.
+    #[error("failed to use {MANIFEST_PATH} in the initrd")]
+    Manifest(#[source] DocumentError),
+    /// The volumes did not appear.
+    #[error("no device with the volumes of this image within {waited} seconds; found: {found}", waited = candidates::DEADLINE.as_secs())]
+    NoVolumes {
+        /// What was there.
+        found: String,
+    },
+    /// No acceptable configuration was found.
+    #[error("no acceptable configuration; found: {0}")]
+    NoConfiguration(String),
+    /// Every acceptable configuration failed to open.
+    #[error("no acceptable configuration can be opened: {0}")]
+    Unusable(String),
+    /// Device mapper is not there.
+    #[error("failed to open the device mapper")]
+    Mapper(#[source] io::Error),
+    /// Events of the kernel cannot be had.
+    #[error("failed to listen for devices")]
+    Events(#[source] io::Error),
+}
+
+/// Where the initrd holds the text of the UKI's command line.
+const BAKED_CMDLINE: &str = "/kubedos/cmdline";
+
+/// What the first step leaves to the others.
+struct Ready {
+    manifest: BootManifest,
+    firmware: Firmware,
+    loader: Loader,
+    watchdog: Option<Watchdog>,
+}
+
+/// Runs stage 1; it does not return.
+pub fn main() -> ! {
+    halt::catch_panics();
+    match boot() {
+        Ok(never) => match never {},
+        Err(failure) => halt::halt(&failure),
+    }
+}
+
+fn boot() -> Result<Infallible, Failure> {
+    let mut ready = step(EarlyStage::Modules, prepare)?;
+    let devices = step(EarlyStage::FindVolumes, || find_volumes(&mut ready))?;
+    let boot_partition = ready.firmware.boot_partition;
+    let disks = candidates::rank(devices.disks(), boot_partition);
+    let mapper =
+        DeviceMapper::open().map_err(|error| failure(EarlyStage::OpenRoot, Stage1Error::Mapper(error)))?;
+    let root = step(EarlyStage::OpenRoot, || open_root(&ready, &mapper, &disks))?;
+    step(EarlyStage::OpenPayload, || open_payload(&ready, &mapper, &disks, root))?;
+    let configuration =
+        step(EarlyStage::OpenConfiguration, || open_configuration(&ready, &mapper, &disks, root))?;
+    step(EarlyStage::SwitchRoot, || switch_root(&ready, root, &configuration))?;
+    switch_root::exec().map_err(|error| failure(EarlyStage::SwitchRoot, error))
+}
+
+/// Runs one step between its two records.
+fn step<T, E: Error + 'static>(
+    stage: EarlyStage,
+    run: impl FnOnce() -> Result<(T, String), E>,
+) -> Result<T, Failure> {
+    // The first step mounts what the console needs, so its start is told when it has ended.
+    let begun = Instant::now();
+    if stage != EarlyStage::Modules {
+        console().emit(Event::new(stage.name(), Outcome::Started));
+    }
+    let (value, note) = run().map_err(|error| failure(stage, error))?;
+    let done = Event::new(stage.name(), Outcome::Done).took(begun.elapsed());
+    console().emit(if note.is_empty() { done } else { done.note(note) });
+    Ok(value)
+}
+
+fn failure(stage: EarlyStage, error: impl Error + 'static) -> Failure {
+    let volume = match stage {
+        EarlyStage::OpenRoot => Some(Volume::Root.name()),
+        EarlyStage::OpenPayload => Some(Volume::Payload.name()),
+        EarlyStage::OpenConfiguration => Some(Volume::Configuration.name()),
+        EarlyStage::Modules | EarlyStage::FindVolumes | EarlyStage::SwitchRoot => None,
+    };
+    Failure { stage, error: Box::new(error), volume }
+}
+
+/// Kernel file systems, command line, manifest, modules, watchdog, firmware.
+fn prepare() -> Result<(Ready, String), Stage1Error> {
+    switch_root::require_initramfs()?;
+    for early in mounts::EARLY {
+        early.make(None)?;
+    }
+    console().emit(Event::new(EarlyStage::Modules.name(), Outcome::Started));
+    check_cmdline()?;
+    firmware::require_uefi()?;
+    let manifest = read_manifest()?;
+    let mut loader = Loader::start()?;
+    loader.load_by_need();
+    let watchdog = halt::arm_watchdog();
+    mounts::EFIVARS.make(None)?;
+    let firmware = firmware::observe()?;
+    let armed = if watchdog.is_some() { "watchdog armed" } else { "no watchdog" };
+    let secure = if firmware.secure_boot { "Secure Boot on" } else { "Secure Boot off" };
+    let note = format!("release {}, {}, {armed}, {secure}", manifest.release, loader.report());
+    Ok((Ready { manifest, firmware, loader, watchdog }, note))
+}
+
+fn check_cmdline() -> Result<(), Stage1Error> {
+    let read = |path: &'static str| fs::read(path).map_err(|error| cmdline::CmdlineError::Read(path, error));
+    Ok(cmdline::compare(&read("/proc/cmdline")?, &read(BAKED_CMDLINE)?)?)
+}
+
+fn read_manifest() -> Result<BootManifest, Stage1Error> {
+    let bytes = fs::read(Path::new("/").join(MANIFEST_PATH)).map_err(Stage1Error::Read)?;
+    BootManifest::parse(&bytes).map_err(Stage1Error::Manifest)
+}
+
+/// Waits until the volumes are there: for events, never for a fixed time.
+fn find_volumes(ready: &mut Ready) -> Result<(Devices, String), Stage1Error> {
+    const LONGEST_NAP: Duration = Duration::from_millis(500);
+    let events = Uevents::open().map_err(Stage1Error::Events)?;
+    let (begun, mut last_event) = (Instant::now(), Instant::now());
+    let mut devices = Devices::default();
+    loop {
+        ready.loader.load_by_need();
+        devices.observe(&mut ready.loader);
+        ready.keep_alive();
+        let boot_partition = ready.firmware.boot_partition;
+        let ranked = candidates::rank(devices.disks(), boot_partition);
+        match candidates::search(
+            &ranked,
+            &ready.manifest,
+            boot_partition,
+            begun.elapsed(),
+            last_event.elapsed(),
+        ) {
+            Search::Ends => {
+                let booted = boot_partition.map_or("unknown".into(), |uuid| uuid.to_string());
+                let note = format!("firmware booted from partition {booted}; found: {}", devices.report());
+                return Ok((devices, note));
+            }
+            Search::Fails => return Err(Stage1Error::NoVolumes { found: devices.report() }),
+            Search::GoesOn => {}
+        }
+        if events.next(Some(LONGEST_NAP)).map_err(Stage1Error::Events)?.is_some() {
+            last_event = Instant::now();
+            while events.next(Some(Duration::ZERO)).map_err(Stage1Error::Events)?.is_some() {}
+        }
+    }
+}
+
+fn open_root<'a>(
+    ready: &Ready,
+    mapper: &DeviceMapper,
+    disks: &[&'a Disk],
+) -> Result<(&'a Disk, String), Stage1Error> {
+    ready.keep_alive();
+    let seal = &ready.manifest.root;
+    let pairs = candidates::pairs(disks, None, Volume::Root, &seal.root_hash);
+    let opened = volumes::open(mapper, Volume::Root, seal, &pairs, &mounts::ROOT)?;
+    Ok((opened.disk, opened.note))
+}
+
+fn open_payload(
+    ready: &Ready,
+    mapper: &DeviceMapper,
+    disks: &[&Disk],
+    root: &Disk,
+) -> Result<((), String), Stage1Error> {
+    ready.keep_alive();
+    let seal = &ready.manifest.payload;
+    let pairs = candidates::pairs(disks, Some(root), Volume::Payload, &seal.root_hash);
+    let opened = volumes::open(mapper, Volume::Payload, seal, &pairs, &mounts::PAYLOAD)?;
+    Ok(((), opened.note))
+}
+
+/// The highest acceptable generation that opens; where the same one lies on several devices, the root volume's first.
+fn open_configuration(
+    ready: &Ready,
+    mapper: &DeviceMapper,
+    disks: &[&Disk],
+    root: &Disk,
+) -> Result<(ConfigurationStatement, String), Stage1Error> {
+    ready.keep_alive();
+    let mut ranked = disks.to_vec();
+    ranked.sort_by_key(|disk| disk.name != root.name);
+    let configuration::Choice { acceptable, mut refused } =
+        configuration::choose(configuration::observe(&ranked, &ready.manifest));
+    if acceptable.is_empty() {
+        return Err(Stage1Error::NoConfiguration(listed(&refused)));
+    }
+    for (disk, statement) in acceptable {
+        let pairs = candidates::pairs(&ranked, Some(disk), Volume::Configuration, &statement.root_hash);
+        match volumes::open(mapper, Volume::Configuration, &statement.seal(), &pairs, &mounts::CONFIGURATION)
+        {
+            Ok(opened) => {
+                let chosen = format!(
+                    "cluster {}, generation {}, {}",
+                    statement.cluster, statement.generation, opened.note
+                );
+                let note = if refused.is_empty() {
+                    chosen
+                } else {
+                    format!("{chosen}; refused: {}", listed(&refused))
+                };
+                return Ok((statement, note));
+            }
+            Err(error) => refused.push(format!("generation {}: {error}", statement.generation)),
+        }
+    }
+    Err(Stage1Error::Unusable(listed(&refused)))
+}
+
+fn listed(refused: &[String]) -> String {
+    if refused.is_empty() { "none".into() } else { refused.join("; ") }
+}
+
+/// The last mount, the hand-over, and the move.
+fn switch_root(
+    ready: &Ready,
+    root: &Disk,
+    configuration: &ConfigurationStatement,
+) -> Result<((), String), Stage1Error> {
+    ready.keep_alive();
+    mounts::VAR.make(None)?;
+    let manifest = &ready.manifest;
+    let handover = Handover {
+        version: handover::VERSION,
+        release: manifest.release.clone(),
+        boot_device: root.name.clone(),
+        boot_partuuid: ready.firmware.boot_partition.map(|uuid| uuid.to_string()),
+        medium: root.medium,
+        root_hash: manifest.root.root_hash.to_string(),
+        payload_hash: manifest.payload.root_hash.to_string(),
+        configuration_hash: configuration.root_hash.to_string(),
+        cluster: configuration.cluster.clone(),
+        cluster_id: configuration.cluster_id.to_string(),
+        generation: configuration.generation,
+        record_count: console().next() + 1, // one more follows: this step's end
+        epoch: manifest.epoch,
+    };
+    handover.write(Path::new(handover::PATH))?;
+    switch_root::enter()?;
+    Ok(((), String::new()))
+}
+
+impl Ready {
+    fn keep_alive(&self) {
+        if let Some(watchdog) = &self.watchdog {
+            drop(watchdog.keep_alive()); // it was armed a moment ago; if it has gone, nothing resets the machine
+        }
+    }
+}
