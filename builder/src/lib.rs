@@ -3,10 +3,18 @@
 //! The library is the pipeline, the binary (`main.rs`, `cli/`) its command line. Trust levels are types: a [`failure::Failure`]
 //! says which exit code a refusal has; bytes that were not checked against the lock cannot be composed.
 
+pub mod cache;
 pub mod compose;
 pub mod control;
 pub mod deb;
+pub mod digest;
 pub mod erofs;
 pub mod failure;
+pub mod fetch;
+pub mod index;
 pub mod keys;
+pub mod lock;
+pub mod mirror;
 pub mod output;
+pub mod release;
+pub mod resolve;

@@ -2,7 +2,11 @@
 //!
 //! Data goes to stdout, everything else to stderr. Nothing prompts.
 
+mod fetch;
+mod inputs;
 mod keys;
+mod lock;
+mod progress;
 
 use std::path::PathBuf;
 
@@ -24,6 +28,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Keys(keys::Keys),
+    Lock(lock::LockCommand),
+    Fetch(fetch::Fetch),
 }
 
 impl Cli {
@@ -36,6 +42,8 @@ impl Cli {
         }
         match self.command {
             Command::Keys(keys) => keys.run(),
+            Command::Lock(command) => command.run(),
+            Command::Fetch(command) => command.run(),
         }
     }
 }

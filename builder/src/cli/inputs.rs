@@ -1,0 +1,102 @@
+//! The arguments that say where pinned inputs come from and where they are kept; the same for every command that needs them.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use kubedos_builder::cache::{Cache, Place};
+use kubedos_builder::failure::{Class, Failure};
+use kubedos_builder::fetch::{DEFAULT_JOBS, FetchError, Fetcher};
+use kubedos_builder::mirror::{Mirrors, Wanted};
+
+/// Where inputs come from.
+#[derive(Debug, Clone, Args)]
+pub struct Inputs {
+    /// Base URL of a Debian mirror; else $KUBEDOS_DEBIAN_MIRROR, else the host's apt configuration
+    #[arg(long, value_name = "URL")]
+    pub mirror: Option<String>,
+
+    /// Base URL of a Debian security mirror; else $KUBEDOS_DEBIAN_SECURITY_MIRROR, else the host's apt configuration
+    #[arg(long, value_name = "URL")]
+    pub security_mirror: Option<String>,
+
+    /// The cache folder; else $KUBEDOS_CACHE, else kubedos in the user's cache folder
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+
+    /// How many files are fetched at a time
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_JOBS)]
+    pub jobs: usize,
+
+    /// Use only what is in the cache
+    #[arg(long)]
+    pub offline: bool,
+
+    /// The lock file
+    #[arg(long, value_name = "FILE", default_value = "kubedos.lock")]
+    pub lock: PathBuf,
+
+    /// What is asked for
+    #[arg(long, value_name = "FILE", default_value = "rootfs/packages.toml")]
+    pub packages: PathBuf,
+
+    /// The folder of archive keys
+    #[arg(long, value_name = "DIR", default_value = "rootfs/keyrings")]
+    pub keyrings: PathBuf,
+}
+
+impl Inputs {
+    /// Opens the cache.
+    pub fn open_cache(&self) -> Result<Cache, Failure> {
+        Place::from_environment(self.cache.clone()).open().map_err(|error| Failure::new(Class::Failed, error))
+    }
+
+    /// Finds the mirrors.
+    pub fn find_mirrors(&self) -> Mirrors {
+        Mirrors::find(&Wanted::from_environment(self.mirror.clone(), self.security_mirror.clone()))
+    }
+
+    /// A fetcher over both.
+    pub fn fetcher<'a>(&self, cache: &'a Cache, mirrors: &'a Mirrors) -> Fetcher<'a> {
+        Fetcher { jobs: self.jobs, is_offline: self.offline, ..Fetcher::new(cache, mirrors) }
+    }
+}
+
+/// Prints every problem and gives the failure that decides the exit code.
+pub fn fetch_failure(error: FetchError) -> Failure {
+    use kubedos_builder::fetch::Problem;
+    for problem in &error.0 {
+        eprintln!("error: {}", chain(problem));
+    }
+    let has = |test: fn(&Problem) -> bool| error.0.iter().any(test);
+    let help = if has(|problem| matches!(problem, Problem::Wrong { .. })) {
+        Some(
+            "the mirror, or something on the way to it, changed the bytes: nothing of them was kept"
+                .to_owned(),
+        )
+    } else if has(|problem| matches!(problem, Problem::Vanished { .. })) {
+        Some("the mirror has moved on: `--relock-missing` resolves what vanished anew, `lock --update` everything".to_owned())
+    } else if has(|problem| matches!(problem, Problem::Offline { .. })) {
+        Some("run `kubedos-build fetch` without --offline first".to_owned())
+    } else {
+        error.0.iter().find_map(|problem| match problem {
+            Problem::Mirror(error) => Some(error.help()),
+            _ => None,
+        })
+    };
+    let failure = Failure::new(error.class(), error);
+    match help {
+        Some(help) => failure.with_help(help),
+        None => failure,
+    }
+}
+
+/// An error and its causes on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}

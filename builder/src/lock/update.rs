@@ -1,0 +1,165 @@
+//! From mirrors to a lock: signed indices, verified; the package indices that they name; the closures over them.
+
+use thiserror::Error;
+
+use super::{Lock, LockError, Proof, index_path};
+use crate::cache::{CacheError, Pin};
+use crate::fetch::http::HttpError;
+use crate::fetch::{FetchError, Fetcher, Progress, Source};
+use crate::index::{Index, IndexError};
+use crate::mirror::MirrorError;
+use crate::release::date::Moment;
+use crate::release::keyring::Keyring;
+use crate::release::{Release, ReleaseError};
+use crate::resolve::selection::{Selection, Suite};
+use crate::resolve::{ResolveError, resolve};
+
+/// A signed index of trixie main has 140 kB.
+const MAX_INRELEASE_BYTES: u64 = 8 << 20;
+
+/// Why there is no new lock.
+#[derive(Debug, Error)]
+pub enum UpdateError {
+    /// No mirror is known.
+    #[error(transparent)]
+    Mirror(#[from] MirrorError),
+    /// A signed index cannot be fetched.
+    #[error("failed to fetch the signed index of {suite}")]
+    Index {
+        /// Which suite.
+        suite: String,
+        /// Why.
+        #[source]
+        source: HttpError,
+    },
+    /// A signed index is too long or no text.
+    #[error("the signed index of {suite} is no text of a sane length")]
+    NotText {
+        /// Which suite.
+        suite: String,
+    },
+    /// A signed index is refused.
+    #[error(transparent)]
+    Release(#[from] ReleaseError),
+    /// A signed index does not list a component.
+    #[error("the signed index of {suite} lists no {path}")]
+    Unlisted {
+        /// Which suite.
+        suite: String,
+        /// Which index.
+        path: String,
+    },
+    /// An index cannot be had.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The cache failed.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// An index cannot be unpacked.
+    #[error("the package index of {suite} cannot be unpacked")]
+    Unpack {
+        /// Which suite.
+        suite: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An index cannot be read.
+    #[error(transparent)]
+    Stanza(#[from] IndexError),
+    /// There is no closure.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// The lock cannot be made.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+}
+
+/// What an update goes by.
+#[derive(Debug)]
+pub struct Update<'a> {
+    /// What is asked for.
+    pub selection: &'a Selection,
+    /// Whom to believe.
+    pub keyring: &'a Keyring,
+    /// How to fetch; its mirrors are asked.
+    pub fetcher: &'a Fetcher<'a>,
+    /// The lock that was: no index may be older than its.
+    pub previous: Option<&'a Lock>,
+    /// Indices past their `Valid-Until` are taken, and said to be.
+    pub is_expired_accepted: bool,
+    /// The clock.
+    pub now: Moment,
+}
+
+impl Update<'_> {
+    /// Makes the new pair.
+    pub fn run(&self, progress: &dyn Progress) -> Result<(Lock, Proof), UpdateError> {
+        let releases = self.releases()?;
+        let index = self.index(&releases, progress)?;
+        let resolution = resolve(self.selection, &index)?;
+        Ok(Lock::new(self.selection, &releases, &resolution)?)
+    }
+
+    /// Fetches and verifies the signed index of every suite.
+    pub(super) fn releases(&self) -> Result<Vec<Release>, UpdateError> {
+        self.selection.archives.iter().map(|suite| self.release(suite)).collect()
+    }
+
+    fn release(&self, suite: &Suite) -> Result<Release, UpdateError> {
+        let url = self.fetcher.mirrors.of(suite.mirror)?.url(&format!("dists/{}/InRelease", suite.suite));
+        let bytes = self.fetcher.text(&url, MAX_INRELEASE_BYTES);
+        let bytes = bytes.map_err(|source| UpdateError::Index { suite: suite.suite.clone(), source })?;
+        let text = String::from_utf8(bytes).ok().filter(|text| (text.len() as u64) < MAX_INRELEASE_BYTES);
+        let text = text.ok_or_else(|| UpdateError::NotText { suite: suite.suite.clone() })?;
+        let release = Release::verify(&text, &suite.suite, self.keyring, &suite.keys, self.now)?;
+        if !self.is_expired_accepted {
+            release.check_validity(self.now)?;
+        }
+        if let Some(known) = self.previous.and_then(|lock| lock.archive(&suite.suite)) {
+            release.check_not_before(known.date)?;
+        }
+        Ok(release)
+    }
+
+    /// Fetches and reads the package indices that the releases list.
+    pub(super) fn index(&self, releases: &[Release], progress: &dyn Progress) -> Result<Index, UpdateError> {
+        let mut wanted = Vec::new();
+        for (suite, release) in self.selection.archives.iter().zip(releases) {
+            for component in &suite.components {
+                let path = index_path(component, &self.selection.architecture);
+                let listed = release.indices.get(&path);
+                let (sha256, size) = listed.ok_or_else(|| UpdateError::Unlisted {
+                    suite: suite.suite.clone(),
+                    path: path.clone(),
+                })?;
+                let pin = Pin { name: format!("index {} {path}", suite.suite), size: *size, sha256: *sha256 };
+                wanted.push((suite, component, index_source(pin, suite, &path)));
+            }
+        }
+        let sources: Vec<_> = wanted.iter().map(|(_, _, source)| source.clone()).collect();
+        self.fetcher.fetch(&sources, progress)?;
+        let mut index = Index::default();
+        for (suite, component, source) in wanted {
+            let packed = self.fetcher.cache.open(&source.pin)?.bytes()?;
+            let text = unpack(&packed)
+                .map_err(|error| UpdateError::Unpack { suite: suite.suite.clone(), source: error })?;
+            index.add(&text, &suite.suite, component, suite.only.as_deref())?;
+        }
+        Ok(index)
+    }
+}
+
+/// By digest first, which does not race with the mirror's own update, then by name.
+pub(super) fn index_source(pin: Pin, suite: &Suite, path: &str) -> Source {
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let base = format!("dists/{}", suite.suite);
+    let paths = vec![format!("{base}/{folder}/by-hash/SHA256/{}", pin.sha256), format!("{base}/{path}")];
+    Source { pin, archive: suite.mirror, paths }
+}
+
+pub(super) fn unpack(packed: &[u8]) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut liblzma::read::XzDecoder::new_multi_decoder(packed), &mut text)?;
+    Ok(text)
+}

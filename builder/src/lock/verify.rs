@@ -1,0 +1,143 @@
+//! From the signature to the package, link by link, from the lock and its proof; the whole indices come from the cache.
+
+use serde::Serialize;
+use thiserror::Error;
+
+use super::update::{index_source, unpack};
+use super::{Lock, LockError, Proof};
+use crate::cache::Pin;
+use crate::control::paragraphs;
+use crate::fetch::{Fetcher, Problem, Progress};
+use crate::release::date::Moment;
+use crate::release::keyring::Keyring;
+use crate::release::{Release, ReleaseError};
+use crate::resolve::selection::Selection;
+
+/// Which link does not hold.
+#[derive(Debug, Error)]
+pub enum VerifyError {
+    /// The lock and its proof do not belong together.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A signature does not verify.
+    #[error(transparent)]
+    Release(#[from] ReleaseError),
+    /// The lock says something else than what is proven.
+    #[error("{what} of the lock is not what the proof says")]
+    Mismatch {
+        /// What.
+        what: String,
+    },
+    /// The selection does not know a suite.
+    #[error("the suite {0} of the lock is not in the selection")]
+    UnknownSuite(String),
+    /// A stanza is not in the index that it is said to be from.
+    #[error("the stanza of {package} is not in the index of {suite} that the signature covers")]
+    NotInIndex {
+        /// Which package.
+        package: String,
+        /// Which suite.
+        suite: String,
+    },
+    /// An index is not what the signature says.
+    #[error(transparent)]
+    Fetch(#[from] crate::fetch::FetchError),
+    /// The cache failed.
+    #[error(transparent)]
+    Cache(#[from] crate::cache::CacheError),
+    /// An index cannot be unpacked.
+    #[error("the package index of {suite} cannot be unpacked")]
+    Unpack {
+        /// Which suite.
+        suite: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// What was found of one suite.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Link {
+    /// The suite.
+    pub suite: String,
+    /// Who signed its index.
+    pub signer: String,
+    /// When it was made.
+    pub date: Moment,
+    /// How many locked packages are from it.
+    pub packages: usize,
+    /// Whether the indices were there, and hold the stanzas; otherwise why not.
+    pub stanzas_in_index: Result<(), String>,
+}
+
+/// Checks every link. Indices that can be had neither from the cache nor from a mirror are reported in the answer.
+pub fn verify(
+    lock: &Lock,
+    proof: &Proof,
+    selection: &Selection,
+    keyring: &Keyring,
+    fetcher: &Fetcher<'_>,
+    now: Moment,
+    progress: &dyn Progress,
+) -> Result<Vec<Link>, VerifyError> {
+    let packages = lock.locked_packages(proof)?;
+    if packages.len() != proof.stanzas.len() {
+        return Err(VerifyError::Mismatch { what: "the list of packages".to_owned() });
+    }
+    let mut links = Vec::new();
+    for archive in &lock.archives {
+        let name = &archive.suite;
+        let suite = selection.archives.iter().find(|suite| suite.suite == *name);
+        let suite = suite.ok_or_else(|| VerifyError::UnknownSuite(name.clone()))?;
+        let mismatch = |what: &str| VerifyError::Mismatch { what: format!("{what} of {name}") };
+        let text = proof.releases.get(name).ok_or_else(|| mismatch("the signed index"))?;
+        let release = Release::verify(text, name, keyring, &suite.keys, now)?;
+        if (release.sha256, release.date, &release.signer)
+            != (archive.inrelease, archive.date, &archive.signer)
+        {
+            return Err(mismatch("the signed index"));
+        }
+        let mut indices = Ok(String::new());
+        for index in &archive.indices {
+            if release.indices.get(&index.path) != Some(&(index.sha256, index.size)) {
+                return Err(mismatch(&format!("the index {}", index.path)));
+            }
+            let pin =
+                Pin { name: format!("index {name} {}", index.path), size: index.size, sha256: index.sha256 };
+            let source = index_source(pin, suite, &index.path);
+            match fetcher.fetch(std::slice::from_ref(&source), progress) {
+                Ok(_) => {
+                    let packed = fetcher.cache.open(&source.pin)?.bytes()?;
+                    let text = unpack(&packed)
+                        .map_err(|source| VerifyError::Unpack { suite: name.clone(), source })?;
+                    indices = indices.map(|all| all + &text + "\n\n");
+                }
+                Err(error) => match error.0.first() {
+                    Some(why @ (Problem::Vanished { .. } | Problem::Offline { .. })) => {
+                        indices = Err(why.to_string())
+                    }
+                    _ => return Err(error.into()),
+                },
+            }
+        }
+        let locked: Vec<_> = packages.values().filter(|package| *package.suite == *archive.suite).collect();
+        if let Ok(text) = &indices {
+            let wanted: std::collections::BTreeSet<_> =
+                locked.iter().map(|package| package.stanza.trim_end()).collect();
+            let found: std::collections::BTreeSet<_> =
+                paragraphs(text).map(str::trim_end).filter(|stanza| wanted.contains(stanza)).collect();
+            if let Some(package) = locked.iter().find(|package| !found.contains(package.stanza.trim_end())) {
+                return Err(VerifyError::NotInIndex { package: package.name.clone(), suite: name.clone() });
+            }
+        }
+        links.push(Link {
+            suite: name.clone(),
+            signer: archive.signer.to_string(),
+            date: archive.date,
+            packages: locked.len(),
+            stanzas_in_index: indices.map(drop),
+        });
+    }
+    Ok(links)
+}

@@ -1,0 +1,285 @@
+//! From roots to closures: which packages a set needs, by `Depends` and `Pre-Depends` alone.
+//!
+//! Pure and deterministic: the same selection and index give the same answer, whatever the order of the roots. There is one
+//! candidate a name, the newest; nothing is tried and taken back, what does not fit is an error that names both sides.
+//! Recommends are not followed and `Essential: yes` is not implied: what a node needs is asked for by name.
+//! A dependency with one way to be met is followed before one with several, so that alternatives see what is there anyway.
+
+pub mod selection;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::index::relation::{Group, Relation};
+use crate::index::{Index, IndexError, Package};
+use selection::{Cut, Selection};
+
+/// Why a set has no closure.
+#[derive(Debug, Error)]
+pub enum ResolveError {
+    /// A stanza cannot be read.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// A root is not offered.
+    #[error("set {set}: no archive offers {package}")]
+    UnknownRoot {
+        /// The set.
+        set: String,
+        /// The root.
+        package: String,
+    },
+    /// A dependency is not met by any candidate.
+    #[error("set {set}: {package} {version} needs {group}, which no candidate meets")]
+    Unmet {
+        /// The set.
+        set: String,
+        /// Who asks.
+        package: String,
+        /// Its version.
+        version: String,
+        /// For what.
+        group: String,
+    },
+    /// Several packages provide what is asked for.
+    #[error("set {set}: {package} needs {group}, which several packages provide: {providers}")]
+    Ambiguous {
+        /// The set.
+        set: String,
+        /// Who asks.
+        package: String,
+        /// For what.
+        group: String,
+        /// Who provides it.
+        providers: String,
+    },
+    /// Two packages exclude each other.
+    #[error("set {set}: {package} conflicts with {other} ({relation})")]
+    Conflict {
+        /// The set.
+        set: String,
+        /// Who says so.
+        package: String,
+        /// The other.
+        other: String,
+        /// The relation.
+        relation: String,
+    },
+    /// A cut that cuts nothing.
+    #[error("the cut of {package} cuts nothing{scope}: take it out")]
+    IdleCut {
+        /// The cut's package.
+        package: String,
+        /// Where it was to hold.
+        scope: String,
+    },
+}
+
+impl ResolveError {
+    /// What the reader may do about it.
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Ambiguous { .. } => {
+                Some("add one of them to the roots of the set, or cut the dependency with a reason")
+            }
+            Self::Unmet { .. } => Some("add an archive that offers it, or cut the dependency with a reason"),
+            _ => None,
+        }
+    }
+}
+
+/// Why a package is in a set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Because {
+    /// It is asked for.
+    Root,
+    /// Another package needs it.
+    NeededBy(String),
+}
+
+impl fmt::Display for Because {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => f.write_str("a root"),
+            Self::NeededBy(package) => write!(f, "needed by {package}"),
+        }
+    }
+}
+
+/// One package of the answer.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// What the archive offers.
+    pub package: Package,
+    /// The sets that it is in, each with the first reason.
+    pub sets: BTreeMap<String, Because>,
+}
+
+/// Every set's closure in one, by name.
+pub type Resolution = BTreeMap<String, Resolved>;
+
+/// Resolves every set of a selection.
+pub fn resolve(selection: &Selection, index: &Index) -> Result<Resolution, ResolveError> {
+    let mut resolution = Resolution::new();
+    let mut used = BTreeSet::new();
+    for (name, set) in &selection.sets {
+        let cuts = selection.cuts.iter().enumerate().filter(|(_, cut)| cut.holds_in(name)).collect();
+        let mut closure = Closure { set: name, index, cuts, used: &mut used, chosen: BTreeMap::new() };
+        closure.grow(&set.roots)?;
+        closure.check_conflicts()?;
+        for (package_name, (package, because)) in closure.chosen {
+            let resolved =
+                resolution.entry(package_name).or_insert_with(|| Resolved { package, sets: BTreeMap::new() });
+            resolved.sets.insert(name.clone(), because);
+        }
+    }
+    let idle = selection.cuts.iter().enumerate().find(|(at, _)| !used.contains(at));
+    if let Some((_, cut)) = idle {
+        let scope = cut.sets.as_ref().map_or_else(String::new, |sets| format!(" in {}", sets.join(", ")));
+        return Err(ResolveError::IdleCut { package: cut.package.clone(), scope });
+    }
+    Ok(resolution)
+}
+
+struct Closure<'a> {
+    set: &'a str,
+    index: &'a Index,
+    cuts: Vec<(usize, &'a Cut)>,
+    used: &'a mut BTreeSet<usize>,
+    chosen: BTreeMap<String, (Package, Because)>,
+}
+
+impl Closure<'_> {
+    fn grow(&mut self, roots: &[String]) -> Result<(), ResolveError> {
+        let mut single: VecDeque<(String, Group)> = VecDeque::new();
+        let mut several: BTreeSet<(String, String)> = BTreeSet::new();
+        let mut groups: BTreeMap<(String, String), Group> = BTreeMap::new();
+        let roots: BTreeSet<_> = roots.iter().collect();
+        for root in roots {
+            let package = self.candidate(root)?.ok_or_else(|| ResolveError::UnknownRoot {
+                set: self.set.to_owned(),
+                package: root.clone(),
+            })?;
+            single.extend(package.depends.iter().map(|group| (root.clone(), group.clone())));
+            self.chosen.insert(root.clone(), (package, Because::Root));
+        }
+        loop {
+            let (asker, group) = match single.pop_front() {
+                Some((asker, group)) if group.0.len() > 1 => {
+                    let key = (asker, group.to_string());
+                    several.insert(key.clone());
+                    groups.insert(key, group);
+                    continue;
+                }
+                Some(next) => next,
+                None => match several.pop_first() {
+                    Some(key) => {
+                        let Some(group) = groups.remove(&key) else { continue };
+                        (key.0, group)
+                    }
+                    None => return Ok(()),
+                },
+            };
+            if let Some(package) = self.follow(&asker, &group)? {
+                single.extend(package.depends.iter().map(|group| (package.name.clone(), group.clone())));
+                self.chosen.insert(package.name.clone(), (package, Because::NeededBy(asker)));
+            }
+        }
+    }
+
+    /// The package to take in for a dependency; `None` when it is met already or cut.
+    fn follow(&mut self, asker: &str, group: &Group) -> Result<Option<Package>, ResolveError> {
+        if group.0.iter().any(|relation| self.is_met(relation)) {
+            return Ok(None);
+        }
+        for relation in &group.0 {
+            if let Some((at, _)) = self.cuts.iter().find(|(_, cut)| cut.package == relation.name) {
+                self.used.insert(*at);
+                return Ok(None);
+            }
+            if let Some(package) =
+                self.candidate(&relation.name)?.filter(|package| relation.fits(&package.version))
+            {
+                if self.chosen.contains_key(&package.name) {
+                    continue;
+                }
+                return Ok(Some(package));
+            }
+            let mut providers = Vec::new();
+            for name in self.index.providers(&relation.name) {
+                providers.extend(self.candidate(name)?.filter(|package| provides(package, relation)));
+            }
+            let cut = providers.iter().find_map(|package| {
+                self.cuts.iter().find(|(_, cut)| providers.len() == 1 && cut.package == package.name)
+            });
+            if let Some((at, _)) = cut {
+                self.used.insert(*at);
+                return Ok(None);
+            }
+            if providers.len() > 1 {
+                let names: Vec<_> = providers.iter().map(|package| package.name.as_str()).collect();
+                return Err(ResolveError::Ambiguous {
+                    set: self.set.to_owned(),
+                    package: asker.to_owned(),
+                    group: group.to_string(),
+                    providers: names.join(", "),
+                });
+            }
+            if let Some(package) = providers.pop() {
+                return Ok(Some(package));
+            }
+        }
+        let version =
+            self.chosen.get(asker).map(|(package, _)| package.version.to_string()).unwrap_or_default();
+        Err(ResolveError::Unmet {
+            set: self.set.to_owned(),
+            package: asker.to_owned(),
+            version,
+            group: group.to_string(),
+        })
+    }
+
+    fn candidate(&self, name: &str) -> Result<Option<Package>, ResolveError> {
+        Ok(self.index.candidates(name)?.into_iter().next())
+    }
+
+    fn is_met(&self, relation: &Relation) -> bool {
+        let by_name =
+            self.chosen.get(&relation.name).is_some_and(|(package, _)| relation.fits(&package.version));
+        by_name || self.chosen.values().any(|(package, _)| provides(package, relation))
+    }
+
+    fn check_conflicts(&self) -> Result<(), ResolveError> {
+        for (package, _) in self.chosen.values() {
+            let is_other = |other: &Package| other.name != package.name;
+            for relation in package.conflicts.iter().flat_map(|group| &group.0) {
+                let by_name =
+                    self.chosen.get(&relation.name).filter(|(other, _)| relation.fits(&other.version));
+                let by_virtue =
+                    || self.chosen.values().find(|(other, _)| provides(other, relation) && is_other(other));
+                let other = by_name.filter(|(other, _)| is_other(other)).or_else(by_virtue);
+                if let Some((other, _)) = other {
+                    return Err(ResolveError::Conflict {
+                        set: self.set.to_owned(),
+                        package: package.name.clone(),
+                        other: other.name.clone(),
+                        relation: relation.to_string(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a package provides what a relation names; a relation with a version needs a provided version (policy §7.5).
+fn provides(package: &Package, relation: &Relation) -> bool {
+    package.provides.iter().any(|(name, version)| {
+        *name == relation.name
+            && (relation.version.is_none() || version.as_ref().is_some_and(|version| relation.fits(version)))
+    })
+}
+
+#[cfg(test)]
+mod tests;
