@@ -12,6 +12,7 @@ pub mod erofs;
 pub mod failure;
 pub mod fetch;
 pub mod index;
+pub mod init_build;
 pub mod keys;
 pub mod lock;
 pub mod mirror;
