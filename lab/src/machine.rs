@@ -279,7 +279,14 @@ struct Half {
 impl Half {
     /// The emulator's own words, if it ended, say more than a socket that is not there.
     fn explain(&mut self, log: &Path, error: QmpError) -> MachineError {
-        let ended = self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_))));
+        // The socket goes before the process does.
+        let ended = (0..20).any(|_| {
+            let ended = self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_))));
+            if !ended {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            ended
+        });
         match std::fs::read_to_string(log) {
             Ok(says) if ended => MachineError::Refused { what: "the emulator", says: says.trim().to_owned() },
             _ => MachineError::Qmp(error),
