@@ -19,3 +19,4 @@ pub mod mirror;
 pub mod output;
 pub mod release;
 pub mod resolve;
+pub mod spec_file;

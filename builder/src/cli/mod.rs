@@ -6,7 +6,10 @@ mod fetch;
 mod inputs;
 mod keys;
 mod lock;
+mod plan;
 mod progress;
+mod schema;
+mod validate;
 
 use std::path::PathBuf;
 
@@ -30,6 +33,9 @@ enum Command {
     Keys(keys::Keys),
     Lock(lock::LockCommand),
     Fetch(fetch::Fetch),
+    Validate(validate::Validate),
+    Plan(plan::Plan),
+    Schema(schema::Schema),
 }
 
 impl Cli {
@@ -44,6 +50,9 @@ impl Cli {
             Command::Keys(keys) => keys.run(),
             Command::Lock(command) => command.run(),
             Command::Fetch(command) => command.run(),
+            Command::Validate(validate) => validate.run(),
+            Command::Plan(plan) => plan.run(),
+            Command::Schema(schema) => schema.run(),
         }
     }
 }

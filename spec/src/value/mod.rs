@@ -153,9 +153,10 @@ macro_rules! text {
 pub(crate) use {checked, text};
 
 /// Every kind of value with its constructor, in alphabetical order of the rules.
-pub const KINDS: [(ValueRule, Check); 21] = [
+pub const KINDS: [(ValueRule, Check); 22] = [
     (ArtifactVersion::RULE, ArtifactVersion::check),
     (Cidr::RULE, Cidr::check),
+    (ClusterId::RULE, ClusterId::check),
     (ClusterName::RULE, ClusterName::check),
     (DiskName::RULE, DiskName::check),
     (DomainName::RULE, DomainName::check),

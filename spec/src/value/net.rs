@@ -47,6 +47,12 @@ fn address(like: IpAddr, number: u128) -> Option<IpAddr> {
 }
 
 impl Cidr {
+    /// The addresses of pods when the spec gives none.
+    pub const PODS: Self = Self { network: IpAddr::V4(Ipv4Addr::new(10, 244, 0, 0)), prefix: 16 };
+
+    /// The addresses of services when the spec gives none.
+    pub const SERVICES: Self = Self { network: IpAddr::V4(Ipv4Addr::new(10, 245, 0, 0)), prefix: 16 };
+
     /// The range of `prefix` bits around an address; `None` for a prefix longer than the address.
     pub fn around(address_in: IpAddr, prefix: u8) -> Option<Self> {
         let host_bits = u32::from(width(address_in).checked_sub(prefix)?);
@@ -324,6 +330,9 @@ impl NodeId {
     /// The largest id: a plane of 2^20 addresses in each of its two ranges is where WireGuard's own limit lies
     /// (`MAX_PEERS_PER_DEVICE` in the kernel's `drivers/net/wireguard/messages.h`).
     pub const MAX: u32 = 1 << 20;
+
+    /// The id with that number.
+    pub const LAST: Self = Self(Self::MAX);
 
     /// The id of a number; `None` for 0 and beyond [`Self::MAX`].
     pub const fn new(number: u32) -> Option<Self> {

@@ -1,0 +1,69 @@
+//! `validate SPEC`: everything that is wrong with a ClusterSpec, in one run.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use kubedos_builder::failure::{Class, Failure};
+use kubedos_builder::spec_file::{self, Refusal, SpecFile};
+
+/// Check a ClusterSpec: shape, values and every rule
+#[derive(Debug, Args)]
+pub struct Validate {
+    /// The ClusterSpec
+    spec: PathBuf,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+impl Validate {
+    /// Prints what there is to say; fails with class 3 when the spec is invalid.
+    pub fn run(&self) -> Result<(), Failure> {
+        if self.json {
+            return self.run_json();
+        }
+        let file = load(&self.spec)?;
+        eprintln!("{}", file.summary());
+        Ok(())
+    }
+
+    fn run_json(&self) -> Result<(), Failure> {
+        let (document, valid) = match spec_file::load(&self.spec) {
+            Ok(file) => (file.report(), true),
+            Err(Refusal::Invalid(refused)) => (refused.report(), false),
+            Err(Refusal::Unread(error)) => return Err(unread(error)),
+        };
+        print(&format!("{document:#}\n"))?;
+        if valid { Ok(()) } else { Err(Failure::reported(Class::InvalidSpec)) }
+    }
+}
+
+/// A valid spec with its warnings printed to stderr; else its problems are printed there.
+pub fn load(path: &Path) -> Result<SpecFile, Failure> {
+    match spec_file::load(path) {
+        Ok(file) => {
+            eprint!("{}", file.warnings(spec_file::stderr_color()));
+            Ok(file)
+        }
+        Err(Refusal::Invalid(refused)) => {
+            eprint!("{}", refused.render(spec_file::stderr_color()));
+            Err(Failure::reported(Class::InvalidSpec))
+        }
+        Err(Refusal::Unread(error)) => Err(unread(error)),
+    }
+}
+
+fn unread(error: spec_file::ReadError) -> Failure {
+    Failure::new(Class::Usage, error)
+}
+
+/// Data to stdout; a reader that has gone away is not a failure.
+pub fn print(text: &str) -> Result<(), Failure> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Class::Failed, error))
+        }
+        _ => Ok(()),
+    }
+}

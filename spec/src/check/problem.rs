@@ -1,0 +1,113 @@
+//! What is wrong with a spec, where, by which rule, and what to write instead.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::yaml::Place;
+
+/// The most problems that are collected from one file.
+pub const MAX_PROBLEMS: usize = 200;
+
+/// Whether a problem makes the spec invalid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The spec is invalid.
+    Error,
+    /// The spec is valid, and may not mean what its author wants.
+    Warning,
+}
+
+/// A rule that a spec must keep.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Its id.
+    pub id: &'static str,
+    /// What must hold.
+    pub sentence: &'static str,
+    /// What breaking it means.
+    pub severity: Severity,
+}
+
+impl Rule {
+    /// A break of the rule.
+    pub fn at(&'static self, at: Place, message: impl Into<String>) -> Problem {
+        Problem { at, rule: self.id, severity: self.severity, message: message.into(), help: None }
+    }
+}
+
+/// One break of a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where.
+    pub at: Place,
+    /// The id of the rule.
+    pub rule: &'static str,
+    /// What it means.
+    pub severity: Severity,
+    /// What is wrong here.
+    pub message: String,
+    /// What to write instead.
+    pub help: Option<String>,
+}
+
+impl Problem {
+    /// The same with a hint.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// `PATH:LINE:COLUMN: message`, the line itself, the rule and the hint.
+    pub fn render(&self, path: &str, source: &str, color: bool) -> String {
+        let paint = |code: &str, text: &str| {
+            if color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        };
+        let (word, code) = match self.severity {
+            Severity::Error => ("", "1;31"),
+            Severity::Warning => ("warning: ", "1;33"),
+        };
+        let place = format!("{path}:{}:{}:", self.at.line, self.at.column);
+        let mut text = format!("{} {}{}\n", paint("1", &place), paint(code, word), self.message);
+        if let Some(line) = excerpt(source, self.at) {
+            let number = self.at.line.to_string();
+            let margin = " ".repeat(number.len());
+            let marks = "^".repeat(line.length.max(1));
+            let bar = paint("34", "|");
+            // Writing to a String does not fail.
+            let _written = writeln!(
+                text,
+                "  {number} {bar} {}\n  {margin} {bar} {}{}",
+                line.text,
+                " ".repeat(line.column),
+                paint(code, &marks)
+            );
+        }
+        let _written = writeln!(text, "  {} {}", paint("34", "rule:"), self.rule);
+        if let Some(help) = &self.help {
+            let _written = writeln!(text, "  {} {help}", paint("34", "help:"));
+        }
+        text
+    }
+}
+
+struct Excerpt {
+    text: String,
+    column: usize,
+    length: usize,
+}
+
+/// The widest excerpt, in characters; a longer line is cut around the place.
+const WIDTH: usize = 100;
+
+fn excerpt(source: &str, at: Place) -> Option<Excerpt> {
+    let line = source.lines().nth(usize::try_from(at.line).ok()?.checked_sub(1)?)?;
+    let characters: Vec<char> = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let column = usize::try_from(at.column).ok()?.saturating_sub(1).min(characters.len());
+    let start = if characters.len() > WIDTH { column.saturating_sub(WIDTH / 2) } else { 0 };
+    let shown: String = characters.iter().skip(start).take(WIDTH).collect();
+    let length = usize::try_from(at.length).ok()?.min(shown.chars().count().saturating_sub(column - start));
+    (!characters.is_empty()).then_some(Excerpt { text: shown, column: column - start, length })
+}

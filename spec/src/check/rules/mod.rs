@@ -1,0 +1,155 @@
+//! The rules of the whole: what one field alone cannot say.
+//!
+//! A rule is a row: id, sentence, what it reads, a function. It is left out when something that it reads is refused already.
+
+mod nodes;
+mod planes;
+mod platform;
+mod substrate;
+mod trust;
+mod underlay;
+
+use super::shape::Refused;
+use super::{MAX_PROBLEMS, Problem, Rule, Severity};
+use crate::model::{ClusterSpec, NodeSpec, Spec};
+use crate::node::Role;
+use crate::yaml::{Node, Step};
+
+/// A rule of the whole.
+pub struct Invariant {
+    /// Its id, sentence and severity.
+    pub rule: Rule,
+    /// The paths that it reads; `[]` stands for every item, `*` for every key.
+    pub reads: &'static [&'static str],
+    check: fn(&Spec, &mut Findings<'_>),
+}
+
+const fn must(
+    id: &'static str,
+    sentence: &'static str,
+    reads: &'static [&'static str],
+    check: fn(&Spec, &mut Findings<'_>),
+) -> Invariant {
+    Invariant { rule: Rule { id, sentence, severity: Severity::Error }, reads, check }
+}
+
+const fn should(
+    id: &'static str,
+    sentence: &'static str,
+    reads: &'static [&'static str],
+    check: fn(&Spec, &mut Findings<'_>),
+) -> Invariant {
+    Invariant { rule: Rule { id, sentence, severity: Severity::Warning }, reads, check }
+}
+
+/// All of them, by groups.
+pub static GROUPS: &[(&str, &[Invariant])] = &[
+    ("The substrate", substrate::RULES),
+    ("Nodes and disks", nodes::RULES),
+    ("The underlay", underlay::RULES),
+    ("Planes and policy", planes::RULES),
+    ("Trust and operators", trust::RULES),
+    ("Storage, Kubernetes, acceptance", platform::RULES),
+];
+
+/// Where a rule says what it found.
+pub struct Findings<'a> {
+    rule: &'static Rule,
+    tree: &'a Node,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Findings<'_> {
+    /// A break of the rule at a path.
+    fn at(&mut self, path: &[Step], message: impl Into<String>, help: impl Into<String>) {
+        if self.problems.len() < MAX_PROBLEMS {
+            self.problems.push(self.rule.at(self.tree.locate(path), message).help(help));
+        }
+    }
+}
+
+/// Runs every rule that does not read what is refused.
+pub fn check(spec: &ClusterSpec, tree: &Node, refused: &Refused, problems: &mut Vec<Problem>) {
+    let refused: Vec<String> = refused.iter().map(|path| pattern(path)).collect();
+    for invariant in GROUPS.iter().flat_map(|(_, invariants)| *invariants) {
+        if invariant.reads.iter().any(|read| refused.iter().any(|bad| touches(bad, read))) {
+            continue;
+        }
+        let mut findings = Findings { rule: &invariant.rule, tree, problems };
+        (invariant.check)(&spec.spec, &mut findings);
+    }
+}
+
+/// A path with its indices erased.
+fn pattern(path: &[Step]) -> String {
+    let mut text = String::new();
+    for step in path {
+        match step {
+            Step::Index(_) => text.push_str("[]"),
+            Step::Key(key) => {
+                if !text.is_empty() {
+                    text.push('.');
+                }
+                text.push_str(if text == "spec.networking.planes." { "*" } else { key });
+            }
+        }
+    }
+    text
+}
+
+/// Whether one path is the other or lies above or below it.
+fn touches(a: &str, b: &str) -> bool {
+    let above = |a: &str, b: &str| {
+        b.strip_prefix(a).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    };
+    a.is_empty() || above(a, b) || above(b, a)
+}
+
+/// A path from its steps.
+macro_rules! at_path {
+    ($($step:expr),+ $(,)?) => { [$($crate::yaml::Step::from($step)),+] };
+}
+use at_path as path;
+
+fn nodes(spec: &Spec) -> impl Iterator<Item = (usize, &NodeSpec)> {
+    spec.nodes.inventory.iter().enumerate()
+}
+
+fn control_planes(spec: &Spec) -> usize {
+    nodes(spec).filter(|(_, node)| node.role == Role::ControlPlane).count()
+}
+
+fn workers(spec: &Spec) -> usize {
+    nodes(spec).filter(|(_, node)| node.role == Role::Worker).count()
+}
+
+/// Every item whose key stood earlier in the list, with the index of its first place.
+fn repeated<K: std::hash::Hash + Eq>(items: impl Iterator<Item = (usize, K)>) -> Vec<(usize, usize)> {
+    let mut seen = std::collections::HashMap::new();
+    let mut again = Vec::new();
+    for (index, key) in items {
+        match seen.entry(key) {
+            std::collections::hash_map::Entry::Occupied(first) => again.push((index, *first.get())),
+            std::collections::hash_map::Entry::Vacant(place) => {
+                place.insert(index);
+            }
+        }
+    }
+    again
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_path_touches_what_is_above_and_below_it() {
+        let bad = pattern(&path!["spec", "nodes", "inventory", 3_usize, "role"]);
+        assert_eq!(bad, "spec.nodes.inventory[].role");
+        assert!(touches(&bad, "spec.nodes.inventory[].role"));
+        assert!(touches(&bad, "spec.nodes"));
+        assert!(touches("spec.nodes", &bad));
+        assert!(!touches(&bad, "spec.nodes.inventory[].name"));
+        assert!(!touches("spec.nodes.inventory[].ro", &bad));
+    }
+}

@@ -1,0 +1,364 @@
+//! Who the nodes are and which disks they have. What may be destroyed is named disk by disk.
+
+use super::{Invariant, control_planes, must, nodes, path, repeated, should, workers};
+use crate::model::{DiskSpec, NodeSpec, Spec};
+use crate::node::{DiskIdentity, DiskPurpose, DiskRule, Role, SubstrateType};
+
+const ROLE: &str = "spec.nodes.inventory[].role";
+const MATCH: &str = "spec.nodes.inventory[].disks[].match";
+const DESTROY: &str = "spec.nodes.inventory[].allowDestroy";
+const DOMAIN: &str = "spec.nodes.inventory[].domain";
+
+/// The smallest disk that can be adopted, in GiB (ADR 0001).
+const SYSTEM_DISK_GIB: u32 = 10;
+
+/// More etcd members than this slow every write down.
+const MOST_CONTROL_PLANES: usize = 9;
+
+pub(super) const RULES: &[Invariant] = &[
+    must(
+        "unique-node-names",
+        "No two nodes have the same name.",
+        &["spec.nodes.inventory[].name"],
+        |s, f| {
+            for (again, _) in repeated(nodes(s).map(|(index, node)| (index, &node.name))) {
+                f.at(
+                    &path!["spec", "nodes", "inventory", again, "name"],
+                    "another node has this name",
+                    "give each node a name of its own",
+                );
+            }
+        },
+    ),
+    must("unique-node-ids", "No two nodes have the same id.", &["spec.nodes.inventory[].id"], |s, f| {
+        for (again, _) in repeated(nodes(s).filter_map(|(index, node)| Some((index, node.id?)))) {
+            let help = "give each node an id of its own, or none: then one is assigned";
+            f.at(&path!["spec", "nodes", "inventory", again, "id"], "another node has this id", help);
+        }
+    }),
+    must(
+        "unique-failure-domains",
+        "No two failure domains have the same name.",
+        &["spec.nodes.failureDomains"],
+        |s, f| {
+            for (again, _) in repeated(s.nodes.failure_domains.iter().map(|domain| &domain.name).enumerate())
+            {
+                f.at(
+                    &path!["spec", "nodes", "failureDomains", again, "name"],
+                    "this failure domain is declared twice",
+                    "remove one of the two",
+                );
+            }
+        },
+    ),
+    must(
+        "known-failure-domain",
+        "A node's failure domain is declared.",
+        &["spec.nodes.failureDomains", DOMAIN],
+        |s, f| {
+            let known: std::collections::HashSet<_> =
+                s.nodes.failure_domains.iter().map(|domain| &domain.name).collect();
+            for (index, domain) in nodes(s).filter_map(|(index, node)| Some((index, node.domain.as_ref()?))) {
+                if !known.contains(domain) {
+                    let help = "declare it in nodes.failureDomains, or name a declared one";
+                    f.at(
+                        &path!["spec", "nodes", "inventory", index, "domain"],
+                        format!("there is no failure domain {domain}"),
+                        help,
+                    );
+                }
+            }
+        },
+    ),
+    must("control-plane-needed", "There is a control plane.", &[ROLE], |s, f| {
+        if control_planes(s) == 0 {
+            f.at(
+                &path!["spec", "nodes", "inventory"],
+                "no node is a control plane",
+                "give one node the role control-plane",
+            );
+        }
+    }),
+    must("control-plane-limit", "There are at most nine control planes.", &[ROLE], |s, f| {
+        let ninth = nodes(s).filter(|(_, node)| node.role == Role::ControlPlane).nth(MOST_CONTROL_PLANES);
+        if let Some((index, _)) = ninth {
+            let help = "etcd gets slower with each member; three or five are usual";
+            f.at(
+                &path!["spec", "nodes", "inventory", index, "role"],
+                "this is the tenth control plane",
+                help,
+            );
+        }
+    }),
+    should("single-control-plane", "There are several control planes.", &[ROLE], |s, f| {
+        if control_planes(s) == 1 {
+            f.at(
+                &path!["spec", "nodes", "inventory"],
+                "there is one control plane: without it the cluster has no authority",
+                "three survive the loss of one",
+            );
+        }
+    }),
+    should("odd-control-planes", "The number of control planes is odd.", &[ROLE], |s, f| {
+        let count = control_planes(s);
+        if count > 0 && count.is_multiple_of(2) {
+            let survives = count / 2 - 1;
+            let message =
+                format!("{count} control planes survive the loss of {survives}, as {} do", count - 1);
+            f.at(
+                &path!["spec", "nodes", "inventory"],
+                message,
+                format!("{} survive the loss of {}", count + 1, count / 2),
+            );
+        }
+    }),
+    should(
+        "control-planes-spread",
+        "Control planes stand in several failure domains.",
+        &[ROLE, DOMAIN],
+        |s, f| {
+            let domains: std::collections::HashSet<_> = nodes(s)
+                .filter(|(_, node)| node.role == Role::ControlPlane)
+                .map(|(_, node)| &node.domain)
+                .collect();
+            if control_planes(s) > 1 && domains.len() == 1 {
+                f.at(
+                    &path!["spec", "nodes", "inventory"],
+                    "all control planes stand in one failure domain",
+                    "spread them over nodes.failureDomains",
+                );
+            }
+        },
+    ),
+    should("no-workers", "There is a worker.", &[ROLE], |s, f| {
+        if workers(s) == 0 {
+            f.at(&path!["spec", "nodes", "inventory"], "no node is a worker", "workloads need one");
+        }
+    }),
+    must(
+        "one-system-disk",
+        "A node has exactly one disk for the system.",
+        &["spec.nodes.inventory[].disks[].purpose"],
+        |s, f| {
+            for (index, node) in nodes(s) {
+                let count = node
+                    .disks
+                    .iter()
+                    .enumerate()
+                    .filter(|(at, disk)| purpose(*at, disk) == DiskPurpose::System)
+                    .count();
+                if count != 1 {
+                    let message = format!("{} has {count} disks for the system", node.name);
+                    f.at(
+                        &path!["spec", "nodes", "inventory", index, "disks"],
+                        message,
+                        "give exactly one disk the purpose system",
+                    );
+                }
+            }
+        },
+    ),
+    must(
+        "unique-disk-names",
+        "No two disks of a node have the same name.",
+        &["spec.nodes.inventory[].disks[].name"],
+        |s, f| {
+            for (index, node) in nodes(s) {
+                let names = node.disks.iter().enumerate().map(|(at, disk)| {
+                    (at, disk.name.as_ref().map_or_else(|| format!("disk-{at}"), ToString::to_string))
+                });
+                for (again, _) in repeated(names) {
+                    let at = path!["spec", "nodes", "inventory", index, "disks", again, "name"];
+                    f.at(&at, "another disk of this node has this name", "give each disk a name of its own");
+                }
+            }
+        },
+    ),
+    must(
+        "disk-size",
+        "Where the substrate creates disks, each says its size.",
+        &["spec.substrate.type", "spec.nodes.inventory[].disks[].sizeGiB"],
+        |s, f| {
+            if s.substrate.kind == SubstrateType::Metal {
+                return;
+            }
+            for (index, node) in nodes(s) {
+                for (disk, _) in node.disks.iter().enumerate().filter(|(_, disk)| disk.size_gib.is_none()) {
+                    let at = path!["spec", "nodes", "inventory", index, "disks", disk, "sizeGiB"];
+                    f.at(
+                        &at,
+                        format!("a disk of {} has no size", node.name),
+                        "write sizeGiB: 32, or what it needs",
+                    );
+                }
+            }
+        },
+    ),
+    must(
+        "system-disk-size",
+        "A system disk has at least 10 GiB (ADR 0001).",
+        &["spec.nodes.inventory[].disks[].sizeGiB", "spec.nodes.inventory[].disks[].purpose"],
+        |s, f| {
+            for (index, node) in nodes(s) {
+                let small = |(at, disk): &(usize, &DiskSpec)| {
+                    purpose(*at, disk) == DiskPurpose::System
+                        && disk.size_gib.is_some_and(|size| size < SYSTEM_DISK_GIB)
+                };
+                for (disk, _) in node.disks.iter().enumerate().filter(small) {
+                    let at = path!["spec", "nodes", "inventory", index, "disks", disk, "sizeGiB"];
+                    f.at(
+                        &at,
+                        "a system disk of less than 10 GiB cannot be adopted",
+                        "write sizeGiB: 32, or what it needs",
+                    );
+                }
+            }
+        },
+    ),
+    must(
+        "disk-match-needed",
+        "On metal each disk says how it is found.",
+        &["spec.substrate.type", MATCH],
+        |s, f| {
+            if s.substrate.kind != SubstrateType::Metal {
+                return;
+            }
+            for (index, node) in nodes(s) {
+                for (disk, _) in node.disks.iter().enumerate().filter(|(_, disk)| disk.rule.is_none()) {
+                    let at = path!["spec", "nodes", "inventory", index, "disks", disk, "match"];
+                    f.at(
+                        &at,
+                        format!("a disk of {} does not say how it is found", node.name),
+                        "write match: { serial: … }, as printed on the disk",
+                    );
+                }
+            }
+        },
+    ),
+    must(
+        "disk-match-says-something",
+        "A match has at least one condition, and its smallest size is not above its largest.",
+        &[MATCH],
+        |s, f| {
+            for (index, disk, rule) in rules(s) {
+                let at = path!["spec", "nodes", "inventory", index, "disks", disk, "match"];
+                if *rule == DiskRule::default() {
+                    f.at(
+                        &at,
+                        "a match without a condition fits every disk",
+                        "write a serial, a wwn, a path or sizes",
+                    );
+                } else if rule.min_size_gib.zip(rule.max_size_gib).is_some_and(|(least, most)| least > most) {
+                    f.at(
+                        &at,
+                        "no disk is larger than the smallest and smaller than the largest size",
+                        "swap minSizeGib and maxSizeGib",
+                    );
+                }
+            }
+        },
+    ),
+    must(
+        "disk-match-distinct",
+        "No two disks of a node are found by the same identity.",
+        &[MATCH],
+        |s, f| {
+            for (index, node) in nodes(s) {
+                let identities = node.disks.iter().enumerate().flat_map(|(at, disk)| {
+                    disk.rule
+                        .iter()
+                        .flat_map(move |rule| identities(rule).map(move |identity| (at, identity)))
+                });
+                for (again, _) in repeated(identities) {
+                    let at = path!["spec", "nodes", "inventory", index, "disks", again, "match"];
+                    f.at(
+                        &at,
+                        "another disk of this node is found by the same identity",
+                        "each disk has an identity of its own",
+                    );
+                }
+            }
+        },
+    ),
+    must(
+        "allow-destroy-one-identity",
+        "An entry of allowDestroy names one disk by exactly one of serial, wwn and path.",
+        &[DESTROY],
+        |s, f| {
+            for (index, entry, identity) in destroyable(s) {
+                let count = [&identity.serial, &identity.wwn, &identity.path].into_iter().flatten().count();
+                if count != 1 {
+                    let at = path!["spec", "nodes", "inventory", index, "allowDestroy", entry];
+                    f.at(
+                        &at,
+                        format!("a disk that may be destroyed is named by {count} identities"),
+                        "write exactly one of serial, wwn and path",
+                    );
+                }
+            }
+        },
+    ),
+    must(
+        "allow-destroy-known-disk",
+        "An entry of allowDestroy names a disk that the same node declares by the same identity.",
+        &[DESTROY, MATCH],
+        |s, f| {
+            for (index, entry, identity) in destroyable(s) {
+                let Some(node) = s.nodes.inventory.get(index) else { continue };
+                let given =
+                    [&identity.serial, &identity.wwn, &identity.path].into_iter().flatten().count() == 1;
+                if given && !declares(node, identity) {
+                    let at = path!["spec", "nodes", "inventory", index, "allowDestroy", entry];
+                    let help = "allowDestroy repeats the serial, wwn or path that stands in the disk's match";
+                    f.at(&at, format!("{} declares no disk of this identity", node.name), help);
+                }
+            }
+        },
+    ),
+    must("allow-destroy-once", "A disk stands once in allowDestroy.", &[DESTROY], |s, f| {
+        for (index, node) in nodes(s) {
+            for (again, _) in repeated(node.allow_destroy.iter().enumerate()) {
+                let at = path!["spec", "nodes", "inventory", index, "allowDestroy", again];
+                f.at(&at, "this disk is named twice", "remove one of the two");
+            }
+        }
+    }),
+    should("allow-destroy-set", "Nothing may be destroyed.", &[DESTROY], |s, f| {
+        for (index, entry, _) in destroyable(s) {
+            let at = path!["spec", "nodes", "inventory", index, "allowDestroy", entry];
+            f.at(&at, "what is on this disk may be destroyed", "remove the entry once the node has its disk");
+        }
+    }),
+];
+
+/// What a disk is for, by its place when it does not say so.
+pub(super) fn purpose(index: usize, disk: &DiskSpec) -> DiskPurpose {
+    disk.purpose.unwrap_or(if index == 0 { DiskPurpose::System } else { DiskPurpose::Data })
+}
+
+fn rules(s: &Spec) -> impl Iterator<Item = (usize, usize, &DiskRule)> {
+    nodes(s).flat_map(|(index, node)| {
+        node.disks.iter().enumerate().filter_map(move |(disk, spec)| Some((index, disk, spec.rule.as_ref()?)))
+    })
+}
+
+fn destroyable(s: &Spec) -> impl Iterator<Item = (usize, usize, &DiskIdentity)> {
+    nodes(s).flat_map(|(index, node)| {
+        node.allow_destroy.iter().enumerate().map(move |(entry, identity)| (index, entry, identity))
+    })
+}
+
+fn identities(rule: &DiskRule) -> impl Iterator<Item = (&'static str, &String)> {
+    [("serial", &rule.serial), ("wwn", &rule.wwn), ("path", &rule.path)]
+        .into_iter()
+        .filter_map(|(kind, value)| Some((kind, value.as_ref()?)))
+}
+
+fn declares(node: &NodeSpec, identity: &DiskIdentity) -> bool {
+    node.disks.iter().filter_map(|disk| disk.rule.as_ref()).any(|rule| {
+        let same = |a: &Option<String>, b: &Option<String>| a.is_some() && a == b;
+        same(&rule.serial, &identity.serial)
+            || same(&rule.wwn, &identity.wwn)
+            || same(&rule.path, &identity.path)
+    })
+}

@@ -1,0 +1,459 @@
+//! Kubernetes, storage, lifecycle and acceptance: what one section needs of another.
+
+use std::collections::HashSet;
+
+use super::{Findings, Invariant, control_planes, must, nodes, path, repeated, should, workers};
+use crate::model::{Ceph, CephDomain, DrillName, Etcd, PoolType, Spec, UpgradeStrategy};
+use crate::node::{DiskPurpose, SubstrateType};
+use crate::plan::ranges;
+
+const ENABLED: &str = "spec.kubernetes.enabled";
+const ROLE: &str = "spec.nodes.inventory[].role";
+const CEPH: &str = "spec.storage.ceph";
+const ZFS: &str = "spec.storage.zfs";
+const PURPOSE: &str = "spec.nodes.inventory[].disks[].purpose";
+const DRILLS: &str = "spec.acceptance.drills";
+
+pub(super) const RULES: &[Invariant] = &[
+    must(
+        "kubernetes-version",
+        "With Kubernetes, its version is given.",
+        &[ENABLED, "spec.kubernetes.version"],
+        |s, f| {
+            if s.kubernetes.enabled && s.kubernetes.version.is_none() {
+                f.at(
+                    &path!["spec", "kubernetes", "version"],
+                    "Kubernetes is enabled without a version",
+                    "name the version that the lock pins, for example: v1.34.2",
+                );
+            }
+        },
+    ),
+    must(
+        "ha-replicas",
+        "controlPlaneReplicas is the number of control planes in the inventory.",
+        &["spec.kubernetes.ha.controlPlaneReplicas", ROLE],
+        |s, f| {
+            let (Some(declared), have) = (s.kubernetes.ha.control_plane_replicas, control_planes(s)) else {
+                return;
+            };
+            if usize::try_from(declared) != Ok(have) {
+                let message = format!("{declared} control planes are declared, and the inventory has {have}");
+                f.at(
+                    &path!["spec", "kubernetes", "ha", "controlPlaneReplicas"],
+                    message,
+                    format!("write {have}, or change the inventory"),
+                );
+            }
+        },
+    ),
+    must("etcd-stacked", "etcd runs on the control planes.", &["spec.kubernetes.ha.etcd"], |s, f| {
+        if s.kubernetes.ha.etcd == Etcd::External {
+            let message = "an external etcd is refused: the cluster's own state lives in etcd on the control planes, behind their planes";
+            f.at(&path!["spec", "kubernetes", "ha", "etcd"], message, "write stacked");
+        }
+    }),
+    must(
+        "kubernetes-needs-orchestration",
+        "Kubernetes starts on nodes that are enrolled and converged.",
+        &[ENABLED, "spec.orchestration"],
+        |s, f| {
+            for (key, enabled) in
+                [("salt", s.orchestration.salt.enabled), ("ansible", s.orchestration.ansible.enabled)]
+            {
+                if s.kubernetes.enabled && !enabled {
+                    f.at(
+                        &path!["spec", "orchestration", key, "enabled"],
+                        "Kubernetes is enabled, and what it starts after is not",
+                        "write true, or disable Kubernetes",
+                    );
+                }
+            }
+        },
+    ),
+    must(
+        "pod-ranges",
+        "podCidr has a range of nodePodPrefix for every node.",
+        &["spec.kubernetes", "spec.nodes.inventory"],
+        pod_ranges,
+    ),
+    must(
+        "service-range",
+        "serviceCidr has between 16 and 1,048,576 addresses.",
+        &[ENABLED, "spec.kubernetes.serviceCidr"],
+        |s, f| {
+            let (_, services) = ranges::kubernetes(&s.kubernetes);
+            if s.kubernetes.enabled && services.is_ipv4() && !(12..=28).contains(&services.prefix()) {
+                f.at(
+                    &path!["spec", "kubernetes", "serviceCidr"],
+                    format!("{services} has {} addresses", services.size()),
+                    "write a prefix from /12 to /28",
+                );
+            }
+        },
+    ),
+    must(
+        "workload-needs-kubernetes",
+        "The sample workload needs Kubernetes and a worker.",
+        &["spec.workload", ENABLED, ROLE],
+        |s, f| {
+            if s.workload.enabled && (!s.kubernetes.enabled || workers(s) == 0) {
+                f.at(
+                    &path!["spec", "workload", "enabled"],
+                    "the workload has nothing to run on",
+                    "enable Kubernetes and declare a worker, or write false",
+                );
+            }
+        },
+    ),
+    should(
+        "grafana-has-sources",
+        "Dashboards have metrics or logs to show.",
+        &["spec.kubernetes.observability"],
+        |s, f| {
+            let o = &s.kubernetes.observability;
+            if o.grafana && !o.prometheus && !o.loki {
+                f.at(
+                    &path!["spec", "kubernetes", "observability", "grafana"],
+                    "dashboards without metrics and logs stay empty",
+                    "enable prometheus or loki",
+                );
+            }
+        },
+    ),
+    must(
+        "zfs-pools",
+        "Enabled ZFS has pools, each once, and each is there to be used.",
+        &[ZFS, "spec.substrate", PURPOSE],
+        zfs_pools,
+    ),
+    must(
+        "disk-purpose-enabled",
+        "A disk is for ZFS or Ceph only when that is enabled.",
+        &["spec.storage.zfs.enabled", "spec.storage.ceph.enabled", PURPOSE],
+        |s, f| {
+            for (at, node) in nodes(s) {
+                for (index, disk) in node.disks.iter().enumerate() {
+                    let lost = match disk.purpose {
+                        Some(DiskPurpose::Zfs) => !s.storage.zfs.enabled,
+                        Some(DiskPurpose::Ceph) => !s.storage.ceph.enabled,
+                        _ => false,
+                    };
+                    if lost {
+                        f.at(
+                            &path!["spec", "nodes", "inventory", at, "disks", index, "purpose"],
+                            "this disk is for something that is not enabled",
+                            "enable it in `storage`, or give the disk another purpose",
+                        );
+                    }
+                }
+            }
+        },
+    ),
+    must("ceph-failure-domain", "Enabled Ceph says what replicas must not share.", &[CEPH], |s, f| {
+        ceph(
+            s,
+            f,
+            |ceph| ceph.failure_domain.is_none(),
+            "failureDomain",
+            "write failureDomain: node, or domain",
+        );
+    }),
+    must("ceph-replication", "Enabled Ceph says how many replicas there are.", &[CEPH], |s, f| {
+        ceph(
+            s,
+            f,
+            |ceph| ceph.replication.is_none(),
+            "replication",
+            "write replication: { size: 3, minSize: 2 }",
+        );
+    }),
+    must("ceph-planes", "Enabled Ceph says which planes carry its traffic.", &[CEPH], |s, f| {
+        ceph(s, f, |ceph| ceph.planes.is_empty(), "planes", "write planes: [wg3], or another declared plane");
+    }),
+    must("ceph-recovery", "Enabled Ceph says what happens after a loss.", &[CEPH], |s, f| {
+        ceph(
+            s,
+            f,
+            |ceph| ceph.recovery.is_none(),
+            "recovery",
+            "write recovery: { outAfterMinutes: 10, rebuild: automatic }",
+        );
+    }),
+    must(
+        "ceph-known-planes",
+        "Ceph's planes are declared, each once.",
+        &["spec.storage.ceph.planes", "spec.networking.planes"],
+        |s, f| {
+            for (index, plane) in s
+                .storage
+                .ceph
+                .planes
+                .iter()
+                .enumerate()
+                .filter(|(_, plane)| !s.networking.planes.contains_key(*plane))
+            {
+                f.at(
+                    &path!["spec", "storage", "ceph", "planes", index],
+                    format!("there is no plane {plane}"),
+                    "name a declared plane",
+                );
+            }
+            for (again, _) in repeated(s.storage.ceph.planes.iter().enumerate()) {
+                f.at(
+                    &path!["spec", "storage", "ceph", "planes", again],
+                    "this plane is named twice",
+                    "remove one of the two",
+                );
+            }
+        },
+    ),
+    must("ceph-min-size", "minSize is not above size.", &["spec.storage.ceph.replication"], |s, f| {
+        if let Some(replication) = s.storage.ceph.replication.as_ref().filter(|r| r.min_size > r.size) {
+            f.at(
+                &path!["spec", "storage", "ceph", "replication", "minSize"],
+                format!("{} of {} copies can never be there", replication.min_size, replication.size),
+                "write a number not above size",
+            );
+        }
+    }),
+    should(
+        "ceph-safe-writes",
+        "A write needs more than half of its copies.",
+        &["spec.storage.ceph.replication"],
+        |s, f| {
+            if let Some(r) =
+                s.storage.ceph.replication.as_ref().filter(|r| r.size > 1 && r.min_size * 2 <= r.size)
+            {
+                f.at(
+                    &path!["spec", "storage", "ceph", "replication", "minSize"],
+                    format!(
+                        "{} of {} copies is not more than half: two halves can disagree",
+                        r.min_size, r.size
+                    ),
+                    format!("write {}", r.size / 2 + 1),
+                );
+            }
+        },
+    ),
+    must(
+        "ceph-replicas-fit",
+        "There are disks for Ceph on as many nodes, or in as many failure domains, as there are replicas.",
+        &[CEPH, "spec.nodes.inventory"],
+        ceph_replicas_fit,
+    ),
+    must(
+        "detection-order",
+        "A node is probed before it is suspected, and suspected before it is lost.",
+        &["spec.lifecycle.detection"],
+        |s, f| {
+            let d = &s.lifecycle.detection;
+            if d.probe_interval_seconds >= d.suspect_after_seconds {
+                f.at(
+                    &path!["spec", "lifecycle", "detection", "suspectAfterSeconds"],
+                    format!(
+                        "a node is probed every {} seconds and suspected after {}",
+                        d.probe_interval_seconds, d.suspect_after_seconds
+                    ),
+                    "write a larger number",
+                );
+            }
+            if d.suspect_after_seconds >= d.lost_after_seconds {
+                f.at(
+                    &path!["spec", "lifecycle", "detection", "lostAfterSeconds"],
+                    format!(
+                        "a node is suspected after {} seconds and lost after {}",
+                        d.suspect_after_seconds, d.lost_after_seconds
+                    ),
+                    "write a larger number",
+                );
+            }
+        },
+    ),
+    must(
+        "upgrade-substrate",
+        "Only a substrate that makes machines can upgrade by surge or replacement.",
+        &["spec.lifecycle.upgrade.strategy", "spec.substrate.type"],
+        |s, f| {
+            if s.substrate.kind == SubstrateType::Metal
+                && s.lifecycle.upgrade.strategy != UpgradeStrategy::Rolling
+            {
+                f.at(
+                    &path!["spec", "lifecycle", "upgrade", "strategy"],
+                    "nobody makes new machines of metal",
+                    "write rolling",
+                );
+            }
+        },
+    ),
+    must("unique-drills", "A drill is declared once.", &[DRILLS], |s, f| {
+        for (again, _) in repeated(s.acceptance.drills.iter().map(|drill| drill.name).enumerate()) {
+            f.at(
+                &path!["spec", "acceptance", "drills", again, "name"],
+                "this drill is declared twice",
+                "remove one of the two",
+            );
+        }
+    }),
+    must(
+        "drill-within-target",
+        "A drill's bound is not above the target.",
+        &[DRILLS, "spec.acceptance.mttrTargetMinutes"],
+        |s, f| {
+            let target = s.acceptance.mttr_target_minutes;
+            for (index, drill) in s
+                .acceptance
+                .drills
+                .iter()
+                .enumerate()
+                .filter(|(_, drill)| drill.expect_recovery_minutes > target)
+            {
+                f.at(
+                    &path!["spec", "acceptance", "drills", index, "expectRecoveryMinutes"],
+                    format!("{} minutes are more than the target of {target}", drill.expect_recovery_minutes),
+                    "lower the bound, or raise mttrTargetMinutes",
+                );
+            }
+        },
+    ),
+    must("drill-needs-worker", "A drill on a worker needs one.", &[DRILLS, ROLE], |s, f| {
+        let on_worker = |name| matches!(name, DrillName::DeleteWorkerVm | DrillName::PartitionWorker);
+        for (index, _) in s
+            .acceptance
+            .drills
+            .iter()
+            .enumerate()
+            .filter(|(_, drill)| on_worker(drill.name) && workers(s) == 0)
+        {
+            f.at(
+                &path!["spec", "acceptance", "drills", index, "name"],
+                "there is no worker to do this to",
+                "declare a worker, or remove the drill",
+            );
+        }
+    }),
+    should(
+        "drill-keeps-quorum",
+        "A drill that takes a control plane leaves a majority of them.",
+        &[DRILLS, ROLE],
+        |s, f| {
+            let takes = |name| name == DrillName::DeleteControlPlaneVm;
+            for (index, _) in s
+                .acceptance
+                .drills
+                .iter()
+                .enumerate()
+                .filter(|(_, drill)| takes(drill.name) && control_planes(s) < 3)
+            {
+                let message =
+                    format!("of {} control planes none can be lost without an outage", control_planes(s));
+                f.at(
+                    &path!["spec", "acceptance", "drills", index, "name"],
+                    message,
+                    "three survive the loss of one; with fewer, this drill restores from a snapshot",
+                );
+            }
+        },
+    ),
+];
+
+fn pod_ranges(s: &Spec, f: &mut Findings<'_>) {
+    let (pods, _) = ranges::kubernetes(&s.kubernetes);
+    if !s.kubernetes.enabled || !pods.is_ipv4() {
+        return;
+    }
+    let room = ranges::pod_capacity(&s.kubernetes);
+    let count = s.nodes.inventory.len() as u128;
+    if count > room {
+        let message = format!(
+            "{pods} has room for {room} nodes with a prefix of /{}, and there are {count}",
+            s.kubernetes.node_pod_prefix
+        );
+        f.at(
+            &path!["spec", "kubernetes", "podCidr"],
+            message,
+            "give podCidr a shorter prefix, or nodePodPrefix a longer one",
+        );
+        return;
+    }
+    for (index, id) in nodes(s).filter_map(|(index, node)| Some((index, node.id?))) {
+        if u128::from(id.get()) > room {
+            f.at(
+                &path!["spec", "nodes", "inventory", index, "id"],
+                format!("the pods' addresses have room for {room} nodes, and this id is {id}"),
+                "ids are small numbers; give podCidr a shorter prefix, or the node a lower id",
+            );
+        }
+    }
+}
+
+fn zfs_pools(s: &Spec, f: &mut Findings<'_>) {
+    let zfs = &s.storage.zfs;
+    if !zfs.enabled {
+        return;
+    }
+    if zfs.pools.is_empty() {
+        f.at(&path!["spec", "storage", "zfs", "pools"], "ZFS is enabled without a pool", "name the pools");
+    }
+    for (again, _) in repeated(zfs.pools.iter().enumerate()) {
+        f.at(
+            &path!["spec", "storage", "zfs", "pools", again],
+            "this pool is named twice",
+            "remove one of the two",
+        );
+    }
+    let disks =
+        nodes(s).any(|(_, node)| node.disks.iter().any(|disk| disk.purpose == Some(DiskPurpose::Zfs)));
+    for (index, pool) in zfs.pools.iter().enumerate() {
+        let of_substrate =
+            s.substrate.proxmox.iter().flat_map(|p| &p.storage_pools).find(|known| known.name == *pool);
+        let at = path!["spec", "storage", "zfs", "pools", index];
+        match of_substrate {
+            Some(known) if known.kind != PoolType::Zfs => {
+                f.at(&at, format!("the storage pool {pool} is not of type zfs"), "name one that is");
+            }
+            None if !disks => {
+                f.at(
+                    &at,
+                    format!("there is nothing to make the pool {pool} of"),
+                    "name a storage pool of type zfs, or give disks the purpose zfs",
+                );
+            }
+            _ => {}
+        }
+    }
+}
+
+fn ceph(s: &Spec, f: &mut Findings<'_>, lacks: fn(&Ceph) -> bool, key: &str, help: &str) {
+    if s.storage.ceph.enabled && lacks(&s.storage.ceph) {
+        f.at(&path!["spec", "storage", "ceph", key], format!("Ceph is enabled without `{key}`"), help);
+    }
+}
+
+fn ceph_replicas_fit(s: &Spec, f: &mut Findings<'_>) {
+    let ceph = &s.storage.ceph;
+    let (true, Some(replication), Some(domain)) = (ceph.enabled, &ceph.replication, ceph.failure_domain)
+    else {
+        return;
+    };
+    let with_disk =
+        || nodes(s).filter(|(_, node)| node.disks.iter().any(|disk| disk.purpose == Some(DiskPurpose::Ceph)));
+    let (have, what) = match domain {
+        CephDomain::Node => (with_disk().count(), "nodes"),
+        CephDomain::Domain => (
+            with_disk().filter_map(|(_, node)| node.domain.as_ref()).collect::<HashSet<_>>().len(),
+            "failure domains",
+        ),
+    };
+    if have < usize::from(replication.size) {
+        let message = format!(
+            "{} replicas need as many {what} with a disk for Ceph, and there are {have}",
+            replication.size
+        );
+        f.at(
+            &path!["spec", "storage", "ceph", "replication", "size"],
+            message,
+            "give more disks the purpose ceph, or lower size",
+        );
+    }
+}

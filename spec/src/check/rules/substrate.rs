@@ -1,0 +1,298 @@
+//! What the nodes run on, and what a node names of it.
+
+use super::{Findings, Invariant, must, nodes, path, repeated, should};
+use crate::model::{Nic, Proxmox, Spec};
+use crate::node::SubstrateType;
+
+const TYPE: &str = "spec.substrate.type";
+const PROXMOX: &str = "spec.substrate.proxmox";
+const NICS: &str = "spec.nodes.inventory[].nics";
+
+pub(super) const RULES: &[Invariant] = &[
+    must(
+        "substrate-section",
+        "Only the section of the substrate's own type is there, and `proxmox` needs its section.",
+        &[TYPE, PROXMOX, "spec.substrate.metal", "spec.substrate.cloud"],
+        substrate_section,
+    ),
+    must(
+        "unique-storage-pools",
+        "No two storage pools have the same name.",
+        &["spec.substrate.proxmox.storagePools"],
+        |s, f| {
+            let Some(proxmox) = &s.substrate.proxmox else { return };
+            for (again, _) in repeated(proxmox.storage_pools.iter().map(|pool| &pool.name).enumerate()) {
+                let at = path!["spec", "substrate", "proxmox", "storagePools", again, "name"];
+                f.at(&at, "this storage pool is declared twice", "remove one of the two");
+            }
+        },
+    ),
+    must(
+        "unique-bridges",
+        "No two bridges have the same name.",
+        &["spec.substrate.proxmox.bridges"],
+        |s, f| {
+            let Some(proxmox) = &s.substrate.proxmox else { return };
+            for (again, _) in repeated(proxmox.bridges.iter().map(|bridge| &bridge.name).enumerate()) {
+                let at = path!["spec", "substrate", "proxmox", "bridges", again, "name"];
+                f.at(&at, "this bridge is declared twice", "remove one of the two");
+            }
+        },
+    ),
+    must(
+        "trunks-need-vlans",
+        "Only a bridge that is VLAN-aware carries trunks.",
+        &["spec.substrate.proxmox.bridges"],
+        |s, f| {
+            let bridges = s.substrate.proxmox.iter().flat_map(|proxmox| proxmox.bridges.iter().enumerate());
+            for (index, bridge) in
+                bridges.filter(|(_, bridge)| !bridge.vlan_aware && !bridge.trunks.is_empty())
+            {
+                let at = path!["spec", "substrate", "proxmox", "bridges", index, "trunks"];
+                f.at(
+                    &at,
+                    format!("the bridge {} has trunks and is not VLAN-aware", bridge.name),
+                    "write vlanAware: true",
+                );
+            }
+        },
+    ),
+    must("unique-trunks", "A bridge names each VLAN once.", &["spec.substrate.proxmox.bridges"], |s, f| {
+        let bridges = s.substrate.proxmox.iter().flat_map(|proxmox| proxmox.bridges.iter().enumerate());
+        for (index, bridge) in bridges {
+            for (again, _) in repeated(bridge.trunks.iter().enumerate()) {
+                let at = path!["spec", "substrate", "proxmox", "bridges", index, "trunks", again];
+                f.at(&at, "this VLAN is named twice", "remove one of the two");
+            }
+        }
+    }),
+    should(
+        "proxmox-tag-colon",
+        "A tag has no colon, which Proxmox VE does not take.",
+        &["spec.substrate.proxmox.tags"],
+        |s, f| {
+            let tags = s.substrate.proxmox.iter().flat_map(|proxmox| proxmox.tags.iter().enumerate());
+            for (index, tag) in tags.filter(|(_, tag)| tag.as_str().contains(':')) {
+                let written = tag.as_str().replace(':', "-");
+                let at = path!["spec", "substrate", "proxmox", "tags", index];
+                f.at(&at, "Proxmox VE takes no colon in a tag", format!("it will be written as {written}"));
+            }
+        },
+    ),
+    must(
+        "disk-pool",
+        "On Proxmox VE each disk names a declared storage pool; elsewhere none does.",
+        &[TYPE, PROXMOX, "spec.nodes.inventory[].disks[].pool"],
+        disk_pool,
+    ),
+    must(
+        "nic-bridge",
+        "On Proxmox VE each node has a network card, on a declared bridge; elsewhere none has.",
+        &[TYPE, PROXMOX, NICS],
+        nic_bridge,
+    ),
+    must(
+        "nic-vlan-carried",
+        "The VLAN of a network card is one that its bridge carries.",
+        &[TYPE, PROXMOX, NICS],
+        nic_vlan,
+    ),
+    must("unique-macs", "No two network cards have the same hardware address.", &[NICS], |s, f| {
+        let all: Vec<_> = nodes(s)
+            .flat_map(|(node, spec)| {
+                spec.nics.iter().enumerate().filter_map(move |(nic, spec)| Some((node, nic, spec.mac?)))
+            })
+            .collect();
+        for (again, first) in repeated(all.iter().map(|(_, _, mac)| mac).enumerate()) {
+            if let (Some((node, nic, mac)), Some((first, ..))) = (all.get(again), all.get(first)) {
+                let owner = s.nodes.inventory.get(*first).map_or("another node", |node| node.name.as_str());
+                let at = path!["spec", "nodes", "inventory", *node, "nics", *nic, "mac"];
+                f.at(
+                    &at,
+                    format!("{mac} is already an address of {owner}"),
+                    "give each network card an address of its own",
+                );
+            }
+        }
+    }),
+    must(
+        "vm-size",
+        "On Proxmox VE each node says how many processors and how much memory it has.",
+        &[TYPE, "spec.nodes.inventory[].cpu", "spec.nodes.inventory[].memoryMiB"],
+        |s, f| {
+            if s.substrate.kind != SubstrateType::Proxmox {
+                return;
+            }
+            for (index, node) in nodes(s).filter(|(_, node)| node.cpu.is_none() || node.memory_mib.is_none())
+            {
+                let at = path!["spec", "nodes", "inventory", index, "name"];
+                f.at(
+                    &at,
+                    format!("{} does not say how large it is", node.name),
+                    "write cpu: 2 and memoryMiB: 4096, or what it needs",
+                );
+            }
+        },
+    ),
+    must(
+        "vmid-range",
+        "On Proxmox VE there is a range of VMIDs, and it ends after it starts; elsewhere there is none.",
+        &[TYPE, "spec.nodes.vmidRange"],
+        vmid_range,
+    ),
+    must(
+        "unique-firmware",
+        "A package of firmware is named once.",
+        &["spec.substrate.metal.firmware"],
+        |s, f| {
+            let Some(metal) = &s.substrate.metal else { return };
+            for (again, _) in repeated(metal.firmware.iter().enumerate()) {
+                let at = path!["spec", "substrate", "metal", "firmware", again];
+                f.at(&at, "this package is named twice", "remove one of the two");
+            }
+        },
+    ),
+];
+
+fn substrate_section(s: &Spec, f: &mut Findings<'_>) {
+    let sections = [
+        ("proxmox", SubstrateType::Proxmox, s.substrate.proxmox.is_some()),
+        ("metal", SubstrateType::Metal, s.substrate.metal.is_some()),
+        ("cloud", SubstrateType::Cloud, s.substrate.cloud.is_some()),
+    ];
+    for (name, kind, present) in sections {
+        if present && kind != s.substrate.kind {
+            let at = path!["spec", "substrate", name];
+            f.at(
+                &at,
+                format!("the substrate has a section `{name}` and another type"),
+                format!("remove it, or write type: {name}"),
+            );
+        }
+    }
+    if s.substrate.kind == SubstrateType::Proxmox && s.substrate.proxmox.is_none() {
+        let help = "name its clusterName, storagePools and bridges";
+        f.at(
+            &path!["spec", "substrate", "type"],
+            "the substrate is Proxmox VE and has no section `proxmox`",
+            help,
+        );
+    }
+}
+
+fn disk_pool(s: &Spec, f: &mut Findings<'_>) {
+    let proxmox = s.substrate.proxmox.as_ref().filter(|_| s.substrate.kind == SubstrateType::Proxmox);
+    for (node, spec) in nodes(s) {
+        for (index, disk) in spec.disks.iter().enumerate() {
+            let at = path!["spec", "nodes", "inventory", node, "disks", index, "pool"];
+            match (&disk.pool, proxmox) {
+                (Some(pool), Some(proxmox))
+                    if !proxmox.storage_pools.iter().any(|known| known.name == *pool) =>
+                {
+                    let known = list(proxmox.storage_pools.iter().map(|pool| pool.name.as_str()));
+                    f.at(&at, format!("there is no storage pool {pool}"), format!("declared are: {known}"));
+                }
+                (Some(_), None) if s.substrate.kind != SubstrateType::Proxmox => {
+                    f.at(&at, "only Proxmox VE has storage pools", "remove the key");
+                }
+                (None, Some(proxmox)) => {
+                    let known = list(proxmox.storage_pools.iter().map(|pool| pool.name.as_str()));
+                    f.at(
+                        &at,
+                        format!("a disk of {} names no storage pool", spec.name),
+                        format!("declared are: {known}"),
+                    );
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn nic_bridge(s: &Spec, f: &mut Findings<'_>) {
+    let on_proxmox = s.substrate.kind == SubstrateType::Proxmox;
+    for (node, spec) in nodes(s) {
+        if on_proxmox && spec.nics.is_empty() {
+            let at = path!["spec", "nodes", "inventory", node, "name"];
+            f.at(
+                &at,
+                format!("{} has no network card", spec.name),
+                "write nics: [{ bridge: vmbr0 }], or what it needs",
+            );
+        }
+        for (index, nic) in spec.nics.iter().enumerate() {
+            let at = path!["spec", "nodes", "inventory", node, "nics", index, "bridge"];
+            match &s.substrate.proxmox {
+                Some(proxmox) if on_proxmox && bridge(proxmox, nic).is_none() => {
+                    let known = list(proxmox.bridges.iter().map(|bridge| bridge.name.as_str()));
+                    f.at(&at, format!("there is no bridge {}", nic.bridge), format!("declared are: {known}"));
+                }
+                _ if !on_proxmox => {
+                    f.at(
+                        &at,
+                        "only Proxmox VE has bridges",
+                        "remove `nics`; `underlay` says what the node's interfaces are",
+                    );
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn bridge<'p>(proxmox: &'p Proxmox, nic: &Nic) -> Option<&'p crate::model::Bridge> {
+    proxmox.bridges.iter().find(|bridge| bridge.name == nic.bridge)
+}
+
+fn nic_vlan(s: &Spec, f: &mut Findings<'_>) {
+    let Some(proxmox) = &s.substrate.proxmox else { return };
+    for (node, spec) in nodes(s) {
+        for (index, nic) in spec.nics.iter().enumerate() {
+            let (Some(vlan), Some(bridge)) = (nic.vlan, bridge(proxmox, nic)) else { continue };
+            let at = path!["spec", "nodes", "inventory", node, "nics", index, "vlan"];
+            if !bridge.vlan_aware {
+                f.at(
+                    &at,
+                    format!("the bridge {} is not VLAN-aware", bridge.name),
+                    "write vlanAware: true at the bridge",
+                );
+            } else if !bridge.trunks.is_empty() && !bridge.trunks.contains(&vlan) {
+                let known = list(bridge.trunks.iter().map(u16::to_string));
+                f.at(
+                    &at,
+                    format!("the bridge {} does not carry VLAN {vlan}", bridge.name),
+                    format!("it carries: {known}"),
+                );
+            }
+        }
+    }
+}
+
+fn vmid_range(s: &Spec, f: &mut Findings<'_>) {
+    let on_proxmox = s.substrate.kind == SubstrateType::Proxmox;
+    match s.nodes.vmid_range {
+        Some(range) if on_proxmox && range.end <= range.start => {
+            let at = path!["spec", "nodes", "vmidRange", "end"];
+            f.at(
+                &at,
+                format!("the range ends at {} and starts at {}", range.end, range.start),
+                "the end lies after the start",
+            );
+        }
+        Some(_) if !on_proxmox => {
+            f.at(&path!["spec", "nodes", "vmidRange"], "only Proxmox VE has VMIDs", "remove the key");
+        }
+        None if on_proxmox => {
+            f.at(
+                &path!["spec", "nodes", "vmidRange"],
+                "there is no range of VMIDs",
+                "write vmidRange: { start: 2000, end: 2099 }",
+            );
+        }
+        _ => {}
+    }
+}
+
+fn list(names: impl Iterator<Item = impl AsRef<str>>) -> String {
+    names.map(|name| name.as_ref().to_owned()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,88 @@
+//! The ClusterSpec as people write it (founding document, §13): the one source of field names, kinds, ranges, defaults and words.
+//!
+//! The JSON Schema, the reference page and the check of a file's shape are all made from these types. What one field alone cannot
+//! say is a rule of [`crate::check`]. Every struct refuses unknown keys; every optional field says its default.
+
+mod cluster;
+mod kubernetes;
+mod lifecycle;
+mod networking;
+mod nodes;
+mod security;
+mod storage;
+mod substrate;
+
+pub use cluster::{
+    Acceptance, Ansible, AnsibleMode, ApiVersion, Arch, ClusterSpec, Drill, DrillName, Enrollment, Kind,
+    Metadata, Orchestration, Salt, Spec, Workload,
+};
+pub use kubernetes::{Cni, CniName, Etcd, Ha, KubernetesSpec, Observability, PolicyDefault};
+pub use lifecycle::{
+    Clock, Detection, Fence, FenceMethod, Lifecycle, Reintegrate, Replace, ReplaceMode, Upgrade,
+    UpgradeStrategy,
+};
+pub use networking::{
+    AllowSpec, InterPlane, NetworkPolicy, Networking, Overlay, Peers, PlaneSpec, UnderlaySpec,
+};
+pub use nodes::{DiskSpec, FailureDomain, Nic, NodeSpec, NodeUnderlay, Nodes, VmidRange};
+pub use security::{Bootstrap, BootstrapModel, KeyRotation, Roster, Security, Ssh};
+pub use storage::{Ceph, CephDomain, CephRebuild, CephRecovery, CephReplication, Storage, Zfs};
+pub use substrate::{Bridge, CloudSpec, MetalSpec, PoolType, Proxmox, StoragePool, Substrate};
+
+use schemars::generate::SchemaSettings;
+use serde_json::Value;
+
+use crate::value::PlaneId;
+
+/// The JSON Schema (2020-12) of the ClusterSpec.
+///
+/// A key without a value is an error in a ClusterSpec, so the `null` that schemars adds to optional fields is taken out again.
+pub fn schema() -> Value {
+    let generator = SchemaSettings::draft2020_12().into_generator();
+    let mut schema = generator.into_root_schema_for::<ClusterSpec>().to_value();
+    without_null(&mut schema);
+    schema
+}
+
+fn without_null(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            if let Some(Value::Array(types)) = object.get_mut("type") {
+                types.retain(|kind| kind != "null");
+                if let [one] = types.as_slice() {
+                    let one = one.clone();
+                    object.insert("type".into(), one);
+                }
+            }
+            if let Some(Value::Array(choices)) = object.get_mut("anyOf") {
+                choices.retain(|choice| choice.get("type").is_none_or(|kind| kind != "null"));
+                if let [Value::Object(one)] = choices.as_slice() {
+                    let one = one.clone();
+                    object.remove("anyOf");
+                    for (key, inner) in one {
+                        object.entry(key).or_insert(inner);
+                    }
+                }
+            }
+            // Maps by name: schemars writes the pattern of the names; as `propertyNames` it is checked by the names' own rule.
+            if let Some(Value::Object(patterns)) = object.remove("patternProperties")
+                && let Some((pattern, inner)) = patterns.into_iter().next()
+            {
+                let names =
+                    serde_json::json!({ "type": "string", "pattern": pattern, "x-rule": PlaneId::RULE.id });
+                object.insert("additionalProperties".into(), inner);
+                object.insert("propertyNames".into(), names);
+            }
+            if object.get("default").is_some_and(Value::is_null) {
+                object.remove("default");
+            }
+            object.values_mut().for_each(without_null);
+        }
+        Value::Array(list) => list.iter_mut().for_each(without_null),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+pub(crate) const fn yes() -> bool {
+    true
+}

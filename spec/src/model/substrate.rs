@@ -1,0 +1,109 @@
+//! What the nodes run on.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::node::SubstrateType;
+use crate::value::{FirmwareName, ProxmoxName, ProxmoxTag};
+
+/// What the nodes run on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Substrate {
+    /// The kind of substrate. It decides the kernel: `metal` takes the generic kernel with its list of drivers, the others the cloud kernel.
+    #[serde(rename = "type")]
+    pub kind: SubstrateType,
+    /// Proxmox VE; with `type: proxmox` only, and needed there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxmox: Option<Proxmox>,
+    /// Bare metal; with `type: metal` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metal: Option<MetalSpec>,
+    /// A cloud, or the lab; with `type: cloud` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud: Option<CloudSpec>,
+}
+
+/// A cluster of Proxmox VE and what of it is used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Proxmox {
+    /// Its name.
+    pub cluster_name: ProxmoxName,
+    /// The storage pools that disks are made in.
+    #[schemars(length(min = 1, max = 256))]
+    pub storage_pools: Vec<StoragePool>,
+    /// The bridges that network cards are attached to.
+    #[schemars(length(min = 1, max = 256))]
+    pub bridges: Vec<Bridge>,
+    /// Tags of every virtual machine.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    pub tags: Vec<ProxmoxTag>,
+}
+
+/// A storage pool of Proxmox VE.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StoragePool {
+    /// Its name in Proxmox VE.
+    pub name: ProxmoxName,
+    /// What it is made of.
+    #[serde(rename = "type")]
+    pub kind: PoolType,
+}
+
+/// What a storage pool is made of, by the names of Proxmox VE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PoolType {
+    /// ZFS.
+    Zfs,
+    /// LVM.
+    Lvm,
+    /// LVM with thin provisioning.
+    LvmThin,
+    /// A directory.
+    Dir,
+    /// Btrfs.
+    Btrfs,
+    /// NFS.
+    Nfs,
+    /// Ceph RBD.
+    Rbd,
+}
+
+/// A bridge of Proxmox VE.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Bridge {
+    /// Its name in Proxmox VE.
+    pub name: ProxmoxName,
+    /// Whether it keeps VLANs apart.
+    #[serde(default)]
+    pub vlan_aware: bool,
+    /// The VLANs that it carries.
+    #[serde(default)]
+    #[schemars(length(max = 4094), inner(range(min = 1, max = 4094)))]
+    pub trunks: Vec<u16>,
+}
+
+/// Machines without a hypervisor.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MetalSpec {
+    /// Packages of firmware and microcode that the machines need.
+    #[serde(default)]
+    #[schemars(length(max = 32))]
+    pub firmware: Vec<FirmwareName>,
+}
+
+/// Virtual machines of a cloud, or of the lab.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CloudSpec {
+    /// The cloud's name, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 40))]
+    pub provider: Option<String>,
+}

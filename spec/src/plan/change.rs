@@ -1,0 +1,162 @@
+//! What a change of the spec does to running nodes: one table by path, and the comparison of two specs by it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::check::Validated;
+
+/// What a change does, from the mildest to the hardest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Effect {
+    /// Nothing in the configuration: names of files, words for people, facts for drills.
+    Nothing,
+    /// A new configuration volume, taken while the node runs.
+    Live,
+    /// A new configuration volume, taken at the node's next start.
+    Restart,
+    /// The node is destroyed and made anew.
+    Replace,
+    /// A new image: other code, not only other configuration.
+    Image,
+    /// A new cluster.
+    Rebuild,
+}
+
+impl Effect {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Live => "live",
+            Self::Restart => "restart",
+            Self::Replace => "replace",
+            Self::Image => "image",
+            Self::Rebuild => "rebuild",
+        }
+    }
+}
+
+/// A path of the spec and what changing something at or below it does. The longest path that fits counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EffectRow {
+    /// The path; nodes of the inventory are `spec.nodes.inventory[]`.
+    pub path: &'static str,
+    /// What a change does.
+    pub effect: Effect,
+}
+
+const fn row(path: &'static str, effect: Effect) -> EffectRow {
+    EffectRow { path, effect }
+}
+
+/// The table.
+pub static EFFECTS: &[EffectRow] = &[
+    row("apiVersion", Effect::Live),
+    row("kind", Effect::Live),
+    row("metadata.name", Effect::Rebuild),
+    row("metadata.artifactVersion", Effect::Live),
+    row("metadata.intent", Effect::Nothing),
+    row("metadata.generation", Effect::Live),
+    row("spec.arch", Effect::Rebuild),
+    row("spec.substrate.type", Effect::Image),
+    row("spec.substrate.proxmox", Effect::Nothing),
+    row("spec.substrate.cloud", Effect::Nothing),
+    row("spec.substrate.metal.firmware", Effect::Image),
+    row("spec.substrate.metal", Effect::Nothing),
+    row("spec.nodes.vmidRange", Effect::Replace),
+    row("spec.nodes.failureDomains", Effect::Nothing),
+    row("spec.nodes.inventory[]", Effect::Live),
+    row("spec.nodes.inventory[].id", Effect::Replace),
+    row("spec.nodes.inventory[].role", Effect::Replace),
+    row("spec.nodes.inventory[].domain", Effect::Replace),
+    row("spec.nodes.inventory[].cpu", Effect::Restart),
+    row("spec.nodes.inventory[].memoryMiB", Effect::Restart),
+    row("spec.nodes.inventory[].disks", Effect::Replace),
+    row("spec.nodes.inventory[].allowDestroy", Effect::Restart),
+    row("spec.nodes.inventory[].nics", Effect::Replace),
+    row("spec.nodes.inventory[].underlay", Effect::Restart),
+    row("spec.networking.planes", Effect::Rebuild),
+    row("spec.networking.policy", Effect::Live),
+    row("spec.networking.overlay", Effect::Rebuild),
+    row("spec.networking.underlay", Effect::Restart),
+    row("spec.security.bootstrap", Effect::Live),
+    row("spec.security.bootstrap.caFingerprint", Effect::Rebuild),
+    row("spec.security.ssh", Effect::Nothing),
+    row("spec.security.keyRotation", Effect::Live),
+    row("spec.security.operators", Effect::Live),
+    row("spec.security.roster", Effect::Live),
+    row("spec.storage", Effect::Replace),
+    row("spec.orchestration", Effect::Live),
+    row("spec.kubernetes", Effect::Restart),
+    row("spec.kubernetes.podCidr", Effect::Rebuild),
+    row("spec.kubernetes.nodePodPrefix", Effect::Rebuild),
+    row("spec.kubernetes.serviceCidr", Effect::Rebuild),
+    row("spec.kubernetes.version", Effect::Image),
+    row("spec.kubernetes.cni", Effect::Live),
+    row("spec.workload", Effect::Live),
+    row("spec.lifecycle", Effect::Live),
+    row("spec.acceptance", Effect::Nothing),
+];
+
+/// One difference between two specs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Change {
+    /// Where; nodes stand by their names.
+    pub path: String,
+    /// What it does.
+    pub effect: Effect,
+}
+
+/// Every difference between two valid specs. Nodes are compared by name, so their order does not matter.
+pub fn changes(old: &Validated, new: &Validated) -> Vec<Change> {
+    let (Ok(old), Ok(new)) = (serde_json::to_value(old.spec()), serde_json::to_value(new.spec())) else {
+        return Vec::new(); // specs are maps with texts for keys, which JSON always takes
+    };
+    let mut found = Vec::new();
+    compare(&mut found, "", "", &old, &new);
+    found
+}
+
+fn compare(found: &mut Vec<Change>, path: &str, pattern: &str, old: &Value, new: &Value) {
+    if old == new {
+        return;
+    }
+    let join = |base: &str, key: &str| if base.is_empty() { key.to_owned() } else { format!("{base}.{key}") };
+    match (old, new) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            for key in keys {
+                let none = Value::Null;
+                let (a, b) = (a.get(key).unwrap_or(&none), b.get(key).unwrap_or(&none));
+                compare(found, &join(path, key), &join(pattern, key), a, b);
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if pattern == "spec.nodes.inventory" => {
+            let (a, b) = (by_name(a), by_name(b));
+            let names: std::collections::BTreeSet<&str> = a.keys().chain(b.keys()).copied().collect();
+            for name in names {
+                let at = format!("{path}[{name}]");
+                match (a.get(name), b.get(name)) {
+                    (Some(a), Some(b)) => compare(found, &at, "spec.nodes.inventory[]", a, b),
+                    _ => found.push(Change { path: at, effect: Effect::Live }),
+                }
+            }
+        }
+        _ => found.push(Change { path: path.to_owned(), effect: effect(pattern) }),
+    }
+}
+
+fn by_name(nodes: &[Value]) -> BTreeMap<&str, &Value> {
+    nodes.iter().filter_map(|node| Some((node.get("name")?.as_str()?, node))).collect()
+}
+
+/// The effect of a path by the longest row that fits; a path of no row needs the most care.
+pub fn effect(path: &str) -> Effect {
+    let fits = |row: &&EffectRow| {
+        path.strip_prefix(row.path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    };
+    EFFECTS.iter().filter(fits).max_by_key(|row| row.path.len()).map_or(Effect::Rebuild, |row| row.effect)
+}

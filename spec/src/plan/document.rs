@@ -1,0 +1,181 @@
+//! The plan as one JSON document (`"version": 1`, readers ignore what they do not know).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::{ClusterPlan, PlannedNode};
+use crate::check::NotYet;
+use crate::model::Peers;
+use crate::node::{PlanePurpose, PolicyAllow, Role, SubstrateType};
+use crate::stage::{FOUNDING, Place, Rerun, Stage};
+use crate::value::{Cidr, ClusterName, DomainName, Endpoint, NodeId, NodeName, OperatorName, PlaneId};
+
+/// The plan of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlanDocument {
+    /// Always 1.
+    pub version: u32,
+    /// The cluster's name.
+    pub cluster: ClusterName,
+    /// The generation of the configuration.
+    pub generation: u64,
+    /// What the nodes run on.
+    pub substrate: SubstrateType,
+    /// The planes, by name.
+    pub planes: BTreeMap<PlaneId, PlaneDocument>,
+    /// What may pass between planes; everything else is dropped.
+    pub allow: Vec<PolicyAllow>,
+    /// The addresses of operators on the control plane.
+    pub operators: BTreeMap<OperatorName, IpAddr>,
+    /// The nodes, in the order of their ids.
+    pub nodes: Vec<NodeDocument>,
+    /// Nodes whose ids are not recorded yet.
+    pub unrecorded: Vec<NodeName>,
+    /// The stages, in order.
+    pub stages: Vec<StageDocument>,
+    /// What the spec says and this version does not act on.
+    pub not_in_this_version: Vec<&'static NotYet>,
+}
+
+/// One plane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlaneDocument {
+    /// What it is for.
+    pub purpose: PlanePurpose,
+    /// All of its addresses.
+    pub cidr: Cidr,
+    /// The addresses of members.
+    pub members: Cidr,
+    /// The addresses of nodes that are not enrolled yet.
+    pub births: Cidr,
+    /// The UDP port.
+    pub port: u16,
+    /// The MTU.
+    pub mtu: u16,
+    /// Who is whose peer; `plan --node NAME` prints the peers of one node.
+    pub peers: Peers,
+}
+
+/// One node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NodeDocument {
+    /// Its name.
+    pub name: NodeName,
+    /// Its number.
+    pub id: NodeId,
+    /// What it is in the cluster.
+    pub role: Role,
+    /// Its failure domain and zone label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<DomainName>,
+    /// The number of its virtual machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vmid: Option<u32>,
+    /// The addresses of its pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod_cidr: Option<Cidr>,
+    /// Where peers reach it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Endpoint>,
+    /// Its place on each plane.
+    pub planes: BTreeMap<PlaneId, NodePlane>,
+}
+
+/// A node on one plane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NodePlane {
+    /// Its address as a member.
+    pub member: IpAddr,
+    /// Its address before it is enrolled.
+    pub birth: IpAddr,
+    /// How many peers it has.
+    pub peers: usize,
+}
+
+/// One stage of the founding document's §12.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StageDocument {
+    /// Its name there.
+    pub name: &'static str,
+    /// Where it runs.
+    pub place: Place,
+    /// What a second run may do.
+    pub rerun: Rerun,
+    /// The agent's stages that it consists of.
+    pub stages: Vec<AgentStage>,
+}
+
+/// One stage of the agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AgentStage {
+    /// Its name.
+    pub name: &'static str,
+    /// What must have ended well before.
+    pub needs: Vec<&'static str>,
+    /// What a second run may do.
+    pub rerun: Rerun,
+    /// Whether this version acts on it.
+    pub in_this_version: bool,
+}
+
+impl ClusterPlan {
+    /// The plan as a document.
+    pub fn document(&self) -> PlanDocument {
+        let planes = self.planes().iter().map(|(name, p)| {
+            let (purpose, cidr, members, births) = (p.purpose, p.cidr, p.members, p.births);
+            (
+                name.clone(),
+                PlaneDocument { purpose, cidr, members, births, port: p.port, mtu: p.mtu, peers: p.peers },
+            )
+        });
+        PlanDocument {
+            version: 1,
+            cluster: self.spec().metadata.name.clone(),
+            generation: self.spec().metadata.generation,
+            substrate: self.spec().spec.substrate.kind,
+            planes: planes.collect(),
+            allow: self.policy(),
+            operators: self.operators(),
+            nodes: self.nodes().iter().map(|node| self.node_document(node)).collect(),
+            unrecorded: self.assignment().unrecorded.clone(),
+            stages: stages(),
+            not_in_this_version: self.not_in_this_version().to_vec(),
+        }
+    }
+
+    fn node_document(&self, node: &PlannedNode) -> NodeDocument {
+        let planes = self.planes().iter().filter_map(|(name, plane)| {
+            let (member, birth) = (plane.member(node.id)?, plane.birth(node.id)?);
+            Some((name.clone(), NodePlane { member, birth, peers: self.peer_count(node, name) }))
+        });
+        NodeDocument {
+            name: node.name.clone(),
+            id: node.id,
+            role: node.role,
+            domain: self.node_spec(node).and_then(|spec| spec.domain.clone()),
+            vmid: node.vmid,
+            pod_cidr: node.pod_cidr,
+            endpoint: node.endpoint,
+            planes: planes.collect(),
+        }
+    }
+}
+
+/// The eight stages of §12 with the agent's stages in them.
+pub fn stages() -> Vec<StageDocument> {
+    let agent = |stage: &Stage| AgentStage {
+        name: stage.name(),
+        needs: stage.needs().iter().map(|need| need.name()).collect(),
+        rerun: stage.rerun(),
+        in_this_version: stage.in_this_version(),
+    };
+    let founding = FOUNDING.iter().map(|f| StageDocument {
+        name: f.name,
+        place: f.place,
+        rerun: f.rerun,
+        stages: f.stages.iter().map(agent).collect(),
+    });
+    founding.collect()
+}

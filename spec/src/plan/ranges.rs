@@ -1,0 +1,75 @@
+//! Numbers that follow from the spec alone: ranges, ports, MTUs and how many nodes they have room for.
+
+use std::net::IpAddr;
+
+use crate::model::{KubernetesSpec, PlaneSpec, Spec};
+use crate::node::PlanePurpose;
+use crate::value::Cidr;
+
+/// The ranges of members and births; `None` when the plane is too small to be halved.
+pub fn of(plane: &PlaneSpec) -> Option<(Cidr, Cidr)> {
+    match (plane.members, plane.births) {
+        (Some(members), Some(births)) => Some((members, births)),
+        (members, births) => {
+            let (lower, upper) = plane.cidr.halves().filter(|(lower, _)| lower.size() >= 4)?;
+            Some((members.unwrap_or(lower), births.unwrap_or(upper)))
+        }
+    }
+}
+
+/// How many ids a range has addresses for: all but its first and its last address.
+pub fn capacity(range: &Cidr) -> u128 {
+    range.size().saturating_sub(2)
+}
+
+/// A plane's UDP port (interfaces, "The node").
+pub const fn port(plane: &PlaneSpec) -> u16 {
+    match (plane.port, plane.purpose) {
+        (Some(port), _) => port,
+        (None, PlanePurpose::Control) => 51820,
+        (None, PlanePurpose::Observability) => 51821,
+        (None, PlanePurpose::KubernetesBackend) => 51822,
+    }
+}
+
+/// A purpose as the spec writes it.
+pub const fn purpose_name(purpose: PlanePurpose) -> &'static str {
+    match purpose {
+        PlanePurpose::Control => "control",
+        PlanePurpose::Observability => "observability",
+        PlanePurpose::KubernetesBackend => "kubernetes-backend",
+    }
+}
+
+/// What WireGuard adds to a packet: the outer IP header (20 or 40), UDP (8), its own header (16) and tag (16).
+const OVER_IPV4: u16 = 60;
+const OVER_IPV6: u16 = 80;
+
+/// The largest MTU that a plane may have on this underlay.
+pub fn largest_mtu(spec: &Spec) -> u16 {
+    let v6 = spec.nodes.inventory.iter().any(|node| {
+        let underlay = &node.underlay;
+        let addresses = underlay.interfaces.iter().flat_map(|interface| &interface.addresses);
+        let first = underlay.endpoint.map(|e| e.address()).or_else(|| addresses.map(|a| a.address()).next());
+        matches!(first, Some(IpAddr::V6(_)))
+    });
+    spec.networking.underlay.mtu.saturating_sub(if v6 { OVER_IPV6 } else { OVER_IPV4 })
+}
+
+/// The MTU of a plane: as declared, else the largest multiple of 16 that fits.
+pub fn mtu(spec: &Spec, plane: &PlaneSpec) -> u16 {
+    let most = largest_mtu(spec);
+    plane.mtu.unwrap_or(most - most % 16)
+}
+
+/// The addresses of pods and of services.
+pub fn kubernetes(kubernetes: &KubernetesSpec) -> (Cidr, Cidr) {
+    (kubernetes.pod_cidr.unwrap_or(Cidr::PODS), kubernetes.service_cidr.unwrap_or(Cidr::SERVICES))
+}
+
+/// How many ids `podCidr` has ranges for; the first range stays free, so that a range's number is its node's id.
+pub fn pod_capacity(spec: &KubernetesSpec) -> u128 {
+    let (pods, _) = kubernetes(spec);
+    let bits = u32::from(spec.node_pod_prefix).checked_sub(u32::from(pods.prefix()));
+    bits.map_or(0, |bits| (1_u128 << bits) - 1)
+}

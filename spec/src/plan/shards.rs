@@ -1,0 +1,117 @@
+//! What goes into the configuration volume: one shard a node, and one document for all.
+
+use std::collections::BTreeMap;
+
+use super::{ClusterPlan, PlannedNode, ranges};
+use crate::model::{DiskSpec, NodeSpec};
+use crate::node::{
+    self, ClusterDocument, ControlPlane, Disk, DiskPurpose, Kubernetes, Limits, Policy, PublicTrust, Shard,
+    ShardKubernetes, ShardPlane, Underlay,
+};
+use crate::value::{DiskName, NodeName};
+
+/// The label by which Kubernetes knows zones (`topology.kubernetes.io/zone` in its well-known labels).
+const ZONE: &str = "topology.kubernetes.io/zone";
+
+impl ClusterPlan {
+    /// The shards, in the order of the nodes' ids; each is made when it is asked for.
+    pub fn shards(&self) -> impl Iterator<Item = (NodeName, Shard)> {
+        self.nodes().iter().filter_map(|node| Some((node.name.clone(), self.shard(node)?)))
+    }
+
+    /// The shard of one node.
+    pub fn shard(&self, planned: &PlannedNode) -> Option<Shard> {
+        let node = self.node_spec(planned)?;
+        let planes = self.planes().iter().filter_map(|(name, plane)| {
+            let (member, birth) = (plane.member(planned.id)?, plane.birth(planned.id)?);
+            let (purpose, cidr, port, mtu) = (plane.purpose, plane.cidr, plane.port, plane.mtu);
+            Some((name.clone(), ShardPlane { purpose, cidr, member, birth, port, mtu }))
+        });
+        let zone = node.domain.iter().map(|domain| (ZONE.to_owned(), domain.to_string()));
+        let labels: BTreeMap<String, String> = zone.collect();
+        Some(Shard {
+            version: node::VERSION,
+            cluster: self.spec().metadata.name.clone(),
+            generation: self.spec().metadata.generation,
+            node: planned.name.clone(),
+            id: planned.id,
+            role: planned.role,
+            hostname: planned.name.clone(),
+            domain: node.domain.clone(),
+            substrate: self.spec().spec.substrate.kind,
+            allow_destroy: node.allow_destroy.clone(),
+            disks: disks(node),
+            underlay: self.underlay(planned, node),
+            planes: planes.collect(),
+            kubernetes: planned.pod_cidr.map(|pod_cidr| ShardKubernetes { pod_cidr, labels }),
+        })
+    }
+
+    fn underlay(&self, planned: &PlannedNode, node: &NodeSpec) -> Underlay {
+        let all = &self.spec().spec.networking.underlay;
+        Underlay {
+            mtu: all.mtu,
+            endpoint: planned.endpoint,
+            nameservers: all.nameservers.iter().map(|server| server.address()).collect(),
+            interfaces: node.underlay.interfaces.clone(),
+        }
+    }
+
+    /// The document that every node reads, with the public half of the keys.
+    pub fn cluster_document(&self, trust: &PublicTrust) -> ClusterDocument {
+        let (metadata, spec) = (&self.spec().metadata, &self.spec().spec);
+        let kubernetes =
+            spec.kubernetes.version.as_ref().filter(|_| spec.kubernetes.enabled).map(|version| {
+                let (pod_cidr, service_cidr) = ranges::kubernetes(&spec.kubernetes);
+                Kubernetes { version: version.clone(), pod_cidr, service_cidr }
+            });
+        let planes = self.planes().iter().map(|(name, p)| {
+            let (purpose, cidr, members, births) = (p.purpose, p.cidr, p.members, p.births);
+            (name.clone(), node::Plane { purpose, cidr, members, births, port: p.port, mtu: p.mtu })
+        });
+        let control_planes = self.control_planes().map(|node| ControlPlane {
+            node: node.name.clone(),
+            id: node.id,
+            endpoint: node.endpoint,
+            members: self
+                .planes()
+                .iter()
+                .filter_map(|(n, p)| Some((n.clone(), p.member(node.id)?)))
+                .collect(),
+        });
+        ClusterDocument {
+            version: node::VERSION,
+            name: metadata.name.clone(),
+            cluster_id: trust.cluster_id.clone(),
+            generation: metadata.generation,
+            artifact_version: metadata.artifact_version.clone(),
+            seed_keys: trust.seed_keys.clone(),
+            demo_keys: trust.demo_keys,
+            nodes: u32::try_from(self.nodes().len()).unwrap_or(u32::MAX),
+            limits: Limits {
+                max_offline_hours: spec.lifecycle.max_offline_hours,
+                clock_span_days: spec.lifecycle.clock.span_days,
+                voucher_minutes: spec.security.bootstrap.voucher_minutes,
+            },
+            kubernetes,
+            policy: Policy { allow: self.policy() },
+            planes: planes.collect(),
+            control_planes: control_planes.collect(),
+            operators: spec.security.operators.clone(),
+        }
+    }
+}
+
+fn disks(node: &NodeSpec) -> Vec<Disk> {
+    let disk = |(index, disk): (usize, &DiskSpec)| {
+        let by_place = || format!("disk-{index}").parse::<DiskName>().ok();
+        let implied = if index == 0 { DiskPurpose::System } else { DiskPurpose::Data };
+        Some(Disk {
+            name: disk.name.clone().or_else(by_place)?,
+            purpose: disk.purpose.unwrap_or(implied),
+            size_gib: disk.size_gib,
+            rule: disk.rule.clone(),
+        })
+    };
+    node.disks.iter().enumerate().filter_map(disk).collect()
+}

@@ -1,0 +1,200 @@
+//! The plan for people: plain tables of text, the same on a terminal and in a file.
+
+use std::fmt::Write as _;
+
+use super::document::{PlanDocument, stages};
+use super::{ClusterPlan, PlannedNode, ranges};
+use crate::model::Peers;
+use crate::node::Role;
+use crate::stage::{Place, Rerun};
+
+/// Rows under a head, every column as wide as its widest cell.
+fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let padded: String = cells.zip(&widths).map(|(cell, width)| format!("{cell:<width$}  ")).collect();
+        format!("  {}\n", padded.trim_end())
+    };
+    let mut text = line(&mut head.iter().copied());
+    for row in rows {
+        text.push_str(&line(&mut row.iter().map(String::as_str)));
+    }
+    text
+}
+
+fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".into(), |value| value.to_string())
+}
+
+const fn role(role: Role) -> &'static str {
+    match role {
+        Role::ControlPlane => "control-plane",
+        Role::Worker => "worker",
+    }
+}
+
+const fn rerun(rerun: Rerun) -> &'static str {
+    match rerun {
+        Rerun::Safe => "safe to re-run",
+        Rerun::MendsDrift => "mends drift",
+        Rerun::Destructive => "destructive, only on disks in allowDestroy",
+    }
+}
+
+const fn place(place: Place) -> &'static str {
+    match place {
+        Place::Build => "build",
+        Place::Substrate => "substrate",
+        Place::Node => "node",
+    }
+}
+
+impl ClusterPlan {
+    /// The whole plan as tables.
+    pub fn tables(&self) -> String {
+        let document = self.document();
+        let mut text = format!("cluster {}, generation {}\n", document.cluster, document.generation);
+        let mut section = |title: &str, body: String| {
+            if !body.is_empty() {
+                // Writing to a String does not fail.
+                let _written = write!(text, "\n{title}\n{body}");
+            }
+        };
+        section("planes", plane_table(&document));
+        section("allowed between planes; everything else is dropped", allow_table(&document));
+        section("nodes", node_table(&document));
+        section("addresses: member, birth, peers", address_table(&document));
+        section("operators on the control plane", operator_table(&document));
+        section("stages", stage_table());
+        section("not in this version", not_yet_table(&document));
+        text
+    }
+
+    /// One node with its peers on every plane.
+    pub fn node_tables(&self, node: &PlannedNode) -> String {
+        let mut text = format!("node {}, id {}, {}\n", node.name, node.id, role(node.role));
+        for (name, plane) in self.planes() {
+            let peers: Vec<Vec<String>> = self
+                .peers(node, name)
+                .map(|peer| {
+                    vec![
+                        peer.node.to_string(),
+                        peer.address.to_string(),
+                        or_dash(peer.pods),
+                        or_dash(peer.endpoint),
+                    ]
+                })
+                .collect();
+            let purpose = ranges::purpose_name(plane.purpose);
+            let address = or_dash(plane.member(node.id));
+            let head = ["peer", "address", "pods", "endpoint"];
+            let _written = write!(
+                text,
+                "\n{name} ({purpose}): {address}, {} peers\n{}",
+                peers.len(),
+                table(&head, &peers)
+            );
+        }
+        text
+    }
+}
+
+fn plane_table(document: &PlanDocument) -> String {
+    let rows = document.planes.iter().map(|(name, p)| {
+        let peers = match p.peers {
+            Peers::Mesh => "mesh",
+            Peers::ControlPlanes => "control planes only",
+        };
+        let purpose = ranges::purpose_name(p.purpose).to_owned();
+        let ranges = [p.cidr.to_string(), p.members.to_string(), p.births.to_string()];
+        let mut row = vec![name.to_string(), purpose];
+        row.extend(ranges);
+        row.extend([p.port.to_string(), p.mtu.to_string(), peers.to_owned()]);
+        row
+    });
+    table(
+        &["plane", "purpose", "cidr", "members", "births", "port", "mtu", "peers"],
+        &rows.collect::<Vec<_>>(),
+    )
+}
+
+fn allow_table(document: &PlanDocument) -> String {
+    let rows: Vec<_> = document
+        .allow
+        .iter()
+        .map(|allow| {
+            let ports: Vec<String> = allow.ports.iter().map(ToString::to_string).collect();
+            vec![allow.from.to_string(), allow.to.to_string(), ports.join(", ")]
+        })
+        .collect();
+    if rows.is_empty() { "  nothing\n".into() } else { table(&["from", "to", "ports"], &rows) }
+}
+
+fn node_table(document: &PlanDocument) -> String {
+    let rows = document.nodes.iter().map(|node| {
+        let (id, role) = (node.id.to_string(), role(node.role).to_owned());
+        let rest = [
+            or_dash(node.domain.as_ref()),
+            or_dash(node.vmid),
+            or_dash(node.pod_cidr),
+            or_dash(node.endpoint),
+        ];
+        [vec![id, node.name.to_string(), role], rest.to_vec()].concat()
+    });
+    table(&["id", "node", "role", "zone", "vmid", "pods", "endpoint"], &rows.collect::<Vec<_>>())
+}
+
+fn address_table(document: &PlanDocument) -> String {
+    let rows = document.nodes.iter().map(|node| {
+        let cells = node.planes.values().map(|p| format!("{} {} {}", p.member, p.birth, p.peers));
+        std::iter::once(node.name.to_string()).chain(cells).collect::<Vec<_>>()
+    });
+    let head: Vec<&str> =
+        std::iter::once("node").chain(document.planes.keys().map(|name| name.as_str())).collect();
+    table(&head, &rows.collect::<Vec<_>>())
+}
+
+fn operator_table(document: &PlanDocument) -> String {
+    let rows: Vec<_> = document
+        .operators
+        .iter()
+        .map(|(name, address)| vec![name.to_string(), address.to_string()])
+        .collect();
+    if rows.is_empty() { String::new() } else { table(&["operator", "address"], &rows) }
+}
+
+fn stage_table() -> String {
+    let rows = stages().into_iter().enumerate().map(|(at, stage)| {
+        let parts: Vec<String> =
+            stage
+                .stages
+                .iter()
+                .map(|part| {
+                    if part.in_this_version { part.name.to_owned() } else { format!("{} (waits)", part.name) }
+                })
+                .collect();
+        let parts = if parts.is_empty() { "-".to_owned() } else { parts.join(", ") };
+        vec![
+            (at + 1).to_string(),
+            stage.name.to_owned(),
+            place(stage.place).into(),
+            parts,
+            rerun(stage.rerun).into(),
+        ]
+    });
+    table(&["", "stage", "runs at", "agent's stages", "a second run"], &rows.collect::<Vec<_>>())
+}
+
+fn not_yet_table(document: &PlanDocument) -> String {
+    let rows: Vec<_> = document
+        .not_in_this_version
+        .iter()
+        .map(|row| vec![row.path.to_owned(), row.what.to_owned()])
+        .collect();
+    if rows.is_empty() { String::new() } else { table(&["field", "why"], &rows) }
+}

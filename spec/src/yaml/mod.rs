@@ -1,0 +1,163 @@
+//! A YAML file as a small tree that knows where everything stands.
+//!
+//! Bounded: a file has at most [`MAX_BYTES`], a tree at most [`MAX_NODES`] values at a depth of at most [`MAX_DEPTH`]. Aliases, anchors,
+//! tags, directives and a second document are refused, so a tree is never larger than its text. Kinds of plain scalars follow the
+//! core schema of YAML 1.2.2 §10.3.2.
+
+mod read;
+mod scalar;
+
+pub use read::read;
+
+use serde_json::{Map, Value};
+
+/// The longest file that is read, in bytes; a spec of 10,000 nodes has about 4 MiB.
+pub const MAX_BYTES: usize = 16 << 20;
+
+/// The most values that a tree may have.
+pub const MAX_NODES: usize = 2_000_000;
+
+/// The deepest that values may be nested; the ClusterSpec itself has a depth of 9.
+pub const MAX_DEPTH: usize = 32;
+
+/// A place in a file: where something starts and how long it is on that line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The line, from 1.
+    pub line: u32,
+    /// The column in characters, from 1.
+    pub column: u32,
+    /// The length in characters, within the line; 0 for a point.
+    pub length: u32,
+}
+
+impl Place {
+    /// The start of a file.
+    pub const START: Self = Self { line: 1, column: 1, length: 0 };
+}
+
+/// One value of the tree.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// Where it stands.
+    pub at: Place,
+    /// What it is.
+    pub content: Content,
+}
+
+/// What a value is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Content {
+    /// Nothing, or `null`.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A whole number.
+    Integer(i64),
+    /// Another number.
+    Float(f64),
+    /// A text.
+    Text(String),
+    /// A list.
+    List(Vec<Node>),
+    /// Keys and values, in their order; no key twice.
+    Map(Vec<Entry>),
+}
+
+/// A key and its value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// The key.
+    pub key: String,
+    /// Where the key stands.
+    pub key_at: Place,
+    /// The value.
+    pub value: Node,
+}
+
+impl Node {
+    /// The entry of a key; `None` also for anything but a map.
+    pub fn entry(&self, key: &str) -> Option<&Entry> {
+        match &self.content {
+            Content::Map(entries) => entries.iter().find(|entry| entry.key == key),
+            _ => None,
+        }
+    }
+
+    /// The place of what a path leads to, or of the nearest thing above it that is there.
+    pub fn locate(&self, path: &[Step]) -> Place {
+        let Some((step, rest)) = path.split_first() else { return self.at };
+        match (step, &self.content) {
+            (Step::Key(key), Content::Map(entries)) => match entries.iter().find(|entry| entry.key == *key) {
+                // What is not there stands at the key of the section where it should be.
+                Some(entry) if rest.first().is_some_and(|next| !entry.value.has(next)) => entry.key_at,
+                Some(entry) => entry.value.locate(rest),
+                None => self.at,
+            },
+            (Step::Index(index), Content::List(list)) => {
+                list.get(*index).map_or(self.at, |node| node.locate(rest))
+            }
+            _ => self.at,
+        }
+    }
+
+    fn has(&self, step: &Step) -> bool {
+        match (step, &self.content) {
+            (Step::Key(key), Content::Map(entries)) => entries.iter().any(|entry| entry.key == *key),
+            (Step::Index(index), Content::List(list)) => *index < list.len(),
+            _ => false,
+        }
+    }
+
+    /// The same value as JSON.
+    pub fn to_json(&self) -> Value {
+        match &self.content {
+            Content::Null => Value::Null,
+            Content::Bool(value) => Value::Bool(*value),
+            Content::Integer(value) => (*value).into(),
+            Content::Float(value) => (*value).into(),
+            Content::Text(value) => Value::String(value.clone()),
+            Content::List(list) => Value::Array(list.iter().map(Self::to_json).collect()),
+            Content::Map(entries) => Value::Object(
+                entries.iter().map(|e| (e.key.clone(), e.value.to_json())).collect::<Map<_, _>>(),
+            ),
+        }
+    }
+}
+
+/// One step of a path into a tree.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// Into a map, by key.
+    Key(String),
+    /// Into a list, from 0.
+    Index(usize),
+}
+
+impl From<&str> for Step {
+    fn from(key: &str) -> Self {
+        Self::Key(key.to_owned())
+    }
+}
+
+impl From<usize> for Step {
+    fn from(index: usize) -> Self {
+        Self::Index(index)
+    }
+}
+
+/// A path as people read it: `spec.nodes.inventory[2].name`.
+pub fn path_text(path: &[Step]) -> String {
+    let mut text = String::new();
+    for step in path {
+        match step {
+            Step::Key(key) if text.is_empty() => text.push_str(key),
+            Step::Key(key) => {
+                text.push('.');
+                text.push_str(key);
+            }
+            Step::Index(index) => text.push_str(&format!("[{index}]")),
+        }
+    }
+    text
+}
