@@ -12,6 +12,7 @@ pub mod cpio;
 pub mod der;
 mod document;
 pub mod efi_signatures;
+pub mod esp;
 pub mod gpt;
 pub mod guid;
 pub mod hex32;

@@ -4,7 +4,9 @@ use proptest::prelude::*;
 
 fn data(blocks: usize) -> Vec<u8> {
     (0..blocks)
-        .flat_map(|block| (0..BLOCK).map(move |at| ((block * 31 + at * 7 + at / 256) & 0xff) as u8))
+        .flat_map(|block| {
+            (0..BLOCK).map(move |at| u8::try_from((block * 31 + at * 7 + at / 256) & 0xff).unwrap())
+        })
         .collect()
 }
 

@@ -1,0 +1,91 @@
+//! Names: which paths are taken, and how a name becomes directory entries: a short one of eight and three capital letters, with a long one
+//! before it where the name is not such a short one itself.
+
+use super::format::{ATTRIBUTE_LONG, LONG_LAST, LONG_UNITS, Long, Short, checksum};
+use std::collections::BTreeSet;
+use zerocopy::little_endian::U16;
+use zerocopy::{FromZeros, IntoBytes};
+
+pub(super) fn is_path(path: &str) -> bool {
+    path.split('/').all(|part| {
+        (1..=64).contains(&part.len())
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._+~-".contains(&byte))
+            && !part.ends_with('.')
+    })
+}
+
+/// The short name of each of a directory's names, in the order given. Exact short names go first, so that no alias takes their place.
+pub(super) fn shorten(names: &[&str]) -> Vec<[u8; 11]> {
+    let mut taken: BTreeSet<[u8; 11]> = names.iter().filter_map(|name| exact(name)).collect();
+    names
+        .iter()
+        .map(|name| {
+            exact(name).unwrap_or_else(|| {
+                let alias = (1..).map(|number| alias(name, number)).find(|alias| !taken.contains(alias));
+                let alias = alias.unwrap_or_default();
+                taken.insert(alias);
+                alias
+            })
+        })
+        .collect()
+}
+
+/// A name that is a short name as it stands: capitals, digits and `-~_`, at most one dot.
+fn exact(name: &str) -> Option<[u8; 11]> {
+    let (base, extension) = name.split_once('.').unwrap_or((name, ""));
+    let fits = |part: &str, most: usize| {
+        part.len() <= most
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || b"-~_".contains(&byte))
+    };
+    let dot_without_extension = extension.is_empty() && name.contains('.');
+    (!base.is_empty() && fits(base, 8) && fits(extension, 3) && !dot_without_extension)
+        .then(|| join(base, extension))
+}
+
+/// `NAME~1.EXT`: what FAT's long names have beside them.
+fn alias(name: &str, number: u32) -> [u8; 11] {
+    let (base, extension) = name.rsplit_once('.').unwrap_or((name, ""));
+    let clean = |part: &str, most: usize| -> String {
+        let kept = part.chars().filter(|letter| *letter != '.').take(most);
+        kept.map(|letter| if letter == '+' { '_' } else { letter.to_ascii_uppercase() }).collect()
+    };
+    let tail = format!("~{number}");
+    let base = clean(base, 8usize.saturating_sub(tail.len())) + &tail;
+    join(&base, &clean(extension, 3))
+}
+
+fn join(base: &str, extension: &str) -> [u8; 11] {
+    let mut name = [b' '; 11];
+    let (to_base, to_extension) = name.split_at_mut(8);
+    for (to, from) in to_base.iter_mut().zip(base.bytes()) {
+        *to = from;
+    }
+    for (to, from) in to_extension.iter_mut().zip(extension.bytes()) {
+        *to = from;
+    }
+    name
+}
+
+/// The directory entries of one name.
+pub(super) fn push_entries(directory: &mut Vec<u8>, name: &str, short: &Short) {
+    if exact(name) != Some(short.name) {
+        let units: Vec<u16> = name.encode_utf16().collect();
+        let pieces: Vec<(u8, &[u16])> = (1u8..).zip(units.chunks(LONG_UNITS)).collect();
+        for (order, piece) in pieces.iter().rev() {
+            let mut long = Long::new_zeroed();
+            let last = usize::from(*order) == pieces.len();
+            long.order = if last { order | LONG_LAST } else { *order };
+            long.attributes = ATTRIBUTE_LONG;
+            long.checksum = checksum(&short.name);
+            // Behind the name one NUL, then 0xFFFF.
+            let padding = [0u16].into_iter().chain(std::iter::repeat(0xffff));
+            for (to, unit) in long.units_mut().zip(piece.iter().copied().chain(padding)) {
+                *to = U16::new(unit);
+            }
+            directory.extend_from_slice(long.as_bytes());
+        }
+    }
+    directory.extend_from_slice(short.as_bytes());
+}
