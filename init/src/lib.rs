@@ -7,5 +7,7 @@
 pub mod agent;
 pub mod console;
 pub mod handover;
+pub mod seed;
 pub mod stage1;
+pub mod stages;
 pub mod status_page;

@@ -1,8 +1,265 @@
-//! The agent.
+//! The agent: systemd's first service. Walks the stages, then goes over them for ever; answers Enter on the consoles; watches the
+//! kernel's log for blocks that do not verify; tells systemd that it lives.
+//!
+//! Threads, no async: stages on the main thread, one thread each for a console, the kernel's log and the watchdog. Nothing here
+//! listens on the network in this version.
 
 pub mod board;
 pub mod corruption;
 pub mod heartbeat;
 pub mod notify;
+pub mod reconcile;
 pub mod units;
 pub mod walk;
+
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use kubedos_spec::stage::Stage;
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use crate::console::{Console, chain, uptime};
+use crate::handover::{self, Handover, HandoverError};
+use crate::stages::baseline::{self, Kernel};
+use crate::stages::disks::memory::Machine;
+use crate::stages::disks::real::Real;
+use crate::stages::disks::stage as disks;
+use crate::stages::validate_shard::{self as validate, Identity, Places, Stranger};
+use crate::status_page::{self, Moment, tty};
+use board::{Board, DiskLine};
+use heartbeat::Heartbeat;
+use notify::Notify;
+use units::UnitsError;
+use walk::{Halted, Step, Walk};
+
+/// How long systemd is waited for when the status page is asked for.
+const UNITS_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Why the agent cannot even begin.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
+    #[error("failed to start the thread for {0}")]
+    Thread(&'static str, #[source] io::Error),
+}
+
+/// The agent's main.
+pub fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("<3>the agent cannot begin: {}", chain(&error)); // `<3>` is the priority that journald reads off
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), StartError> {
+    let handover = Handover::read(Path::new(handover::PATH))?;
+    let console = Arc::new(Console::resume(handover.record_count, Path::new(handover::RECORD_COUNTER)));
+    let board = Arc::new(Board::default());
+    let notify = Arc::new(Notify::from_environment());
+    let heartbeat = Arc::new(Heartbeat::default());
+    board.note(|facts| facts.handover = Some(handover.clone()));
+    heartbeat.beat(Duration::from_secs(60));
+    start_watchdog(&notify, &heartbeat)?;
+    start_log_watch(&console, &board)?;
+    start_consoles(&board)?;
+    notify.ready();
+    let walk = Walk {
+        console: &console,
+        board: &board,
+        notify: &notify,
+        heartbeat: &heartbeat,
+        pause: &thread::sleep,
+    };
+    match boot(&walk, &handover) {
+        Ok(node) => reconcile::forever(&walk, &node),
+        Err(Halted(stage)) => stand_still(&walk, stage),
+    }
+}
+
+/// What the node is once its stages have ended.
+#[expect(missing_debug_implementations, reason = "holds the seed's secrets")]
+pub struct Node {
+    handover: Handover,
+    identity: Identity,
+    clock_floor: u64,
+    volatile: bool,
+}
+
+/// The stages of this version, each with what the earlier ones returned.
+fn boot(walk: &Walk<'_>, handover: &Handover) -> Result<Node, Halted> {
+    let identity = validate_shard(walk, handover)?;
+    let stored = settle_disks(walk, handover, &identity)?;
+    set_baseline(walk, &identity, stored.clock_floor)?;
+    for stage in Stage::ALL.into_iter().filter(|stage| !stage.in_this_version()) {
+        walk.not_now(stage, missing(stage));
+    }
+    let volatile = matches!(stored.storage, crate::stages::disks::Storage::Memory { .. });
+    Ok(Node { handover: handover.clone(), identity, clock_floor: stored.clock_floor, volatile })
+}
+
+fn validate_shard(walk: &Walk<'_>, handover: &Handover) -> Result<Identity, Halted> {
+    let places = Places { root: "/".into(), configuration: handover::CONFIGURATION.into() };
+    let mut stranger = None;
+    let identity = walk.stage(Stage::ValidateShard, || {
+        let stranger = match &stranger {
+            Some(known) => known,
+            None => stranger.insert(Stranger::new()?),
+        };
+        let step = validate::attempt(&places, handover, stranger)?;
+        if matches!(step, Step::Waiting { .. }) {
+            walk.board.note(|facts| facts.fingerprint = Some(stranger.fingerprint().to_owned()));
+        }
+        Ok::<_, validate::ShardError>(step)
+    })?;
+    walk.console.set_node(identity.shard.node.as_str());
+    walk.board.note(|facts| {
+        facts.node = Some(identity.shard.node.to_string());
+        facts.role = Some(role(identity.shard.role).to_owned());
+        facts.incarnation = Some(identity.seed.incarnation);
+        facts.demo_keys = identity.cluster.demo_keys;
+        facts.fingerprint = None;
+    });
+    Ok(identity)
+}
+
+const fn role(role: kubedos_spec::node::Role) -> &'static str {
+    match role {
+        kubedos_spec::node::Role::ControlPlane => "control-plane",
+        kubedos_spec::node::Role::Worker => "worker",
+    }
+}
+
+fn settle_disks(walk: &Walk<'_>, handover: &Handover, identity: &Identity) -> Result<disks::Stored, Halted> {
+    let now = disks::memory_of(handover, identity, Machine::observe(Path::new("/sys")));
+    let stored = walk.stage(Stage::Disks, || {
+        disks::attempt(
+            &mut Real::default(),
+            disks::wish(handover, identity),
+            &now,
+            disks::state_folder(),
+            &mut random,
+        )
+    })?;
+    walk.board.note(|facts| {
+        facts.fingerprint = Some(stored.fingerprint.clone());
+        facts.disks =
+            disks::lines(&stored.storage).into_iter().map(|(name, text)| DiskLine { name, text }).collect();
+    });
+    Ok(stored)
+}
+
+fn set_baseline(walk: &Walk<'_>, identity: &Identity, clock_floor: u64) -> Result<(), Halted> {
+    let hostname = identity.shard.hostname.as_str();
+    walk.stage(Stage::Baseline, || {
+        let want = baseline::want(Path::new(baseline::PARAMETERS), hostname, clock_floor)?;
+        let kernel = Kernel::default();
+        let mut done = Vec::new();
+        for change in baseline::plan(&want, &baseline::observe(&kernel, &want)?)? {
+            baseline::apply(&kernel, &change)?;
+            done.push(baseline::describe(&change));
+        }
+        let note = Some(format!("{} parameters hold, {} set now", want.parameters.len(), done.len()));
+        Ok::<_, baseline::BaselineError>(if baseline::remember(disks::state_folder(), &want, hostname)? {
+            Step::Done { output: (), note }
+        } else {
+            Step::Unchanged { output: (), note }
+        })
+    })
+}
+
+/// What a later stage would need.
+const fn missing(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Backplanes => "not in this version: planes and firewall",
+        Stage::Enroll => "not in this version: enrolment",
+        Stage::Converge => "not in this version: platform roles",
+        Stage::Workload => "not in this version: Kubernetes",
+        Stage::Seal => "not in this version: blessing and report",
+        Stage::ValidateShard | Stage::Disks | Stage::Baseline => "",
+    }
+}
+
+/// Sixteen random bytes from the kernel, which waits until it has enough.
+fn random() -> [u8; 16] {
+    let mut bytes = [0; 16];
+    while !matches!(getrandom(&mut bytes, GetRandomFlags::empty()), Ok(16)) {} // only an interruption gives fewer (getrandom(2))
+    bytes
+}
+
+/// A halted node stays up, so that its console can be read; only a restart goes on.
+fn stand_still(walk: &Walk<'_>, stage: Stage) -> ! {
+    for later in Stage::ALL.into_iter().filter(|later| *later > stage) {
+        walk.not_now(later, stage.name());
+    }
+    loop {
+        walk.heartbeat.beat(Duration::from_secs(120));
+        (walk.pause)(Duration::from_secs(30));
+    }
+}
+
+fn spawn(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
+    let started = thread::Builder::new().name(name.into()).stack_size(256 * 1024).spawn(work);
+    started.map(drop).map_err(|error| StartError::Thread(name, error))
+}
+
+fn start_watchdog(notify: &Arc<Notify>, heartbeat: &Arc<Heartbeat>) -> Result<(), StartError> {
+    let Some(patience) = notify.watchdog() else { return Ok(()) };
+    let (notify, heartbeat) = (Arc::clone(notify), Arc::clone(heartbeat));
+    spawn("watchdog", move || {
+        loop {
+            if heartbeat.is_good(uptime()) {
+                notify.alive();
+            }
+            thread::sleep(patience / 3);
+        }
+    })
+}
+
+fn start_log_watch(console: &Arc<Console>, board: &Arc<Board>) -> Result<(), StartError> {
+    let (console, board) = (Arc::clone(console), Arc::clone(board));
+    spawn("kernel-log", move || {
+        if let Err(error) = corruption::watch(&console, &board) {
+            board.mishap(uptime(), "Baseline", format!("the kernel's log cannot be watched: {error}"));
+        }
+    })
+}
+
+fn start_consoles(board: &Arc<Board>) -> Result<(), StartError> {
+    for path in tty::CONSOLES {
+        let board = Arc::clone(board);
+        spawn("console", move || {
+            let page = || status_page::render(&board.facts(), &moment());
+            if let Err(error) = tty::listen(Path::new(path), &page) {
+                eprintln!("<6>{path} is not listened to: {error}"); // most machines lack one of the two
+            }
+        })?;
+    }
+    Ok(())
+}
+
+fn moment() -> Moment {
+    Moment {
+        uptime: uptime(),
+        clock: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()), // shown as 1970 when it is before that
+        failed_units: Some(failed_units().map_err(|error| chain(&error))),
+    }
+}
+
+/// Asks systemd on a thread of its own: when the bus hangs, the page still comes.
+fn failed_units() -> Result<Vec<String>, UnitsError> {
+    let (sender, receiver) = mpsc::channel();
+    let asked = thread::Builder::new().name("units".into()).stack_size(256 * 1024).spawn(move || {
+        drop(sender.send(units::failed())); // nobody listens any more when it took too long
+    });
+    asked.map_err(UnitsError::Thread)?;
+    receiver.recv_timeout(UNITS_PATIENCE).unwrap_or(Err(UnitsError::Silent))
+}

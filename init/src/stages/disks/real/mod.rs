@@ -1,0 +1,165 @@
+//! The Disks stage's operations on the kernel's disks and by the image's programs.
+//!
+//! Written disks stay open, and locked against udev's own probing (`flock`, as systemd's BLOCK_DEVICE_LOCKING asks for), as long as
+//! this value lives: once for each run of the stage. Programs get an environment of their own, keys over standard input.
+
+mod look;
+mod programs;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use kubedos_sys::block::{PartitionRequest, tell_partition};
+use rustix::fs::{FlockOperation, flock};
+use rustix::mount::{MountFlags, mount};
+
+use super::ops::{ContainerStep, DiskKey, DiskOps, FilesystemStep, OpsError};
+use super::survey::{Store, Stretch, Survey};
+use programs::Program;
+
+/// The kernel's disks.
+#[derive(Debug)]
+pub struct Real {
+    root: PathBuf,
+    written: BTreeMap<String, File>,
+}
+
+impl Default for Real {
+    fn default() -> Self {
+        Self::under(Path::new("/"))
+    }
+}
+
+impl Real {
+    /// Disks as seen under `root`: `sys`, `dev` and `proc` are looked for there.
+    pub fn under(root: &Path) -> Self {
+        Self { root: root.to_owned(), written: BTreeMap::new() }
+    }
+
+    /// The device node of a disk, a partition or an open container.
+    fn node(&self, device: &str) -> PathBuf {
+        let folder = self.root.join("dev");
+        if Store::ALL.iter().any(|store| store.label() == device) {
+            folder.join("mapper").join(device)
+        } else {
+            folder.join(device)
+        }
+    }
+
+    fn node_text(&self, device: &str) -> String {
+        self.node(device).to_string_lossy().into_owned()
+    }
+
+    /// The disk, open for writing.
+    fn writable(&mut self, disk: &str) -> Result<&File, OpsError> {
+        if !self.written.contains_key(disk) {
+            let open = || {
+                let file = OpenOptions::new().read(true).write(true).open(self.node(disk))?;
+                flock(&file, FlockOperation::LockExclusive)?;
+                Ok(file)
+            };
+            let file = open().map_err(failed("open", disk))?;
+            self.written.insert(disk.to_owned(), file);
+        }
+        self.written.get(disk).ok_or_else(|| failed("open", disk)(io::ErrorKind::NotFound.into()))
+    }
+
+    fn mount(&self, store: Store, memory: bool) -> io::Result<()> {
+        let place = Path::new(store.mount_point());
+        fs::create_dir_all(place)?;
+        let (flags, mode) = match store {
+            Store::State => (MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC, 0o700),
+            // Container storage executes from here, and from nowhere else that can be written.
+            Store::Data => (MountFlags::NODEV | MountFlags::NOSUID, 0o755),
+        };
+        let flags = flags | MountFlags::NOATIME;
+        if memory {
+            let options = match store {
+                Store::State => c"size=64M",
+                Store::Data => c"size=50%",
+            };
+            mount("tmpfs", place, "tmpfs", flags, options)?;
+        } else {
+            mount(self.node(&store.label()), place, "ext4", flags, c"errors=remount-ro")?;
+        }
+        if fs::metadata(place)?.permissions().mode() & 0o7777 != mode {
+            fs::set_permissions(place, Permissions::from_mode(mode))?;
+        }
+        Ok(())
+    }
+}
+
+/// Turns the kernel's error into one that names its object.
+fn failed(verb: &'static str, object: &str) -> impl FnOnce(io::Error) -> OpsError {
+    let object = object.to_owned();
+    move |source| OpsError::Io { verb, object, source }
+}
+
+impl DiskOps for Real {
+    fn survey(&mut self) -> Result<Survey, OpsError> {
+        look::survey(&self.root)
+    }
+
+    fn read(&mut self, device: &str, at: u64, len: usize) -> Result<Vec<u8>, OpsError> {
+        let read = || {
+            let mut bytes = vec![0; len];
+            File::open(self.node(device))?.read_exact_at(&mut bytes, at)?;
+            Ok(bytes)
+        };
+        read().map_err(failed("read from", device))
+    }
+
+    fn write(&mut self, disk: &str, at: u64, bytes: &[u8]) -> Result<(), OpsError> {
+        self.writable(disk)?.write_all_at(bytes, at).map_err(failed("write to", disk))
+    }
+
+    fn flush(&mut self, disk: &str) -> Result<(), OpsError> {
+        self.writable(disk)?.sync_all().map_err(failed("flush", disk))
+    }
+
+    fn announce(
+        &mut self,
+        disk: &str,
+        request: PartitionRequest,
+        number: u32,
+        place: Stretch,
+    ) -> Result<(), OpsError> {
+        let told = tell_partition(self.writable(disk)?, request, number, place.start, place.len);
+        told.map_err(|errno| failed("tell the kernel about a partition of", disk)(errno.into()))
+    }
+
+    fn container(
+        &mut self,
+        store: Store,
+        partition: &str,
+        step: &ContainerStep,
+        key: &DiskKey,
+    ) -> Result<(), OpsError> {
+        let node = self.node_text(partition);
+        let label = store.label();
+        let run = |program: &Program<'_>| program.run(partition);
+        match step {
+            ContainerStep::Format { uuid } => run(&programs::format(&node, &label, &uuid.to_string(), key)),
+            ContainerStep::Open => run(&programs::open(&node, &label, key)),
+            ContainerStep::Finish => run(&programs::finish(&node, &label)),
+            ContainerStep::Close => run(&programs::close(&label)),
+        }
+    }
+
+    fn filesystem(&mut self, store: Store, step: &FilesystemStep) -> Result<(), OpsError> {
+        let label = store.label();
+        let node = self.node_text(&label);
+        match step {
+            FilesystemStep::Make { uuid } => programs::make(&node, &label, &uuid.to_string()).run(&label),
+            FilesystemStep::Check => programs::check(&node).run(&label),
+            FilesystemStep::Grow => programs::grow(&node).run(&label),
+            FilesystemStep::Mount => self.mount(store, false).map_err(failed("mount", &label)),
+            FilesystemStep::MountMemory => {
+                self.mount(store, true).map_err(failed("mount memory for", &label))
+            }
+        }
+    }
+}

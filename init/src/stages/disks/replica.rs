@@ -1,0 +1,372 @@
+//! Disks in memory, for tests and dry runs of the real code: every write and flush is logged, so that a power cut can be put at
+//! any of them, and the outcome saved as a sparse file for other people's tools.
+//!
+//! Partition tables are the real bytes. Containers and file systems are their skeletons: true LUKS2 headers (without key slots;
+//! a digest of the key stands in their place) and true ext4 superblocks, nothing behind them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use kubedos_image::guid::Guid;
+use kubedos_sys::block::PartitionRequest;
+use ring::digest;
+
+use super::luks;
+use super::ops::{ContainerStep, DiskKey, DiskOps, FilesystemStep, OpsError};
+use super::survey::{Disk, Store, Stretch, Survey};
+
+const PAGE: usize = 4096;
+
+/// Where a container's data begins: cryptsetup's default.
+const DATA_OFFSET: u64 = 16 << 20;
+
+/// Where the digest of the key stands.
+const KEY_AREA: u64 = 32 * 1024;
+
+/// The bytes of one disk; pages of zeroes are not kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Medium(BTreeMap<u64, Vec<u8>>);
+
+impl Medium {
+    /// `len` bytes at `at`.
+    pub fn read(&self, at: u64, len: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(len);
+        while bytes.len() < len {
+            let here = at + bytes.len() as u64;
+            let inside = usize::try_from(here % PAGE as u64).unwrap_or_default();
+            let take = (PAGE - inside).min(len - bytes.len());
+            match self.0.get(&(here / PAGE as u64)).and_then(|page| page.get(inside..inside + take)) {
+                Some(part) => bytes.extend_from_slice(part),
+                None => bytes.resize(bytes.len() + take, 0),
+            }
+        }
+        bytes
+    }
+
+    /// Writes `bytes` at `at`.
+    pub fn write(&mut self, at: u64, bytes: &[u8]) {
+        let mut done = 0;
+        while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
+            let here = at + done as u64;
+            let inside = usize::try_from(here % PAGE as u64).unwrap_or_default();
+            let take = (PAGE - inside).min(rest.len());
+            let page = self.0.entry(here / PAGE as u64).or_insert_with(|| vec![0; PAGE]);
+            if let (Some(to), Some(from)) = (page.get_mut(inside..inside + take), rest.get(..take)) {
+                to.copy_from_slice(from);
+            }
+            done += take;
+        }
+    }
+
+    /// The whole disk as a sparse file.
+    pub fn save(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let file = File::create(path)?;
+        file.set_len(bytes)?;
+        self.0.iter().try_for_each(|(page, bytes)| file.write_all_at(bytes, page * PAGE as u64))
+    }
+}
+
+/// One entry of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Logged {
+    /// A write.
+    Write {
+        /// To which disk.
+        disk: String,
+        /// Where.
+        at: u64,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// Everything before is on the medium.
+    Flush {
+        /// Of which disk.
+        disk: String,
+    },
+}
+
+/// Disks, the kernel's view of them, and the log.
+#[derive(Debug, Clone, Default)]
+pub struct Replica {
+    /// The kernel's view; its partitions follow announcements.
+    pub disks: Vec<Disk>,
+    /// The bytes, by disk.
+    pub media: BTreeMap<String, Medium>,
+    /// Every write and flush so far.
+    pub log: Vec<Logged>,
+    /// Everything done, in words.
+    pub deeds: Vec<String>,
+    /// A disk that fails each write.
+    pub failing: Option<String>,
+    open: BTreeMap<Store, String>,
+    mounted: BTreeSet<Store>,
+}
+
+impl Replica {
+    /// Adds a disk.
+    pub fn add(&mut self, disk: Disk, medium: Medium) {
+        self.media.insert(disk.name.clone(), medium);
+        self.disks.push(disk);
+    }
+
+    /// The same machine after a restart: the kernel reads the tables anew, nothing is open or mounted, the log is empty.
+    pub fn restarted(
+        &self,
+        media: BTreeMap<String, Medium>,
+        partitions: impl Fn(&Disk, &Medium) -> BTreeMap<u32, Stretch>,
+    ) -> Self {
+        let mut next = Self { media, ..Self::default() };
+        for disk in &self.disks {
+            let medium = next.media.get(&disk.name).cloned().unwrap_or_default();
+            next.disks.push(Disk { partitions: partitions(disk, &medium), ..disk.clone() });
+        }
+        next
+    }
+
+    /// What is on the media when power fails after `entries` of this log, given what was there before. Writes for which `lost` says
+    /// so, and which no flush has confirmed, are not there.
+    pub fn cut(
+        &self,
+        before: &BTreeMap<String, Medium>,
+        entries: usize,
+        lost: impl Fn(usize) -> bool,
+    ) -> BTreeMap<String, Medium> {
+        let mut media = before.clone();
+        for (index, entry) in self.log.iter().enumerate().take(entries) {
+            if let Logged::Write { disk, at, bytes } = entry {
+                let confirmed = self
+                    .log
+                    .iter()
+                    .take(entries)
+                    .skip(index)
+                    .any(|later| matches!(later, Logged::Flush { disk: flushed } if flushed == disk));
+                if confirmed || !lost(index) {
+                    media.entry(disk.clone()).or_default().write(*at, bytes);
+                }
+            }
+        }
+        media
+    }
+
+    /// The disk behind a device's name, and where on it the device starts.
+    fn place(&self, device: &str) -> Result<(String, u64), OpsError> {
+        let missing = || OpsError::Io {
+            verb: "open",
+            object: device.to_owned(),
+            source: io::Error::from(io::ErrorKind::NotFound),
+        };
+        for store in Store::ALL {
+            if device == store.label() {
+                let partition = self.open.get(&store).ok_or_else(missing)?;
+                return self.place(partition).map(|(disk, start)| (disk, start + DATA_OFFSET));
+            }
+        }
+        for disk in &self.disks {
+            if disk.name == device {
+                return Ok((device.to_owned(), 0));
+            }
+            if let Some((_, place)) =
+                disk.partitions.iter().find(|(number, _)| disk.partition(**number) == device)
+            {
+                return Ok((disk.name.clone(), place.start));
+            }
+        }
+        Err(missing())
+    }
+
+    fn len(&self, partition: &str) -> u64 {
+        let of = |disk: &Disk| {
+            disk.partitions
+                .iter()
+                .find(|(number, _)| disk.partition(**number) == partition)
+                .map(|(_, place)| place.len)
+        };
+        self.disks.iter().find_map(of).unwrap_or_default()
+    }
+
+    fn write_device(&mut self, device: &str, at: u64, bytes: &[u8]) -> Result<(), OpsError> {
+        let (disk, start) = self.place(device)?;
+        self.write(&disk, start + at, bytes)
+    }
+
+    fn flush_device(&mut self, device: &str) -> Result<(), OpsError> {
+        let (disk, _) = self.place(device)?;
+        self.flush(&disk)
+    }
+
+    /// A header as cryptsetup updates it: first copy torn, first copy, second copy.
+    fn write_header(
+        &mut self,
+        partition: &str,
+        store: Store,
+        subsystem: &str,
+        sequence: u64,
+    ) -> Result<(), OpsError> {
+        let copies = luks_copies(&store.label(), subsystem, sequence);
+        let (first, second) = copies.split_at(luks::COPY_BYTES);
+        let mut torn = first.to_vec();
+        if let Some(sum) = torn.get_mut(luks::CHECKSUM..luks::CHECKSUM + 64) {
+            sum.fill(0);
+        }
+        self.write_device(partition, 0, &torn)?;
+        self.flush_device(partition)?;
+        self.write_device(partition, 0, first)?;
+        self.flush_device(partition)?;
+        self.write_device(partition, luks::COPY_BYTES as u64, second)?;
+        self.flush_device(partition)
+    }
+}
+
+impl DiskOps for Replica {
+    fn survey(&mut self) -> Result<Survey, OpsError> {
+        let open =
+            self.open.iter().map(|(store, partition)| (*store, self.len(partition) - DATA_OFFSET)).collect();
+        Ok(Survey { disks: self.disks.clone(), open, mounted: self.mounted.clone() })
+    }
+
+    fn read(&mut self, device: &str, at: u64, len: usize) -> Result<Vec<u8>, OpsError> {
+        let (disk, start) = self.place(device)?;
+        Ok(self.media.get(&disk).map(|medium| medium.read(start + at, len)).unwrap_or_default())
+    }
+
+    fn write(&mut self, disk: &str, at: u64, bytes: &[u8]) -> Result<(), OpsError> {
+        if self.failing.as_deref() == Some(disk) {
+            let source = io::Error::other("Input/output error");
+            return Err(OpsError::Io { verb: "write to", object: disk.to_owned(), source });
+        }
+        self.log.push(Logged::Write { disk: disk.to_owned(), at, bytes: bytes.to_vec() });
+        self.media.entry(disk.to_owned()).or_default().write(at, bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self, disk: &str) -> Result<(), OpsError> {
+        self.log.push(Logged::Flush { disk: disk.to_owned() });
+        Ok(())
+    }
+
+    fn announce(
+        &mut self,
+        disk: &str,
+        request: PartitionRequest,
+        number: u32,
+        place: Stretch,
+    ) -> Result<(), OpsError> {
+        self.deeds.push(format!("{request:?} {disk} {number}"));
+        let known = self.disks.iter_mut().find(|known| known.name == disk);
+        if let Some(known) = known {
+            match request {
+                PartitionRequest::Remove => known.partitions.remove(&number),
+                PartitionRequest::Add | PartitionRequest::Resize => known.partitions.insert(number, place),
+            };
+        }
+        Ok(())
+    }
+
+    fn container(
+        &mut self,
+        store: Store,
+        partition: &str,
+        step: &ContainerStep,
+        key: &DiskKey,
+    ) -> Result<(), OpsError> {
+        self.deeds.push(format!("{step:?} {} {partition}", store.name()));
+        let lock = digest::digest(&digest::SHA256, key.as_slice());
+        match step {
+            ContainerStep::Format { .. } => {
+                self.write_device(partition, 0, &vec![0; luks::HEAD_BYTES])?;
+                self.write_header(partition, store, luks::UNFINISHED, 1)?;
+                self.write_device(partition, KEY_AREA, lock.as_ref())?;
+                self.write_header(partition, store, luks::UNFINISHED, 2)
+            }
+            ContainerStep::Open => {
+                if self.read(partition, KEY_AREA, 32)? != lock.as_ref() {
+                    return Err(OpsError::WrongKey { partition: partition.to_owned() });
+                }
+                self.open.insert(store, partition.to_owned());
+                Ok(())
+            }
+            ContainerStep::Finish => self.write_header(partition, store, luks::FINISHED, 3),
+            ContainerStep::Close => {
+                self.open.remove(&store);
+                Ok(())
+            }
+        }
+    }
+
+    fn filesystem(&mut self, store: Store, step: &FilesystemStep) -> Result<(), OpsError> {
+        self.deeds.push(format!("{step:?} {}", store.name()));
+        let label = store.label();
+        let size =
+            self.open.get(&store).map_or(0, |partition| self.len(partition).saturating_sub(DATA_OFFSET));
+        match step {
+            FilesystemStep::Make { .. } => {
+                self.write_device(&label, 64 * 1024, &[0xff; PAGE])?; // bitmaps and the like
+                self.write_device(&label, 0, &ext4_head(size))?;
+                self.flush_device(&label)
+            }
+            FilesystemStep::Grow => {
+                self.write_device(&label, 0, &ext4_head(size))?;
+                self.flush_device(&label)
+            }
+            FilesystemStep::Check => Ok(()),
+            FilesystemStep::Mount | FilesystemStep::MountMemory => {
+                self.mounted.insert(store);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Both copies of a LUKS2 header.
+pub fn luks_copies(label: &str, subsystem: &str, sequence: u64) -> Vec<u8> {
+    let mut copies = Vec::with_capacity(luks::HEAD_BYTES);
+    for magic in luks::MAGIC {
+        let mut copy = vec![0; luks::COPY_BYTES];
+        let uuid = Guid::ZERO.to_string();
+        let fields: [(usize, &[u8]); 8] = [
+            (0, magic),
+            (6, &2u16.to_be_bytes()),
+            (8, &(luks::COPY_BYTES as u64).to_be_bytes()),
+            (luks::SEQUENCE, &sequence.to_be_bytes()),
+            (luks::LABEL, label.as_bytes()),
+            (luks::UUID, uuid.as_bytes()),
+            (luks::SUBSYSTEM, subsystem.as_bytes()),
+            (luks::BINARY_BYTES, br#"{"keyslots":{},"tokens":{},"segments":{},"digests":{},"config":{}}"#),
+        ];
+        for (at, bytes) in fields {
+            put(&mut copy, at, bytes);
+        }
+        let sum = luks::checksum(&copy).unwrap_or_default();
+        put(&mut copy, luks::CHECKSUM, &sum);
+        copies.extend_from_slice(&copy);
+    }
+    copies
+}
+
+/// The start of an ext4 of that size, cleanly unmounted.
+pub fn ext4_head(bytes: u64) -> Vec<u8> {
+    let mut head = vec![0; PAGE];
+    let blocks = bytes / PAGE as u64;
+    let (high, low) = (blocks >> 32, blocks & 0xffff_ffff);
+    let fields: [(usize, &[u8]); 6] = [
+        (0x4, &low.to_le_bytes()),
+        (0x18, &2u32.to_le_bytes()),
+        (0x38, &0xef53u16.to_le_bytes()),
+        (0x3a, &1u16.to_le_bytes()),
+        (0x60, &0x80u32.to_le_bytes()),
+        (0x150, &high.to_le_bytes()),
+    ];
+    for (at, bytes) in fields {
+        put(&mut head, 1024 + at, bytes);
+    }
+    head
+}
+
+fn put(buffer: &mut [u8], at: usize, bytes: &[u8]) {
+    if let Some(place) = buffer.get_mut(at..at + bytes.len()) {
+        place.copy_from_slice(bytes);
+    }
+}

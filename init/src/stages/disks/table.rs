@@ -1,0 +1,356 @@
+//! The partition table of the system disk: which one it should have, and the steps there. Pure.
+//!
+//! The order of writes is what makes a power cut harmless (ADR 0001): a copy that is whole is never written while the other one
+//! is damaged, and of two whole copies the backup goes first. So at every moment at least one copy is whole, and the next boot
+//! goes on from there.
+
+use kubedos_image::gpt::{Copy, Found, OtherCopy, Partition, ReadError, SectorSize, Step, Table, TableError};
+use kubedos_image::guid::Guid;
+use kubedos_image::layout::{self, MINIMUM_DISK, Role, State, TooSmall, recognise};
+use kubedos_sys::block::PartitionRequest;
+
+use super::identity;
+use super::survey::{Disk, Stretch};
+
+/// Names for what a disk gets anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FreshNames {
+    /// The disk itself.
+    pub disk: Guid,
+    /// Its EFI system partition.
+    pub esp: Guid,
+    /// Its seed partition.
+    pub seed: Guid,
+    /// STATE.
+    pub state: Guid,
+    /// DATA.
+    pub data: Guid,
+}
+
+/// One thing to do about the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TableChange {
+    /// Overwrites both edges of a disk that may be destroyed with zeroes.
+    Wipe,
+    /// Writes a table, or one copy of it, in this order.
+    Write {
+        /// Why, for the record.
+        why: &'static str,
+        /// Writes and flushes.
+        steps: Vec<Step>,
+    },
+    /// Tells the kernel about a partition.
+    Announce {
+        /// It is new, gone, or of another size.
+        request: PartitionRequest,
+        /// Its number.
+        number: u32,
+        /// Its place.
+        place: Stretch,
+    },
+}
+
+/// Why a disk is left as it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TableRefusal {
+    /// It holds something of somebody else.
+    #[error("{disk} holds {what}; it is not named in allowDestroy, so it was left as it is")]
+    Foreign {
+        /// The disk.
+        disk: String,
+        /// What lies on it.
+        what: String,
+    },
+    /// Its sectors are of a size that this version has no layout for.
+    #[error(
+        "{disk} has sectors of {sector_bytes} bytes, for which this version has no layout; it was left as it is"
+    )]
+    Sectors {
+        /// The disk.
+        disk: String,
+        /// Its logical sector size.
+        sector_bytes: u64,
+    },
+    /// The kernel refuses writes to it.
+    #[error("{disk} is read-only")]
+    ReadOnly {
+        /// The disk.
+        disk: String,
+    },
+    /// It has no room for STATE and DATA.
+    #[error("{disk} is smaller than the {MINIMUM_DISK} bytes that STATE and DATA need")]
+    TooSmall {
+        /// The disk.
+        disk: String,
+    },
+    /// The table that it should have breaks a rule of tables.
+    #[error("failed to lay out {disk}")]
+    Table {
+        /// The disk.
+        disk: String,
+        /// The rule.
+        #[source]
+        source: TableError,
+    },
+}
+
+/// What was read of the disk's edges.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableFacts<'a> {
+    /// The disk.
+    pub disk: &'a Disk,
+    /// Its table.
+    pub found: Result<Found, ReadError>,
+    /// Its first bytes.
+    pub head: Vec<u8>,
+    /// Its last bytes.
+    pub tail: Vec<u8>,
+}
+
+/// What may and must be done beyond the layout itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableWish {
+    /// `allowDestroy` names this disk.
+    pub may_destroy: bool,
+    /// The disk is a clone: it gets new names.
+    pub rename: bool,
+}
+
+/// The changes that give a disk the layout of an adopted one. Empty when it has it, and the kernel knows.
+pub fn plan(
+    facts: &TableFacts<'_>,
+    wish: TableWish,
+    fresh: &FreshNames,
+) -> Result<Vec<TableChange>, TableRefusal> {
+    let disk = facts.disk;
+    let named = disk.to_string();
+    let Some(sector_size) = disk.sector_size() else {
+        return Err(TableRefusal::Sectors { disk: named, sector_bytes: disk.sector_bytes });
+    };
+    if disk.bytes < MINIMUM_DISK {
+        return Err(TableRefusal::TooSmall { disk: named });
+    }
+    let ours = facts.found.as_ref().ok().and_then(|found| Some((found, recognise(&found.table)?.state)));
+    let (wanted, mut changes) = match ours {
+        Some((found, state)) => {
+            let wanted =
+                wanted_from(found, state, disk.bytes, wish.rename, fresh).map_err(|error| error.of(named))?;
+            let changes = repair(found, &wanted, state);
+            (wanted, changes)
+        }
+        None => {
+            let foreign = match &facts.found {
+                Ok(found) => Some(describe(&found.table)),
+                Err(error) => identity::foreign(&facts.head, &facts.tail, error),
+            };
+            if let Some(what) = &foreign
+                && !wish.may_destroy
+            {
+                return Err(TableRefusal::Foreign { disk: named, what: what.clone() });
+            }
+            let wanted = blank(disk.bytes, sector_size, fresh).map_err(|error| error.of(named))?;
+            let mut changes = Vec::new();
+            if foreign.is_some() {
+                changes.push(TableChange::Wipe);
+                // The kernel's old partitions are in the way of new ones.
+                changes.extend(disk.partitions.iter().map(|(number, place)| TableChange::Announce {
+                    request: PartitionRequest::Remove,
+                    number: *number,
+                    place: *place,
+                }));
+            }
+            changes.push(TableChange::Write { why: "laid out", steps: wanted.steps() });
+            (wanted, changes)
+        }
+    };
+    let known_already = |number: u32| foreign_removed(&changes, number);
+    let announcements = announce(disk, &wanted, known_already);
+    changes.extend(announcements);
+    if disk.read_only && !changes.is_empty() {
+        return Err(TableRefusal::ReadOnly { disk: disk.to_string() });
+    }
+    Ok(changes)
+}
+
+/// The kernel's partition `number` is removed by an earlier change.
+fn foreign_removed(changes: &[TableChange], removed: u32) -> bool {
+    changes.iter().any(|change| {
+        matches!(change, TableChange::Announce { request: PartitionRequest::Remove, number, .. } if *number == removed)
+    })
+}
+
+/// Why there is no table to want.
+enum NoTable {
+    TooSmall(TooSmall),
+    Table(TableError),
+}
+
+impl NoTable {
+    fn of(self, disk: String) -> TableRefusal {
+        match self {
+            Self::TooSmall(TooSmall { .. }) => TableRefusal::TooSmall { disk },
+            Self::Table(source) => TableRefusal::Table { disk, source },
+        }
+    }
+}
+
+/// The table of an adopted disk, from what it has: slot A keeps its names, and so does everything on a disk that was adopted before.
+fn wanted_from(
+    found: &Found,
+    state: State,
+    bytes: u64,
+    rename: bool,
+    fresh: &FreshNames,
+) -> Result<Table, NoTable> {
+    let anew = state == State::Shipped || rename;
+    let layout = layout::adopted(bytes).map_err(NoTable::TooSmall)?;
+    let kept = |role: Role| {
+        let number = layout.place(role).map(|place| place.number);
+        number.and_then(|number| found.table.get(number)).map_or(Guid::ZERO, |partition| partition.uuid)
+    };
+    let name = |role| match role {
+        Role::Esp if anew => fresh.esp,
+        Role::Seed if anew => fresh.seed,
+        Role::State if anew => fresh.state,
+        Role::Data if anew => fresh.data,
+        Role::Esp | Role::Seed | Role::State | Role::Data | Role::Volume(..) => kept(role),
+    };
+    let disk_guid = if anew { fresh.disk } else { found.table.disk_guid() };
+    let wanted = layout.table(found.table.sector_size(), disk_guid, name).map_err(NoTable::Table)?;
+    with_attributes(wanted, &found.table).map_err(NoTable::Table)
+}
+
+/// Attribute bits are not ours to lose.
+fn with_attributes(mut wanted: Table, from: &Table) -> Result<Table, TableError> {
+    let marked: Vec<(u32, u64)> = from
+        .partitions()
+        .filter(|(_, partition)| partition.attributes != 0)
+        .map(|(number, partition)| (number, partition.attributes))
+        .collect();
+    for (number, attributes) in marked {
+        if let Some(partition) = wanted.get(number).cloned() {
+            wanted.set(number, Partition { attributes, ..partition })?;
+        }
+    }
+    Ok(wanted)
+}
+
+/// The table of a disk that was empty: all slots are free.
+fn blank(bytes: u64, sector_size: SectorSize, fresh: &FreshNames) -> Result<Table, NoTable> {
+    let name = |role| match role {
+        Role::Esp => fresh.esp,
+        Role::Seed => fresh.seed,
+        Role::State => fresh.state,
+        Role::Data => fresh.data,
+        Role::Volume(..) => Guid::ZERO,
+    };
+    let layout = layout::adopted(bytes).map_err(NoTable::TooSmall)?;
+    layout.table(sector_size, fresh.disk, name).map_err(NoTable::Table)
+}
+
+/// The writes that lead from what both copies say to `wanted` on both.
+fn repair(found: &Found, wanted: &Table, state: State) -> Vec<TableChange> {
+    let write = |why, steps| TableChange::Write { why, steps };
+    let same = found.table == *wanted;
+    let why = match state {
+        State::Shipped => "adopted",
+        State::Adopted => "changed",
+    };
+    match (found.copy, same, &found.other) {
+        (_, true, OtherCopy::Same) if found.protective_mbr => vec![],
+        (_, true, OtherCopy::Same) => vec![write("protective MBR written again", primary(wanted))],
+        (Copy::Primary, true, OtherCopy::Differs(_) | OtherCopy::Damaged(_)) => {
+            let mut changes = vec![write("backup copy written again", backup(wanted))];
+            if !found.protective_mbr {
+                changes.push(write("protective MBR written again", primary(wanted)));
+            }
+            changes
+        }
+        (Copy::Backup, true, _) => vec![write("primary copy written again", primary(wanted))],
+        (Copy::Primary, false, _) => vec![write(why, wanted.steps())],
+        (Copy::Backup, false, _) => vec![
+            // The backup is the only whole copy: it must not be written before the primary is whole again.
+            write("primary copy written again", primary(&found.table)),
+            write(why, wanted.steps()),
+        ],
+    }
+}
+
+/// The steps up to the first flush.
+fn backup(table: &Table) -> Vec<Step> {
+    let steps = table.steps();
+    let end = steps.iter().position(|step| *step == Step::Flush).map_or(steps.len(), |at| at + 1);
+    steps.into_iter().take(end).collect()
+}
+
+/// The steps after the first flush.
+fn primary(table: &Table) -> Vec<Step> {
+    let done = backup(table).len();
+    table.steps().into_iter().skip(done).collect()
+}
+
+/// What the kernel must be told so that it sees the partitions of `wanted`. Shrinking comes before growing before adding.
+fn announce(disk: &Disk, wanted: &Table, removed: impl Fn(u32) -> bool) -> Vec<TableChange> {
+    let mut changes = Vec::new();
+    for (number, partition) in wanted.partitions() {
+        let place = Stretch { start: wanted.start_bytes(partition), len: wanted.len_bytes(partition) };
+        let say = |request| TableChange::Announce { request, number, place };
+        match disk.partitions.get(&number) {
+            Some(known) if removed(number) || *known == place => {
+                if removed(number) {
+                    changes.push(say(PartitionRequest::Add));
+                }
+            }
+            Some(known) if known.start == place.start => changes.push(say(PartitionRequest::Resize)),
+            Some(known) => {
+                let gone = TableChange::Announce { request: PartitionRequest::Remove, number, place: *known };
+                changes.extend([gone, say(PartitionRequest::Add)]);
+            }
+            None => changes.push(say(PartitionRequest::Add)),
+        }
+    }
+    changes
+}
+
+/// What a foreign table holds, for a person: how many partitions, and the labels of the first ones.
+fn describe(table: &Table) -> String {
+    let count = table.partitions().count();
+    let strange = table.partitions().filter(|(_, partition)| !is_ours(partition));
+    let labels: Vec<String> = strange
+        .take(4)
+        .map(|(number, partition)| format!("{number} `{}`", partition.name.escape_debug()))
+        .collect();
+    if labels.is_empty() {
+        format!("a partition table of {count} partitions of which not all lie where they should")
+    } else {
+        format!("a partition table of {count} partitions, among them {}", labels.join(", "))
+    }
+}
+
+fn is_ours(partition: &Partition) -> bool {
+    layout::adopted(MINIMUM_DISK).is_ok_and(|layout| {
+        layout.places().iter().any(|place| {
+            place.role.type_guid() == partition.type_guid && place.role.to_string() == partition.name
+        })
+    })
+}
+
+/// One change, for the record and for goldens.
+pub fn describe_change(change: &TableChange) -> String {
+    match change {
+        TableChange::Wipe => "wipe the first and the last MiB".into(),
+        TableChange::Write { why, steps } => {
+            let writes = steps.iter().map(|step| match step {
+                Step::Write(extent) => format!("{} bytes at {}", extent.bytes.len(), extent.offset),
+                Step::Flush => "flush".into(),
+            });
+            format!("table {why}: {}", writes.collect::<Vec<_>>().join(", "))
+        }
+        TableChange::Announce { request, number, place } => {
+            format!("kernel: {request:?} partition {number}, {} bytes at {}", place.len, place.start)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

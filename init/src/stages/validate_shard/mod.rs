@@ -1,0 +1,185 @@
+//! ValidateShard: who this node is. The cluster's document and the node's shard come from the signed configuration volume, the
+//! node's name and secrets from its seed; all of them must agree. Changes nothing, so it always ends `unchanged`.
+//!
+//! Without a seed the node waits, and shows the fingerprint of a key that it made for this boot: media may be plugged in later.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use kubedos_image::hex32::{PublicKey, sha256};
+use kubedos_image::statement::Seed;
+use kubedos_spec::node::{self, ClusterDocument, Shard};
+use ring::agreement::{EphemeralPrivateKey, X25519};
+use ring::rand::SystemRandom;
+
+use crate::agent::walk::{Class, Classified, Step};
+use crate::handover::Handover;
+use crate::seed::{self, SeedError, Trust, media};
+
+/// Everything that later stages know about the node.
+#[expect(missing_debug_implementations, reason = "holds the seed's secrets")]
+pub struct Identity {
+    /// The cluster.
+    pub cluster: ClusterDocument,
+    /// This node's part of it.
+    pub shard: Shard,
+    /// Its secrets.
+    pub seed: Seed,
+}
+
+/// Why the node does not know who it is.
+#[derive(Debug, thiserror::Error)]
+pub enum ShardError {
+    /// A document cannot be read.
+    #[error("failed to read {path}")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A document is not what it should be.
+    #[error("{path} cannot be used")]
+    Document {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: node::DocumentError,
+    },
+    /// What is in the volume is not what its signature says.
+    #[error("the configuration volume says {field} {inside}, its signed statement says {outside}")]
+    Disagrees {
+        /// What differs.
+        field: &'static str,
+        /// In the volume.
+        inside: String,
+        /// In the statement.
+        outside: String,
+    },
+    /// The configuration knows no such node.
+    #[error("the seed is of node {node}, of which the configuration (generation {generation}) has no shard")]
+    NoShard {
+        /// In the seed.
+        node: String,
+        /// Of the configuration.
+        generation: u64,
+    },
+    /// The seed is refused.
+    #[error(transparent)]
+    Seed(#[from] SeedError),
+    /// Devices cannot be looked at.
+    #[error("failed to look for a seed")]
+    Look(#[source] io::Error),
+    /// No randomness.
+    #[error("failed to make a key")]
+    Key,
+}
+
+impl Classified for ShardError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Look(_) | Self::Key => Class::Retry,
+            Self::Read { .. }
+            | Self::Document { .. }
+            | Self::Disagrees { .. }
+            | Self::NoShard { .. }
+            | Self::Seed(_) => Class::Halt,
+        }
+    }
+}
+
+/// Where things are.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// The root of `sys` and `dev`.
+    pub root: PathBuf,
+    /// The configuration volume.
+    pub configuration: PathBuf,
+}
+
+/// The key of a node without a seed, for this boot.
+#[derive(Debug)]
+pub struct Stranger {
+    _key: EphemeralPrivateKey,
+    fingerprint: String,
+}
+
+impl Stranger {
+    /// Makes a key.
+    pub fn new() -> Result<Self, ShardError> {
+        let key =
+            EphemeralPrivateKey::generate(&X25519, &SystemRandom::new()).map_err(|_| ShardError::Key)?;
+        let public = key.compute_public_key().map_err(|_| ShardError::Key)?;
+        Ok(Self { fingerprint: hex::encode(sha256(&[public.as_ref()])), _key: key })
+    }
+
+    /// SHA-256 of the public key, hexadecimal.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+}
+
+/// One attempt to find out who this node is.
+pub fn attempt(
+    places: &Places,
+    handover: &Handover,
+    stranger: &Stranger,
+) -> Result<Step<Identity>, ShardError> {
+    let cluster = cluster(&places.configuration, handover)?;
+    let trust = Trust {
+        keys: cluster.seed_keys.iter().map(|key| PublicKey::new(*key.bytes())).collect(),
+        cluster_id: cluster.cluster_id.to_string(),
+    };
+    let candidates = media::find(&places.root, &handover.boot_device).map_err(ShardError::Look)?;
+    let Some((device, seed)) = seed::judge(&candidates, &trust)? else {
+        let note = format!(
+            "no seed on any device; attach one, or approve this node by its key {}",
+            stranger.fingerprint()
+        );
+        return Ok(Step::Waiting { on: "seed".into(), note: Some(note) });
+    };
+    let shard = shard(&places.configuration, &cluster, &seed.node)?;
+    let demo = if cluster.demo_keys { "DEMO KEYS, published secrets, not for real use; " } else { "" };
+    let note = format!("{demo}seed on {device}, incarnation {}", seed.incarnation);
+    Ok(Step::Unchanged { output: Identity { cluster, shard, seed }, note: Some(note) })
+}
+
+fn text(path: &Path) -> Result<String, ShardError> {
+    fs::read_to_string(path).map_err(|source| ShardError::Read { path: path.to_owned(), source })
+}
+
+fn cluster(configuration: &Path, handover: &Handover) -> Result<ClusterDocument, ShardError> {
+    let path = configuration.join("cluster.toml");
+    let cluster =
+        ClusterDocument::parse(&text(&path)?).map_err(|source| ShardError::Document { path, source })?;
+    agree("cluster", cluster.name.as_str(), &handover.cluster)?;
+    agree("cluster id", cluster.cluster_id.as_str(), &handover.cluster_id)?;
+    agree("generation", &cluster.generation.to_string(), &handover.generation.to_string())?;
+    Ok(cluster)
+}
+
+fn shard(configuration: &Path, cluster: &ClusterDocument, node: &str) -> Result<Shard, ShardError> {
+    let path = configuration.join("shards").join(format!("{node}.toml"));
+    let text = match text(&path) {
+        Err(ShardError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Err(ShardError::NoShard { node: node.to_owned(), generation: cluster.generation });
+        }
+        text => text?,
+    };
+    let shard = Shard::parse(&text).map_err(|source| ShardError::Document { path, source })?;
+    agree("node", shard.node.as_str(), node)?;
+    agree("cluster of the shard", shard.cluster.as_str(), cluster.name.as_str())?;
+    agree("generation of the shard", &shard.generation.to_string(), &cluster.generation.to_string())?;
+    Ok(shard)
+}
+
+fn agree(field: &'static str, inside: &str, outside: &str) -> Result<(), ShardError> {
+    if inside == outside {
+        Ok(())
+    } else {
+        Err(ShardError::Disagrees { field, inside: inside.to_owned(), outside: outside.to_owned() })
+    }
+}
