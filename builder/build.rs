@@ -1,0 +1,33 @@
+//! Turns `rootfs/overlay/` into a table of paths and bytes that is built into the program.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+fn main() -> io::Result<()> {
+    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("../rootfs/overlay");
+    println!("cargo::rerun-if-changed={}", root.display());
+    let mut files = Vec::new();
+    walk(&root, &root, &mut files)?;
+    files.sort();
+    let mut text = String::from(
+        "/// The files of `rootfs/overlay/`, by their path in the volume.\npub const OVERLAY: &[(&str, &[u8])] = &[\n",
+    );
+    for (name, path) in files {
+        writeln!(text, "    ({name:?}, include_bytes!({path:?})),").map_err(io::Error::other)?;
+    }
+    text.push_str("];\n");
+    fs::write(PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("overlay.rs"), text)
+}
+
+fn walk(root: &Path, folder: &Path, files: &mut Vec<(String, PathBuf)>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            walk(root, &path, files)?;
+        } else if let (Ok(name), Ok(full)) = (path.strip_prefix(root), path.canonicalize()) {
+            files.push((name.to_string_lossy().into_owned(), full));
+        }
+    }
+    Ok(())
+}
