@@ -20,6 +20,7 @@ pub mod iso;
 pub mod layout;
 pub mod pe;
 pub mod pkcs7;
+pub mod qcow2;
 pub mod source;
 pub mod sparse;
 pub mod statement;

@@ -64,3 +64,6 @@ pub enum ReadError {
         backup: Box<ReadError>,
     },
 }
+
+#[cfg(test)]
+mod tests;

@@ -131,7 +131,13 @@ impl Seed {
         if verified.domain() != Domain::Seed {
             return Err(DocumentError::Value("domain"));
         }
-        let seed: Self = document::parse(verified.body().as_bytes())?;
+        // A parser's message may quote the text it stumbled over.
+        let seed: Self = document::parse(verified.body().as_bytes()).map_err(|error| match error {
+            DocumentError::Form(_) => {
+                DocumentError::Form("details are withheld, the text holds secrets".into())
+            }
+            other => other,
+        })?;
         seed.check()?;
         Ok(seed)
     }

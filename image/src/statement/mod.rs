@@ -70,3 +70,6 @@ pub enum StatementError {
     #[error("a signature does not verify")]
     BadSignature,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,247 @@
+use super::*;
+use crate::boot::Seal;
+use crate::hex32::{ClusterId, PublicKey, RootHash, Salt, Secret32, sha256};
+use proptest::prelude::*;
+use ring::signature::{Ed25519KeyPair, KeyPair};
+use zeroize::Zeroizing;
+
+struct Key(Ed25519KeyPair);
+
+impl Key {
+    fn new(seed: u8) -> Self {
+        Self(Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap())
+    }
+}
+
+impl Signer for Key {
+    type Error = std::io::Error;
+
+    fn public_key(&self) -> PublicKey {
+        PublicKey::new(self.0.public_key().as_ref().try_into().unwrap())
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64], std::io::Error> {
+        Ok(self.0.sign(message).as_ref().try_into().unwrap())
+    }
+}
+
+/// Names one key and signs with another.
+struct Liar(Key, Key);
+
+impl Signer for Liar {
+    type Error = std::io::Error;
+
+    fn public_key(&self) -> PublicKey {
+        self.0.public_key()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64], std::io::Error> {
+        self.1.sign(message)
+    }
+}
+
+const BODY: &str = "version = 1\n";
+
+fn signed(domain: Domain, body: &str, keys: &[u8]) -> Vec<u8> {
+    let keys: Vec<Key> = keys.iter().map(|key| Key::new(*key)).collect();
+    write(domain, body, &keys.iter().collect::<Vec<_>>()).unwrap()
+}
+
+fn outcome(bytes: &[u8], domain: Domain, keys: &[PublicKey]) -> Result<String, StatementError> {
+    read(bytes)?.verify(domain, keys).map(|verified| verified.body().to_owned())
+}
+
+#[test]
+fn a_statement_has_pinned_bytes() {
+    let bytes = signed(Domain::Configuration, BODY, &[1, 2]);
+    assert_eq!(bytes.len(), 16 + 2 * 96 + BODY.len());
+    assert_eq!(&bytes[..16], b"KUBEDST1\x0c\0\0\0\x02\0\0\0");
+    assert_eq!(bytes[16..48], sha256(&[Key::new(1).public_key().as_bytes()]));
+    assert_eq!(
+        hex::encode(sha256(&[&bytes])),
+        "45f3652697b31d3dda7b4059ec147a98c0b0bd88b3aaa651f2f37f525ecb4d5d"
+    );
+}
+
+#[test]
+fn a_trusted_signature_yields_the_body_also_from_a_whole_partition() {
+    let mut bytes = signed(Domain::Seed, BODY, &[1, 2]);
+    bytes.resize(1 << 20, 0);
+    for keys in [&[1u8][..], &[2], &[9, 2], &[1, 2]] {
+        let keys: Vec<PublicKey> = keys.iter().map(|key| Key::new(*key).public_key()).collect();
+        assert_eq!(outcome(&bytes, Domain::Seed, &keys).unwrap(), BODY);
+    }
+}
+
+/// C0: neither an unknown key, nor a signature for another purpose is enough.
+#[test]
+fn a_statement_of_another_key_or_domain_is_refused() {
+    let bytes = signed(Domain::Seed, BODY, &[1]);
+    let (own, foreign) = (Key::new(1).public_key(), Key::new(2).public_key());
+    assert_eq!(outcome(&bytes, Domain::Seed, &[foreign]), Err(StatementError::UnknownSigner(1)));
+    assert_eq!(outcome(&bytes, Domain::Seed, &[]), Err(StatementError::UnknownSigner(0)));
+    assert_eq!(outcome(&bytes, Domain::Configuration, &[own]), Err(StatementError::BadSignature));
+}
+
+/// A5: no byte of a statement can be changed unnoticed, nor one appended.
+#[test]
+fn a_flip_in_any_byte_is_refused() {
+    let keys = [Key::new(1).public_key()];
+    let mut bytes = signed(Domain::Configuration, BODY, &[1]);
+    bytes.resize(400, 0);
+    for at in 0..bytes.len() {
+        for bit in 0..8 {
+            let mut bad = bytes.clone();
+            bad[at] ^= 1 << bit;
+            assert!(outcome(&bad, Domain::Configuration, &keys).is_err(), "byte {at}, bit {bit}");
+        }
+    }
+    for len in 0..16 + 96 + BODY.len() {
+        assert!(outcome(&bytes[..len], Domain::Configuration, &keys).is_err(), "{len}");
+    }
+}
+
+#[test]
+fn one_bad_signature_of_a_trusted_key_spoils_the_others() {
+    let keys = [Key::new(1).public_key(), Key::new(2).public_key()];
+    let mut bytes = signed(Domain::Configuration, BODY, &[1, 2]);
+    bytes[16 + 96 + 40] ^= 1;
+    assert_eq!(outcome(&bytes, Domain::Configuration, &keys), Err(StatementError::BadSignature));
+    // One by a key that is not trusted here is none of our business.
+    assert_eq!(outcome(&bytes, Domain::Configuration, &keys[..1]).unwrap(), BODY);
+}
+
+#[test]
+fn what_cannot_be_a_statement_is_named() {
+    let error = |bytes: &[u8]| read(bytes).err().unwrap();
+    assert_eq!(error(&[]), StatementError::Empty);
+    assert_eq!(error(&[0; 4096]), StatementError::Empty);
+    assert_eq!(error(&[7; 4096]), StatementError::Magic);
+    let good = signed(Domain::Seed, BODY, &[1]);
+    for (at, value, expected) in [
+        (8, [1, 0, 1, 0], StatementError::Bounds("length of the body")),
+        (12, [0, 0, 0, 0], StatementError::Bounds("number of signatures")),
+        (12, [9, 0, 0, 0], StatementError::Bounds("number of signatures")),
+        (12, [8, 0, 0, 0], StatementError::Truncated),
+        (12, [1, 0, 0, 1], StatementError::NotZero),
+    ] {
+        let mut bad = good.clone();
+        bad[at..at + 4].copy_from_slice(&value);
+        assert_eq!(error(&bad), expected);
+    }
+}
+
+#[test]
+fn a_signer_that_signs_with_another_key_is_found_at_once() {
+    let made = write(Domain::Seed, BODY, &[&Liar(Key::new(1), Key::new(2))]);
+    assert!(matches!(made, Err(SignError::Statement(StatementError::BadSignature))));
+    assert!(write::<Key>(Domain::Seed, BODY, &[]).is_err());
+    assert!(write(Domain::Seed, &"x".repeat(65_537), &[&Key::new(1)]).is_err());
+}
+
+const SEAL: Seal = Seal { root_hash: RootHash::new([1; 32]), salt: Salt::new([2; 32]), data_blocks: 12 };
+
+fn configuration(body: &str) -> Result<ConfigurationStatement, crate::DocumentError> {
+    let bytes = signed(Domain::Configuration, body, &[1]);
+    let verified = read(&bytes).ok().unwrap().verify(Domain::Configuration, &[Key::new(1).public_key()]);
+    ConfigurationStatement::parse(&verified.ok().unwrap())
+}
+
+fn seed(domain: Domain, body: &str) -> Result<Seed, crate::DocumentError> {
+    let bytes = signed(domain, body, &[1]);
+    let verified = read(&bytes).ok().unwrap().verify(domain, &[Key::new(1).public_key()]);
+    Seed::parse(&verified.ok().unwrap())
+}
+
+#[test]
+fn a_configuration_statement_round_trips_and_is_checked() {
+    let id = ClusterId::derive(&Key::new(1).public_key(), "lab");
+    let statement = ConfigurationStatement::new("lab".into(), id, 7, SEAL).unwrap();
+    let body = statement.emit().unwrap();
+    let read = configuration(&body).unwrap();
+    assert_eq!((&read, read.seal()), (&statement, SEAL));
+    assert_eq!(configuration(&format!("later = 1\n{body}")).unwrap(), statement);
+    for (from, to) in [
+        ("version = 1", "version = 2"),
+        ("cluster = \"lab\"", "cluster = \"../lab\""),
+        ("generation = 7", "generation = -1"),
+        ("data_blocks = 12", "data_blocks = 0"),
+        ("data_blocks = 12", "data_blocks = 8193"),
+        ("salt", "sale"),
+    ] {
+        let bad = body.replacen(from, to, 1);
+        assert_ne!(bad, body);
+        assert!(configuration(&bad).is_err(), "{to}");
+    }
+}
+
+fn parts(voucher: Option<&str>) -> SeedParts {
+    SeedParts {
+        cluster: "lab".into(),
+        cluster_id: ClusterId::new([3; 32]),
+        node: "cp-1".into(),
+        incarnation: 2,
+        disk_key: Secret32::new([4; 32]),
+        birth_key: Secret32::new([5; 32]),
+        voucher: voucher.map(|voucher| Zeroizing::new(voucher.to_owned())),
+    }
+}
+
+#[test]
+fn a_seed_round_trips_and_is_checked() {
+    for voucher in [None, Some("v1")] {
+        let body = Seed::new(parts(voucher)).ok().unwrap().emit().unwrap();
+        let read = seed(Domain::Seed, &body).ok().unwrap();
+        assert_eq!((read.cluster.as_str(), read.node.as_str(), read.incarnation), ("lab", "cp-1", 2));
+        assert_eq!((read.disk_key.expose(), read.birth_key.expose()), (&[4; 32], &[5; 32]));
+        assert_eq!(read.voucher.as_ref().map(|voucher| voucher.as_str()), voucher);
+        for (from, to) in [
+            ("version = 1", "version = 0"),
+            ("incarnation = 2", "incarnation = 0"),
+            ("0404", "040"),
+            ("node = \"cp-1\"", "node = \"cp/1\""),
+            ("birth_key", "brith_key"),
+        ] {
+            assert!(seed(Domain::Seed, &body.replacen(from, to, 1)).is_err(), "{to}");
+        }
+        assert!(seed(Domain::Configuration, &body).is_err());
+    }
+    assert!(Seed::new(parts(Some(""))).is_err());
+}
+
+/// T5: what a parser says about a broken seed goes to the console, so it must not repeat it.
+#[test]
+fn errors_about_a_seed_hold_nothing_of_its_secrets() {
+    let body = Seed::new(parts(Some("hush-hush"))).ok().unwrap().emit().unwrap();
+    let broken = [
+        body.replacen(&"04".repeat(32), &format!("{}zz", "04".repeat(31)), 1),
+        body.replacen("\"hush-hush\"", "\"hush-hush\" \"", 1),
+        body.replacen("\"hush-hush\"", "[\"hush-hush\"]", 1),
+        body.replacen(&format!("\"{}\"", "05".repeat(32)), "hush-hush", 1),
+        body.replacen("incarnation = 2", "incarnation = \"hush-hush\"", 1),
+    ];
+    for broken in broken {
+        let error = seed(Domain::Seed, &broken).err().unwrap();
+        let shown = format!("{error} {error:?}");
+        assert!(!shown.contains("hush") && !shown.contains("0404") && !shown.contains("0505"), "{shown}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_body_round_trips(body in "\\PC{0,300}", keys in proptest::collection::vec(1u8..20, 1..=8)) {
+        let bytes = signed(Domain::Seed, &body, &keys);
+        prop_assert!(bytes.len() <= MAX_LEN);
+        prop_assert_eq!(read(&bytes).ok().unwrap().encoded_len(), bytes.len());
+        prop_assert_eq!(outcome(&bytes, Domain::Seed, &[Key::new(keys[0]).public_key()]), Ok(body));
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        prop_assert!(outcome(&bytes, Domain::Seed, &[]).is_err());
+        if let Some(start) = bytes.first_chunk_mut() {
+            *start = *b"KUBEDST1";
+        }
+        prop_assert!(outcome(&bytes, Domain::Seed, &[]).is_err());
+    }
+}
