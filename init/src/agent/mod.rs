@@ -40,6 +40,9 @@ use walk::{Halted, Step, Walk};
 /// How long systemd is waited for when the status page is asked for.
 const UNITS_PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long a disk that the spec names may take to appear (USB, slow controllers) before the node goes on without.
+const DISK_PATIENCE: Duration = Duration::from_secs(30);
+
 /// Why the agent cannot even begin.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
@@ -140,10 +143,11 @@ const fn role(role: kubedos_spec::node::Role) -> &'static str {
 
 fn settle_disks(walk: &Walk<'_>, handover: &Handover, identity: &Identity) -> Result<disks::Stored, Halted> {
     let now = disks::memory_of(handover, identity, Machine::observe(Path::new("/sys")));
+    let begun = uptime();
     let stored = walk.stage(Stage::Disks, || {
         disks::attempt(
             &mut Real::default(),
-            disks::wish(handover, identity),
+            disks::wish(handover, identity, uptime().saturating_sub(begun) < DISK_PATIENCE),
             &now,
             disks::state_folder(),
             &mut random,

@@ -64,7 +64,8 @@ fn mend_disks(node: &Node) -> Result<Vec<String>, DisksError> {
     if node.volatile {
         return Ok(vec![]); // a disk that comes later is taken by the next boot: what is in memory now cannot be moved under running services
     }
-    let settled = settle(&mut Real::default(), &disks::wish(&node.handover, &node.identity), &mut random)?;
+    let settled =
+        settle(&mut Real::default(), &disks::wish(&node.handover, &node.identity, false), &mut random)?;
     Ok(settled.lasting.into_iter().chain(settled.passing).collect())
 }
 

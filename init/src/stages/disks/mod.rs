@@ -44,6 +44,8 @@ pub struct Wish {
     pub key: DiskKey,
     /// The disk is a clone and gets new names.
     pub rename: bool,
+    /// A disk that is not there may still come: wait for it rather than go on without.
+    pub patient: bool,
 }
 
 /// Where STATE and DATA are.
@@ -83,6 +85,9 @@ pub enum DisksError {
     /// No disk can be had.
     #[error(transparent)]
     NoTarget(#[from] NoTarget),
+    /// The disk may still come.
+    #[error("disk: {0}")]
+    NotYet(NoTarget),
     /// The disk is left as it is.
     #[error(transparent)]
     Table(#[from] TableRefusal),
@@ -102,7 +107,8 @@ impl Classified for DisksError {
         match self {
             Self::Ops(OpsError::Io { .. } | OpsError::Program { .. }) => Class::Retry,
             Self::NoTarget(NoTarget::Ambiguous(..)) => Class::Halt,
-            Self::NoTarget(_)
+            Self::NotYet(_)
+            | Self::NoTarget(_)
             | Self::Table(TableRefusal::TooSmall { .. } | TableRefusal::ReadOnly { .. }) => Class::Degrade,
             Self::Ops(OpsError::WrongKey { .. })
             | Self::Table(
@@ -124,9 +130,14 @@ pub fn settle(
     let mut done = Done::default();
     match settle_disk(ops, wish, random, &mut done) {
         Ok(storage) => Ok(done.settled(storage)),
+        Err(DisksError::NoTarget(absent @ (NoTarget::NoMatch(_) | NoTarget::BootDiskGone(_))))
+            if wish.patient =>
+        {
+            Err(DisksError::NotYet(absent))
+        }
         Err(error) => match error.class() {
             Class::Degrade => {
-                settle_memory(ops, wish, &mut done)?;
+                settle_memory(ops, &mut done)?;
                 Ok(done.settled(Storage::Memory { why: error.to_string() }))
             }
             Class::Retry | Class::Halt => Err(error),
@@ -314,7 +325,7 @@ fn settle_filesystems(ops: &mut dyn DiskOps, done: &mut Done) -> Result<(), Disk
     Ok(())
 }
 
-fn settle_memory(ops: &mut dyn DiskOps, _: &Wish, done: &mut Done) -> Result<(), OpsError> {
+fn settle_memory(ops: &mut dyn DiskOps, done: &mut Done) -> Result<(), OpsError> {
     let survey = ops.survey()?;
     for store in Store::ALL.into_iter().filter(|store| !survey.mounted.contains(store)) {
         ops.filesystem(store, &FilesystemStep::MountMemory)?;

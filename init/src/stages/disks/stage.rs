@@ -71,13 +71,14 @@ impl Classified for StageError {
 }
 
 /// What the stage is to bring about on this node.
-pub fn wish(handover: &Handover, identity: &Identity) -> Wish {
+pub fn wish(handover: &Handover, identity: &Identity, patient: bool) -> Wish {
     Wish {
         boot: Boot { device: handover.boot_device.clone(), medium: handover.medium },
         system: identity.shard.system_disk().cloned(),
         allow_destroy: identity.shard.allow_destroy.clone(),
         key: Zeroizing::new(*identity.seed.disk_key.expose()),
         rename: false,
+        patient,
     }
 }
 
@@ -246,6 +247,7 @@ mod tests {
             allow_destroy: vec![],
             key: Zeroizing::new([7; 32]),
             rename: false,
+            patient: false,
         }
     }
 
@@ -332,6 +334,23 @@ mod tests {
         );
         assert_eq!(ops.deeds, ["MountMemory state", "MountMemory data"]);
         assert!(ops.log.is_empty(), "nothing was written to any disk");
+    }
+
+    /// A disk that the kernel has not found yet is waited for, and nothing is mounted meanwhile.
+    #[test]
+    fn a_disk_that_may_still_come_is_waited_for() {
+        let (mut ops, state) = (replica(), tempfile::tempdir().unwrap());
+        let absent =
+            |patient| Wish { boot: Boot { device: "sda".into(), ..a_wish().boot }, patient, ..a_wish() };
+        let error =
+            attempt(&mut ops, absent(true), &now("u-1", 1), state.path(), &mut || [0; 16]).unwrap_err();
+        assert_eq!(
+            (error.class(), error.to_string().as_str()),
+            (Class::Degrade, "disk: the boot disk sda is gone")
+        );
+        assert!(ops.deeds.is_empty());
+        let step = attempt(&mut ops, absent(false), &now("u-1", 1), state.path(), &mut || [0; 16]).unwrap();
+        assert!(matches!(step, Step::Degraded { .. }));
     }
 
     /// O1: a disk that fails while it is written is named, and tried again.

@@ -1,0 +1,310 @@
+//! Power cuts during the first boot: the real Disks code on replicas of disks, cut off after every write and flush, with writes torn
+//! and with unconfirmed writes lost, then booted again. The checkers are our own readers; the same log on files is held against
+//! other people's tools in `tests/`.
+//!
+//! Evidence for O1 and for the order of writes of ADR 0001.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test outside of a `test` module; a panic is its verdict"
+)]
+
+use std::collections::BTreeMap;
+
+use kubedos_image::gpt::{self, SectorSize, Table};
+use kubedos_image::guid::Guid;
+use kubedos_image::layout::{self, Area, Role, Slot, State, Volume, recognise};
+use kubedos_image::source::Source;
+use kubedos_init::handover::Medium as BootMedium;
+use kubedos_init::stages::disks::choose::Boot;
+use kubedos_init::stages::disks::containers::{Content, content};
+use kubedos_init::stages::disks::replica::{Logged, Medium, Replica};
+use kubedos_init::stages::disks::survey::{Disk, Store, Stretch};
+use kubedos_init::stages::disks::{Settled, Wish, settle};
+use kubedos_spec::node::DiskIdentity;
+use zeroize::Zeroizing;
+
+const GIB: u64 = 1 << 30;
+const BYTES: u64 = 20 * GIB;
+
+/// A medium of [`BYTES`], as our readers want it.
+struct Whole<'a>(&'a Medium, u64);
+
+impl Source for Whole<'_> {
+    fn len(&self) -> u64 {
+        self.1
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+        buffer.copy_from_slice(&self.0.read(offset, buffer.len()));
+        Ok(())
+    }
+}
+
+fn table(medium: &Medium, bytes: u64) -> Result<Table, gpt::ReadError> {
+    gpt::read_from(&Whole(medium, bytes), SectorSize::B512).map(|found| found.table)
+}
+
+/// What the kernel finds when it starts: the primary copy, else the backup, as stage 1 does.
+fn kernel(disk: &Disk, medium: &Medium) -> BTreeMap<u32, Stretch> {
+    let Ok(table) = table(medium, disk.bytes) else { return BTreeMap::new() };
+    let place = |partition| Stretch { start: table.start_bytes(partition), len: table.len_bytes(partition) };
+    table.partitions().map(|(number, partition)| (number, place(partition))).collect()
+}
+
+fn disk(name: &str, bytes: u64) -> Disk {
+    Disk {
+        name: name.into(),
+        bytes,
+        sector_bytes: 512,
+        read_only: false,
+        serial: Some(format!("serial-{name}")),
+        wwn: None,
+        paths: vec![],
+        partitions: BTreeMap::new(),
+    }
+}
+
+/// A shipped image of a small payload, written to a larger disk; each sealed volume's first bytes are its own.
+fn imaged() -> Medium {
+    let layout = layout::shipped(64 << 20).unwrap();
+    let mut medium = Medium::default();
+    let table = layout.table(SectorSize::B512, Guid::from_u128(1), shipped_uuid).unwrap();
+    for extent in table.extents() {
+        medium.write(extent.offset, &extent.bytes);
+    }
+    for place in layout.places() {
+        medium.write(place.start, &[u8::try_from(place.number).unwrap(); 8192]);
+        medium.write(place.start + place.len - 8192, &[u8::try_from(place.number).unwrap(); 8192]);
+    }
+    medium
+}
+
+fn shipped_uuid(role: Role) -> Guid {
+    Guid::from_bytes(kubedos_image::hex32::sha256(&[role.to_string().as_bytes()])[..16].try_into().unwrap())
+}
+
+fn wish(key: u8) -> Wish {
+    Wish {
+        boot: Boot { device: "vda".into(), medium: BootMedium::Disk },
+        system: None,
+        allow_destroy: vec![],
+        key: Zeroizing::new([key; 32]),
+        rename: false,
+        patient: false,
+    }
+}
+
+fn boot(replica: &mut Replica, wish: &Wish, seed: u8) -> Settled {
+    let mut count = seed;
+    let mut random = || {
+        count = count.wrapping_add(1);
+        [count; 16]
+    };
+    settle(replica, wish, &mut random).unwrap()
+}
+
+fn machine(medium: Medium) -> Replica {
+    let mut disk = disk("vda", BYTES);
+    disk.partitions = kernel(&disk, &medium);
+    let mut replica = Replica::default();
+    replica.add(disk, medium);
+    replica
+}
+
+/// The shipped partitions are where they were, under their names, and their bytes are what they were.
+fn sealed_is_untouched(medium: &Medium, at: &str) {
+    let table = table(medium, BYTES).unwrap_or_else(|error| panic!("{at}: no table: {error}"));
+    for place in layout::shipped(64 << 20).unwrap().places() {
+        let partition = table.get(place.number).unwrap_or_else(|| panic!("{at}: {} is gone", place.role));
+        assert_eq!(table.start_bytes(partition), place.start, "{at}");
+        assert!(table.len_bytes(partition) >= place.len, "{at}");
+        let byte = u8::try_from(place.number).unwrap();
+        assert_eq!(medium.read(place.start, 8192), [byte; 8192], "{at}: {}", place.role);
+        assert_eq!(medium.read(place.start + place.len - 8192, 8192), [byte; 8192], "{at}: {}", place.role);
+        if matches!(
+            place.role,
+            Role::Volume(Volume::Root | Volume::Payload, Area::Data | Area::Hash, Slot::A)
+        ) {
+            assert_eq!(
+                partition.uuid,
+                shipped_uuid(place.role),
+                "{at}: stage 1 would not find {}",
+                place.role
+            );
+        }
+    }
+}
+
+/// Everything is as after an undisturbed first boot.
+fn is_whole(replica: &Replica, at: &str) {
+    let medium = &replica.media["vda"];
+    let found = gpt::read_from(&Whole(medium, BYTES), SectorSize::B512).unwrap();
+    assert!(found.is_sound(), "{at}: {found:?}");
+    assert_eq!(recognise(&found.table).unwrap().state, State::Adopted, "{at}");
+    for store in Store::ALL {
+        let place = *layout::adopted(BYTES).unwrap().place(store.role()).unwrap();
+        assert_eq!(content(store, &medium.read(place.start, 128 * 1024)), Content::Finished, "{at}");
+    }
+    sealed_is_untouched(medium, at);
+}
+
+/// Boots what a cut left, and boots once more: the second boot changes nothing.
+fn recovers(before: &Replica, media: BTreeMap<String, Medium>, at: &str) {
+    sealed_is_untouched(&media["vda"], at);
+    let mut next = before.restarted(media, kernel);
+    boot(&mut next, &wish(7), 100);
+    is_whole(&next, at);
+    let mut second = next.restarted(next.media.clone(), kernel);
+    assert_eq!(
+        boot(&mut second, &wish(7), 200).lasting,
+        Vec::<String>::new(),
+        "{at}: the second boot changed something"
+    );
+    assert!(second.log.is_empty(), "{at}: the second boot wrote");
+}
+
+#[test]
+fn every_cut_of_the_first_boot_is_recovered_from() {
+    let before = machine(imaged());
+    let mut first = before.clone();
+    boot(&mut first, &wish(7), 0);
+    is_whole(&first, "no cut");
+    assert!(first.log.len() > 40, "the log has {} entries", first.log.len());
+    for entries in 0..=first.log.len() {
+        recovers(&before, first.cut(&before.media, entries, |_| false), &format!("cut after {entries}"));
+        recovers(
+            &before,
+            first.cut(&before.media, entries, |_| true),
+            &format!("cut after {entries}, cache lost"),
+        );
+        let alternate = first.cut(&before.media, entries, |index| index % 2 == 0);
+        recovers(&before, alternate, &format!("cut after {entries}, every other cached write lost"));
+    }
+}
+
+/// A write of several sectors is cut in its middle.
+#[test]
+fn torn_writes_of_the_first_boot_are_recovered_from() {
+    let before = machine(imaged());
+    let mut first = before.clone();
+    boot(&mut first, &wish(7), 0);
+    for (index, entry) in first.log.iter().enumerate() {
+        let Logged::Write { disk, at, bytes } = entry else { continue };
+        for part in [512, bytes.len() / 2 / 512 * 512, bytes.len().saturating_sub(512)] {
+            if (1..bytes.len()).contains(&part) {
+                let mut media = first.cut(&before.media, index, |_| false);
+                media.get_mut(disk).unwrap().write(*at, &bytes[..part]);
+                recovers(&before, media, &format!("write {index} torn after {part} bytes"));
+            }
+        }
+    }
+}
+
+/// A second cut during the recovery from a first one.
+#[test]
+fn a_cut_during_recovery_is_recovered_from() {
+    let before = machine(imaged());
+    let mut first = before.clone();
+    boot(&mut first, &wish(7), 0);
+    for entries in (0..first.log.len()).step_by(5) {
+        let once = before.restarted(first.cut(&before.media, entries, |_| false), kernel);
+        let mut second = once.clone();
+        boot(&mut second, &wish(7), 100);
+        for later in (0..=second.log.len()).step_by(3) {
+            recovers(
+                &once,
+                second.cut(&once.media, later, |_| true),
+                &format!("cut after {entries}, then after {later}"),
+            );
+        }
+    }
+}
+
+/// The image is written over a node's disk again: STATE and DATA lie where they lay, and are kept.
+#[test]
+fn an_own_disk_from_before_is_kept() {
+    let mut first = machine(imaged());
+    boot(&mut first, &wish(7), 0);
+    let data = layout::adopted(BYTES).unwrap().place(Role::Data).unwrap().start + (64 << 20);
+    let mut medium = first.media["vda"].clone();
+    medium.write(data, b"somebody's work");
+    let fresh = imaged();
+    medium.write(0, &fresh.read(0, 960 << 20));
+    let mut again = machine(medium.clone());
+    let settled = boot(&mut again, &wish(7), 50);
+    assert_eq!(settled.lasting, ["vda adopted"]);
+    assert_eq!(again.media["vda"].read(data, 15), b"somebody's work");
+    let mut other = machine(medium.clone());
+    let error = settle(&mut other, &wish(8), &mut || [9; 16]).unwrap_err();
+    assert_eq!(error.to_string(), "the key of this node's seed does not open vda25");
+    assert_eq!(other.media["vda"].read(data, 15), b"somebody's work");
+}
+
+/// S3: a foreign target is refused with its bytes as they were; with allowDestroy that one is taken, and no other disk is written.
+#[test]
+fn a_foreign_disk_is_untouched_and_allow_destroy_frees_only_the_named_one() {
+    let mut foreign = Medium::default();
+    foreign.write(0, b"XFSB");
+    foreign.write(5 * GIB, b"years of photographs");
+    let machine = |medium: &Medium| {
+        let mut replica = Replica::default();
+        replica.add(disk("vda", BYTES), medium.clone());
+        replica.add(disk("vdb", BYTES), medium.clone());
+        replica
+    };
+    let mut refused = machine(&foreign);
+    let error = settle(&mut refused, &wish(7), &mut || [1; 16]).unwrap_err().to_string();
+    assert!(
+        error.contains("vda") && error.contains("an XFS file system") && error.contains("allowDestroy"),
+        "{error}"
+    );
+    let other = DiskIdentity { serial: Some("serial-vdb".into()), ..DiskIdentity::default() };
+    let named_other = Wish { allow_destroy: vec![other], ..wish(7) };
+    assert!(
+        settle(&mut refused, &named_other, &mut || [1; 16]).is_err(),
+        "another disk's entry frees nothing"
+    );
+    assert!(refused.log.is_empty() && refused.media["vda"] == foreign);
+    let own = DiskIdentity { serial: Some("serial-vda".into()), ..DiskIdentity::default() };
+    let named = Wish { allow_destroy: vec![own], ..wish(7) };
+    let mut taken = machine(&foreign);
+    boot(&mut taken, &named, 0);
+    assert_eq!(taken.media["vdb"], foreign, "only the named disk was taken");
+    assert_eq!(recognise(&table(&taken.media["vda"], BYTES).unwrap()).unwrap().state, State::Adopted);
+    let before = machine(&foreign);
+    for entries in 0..=taken.log.len() {
+        let mut next = before.restarted(taken.cut(&before.media, entries, |_| false), kernel);
+        boot(&mut next, &named, 100);
+        assert_eq!(
+            recognise(&table(&next.media["vda"], BYTES).unwrap()).unwrap().state,
+            State::Adopted,
+            "cut after {entries}"
+        );
+    }
+}
+
+/// O1: a disk that has grown is used to its end, at every cut of the growing too.
+#[test]
+fn a_grown_disk_is_grown_into_and_its_data_kept() {
+    let mut first = machine(imaged());
+    boot(&mut first, &wish(7), 0);
+    let larger = 30 * GIB;
+    let mut before = Replica::default();
+    let mut grown = disk("vda", larger);
+    grown.partitions = kernel(&disk("vda", larger), &first.media["vda"]);
+    before.add(grown, first.media["vda"].clone());
+    let mut run = before.clone();
+    let settled = boot(&mut run, &wish(7), 50);
+    assert_eq!(settled.lasting, ["vda changed", "data grown"]);
+    for entries in 0..=run.log.len() {
+        let mut next = before.restarted(run.cut(&before.media, entries, |_| true), kernel);
+        boot(&mut next, &wish(7), 100);
+        let found = gpt::read_from(&Whole(&next.media["vda"], larger), SectorSize::B512).unwrap();
+        assert!(found.is_sound() && found.table.disk_bytes() == larger, "cut after {entries}");
+        let old = table(&first.media["vda"], BYTES).unwrap();
+        assert_eq!(found.table.get(26).unwrap().uuid, old.get(26).unwrap().uuid);
+    }
+}
