@@ -1,0 +1,110 @@
+//! The configuration volume: `cluster.toml` and one shard a node, public data only, and the signed statement over it (ADR 0002).
+
+use std::sync::Arc;
+
+use kubedos_image::boot::Seal;
+use kubedos_image::hex32::ClusterId;
+use kubedos_image::statement::{self, ConfigurationStatement, Domain, Signer};
+use kubedos_image::DocumentError;
+use kubedos_spec::node::{ClusterDocument, Shard};
+
+use crate::compose::tree::{Node, Tree, TreeError};
+use crate::key::{Key, KeyBuilder};
+
+/// Raised when the same documents give another volume.
+const WRITER: u32 = 1;
+
+/// Why the configuration could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigurationError {
+    /// A document cannot be written as TOML.
+    #[error("failed to write {document} of the configuration")]
+    Document {
+        /// Its path in the volume.
+        document: String,
+        /// The cause.
+        #[source]
+        source: kubedos_spec::node::DocumentError,
+    },
+    /// The statement over it cannot be written.
+    #[error("failed to write the configuration's statement")]
+    Statement(#[source] DocumentError),
+    /// It could not be signed.
+    #[error("failed to sign the configuration")]
+    Sign(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Two documents want one place.
+    #[error("failed to lay out the configuration")]
+    Tree(#[source] TreeError),
+}
+
+/// The documents of a configuration, by path in the volume.
+#[derive(Debug, Clone)]
+pub struct Configuration {
+    documents: Vec<(String, String)>,
+}
+
+impl Configuration {
+    /// Writes the cluster's document and every node's shard as text.
+    ///
+    /// # Errors
+    /// [`ConfigurationError::Document`].
+    pub fn new(
+        cluster: &ClusterDocument,
+        shards: impl Iterator<Item = (String, Shard)>,
+    ) -> Result<Self, ConfigurationError> {
+        let error = |document: &str| {
+            let document = document.to_owned();
+            move |source| ConfigurationError::Document { document, source }
+        };
+        let text = cluster.to_toml().map_err(error("cluster.toml"))?;
+        let mut documents = vec![("cluster.toml".to_owned(), text)];
+        for (node, shard) in shards {
+            let path = format!("shards/{node}.toml");
+            let text = shard.to_toml().map_err(error(&path))?;
+            documents.push((path, text));
+        }
+        documents.sort();
+        Ok(Self { documents })
+    }
+
+    /// The key of the volume.
+    pub fn key(&self, epoch: u64) -> Key {
+        let start = KeyBuilder::new("configuration", WRITER).with("epoch", epoch.to_le_bytes());
+        self.documents.iter().fold(start, |key, (path, text)| key.with(path, text)).finish()
+    }
+
+    /// The volume's tree.
+    ///
+    /// # Errors
+    /// [`ConfigurationError::Tree`].
+    pub fn tree(&self, epoch: u64) -> Result<Tree, ConfigurationError> {
+        let origin: Arc<str> = Arc::from("configuration");
+        let mut tree = Tree::new(epoch);
+        for (path, text) in &self.documents {
+            tree.add(path, Node::file(text.clone().into_bytes(), &origin)).map_err(ConfigurationError::Tree)?;
+        }
+        tree.check().map_err(ConfigurationError::Tree)?;
+        Ok(tree)
+    }
+}
+
+/// The signed statement over a sealed configuration volume.
+///
+/// # Errors
+/// [`ConfigurationError::Statement`] or [`ConfigurationError::Sign`].
+pub fn statement<S: Signer>(
+    cluster: &ClusterDocument,
+    cluster_id: ClusterId,
+    seal: Seal,
+    signer: &S,
+) -> Result<Vec<u8>, ConfigurationError>
+where
+    S::Error: Send + Sync + 'static,
+{
+    let statement =
+        ConfigurationStatement::new(cluster.name.to_string(), cluster_id, cluster.generation, seal)
+            .map_err(ConfigurationError::Statement)?;
+    let body = statement.emit().map_err(ConfigurationError::Statement)?;
+    statement::write(Domain::Configuration, &body, &[signer])
+        .map_err(|error| ConfigurationError::Sign(Box::new(error)))
+}

@@ -1,0 +1,240 @@
+//! The disk image: every volume at its place in the layout, the partition table, and the empty ISO 9660 that makes a CD of it.
+//!
+//! Nothing is copied here: the image is a [`Runs`] over what lies in the store and in memory, written once, with its holes.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use kubedos_image::gpt::{SectorSize, TableError};
+use kubedos_image::iso::hybrid::{self, HybridError};
+use kubedos_image::layout::{self, Area, Layout, Names, PayloadTooLarge, Role, Slot, Volume};
+use kubedos_image::source::Source;
+use kubedos_image::sparse::{Runs, RunsError};
+
+/// The volume id that the file has as a CD.
+const VOLUME_ID: &str = "KUBEDOS";
+
+/// Why the parts do not make a disk.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// The payload does not fit.
+    #[error("cannot lay out the disk")]
+    Layout(#[from] PayloadTooLarge),
+    /// The partition table cannot be made.
+    #[error("cannot make the partition table")]
+    Table(#[from] TableError),
+    /// The ISO 9660 area cannot be made.
+    #[error("cannot make the ISO 9660 descriptors")]
+    Iso(#[from] HybridError),
+    /// A part is larger than its partition.
+    #[error("{what} has {bytes} bytes, and its partition {room}")]
+    TooLarge {
+        /// The partition.
+        what: String,
+        /// The part's size.
+        bytes: u64,
+        /// The partition's size.
+        room: u64,
+    },
+    /// Two parts want one place.
+    #[error("cannot place {what}")]
+    Place {
+        /// The part.
+        what: String,
+        /// The cause.
+        #[source]
+        source: RunsError,
+    },
+}
+
+/// A volume's parts.
+#[derive(Clone, Copy)]
+#[expect(missing_debug_implementations, reason = "the parts may be gigabytes")]
+pub struct VolumeParts<'a> {
+    /// The file system.
+    pub data: &'a dyn Source,
+    /// The verity superblock and tree.
+    pub hash: &'a dyn Source,
+}
+
+/// Everything that an image consists of.
+#[derive(Clone, Copy)]
+#[expect(missing_debug_implementations, reason = "the parts may be gigabytes")]
+pub struct Parts<'a> {
+    /// The EFI system partition.
+    pub esp: &'a dyn Source,
+    /// The root volume.
+    pub root: VolumeParts<'a>,
+    /// The configuration volume.
+    pub configuration: VolumeParts<'a>,
+    /// Its signed statement.
+    pub statement: &'a dyn Source,
+    /// The payload volume.
+    pub payload: VolumeParts<'a>,
+    /// The root hashes, which name the partitions.
+    pub names: Names,
+}
+
+/// The image as one long, sparse byte string.
+///
+/// # Errors
+/// [`DiskError`] when a part does not fit.
+pub fn assemble<'a>(parts: &Parts<'a>) -> Result<Runs<'a>, DiskError> {
+    let layout = layout::shipped(parts.payload.data.len())?;
+    let table = layout.table(SectorSize::B512, parts.names.disk_guid(), |role| parts.names.uuid(role))?;
+    let mut disk = Runs::new(layout.disk_bytes());
+    for extent in table.extents() {
+        add(&mut disk, "the partition table", |disk| disk.add_bytes(extent.offset, extent.bytes))?;
+    }
+    let esp = layout.place(Role::Esp).map_or(0, |place| place.start);
+    let extent = hybrid::extent(layout.disk_bytes(), esp, VOLUME_ID)?;
+    add(&mut disk, "the ISO 9660 descriptors", |disk| disk.add_bytes(extent.offset, extent.bytes))?;
+    place(&mut disk, &layout, Role::Esp, parts.esp)?;
+    for (volume, content) in [
+        (Volume::Root, parts.root),
+        (Volume::Configuration, parts.configuration),
+        (Volume::Payload, parts.payload),
+    ] {
+        place(&mut disk, &layout, Role::Volume(volume, Area::Data, Slot::A), content.data)?;
+        place(&mut disk, &layout, Role::Volume(volume, Area::Hash, Slot::A), content.hash)?;
+    }
+    let statement = Role::Volume(Volume::Configuration, Area::Signature, Slot::A);
+    place(&mut disk, &layout, statement, parts.statement)?;
+    Ok(disk)
+}
+
+fn place<'a>(disk: &mut Runs<'a>, layout: &Layout, role: Role, part: &'a dyn Source) -> Result<(), DiskError> {
+    let (start, room) = layout.place(role).map_or((0, 0), |place| (place.start, place.len));
+    if part.len() > room {
+        return Err(DiskError::TooLarge { what: role.to_string(), bytes: part.len(), room });
+    }
+    add(disk, &role.to_string(), |disk| disk.add_source(start, part))
+}
+
+fn add<'a>(
+    disk: &mut Runs<'a>,
+    what: &str,
+    place: impl FnOnce(&mut Runs<'a>) -> Result<(), RunsError>,
+) -> Result<(), DiskError> {
+    place(disk).map_err(|source| DiskError::Place { what: what.to_owned(), source })
+}
+
+/// The unit of holes: what file systems allocate.
+const BLOCK: usize = 4096;
+
+/// Writes a source into an empty file and leaves its holes, and whole blocks of zeroes, as holes.
+///
+/// # Errors
+/// When it cannot be read or written.
+pub fn write_sparse(source: &dyn Source, file: &File) -> io::Result<()> {
+    file.set_len(source.len())?;
+    let mut buffer = vec![0; 256 * BLOCK];
+    let mut at = 0;
+    while let Some(data) = source.next_data(at) {
+        at = data.start;
+        while at < data.end {
+            let len = usize::try_from(data.end - at).unwrap_or(usize::MAX).min(buffer.len());
+            let Some(chunk) = buffer.get_mut(..len) else { break };
+            source.read_exact_at(chunk, at)?;
+            write_nonzero(file, chunk, at)?;
+            at += len as u64;
+        }
+    }
+    Ok(())
+}
+
+/// Writes the stretches of a chunk that are not blocks of zeroes.
+fn write_nonzero(file: &File, chunk: &[u8], at: u64) -> io::Result<()> {
+    let mut offset = at;
+    for stretch in chunk.chunks(BLOCK).collect::<Vec<_>>().chunk_by(|a, b| is_zero(a) == is_zero(b)) {
+        let len: usize = stretch.iter().map(|block| <[u8]>::len(block)).sum();
+        let start = usize::try_from(offset - at).unwrap_or(usize::MAX);
+        if !stretch.first().is_none_or(|block| is_zero(block)) {
+            file.write_all_at(chunk.get(start..start + len).unwrap_or_default(), offset)?;
+        }
+        offset += len as u64;
+    }
+    Ok(())
+}
+
+fn is_zero(block: &[u8]) -> bool {
+    block.iter().all(|byte| *byte == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kubedos_image::gpt;
+    use kubedos_image::hex32::RootHash;
+    use std::io::Read;
+    use std::os::unix::fs::MetadataExt;
+
+    fn names() -> Names {
+        let hash = |byte| RootHash::new([byte; 32]);
+        Names { root: hash(1), configuration: hash(2), payload: hash(3) }
+    }
+
+    fn parts<'a>(esp: &'a dyn Source, small: &'a dyn Source, payload: &'a dyn Source) -> Parts<'a> {
+        let volume = |data| VolumeParts { data, hash: small };
+        Parts {
+            esp,
+            root: volume(small),
+            configuration: volume(small),
+            statement: small,
+            payload: volume(payload),
+            names: names(),
+        }
+    }
+
+    #[test]
+    fn every_part_lies_in_its_partition() {
+        let (esp, small, payload) = (vec![1; 4096], vec![2; 4096], vec![3; 3 << 20]);
+        let disk = assemble(&parts(&esp, &small, &payload)).unwrap();
+        let found = gpt::read_from(&disk, SectorSize::B512).unwrap();
+        assert!(found.is_sound());
+        let at = |name: &str| {
+            let (_, partition) = found.table.partitions().find(|(_, p)| p.name == name).unwrap();
+            let mut first = [0; 4096];
+            disk.read_exact_at(&mut first, found.table.start_bytes(partition)).unwrap();
+            first[0]
+        };
+        for (name, byte) in [
+            ("esp", 1),
+            ("seed", 0),
+            ("root-a", 2),
+            ("root-a-hash", 2),
+            ("configuration-a-sig", 2),
+            ("payload-a", 3),
+        ] {
+            assert_eq!(at(name), byte, "{name}");
+        }
+        assert_eq!(disk.len() % 4096, 0);
+    }
+
+    #[test]
+    fn a_part_that_does_not_fit_is_named() {
+        let (small, large) = (vec![2; 4096], vec![1; 2 << 20]);
+        let mut wanted = parts(&small, &small, &small);
+        wanted.statement = &large;
+        let error = assemble(&wanted).err().unwrap();
+        assert!(error.to_string().starts_with("configuration-a-sig has 2097152 bytes"), "{error}");
+    }
+
+    #[test]
+    fn holes_stay_holes_and_the_bytes_are_the_same() {
+        let mut pieces = Runs::new(16 << 20);
+        let mut piece = vec![0; 3 * BLOCK];
+        piece[BLOCK + 5] = 7;
+        pieces.add_bytes(5 << 20, piece).unwrap();
+        pieces.add_bytes((16 << 20) - 3, vec![9; 3]).unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        write_sparse(&pieces, &file).unwrap();
+        let mut written = Vec::new();
+        file.read_to_end(&mut written).unwrap();
+        let mut expected = vec![0; 16 << 20];
+        pieces.read_exact_at(&mut expected, 0).unwrap();
+        assert!(written == expected);
+        assert!(file.metadata().unwrap().blocks() * 512 <= 64 * 1024);
+    }
+}

@@ -1,0 +1,125 @@
+//! `manifest.json` and `SHA256SUMS`: every output with its size and digest, every volume with what opens it.
+//!
+//! Both depend on the outputs only, so that two builds of the same inputs write the same ones. Clock, host and timings go to
+//! `run.json`, which is not compared.
+
+use std::fs::File;
+use std::io;
+
+use kubedos_image::boot::Seal;
+use kubedos_image::layout::Volume;
+use kubedos_image::source::{FileSource, Source};
+use ring::digest::{Context, SHA256};
+use serde::Serialize;
+
+/// The version of the manifest's shape.
+pub const VERSION: u32 = 1;
+
+/// One output file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Output {
+    /// Its name in the output folder.
+    pub name: String,
+    /// Its length in bytes, holes included.
+    pub size: u64,
+    /// SHA-256 of its content, hex.
+    pub sha256: String,
+}
+
+/// One sealed volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VolumeEntry {
+    /// `root`, `payload` or `configuration`.
+    pub name: &'static str,
+    /// Its root hash, salt and number of blocks.
+    #[serde(flatten)]
+    pub seal: Seal,
+}
+
+impl VolumeEntry {
+    /// The entry of a volume.
+    pub const fn new(volume: Volume, seal: Seal) -> Self {
+        Self { name: volume.name(), seal }
+    }
+}
+
+/// What was built.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Manifest {
+    /// Always [`VERSION`].
+    pub version: u32,
+    /// The cluster's name.
+    pub cluster: String,
+    /// `metadata.artifactVersion`.
+    pub artifact_version: String,
+    /// The generation of the configuration.
+    pub generation: u64,
+    /// The release of kubedOS.
+    pub release: String,
+    /// Seconds since 1970 of the newest signed index of the lock.
+    pub epoch: u64,
+    /// SHA-256 of the lock that was built with, hex.
+    pub lock_sha256: String,
+    /// Built with the published demo keys: it protects nothing.
+    pub demo_keys: bool,
+    /// The sealed volumes.
+    pub volumes: Vec<VolumeEntry>,
+    /// The other outputs, by name.
+    pub outputs: Vec<Output>,
+}
+
+impl Manifest {
+    /// The manifest as text.
+    pub fn emit(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+
+    /// The lines of `SHA256SUMS`, as `sha256sum --check` reads them.
+    pub fn sums(&self) -> String {
+        self.outputs.iter().map(|output| format!("{}  {}\n", output.sha256, output.name)).collect()
+    }
+}
+
+/// Reads a whole file, holes included, and gives its entry.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn describe(name: &str, file: &File) -> io::Result<Output> {
+    let size = file.metadata()?.len();
+    let source = FileSource::new(file.try_clone()?, size);
+    let mut context = Context::new(&SHA256);
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = 0;
+    while at < size {
+        let len = usize::try_from((size - at).min(buffer.len() as u64)).unwrap_or(buffer.len());
+        let Some(chunk) = buffer.get_mut(..len) else { break };
+        source.read_exact_at(chunk, at)?;
+        context.update(chunk);
+        at += len as u64;
+    }
+    Ok(Output { name: name.to_owned(), size, sha256: hex::encode(context.finish()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn holes_count_as_zeroes() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"abc").unwrap();
+        assert_eq!(
+            describe("a", &file).unwrap().sha256,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        file.set_len(3 << 20).unwrap();
+        let mut whole = b"abc".to_vec();
+        whole.resize(3 << 20, 0);
+        let expected = hex::encode(ring::digest::digest(&SHA256, &whole));
+        let output = describe("a", &file).unwrap();
+        assert_eq!((output.size, output.sha256), (3 << 20, expected));
+    }
+}

@@ -1,0 +1,6 @@
+//! From one spec to one image: the pipeline, and the parts that only it needs.
+
+pub mod configuration;
+pub mod disk;
+pub mod manifest;
+pub mod volume;

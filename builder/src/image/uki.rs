@@ -1,0 +1,44 @@
+//! The unified kernel image: the distribution's EFI stub, the kernel, and an initrd that holds stage 1, its modules, and the only
+//! inputs of verification: `verity.toml` and the command line.
+
+use kubedos_image::boot::{BootManifest, CMDLINE_PATH, MANIFEST_PATH};
+use kubedos_image::pe::{self, PeError};
+
+use crate::compose::InitrdModule;
+
+/// Raised when the same parts give another UKI.
+pub const WRITER: u32 = 1;
+
+/// What a UKI consists of.
+#[derive(Debug, Clone, Copy)]
+pub struct UkiParts<'a> {
+    /// `linuxx64.efi.stub` of the distribution.
+    pub stub: &'a [u8],
+    /// The kernel, a bzImage.
+    pub kernel: &'a [u8],
+    /// What `uname -r` says of it.
+    pub kernel_release: &'a str,
+    /// `os-release` of the root.
+    pub os_release: &'a [u8],
+    /// The command line, without a line end.
+    pub cmdline: &'a str,
+    /// The initrd, an uncompressed or compressed cpio archive.
+    pub initrd: &'a [u8],
+}
+
+/// Puts the UKI together, unsigned.
+///
+/// # Errors
+/// When the stub has no room for the sections, or is not one.
+pub fn unsigned(parts: &UkiParts<'_>) -> Result<Vec<u8>, PeError> {
+    pe::uki(
+        parts.stub,
+        &[
+            (".osrel", parts.os_release),
+            (".cmdline", parts.cmdline.as_bytes()),
+            (".uname", parts.kernel_release.as_bytes()),
+            (".initrd", parts.initrd),
+            (".linux", parts.kernel),
+        ],
+    )
+}

@@ -1,0 +1,192 @@
+//! Sealed volumes: a tree becomes an EROFS, the EROFS gets its verity tree, and both are kept under the key of their inputs.
+//!
+//! The salt and the UUID come from that key, so that a volume whose inputs did not change keeps its bytes. A kept volume is hashed
+//! again before it is used: what rotted in the store is found, not believed, and built anew.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use kubedos_image::boot::{BLOCK, Seal};
+use kubedos_image::hex32::Salt;
+use kubedos_image::layout::{Area, Volume};
+use kubedos_image::source::FileSource;
+use kubedos_image::verity::{self, VerityError};
+use serde::{Deserialize, Serialize};
+
+use crate::compose::Tree;
+use crate::erofs::{self, ErofsError, ErofsParams, MkfsErofs};
+use crate::key::Key;
+use crate::store::{Store, StoreError};
+
+const KIND: &str = "volume";
+const DATA: &str = "data";
+const HASH: &str = "hash";
+const SEAL: &str = "seal.toml";
+
+/// A volume that is ready to be placed into an image.
+#[derive(Debug, Clone)]
+pub struct SealedVolume {
+    /// Which one.
+    pub volume: Volume,
+    /// How it is opened.
+    pub seal: Seal,
+    /// The EROFS.
+    pub data: PathBuf,
+    /// The verity superblock and tree.
+    pub hash: PathBuf,
+    /// It was in the store already.
+    pub reused: bool,
+}
+
+/// Why a volume could not be sealed.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    /// The EROFS could not be written.
+    #[error("failed to write the {volume} volume")]
+    Erofs {
+        /// The volume's name.
+        volume: &'static str,
+        /// The cause.
+        #[source]
+        source: ErofsError,
+    },
+    /// A file of it could not be read or written.
+    #[error("failed to {doing} {}", path.display())]
+    File {
+        /// The operation.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// Its data cannot be hashed.
+    #[error("failed to hash {}", path.display())]
+    Verity {
+        /// The data.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: VerityError,
+    },
+    /// It is larger than its slot.
+    #[error("the {volume} volume has {bytes} bytes, and its slot holds {room}")]
+    TooLarge {
+        /// The volume's name.
+        volume: &'static str,
+        /// Its size.
+        bytes: u64,
+        /// The size of the slot.
+        room: u64,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What stands beside a kept volume.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    version: u32,
+    #[serde(flatten)]
+    seal: Seal,
+}
+
+/// The volume under `key`: from the store if it is there and still verifies, else made of the tree that `compose` gives.
+///
+/// # Errors
+/// What `compose` returns, or a [`VolumeError`].
+pub fn seal<E: From<VolumeError>>(
+    store: &Store,
+    volume: Volume,
+    key: &Key,
+    epoch: u64,
+    tool: &MkfsErofs,
+    compose: impl FnOnce() -> Result<Tree, E>,
+) -> Result<SealedVolume, E> {
+    if let Some(folder) = store.find(KIND, key) {
+        if let Some(seal) = verified(&folder, key)? {
+            return Ok(sealed(volume, seal, &folder, true));
+        }
+        store.discard(KIND, key).map_err(VolumeError::from)?;
+    }
+    let tree = compose()?;
+    let folder = store.insert::<VolumeError>(KIND, key, |folder| fill(folder, volume, key, epoch, tool, &tree))?;
+    let seal = kept(&folder)?.seal;
+    Ok(sealed(volume, seal, &folder, false))
+}
+
+fn sealed(volume: Volume, seal: Seal, folder: &Path, reused: bool) -> SealedVolume {
+    SealedVolume { volume, seal, data: folder.join(DATA), hash: folder.join(HASH), reused }
+}
+
+fn salt(key: &Key) -> Salt {
+    Salt::new(key.derive("kubedos verity salt"))
+}
+
+/// Writes the files of a volume into an empty folder.
+fn fill(
+    folder: &Path,
+    volume: Volume,
+    key: &Key,
+    epoch: u64,
+    tool: &MkfsErofs,
+    tree: &Tree,
+) -> Result<(), VolumeError> {
+    let data = folder.join(DATA);
+    let params = ErofsParams::new(key.derive16("kubedos volume uuid"), epoch);
+    erofs::write(tree, &params, tool, &data)
+        .map_err(|source| VolumeError::Erofs { volume: volume.name(), source })?;
+    let source = whole_blocks(&data)?;
+    check_room(volume, kubedos_image::source::Source::len(&source))?;
+    let tree = verity::build(&source, &salt(key)).map_err(|error| VolumeError::Verity { path: data.clone(), source: error })?;
+    let hash = folder.join(HASH);
+    fs::write(&hash, &tree.hash_area).map_err(|error| file("write", &hash, error))?;
+    let text = toml::to_string(&Kept { version: 1, seal: tree.seal }).unwrap_or_default();
+    let path = folder.join(SEAL);
+    fs::write(&path, text).map_err(|error| file("write", &path, error))
+}
+
+/// The seal of a kept volume, if its data still hashes to it and its hash area is what the data gives.
+fn verified(folder: &Path, key: &Key) -> Result<Option<Seal>, VolumeError> {
+    let Ok(kept) = kept(folder) else { return Ok(None) };
+    let source = whole_blocks(&folder.join(DATA))?;
+    let path = folder.join(HASH);
+    let hash_area = fs::read(&path).map_err(|error| file("read", &path, error))?;
+    let sound = kept.seal.salt == salt(key) && verity::verify(&source, &hash_area, &kept.seal).is_ok();
+    Ok(sound.then_some(kept.seal))
+}
+
+fn kept(folder: &Path) -> Result<Kept, VolumeError> {
+    let path = folder.join(SEAL);
+    let text = fs::read_to_string(&path).map_err(|error| file("read", &path, error))?;
+    toml::from_str(&text).map_err(|error| file("read", &path, io::Error::other(error)))
+}
+
+/// The file, grown to whole verity blocks.
+fn whole_blocks(path: &Path) -> Result<FileSource, VolumeError> {
+    let open = || -> io::Result<FileSource> {
+        let handle = File::options().read(true).write(true).open(path)?;
+        let len = handle.metadata()?.len();
+        let whole = len.next_multiple_of(BLOCK);
+        if whole != len {
+            handle.set_len(whole)?;
+        }
+        Ok(FileSource::new(handle, whole))
+    };
+    open().map_err(|error| file("open", path, error))
+}
+
+fn check_room(volume: Volume, bytes: u64) -> Result<(), VolumeError> {
+    let room = volume.full_size(Area::Data).unwrap_or_default();
+    if bytes > room {
+        return Err(VolumeError::TooLarge { volume: volume.name(), bytes, room });
+    }
+    Ok(())
+}
+
+fn file(doing: &'static str, path: &Path, source: io::Error) -> VolumeError {
+    VolumeError::File { doing, path: path.to_owned(), source }
+}
