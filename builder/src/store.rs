@@ -106,7 +106,12 @@ mod tests {
         assert_eq!(store.find("volume", &key), None);
         let failed = store.insert("volume", &key, |path| {
             fs::write(path.join("half"), b"x").unwrap();
-            Err(StoreError { doing: "test", kind: "volume", path: path.into(), source: io::Error::other("full") })
+            Err(StoreError {
+                doing: "test",
+                kind: "volume",
+                path: path.into(),
+                source: io::Error::other("full"),
+            })
         });
         failed.unwrap_err();
         assert_eq!(store.find("volume", &key), None);

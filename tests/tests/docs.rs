@@ -24,7 +24,8 @@ fn project() -> PathBuf {
 
 /// Files that git tracks.
 fn tracked() -> Vec<String> {
-    let output = std::process::Command::new("git").arg("-C").arg(project()).args(["ls-files", "-z"]).output().unwrap();
+    let output =
+        std::process::Command::new("git").arg("-C").arg(project()).args(["ls-files", "-z"]).output().unwrap();
     assert!(output.status.success(), "git ls-files: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().split_terminator('\0').map(str::to_owned).collect()
 }
@@ -67,12 +68,14 @@ fn every_link_has_a_target() {
         let folder = Path::new(file).parent().unwrap();
         for link in links(&page).into_iter().filter(|link| !link.contains("://")) {
             let (path, fragment) = link.split_once('#').map_or((link, None), |(path, f)| (path, Some(f)));
-            let target = if path.is_empty() { project().join(file) } else { project().join(folder).join(path) };
+            let target =
+                if path.is_empty() { project().join(file) } else { project().join(folder).join(path) };
             if !target.exists() {
                 broken.push(format!("{file}: {link}: no such file"));
             } else if let Some(fragment) = fragment {
                 let text = fs::read_to_string(&target).unwrap();
-                let found = text.lines().filter(|line| line.starts_with('#')).any(|line| anchor(line) == fragment);
+                let found =
+                    text.lines().filter(|line| line.starts_with('#')).any(|line| anchor(line) == fragment);
                 if !found {
                     broken.push(format!("{file}: {link}: no such heading"));
                 }

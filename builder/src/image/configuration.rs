@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use kubedos_image::DocumentError;
 use kubedos_image::boot::Seal;
 use kubedos_image::hex32::ClusterId;
 use kubedos_image::statement::{self, ConfigurationStatement, Domain, Signer};
-use kubedos_image::DocumentError;
 use kubedos_spec::node::{ClusterDocument, Shard};
 
 use crate::compose::tree::{Node, Tree, TreeError};
@@ -81,7 +81,8 @@ impl Configuration {
         let origin: Arc<str> = Arc::from("configuration");
         let mut tree = Tree::new(epoch);
         for (path, text) in &self.documents {
-            tree.add(path, Node::file(text.clone().into_bytes(), &origin)).map_err(ConfigurationError::Tree)?;
+            tree.add(path, Node::file(text.clone().into_bytes(), &origin))
+                .map_err(ConfigurationError::Tree)?;
         }
         tree.check().map_err(ConfigurationError::Tree)?;
         Ok(tree)

@@ -104,7 +104,12 @@ pub fn assemble<'a>(parts: &Parts<'a>) -> Result<Runs<'a>, DiskError> {
     Ok(disk)
 }
 
-fn place<'a>(disk: &mut Runs<'a>, layout: &Layout, role: Role, part: &'a dyn Source) -> Result<(), DiskError> {
+fn place<'a>(
+    disk: &mut Runs<'a>,
+    layout: &Layout,
+    role: Role,
+    part: &'a dyn Source,
+) -> Result<(), DiskError> {
     let (start, room) = layout.place(role).map_or((0, 0), |place| (place.start, place.len));
     if part.len() > room {
         return Err(DiskError::TooLarge { what: role.to_string(), bytes: part.len(), room });

@@ -113,7 +113,8 @@ pub fn seal<E: From<VolumeError>>(
         store.discard(KIND, key).map_err(VolumeError::from)?;
     }
     let tree = compose()?;
-    let folder = store.insert::<VolumeError>(KIND, key, |folder| fill(folder, volume, key, epoch, tool, &tree))?;
+    let folder =
+        store.insert::<VolumeError>(KIND, key, |folder| fill(folder, volume, key, epoch, tool, &tree))?;
     let seal = kept(&folder)?.seal;
     Ok(sealed(volume, seal, &folder, false))
 }
@@ -141,7 +142,8 @@ fn fill(
         .map_err(|source| VolumeError::Erofs { volume: volume.name(), source })?;
     let source = whole_blocks(&data)?;
     check_room(volume, kubedos_image::source::Source::len(&source))?;
-    let tree = verity::build(&source, &salt(key)).map_err(|error| VolumeError::Verity { path: data.clone(), source: error })?;
+    let tree = verity::build(&source, &salt(key))
+        .map_err(|error| VolumeError::Verity { path: data.clone(), source: error })?;
     let hash = folder.join(HASH);
     fs::write(&hash, &tree.hash_area).map_err(|error| file("write", &hash, error))?;
     let text = toml::to_string(&Kept { version: 1, seal: tree.seal }).unwrap_or_default();
