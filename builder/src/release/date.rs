@@ -38,7 +38,7 @@ impl Moment {
     fn from_parts(year: u64, month: u64, day: u64, time: &str) -> Option<Self> {
         let mut parts = time.split(':').map(|part| part.parse::<u64>().ok().filter(|_| part.len() == 2));
         let (hour, minute, second) = (parts.next()??, parts.next()??, parts.next()??);
-        let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
         let days = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
         let last = *days.get(usize::try_from(month.checked_sub(1)?).ok()?)?;
         let valid = (1970..=9999).contains(&year)

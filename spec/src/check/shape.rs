@@ -254,7 +254,7 @@ impl Walk<'_> {
     }
 
     fn integer(&mut self, schema: &Value, at: Place, number: i64) {
-        let bound = |key: &str| schema.get(key).and_then(Value::as_f64).map(|bound| bound as i64);
+        let bound = |key: &str| schema.get(key).and_then(Value::as_i64);
         let (least, most) = (bound("minimum"), bound("maximum"));
         let wanted = match (least, most) {
             (Some(least), Some(most)) if number < least || number > most => {

@@ -114,7 +114,7 @@ pub(super) const RULES: &[Invariant] = &[
             each_node(s, f, |_, node, f, at| {
                 for (index, interface) in interfaces(node) {
                     let Some(vlan) = &interface.vlan else { continue };
-                    if !find(node, &vlan.link).is_some_and(|link| link.vlan.is_none()) {
+                    if find(node, &vlan.link).is_none_or(|link| link.vlan.is_some()) {
                         f.at(
                             &path![
                                 "spec",
