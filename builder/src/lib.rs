@@ -23,3 +23,4 @@ pub mod release;
 pub mod resolve;
 pub mod spec_file;
 pub mod store;
+pub mod toolbox;

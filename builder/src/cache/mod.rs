@@ -7,6 +7,7 @@
 mod place;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -29,6 +30,33 @@ pub struct Pin {
     pub sha256: Sha256,
 }
 
+/// Bytes that are not those of their pin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unlike {
+    /// How many there are.
+    pub size: u64,
+    /// Their digest.
+    pub sha256: Sha256,
+    /// The pinned size.
+    pub expected_size: u64,
+    /// The pinned digest.
+    pub expected: Sha256,
+}
+
+impl Unlike {
+    /// What was found, against what is pinned.
+    pub(crate) fn new(size: u64, sha256: Sha256, pin: &Pin) -> Box<Self> {
+        Box::new(Self { size, sha256, expected_size: pin.size, expected: pin.sha256 })
+    }
+}
+
+impl fmt::Display for Unlike {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { size, sha256, expected_size, expected } = self;
+        write!(f, "has {size} bytes of digest {sha256}, expected {expected_size} of {expected}")
+    }
+}
+
 /// Why the cache does not give what was asked for.
 #[derive(Debug, Error)]
 pub enum CacheError {
@@ -39,22 +67,14 @@ pub enum CacheError {
         name: String,
     },
     /// It is there, and is not what it should be.
-    #[error(
-        "{name} in the cache is damaged: {path} has {size} bytes of digest {got}, expected {expected_size} of {expected}"
-    )]
+    #[error("{name} in the cache is damaged: {path} {unlike}")]
     Damaged {
         /// Which pin.
         name: String,
         /// Where.
         path: PathBuf,
-        /// Its size.
-        size: u64,
-        /// Its digest.
-        got: Sha256,
-        /// The pinned size.
-        expected_size: u64,
-        /// The pinned digest.
-        expected: Sha256,
+        /// In what it differs.
+        unlike: Box<Unlike>,
     },
     /// The file system refused.
     #[error("failed to {what} {path}")]
@@ -188,8 +208,8 @@ impl Cache {
         if self.remembered(&pin.sha256) != Some(stamp) || stamp.size != pin.size {
             let (got, size) = Sha256::of_reader(&mut file).map_err(io("read"))?;
             if got != pin.sha256 || size != pin.size {
-                let (name, expected_size, expected) = (pin.name.clone(), pin.size, pin.sha256);
-                return Err(CacheError::Damaged { name, path, size, got, expected_size, expected });
+                let unlike = Unlike::new(size, got, pin);
+                return Err(CacheError::Damaged { name: pin.name.clone(), path, unlike });
             }
             file.rewind().map_err(io("read"))?;
             self.remember(pin.sha256, stamp);

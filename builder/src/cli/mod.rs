@@ -9,6 +9,7 @@ mod lock;
 mod plan;
 mod progress;
 mod schema;
+mod tool;
 mod validate;
 
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ enum Command {
     Keys(keys::Keys),
     Lock(lock::LockCommand),
     Fetch(fetch::Fetch),
+    Tool(tool::Tool),
     Validate(validate::Validate),
     Plan(plan::Plan),
     Schema(schema::Schema),
@@ -50,6 +52,7 @@ impl Cli {
             Command::Keys(keys) => keys.run(),
             Command::Lock(command) => command.run(),
             Command::Fetch(command) => command.run(),
+            Command::Tool(command) => command.run(),
             Command::Validate(validate) => validate.run(),
             Command::Plan(plan) => plan.run(),
             Command::Schema(schema) => schema.run(),

@@ -9,7 +9,7 @@ use rustix::fs::FlockOperation;
 
 use super::http::{Client, HttpError};
 use super::{Problem, Progress, Source};
-use crate::cache::{Cache, CacheError};
+use crate::cache::{Cache, CacheError, Unlike};
 use crate::digest::{Hasher, Sha256};
 
 /// How often a passing failure is tried again, and how long it waits: the wait doubles each time.
@@ -33,8 +33,7 @@ enum Attempt {
     /// The bytes are all there and are the wrong ones.
     Wrong {
         resumed: bool,
-        size: u64,
-        got: Sha256,
+        unlike: Box<Unlike>,
     },
     Cache(CacheError),
 }
@@ -66,15 +65,8 @@ pub(super) fn download(
                     source: error,
                 });
             }
-            Err(Attempt::Wrong { size, got, .. }) => {
-                return Err(Problem::Wrong {
-                    name: source.pin.name.clone(),
-                    path: path.clone(),
-                    size,
-                    got,
-                    expected_size: source.pin.size,
-                    expected: source.pin.sha256,
-                });
+            Err(Attempt::Wrong { unlike, .. }) => {
+                return Err(Problem::Wrong { name: source.pin.name.clone(), path: path.clone(), unlike });
             }
             Err(Attempt::Cache(error)) => return Err(Problem::Cache(error)),
         }
@@ -157,7 +149,7 @@ fn once(
     let (got, size) = hasher.finish();
     if got != pin.sha256 || size != pin.size {
         part.remove()?;
-        return Err(Attempt::Wrong { resumed, size, got });
+        return Err(Attempt::Wrong { resumed, unlike: Unlike::new(size, got, pin) });
     }
     cache.adopt(&part.file, &part.path, pin)?;
     Ok(())

@@ -13,8 +13,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::cache::{Cache, CacheError, Pin};
-use crate::digest::Sha256;
+use crate::cache::{Cache, CacheError, Pin, Unlike};
 use crate::failure::Class;
 use crate::mirror::{Archive, MirrorError, Mirrors};
 pub use download::Retry;
@@ -45,22 +44,14 @@ pub enum Problem {
         status: u16,
     },
     /// The mirror has other bytes under its name.
-    #[error(
-        "{name} does not match the lock: {path} has {size} bytes of digest {got}, expected {expected_size} of {expected}"
-    )]
+    #[error("{name} does not match the lock: {path} {unlike}")]
     Wrong {
         /// Which pin.
         name: String,
         /// Its path below the mirror's base.
         path: String,
-        /// How many bytes came.
-        size: u64,
-        /// Their digest.
-        got: Sha256,
-        /// The pinned size.
-        expected_size: u64,
-        /// The pinned digest.
-        expected: Sha256,
+        /// In what they differ.
+        unlike: Box<Unlike>,
     },
     /// It is not in the cache and may not be fetched.
     #[error("{name} is not in the cache")]
@@ -239,7 +230,9 @@ impl<'a> Fetcher<'a> {
                     progress.damaged(damaged);
                     match self.cache.discard(&source.pin) {
                         Ok(()) => missing.push_back((at, source)),
-                        Err(error) => drop(problems.insert(at, Problem::Cache(error))),
+                        Err(error) => {
+                            problems.insert(at, Problem::Cache(error));
+                        }
                     }
                     summary.mended += 1;
                 }

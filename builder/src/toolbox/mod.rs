@@ -1,0 +1,253 @@
+//! Pinned programs, run out of the cache: a set of packages unpacked into `tools/<digest of the set>/`, each program started
+//! through the tree's own loader and libraries, so that any Linux host will do.
+//!
+//! No script is run, nothing is installed, no privilege is needed; set-user-id bits and owners are dropped. A tree appears under
+//! its final name only when it is whole, and is named by what it was made from: existence means validity.
+
+mod unpack;
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+use object::read::elf::{FileHeader, ProgramHeader};
+use thiserror::Error;
+
+use crate::cache::{Cache, CacheError};
+use crate::deb::{Deb, DebError};
+use crate::digest::Hasher;
+use crate::lock::{Lock, LockError, LockedPackage};
+pub use unpack::UnpackError;
+
+/// Raised whenever trees of the same packages would come out differently.
+const LAYOUT: &str = "kubedos toolbox 1";
+/// The C library's loader, which starts every program that is not static.
+const LOADER: &str = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2";
+/// Where libraries lie; the second and later ones are private to some packages, whose programs name them by absolute path.
+const LIBRARIES: [&str; 3] =
+    ["usr/lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/systemd", "usr/lib/llvm-19/lib"];
+/// Where the emulator finds its firmware and option ROMs.
+const FIRMWARE: [&str; 3] = ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu"];
+/// What programs look for by an absolute path, unless a variable says otherwise.
+const VARIABLES: [(&str, &str); 4] = [
+    ("QEMU_MODULE_DIR", "usr/lib/x86_64-linux-gnu/qemu"),
+    ("GCONV_PATH", "usr/lib/x86_64-linux-gnu/gconv"),
+    ("OPENSSL_MODULES", "usr/lib/x86_64-linux-gnu/ossl-modules"),
+    ("OPENSSL_CONF", "usr/lib/ssl/openssl.cnf"),
+];
+
+/// Why there is no toolbox, or no such tool in it.
+#[derive(Debug, Error)]
+pub enum ToolboxError {
+    /// The set is not in the lock.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A package is not in the cache, or damaged there.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// A package cannot be read.
+    #[error("failed to read {package}")]
+    Deb {
+        /// Which.
+        package: String,
+        /// Why.
+        #[source]
+        source: DebError,
+    },
+    /// A package cannot be unpacked.
+    #[error("failed to unpack {package}")]
+    Unpack {
+        /// Which.
+        package: String,
+        /// Why.
+        #[source]
+        source: UnpackError,
+    },
+    /// The file system refused.
+    #[error("failed to {what} {path}")]
+    Io {
+        /// Doing what.
+        what: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Nothing of that name is in the tree.
+    #[error("the set {set} has no {path}")]
+    NotThere {
+        /// The set.
+        set: String,
+        /// What was asked for.
+        path: String,
+    },
+    /// It is no ELF program for this machine.
+    #[error("{path} of the set {set} is no program that can be started")]
+    NotAProgram {
+        /// The set.
+        set: String,
+        /// What was asked for.
+        path: String,
+    },
+}
+
+/// An unpacked set.
+#[derive(Debug, Clone)]
+pub struct Toolbox {
+    root: PathBuf,
+    set: String,
+}
+
+impl Toolbox {
+    /// Opens the tree of a set; unpacks it first where it is not there yet. Its packages must be in the cache.
+    pub fn open(cache: &Cache, lock: &Lock, set: &str) -> Result<Self, ToolboxError> {
+        let packages = lock.set(set)?;
+        let root = cache.tools().join(name_of(&packages));
+        if !root.is_dir() {
+            make(cache, &packages, &root)?;
+        }
+        Ok(Self { root, set: set.to_owned() })
+    }
+
+    /// The folder of the tree.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A file or folder of the tree, by its path in the packages.
+    pub fn path(&self, path: &str) -> Result<PathBuf, ToolboxError> {
+        let full = self.root.join(path);
+        if full.exists() { Ok(full) } else { Err(self.not_there(path)) }
+    }
+
+    /// A command that starts a program with the tree's loader, libraries and data, and nothing of the host's.
+    pub fn command(&self, program: &str) -> Result<Command, ToolboxError> {
+        let (first, leading) = self.invocation(program)?;
+        let mut command = Command::new(first);
+        command.args(leading).envs(self.variables());
+        for foreign in ["LD_LIBRARY_PATH", "LD_PRELOAD", "LD_AUDIT"] {
+            command.env_remove(foreign);
+        }
+        Ok(command)
+    }
+
+    /// The same as [`Self::command`], as a program and its leading arguments; [`Self::variables`] go with it.
+    pub fn invocation(&self, program: &str) -> Result<(OsString, Vec<OsString>), ToolboxError> {
+        let path = self.path(program)?;
+        let refused = || ToolboxError::NotAProgram { set: self.set.clone(), path: program.to_owned() };
+        if !is_dynamic(&path).ok_or_else(refused)? {
+            return Ok((path.into(), Vec::new()));
+        }
+        let loader = self.path(LOADER)?;
+        let leading = [
+            OsStr::new("--inhibit-cache").to_owned(),
+            "--library-path".into(),
+            self.library_path(),
+            "--argv0".into(),
+            path.clone().into(),
+            path.into(),
+        ];
+        Ok((loader.into(), leading.into()))
+    }
+
+    /// The variables that point programs at the tree instead of the host.
+    pub fn variables(&self) -> Vec<(&'static str, OsString)> {
+        let there = VARIABLES.into_iter().map(|(name, path)| (name, self.root.join(path)));
+        there.filter(|(_, path)| path.exists()).map(|(name, path)| (name, path.into())).collect()
+    }
+
+    /// The arguments `-L FOLDER …` by which the emulator finds its firmware.
+    pub fn firmware_arguments(&self) -> Vec<OsString> {
+        let folders = FIRMWARE.into_iter().map(|path| self.root.join(path)).filter(|path| path.is_dir());
+        folders.flat_map(|path| [OsString::from("-L"), path.into()]).collect()
+    }
+
+    fn library_path(&self) -> OsString {
+        let folders = LIBRARIES.into_iter().map(|path| self.root.join(path)).filter(|path| path.is_dir());
+        let folders: Vec<_> = folders.map(PathBuf::into_os_string).collect();
+        folders.join(OsStr::new(":"))
+    }
+
+    fn not_there(&self, path: &str) -> ToolboxError {
+        ToolboxError::NotThere { set: self.set.clone(), path: path.to_owned() }
+    }
+}
+
+/// The name of a tree: the digest of what goes into it.
+fn name_of(packages: &[&LockedPackage]) -> String {
+    let mut hasher = Hasher::new();
+    hasher.update(format!("{LAYOUT}\n").as_bytes());
+    for package in packages {
+        hasher.update(format!("{} {} {}\n", package.name, package.version, package.sha256).as_bytes());
+    }
+    hasher.finish().0.to_string()
+}
+
+/// Unpacks beside, syncs, renames. Who comes second finds the tree there and drops his own.
+fn make(cache: &Cache, packages: &[&LockedPackage], root: &Path) -> Result<(), ToolboxError> {
+    let io = |what: &'static str, path: &Path| {
+        let path = path.to_owned();
+        move |source| ToolboxError::Io { what, path, source }
+    };
+    let tools = cache.tools();
+    let beside = tempfile::Builder::new().prefix(".new-").tempdir_in(&tools).map_err(io("write", &tools))?;
+    unpack_all(cache, packages, beside.path())?;
+    let folder = fs::File::open(beside.path()).map_err(io("open", beside.path()))?;
+    rustix::fs::syncfs(&folder).map_err(|error| io("sync", beside.path())(error.into()))?;
+    match fs::rename(beside.path(), root) {
+        Ok(()) => {
+            // Its name is gone: there is nothing for the guard to take away.
+            drop(beside.keep());
+            Ok(())
+        }
+        Err(_) if root.is_dir() => Ok(()),
+        Err(error) => Err(io("rename", beside.path())(error)),
+    }
+}
+
+fn unpack_all(cache: &Cache, packages: &[&LockedPackage], root: &Path) -> Result<(), ToolboxError> {
+    let queue = Mutex::new(packages.to_vec());
+    let failures = Mutex::new(Vec::new());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(packages.len().max(1));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                    let Some(package) = next else { return };
+                    if let Err(error) = unpack_one(cache, package, root) {
+                        failures.lock().unwrap_or_else(PoisonError::into_inner).push(error);
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    failures.into_inner().unwrap_or_else(PoisonError::into_inner).pop().map_or(Ok(()), Err)
+}
+
+fn unpack_one(cache: &Cache, package: &LockedPackage, root: &Path) -> Result<(), ToolboxError> {
+    let pin = package.pin();
+    let reader = io::BufReader::new(cache.open(&pin)?.reader()?);
+    let mut deb =
+        Deb::open(reader).map_err(|source| ToolboxError::Deb { package: pin.name.clone(), source })?;
+    unpack::unpack(&mut deb, root).map_err(|source| ToolboxError::Unpack { package: pin.name, source })
+}
+
+/// Whether an ELF program asks for a loader; `None` for what is no program of this machine.
+fn is_dynamic(path: &Path) -> Option<bool> {
+    use object::elf::{EM_X86_64, ET_DYN, ET_EXEC, FileHeader64, PT_INTERP};
+    let bytes = fs::read(path).ok()?;
+    let header = FileHeader64::<object::Endianness>::parse(bytes.as_slice()).ok()?;
+    let endian = header.endian().ok()?;
+    let is_ours = header.e_machine(endian) == EM_X86_64 && matches!(header.e_type(endian), ET_EXEC | ET_DYN);
+    let segments = header.program_headers(endian, bytes.as_slice()).ok().filter(|_| is_ours)?;
+    Some(segments.iter().any(|segment| segment.p_type(endian) == PT_INTERP))
+}
+
+#[cfg(test)]
+mod tests;
