@@ -1,5 +1,7 @@
 //! The documentation says what is there: every requirement has a row, every link a target (D3), and the sources are Rust (D4).
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
