@@ -32,7 +32,17 @@ embedded!(closed, Closed, "rootfs/closed.toml");
 embedded!(removals, Removals, "rootfs/remove.toml");
 embedded!(units, Units, "rootfs/units.toml");
 embedded!(ids, Ids, "rootfs/ids.toml");
+embedded!(kernel_options, KernelOptions, "kernel-config/required.toml");
+embedded!(modules, Modules, "kernel-config/modules.toml");
+embedded!(drivers_metal, Modules, "kernel-config/drivers-metal.toml");
 embedded!(ledger, super::ledger::Ledger, "rootfs/ledger.toml");
+
+/// The kernel's command line of `kernel-config/cmdline`: one word a line there, joined with single spaces here.
+pub fn cmdline() -> String {
+    let text = include_str!("../../../kernel-config/cmdline");
+    let words = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    words.collect::<Vec<_>>().join(" ")
+}
 
 include!(concat!(env!("OUT_DIR"), "/overlay.rs"));
 
@@ -172,6 +182,68 @@ pub struct Unused {
     pub why: String,
 }
 
+/// `kernel-config/required.toml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KernelOptions {
+    /// Always 1.
+    pub version: u32,
+    /// The options.
+    pub option: Vec<KernelOption>,
+}
+
+/// An option that the kernel must have been built with.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KernelOption {
+    /// `CONFIG_…`.
+    pub name: String,
+    /// Values that will do.
+    pub is: Vec<String>,
+    /// The reason.
+    pub why: String,
+}
+
+/// `kernel-config/modules.toml` and `drivers-metal.toml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Modules {
+    /// Always 1.
+    pub version: u32,
+    /// The groups.
+    pub group: Vec<ModuleGroup>,
+}
+
+/// Modules of one purpose.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModuleGroup {
+    /// Its name.
+    pub name: String,
+    /// The reason.
+    pub why: String,
+    /// Whether stage 1 loads them.
+    #[serde(default)]
+    pub initrd: InInitrd,
+    /// Their names.
+    pub modules: Vec<String>,
+}
+
+/// When stage 1 loads a module.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InInitrd {
+    /// Never: it is in the root volume only.
+    #[default]
+    No,
+    /// On every machine.
+    Always,
+    /// When a device asks for it.
+    ByDevice,
+    /// When stage 1 asks for it by name.
+    OnDemand,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,5 +258,9 @@ mod tests {
         assert!(removals().unwrap().remove.iter().all(|removal| !removal.why.is_empty()));
         assert!(units().unwrap().keep.values().all(|why| !why.is_empty()));
         ids().unwrap();
+        assert!(kernel_options().unwrap().option.iter().all(|option| !option.why.is_empty()));
+        for groups in [modules().unwrap(), drivers_metal().unwrap()] {
+            assert!(groups.group.iter().all(|group| !group.why.is_empty() && !group.modules.is_empty()));
+        }
     }
 }

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod data;
 pub mod elf;
 pub mod files;
+pub mod kernel;
 pub mod ledger;
 pub mod libraries;
 pub mod rules;
@@ -19,13 +20,18 @@ pub mod units;
 pub mod unpack;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{Read, Seek};
 use std::sync::Arc;
 
 pub use audit::{Allowed, Finding};
+pub use kernel::initrd::InitrdModules;
+pub use kernel::{Kernel, KernelFlavour};
 pub use tree::{Kind, Node, Tree};
 
+use crate::cache::{Cache, CacheError};
 use crate::deb::Deb;
+use crate::lock::{Lock, LockError, LockedPackage};
 
 /// A package whose bytes were checked against the lock.
 #[derive(Debug)]
@@ -43,6 +49,8 @@ pub struct Package<R> {
 pub struct RootInputs<R> {
     /// The packages of the root, the kernel and the boot loader among them, in any order.
     pub packages: Vec<Package<R>>,
+    /// Which kernel it is, and which drivers stay.
+    pub flavour: KernelFlavour,
     /// The linked `kubedos-init`.
     pub init: Arc<[u8]>,
     /// The release of kubedOS.
@@ -58,6 +66,8 @@ pub struct Composed {
     pub tree: Tree,
     /// Name and version of every package, sorted.
     pub packages: BTreeMap<String, String>,
+    /// The kernel: its release, image, and the modules of the initrd.
+    pub kernel: Kernel,
     /// systemd's EFI stub, which becomes the UKI.
     pub stub: Arc<[u8]>,
     /// systemd-boot.
@@ -88,6 +98,12 @@ pub enum ComposeError {
     /// A file that no package gave.
     #[error("no package gives /{0}")]
     Missing(&'static str),
+    /// The lock has no such set.
+    #[error(transparent)]
+    Lock(#[from] Box<LockError>),
+    /// An input is not in the cache, or does not match its pin.
+    #[error(transparent)]
+    Cache(#[from] Box<CacheError>),
     /// The files do not make a tree.
     #[error(transparent)]
     Tree(#[from] tree::TreeError),
@@ -103,12 +119,64 @@ pub enum ComposeError {
     /// Files of our own.
     #[error(transparent)]
     File(#[from] files::FileError),
+    /// The kernel.
+    #[error(transparent)]
+    Kernel(#[from] Box<kernel::KernelError>),
     /// Libraries.
     #[error(transparent)]
     Library(#[from] libraries::MissingLibrary),
     /// The finished tree holds what a sealed volume may not hold.
     #[error("the root volume may not hold:\n{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Audit(Vec<Finding>),
+}
+
+/// Opens packages of the lock's sets out of the cache, each once; what is not there or does not match its pin is an error.
+pub fn packages(lock: &Lock, cache: &Cache, sets: &[&str]) -> Result<Vec<Package<File>>, ComposeError> {
+    let mut chosen: BTreeMap<&str, &LockedPackage> = BTreeMap::new();
+    for set in sets {
+        chosen.extend(
+            lock.set(set).map_err(Box::new)?.into_iter().map(|package| (package.name.as_str(), package)),
+        );
+    }
+    let open = |package: &LockedPackage| {
+        let reader = cache.open(&package.pin()).and_then(|verified| verified.reader()).map_err(Box::new)?;
+        let deb = Deb::open(reader).map_err(|source| ComposeError::Unpack {
+            package: package.name.clone(),
+            source: Box::new(source.into()),
+        })?;
+        Ok(Package { name: package.name.clone(), version: package.version.to_string(), deb })
+    };
+    chosen.into_values().map(open).collect()
+}
+
+/// The sets of the lock that a root volume is composed of.
+pub const fn sets(flavour: KernelFlavour) -> [&'static str; 3] {
+    ["root", flavour.set(), "boot"]
+}
+
+/// The initrd: `/init`, the modules of stage 1, and what verification needs (`kubedos/verity.toml`, `kubedos/cmdline`).
+pub fn initrd(
+    init: &Arc<[u8]>,
+    modules: &InitrdModules,
+    files: &[(&str, Arc<[u8]>)],
+    epoch: u64,
+) -> Result<Tree, tree::TreeError> {
+    let origin: Arc<str> = Arc::from("kubedos");
+    let mut tree = Tree::new(epoch);
+    tree.add("init", Node::file(Arc::clone(init), &origin).with_mode(0o755))?;
+    for folder in ["dev", "proc", "run", "sys", "sysroot"] {
+        tree.add(folder, Node::new(Kind::Directory, &origin))?;
+    }
+    for (path, bytes) in modules
+        .files
+        .iter()
+        .map(|(path, bytes)| (path.as_str(), bytes))
+        .chain(files.iter().map(|(p, b)| (*p, b)))
+    {
+        tree.add(path, Node::file(Arc::clone(bytes), &origin))?;
+    }
+    tree.check()?;
+    Ok(tree)
 }
 
 const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
@@ -127,6 +195,10 @@ pub fn root<R: Read + Seek>(inputs: RootInputs<R>) -> Result<Composed, ComposeEr
     files::check_usr_merge(&tree)?;
     let stub = take(&tree, STUB)?;
     let boot_loader = take(&tree, BOOT_LOADER)?;
+
+    let (options, modules, metal) = (data::kernel_options()?, data::modules()?, data::drivers_metal()?);
+    let rules = kernel::Rules::of(inputs.flavour, &options, &modules, &metal);
+    let kernel = kernel::take(&mut tree, &rules, &origin).map_err(Box::new)?;
 
     units::keep(&mut tree, &units)?;
     rules::close(&mut tree, &closed)?;
@@ -153,7 +225,7 @@ pub fn root<R: Read + Seek>(inputs: RootInputs<R>) -> Result<Composed, ComposeEr
     if !findings.is_empty() {
         return Err(ComposeError::Audit(findings));
     }
-    Ok(Composed { tree, packages, stub, boot_loader })
+    Ok(Composed { tree, packages, kernel, stub, boot_loader })
 }
 
 /// Unpacks the packages in the order of their names; no script of theirs may be unknown.

@@ -1,0 +1,202 @@
+//! kmod's index files: a trie of keys with values, read by libkmod through a memory map.
+//!
+//! Form (kmod, `libkmod/libkmod-index.c`): big-endian words magic `0xB007F457`, version `0x00020001`, offset of the root. A node's offset
+//! carries flags in its upper bits for what follows: `0x80000000` a prefix, ended by zero; `0x20000000` first and last child byte and an
+//! offset for each; `0x40000000` a count and that many values, each a priority word and a text ended by zero. Children precede their parent.
+
+use std::collections::BTreeMap;
+
+const MAGIC: u32 = 0xB007_F457;
+const VERSION: u32 = 0x0002_0001;
+const PREFIX: u32 = 0x8000_0000;
+const VALUES: u32 = 0x4000_0000;
+const CHILDREN: u32 = 0x2000_0000;
+
+/// Keys with their values by priority.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Index {
+    keys: BTreeMap<Vec<u8>, Vec<(u32, String)>>,
+}
+
+impl Index {
+    /// Adds a value; the lowest priority comes first, equal ones in the order of their text.
+    pub fn insert(&mut self, key: &str, value: &str, priority: usize) {
+        let values = self.keys.entry(key.as_bytes().to_vec()).or_default();
+        values.push((u32::try_from(priority).unwrap_or(u32::MAX), value.to_owned()));
+        values.sort();
+    }
+
+    /// The file.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for word in [MAGIC, VERSION, 0] {
+            out.extend_from_slice(&word.to_be_bytes());
+        }
+        let entries: Vec<Entry<'_>> =
+            self.keys.iter().map(|(key, values)| (key.as_slice(), values.as_slice())).collect();
+        let root = node(&mut out, &entries);
+        if let Some(word) = out.get_mut(8..12) {
+            word.copy_from_slice(&root.to_be_bytes());
+        }
+        out
+    }
+}
+
+type Entry<'a> = (&'a [u8], &'a [(u32, String)]);
+
+/// Writes the node of these keys (sorted, what is above already cut off) and gives its offset with flags; 0 for none.
+fn node(out: &mut Vec<u8>, entries: &[Entry<'_>]) -> u32 {
+    let Some((first, _)) = entries.first() else { return 0 };
+    let last = entries.last().map_or(*first, |(key, _)| *key);
+    let shared = first.iter().zip(last).take_while(|(a, b)| a == b).count();
+    let tail = |key: &'_ [u8]| key.get(shared..).unwrap_or_default().to_vec();
+    let here = entries.iter().find(|(key, _)| key.len() == shared).map(|(_, values)| *values);
+    let below: Vec<(Vec<u8>, &[(u32, String)])> = entries
+        .iter()
+        .filter(|(key, _)| key.len() > shared)
+        .map(|(key, values)| (tail(key), *values))
+        .collect();
+
+    let byte = |entry: &(Vec<u8>, _)| entry.0.first().copied().unwrap_or_default();
+    let range = below.first().map(byte).zip(below.last().map(byte));
+    let mut children = Vec::new();
+    if let Some((low, high)) = range {
+        for wanted in low..=high {
+            let entries: Vec<Entry<'_>> = below
+                .iter()
+                .filter(|(key, _)| key.first() == Some(&wanted))
+                .map(|(key, values)| (key.get(1..).unwrap_or_default(), *values))
+                .collect();
+            children.push(node(out, &entries));
+        }
+    }
+
+    let mut offset = u32::try_from(out.len()).unwrap_or(u32::MAX);
+    if shared > 0 {
+        out.extend_from_slice(first.get(..shared).unwrap_or_default());
+        out.push(0);
+        offset |= PREFIX;
+    }
+    if let Some((low, high)) = range {
+        out.extend_from_slice(&[low, high]);
+        out.extend(children.iter().flat_map(|child| child.to_be_bytes()));
+        offset |= CHILDREN;
+    }
+    if let Some(values) = here {
+        out.extend_from_slice(&u32::try_from(values.len()).unwrap_or_default().to_be_bytes());
+        for (priority, value) in values {
+            out.extend_from_slice(&priority.to_be_bytes());
+            out.extend_from_slice(value.as_bytes());
+            out.push(0);
+        }
+        offset |= VALUES;
+    }
+    offset
+}
+
+/// Reads a file back; none if it is not one. For tests and `inspect`: the values keep the order of the file.
+pub fn decode(bytes: &[u8]) -> Option<BTreeMap<String, Vec<String>>> {
+    let mut keys = BTreeMap::new();
+    if word(bytes, 0)? != MAGIC || word(bytes, 4)? != VERSION {
+        return None;
+    }
+    walk(bytes, word(bytes, 8)?, String::new(), 0, &mut keys)?;
+    Some(keys)
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+}
+
+fn text(bytes: &[u8], at: usize) -> Option<String> {
+    let rest = bytes.get(at..)?;
+    let end = rest.iter().position(|byte| *byte == 0)?;
+    Some(String::from_utf8_lossy(rest.get(..end)?).into_owned())
+}
+
+/// Deeper than any key of a kernel is long.
+const MAX_DEPTH: usize = 4096;
+
+fn walk(
+    bytes: &[u8],
+    offset: u32,
+    above: String,
+    depth: usize,
+    keys: &mut BTreeMap<String, Vec<String>>,
+) -> Option<()> {
+    if offset == 0 || depth > MAX_DEPTH {
+        return (offset == 0).then_some(());
+    }
+    let mut at = usize::try_from(offset & !(PREFIX | VALUES | CHILDREN)).ok()?;
+    let mut key = above;
+    if offset & PREFIX != 0 {
+        let prefix = text(bytes, at)?;
+        at += prefix.len() + 1;
+        key.push_str(&prefix);
+    }
+    if offset & CHILDREN != 0 {
+        let (low, high) = (*bytes.get(at)?, *bytes.get(at + 1)?);
+        at += 2;
+        for byte in low..=high {
+            walk(bytes, word(bytes, at)?, format!("{key}{}", char::from(byte)), depth + 1, keys)?;
+            at += 4;
+        }
+    }
+    if offset & VALUES != 0 {
+        let mut values = Vec::new();
+        let count = word(bytes, at)?;
+        at += 4;
+        for _ in 0..count {
+            let value = text(bytes, at + 4)?;
+            at += 4 + value.len() + 1;
+            values.push(value);
+        }
+        keys.insert(key, values);
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_index_has_this_form() {
+        let mut index = Index::default();
+        index.insert("ab", "x", 7);
+        index.insert("ac", "y", 1);
+        let mut want = Vec::new();
+        want.extend_from_slice(&[0xB0, 0x07, 0xF4, 0x57, 0, 2, 0, 1]);
+        want.extend_from_slice(&(32 | PREFIX | CHILDREN).to_be_bytes());
+        want.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, 7, b'x', 0]); // offset 12
+        want.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, 1, b'y', 0]); // offset 22
+        want.extend_from_slice(b"a\0bc");
+        want.extend_from_slice(&(12 | VALUES).to_be_bytes());
+        want.extend_from_slice(&(22 | VALUES).to_be_bytes());
+        assert_eq!(index.encode(), want);
+        assert_eq!(decode(&Index::default().encode()), Some(BTreeMap::new()));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(keys in proptest::collection::btree_map("[a-z*:_]{0,12}", proptest::collection::vec("[a-z]{1,5}", 1..4), 0..40)) {
+            let mut index = Index::default();
+            for (key, values) in &keys {
+                for (priority, value) in values.iter().enumerate() {
+                    index.insert(key, value, priority);
+                }
+            }
+            prop_assert_eq!(decode(&index.encode()), Some(keys));
+        }
+
+        #[test]
+        fn hostile_bytes_do_not_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let head: Vec<u8> = [MAGIC, VERSION].iter().flat_map(|word| word.to_be_bytes()).collect();
+            let cut = bytes.len().min(8);
+            bytes[..cut].copy_from_slice(&head[..cut]);
+            decode(&bytes);
+        }
+    }
+}

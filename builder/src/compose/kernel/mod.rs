@@ -1,0 +1,264 @@
+//! The packaged kernel: its configuration is checked, its modules are pruned to a list and what that needs, decompressed (EROFS
+//! compresses again, and the signature inside stays whole), and indexed as depmod would.
+//!
+//! Two kernels: the cloud one for virtual machines, the generic one for bare metal with a declared list of drivers.
+
+pub mod depmod;
+pub mod index;
+pub mod initrd;
+pub mod module;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use super::data::{KernelOptions, ModuleGroup, Modules};
+use super::tree::{Kind, Node, Tree, TreeError};
+use initrd::InitrdModules;
+use module::Module;
+
+/// Which kernel, and which drivers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KernelFlavour {
+    /// Virtual machines and clouds.
+    Cloud,
+    /// Bare metal.
+    Metal,
+}
+
+impl KernelFlavour {
+    /// The lock's set with its package.
+    pub const fn set(self) -> &'static str {
+        match self {
+            Self::Cloud => "kernel-cloud",
+            Self::Metal => "kernel-generic",
+        }
+    }
+}
+
+/// Why a kernel cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// No kernel, or more than one.
+    #[error("the packages hold {0} kernels in /boot, not one")]
+    Count(usize),
+    /// A file of the kernel's package that is not there.
+    #[error("the kernel's package gives no /{0}")]
+    Missing(String),
+    /// An option without which nothing works.
+    #[error("kernel {release} has {name} = {value}, kernel-config/required.toml asks for {wanted}: {why}")]
+    Option {
+        /// The kernel.
+        release: String,
+        /// The option.
+        name: String,
+        /// Its value.
+        value: String,
+        /// What would do.
+        wanted: String,
+        /// The reason.
+        why: String,
+    },
+    /// A listed module that this kernel has neither as a file nor built in.
+    #[error("kernel {release} has no module {name}, which kernel-config lists")]
+    NoModule {
+        /// The kernel.
+        release: String,
+        /// The module.
+        name: String,
+    },
+    /// A module that cannot be read.
+    #[error("failed to read the kernel module /{path}")]
+    Read {
+        /// Its path.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The table for stage 1 does not hold.
+    #[error("the modules of the initrd do not make a table")]
+    Table(#[from] kubedos_spec::modules::ModuleTableError),
+    /// It does not fit into the tree.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+}
+
+/// A kernel that was taken from the packages.
+#[derive(Debug)]
+pub struct Kernel {
+    /// `uname -r`.
+    pub release: String,
+    /// The bzImage.
+    pub image: Arc<[u8]>,
+    /// What stage 1 loads.
+    pub initrd: InitrdModules,
+}
+
+/// The rules: options, and groups of modules.
+#[derive(Debug)]
+pub struct Rules<'a> {
+    /// Options that must be set.
+    pub options: &'a KernelOptions,
+    /// Groups of modules, without those of other flavours.
+    pub groups: Vec<&'a ModuleGroup>,
+}
+
+impl<'a> Rules<'a> {
+    /// The rules of a flavour.
+    pub fn of(
+        flavour: KernelFlavour,
+        options: &'a KernelOptions,
+        modules: &'a Modules,
+        metal: &'a Modules,
+    ) -> Self {
+        let metal = if flavour == KernelFlavour::Metal { metal.group.as_slice() } else { &[] };
+        Self { options, groups: modules.group.iter().chain(metal).collect() }
+    }
+}
+
+/// Takes the kernel out of the tree: image and configuration go, modules are pruned and indexed in place.
+pub fn take(tree: &mut Tree, rules: &Rules<'_>, origin: &Arc<str>) -> Result<Kernel, KernelError> {
+    let releases: Vec<String> = tree
+        .below("boot")
+        .filter_map(|(path, _)| path.strip_prefix("boot/vmlinuz-"))
+        .map(str::to_owned)
+        .collect();
+    let [release] = releases.as_slice() else { return Err(KernelError::Count(releases.len())) };
+    let file = |path: String| tree.content(&path).cloned().ok_or(KernelError::Missing(path));
+    let image = file(format!("boot/vmlinuz-{release}"))?;
+    check_options(release, &file(format!("boot/config-{release}"))?, rules.options)?;
+
+    let folder = format!("usr/lib/modules/{release}");
+    let order = file(format!("{folder}/modules.order"))?;
+    let builtin = file(format!("{folder}/modules.builtin"))?;
+    let builtin_info = file(format!("{folder}/modules.builtin.modinfo"))?;
+    let modules = read_modules(tree, &folder, &order)?;
+    let builtin_names = depmod::builtin_names(&builtin);
+    let wanted = choose(release, rules, &modules, &builtin_names)?;
+    let kept: BTreeMap<String, Module> =
+        modules.into_iter().filter(|(name, _)| wanted.contains(name)).collect();
+
+    tree.remove("boot");
+    tree.remove(&folder);
+    for module in kept.values() {
+        tree.add(
+            &format!("{folder}/{}", module.path),
+            Node::file(Arc::clone(&module.bytes), &module.origin),
+        )?;
+    }
+    for (name, bytes) in depmod::files(&kept, &builtin, &builtin_info) {
+        tree.add(&format!("{folder}/{name}"), Node::file(bytes, origin))?;
+    }
+    let initrd = InitrdModules::of(release, rules, &kept)?;
+    Ok(Kernel { release: release.clone(), image, initrd })
+}
+
+fn check_options(release: &str, config: &[u8], options: &KernelOptions) -> Result<(), KernelError> {
+    let text = String::from_utf8_lossy(config);
+    let values: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once('=')).collect();
+    for option in &options.option {
+        let value = values.get(option.name.as_str()).copied().unwrap_or("n");
+        if !option.is.iter().any(|wanted| wanted == value) {
+            return Err(KernelError::Option {
+                release: release.to_owned(),
+                name: option.name.clone(),
+                value: value.to_owned(),
+                wanted: option.is.join(" or "),
+                why: option.why.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Every module of the kernel, decompressed, by name.
+fn read_modules(tree: &Tree, folder: &str, order: &[u8]) -> Result<BTreeMap<String, Module>, KernelError> {
+    let order = String::from_utf8_lossy(order);
+    let place: BTreeMap<&str, usize> = order.lines().enumerate().map(|(at, path)| (path, at)).collect();
+    let mut modules = BTreeMap::new();
+    for (path, node) in tree.below(folder) {
+        let (Kind::File(bytes), Some(stem)) =
+            (&node.kind, path.strip_suffix(".ko.xz").or(path.strip_suffix(".ko")))
+        else {
+            continue;
+        };
+        let bad = |source| KernelError::Read { path: path.to_owned(), source };
+        let bytes = if path.ends_with(".xz") { unxz(bytes).map_err(bad)?.into() } else { Arc::clone(bytes) };
+        let inner = format!("{}.ko", stem.strip_prefix(folder).unwrap_or(stem).trim_start_matches('/'));
+        let priority = place.get(inner.as_str()).copied().unwrap_or(usize::MAX);
+        let module = Module::read(inner, bytes, priority, Arc::clone(&node.origin));
+        let module = module.ok_or_else(|| bad(io::Error::other("not a module of this architecture")))?;
+        modules.insert(module.name.clone(), module);
+    }
+    Ok(modules)
+}
+
+fn unxz(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(bytes.len().saturating_mul(4));
+    liblzma::read::XzDecoder::new(bytes).read_to_end(&mut out)?;
+    Ok(out)
+}
+
+/// The listed modules and all that they need, by name.
+fn choose(
+    release: &str,
+    rules: &Rules<'_>,
+    modules: &BTreeMap<String, Module>,
+    builtin: &BTreeSet<String>,
+) -> Result<BTreeSet<String>, KernelError> {
+    let mut wanted = BTreeSet::new();
+    let mut todo: Vec<String> = Vec::new();
+    for name in rules.groups.iter().flat_map(|group| &group.modules) {
+        let name = module::normal(name);
+        if modules.contains_key(&name) {
+            todo.push(name);
+        } else if !builtin.contains(&name) {
+            return Err(KernelError::NoModule { release: release.to_owned(), name });
+        }
+    }
+    while let Some(name) = todo.pop() {
+        if let Some(module) = modules.get(&name)
+            && wanted.insert(name)
+        {
+            todo.extend(module.needs().filter(|need| modules.contains_key(*need)).map(str::to_owned));
+        }
+    }
+    Ok(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compose::data;
+
+    #[test]
+    fn a_missing_option_is_named_with_its_reason() {
+        let options = data::kernel_options().unwrap();
+        let all: String = options.option.iter().map(|o| format!("{}={}\n", o.name, o.is[0])).collect();
+        check_options("6.12", all.as_bytes(), &options).unwrap();
+        for option in &options.option {
+            let less = all.replace(
+                &format!("{}={}\n", option.name, option.is[0]),
+                &format!("# {} is not set\n", option.name),
+            );
+            let text = check_options("6.12", less.as_bytes(), &options).unwrap_err().to_string();
+            assert!(
+                text.contains(&option.name) && text.contains(&option.why) && text.contains("= n"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_listed_module_that_is_nowhere_is_named() {
+        let group = ModuleGroup { modules: vec!["dm-verity".into()], ..ModuleGroup::default() };
+        let options = KernelOptions { version: 1, option: Vec::new() };
+        let rules = Rules { options: &options, groups: vec![&group] };
+        let none = BTreeMap::new();
+        let builtin = BTreeSet::from(["dm_verity".to_owned()]);
+        assert_eq!(choose("6", &rules, &none, &builtin).unwrap(), BTreeSet::new());
+        let text = choose("6", &rules, &none, &BTreeSet::new()).unwrap_err().to_string();
+        assert!(text.contains("no module dm_verity"), "{text}");
+    }
+}
