@@ -21,6 +21,7 @@ pub mod mirror;
 pub mod output;
 pub mod release;
 pub mod resolve;
+pub mod seed;
 pub mod spec_file;
 pub mod store;
 pub mod toolbox;

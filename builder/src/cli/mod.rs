@@ -9,6 +9,7 @@ mod lock;
 mod plan;
 mod progress;
 mod schema;
+mod seed;
 mod tool;
 mod validate;
 
@@ -38,6 +39,7 @@ enum Command {
     Validate(validate::Validate),
     Plan(plan::Plan),
     Schema(schema::Schema),
+    Seed(seed::Seed),
 }
 
 impl Cli {
@@ -56,6 +58,7 @@ impl Cli {
             Command::Validate(validate) => validate.run(),
             Command::Plan(plan) => plan.run(),
             Command::Schema(schema) => schema.run(),
+            Command::Seed(seed) => seed.run(),
         }
     }
 }

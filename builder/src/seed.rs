@@ -1,0 +1,230 @@
+//! Minting a node's seed: the small volume with the secrets of one node and one incarnation (ADR 0002), attached by the substrate or
+//! written into a personalised copy of an image.
+//!
+//! A seed is a function of the key directory, the node and the incarnation: minting it again gives the same bytes. It is readable by its
+//! owner only, and never lands in the image that is published: [`personalise`] writes a copy, and only of an image whose configuration
+//! these very keys signed for this very cluster.
+
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use kubedos_image::DocumentError;
+use kubedos_image::gpt::{self, SectorSize};
+use kubedos_image::hex32::ClusterId;
+use kubedos_image::iso::seed as volume;
+use kubedos_image::layout::{Area, Role, SEED_SIZE, Slot, Volume};
+use kubedos_image::source::{FileSource, Source};
+use kubedos_image::statement::{self, ConfigurationStatement, Domain, Seed, SeedParts, StatementError};
+use rustix::fs::SeekFrom;
+use zeroize::Zeroizing;
+
+use crate::keys::{KeyDir, KeyError, PublicKeys};
+use crate::output::{OutputDir, OutputError, Unpublished};
+
+/// How much of an image is copied at a time.
+const CHUNK: usize = 1 << 20;
+
+/// Why there is no seed.
+#[derive(Debug, thiserror::Error)]
+pub enum SeedError {
+    /// The keys.
+    #[error("failed to use the keys")]
+    Keys(#[from] KeyError),
+    /// The seed's values.
+    #[error("failed to make a seed of these values")]
+    Document(#[from] DocumentError),
+    /// Signing.
+    #[error("failed to sign the seed")]
+    Sign(#[from] statement::SignError<std::convert::Infallible>),
+    /// The volume.
+    #[error("failed to make the seed volume")]
+    Volume(#[from] volume::SeedVolumeError),
+    /// The image cannot be read.
+    #[error("failed to {doing} {}", path.display())]
+    Image {
+        /// The operation.
+        doing: &'static str,
+        /// The image.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The image has no sound partition table.
+    #[error("{} has no partition table of kubedOS", path.display())]
+    Table {
+        /// The image.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: gpt::ReadError,
+    },
+    /// The image is not one that can be personalised.
+    #[error("{} cannot be personalised: {reason}", path.display())]
+    Refused {
+        /// The image.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The configuration in the image is not signed by these keys.
+    #[error("the configuration in {} is not signed by these keys", path.display())]
+    Unsigned {
+        /// The image.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: StatementError,
+    },
+    /// The output.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+/// A minted seed volume. No `Debug`: it is all secrets.
+#[expect(missing_debug_implementations, reason = "secrets must not be printed")]
+pub struct Minted {
+    /// Whose.
+    pub cluster_id: ClusterId,
+    bytes: Zeroizing<Vec<u8>>,
+}
+
+impl Minted {
+    /// The volume.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Mints the seed of one incarnation (from 1) of a node.
+///
+/// # Errors
+/// When the seed key or the node master secret cannot be used, or a value cannot be in a seed.
+pub fn mint(keys: &KeyDir, cluster: &str, node: &str, incarnation: u32) -> Result<Minted, SeedError> {
+    let cluster_id = keys.public().cluster_id(cluster);
+    let secrets = keys.node_secrets(cluster_id, node, incarnation)?;
+    let seed = Seed::new(SeedParts {
+        cluster: cluster.to_owned(),
+        cluster_id,
+        node: node.to_owned(),
+        incarnation,
+        disk_key: secrets.disk,
+        birth_key: secrets.birth,
+        voucher: None,
+    })?;
+    let body = seed.emit()?;
+    let signed = Zeroizing::new(statement::write(Domain::Seed, &body, &[&keys.seed_signer()?])?);
+    Ok(Minted { cluster_id, bytes: Zeroizing::new(volume::write(&signed)?) })
+}
+
+/// Writes the seed as a file of its own, readable by its owner.
+///
+/// # Errors
+/// [`SeedError::Output`].
+pub fn write(seed: &Minted, out: &OutputDir, name: &str) -> Result<PathBuf, SeedError> {
+    let file = create_secret(out, name)?;
+    file.file.write_all_at(seed.bytes(), 0).map_err(|source| file.error("write", source))?;
+    Ok(file.publish()?)
+}
+
+/// Writes a copy of `image` with the seed in its seed partition, readable by its owner. Holes stay holes.
+///
+/// # Errors
+/// [`SeedError::Refused`] and its like when the image is not a fresh one of this cluster; the image itself is never written to.
+pub fn personalise(
+    image: &Path,
+    seed: &Minted,
+    keys: &PublicKeys,
+    out: &OutputDir,
+    name: &str,
+) -> Result<PathBuf, SeedError> {
+    let failed = |doing: &'static str| {
+        move |source: io::Error| SeedError::Image { doing, path: image.to_owned(), source }
+    };
+    let file = File::open(image).map_err(failed("open"))?;
+    let length = file.metadata().map_err(failed("read"))?.len();
+    let at =
+        seed_offset(image, FileSource::new(file.try_clone().map_err(failed("open"))?, length), seed, keys)?;
+    let copy = create_secret(out, name)?;
+    copy.file.set_len(length).map_err(|source| copy.error("write", source))?;
+    copy_data(&file, &copy.file, length).map_err(failed("copy"))?;
+    copy.file.write_all_at(seed.bytes(), at).map_err(|source| copy.error("write", source))?;
+    Ok(copy.publish()?)
+}
+
+/// Where the seed goes in an image that may have one.
+fn seed_offset(image: &Path, disk: FileSource, seed: &Minted, keys: &PublicKeys) -> Result<u64, SeedError> {
+    let refuse = |reason| SeedError::Refused { path: image.to_owned(), reason };
+    let failed = |source| SeedError::Image { doing: "read", path: image.to_owned(), source };
+    let found = gpt::read_from(&disk, SectorSize::B512)
+        .map_err(|source| SeedError::Table { path: image.to_owned(), source })?;
+    if !found.is_sound() {
+        return Err(refuse("its partition table is damaged"));
+    }
+    let table = &found.table;
+    let one = |role: Role, missing| -> Result<(u64, u64), SeedError> {
+        let mut partitions = table.of_type(role.type_guid());
+        match (partitions.next(), partitions.next()) {
+            (Some((_, only)), None) => Ok((table.start_bytes(only), table.len_bytes(only))),
+            _ => Err(refuse(missing)),
+        }
+    };
+    let signature = Role::Volume(Volume::Configuration, Area::Signature, Slot::A);
+    let (at, length) = one(signature, "it does not have exactly one configuration")?;
+    let length = usize::try_from(length).unwrap_or(usize::MAX).min(statement::MAX_LEN);
+    let mut bytes = vec![0; length];
+    disk.read_exact_at(&mut bytes, at).map_err(failed)?;
+    let unsigned = |source| SeedError::Unsigned { path: image.to_owned(), source };
+    let statement = statement::read(&bytes).map_err(unsigned)?;
+    let verified = statement.verify(Domain::Configuration, &keys.configuration).map_err(unsigned)?;
+    if ConfigurationStatement::parse(&verified)?.cluster_id != seed.cluster_id {
+        return Err(refuse("it is of another cluster"));
+    }
+
+    let (at, length) = one(Role::Seed, "it does not have exactly one seed partition")?;
+    if length != SEED_SIZE {
+        return Err(refuse("its seed partition has another size than 4 MiB"));
+    }
+    let mut bytes = vec![0; usize::try_from(SEED_SIZE).unwrap_or(0)];
+    disk.read_exact_at(&mut bytes, at).map_err(failed)?;
+    if bytes.iter().any(|byte| *byte != 0) {
+        return Err(refuse("its seed partition is not empty: take a fresh image"));
+    }
+    Ok(at)
+}
+
+fn create_secret(out: &OutputDir, name: &str) -> Result<Unpublished, SeedError> {
+    let file = out.create(name)?;
+    file.file
+        .set_permissions(Permissions::from_mode(0o600))
+        .map_err(|source| file.error("protect", source))?;
+    Ok(file)
+}
+
+/// Copies what is not a hole, and of that what is not zero.
+fn copy_data(from: &File, to: &File, length: u64) -> io::Result<()> {
+    let mut buffer = vec![0; CHUNK];
+    let mut at = 0;
+    while at < length {
+        at = match rustix::fs::seek(from, SeekFrom::Data(at)) {
+            Ok(data) => data.min(length),
+            Err(rustix::io::Errno::NXIO) => break,
+            // A file system without holes: everything is data.
+            Err(rustix::io::Errno::INVAL) => at,
+            Err(error) => return Err(error.into()),
+        };
+        let count = usize::try_from(length - at).unwrap_or(CHUNK).min(CHUNK);
+        let Some(chunk) = buffer.get_mut(..count) else { break };
+        from.read_exact_at(chunk, at)?;
+        if chunk.iter().any(|byte| *byte != 0) {
+            to.write_all_at(chunk, at)?;
+        }
+        at += count as u64;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

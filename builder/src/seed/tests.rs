@@ -1,0 +1,161 @@
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use kubedos_image::boot::Seal;
+use kubedos_image::gpt::Table;
+use kubedos_image::guid::Guid;
+use kubedos_image::hex32::{RootHash, Salt};
+use kubedos_image::layout::{Layout, MIB, Names, shipped};
+
+use super::*;
+
+fn demo() -> KeyDir {
+    KeyDir::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../keys/demo")).unwrap()
+}
+
+fn layout() -> Layout {
+    shipped(MIB).unwrap()
+}
+
+fn offset(role: Role) -> u64 {
+    let layout = layout();
+    layout.place(role).unwrap().start
+}
+
+const SIGNATURE: Role = Role::Volume(Volume::Configuration, Area::Signature, Slot::A);
+
+/// An image with a partition table and a signed configuration of `cluster`: what a seed has to know of one.
+fn image(path: &Path, cluster: &str) {
+    let keys = demo();
+    let layout = layout();
+    let file = File::create(path).unwrap();
+    file.set_len(layout.disk_bytes()).unwrap();
+    let names = Names {
+        root: RootHash::new([1; 32]),
+        configuration: RootHash::new([2; 32]),
+        payload: RootHash::new([3; 32]),
+    };
+    let table: Table = layout.table(SectorSize::B512, names.disk_guid(), |role| names.uuid(role)).unwrap();
+    for extent in table.extents() {
+        file.write_all_at(&extent.bytes, extent.offset).unwrap();
+    }
+    let id = keys.public().cluster_id(cluster);
+    let seal = Seal { root_hash: RootHash::new([2; 32]), salt: Salt::new([4; 32]), data_blocks: 1 };
+    let body = ConfigurationStatement::new(cluster.into(), id, 1, seal).unwrap().emit().unwrap();
+    let signer = keys.configuration_signer().unwrap();
+    let statement = statement::write(Domain::Configuration, &body, &[&signer]).unwrap();
+    file.write_all_at(&statement, offset(SIGNATURE)).unwrap();
+}
+
+fn parsed(volume_bytes: &[u8]) -> (Seed, Vec<u8>) {
+    let statement_bytes = volume::read(volume_bytes).unwrap();
+    let statement = statement::read(statement_bytes).unwrap();
+    let verified = statement.verify(Domain::Seed, &demo().public().seed).unwrap();
+    (Seed::parse(&verified).unwrap(), statement_bytes.to_vec())
+}
+
+/// L1: a seed can be minted again, and the next incarnation shares no secret with it.
+#[test]
+fn a_seed_is_the_same_again_and_of_one_incarnation() {
+    let keys = demo();
+    let first = mint(&keys, "lab", "cp-1", 1).unwrap();
+    assert!(first.bytes() == mint(&keys, "lab", "cp-1", 1).unwrap().bytes());
+    let second = mint(&keys, "lab", "cp-1", 2).unwrap();
+    let ((one, _), (two, _)) = (parsed(first.bytes()), parsed(second.bytes()));
+    assert_eq!((one.node.as_str(), one.incarnation, two.incarnation), ("cp-1", 1, 2));
+    assert_eq!(one.cluster_id, keys.public().cluster_id("lab"));
+    assert!(one.disk_key.expose() != two.disk_key.expose());
+    assert!(one.birth_key.expose() != two.birth_key.expose());
+    assert!(mint(&keys, "lab", "cp-1", 0).is_err());
+    assert!(mint(&keys, "lab", "no such name!", 1).is_err());
+}
+
+/// A4, T5: the image that is published keeps no secret; its copy differs from it in the seed partition alone, and is its owner's.
+#[test]
+fn a_personalised_copy_differs_in_its_seed_partition_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lab.raw");
+    image(&path, "lab");
+    let before = fs::read(&path).unwrap();
+    let (keys, out) = (demo(), OutputDir::lock(&folder.path().join("out")).unwrap());
+    let seed = mint(&keys, "lab", "cp-1", 1).unwrap();
+    let copy = personalise(&path, &seed, keys.public(), &out, "cp-1.raw").unwrap();
+    assert!(fs::read(&path).unwrap() == before);
+    let mut after = fs::read(&copy).unwrap();
+    let at = usize::try_from(offset(Role::Seed)).unwrap();
+    assert!(after[at..at + seed.bytes().len()] == *seed.bytes());
+    after[at..at + seed.bytes().len()].fill(0);
+    assert!(after == before);
+    let metadata = fs::metadata(&copy).unwrap();
+    assert_eq!(metadata.mode() & 0o777, 0o600);
+    assert!(metadata.blocks() * 512 < metadata.len() / 10, "holes stay holes");
+    let alone = write(&seed, &out, "cp-1.img").unwrap();
+    assert_eq!(fs::metadata(&alone).unwrap().mode() & 0o777, 0o600);
+    assert!(fs::read(alone).unwrap() == seed.bytes());
+}
+
+#[test]
+fn an_image_that_is_not_fresh_or_not_ours_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lab.raw");
+    let (keys, out) = (demo(), OutputDir::lock(&folder.path().join("out")).unwrap());
+    let seed = mint(&keys, "lab", "cp-1", 1).unwrap();
+    let refusal = |why: &str, change: &dyn Fn(&File)| {
+        image(&path, "lab");
+        change(&fs::OpenOptions::new().write(true).open(&path).unwrap());
+        let error = personalise(&path, &seed, keys.public(), &out, "copy.raw").unwrap_err();
+        assert!(!out.path().join("copy.raw").exists(), "{why}: nothing is left");
+        error
+    };
+    let put = |at: u64| move |file: &File| file.write_all_at(&[0xff], at).unwrap();
+    let error = refusal("a seed", &put(offset(Role::Seed) + SEED_SIZE - 1));
+    assert!(matches!(error, SeedError::Refused { reason, .. } if reason.contains("not empty")), "{error}");
+    let error = refusal("a damaged table", &put(1024));
+    assert!(matches!(error, SeedError::Refused { reason, .. } if reason.contains("damaged")), "{error}");
+    let error = refusal("a forged configuration", &put(offset(SIGNATURE) + 60));
+    assert!(matches!(error, SeedError::Unsigned { .. }), "{error}");
+    let error = refusal("a file without a table", &|file: &File| file.set_len(4096).unwrap());
+    assert!(matches!(error, SeedError::Table { .. }), "{error}");
+
+    image(&path, "other");
+    let error = personalise(&path, &seed, keys.public(), &out, "copy.raw").unwrap_err();
+    assert!(
+        matches!(error, SeedError::Refused { reason, .. } if reason.contains("another cluster")),
+        "{error}"
+    );
+}
+
+/// The seed partition is found by its type, wherever it lies, and has to have the size of the layout.
+#[test]
+fn a_seed_partition_of_another_size_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lab.raw");
+    image(&path, "lab");
+    let (keys, out) = (demo(), OutputDir::lock(&folder.path().join("out")).unwrap());
+    let file = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let source = FileSource::new(file.try_clone().unwrap(), layout().disk_bytes());
+    let mut table = gpt::read_from(&source, SectorSize::B512).unwrap().table;
+    let (number, mut partition) = table
+        .of_type(Role::Seed.type_guid())
+        .map(|(number, partition)| (number, partition.clone()))
+        .next()
+        .unwrap();
+    table.remove(number);
+    let rewrite = |table: &Table| {
+        for extent in table.extents() {
+            file.write_all_at(&extent.bytes, extent.offset).unwrap();
+        }
+        let seed = mint(&keys, "lab", "cp-1", 1).unwrap();
+        personalise(&path, &seed, keys.public(), &out, "copy.raw").unwrap_err()
+    };
+    let error = rewrite(&table);
+    assert!(
+        matches!(error, SeedError::Refused { reason, .. } if reason.contains("exactly one seed")),
+        "{error}"
+    );
+    partition.last_lba -= 2048;
+    partition.uuid = Guid::from_u128(7);
+    table.set(number, partition).unwrap();
+    let error = rewrite(&table);
+    assert!(matches!(error, SeedError::Refused { reason, .. } if reason.contains("another size")), "{error}");
+}
