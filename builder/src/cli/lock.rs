@@ -173,6 +173,7 @@ pub fn lock_failure(error: LockError) -> Failure {
         LockError::Edited(_) | LockError::OtherProof | LockError::Proof(_) | LockError::Resolve(_) => {
             Class::Mismatch
         }
+        LockError::UnknownSet(_) => Class::Usage,
         _ => Class::Failed,
     };
     let help = match &error {

@@ -84,6 +84,7 @@ impl Problem {
         match self {
             Self::Wrong { .. } => Class::Mismatch,
             Self::Offline { .. } => Class::Offline,
+            Self::Mirror(MirrorError::NotHttp { .. }) => Class::Usage,
             _ => Class::Failed,
         }
     }
@@ -95,10 +96,13 @@ impl Problem {
 pub struct FetchError(pub Vec<Problem>);
 
 impl FetchError {
-    /// The most serious class: a mismatch before the network, that before the rest.
+    /// The most serious class: a mismatch before wrong usage, that before the network, that before the rest.
     pub fn class(&self) -> Class {
         let has = |class| self.0.iter().any(|problem| problem.class() == class);
-        [Class::Mismatch, Class::Offline].into_iter().find(|class| has(*class)).unwrap_or(Class::Failed)
+        [Class::Mismatch, Class::Usage, Class::Offline]
+            .into_iter()
+            .find(|class| has(*class))
+            .unwrap_or(Class::Failed)
     }
 }
 
