@@ -1,0 +1,48 @@
+//! A8: the lock that is committed is whole: it fits the selection, its signatures verify by the committed keys, and every entry
+//! is what its stanza says. Needs no network; the last link, stanza to index, is `kubedos-build lock --verify`'s.
+
+use std::path::Path;
+
+use kubedos_builder::lock::{Lock, proof_path};
+use kubedos_builder::release::Release;
+use kubedos_builder::release::date::Moment;
+use kubedos_builder::release::keyring::Keyring;
+use kubedos_builder::resolve::selection::Selection;
+
+#[test]
+fn the_committed_lock_fits_its_selection_its_proof_and_the_keys() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let path = project.join("kubedos.lock");
+    let (lock, proof) = Lock::read(&path).unwrap();
+    assert_eq!(lock.encode().unwrap(), std::fs::read_to_string(&path).unwrap(), "one form");
+    let selection = Selection::read(&project.join("rootfs/packages.toml")).unwrap();
+    let difference = lock.check_against(&proof, &selection).unwrap();
+    assert!(difference.is_empty(), "run `kubedos-build lock --update`:\n{difference}");
+    let keyring = Keyring::read(&project.join("rootfs/keyrings")).unwrap();
+    for archive in &lock.archives {
+        let suite = selection.archives.iter().find(|suite| suite.suite == archive.suite).unwrap();
+        let text = &proof.releases[&archive.suite];
+        let release = Release::verify(text, &archive.suite, &keyring, &suite.keys, Moment::now()).unwrap();
+        assert_eq!(
+            (release.sha256, release.date, &release.signer),
+            (archive.inrelease, archive.date, &archive.signer)
+        );
+        for index in &archive.indices {
+            assert_eq!(release.indices[&index.path], (index.sha256, index.size));
+        }
+        // Every byte of the signed text counts.
+        let changed = text.replacen("Codename", "codename", 1);
+        Release::verify(&changed, &archive.suite, &keyring, &suite.keys, Moment::now()).unwrap_err();
+    }
+    assert!(proof_path(&path).exists());
+}
+
+/// Mirrors are the host's affair: none is named in what is committed.
+#[test]
+fn no_mirror_is_named() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    for file in ["kubedos.lock", "rootfs/packages.toml"] {
+        let text = std::fs::read_to_string(project.join(file)).unwrap();
+        assert!(!text.contains("://"), "{file} names an URL");
+    }
+}
