@@ -2,6 +2,8 @@
 //!
 //! Fetches what is not in the cache yet; the host has a mirror, as every machine that builds has.
 
+#![expect(clippy::unwrap_used, reason = "helpers of a test fail by panicking")]
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
