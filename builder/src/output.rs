@@ -109,6 +109,23 @@ impl OutputDir {
         }
     }
 
+    /// A second name of a published file, replacing an older one of that name.
+    ///
+    /// # Errors
+    /// [`OutputError::File`] when it cannot be made.
+    pub fn link(&self, published: &Path, name: &str) -> Result<(), OutputError> {
+        let path = self.path.join(name);
+        let temporary = self.path.join(format!("{name}{TEMPORARY}"));
+        fs::hard_link(published, &temporary)
+            .and_then(|()| fs::rename(&temporary, &path))
+            .and_then(|()| match fs::remove_file(&temporary) {
+                // Renaming one name of a file over another name of the same file does nothing at all.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                other => other,
+            })
+            .map_err(|source| OutputError::File { doing: "link", path, source })
+    }
+
     /// A small file, whole.
     ///
     /// # Errors

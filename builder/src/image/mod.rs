@@ -1,6 +1,8 @@
 //! From one spec to one image: the pipeline, and the parts that only it needs.
 
+pub mod build;
 pub mod configuration;
 pub mod disk;
 pub mod manifest;
+pub mod uki;
 pub mod volume;

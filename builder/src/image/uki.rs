@@ -1,10 +1,12 @@
 //! The unified kernel image: the distribution's EFI stub, the kernel, and an initrd that holds stage 1, its modules, and the only
 //! inputs of verification: `verity.toml` and the command line.
 
-use kubedos_image::boot::{BootManifest, CMDLINE_PATH, MANIFEST_PATH};
+use std::borrow::Cow;
+
+use kubedos_image::cpio::{self, Archive, CpioError};
 use kubedos_image::pe::{self, PeError};
 
-use crate::compose::InitrdModule;
+use crate::compose::{Kind, Tree};
 
 /// Raised when the same parts give another UKI.
 pub const WRITER: u32 = 1;
@@ -41,4 +43,26 @@ pub fn unsigned(parts: &UkiParts<'_>) -> Result<Vec<u8>, PeError> {
             (".linux", parts.kernel),
         ],
     )
+}
+
+/// A tree as the initrd: a cpio archive.
+///
+/// # Errors
+/// When the tree holds what an initrd cannot.
+pub fn archive(tree: &Tree) -> Result<Vec<u8>, CpioError> {
+    let mut archive = Archive::new(u32::try_from(tree.epoch()).unwrap_or(u32::MAX));
+    for (path, node) in tree.iter().filter(|(path, _)| !path.is_empty()) {
+        let mode = node.mode;
+        let node = match &node.kind {
+            Kind::Directory => cpio::Node::Directory { mode },
+            Kind::File(content) => cpio::Node::File { mode, content: Cow::Borrowed(content.as_ref()) },
+            Kind::Symlink(target) => cpio::Node::Link(target.clone()),
+            Kind::Hardlink(target) => cpio::Node::Link(format!("/{target}")),
+            Kind::Device { major, minor, .. } => {
+                cpio::Node::Character { mode, major: *major, minor: *minor }
+            }
+        };
+        archive.add(path, node)?;
+    }
+    archive.write()
 }

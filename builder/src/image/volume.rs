@@ -1,6 +1,6 @@
 //! Sealed volumes: a tree becomes an EROFS, the EROFS gets its verity tree, and both are kept under the key of their inputs.
 //!
-//! The salt and the UUID come from that key, so that a volume whose inputs did not change keeps its bytes. A kept volume is hashed
+//! The salt and the UUID come from what the volume holds, so that a volume whose content did not change keeps its bytes. A kept volume is hashed
 //! again before it is used: what rotted in the store is found, not believed, and built anew.
 
 use std::fs::{self, File};
@@ -14,9 +14,9 @@ use kubedos_image::source::FileSource;
 use kubedos_image::verity::{self, VerityError};
 use serde::{Deserialize, Serialize};
 
-use crate::compose::Tree;
+use crate::compose::{Kind, Tree};
 use crate::erofs::{self, ErofsError, ErofsParams, MkfsErofs};
-use crate::key::Key;
+use crate::key::{Key, KeyBuilder};
 use crate::store::{Store, StoreError};
 
 const KIND: &str = "volume";
@@ -107,14 +107,14 @@ pub fn seal<E: From<VolumeError>>(
     compose: impl FnOnce() -> Result<Tree, E>,
 ) -> Result<SealedVolume, E> {
     if let Some(folder) = store.find(KIND, key) {
-        if let Some(seal) = verified(&folder, key)? {
+        if let Some(seal) = verified(&folder)? {
             return Ok(sealed(volume, seal, &folder, true));
         }
         store.discard(KIND, key).map_err(VolumeError::from)?;
     }
     let tree = compose()?;
     let folder =
-        store.insert::<VolumeError>(KIND, key, |folder| fill(folder, volume, key, epoch, tool, &tree))?;
+        store.insert::<VolumeError>(KIND, key, |folder| fill(folder, volume, epoch, tool, &tree))?;
     let seal = kept(&folder)?.seal;
     Ok(sealed(volume, seal, &folder, false))
 }
@@ -123,26 +123,33 @@ fn sealed(volume: Volume, seal: Seal, folder: &Path, reused: bool) -> SealedVolu
     SealedVolume { volume, seal, data: folder.join(DATA), hash: folder.join(HASH), reused }
 }
 
-fn salt(key: &Key) -> Salt {
-    Salt::new(key.derive("kubedos verity salt"))
+/// The base of a volume's UUID and salt: everything that the volume holds, and nothing else, so that equal content has equal bytes
+/// whoever built it.
+fn salt_base(tree: &Tree) -> Key {
+    let start = KeyBuilder::new("volume content", 1).with("listing", tree.listing());
+    let files = tree.iter().filter_map(|(path, node)| match &node.kind {
+        Kind::File(content) => Some((path, content)),
+        _ => None,
+    });
+    files.fold(start, |key, (path, content)| key.with(path, content)).finish()
 }
 
 /// Writes the files of a volume into an empty folder.
 fn fill(
     folder: &Path,
     volume: Volume,
-    key: &Key,
     epoch: u64,
     tool: &MkfsErofs,
     tree: &Tree,
 ) -> Result<(), VolumeError> {
     let data = folder.join(DATA);
-    let params = ErofsParams::new(key.derive16("kubedos volume uuid"), epoch);
+    let base = salt_base(tree);
+    let params = ErofsParams::new(base.derive16("kubedos volume uuid"), epoch);
     erofs::write(tree, &params, tool, &data)
         .map_err(|source| VolumeError::Erofs { volume: volume.name(), source })?;
     let source = whole_blocks(&data)?;
     check_room(volume, kubedos_image::source::Source::len(&source))?;
-    let tree = verity::build(&source, &salt(key))
+    let tree = verity::build(&source, &Salt::new(base.derive("kubedos verity salt")))
         .map_err(|error| VolumeError::Verity { path: data.clone(), source: error })?;
     let hash = folder.join(HASH);
     fs::write(&hash, &tree.hash_area).map_err(|error| file("write", &hash, error))?;
@@ -152,12 +159,12 @@ fn fill(
 }
 
 /// The seal of a kept volume, if its data still hashes to it and its hash area is what the data gives.
-fn verified(folder: &Path, key: &Key) -> Result<Option<Seal>, VolumeError> {
+fn verified(folder: &Path) -> Result<Option<Seal>, VolumeError> {
     let Ok(kept) = kept(folder) else { return Ok(None) };
     let source = whole_blocks(&folder.join(DATA))?;
     let path = folder.join(HASH);
     let hash_area = fs::read(&path).map_err(|error| file("read", &path, error))?;
-    let sound = kept.seal.salt == salt(key) && verity::verify(&source, &hash_area, &kept.seal).is_ok();
+    let sound = verity::verify(&source, &hash_area, &kept.seal).is_ok();
     Ok(sound.then_some(kept.seal))
 }
 

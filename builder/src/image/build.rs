@@ -1,0 +1,458 @@
+//! The pipeline: from a plan, a lock and keys to the files in the output folder. It reads as the list of what is made, in order.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kubedos_image::authenticode::{self, AuthenticodeError};
+use kubedos_image::boot::{BootManifest, CMDLINE_PATH, MANIFEST_PATH};
+use kubedos_image::cpio::CpioError;
+use kubedos_image::esp::{self, EspError};
+use kubedos_image::layout::{Names, Volume};
+use kubedos_image::pe::PeError;
+use kubedos_image::source::{FileSource, Source};
+use kubedos_image::{DocumentError, qcow2};
+use kubedos_spec::node::PublicTrust;
+use kubedos_spec::plan::ClusterPlan;
+
+use crate::cache::Cache;
+use crate::compose::{self, ComposeError, Composed, KernelFlavour, Tree};
+use crate::erofs::MkfsErofs;
+use crate::image::configuration::{self, Configuration, ConfigurationError};
+use crate::image::disk::{self, DiskError, Parts, VolumeParts};
+use crate::image::manifest::{Manifest, Output, VolumeEntry, describe};
+use crate::image::uki::{self, UkiParts};
+use crate::image::volume::{SealedVolume, VolumeError, seal};
+use crate::key::{Key, KeyBuilder};
+use crate::keys::{KeyDir, KeyError};
+use crate::lock::Lock;
+use crate::output::{OutputDir, OutputError};
+use crate::store::{Store, StoreError};
+
+/// Raised when the same inputs give other files.
+const PIPELINE: u32 = 1;
+
+/// What an image is built from.
+#[derive(Debug)]
+pub struct Inputs<'a> {
+    /// The plan of the spec.
+    pub plan: &'a ClusterPlan,
+    /// The lock, and the bytes that it was read from.
+    pub lock: &'a Lock,
+    /// SHA-256 of the lock's text.
+    pub lock_sha256: [u8; 32],
+    /// Fetched packages, tools, and what was built before.
+    pub cache: &'a Cache,
+    /// The keys.
+    pub keys: &'a KeyDir,
+    /// The linked `kubedos-init`.
+    pub init: Vec<u8>,
+    /// The pinned mkfs.erofs.
+    pub mkfs: MkfsErofs,
+}
+
+/// Which files are wanted beside the raw image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Formats {
+    /// The `.iso` name of the raw file.
+    pub iso: bool,
+    /// The qcow2 wrapper.
+    pub qcow2: bool,
+}
+
+/// Why there is no image.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The root volume cannot be composed.
+    #[error(transparent)]
+    Compose(#[from] ComposeError),
+    /// A volume cannot be sealed.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    /// The configuration cannot be made.
+    #[error(transparent)]
+    Configuration(#[from] ConfigurationError),
+    /// The boot manifest cannot be written.
+    #[error("failed to write the boot manifest")]
+    BootManifest(#[source] DocumentError),
+    /// The initrd cannot be written.
+    #[error("failed to write the initrd")]
+    Initrd(#[from] CpioError),
+    /// The UKI cannot be put together.
+    #[error("failed to put the unified kernel image together")]
+    Uki(#[from] PeError),
+    /// A boot program cannot be signed.
+    #[error("failed to sign {program}")]
+    Sign {
+        /// Which one.
+        program: &'static str,
+        /// The cause.
+        #[source]
+        source: AuthenticodeError,
+    },
+    /// A key is missing or cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The EFI system partition cannot be written.
+    #[error("failed to write the EFI system partition")]
+    Esp(#[from] EspError),
+    /// The parts do not make a disk.
+    #[error("failed to assemble the disk image")]
+    Disk(#[from] DiskError),
+    /// The qcow2 file cannot be written.
+    #[error("failed to wrap the image as qcow2")]
+    Qcow2(#[from] qcow2::Qcow2Error),
+    /// The store of built things failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An output file cannot be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// A file of the store cannot be read or written.
+    #[error("failed to {doing} {}", path.display())]
+    File {
+        /// The operation.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What was built.
+#[derive(Debug)]
+pub struct Built {
+    /// What stands in `manifest.json`.
+    pub manifest: Manifest,
+    /// What was taken from the store, and what was made anew.
+    pub explanation: Vec<Explained>,
+}
+
+/// One part of the image and how it came about.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Explained {
+    /// The part.
+    pub part: &'static str,
+    /// Its inputs were the same as before: it was taken from the store.
+    pub reused: bool,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// The boot programs, signed, and the os-release beside them.
+struct Boot {
+    uki: PathBuf,
+    boot_loader: PathBuf,
+    reused: bool,
+}
+
+/// Builds the image and publishes it in `out`.
+///
+/// # Errors
+/// [`BuildError`]; nothing then stands in `out` that was not there before.
+pub fn build_image(inputs: &Inputs<'_>, formats: Formats, out: &OutputDir) -> Result<Built, BuildError> {
+    let builder = Builder::new(inputs)?;
+    let root = builder.root()?;
+    let payload = builder.payload()?;
+    let boot = builder.boot(&root, &payload)?;
+    let (configuration, statement) = builder.configuration()?;
+    let esp = builder.esp(&boot)?;
+    let volumes = [&root, &configuration, &payload];
+    let names = Names {
+        root: root.seal.root_hash,
+        configuration: configuration.seal.root_hash,
+        payload: payload.seal.root_hash,
+    };
+
+    let uki = fs::read(&boot.uki).map_err(|source| file("read", &boot.uki, source))?;
+    let sources = [open(&root)?, open(&configuration)?, open(&payload)?];
+    let [root_parts, configuration_parts, payload_parts] =
+        [&sources[0], &sources[1], &sources[2]].map(|(data, hash)| VolumeParts { data, hash });
+    let esp_runs = esp.write(builder.volume_id())?;
+    let parts = Parts {
+        esp: &esp_runs,
+        root: root_parts,
+        configuration: configuration_parts,
+        statement: &statement,
+        payload: payload_parts,
+        names,
+    };
+    let image = disk::assemble(&parts)?;
+    let published = builder.publish(&image, &uki, formats, &volumes, out)?;
+    let size = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let explain = |part, reused, path: &Path| Explained { part, reused, bytes: size(path) };
+    Ok(Built {
+        manifest: published,
+        explanation: vec![
+            explain("root", root.reused, &root.data),
+            explain("payload", payload.reused, &payload.data),
+            explain("uki", boot.reused, &boot.uki),
+            explain("configuration", configuration.reused, &configuration.data),
+        ],
+    })
+}
+
+/// The inputs with what is derived from them once.
+struct Builder<'a> {
+    inputs: &'a Inputs<'a>,
+    store: Store,
+    epoch: u64,
+    release: &'static str,
+    flavour: KernelFlavour,
+    /// SHA-256 of this program: the rules of composing are part of it.
+    program: [u8; 32],
+}
+
+impl<'a> Builder<'a> {
+    fn new(inputs: &'a Inputs<'a>) -> Result<Self, BuildError> {
+        let program = Path::new("/proc/self/exe");
+        let program = fs::read(program).map_err(|source| file("read", program, source))?;
+        let flavour = match inputs.plan.image_inputs().substrate {
+            kubedos_spec::node::SubstrateType::Metal => KernelFlavour::Metal,
+            _ => KernelFlavour::Cloud,
+        };
+        Ok(Self {
+            inputs,
+            store: Store::new(inputs.cache.root().join("built")),
+            epoch: inputs.lock.epoch().unix(),
+            release: env!("CARGO_PKG_VERSION"),
+            flavour,
+            program: kubedos_image::hex32::sha256(&[&program]),
+        })
+    }
+
+    /// The key of the root volume: its packages, the agent, and the rules, which are part of this program.
+    fn root_key(&self) -> Result<Key, BuildError> {
+        let mut key = KeyBuilder::new("root", PIPELINE)
+            .with("epoch", self.epoch.to_le_bytes())
+            .with("release", self.release)
+            .with("program", self.program)
+            .with("init", kubedos_image::hex32::sha256(&[&self.inputs.init]));
+        for set in compose::sets(self.flavour).into_iter().chain(["tools"]) {
+            for package in self.inputs.lock.set(set).map_err(ComposeError::from)? {
+                let pin = package.pin();
+                key = key.with(&pin.name, pin.sha256.to_string());
+            }
+        }
+        Ok(key.finish())
+    }
+
+    fn compose(&self) -> Result<Composed, BuildError> {
+        let packages =
+            compose::packages(self.inputs.lock, self.inputs.cache, &compose::sets(self.flavour))?;
+        Ok(compose::root(compose::RootInputs {
+            packages,
+            flavour: self.flavour,
+            init: Arc::from(self.inputs.init.as_slice()),
+            release: self.release.to_owned(),
+            epoch: self.epoch,
+        })?)
+    }
+
+    /// The root volume; the kernel and the boot programs that came with it are kept beside it.
+    fn root(&self) -> Result<SealedVolume, BuildError> {
+        let key = self.root_key()?;
+        seal(&self.store, Volume::Root, &key, self.epoch, &self.inputs.mkfs, || {
+            Ok::<_, BuildError>(self.compose()?.tree)
+        })
+    }
+
+    /// The payload: what is there of it in this version, the schema.
+    fn payload(&self) -> Result<SealedVolume, BuildError> {
+        let schema = serde_json::to_string_pretty(&kubedos_spec::model::schema()).unwrap_or_default();
+        let key = KeyBuilder::new("payload", PIPELINE)
+            .with("epoch", self.epoch.to_le_bytes())
+            .with("schema", &schema)
+            .with("program", self.program)
+            .finish();
+        seal(&self.store, Volume::Payload, &key, self.epoch, &self.inputs.mkfs, || {
+            let origin: Arc<str> = Arc::from("kubedos");
+            let mut tree = Tree::new(self.epoch);
+            let node = compose::tree::Node::file(schema.into_bytes(), &origin);
+            tree.add("share/clusterspec.schema.json", node).map_err(ComposeError::from)?;
+            Ok::<_, BuildError>(tree)
+        })
+    }
+
+    /// The signed UKI and boot loader.
+    fn boot(&self, root: &SealedVolume, payload: &SealedVolume) -> Result<Boot, BuildError> {
+        let public = self.inputs.keys.public();
+        let manifest = BootManifest::new(
+            self.release.to_owned(),
+            self.epoch,
+            root.seal,
+            payload.seal,
+            &public.configuration,
+        )
+        .and_then(|manifest| manifest.emit())
+        .map_err(BuildError::BootManifest)?;
+        let key = KeyBuilder::new("boot", uki::WRITER)
+            .with("program", self.program)
+            .with("root", self.root_key()?)
+            .with("manifest", &manifest)
+            .with("db", public.secure_boot.db.last().map(Vec::as_slice).unwrap_or_default())
+            .finish();
+        let reused = self.store.find("boot", &key);
+        let was_there = reused.is_some();
+        let folder = match reused {
+            Some(folder) => folder,
+            None => self.store.insert("boot", &key, |folder| self.make_boot(folder, &manifest))?,
+        };
+        Ok(Boot { uki: folder.join("uki.efi"), boot_loader: folder.join("boot.efi"), reused: was_there })
+    }
+
+    fn make_boot(&self, folder: &Path, manifest: &str) -> Result<(), BuildError> {
+        let composed = self.compose()?;
+        let cmdline = compose::data::cmdline();
+        let init: Arc<[u8]> = Arc::from(self.inputs.init.as_slice());
+        let initrd = compose::initrd(
+            &init,
+            &composed.kernel.initrd,
+            &[
+                (MANIFEST_PATH, Arc::from(manifest.as_bytes())),
+                (CMDLINE_PATH, Arc::from(cmdline.as_bytes())),
+            ],
+            self.epoch,
+        )
+        .map_err(ComposeError::from)?;
+        let initrd = uki::archive(&initrd)?;
+        let unsigned = uki::unsigned(&UkiParts {
+            stub: &composed.stub,
+            kernel: &composed.kernel.image,
+            kernel_release: &composed.kernel.release,
+            os_release: composed.tree.content("usr/lib/os-release").map(AsRef::as_ref).unwrap_or_default(),
+            cmdline: &cmdline,
+            initrd: &initrd,
+        })?;
+        let signer = self.inputs.keys.secure_boot_signer()?;
+        for (program, name, bytes) in
+            [("the UKI", "uki.efi", unsigned.as_slice()), ("the boot loader", "boot.efi", &composed.boot_loader)]
+        {
+            let signed =
+                authenticode::sign(bytes, &signer).map_err(|source| BuildError::Sign { program, source })?;
+            let path = folder.join(name);
+            fs::write(&path, signed).map_err(|source| file("write", &path, source))?;
+        }
+        Ok(())
+    }
+
+    /// The configuration volume and its signed statement.
+    fn configuration(&self) -> Result<(SealedVolume, Vec<u8>), BuildError> {
+        let public = self.inputs.keys.public();
+        let name = self.inputs.plan.spec().metadata.name.to_string();
+        let cluster_id = public.cluster_id(&name);
+        let trust = PublicTrust {
+            cluster_id: kubedos_spec::value::ClusterId::new(*cluster_id.as_bytes()),
+            seed_keys: public.seed.iter().map(|key| kubedos_spec::value::Ed25519Key::new(*key.as_bytes())).collect(),
+            demo_keys: public.demo,
+        };
+        let cluster = self.inputs.plan.cluster_document(&trust);
+        let shards = self.inputs.plan.shards().map(|(name, shard)| (name.to_string(), shard));
+        let documents = Configuration::new(&cluster, shards)?;
+        let key = documents.key(self.epoch);
+        let volume =
+            seal(&self.store, Volume::Configuration, &key, self.epoch, &self.inputs.mkfs, || {
+                Ok::<_, BuildError>(documents.tree(self.epoch)?)
+            })?;
+        let signer = self.inputs.keys.configuration_signer()?;
+        let statement = configuration::statement(&cluster, cluster_id, volume.seal, &signer)?;
+        Ok((volume, statement))
+    }
+
+    /// The EFI system partition's files.
+    fn esp(&self, boot: &Boot) -> Result<esp::Tree<'static>, BuildError> {
+        let read = |path: &Path| fs::read(path).map_err(|source| file("read", path, source));
+        let mut tree = esp::Tree::new();
+        tree.add("EFI/BOOT/BOOTX64.EFI", read(&boot.boot_loader)?)?;
+        tree.add(&format!("EFI/Linux/kubedos_{}.efi", self.release), read(&boot.uki)?)?;
+        tree.add("loader/loader.conf", b"timeout 0\neditor no\n".to_vec())?;
+        // systemd-boot would write a random seed here on the first boot, even onto a medium that is sealed by its digest.
+        tree.add("loader/random-seed", vec![0; 32])?;
+        Ok(tree)
+    }
+
+    /// The FAT serial number: from the release, so that it stays where the UKI stays.
+    fn volume_id(&self) -> u32 {
+        let [a, b, c, d, ..] = KeyBuilder::new("esp", 1).with("release", self.release).finish().derive16("fat serial");
+        u32::from_le_bytes([a, b, c, d])
+    }
+
+    /// Writes every output, then names them all.
+    fn publish(
+        &self,
+        image: &dyn Source,
+        uki: &[u8],
+        formats: Formats,
+        volumes: &[&SealedVolume; 3],
+        out: &OutputDir,
+    ) -> Result<Manifest, BuildError> {
+        let metadata = &self.inputs.plan.spec().metadata;
+        let base = format!("{}-{}", metadata.name, metadata.artifact_version);
+        let raw_name = format!("{base}.raw");
+        let raw = out.create(&raw_name)?;
+        disk::write_sparse(image, &raw.file).map_err(|source| raw.error("write", source))?;
+        let raw_entry = describe(&raw_name, &raw.file).map_err(|source| raw.error("read", source))?;
+        let efi = out.create_with(&format!("{base}.efi"), uki)?;
+        let mut outputs = vec![
+            describe(&format!("{base}.efi"), &efi.file).map_err(|source| efi.error("read", source))?,
+            raw_entry.clone(),
+        ];
+        let mut unpublished = vec![efi];
+        if formats.iso {
+            outputs.push(Output { name: format!("{base}.iso"), ..raw_entry });
+        }
+        if formats.qcow2 {
+            let name = format!("{base}.qcow2");
+            let wrapped = out.create(&name)?;
+            let sink = |at, bytes: &[u8]| std::os::unix::fs::FileExt::write_all_at(&wrapped.file, bytes, at);
+            let len = qcow2::write(image, sink)?;
+            wrapped.file.set_len(len).map_err(|source| wrapped.error("write", source))?;
+            outputs.push(describe(&name, &wrapped.file).map_err(|source| wrapped.error("read", source))?);
+            unpublished.push(wrapped);
+        }
+        outputs.sort_by(|a, b| a.name.cmp(&b.name));
+        let manifest = Manifest {
+            version: super::manifest::VERSION,
+            cluster: metadata.name.to_string(),
+            artifact_version: metadata.artifact_version.to_string(),
+            generation: metadata.generation,
+            release: self.release.to_owned(),
+            epoch: self.epoch,
+            lock_sha256: hex::encode(self.inputs.lock_sha256),
+            demo_keys: self.inputs.keys.public().demo,
+            volumes: volumes.map(|volume| VolumeEntry::new(volume.volume, volume.seal)).to_vec(),
+            outputs,
+        };
+        unpublished.push(out.create_with("SHA256SUMS", manifest.sums().as_bytes())?);
+        let last = out.create_with("manifest.json", manifest.emit().as_bytes())?;
+        let raw = raw.publish()?;
+        if formats.iso {
+            out.link(&raw, &format!("{base}.iso"))?;
+        }
+        for file in unpublished {
+            file.publish()?;
+        }
+        last.publish()?;
+        Ok(manifest)
+    }
+}
+
+/// The two files of a volume.
+fn open(volume: &SealedVolume) -> Result<(FileSource, FileSource), BuildError> {
+    let one = |path: &Path| {
+        let open = || -> io::Result<FileSource> {
+            let handle = File::open(path)?;
+            let len = handle.metadata()?.len();
+            Ok(FileSource::new(handle, len))
+        };
+        open().map_err(|source| file("open", path, source))
+    };
+    Ok((one(&volume.data)?, one(&volume.hash)?))
+}
+
+fn file(doing: &'static str, path: &Path, source: io::Error) -> BuildError {
+    BuildError::File { doing, path: path.to_owned(), source }
+}
