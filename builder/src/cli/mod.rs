@@ -3,6 +3,7 @@
 //! Data goes to stdout, everything else to stderr. Nothing prompts.
 
 mod fetch;
+mod image;
 mod inputs;
 mod keys;
 mod lock;
@@ -32,6 +33,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Image(image::Image),
     Keys(keys::Keys),
     Lock(lock::LockCommand),
     Fetch(fetch::Fetch),
@@ -51,6 +53,7 @@ impl Cli {
             })?;
         }
         match self.command {
+            Command::Image(image) => image.run(),
             Command::Keys(keys) => keys.run(),
             Command::Lock(command) => command.run(),
             Command::Fetch(command) => command.run(),

@@ -76,6 +76,9 @@ pub enum BuildError {
     /// The boot manifest cannot be written.
     #[error("failed to write the boot manifest")]
     BootManifest(#[source] DocumentError),
+    /// The cluster's id is none: a defect of the key directory.
+    #[error("the cluster's id has an unknown form")]
+    ClusterId,
     /// The initrd cannot be written.
     #[error("failed to write the initrd")]
     Initrd(#[from] CpioError),
@@ -232,7 +235,7 @@ impl<'a> Builder<'a> {
             .with("program", self.program)
             .with("init", kubedos_image::hex32::sha256(&[&self.inputs.init]));
         for set in compose::sets(self.flavour).into_iter().chain(["tools"]) {
-            for package in self.inputs.lock.set(set).map_err(ComposeError::from)? {
+            for package in self.inputs.lock.set(set).map_err(|error| ComposeError::from(Box::new(error)))? {
                 let pin = package.pin();
                 key = key.with(&pin.name, pin.sha256.to_string());
             }
@@ -241,8 +244,7 @@ impl<'a> Builder<'a> {
     }
 
     fn compose(&self) -> Result<Composed, BuildError> {
-        let packages =
-            compose::packages(self.inputs.lock, self.inputs.cache, &compose::sets(self.flavour))?;
+        let packages = compose::packages(self.inputs.lock, self.inputs.cache, &compose::sets(self.flavour))?;
         Ok(compose::root(compose::RootInputs {
             packages,
             flavour: self.flavour,
@@ -311,10 +313,7 @@ impl<'a> Builder<'a> {
         let initrd = compose::initrd(
             &init,
             &composed.kernel.initrd,
-            &[
-                (MANIFEST_PATH, Arc::from(manifest.as_bytes())),
-                (CMDLINE_PATH, Arc::from(cmdline.as_bytes())),
-            ],
+            &[(MANIFEST_PATH, Arc::from(manifest.as_bytes())), (CMDLINE_PATH, Arc::from(cmdline.as_bytes()))],
             self.epoch,
         )
         .map_err(ComposeError::from)?;
@@ -328,9 +327,10 @@ impl<'a> Builder<'a> {
             initrd: &initrd,
         })?;
         let signer = self.inputs.keys.secure_boot_signer()?;
-        for (program, name, bytes) in
-            [("the UKI", "uki.efi", unsigned.as_slice()), ("the boot loader", "boot.efi", &composed.boot_loader)]
-        {
+        for (program, name, bytes) in [
+            ("the UKI", "uki.efi", unsigned.as_slice()),
+            ("the boot loader", "boot.efi", &composed.boot_loader),
+        ] {
             let signed =
                 authenticode::sign(bytes, &signer).map_err(|source| BuildError::Sign { program, source })?;
             let path = folder.join(name);
@@ -345,18 +345,21 @@ impl<'a> Builder<'a> {
         let name = self.inputs.plan.spec().metadata.name.to_string();
         let cluster_id = public.cluster_id(&name);
         let trust = PublicTrust {
-            cluster_id: kubedos_spec::value::ClusterId::new(*cluster_id.as_bytes()),
-            seed_keys: public.seed.iter().map(|key| kubedos_spec::value::Ed25519Key::new(*key.as_bytes())).collect(),
+            cluster_id: cluster_id.to_string().parse().map_err(|_| BuildError::ClusterId)?,
+            seed_keys: public
+                .seed
+                .iter()
+                .map(|key| kubedos_spec::value::Ed25519Key::new(*key.as_bytes()))
+                .collect(),
             demo_keys: public.demo,
         };
         let cluster = self.inputs.plan.cluster_document(&trust);
         let shards = self.inputs.plan.shards().map(|(name, shard)| (name.to_string(), shard));
         let documents = Configuration::new(&cluster, shards)?;
         let key = documents.key(self.epoch);
-        let volume =
-            seal(&self.store, Volume::Configuration, &key, self.epoch, &self.inputs.mkfs, || {
-                Ok::<_, BuildError>(documents.tree(self.epoch)?)
-            })?;
+        let volume = seal(&self.store, Volume::Configuration, &key, self.epoch, &self.inputs.mkfs, || {
+            Ok::<_, BuildError>(documents.tree(self.epoch)?)
+        })?;
         let signer = self.inputs.keys.configuration_signer()?;
         let statement = configuration::statement(&cluster, cluster_id, volume.seal, &signer)?;
         Ok((volume, statement))
@@ -376,7 +379,8 @@ impl<'a> Builder<'a> {
 
     /// The FAT serial number: from the release, so that it stays where the UKI stays.
     fn volume_id(&self) -> u32 {
-        let [a, b, c, d, ..] = KeyBuilder::new("esp", 1).with("release", self.release).finish().derive16("fat serial");
+        let [a, b, c, d, ..] =
+            KeyBuilder::new("esp", 1).with("release", self.release).finish().derive16("fat serial");
         u32::from_le_bytes([a, b, c, d])
     }
 

@@ -58,9 +58,7 @@ pub fn archive(tree: &Tree) -> Result<Vec<u8>, CpioError> {
             Kind::File(content) => cpio::Node::File { mode, content: Cow::Borrowed(content.as_ref()) },
             Kind::Symlink(target) => cpio::Node::Link(target.clone()),
             Kind::Hardlink(target) => cpio::Node::Link(format!("/{target}")),
-            Kind::Device { major, minor, .. } => {
-                cpio::Node::Character { mode, major: *major, minor: *minor }
-            }
+            Kind::Device { major, minor, .. } => cpio::Node::Character { mode, major: *major, minor: *minor },
         };
         archive.add(path, node)?;
     }

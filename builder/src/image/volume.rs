@@ -113,8 +113,7 @@ pub fn seal<E: From<VolumeError>>(
         store.discard(KIND, key).map_err(VolumeError::from)?;
     }
     let tree = compose()?;
-    let folder =
-        store.insert::<VolumeError>(KIND, key, |folder| fill(folder, volume, epoch, tool, &tree))?;
+    let folder = store.insert::<VolumeError>(KIND, key, |folder| fill(folder, volume, epoch, tool, &tree))?;
     let seal = kept(&folder)?.seal;
     Ok(sealed(volume, seal, &folder, false))
 }
@@ -135,13 +134,7 @@ fn salt_base(tree: &Tree) -> Key {
 }
 
 /// Writes the files of a volume into an empty folder.
-fn fill(
-    folder: &Path,
-    volume: Volume,
-    epoch: u64,
-    tool: &MkfsErofs,
-    tree: &Tree,
-) -> Result<(), VolumeError> {
+fn fill(folder: &Path, volume: Volume, epoch: u64, tool: &MkfsErofs, tree: &Tree) -> Result<(), VolumeError> {
     let data = folder.join(DATA);
     let base = salt_base(tree);
     let params = ErofsParams::new(base.derive16("kubedos volume uuid"), epoch);
