@@ -36,9 +36,9 @@ pub struct ErofsParams {
 }
 
 impl ErofsParams {
-    /// What volumes are made with: zstd in clusters of 64 KiB, at the level where size per second stops paying (see ADR 0033).
+    /// What volumes are made with: lz4hc in clusters of 64 KiB, which reads fastest (ADR 0033).
     pub const fn new(uuid: [u8; 16], epoch: u64) -> Self {
-        Self { uuid, epoch, compression: Compression::Zstd(3), cluster: 65536 }
+        Self { uuid, epoch, compression: Compression::Lz4hc(9), cluster: 65536 }
     }
 }
 

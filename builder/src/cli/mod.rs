@@ -6,6 +6,7 @@ mod fetch;
 mod image;
 mod inputs;
 mod keys;
+mod ledger;
 mod lock;
 mod plan;
 mod progress;
@@ -35,6 +36,7 @@ pub struct Cli {
 enum Command {
     Image(image::Image),
     Keys(keys::Keys),
+    Ledger(ledger::LedgerCommand),
     Lock(lock::LockCommand),
     Fetch(fetch::Fetch),
     Tool(tool::Tool),
@@ -55,6 +57,7 @@ impl Cli {
         match self.command {
             Command::Image(image) => image.run(),
             Command::Keys(keys) => keys.run(),
+            Command::Ledger(command) => command.run(),
             Command::Lock(command) => command.run(),
             Command::Fetch(command) => command.run(),
             Command::Tool(command) => command.run(),

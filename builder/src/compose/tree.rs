@@ -340,7 +340,7 @@ impl Tree {
         Ok(())
     }
 
-    /// One line a path: type, mode, owner, path, target. The form of the goldens.
+    /// One line a path: type, mode, owner, path, target, extended attributes. The form of the goldens.
     pub fn listing(&self) -> String {
         let mut out = String::new();
         for (path, node) in self.iter() {
@@ -353,7 +353,11 @@ impl Tree {
                     (if *character { 'c' } else { 'b' }, format!(" {major}:{minor}"))
                 }
             };
-            out.push_str(&format!("{letter}{:04o} {}:{} /{path}{tail}\n", node.mode, node.uid, node.gid));
+            out.push_str(&format!("{letter}{:04o} {}:{} /{path}{tail}", node.mode, node.uid, node.gid));
+            for (name, value) in &node.xattrs {
+                out.push_str(&format!(" {name}={}", hex::encode(value)));
+            }
+            out.push('\n');
         }
         out
     }

@@ -42,7 +42,8 @@ impl Index {
     }
 }
 
-type Entry<'a> = (&'a [u8], &'a [(u32, String)]);
+type Values<'a> = &'a [(u32, String)];
+type Entry<'a> = (&'a [u8], Values<'a>);
 
 /// Writes the node of these keys (sorted, what is above already cut off) and gives its offset with flags; 0 for none.
 fn node(out: &mut Vec<u8>, entries: &[Entry<'_>]) -> u32 {
@@ -51,7 +52,7 @@ fn node(out: &mut Vec<u8>, entries: &[Entry<'_>]) -> u32 {
     let shared = first.iter().zip(last).take_while(|(a, b)| a == b).count();
     let tail = |key: &'_ [u8]| key.get(shared..).unwrap_or_default().to_vec();
     let here = entries.iter().find(|(key, _)| key.len() == shared).map(|(_, values)| *values);
-    let below: Vec<(Vec<u8>, &[(u32, String)])> = entries
+    let below: Vec<(Vec<u8>, Values<'_>)> = entries
         .iter()
         .filter(|(key, _)| key.len() > shared)
         .map(|(key, values)| (tail(key), *values))

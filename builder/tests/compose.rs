@@ -1,0 +1,297 @@
+//! The real root volume, composed from what the lock pins: goldens, independence of order, and other people's tools as oracles.
+//! Needs the lock's sets in the cache, or a mirror to fetch them from.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use kubedos_builder::cache::{Cache, Place};
+use kubedos_builder::compose::kernel::index;
+use kubedos_builder::compose::{
+    Allowed, Composed, KernelFlavour, Kind, Package, RootInputs, Tree, audit, packages, root, sets,
+};
+use kubedos_builder::erofs::{self, ErofsParams, MkfsErofs};
+use kubedos_builder::fetch::{Fetcher, Silent};
+use kubedos_builder::lock::Lock;
+use kubedos_builder::mirror::{Mirrors, Wanted};
+use kubedos_builder::toolbox::Toolbox;
+
+const EPOCH: u64 = 1_763_300_000;
+
+fn project() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+struct Inputs {
+    lock: Lock,
+    cache: Cache,
+}
+
+impl Inputs {
+    fn open(flavour: KernelFlavour) -> Self {
+        let lock = Lock::read_alone(&project().join("kubedos.lock")).unwrap();
+        let cache = Place::from_environment(None).open().unwrap();
+        let mirrors = Mirrors::find(&Wanted::from_environment(None, None));
+        let wanted: Vec<String> =
+            sets(flavour).into_iter().chain(["tools", "oracles"]).map(str::to_owned).collect();
+        Fetcher::new(&cache, &mirrors).fetch(&lock.sources(&wanted).unwrap(), &Silent).unwrap();
+        Self { lock, cache }
+    }
+
+    fn packages(&self, flavour: KernelFlavour) -> Vec<Package<File>> {
+        packages(&self.lock, &self.cache, &sets(flavour)).unwrap()
+    }
+
+    fn tool(&self, set: &str, program: &str) -> Command {
+        Toolbox::open(&self.cache, &self.lock, set).unwrap().command(program).unwrap()
+    }
+
+    fn mkfs(&self) -> MkfsErofs {
+        let (program, leading) = Toolbox::open(&self.cache, &self.lock, "tools")
+            .unwrap()
+            .invocation("usr/bin/mkfs.erofs")
+            .unwrap();
+        MkfsErofs::new(program, leading)
+    }
+}
+
+fn compose(packages: Vec<Package<File>>, flavour: KernelFlavour) -> Composed {
+    // Any program will do in the place of init.
+    let init: Arc<[u8]> = fs::read(std::env::current_exe().unwrap()).unwrap().into();
+    root(RootInputs { packages, flavour, init, release: "0.0.0".into(), epoch: EPOCH }).unwrap()
+}
+
+/// Compares with a golden; `KUBEDOS_UPDATE_GOLDENS=1` writes it instead.
+fn golden(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("KUBEDOS_UPDATE_GOLDENS").is_some() {
+        fs::write(&path, text).unwrap();
+    }
+    let want = fs::read_to_string(&path).unwrap_or_default();
+    let (have, want): (BTreeSet<&str>, BTreeSet<&str>) = (text.lines().collect(), want.lines().collect());
+    let new: Vec<_> = have.difference(&want).collect();
+    let gone: Vec<_> = want.difference(&have).collect();
+    assert!(new.is_empty() && gone.is_empty(), "{name}: new {new:#?}, gone {gone:#?}");
+}
+
+/// A12, A4: what is in the volume, with its owners and modes, is what was last looked at.
+#[test]
+fn the_cloud_root_is_the_one_that_was_reviewed() {
+    let inputs = Inputs::open(KernelFlavour::Cloud);
+    let composed = compose(inputs.packages(KernelFlavour::Cloud), KernelFlavour::Cloud);
+    golden("root-cloud.listing", &composed.tree.listing());
+    golden("initrd-cloud.toml", &composed.kernel.initrd.table.emit().unwrap());
+    let read = |path| String::from_utf8(composed.tree.content(path).unwrap().to_vec()).unwrap();
+    golden("passwd", &read("etc/passwd"));
+    golden("group", &read("etc/group"));
+    assert!(composed.tree.file_bytes() < 80 << 20);
+}
+
+/// A12: the audit is not blind on the real tree: each planted fault is found, nothing else is.
+#[test]
+fn the_audit_finds_what_is_planted_in_the_real_root() {
+    let inputs = Inputs::open(KernelFlavour::Cloud);
+    let composed = compose(inputs.packages(KernelFlavour::Cloud), KernelFlavour::Cloud);
+    let ids = |file| -> BTreeSet<u32> {
+        let text = String::from_utf8(composed.tree.content(file).unwrap().to_vec()).unwrap();
+        text.lines().map(|line| line.split(':').nth(2).unwrap().parse().unwrap()).collect()
+    };
+    let allowed =
+        Allowed { capabilities: BTreeMap::new(), users: ids("etc/passwd"), groups: ids("etc/group") };
+    assert_eq!(audit::audit(&composed.tree, &allowed), []);
+    let mut tree = composed.tree.clone();
+    let program = tree.get("usr/bin/mount").unwrap().clone();
+    tree.add("usr/bin/bash", program.clone()).unwrap();
+    tree.replace("usr/bin/mount", program.with_mode(0o4755)).unwrap();
+    tree.remove("usr/bin/udevadm");
+    let found: BTreeSet<String> =
+        audit::audit(&tree, &allowed).into_iter().map(|finding| finding.path).collect();
+    for path in ["usr/bin/bash", "usr/bin/mount", "usr/lib/systemd/systemd-udevd"] {
+        assert!(found.contains(path), "{path} is not among {found:?}");
+    }
+}
+
+/// A4: the order of inputs does not show, neither in the tree nor in the bytes of the volume, which fsck.erofs finds sound.
+#[test]
+fn the_order_of_packages_does_not_show_in_the_volume() {
+    let inputs = Inputs::open(KernelFlavour::Cloud);
+    let folder = tempfile::tempdir().unwrap();
+    let write = |composed: &Composed, name: &str| {
+        let out = folder.path().join(name);
+        erofs::write(&composed.tree, &ErofsParams::new([7; 16], EPOCH), &inputs.mkfs(), &out).unwrap();
+        fs::read(out).unwrap()
+    };
+    let one = compose(inputs.packages(KernelFlavour::Cloud), KernelFlavour::Cloud);
+    let first = write(&one, "one.erofs");
+    let mut shuffled = inputs.packages(KernelFlavour::Cloud);
+    shuffled.reverse();
+    shuffled.rotate_left(7);
+    let two = compose(shuffled, KernelFlavour::Cloud);
+    assert!(one.tree == two.tree && one.packages == two.packages && one.kernel.initrd == two.kernel.initrd);
+    assert!(first == write(&two, "two.erofs"), "the two volumes differ");
+    let fsck =
+        inputs.tool("tools", "usr/bin/fsck.erofs").arg(folder.path().join("one.erofs")).output().unwrap();
+    assert!(fsck.status.success(), "{}", String::from_utf8_lossy(&fsck.stderr));
+}
+
+/// What mkfs.erofs wrote, read back by fsck.erofs, is the tree; and systemd's own checker accepts the units in it.
+#[test]
+fn the_volume_read_back_holds_the_tree_and_sound_units() {
+    let inputs = Inputs::open(KernelFlavour::Cloud);
+    let composed = compose(inputs.packages(KernelFlavour::Cloud), KernelFlavour::Cloud);
+    let folder = tempfile::tempdir().unwrap();
+    let volume = folder.path().join("root.erofs");
+    erofs::write(&composed.tree, &ErofsParams::new([7; 16], EPOCH), &inputs.mkfs(), &volume).unwrap();
+    let out = folder.path().join("out");
+    let extract = inputs
+        .tool("tools", "usr/bin/fsck.erofs")
+        .arg(format!("--extract={}", out.display()))
+        .args(["--no-preserve-owner", "--preserve-perms"])
+        .arg(&volume)
+        .output()
+        .unwrap();
+    assert!(extract.status.success(), "{}", String::from_utf8_lossy(&extract.stderr));
+    for (path, node) in composed.tree.iter() {
+        let at = out.join(path);
+        match &node.kind {
+            Kind::File(content) => assert!(**content == *fs::read(&at).unwrap(), "/{path}"),
+            Kind::Symlink(target) => assert_eq!(fs::read_link(&at).unwrap(), Path::new(target), "/{path}"),
+            Kind::Directory => assert!(at.is_dir(), "/{path}"),
+            other => panic!("/{path}: {other:?}"),
+        }
+    }
+    let units: Vec<&str> = composed
+        .tree
+        .iter()
+        .filter(|(path, node)| {
+            matches!(node.kind, Kind::File(_)) && path.starts_with("usr/lib/systemd/system/")
+        })
+        .filter_map(|(path, _)| path.strip_prefix("usr/lib/systemd/system/"))
+        .filter(|unit| !unit.contains('/') && !unit.contains('@'))
+        .collect();
+    let complaints = || {
+        let mut verify = inputs.tool("oracles", "usr/bin/systemd-analyze");
+        verify.arg(format!("--root={}", out.display()));
+        verify.args(["--man=no", "--recursive-errors=yes", "--generators=no", "verify"]);
+        verify.args(&units);
+        let ran = verify.output().unwrap();
+        (ran.status.success(), String::from_utf8_lossy(&ran.stderr).into_owned())
+    };
+    assert_eq!(complaints(), (true, String::new()));
+    let unit = out.join("usr/lib/systemd/system/systemd-logind.service");
+    let text = fs::read_to_string(&unit).unwrap().replace("/usr/lib/systemd/systemd-logind", "/usr/bin/gone");
+    fs::write(&unit, text).unwrap();
+    let (sound, said) = complaints();
+    assert!(!sound && said.contains("/usr/bin/gone"), "the checker does not see a broken unit: {said}");
+}
+
+/// The index files say what depmod's do: the same keys, the same values, and dependencies in an order that loads.
+#[test]
+fn modules_are_indexed_as_depmod_would() {
+    for flavour in [KernelFlavour::Cloud, KernelFlavour::Metal] {
+        let inputs = Inputs::open(flavour);
+        let composed = compose(inputs.packages(flavour), flavour);
+        let release = &composed.kernel.release;
+        let folder = tempfile::tempdir().unwrap();
+        let modules = folder.path().join("lib/modules").join(release);
+        lay_out(&composed.tree, &format!("usr/lib/modules/{release}"), &modules);
+        lay_out_lists(inputs.packages(flavour), release, &modules);
+        let mut depmod = inputs.tool("oracles", "usr/sbin/depmod");
+        let ran = depmod.arg("-b").arg(folder.path()).arg(release).output().unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        for name in
+            ["modules.alias.bin", "modules.symbols.bin", "modules.builtin.bin", "modules.builtin.alias.bin"]
+        {
+            assert_eq!(ours(&composed.tree, release, name), theirs(&modules, name), "{name}");
+        }
+        let sorted = |text: &str| {
+            let lines = text.lines().filter(|line| !line.starts_with('#'));
+            lines.map(str::to_owned).collect::<BTreeSet<_>>()
+        };
+        for name in ["modules.softdep", "modules.devname", "modules.weakdep"] {
+            let path = format!("usr/lib/modules/{release}/{name}");
+            let ours = String::from_utf8(composed.tree.content(&path).unwrap().to_vec()).unwrap();
+            assert_eq!(sorted(&ours), sorted(&fs::read_to_string(modules.join(name)).unwrap()), "{name}");
+        }
+        dependencies_agree(
+            &ours(&composed.tree, release, "modules.dep.bin"),
+            &theirs(&modules, "modules.dep.bin"),
+        );
+    }
+}
+
+type Keys = BTreeMap<String, BTreeSet<String>>;
+
+fn ours(tree: &Tree, release: &str, name: &str) -> Keys {
+    keys(tree.content(&format!("usr/lib/modules/{release}/{name}")).unwrap())
+}
+
+fn theirs(modules: &Path, name: &str) -> Keys {
+    keys(&fs::read(modules.join(name)).unwrap())
+}
+
+fn keys(bytes: &[u8]) -> Keys {
+    index::decode(bytes)
+        .unwrap()
+        .into_iter()
+        .map(|(key, values)| (key, values.into_iter().collect()))
+        .collect()
+}
+
+fn dependencies_agree(ours: &Keys, theirs: &Keys) {
+    let split = |value: &str| -> (String, Vec<String>) {
+        let (path, rest) = value.split_once(':').unwrap();
+        (path.to_owned(), rest.split_whitespace().map(str::to_owned).collect())
+    };
+    let read = |keys: &Keys| -> BTreeMap<String, (String, Vec<String>)> {
+        keys.iter().map(|(key, values)| (key.clone(), split(values.first().unwrap()))).collect()
+    };
+    let (ours, theirs) = (read(ours), read(theirs));
+    assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>());
+    let direct: BTreeMap<&String, BTreeSet<&String>> =
+        theirs.values().map(|(path, needs)| (path, needs.iter().collect())).collect();
+    for (name, (path, needs)) in &ours {
+        let (their_path, their_needs) = &theirs[name];
+        assert_eq!(path, their_path);
+        assert_eq!(
+            needs.iter().collect::<BTreeSet<_>>(),
+            their_needs.iter().collect::<BTreeSet<_>>(),
+            "{name}"
+        );
+        // They are loaded from the last to the first: each after all that it needs itself.
+        for (at, need) in needs.iter().enumerate() {
+            for deeper in &direct[need] {
+                assert!(needs[at..].contains(*deeper), "{name}: {deeper} comes before {need}");
+            }
+        }
+    }
+}
+
+fn lay_out(tree: &Tree, from: &str, to: &Path) {
+    for (path, node) in tree.below(from) {
+        if let (Kind::File(content), true) = (&node.kind, path.ends_with(".ko")) {
+            let at = to.join(path.strip_prefix(from).unwrap().trim_start_matches('/'));
+            fs::create_dir_all(at.parent().unwrap()).unwrap();
+            fs::write(at, content).unwrap();
+        }
+    }
+}
+
+/// The lists of the kernel's package that depmod reads and the volume does not keep.
+fn lay_out_lists(packages: Vec<Package<File>>, release: &str, to: &Path) {
+    for mut package in packages.into_iter().filter(|package| package.name == format!("linux-image-{release}"))
+    {
+        let visited: Result<(), kubedos_builder::deb::DebError> = package.deb.visit(|entry, content| {
+            let name = entry.path.rsplit('/').next().unwrap_or_default();
+            if ["modules.order", "modules.builtin", "modules.builtin.modinfo"].contains(&name) {
+                std::io::copy(content, &mut File::create(to.join(name)).unwrap()).unwrap();
+            }
+            Ok(())
+        });
+        visited.unwrap();
+    }
+}
