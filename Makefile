@@ -16,6 +16,11 @@ help: ## This list
 build: ## kubedos-build itself
 	$(CARGO) build --release --locked -p kubedos-builder --bin kubedos-build
 
+.PHONY: image
+image: build ## The image of $(SPEC) and one seed per node, in $(OUT)/
+	$(BUILD) image --spec $(SPEC) --out $(OUT) --explain
+	$(BUILD) seed --spec $(SPEC) --out $(OUT) --all
+
 .PHONY: test
 test: build ## Every test that proves the project; one summary at the end
 	@mkdir -p target

@@ -19,8 +19,11 @@ pub struct Seed {
     #[arg(long, value_name = "SPEC")]
     spec: PathBuf,
     /// The node
-    #[arg(long, value_name = "NAME")]
-    node: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "all")]
+    node: Option<String>,
+    /// Every node of the spec
+    #[arg(long, conflicts_with_all = ["node", "into", "json"])]
+    all: bool,
     /// Which incarnation: a replaced node has the next one
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     incarnation: u32,
@@ -47,18 +50,29 @@ impl Seed {
         let file = load(&self.spec)?;
         let spec = file.validated().spec();
         let cluster = spec.metadata.name.as_str();
-        let mut names = spec.spec.nodes.inventory.iter().map(|node| node.name.as_str());
-        if !names.clone().any(|name| name == self.node) {
-            let failure = Failure::new(Class::Usage, format!("the spec has no node {}", self.node));
-            let known: Vec<&str> = names.by_ref().take(20).collect();
-            return Err(failure.with_help(format!("it has: {}", known.join(", "))));
-        }
+        let names: Vec<&str> = spec.spec.nodes.inventory.iter().map(|node| node.name.as_str()).collect();
+        let chosen = match self.node.as_deref() {
+            None => names,
+            Some(node) if names.contains(&node) => vec![node],
+            Some(node) => {
+                let failure = Failure::new(Class::Usage, format!("the spec has no node {node}"));
+                let known: Vec<&str> = names.into_iter().take(20).collect();
+                return Err(failure.with_help(format!("it has: {}", known.join(", "))));
+            }
+        };
         let place = KeyDir::locate(self.keys.as_deref(), &self.spec, cluster);
         let keys = KeyDir::open_for(&place, &self.spec, cluster).map_err(keys::failure)?;
-        let minted = seed::mint(&keys, cluster, &self.node, self.incarnation).map_err(failure)?;
+        if keys.public().demo {
+            eprintln!("warning: seeds made of the published demo keys protect nothing");
+        }
+        chosen.into_iter().try_for_each(|node| self.mint(&keys, cluster, node))
+    }
+
+    fn mint(&self, keys: &KeyDir, cluster: &str, node: &str) -> Result<(), Failure> {
+        let minted = seed::mint(keys, cluster, node, self.incarnation).map_err(failure)?;
         let folder = self.out.join("seeds");
         let suffix = if self.into.is_some() { "raw" } else { "img" };
-        let name = format!("{}.{suffix}", self.node);
+        let name = format!("{node}.{suffix}");
         let path = if self.dry_run {
             eprintln!("would write {}", folder.join(&name).display());
             folder.join(&name)
@@ -70,9 +84,6 @@ impl Seed {
             }
             .map_err(failure)?
         };
-        if keys.public().demo {
-            eprintln!("warning: this seed is made of the published demo keys and protects nothing");
-        }
         if !self.json {
             return print(&format!("{}\n", path.display()));
         }
@@ -80,7 +91,7 @@ impl Seed {
             "version": 1,
             "cluster": cluster,
             "cluster_id": minted.cluster_id,
-            "node": self.node,
+            "node": node,
             "incarnation": self.incarnation,
             "demo": keys.public().demo,
             "written": !self.dry_run,
