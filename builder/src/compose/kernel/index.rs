@@ -6,9 +6,6 @@
 
 use std::collections::BTreeMap;
 
-/// The values of a key, each with its priority.
-type Values<'a> = &'a [(u32, String)];
-
 const MAGIC: u32 = 0xB007_F457;
 const VERSION: u32 = 0x0002_0001;
 const PREFIX: u32 = 0x8000_0000;
