@@ -1,0 +1,171 @@
+//! Machines that really run: the firmware's own shell is the guest, its `startup.nsh` says what a node would say.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may panic; the lint exempts test functions, not their helpers"
+)]
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use kubedos_lab::write_log::{Action, Loss, WriteLog};
+use kubedos_lab::{
+    Attachment, Bench, Disk, Fault, Firmware, Format, Hardware, Machine, MachineError, Patience,
+};
+use kubedos_spec::record::Outcome;
+use kubedos_tests::tools;
+
+fn bench(name: &str) -> Bench {
+    Bench::new(Path::new(env!("CARGO_TARGET_TMPDIR")), name).unwrap()
+}
+
+/// A FAT disk whose script the firmware's shell runs.
+fn script_disk(bench: &Bench, name: &str, script: &str) -> Disk {
+    let path: PathBuf = bench.path(name);
+    let mut file = std::fs::File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+    file.set_len(8 << 20).unwrap();
+    fatfs::format_volume(&mut file, fatfs::FormatVolumeOptions::new()).unwrap();
+    let volume = fatfs::FileSystem::new(&file, fatfs::FsOptions::new()).unwrap();
+    let mut startup = volume.root_dir().create_file("startup.nsh").unwrap();
+    startup.write_all(script.replace('\n', "\r\n").as_bytes()).unwrap();
+    drop(startup);
+    volume.unmount().unwrap();
+    Disk::new(path, Format::Raw)
+}
+
+fn record(stage: &str, outcome: &str) -> String {
+    // The shell's echo removes quotes unless they are escaped.
+    format!(r#"kubedos: {{"v":1,"n":1,"t":1,"stage":"{stage}","outcome":"{outcome}"}}"#).replace('"', "^\"")
+}
+
+#[test]
+fn a_disk_boots_and_its_records_are_waited_for() {
+    let (tools, bench) = (tools(), bench("records"));
+    let script =
+        format!("@echo -off\necho {}\necho {}\n", record("Disks", "started"), record("Disks", "done"));
+    for attachment in [Attachment::Virtio, Attachment::Sata, Attachment::Nvme, Attachment::Usb] {
+        let disk = script_disk(&bench, &format!("{attachment:?}"), &script).attached(attachment);
+        let machine = Machine::start(tools, &bench, &Hardware::new(Firmware::Uefi).disk(disk)).unwrap();
+        machine.wait_for_stage("Disks", Outcome::Done, Patience::STEP).unwrap();
+        assert_eq!(machine.finish().len(), 2, "{attachment:?}");
+    }
+}
+
+#[test]
+fn waiting_ends_when_the_node_halts_or_the_kernel_is_lost() {
+    let (tools, bench) = (tools(), bench("vain"));
+    let script = format!("@echo -off\necho Kernel panic\necho {}\n", record("OpenRoot", "halted"));
+    let disk = script_disk(&bench, "disk", &script);
+    let machine = Machine::start(tools, &bench, &Hardware::new(Firmware::Uefi).disk(disk)).unwrap();
+    let error = machine.wait_for_stage("Baseline", Outcome::Done, Patience::STEP).unwrap_err();
+    assert!(error.to_string().contains("the kernel says: Kernel panic"), "{error}");
+    machine.from_here();
+    // What is waited for is seen before it is taken for a failure.
+    machine.wait_for_stage("OpenRoot", Outcome::Halted, Patience::STEP).unwrap();
+}
+
+#[test]
+fn a_machine_that_is_dropped_leaves_no_process() {
+    let (tools, bench) = (tools(), bench("dropped"));
+    let machine = Machine::start(tools, &bench, &Hardware::new(Firmware::Uefi)).unwrap();
+    let folder = machine.log().parent().unwrap().to_owned();
+    assert_eq!(processes_in(&folder), 1);
+    drop(machine);
+    assert_eq!(processes_in(&folder), 0);
+}
+
+#[test]
+fn hardware_that_the_emulator_refuses_is_told_in_its_words() {
+    let (tools, bench) = (tools(), bench("refused"));
+    let hardware = Hardware::new(Firmware::Uefi).disk(Disk::new(bench.path("no-such-file"), Format::Raw));
+    let error = Machine::start(tools, &bench, &hardware).unwrap_err();
+    assert!(matches!(&error, MachineError::Refused { says, .. } if says.contains("no-such-file")), "{error}");
+}
+
+#[test]
+fn an_overlay_leaves_its_image_untouched_and_the_log_holds_what_was_written() {
+    let (tools, bench) = (tools(), bench("overlay"));
+    let script =
+        format!("@echo -off\nfs0:\necho hello > fs0:\\written.txt\necho {}\n", record("Disks", "done"));
+    let image = script_disk(&bench, "image", &script);
+    let before = std::fs::read(image.file()).unwrap();
+    let log = bench.path("writes");
+    let disk = bench.overlay(tools, "overlay", &image, 16 << 20).unwrap().write_log(&log);
+    let machine = Machine::start(tools, &bench, &Hardware::new(Firmware::Uefi).disk(disk.clone())).unwrap();
+    machine.wait_for_stage("Disks", Outcome::Done, Patience::STEP).unwrap();
+    assert!(machine.writes(0).unwrap() > 0);
+    machine.cut_power().unwrap();
+    assert_eq!(std::fs::read(image.file()).unwrap(), before);
+
+    let after = std::fs::read(bench.raw_copy(tools, "after", &disk).unwrap()).unwrap();
+    assert_ne!(after[..before.len()], before[..]);
+    let log = WriteLog::open(&log).unwrap();
+    assert!(log.entries().iter().any(|entry| matches!(entry.action, Action::Write { .. })));
+    let replayed = bench.copy("replayed", image.file()).unwrap();
+    let file = std::fs::File::options().write(true).open(&replayed).unwrap();
+    file.set_len(16 << 20).unwrap();
+    log.replay(&file, log.entries().len(), Loss::Nothing).unwrap();
+    assert!(std::fs::read(&replayed).unwrap() == after, "the log is not what the disk holds");
+}
+
+#[test]
+fn a_disk_fails_while_it_is_written() {
+    let (tools, bench) = (tools(), bench("failing"));
+    let script = "@echo -off\nfs0:\necho hello > fs0:\\written.txt\nif not exist fs0:\\written.txt then\n echo not written\nelse\n echo was written\nendif\n";
+    let disk = script_disk(&bench, "disk", script).fault(Fault::EveryWrite);
+    let before = std::fs::read(disk.file()).unwrap();
+    let file = disk.file().to_owned();
+    let machine = Machine::start(tools, &bench, &Hardware::new(Firmware::Uefi).disk(disk)).unwrap();
+    machine
+        .wait_for_line("the script's end", Patience::STEP, |line| {
+            line.ends_with("written") || line.contains("Script Error")
+        })
+        .unwrap();
+    machine.cut_power().unwrap();
+    assert!(std::fs::read(file).unwrap() == before, "a write that failed has reached the disk");
+}
+
+#[test]
+fn the_bios_says_on_the_console_that_nothing_boots() {
+    let (tools, bench) = (tools(), bench("bios"));
+    let machine = Machine::start(tools, &bench, &Hardware::new(Firmware::Bios)).unwrap();
+    machine.wait_for_line("SeaBIOS", Patience::STEP, |line| line.contains("No bootable device")).unwrap();
+}
+
+/// Its second half: what the killed process does.
+#[test]
+#[ignore = "started and killed by a_machine_ends_with_the_process_that_started_it"]
+fn start_a_machine_and_say_its_folder() {
+    let bench = bench("orphan");
+    let machine = Machine::start(tools(), &bench, &Hardware::new(Firmware::Uefi)).unwrap();
+    println!("\nfolder {}", machine.log().parent().unwrap().display());
+    std::thread::sleep(std::time::Duration::from_secs(60));
+}
+
+#[test]
+fn a_machine_ends_with_the_process_that_started_it() {
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "start_a_machine_and_say_its_folder", "--ignored", "--nocapture"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    let folder =
+        lines.map_while(Result::ok).find_map(|line| line.strip_prefix("folder ").map(PathBuf::from)).unwrap();
+    assert_eq!(processes_in(&folder), 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let start = std::time::Instant::now();
+    while processes_in(&folder) > 0 {
+        assert!(start.elapsed().as_secs() < 10, "the emulator lives on");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
+/// How many processes have this working folder.
+fn processes_in(folder: &Path) -> usize {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter(|process| std::fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == folder))
+        .count()
+}

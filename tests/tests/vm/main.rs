@@ -1,0 +1,12 @@
+//! The product in virtual machines: every test boots what `make image` built, unchanged or tampered with, and is named after the property
+//! that it shows or the attack that it makes. `docs/testing.md` says how to run and filter them.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may panic; the lint exempts test functions, not their helpers"
+)]
+
+mod adopted;
+mod boots;
+mod planted;
+mod power;
+mod tamper;

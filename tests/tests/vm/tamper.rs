@@ -1,0 +1,139 @@
+//! A5: a flipped bit anywhere between firmware and PID 1 is found before anything reads it.
+
+use std::path::PathBuf;
+
+use kubedos_image::layout::{Area, Role, Slot, Volume};
+use kubedos_lab::{Disk, Format, Patience};
+use kubedos_spec::record::{Outcome, Record};
+use kubedos_spec::stage::{EarlyStage, Stage};
+use kubedos_tests::{Product, Rig, flip};
+
+/// A verity hash device starts with a superblock of one block, then comes the tree, its root first.
+const ROOT_OF_TREE: u64 = 4096;
+/// EROFS keeps its superblock at this byte (`fs/erofs/erofs_fs.h`, `EROFS_SUPER_OFFSET`).
+const EROFS_SUPERBLOCK: u64 = 1024;
+
+fn area(volume: Volume, area: Area) -> u64 {
+    Product::built().partition(Role::Volume(volume, area, Slot::A)).start
+}
+
+/// Boots a copy with one bit flipped; gives the record with which it halts.
+fn halts(test: &str, offset: u64) -> Record {
+    let rig = Rig::new(test);
+    let copy = rig.copy("image");
+    flip(&copy, offset);
+    let machine = rig.boot(&rig.hardware(Disk::new(copy, Format::Raw)));
+    let halted = |record: &Record| record.outcome == Outcome::Halted;
+    let record = machine.wait_for("a halt", Patience::BOOT, halted).unwrap();
+    let late = [Stage::ValidateShard, Stage::Disks, Stage::Baseline].map(Stage::name);
+    assert!(!machine.finish().iter().any(|record| late.contains(&record.stage.as_str())), "PID 1 ran");
+    record
+}
+
+fn names(record: &Record, step: EarlyStage, volume: Volume) {
+    assert_eq!(record.stage, step.name(), "{record:?}");
+    let said =
+        format!("{} {}", record.volume.as_deref().unwrap_or(""), record.error.as_deref().unwrap_or(""));
+    assert!(said.contains(volume.name()), "{record:?}");
+}
+
+#[test]
+fn tampered_root_superblock_halts() {
+    let record = halts("tampered_root_superblock_halts", area(Volume::Root, Area::Data) + EROFS_SUPERBLOCK);
+    names(&record, EarlyStage::OpenRoot, Volume::Root);
+}
+
+#[test]
+fn tampered_root_hash_tree_halts() {
+    let record = halts("tampered_root_hash_tree_halts", area(Volume::Root, Area::Hash) + ROOT_OF_TREE);
+    names(&record, EarlyStage::OpenRoot, Volume::Root);
+}
+
+#[test]
+fn tampered_payload_superblock_halts() {
+    let record =
+        halts("tampered_payload_superblock_halts", area(Volume::Payload, Area::Data) + EROFS_SUPERBLOCK);
+    names(&record, EarlyStage::OpenPayload, Volume::Payload);
+}
+
+#[test]
+fn tampered_payload_hash_tree_halts() {
+    let record = halts("tampered_payload_hash_tree_halts", area(Volume::Payload, Area::Hash) + ROOT_OF_TREE);
+    names(&record, EarlyStage::OpenPayload, Volume::Payload);
+}
+
+/// The statement's body: its signature does not hold any more.
+#[test]
+fn tampered_configuration_statement_halts() {
+    let body = 16 + 96 + 20;
+    let record =
+        halts("tampered_configuration_statement_halts", area(Volume::Configuration, Area::Signature) + body);
+    names(&record, EarlyStage::OpenConfiguration, Volume::Configuration);
+}
+
+#[test]
+fn tampered_configuration_signature_halts() {
+    let signature = 16 + 32 + 20;
+    let record = halts(
+        "tampered_configuration_signature_halts",
+        area(Volume::Configuration, Area::Signature) + signature,
+    );
+    names(&record, EarlyStage::OpenConfiguration, Volume::Configuration);
+}
+
+#[test]
+fn tampered_configuration_hash_tree_halts() {
+    let record = halts(
+        "tampered_configuration_hash_tree_halts",
+        area(Volume::Configuration, Area::Hash) + ROOT_OF_TREE,
+    );
+    names(&record, EarlyStage::OpenConfiguration, Volume::Configuration);
+}
+
+#[test]
+fn tampered_configuration_superblock_halts() {
+    let record = halts(
+        "tampered_configuration_superblock_halts",
+        area(Volume::Configuration, Area::Data) + EROFS_SUPERBLOCK,
+    );
+    names(&record, EarlyStage::OpenConfiguration, Volume::Configuration);
+}
+
+/// Boots a copy with one bit of its partition table flipped: the same verified bytes run, or nothing does.
+fn same_bytes_or_nothing(test: &str, offset: u64) {
+    let rig = Rig::new(test);
+    let copy: PathBuf = rig.copy("image");
+    flip(&copy, offset);
+    let machine = rig.boot(&rig.hardware(Disk::new(copy, Format::Raw)));
+    let ends = |line: &str| {
+        let refused = line.contains("EFI Internal Shell") || line.contains("No bootable option");
+        let record = Record::find(line);
+        refused
+            || record.is_some_and(|record| {
+                record.outcome == Outcome::Halted
+                    || (record.stage == EarlyStage::SwitchRoot.name() && record.outcome == Outcome::Done)
+            })
+    };
+    machine.wait_for_line("a verdict", Patience::BOOT, ends).unwrap();
+    let records = machine.console().records();
+    let corrupt = records.iter().find(|record| record.outcome == Outcome::Corrupt);
+    assert!(corrupt.is_none(), "{corrupt:?}");
+}
+
+/// The checksum of the primary header.
+#[test]
+fn tampered_primary_partition_table_boots_the_same_bytes_or_nothing() {
+    same_bytes_or_nothing("tampered_primary_partition_table", 512 + 16);
+}
+
+/// An entry of the primary table: the partition's UUID, by which a volume is found.
+#[test]
+fn tampered_primary_partition_entry_boots_the_same_bytes_or_nothing() {
+    let root = 5;
+    same_bytes_or_nothing("tampered_primary_partition_entry", 1024 + root * 128 + 16);
+}
+
+#[test]
+fn tampered_backup_partition_table_boots_the_same_bytes_or_nothing() {
+    same_bytes_or_nothing("tampered_backup_partition_table", Product::built().length() - 512 + 16);
+}
