@@ -8,7 +8,7 @@ const EXAMPLES: [(&str, &str); 4] = [
     ("founding", include_str!("../../examples/founding.yaml")),
     ("ha", include_str!("../../examples/ha.yaml")),
     ("lab", include_str!("../../examples/lab.yaml")),
-    ("metal", include_str!("../../examples/metal.yaml")),
+    ("bare-metal", include_str!("../../examples/bare-metal.yaml")),
 ];
 
 #[test]
