@@ -49,6 +49,14 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DocumentErro
     toml::from_str(text).map_err(form)
 }
 
+/// The same error about a document that holds secrets: a parser's message may quote the text that it stumbled over.
+pub(crate) fn without_content(error: DocumentError) -> DocumentError {
+    match error {
+        DocumentError::Form(_) => DocumentError::Form("details are withheld, the text holds secrets".into()),
+        other => other,
+    }
+}
+
 /// A name that goes into file names and records: `[a-z0-9]` first, then also `.`, `-`, `_`, `+`, `~`; at most 64.
 pub(crate) fn is_name(text: &str) -> bool {
     let mut bytes = text.bytes();

@@ -9,7 +9,7 @@ mod indirect;
 mod reader;
 mod writer;
 
-pub use reader::{digest, signature, verify};
+pub use reader::{claimed_signer, digest, signature, verify};
 pub use writer::{Request, attach, detach, graft, prepare, sign};
 
 use crate::pe::PeError;

@@ -3,7 +3,7 @@
 use super::{AuthenticodeError, indirect};
 use crate::hex32::sha256;
 use crate::pe::Pe;
-use crate::pkcs7::{Pkcs7Error, SignedData};
+use crate::pkcs7::{Certificate, Pkcs7Error, SignedData};
 
 /// `WIN_CERTIFICATE`: length (4 bytes), revision (2), type (2); then the certificate.
 pub(super) const HEADER_LENGTH: usize = 8;
@@ -29,6 +29,16 @@ fn digest_of(pe: &Pe<'_>) -> [u8; 32] {
 /// The PKCS #7 signature of a program, padding included, without being checked.
 pub fn signature(program: &[u8]) -> Result<Option<&[u8]>, AuthenticodeError> {
     Pe::parse(program)?.certificate_table().map(pkcs7).transpose()
+}
+
+/// The certificate (DER) that came along with a program's signature and that the signature names as its signer's, without anything being
+/// checked: it says who claims to have signed. `None` if the program is not signed, or its signature brings no such certificate.
+pub fn claimed_signer(program: &[u8]) -> Result<Option<&[u8]>, AuthenticodeError> {
+    let Some(encoded) = signature(program)? else { return Ok(None) };
+    let (signed, _) = SignedData::parse_prefix(encoded)?;
+    Ok(signed.certificates.into_iter().find(|certificate| {
+        Certificate::parse(certificate).is_ok_and(|parsed| parsed.issuer_and_serial() == signed.signer)
+    }))
 }
 
 /// Verifies that the program is signed by one of the `trusted` certificates (DER) and unchanged since.

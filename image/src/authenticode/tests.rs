@@ -1,9 +1,11 @@
 use proptest::prelude::*;
 
-use super::{AuthenticodeError, attach, detach, digest, graft, prepare, sign, signature, verify};
+use super::{
+    AuthenticodeError, attach, claimed_signer, detach, digest, graft, prepare, sign, signature, verify,
+};
 use crate::hex32::sha256;
 use crate::pe::{sample, uki};
-use crate::pkcs7::{Pkcs7Error, Signer, sample as keys};
+use crate::pkcs7::{Certificate, Pkcs7Error, Signer, sample as keys};
 
 fn program() -> Vec<u8> {
     uki(&sample::stub(), &[(".cmdline", b"quiet"), (".linux", &[7; 5000])]).unwrap()
@@ -25,6 +27,16 @@ fn a_signature_is_deterministic_and_verifies() {
         hex::encode(sha256(&[&signed])),
         "4ac643d282f68cf1aded13d061f7e8ba95f825d2485f520dbb68de5c369d6684"
     );
+}
+
+#[test]
+fn who_claims_to_have_signed_is_said_by_name() {
+    let signer = keys::db();
+    let signed = sign(&program(), &signer).unwrap();
+    let claimed = claimed_signer(&signed).unwrap().unwrap();
+    assert_eq!(claimed, signer.certificate());
+    assert_eq!(Certificate::parse(claimed).unwrap().common_name(), Some("kubedOS demo Secure Boot signer 1"));
+    assert_eq!(claimed_signer(&program()).unwrap(), None);
 }
 
 /// A11: the key may be offline; what comes back is checked before it is attached.

@@ -12,6 +12,8 @@ use zerocopy::FromBytes;
 
 /// No directory of ours lies deeper.
 const MAX_DEPTH: usize = 8;
+/// No file system of ours has more files; empty ones take no cluster, so that clusters do not bound their number.
+const MAX_FILES: usize = 1024;
 
 /// The files of a file system, with their long names.
 pub fn read(source: &dyn Source) -> Result<Tree<'static>, EspError> {
@@ -128,6 +130,9 @@ impl Reader<'_> {
             0 => Vec::new(),
             size => self.chain(cluster & FAT_MASK, Some(size))?,
         };
+        if self.tree.files().count() >= MAX_FILES {
+            return Err(EspError::Damaged("more files than any of kubedOS"));
+        }
         self.tree.add(path, content)
     }
 }

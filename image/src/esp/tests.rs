@@ -144,6 +144,16 @@ fn damaged_chains_are_refused() {
     }
 }
 
+/// Empty files take no cluster: their number is bounded by itself.
+#[test]
+fn a_flood_of_empty_files_is_refused() {
+    let mut tree = Tree::new();
+    for number in 0..1025 {
+        tree.add(&format!("{number}"), b"".as_slice()).unwrap();
+    }
+    assert!(matches!(read(&tree.write(1).unwrap()), Err(EspError::Damaged(_))));
+}
+
 #[test]
 fn other_file_systems_are_not_ours() {
     let tree = sample();

@@ -39,12 +39,38 @@ impl<'a> Certificate<'a> {
         sequence(&[self.issuer, self.serial])
     }
 
+    /// The subject's common name, for people; `None` if it has none, or one that is not plain text.
+    pub fn common_name(&self) -> Option<&'a str> {
+        common_name(self.subject).ok().flatten()
+    }
+
     /// Is `signature` this key's over `message`?
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), Pkcs7Error> {
         UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, self.public_key)
             .verify(message, signature)
             .map_err(|_| Pkcs7Error::Signature)
     }
+}
+
+/// 2.5.4.3, `commonName`, encoded.
+const COMMON_NAME: &[u8] = &[0x06, 0x03, 0x55, 0x04, 0x03];
+
+/// The last common name of a `Name`: a sequence of sets of type and value (RFC 5280, 4.1.2.4).
+fn common_name(name: &[u8]) -> Result<Option<&str>, DerError> {
+    let mut found = None;
+    let mut names = Reader::new(name).enter(tag::SEQUENCE)?;
+    while !names.is_empty() {
+        let mut set = names.enter(tag::SET)?;
+        while !set.is_empty() {
+            let mut attribute = set.enter(tag::SEQUENCE)?;
+            let kind = attribute.expect(tag::OID)?.encoded;
+            let value = attribute.any()?.content;
+            if kind == COMMON_NAME {
+                found = std::str::from_utf8(value).ok().filter(|text| !text.contains(char::is_control));
+            }
+        }
+    }
+    Ok(found)
 }
 
 type Parts<'a> = (Certificate<'a>, &'a [u8], &'a [u8]);

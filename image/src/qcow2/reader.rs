@@ -11,16 +11,16 @@ use zerocopy::{FromBytes, IntoBytes};
 
 /// The guest's view of an image.
 #[expect(missing_debug_implementations, reason = "the image need not be printable")]
-pub struct Image<'a> {
-    image: &'a dyn Source,
+pub struct Image<S> {
+    image: S,
     guest: u64,
     /// For each of the guest's clusters that is there, where it lies.
     clusters: BTreeMap<u64, u64>,
 }
 
-impl<'a> Image<'a> {
+impl<S: Source> Image<S> {
     /// Opens an image, and checks it: header, tables and reference counts are exactly those that this guest content has.
-    pub fn open(image: &'a dyn Source) -> Result<Self, Qcow2Error> {
+    pub fn open(image: S) -> Result<Self, Qcow2Error> {
         let mut bytes = vec![0; size_of::<Header>()];
         if image.len() < bytes.len() as u64 || !image.len().is_multiple_of(CLUSTER) {
             return Err(Qcow2Error::Form("length"));
@@ -33,16 +33,16 @@ impl<'a> Image<'a> {
             return Err(Qcow2Error::Form("header"));
         }
         // The first table lies behind the header whatever else there is.
-        let l1 = entries(image, CLUSTER, l1_entries(guest))?;
+        let l1 = entries(&image, CLUSTER, l1_entries(guest))?;
         let tables: Vec<(u64, u64)> = (0u64..).zip(l1).filter(|(_, entry)| *entry != 0).collect();
         let total = image.len() / CLUSTER;
         let layout = layout_of(guest, tables.len() as u64, total).ok_or(Qcow2Error::Form("length"))?;
         if header != layout.header() {
             return Err(Qcow2Error::Form("header"));
         }
-        let clusters = read_tables(image, &layout, &tables)?;
-        check_counts(image, &layout)?;
-        check_rest(image, &layout)?;
+        let clusters = read_tables(&image, &layout, &tables)?;
+        check_counts(&image, &layout)?;
+        check_rest(&image, &layout)?;
         Ok(Self { image, guest, clusters })
     }
 
@@ -150,7 +150,7 @@ fn check_bytes(image: &dyn Source, at: u64, expected: &[u8], what: &'static str)
     if bytes == expected { Ok(()) } else { Err(Qcow2Error::Damaged(what, at)) }
 }
 
-impl Source for Image<'_> {
+impl<S: Source> Source for Image<S> {
     fn len(&self) -> u64 {
         self.guest
     }

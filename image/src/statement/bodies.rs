@@ -46,7 +46,11 @@ impl ConfigurationStatement {
         if verified.domain() != Domain::Configuration {
             return Err(DocumentError::Value("domain"));
         }
-        let statement: Self = document::parse(verified.body().as_bytes())?;
+        Self::parse_body(verified.body())
+    }
+
+    pub(super) fn parse_body(body: &str) -> Result<Self, DocumentError> {
+        let statement: Self = document::parse(body.as_bytes())?;
         statement.check()?;
         Ok(statement)
     }
@@ -131,13 +135,7 @@ impl Seed {
         if verified.domain() != Domain::Seed {
             return Err(DocumentError::Value("domain"));
         }
-        // A parser's message may quote the text it stumbled over.
-        let seed: Self = document::parse(verified.body().as_bytes()).map_err(|error| match error {
-            DocumentError::Form(_) => {
-                DocumentError::Form("details are withheld, the text holds secrets".into())
-            }
-            other => other,
-        })?;
+        let seed: Self = document::parse(verified.body().as_bytes()).map_err(document::without_content)?;
         seed.check()?;
         Ok(seed)
     }

@@ -1,14 +1,16 @@
 //! Signed statements (ADR 0002): a small TOML text with one to eight Ed25519 signatures. What is signed is
 //! `domain + "\0" + body`, so that a text of one kind is never taken for another.
 //!
-//! [`read`] yields the structure only; the body comes out of [`Statement::verify`] alone.
+//! [`read`] yields the structure only; the body comes out of [`Statement::verify`] alone. [`Claims`] are for showing.
 
 mod bodies;
+mod claims;
 mod format;
 mod reader;
 mod writer;
 
 pub use bodies::{ConfigurationStatement, Seed, SeedParts};
+pub use claims::{Claims, SeedClaims};
 pub use format::MAX_LEN;
 pub use reader::{Statement, Verified, read};
 pub use writer::{SignError, Signer, write};

@@ -59,6 +59,10 @@ impl<'a> Statement<'a> {
         self.signatures.iter().map(|signature| KeyId::new(signature.key))
     }
 
+    pub(super) fn body(&self) -> &'a str {
+        self.body
+    }
+
     /// The statement's own bytes, without the zeroes behind it.
     pub fn encoded_len(&self) -> usize {
         self.len

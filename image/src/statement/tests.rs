@@ -227,6 +227,22 @@ fn errors_about_a_seed_hold_nothing_of_its_secrets() {
     }
 }
 
+/// What is shown of an unverified seed is whose it is; the secrets have no way out.
+#[test]
+fn claims_of_a_seed_are_its_names() {
+    let body = Seed::new(parts(Some("the voucher"))).unwrap().emit().unwrap();
+    let bytes = signed(Domain::Seed, &body, &[1]);
+    let claims = read(&bytes).unwrap().claims();
+    let seed = claims.seed().unwrap();
+    assert!(seed.has_voucher());
+    assert!(!format!("{seed:?}").contains("the voucher"));
+    assert!(claims.configuration().is_err());
+    let hostile = body.replace("cp-1", "cp-1\\u001b[2J");
+    assert_ne!(hostile, *body);
+    let bytes = signed(Domain::Seed, &hostile, &[1]);
+    assert_eq!(read(&bytes).unwrap().claims().seed(), Err(crate::DocumentError::Value("node")));
+}
+
 proptest! {
     #[test]
     fn any_body_round_trips(body in "\\PC{0,300}", keys in proptest::collection::vec(1u8..20, 1..=8)) {
