@@ -6,6 +6,17 @@ use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 
+/// An error and its causes on one line.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}
+
 /// The class of a failure: it decides the exit code and nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {

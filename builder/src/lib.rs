@@ -3,7 +3,9 @@
 //! The library is the pipeline, the binary (`main.rs`, `cli/`) its command line. Trust levels are types: a [`failure::Failure`]
 //! says which exit code a refusal has; bytes that were not checked against the lock cannot be composed.
 
+pub mod artifact;
 pub mod cache;
+pub mod compare;
 pub mod compose;
 pub mod control;
 pub mod deb;
@@ -14,6 +16,7 @@ pub mod fetch;
 pub mod image;
 pub mod index;
 pub mod init_build;
+pub mod inspect;
 pub mod key;
 pub mod keys;
 pub mod lock;
@@ -22,6 +25,8 @@ pub mod output;
 pub mod release;
 pub mod resolve;
 pub mod seed;
+pub mod size;
+pub mod sparse_file;
 pub mod spec_file;
 pub mod store;
 pub mod toolbox;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use kubedos_builder::cache::{Cache, Place};
-use kubedos_builder::failure::{Class, Failure};
+use kubedos_builder::failure::{Class, Failure, chain};
 use kubedos_builder::fetch::{DEFAULT_JOBS, FetchError, Fetcher};
 use kubedos_builder::mirror::{Mirrors, Wanted};
 
@@ -88,15 +88,4 @@ pub fn fetch_failure(error: FetchError) -> Failure {
         Some(help) => failure.with_help(help),
         None => failure,
     }
-}
-
-/// An error and its causes on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
 }

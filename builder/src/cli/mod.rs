@@ -5,6 +5,7 @@
 mod fetch;
 mod image;
 mod inputs;
+mod inspect;
 mod keys;
 mod ledger;
 mod lock;
@@ -12,6 +13,7 @@ mod plan;
 mod progress;
 mod schema;
 mod seed;
+mod terminal;
 mod tool;
 mod validate;
 
@@ -35,6 +37,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Image(image::Image),
+    Inspect(inspect::Inspect),
     Keys(keys::Keys),
     Ledger(ledger::LedgerCommand),
     Lock(lock::LockCommand),
@@ -56,6 +59,7 @@ impl Cli {
         }
         match self.command {
             Command::Image(image) => image.run(),
+            Command::Inspect(inspect) => inspect.run(),
             Command::Keys(keys) => keys.run(),
             Command::Ledger(command) => command.run(),
             Command::Lock(command) => command.run(),

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use kubedos_builder::failure::{Class, Failure};
+use kubedos_builder::failure::{Class, Failure, chain};
 use kubedos_builder::spec_file::{self, PlanRefusal, SpecFile};
 use kubedos_spec::plan::{self, ClusterPlan};
 use serde_json::json;
@@ -137,13 +137,6 @@ pub fn plan(file: &SpecFile) -> Result<ClusterPlan, Failure> {
         }
         PlanRefusal::Unread(error) => Failure::new(Class::Usage, error),
     })
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {}", chain(cause)),
-        None => error.to_string(),
-    }
 }
 
 fn remind(spec: &Path, plan: &ClusterPlan) {

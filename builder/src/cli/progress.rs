@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use kubedos_builder::cache::{CacheError, Pin};
+use kubedos_builder::failure::chain;
 use kubedos_builder::fetch::Progress;
 use kubedos_builder::fetch::http::HttpError;
 
-use super::inputs::chain;
+use super::terminal::is_dumb;
 
 /// How often a plain line says how far it is.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -35,8 +36,7 @@ struct State {
 impl Console {
     /// A bar when stderr is a terminal that can draw one.
     pub fn new() -> Self {
-        let can_draw =
-            std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let can_draw = std::io::stderr().is_terminal() && !is_dumb();
         let state = State {
             files: 0,
             files_done: 0,

@@ -19,6 +19,7 @@ use kubedos_spec::plan::ClusterPlan;
 use crate::cache::Cache;
 use crate::compose::{self, ComposeError, Composed, KernelFlavour, Tree};
 use crate::erofs::MkfsErofs;
+use crate::image::boot_partition;
 use crate::image::configuration::{self, Configuration, ConfigurationError};
 use crate::image::disk::{self, DiskError, Parts, VolumeParts};
 use crate::image::manifest::{Manifest, Output, VolumeEntry, describe};
@@ -174,7 +175,7 @@ pub fn build_image(inputs: &Inputs<'_>, formats: Formats, out: &OutputDir) -> Re
     let sources = [open(&root)?, open(&configuration)?, open(&payload)?];
     let [root_parts, configuration_parts, payload_parts] =
         [&sources[0], &sources[1], &sources[2]].map(|(data, hash)| VolumeParts { data, hash });
-    let esp_runs = esp.write(builder.volume_id())?;
+    let esp_runs = esp.write(boot_partition::volume_id(builder.release))?;
     let parts = Parts {
         esp: &esp_runs,
         root: root_parts,
@@ -368,20 +369,7 @@ impl<'a> Builder<'a> {
     /// The EFI system partition's files.
     fn esp(&self, boot: &Boot) -> Result<esp::Tree<'static>, BuildError> {
         let read = |path: &Path| fs::read(path).map_err(|source| file("read", path, source));
-        let mut tree = esp::Tree::new();
-        tree.add("EFI/BOOT/BOOTX64.EFI", read(&boot.boot_loader)?)?;
-        tree.add(&format!("EFI/Linux/kubedos_{}.efi", self.release), read(&boot.uki)?)?;
-        tree.add("loader/loader.conf", b"timeout 0\neditor no\n".to_vec())?;
-        // systemd-boot would write a random seed here on the first boot, even onto a medium that is sealed by its digest.
-        tree.add("loader/random-seed", vec![0; 32])?;
-        Ok(tree)
-    }
-
-    /// The FAT serial number: from the release, so that it stays where the UKI stays.
-    fn volume_id(&self) -> u32 {
-        let [a, b, c, d, ..] =
-            KeyBuilder::new("esp", 1).with("release", self.release).finish().derive16("fat serial");
-        u32::from_le_bytes([a, b, c, d])
+        Ok(boot_partition::tree(self.release, read(&boot.boot_loader)?, read(&boot.uki)?)?)
     }
 
     /// Writes every output, then names them all.
@@ -430,7 +418,7 @@ impl<'a> Builder<'a> {
             volumes: volumes.map(|volume| VolumeEntry::new(volume.volume, volume.seal)).to_vec(),
             outputs,
         };
-        unpublished.push(out.create_with("SHA256SUMS", manifest.sums().as_bytes())?);
+        unpublished.push(out.create_with(super::manifest::SUMS, manifest.sums().as_bytes())?);
         let last = out.create_with("manifest.json", manifest.emit().as_bytes())?;
         let raw = raw.publish()?;
         if formats.iso {

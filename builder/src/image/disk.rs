@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use kubedos_image::gpt::{SectorSize, TableError};
+use kubedos_image::gpt::{Extent, SectorSize, TableError};
 use kubedos_image::iso::hybrid::{self, HybridError};
 use kubedos_image::layout::{self, Area, Layout, Names, PayloadTooLarge, Role, Slot, Volume};
 use kubedos_image::source::Source;
@@ -88,7 +88,7 @@ pub fn assemble<'a>(parts: &Parts<'a>) -> Result<Runs<'a>, DiskError> {
         add(&mut disk, "the partition table", |disk| disk.add_bytes(extent.offset, extent.bytes))?;
     }
     let esp = layout.place(Role::Esp).map_or(0, |place| place.start);
-    let extent = hybrid::extent(layout.disk_bytes(), esp, VOLUME_ID)?;
+    let extent = cd_extent(layout.disk_bytes(), esp)?;
     add(&mut disk, "the ISO 9660 descriptors", |disk| disk.add_bytes(extent.offset, extent.bytes))?;
     place(&mut disk, &layout, Role::Esp, parts.esp)?;
     for (volume, content) in [
@@ -102,6 +102,14 @@ pub fn assemble<'a>(parts: &Parts<'a>) -> Result<Runs<'a>, DiskError> {
     let statement = Role::Volume(Volume::Configuration, Area::Signature, Slot::A);
     place(&mut disk, &layout, statement, parts.statement)?;
     Ok(disk)
+}
+
+/// The sectors that make a CD image of a disk image whose EFI system partition starts at byte `esp`.
+///
+/// # Errors
+/// When no CD can be made of such a disk.
+pub fn cd_extent(disk_bytes: u64, esp: u64) -> Result<Extent, HybridError> {
+    hybrid::extent(disk_bytes, esp, VOLUME_ID)
 }
 
 fn place<'a>(

@@ -10,13 +10,16 @@ use kubedos_image::boot::Seal;
 use kubedos_image::layout::Volume;
 use kubedos_image::source::{FileSource, Source};
 use ring::digest::{Context, SHA256};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The version of the manifest's shape.
 pub const VERSION: u32 = 1;
 
+/// The name of the list of digests.
+pub const SUMS: &str = "SHA256SUMS";
+
 /// One output file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     /// Its name in the output folder.
     pub name: String,
@@ -27,10 +30,10 @@ pub struct Output {
 }
 
 /// One sealed volume.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumeEntry {
     /// `root`, `payload` or `configuration`.
-    pub name: &'static str,
+    pub name: String,
     /// Its root hash, salt and number of blocks.
     #[serde(flatten)]
     pub seal: Seal,
@@ -38,13 +41,13 @@ pub struct VolumeEntry {
 
 impl VolumeEntry {
     /// The entry of a volume.
-    pub const fn new(volume: Volume, seal: Seal) -> Self {
-        Self { name: volume.name(), seal }
+    pub fn new(volume: Volume, seal: Seal) -> Self {
+        Self { name: volume.name().to_owned(), seal }
     }
 }
 
 /// What was built.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Always [`VERSION`].
     pub version: u32,

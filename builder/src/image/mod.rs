@@ -1,5 +1,6 @@
 //! From one spec to one image: the pipeline, and the parts that only it needs.
 
+pub mod boot_partition;
 pub mod build;
 pub mod configuration;
 pub mod disk;

@@ -33,7 +33,7 @@ use zeroize::Zeroizing;
 pub use derive::NodeSecrets;
 pub use error::KeyError;
 pub use init::{Init, Plan, plan_init};
-pub use public::{Enrolment, PublicKeys, SecureBoot};
+pub use public::{Enrolment, PublicKeys, SecureBoot, is_demo};
 pub use rotate::{Role, plan_rotate};
 pub use signer::{Ed25519Signer, RsaSigner};
 

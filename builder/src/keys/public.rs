@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kubedos_image::hex32::{ClusterId, PublicKey};
+use kubedos_image::hex32::{ClusterId, KeyId, PublicKey};
 use kubedos_image::pkcs7::Certificate;
 
 use super::index::PublicIndex;
@@ -116,8 +116,17 @@ fn read_certificate(path: &Path) -> Result<Vec<u8>, KeyError> {
         .ok_or_else(|| KeyError::Malformed { path: path.to_owned(), what: "a certificate in PEM" })
 }
 
+/// Is this one of the published demo keys, for configurations or seeds?
+pub fn is_demo(id: KeyId) -> bool {
+    demo_keys().iter().any(|key| key.id() == id)
+}
+
+fn demo_keys() -> Vec<PublicKey> {
+    let demo = toml::from_str::<PublicIndex>(DEMO_INDEX);
+    demo.map(|demo| [demo.configuration, demo.seed].concat()).unwrap_or_default()
+}
+
 fn shares_a_key_with_the_demo(index: &PublicIndex) -> bool {
-    let Ok(demo) = toml::from_str::<PublicIndex>(DEMO_INDEX) else { return false };
-    let known = [&demo.configuration[..], &demo.seed].concat();
+    let known = demo_keys();
     index.configuration.iter().chain(&index.seed).chain([&index.identity]).any(|key| known.contains(key))
 }

@@ -1,0 +1,169 @@
+//! Built files, read back: what `inspect`, `verify` and `diff` look at.
+//!
+//! Which kind a file is follows from its bytes, never from its name. Nothing that is read here is believed: every structure goes through
+//! the readers of `kubedos-image`, which refuse what they do not understand; sizes are bounded before anything is read whole. What of a
+//! file holds is for `verify` to say.
+
+mod disk;
+mod uki;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use kubedos_image::gpt::{self, ReadError, SectorSize};
+use kubedos_image::iso::seed;
+use kubedos_image::qcow2::{self, Qcow2Error};
+use kubedos_image::source::Source;
+use kubedos_image::statement;
+use zeroize::Zeroizing;
+
+use crate::image::manifest::Manifest;
+use crate::sparse_file::SparseFile;
+pub use disk::{Disk, PartError, Wrapper};
+pub use uki::{SECTIONS, Uki, UkiError};
+
+/// No boot program of ours is larger: the ESP has 256 MiB.
+const MAX_PROGRAM: u64 = 256 << 20;
+/// No manifest is longer.
+const MAX_MANIFEST: u64 = 4 << 20;
+/// The name of the manifest in an output folder.
+pub const MANIFEST: &str = "manifest.json";
+
+/// Why a file cannot be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum ArtifactError {
+    /// It cannot be opened or read.
+    #[error("failed to {doing} {}", path.display())]
+    Io {
+        /// The operation.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// It is none of the files that kubedOS makes.
+    #[error("{} is none of the files that kubedOS makes", path.display())]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is larger than any file of its kind.
+    #[error("{} is larger than any {kind}: {bytes} bytes, at most {most}", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its kind.
+        kind: &'static str,
+        /// Its size.
+        bytes: u64,
+        /// The largest that is read.
+        most: u64,
+    },
+    /// A disk image without a partition table that can be used.
+    #[error("the partition table of {} cannot be used", path.display())]
+    Table {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: ReadError,
+    },
+    /// A qcow2 file of another form than ours, or damaged.
+    #[error("{} is not a qcow2 file as kubedOS writes them", path.display())]
+    Qcow2 {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: Qcow2Error,
+    },
+    /// A JSON document that is no manifest.
+    #[error("{} is not a manifest", path.display())]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// A file that kubedOS makes.
+#[expect(missing_debug_implementations, reason = "a seed is all secrets, and an image is large")]
+pub enum Artifact {
+    /// A disk image: raw, which is the ISO too, or qcow2.
+    Disk(Disk),
+    /// An EFI program: a UKI or the boot loader.
+    Program(Vec<u8>),
+    /// A seed volume.
+    Seed(Zeroizing<Vec<u8>>),
+    /// A signed statement by itself.
+    Statement(Vec<u8>),
+    /// `manifest.json`.
+    Manifest(Manifest),
+}
+
+/// Opens a file and finds out what it is.
+///
+/// # Errors
+/// [`ArtifactError`].
+pub fn open(path: &Path) -> Result<Artifact, ArtifactError> {
+    let failed = |doing| move |source| ArtifactError::Io { doing, path: path.to_owned(), source };
+    let file = SparseFile::open(path).map_err(failed("open"))?;
+    let mut head = vec![0; usize::try_from(file.len()).unwrap_or(usize::MAX).min(seed::PROBE_BYTES)];
+    file.read_exact_at(&mut head, 0).map_err(failed("read"))?;
+    let whole = |kind, most| whole(path, &file, kind, most);
+    if head.starts_with(b"QFI\xfb") {
+        return qcow2(path, file);
+    }
+    if head.starts_with(b"MZ") {
+        return Ok(Artifact::Program(whole("EFI program", MAX_PROGRAM)?));
+    }
+    if head.starts_with(b"KUBEDST1") {
+        return Ok(Artifact::Statement(whole("signed statement", statement::MAX_LEN as u64)?));
+    }
+    if seed::is_seed(&head) {
+        return Ok(Artifact::Seed(Zeroizing::new(whole("seed volume", seed::MAX_BYTES)?)));
+    }
+    if head.trim_ascii_start().starts_with(b"{") {
+        let text = whole("manifest", MAX_MANIFEST)?;
+        let parsed = serde_json::from_slice(&text);
+        let manifest = parsed.map_err(|source| ArtifactError::Manifest { path: path.to_owned(), source })?;
+        return Ok(Artifact::Manifest(manifest));
+    }
+    match gpt::read_from(&file, SectorSize::B512) {
+        Ok(found) => Ok(Artifact::Disk(Disk::raw(file, found))),
+        Err(error) if is_no_disk(&error) => Err(ArtifactError::Unknown { path: path.to_owned() }),
+        Err(source) => Err(ArtifactError::Table { path: path.to_owned(), source }),
+    }
+}
+
+fn qcow2(path: &Path, file: SparseFile) -> Result<Artifact, ArtifactError> {
+    let image =
+        qcow2::Image::open(file).map_err(|source| ArtifactError::Qcow2 { path: path.to_owned(), source })?;
+    let found = gpt::read_from(&image, SectorSize::B512)
+        .map_err(|source| ArtifactError::Table { path: path.to_owned(), source })?;
+    Ok(Artifact::Disk(Disk::qcow2(image, found)))
+}
+
+/// Neither end of the file has anything like a partition table.
+fn is_no_disk(error: &ReadError) -> bool {
+    let is_nothing = |error: &ReadError| matches!(error, ReadError::Absent | ReadError::Truncated);
+    matches!(error, ReadError::NoCopy { primary, backup } if is_nothing(primary) && is_nothing(backup))
+}
+
+fn whole(path: &Path, file: &SparseFile, kind: &'static str, most: u64) -> Result<Vec<u8>, ArtifactError> {
+    let bytes = file.len();
+    if bytes > most {
+        return Err(ArtifactError::TooLarge { path: path.to_owned(), kind, bytes, most });
+    }
+    let mut content = vec![0; usize::try_from(bytes).unwrap_or_default()];
+    file.read_exact_at(&mut content, 0).map_err(|source| ArtifactError::Io {
+        doing: "read",
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(content)
+}

@@ -1,0 +1,110 @@
+//! Comparing large things byte by byte without reading what is a hole in both.
+
+use std::io;
+
+use kubedos_image::source::Source;
+
+/// How much is compared at a time.
+const PIECE: usize = 1 << 20;
+/// In what differences are counted.
+pub const BLOCK: u64 = 4096;
+
+/// Where two sources differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Differences {
+    /// The first byte that differs; the end of the shorter one if nothing else does.
+    pub first: Option<u64>,
+    /// How many blocks of 4096 bytes differ, as far as both reach.
+    pub blocks: u64,
+}
+
+/// The first byte in which two sources differ. If one is the start of the other, that is its end.
+///
+/// # Errors
+/// When one of them cannot be read.
+pub fn first_difference(a: &dyn Source, b: &dyn Source) -> io::Result<Option<u64>> {
+    Ok(walk(a, b, true)?.first)
+}
+
+/// All differences.
+///
+/// # Errors
+/// When one of them cannot be read.
+pub fn differences(a: &dyn Source, b: &dyn Source) -> io::Result<Differences> {
+    walk(a, b, false)
+}
+
+fn walk(a: &dyn Source, b: &dyn Source, first_only: bool) -> io::Result<Differences> {
+    let common = a.len().min(b.len());
+    let mut found = Differences::default();
+    let (mut left, mut right) = (vec![0; PIECE], vec![0; PIECE]);
+    let mut at = 0;
+    while let Some(start) = next_data(a, b, at).filter(|start| *start < common) {
+        // Pieces start at whole blocks, so that a block is counted once.
+        let start = (start / BLOCK * BLOCK).max(at);
+        let len = usize::try_from(common - start).unwrap_or(PIECE).min(PIECE);
+        let (left, right) =
+            (left.get_mut(..len).unwrap_or_default(), right.get_mut(..len).unwrap_or_default());
+        a.read_exact_at(left, start)?;
+        b.read_exact_at(right, start)?;
+        if left != right {
+            let first = left.iter().zip(right.iter()).position(|(a, b)| a != b).unwrap_or_default();
+            found.first.get_or_insert(start + first as u64);
+            if first_only {
+                return Ok(found);
+            }
+            let block = usize::try_from(BLOCK).unwrap_or(PIECE);
+            let pairs = left.chunks(block).zip(right.chunks(block));
+            found.blocks += pairs.filter(|(a, b)| a != b).count() as u64;
+        }
+        at = start + len as u64;
+    }
+    if a.len() != b.len() {
+        found.first.get_or_insert(common);
+    }
+    Ok(found)
+}
+
+/// Where one of them goes on with something that may not be zero.
+fn next_data(a: &dyn Source, b: &dyn Source, at: u64) -> Option<u64> {
+    let starts = [a.next_data(at), b.next_data(at)];
+    starts.into_iter().flatten().map(|data| data.start.max(at)).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kubedos_image::sparse::Runs;
+    use proptest::prelude::*;
+
+    #[test]
+    fn holes_of_both_are_skipped_and_those_of_one_are_compared() {
+        let with = |at: u64, byte: u8| {
+            let mut runs = Runs::new(1 << 40);
+            runs.add_bytes(at, vec![byte; 10]).unwrap();
+            runs
+        };
+        let (a, b) = (with(1 << 39, 1), with((1 << 39) + 5, 1));
+        assert_eq!(first_difference(&a, &a).unwrap(), None);
+        assert_eq!(differences(&a, &b).unwrap(), Differences { first: Some(1 << 39), blocks: 1 });
+        assert_eq!(first_difference(&with(0, 0), &Runs::new(1 << 40)).unwrap(), None);
+        assert_eq!(first_difference(&Runs::new(10), &Runs::new(12)).unwrap(), Some(10));
+    }
+
+    proptest! {
+        #[test]
+        fn the_first_difference_is_that_of_the_flat_bytes(
+            a in proptest::collection::vec(0u8..2, 0..9000),
+            change in proptest::option::of((0usize..9000, 0u8..2)),
+            end in 0usize..9000,
+        ) {
+            let mut b = a.clone();
+            if let Some((at, byte)) = change && at < b.len() {
+                b[at] = byte;
+            }
+            b.truncate(end.max(1));
+            let expected = a.iter().zip(&b).position(|(a, b)| a != b).or((a.len() != b.len()).then_some(a.len().min(b.len())));
+            prop_assert_eq!(first_difference(&a, &b).unwrap(), expected.map(|at| at as u64));
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Disk images: the partition table, the ESP, and the volumes that the boot manifest and the statement name.
+
+use kubedos_image::boot::Seal;
+use kubedos_image::gpt::{Copy, OtherCopy, Partition};
+use kubedos_image::hex32::PublicKey;
+use kubedos_image::layout::{Role, Slot, State, Volume};
+use kubedos_image::source::Source;
+use kubedos_image::sparse::for_data;
+
+use super::program::{hex_digest, program};
+use super::report::{
+    DiskReport, FileReport, PartitionReport, Problem, ProgramReport, SeedReport, StatementReport,
+    TableReport, VolumeReport,
+};
+use super::statement::{self, noted};
+use crate::artifact::Disk;
+use crate::failure::chain;
+use crate::image::disk::cd_extent;
+
+/// The unit in which zeroes are skipped.
+const BLOCK: u64 = 4096;
+
+pub(super) fn report(disk: &Disk, problems: &mut Vec<Problem>) -> DiskReport {
+    let partitions =
+        disk.found().table.partitions().map(|(number, p)| partition(disk, number, p, problems)).collect();
+    let (esp, programs) = esp(disk, problems);
+    let boot = programs.iter().find_map(|program| program.uki.as_ref()).map(|uki| &uki.boot);
+    let keys: Option<Vec<PublicKey>> =
+        boot.map(|boot| boot.configuration_keys.iter().filter_map(|signer| signer.key).collect());
+    let configuration = configuration(disk, keys.as_deref(), problems);
+    let named = [
+        boot.map(|boot| (Volume::Root, boot.root)),
+        boot.map(|boot| (Volume::Payload, boot.payload)),
+        configuration.as_ref().map(|statement| (Volume::Configuration, statement.volume)),
+    ];
+    let volumes = named.into_iter().flatten().map(|(name, seal)| volume(disk, name, seal)).collect();
+    DiskReport {
+        wrapper: disk.wrapper(),
+        disk_bytes: disk.source().len(),
+        table: table(disk),
+        cd: is_cd(disk),
+        partitions,
+        esp,
+        programs,
+        volumes,
+        configuration,
+        seed: seed(disk, problems),
+    }
+}
+
+fn table(disk: &Disk) -> TableReport {
+    let found = disk.found();
+    TableReport {
+        disk_guid: found.table.disk_guid(),
+        layout: match disk.recognised().map(|recognised| recognised.state) {
+            Some(State::Shipped) => "shipped",
+            Some(State::Adopted) => "adopted",
+            None => "unknown",
+        },
+        copy: match found.copy {
+            Copy::Primary => "primary",
+            Copy::Backup => "backup",
+        },
+        other: match &found.other {
+            OtherCopy::Same => "same".to_owned(),
+            OtherCopy::Differs(_) => "differs".to_owned(),
+            OtherCopy::Damaged(error) => chain(error),
+        },
+        protective_mbr: found.protective_mbr,
+    }
+}
+
+/// The ISO 9660 area is the one that the builder writes for this disk.
+fn is_cd(disk: &Disk) -> bool {
+    let table = &disk.found().table;
+    let esp = table.of_type(Role::Esp.type_guid()).next().map_or(0, |(_, esp)| table.start_bytes(esp));
+    let Ok(extent) = cd_extent(disk.source().len(), esp) else { return false };
+    let mut bytes = vec![0; extent.bytes.len()];
+    disk.source().read_exact_at(&mut bytes, extent.offset).is_ok() && bytes == extent.bytes
+}
+
+fn partition(
+    disk: &Disk,
+    number: u32,
+    partition: &Partition,
+    problems: &mut Vec<Problem>,
+) -> PartitionReport {
+    let part = format!("partition {}", partition.name);
+    let window = noted(disk.window(partition), &part, problems);
+    let used = window.and_then(|window| noted(used(&window), &part, problems));
+    let table = &disk.found().table;
+    PartitionReport {
+        number,
+        name: partition.name.clone(),
+        start: table.start_bytes(partition),
+        bytes: table.len_bytes(partition),
+        used,
+        type_guid: partition.type_guid,
+        uuid: partition.uuid,
+        attributes: partition.attributes,
+    }
+}
+
+/// How many bytes there are up to the last that is not zero.
+fn used(source: &dyn Source) -> std::io::Result<u64> {
+    let mut end = 0;
+    for_data(source, BLOCK, |at, bytes| {
+        let last = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
+        end = at + last;
+        Ok(())
+    })?;
+    Ok(end)
+}
+
+fn esp(disk: &Disk, problems: &mut Vec<Problem>) -> (Vec<FileReport>, Vec<ProgramReport>) {
+    let Some(tree) = noted(disk.esp(), "esp", problems) else { return (Vec::new(), Vec::new()) };
+    let file = |(path, content): (&str, &[u8])| FileReport {
+        path: path.to_owned(),
+        bytes: content.len() as u64,
+        sha256: hex_digest(content),
+    };
+    let files = tree.files().map(file).collect();
+    let programs = tree.files().filter(|(_, content)| content.starts_with(b"MZ"));
+    (files, programs.map(|(path, content)| program(path, content, problems)).collect())
+}
+
+fn configuration(
+    disk: &Disk,
+    keys: Option<&[PublicKey]>,
+    problems: &mut Vec<Problem>,
+) -> Option<StatementReport> {
+    const PART: &str = "configuration statement";
+    let bytes = noted(disk.statement(Slot::A), PART, problems)?;
+    noted(statement::configuration(&bytes, keys), PART, problems)
+}
+
+fn volume(disk: &Disk, volume: Volume, seal: Seal) -> VolumeReport {
+    let present = disk.volume(volume, &seal).is_ok();
+    VolumeReport { name: volume.name(), seal, bytes: seal.data_bytes(), present }
+}
+
+/// The seed of a personalised image; an empty partition has none.
+fn seed(disk: &Disk, problems: &mut Vec<Problem>) -> Option<SeedReport> {
+    let bytes = noted(disk.seed(), "seed", problems)?;
+    if bytes.iter().all(|byte| *byte == 0) {
+        return None;
+    }
+    statement::seed(&bytes, problems)
+}

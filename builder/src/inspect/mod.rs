@@ -1,0 +1,43 @@
+//! What a built file holds, as one document: partitions, files of the ESP, sections and signatures of programs, the initrd, the boot
+//! manifest with its dm tables, the configuration's statement. Nothing is judged here; `verify` does that. No secret is in it.
+//!
+//! A part that cannot be read is a line in `problems`, so that the rest of a damaged file can still be looked at.
+
+mod disk;
+mod program;
+mod report;
+mod statement;
+mod text;
+
+use std::path::Path;
+
+use crate::artifact::{self, Artifact, ArtifactError};
+pub use program::program;
+pub use report::{
+    BootReport, Content, DiskReport, EntryReport, FileReport, PartitionReport, Problem, ProgramReport,
+    Report, SectionReport, SeedReport, SignatureReport, SignerReport, StatementReport, TableReport,
+    UkiReport, VolumeReport,
+};
+
+/// Looks at a file.
+///
+/// # Errors
+/// When it cannot be read, or is none of the files that kubedOS makes.
+pub fn inspect(path: &Path) -> Result<Report, ArtifactError> {
+    let failed = |source| ArtifactError::Io { doing: "read", path: path.to_owned(), source };
+    let bytes = std::fs::metadata(path).map_err(failed)?.len();
+    let artifact = artifact::open(path)?;
+    let mut problems = Vec::new();
+    let content = match &artifact {
+        Artifact::Disk(disk) => Content::Disk(Box::new(disk::report(disk, &mut problems))),
+        Artifact::Program(bytes) => {
+            Content::Program(Box::new(program(&path.display().to_string(), bytes, &mut problems)))
+        }
+        Artifact::Seed(volume) => Content::Seed { seed: statement::seed(volume, &mut problems) },
+        Artifact::Statement(bytes) => {
+            Content::Statement { statement: statement::detached(bytes, &mut problems) }
+        }
+        Artifact::Manifest(manifest) => Content::Manifest { manifest: Box::new(manifest.clone()) },
+    };
+    Ok(Report { version: report::VERSION, file: path.to_owned(), bytes, content, problems })
+}

@@ -1,0 +1,112 @@
+//! EFI programs: sections, signature and, of a UKI, what is in it.
+
+use kubedos_image::authenticode;
+use kubedos_image::boot::{BootManifest, Seal};
+use kubedos_image::cpio::{Entry, Node};
+use kubedos_image::hex32::sha256;
+use kubedos_image::layout::{Area, Volume};
+use kubedos_image::pe::Pe;
+use kubedos_image::pkcs7::Certificate;
+use kubedos_image::verity;
+
+use super::report::{
+    BootReport, EntryReport, Problem, ProgramReport, SectionReport, SignatureReport, UkiReport,
+};
+use super::statement::signer;
+use crate::artifact::Uki;
+
+/// Looks at a program that is called `path`.
+pub fn program(path: &str, bytes: &[u8], problems: &mut Vec<Problem>) -> ProgramReport {
+    let mut report = ProgramReport {
+        path: path.to_owned(),
+        bytes: bytes.len() as u64,
+        sha256: hex_digest(bytes),
+        authenticode: String::new(),
+        sections: Vec::new(),
+        signature: None,
+        uki: None,
+    };
+    let pe = match Pe::parse(bytes) {
+        Ok(pe) => pe,
+        Err(error) => {
+            problems.push(Problem::new(path, &error));
+            return report;
+        }
+    };
+    report.authenticode = authenticode::digest(bytes).map(hex::encode).unwrap_or_default();
+    let section = |section: &kubedos_image::pe::Section<'_>| SectionReport {
+        name: section.name().to_owned(),
+        bytes: section.data().len() as u64,
+        sha256: hex_digest(section.data()),
+    };
+    report.sections = pe.sections().iter().map(section).collect();
+    match signature(bytes) {
+        Ok(found) => report.signature = found,
+        Err(error) => problems.push(Problem::new(format!("signature of {path}"), &error)),
+    }
+    if Uki::is_one(&pe) {
+        match Uki::read(&pe) {
+            Ok(uki) => report.uki = Some(uki_report(&uki)),
+            Err(error) => problems.push(Problem::new(path, &error)),
+        }
+    }
+    report
+}
+
+/// What the signature says of itself.
+fn signature(bytes: &[u8]) -> Result<Option<SignatureReport>, authenticode::AuthenticodeError> {
+    if authenticode::signature(bytes)?.is_none() {
+        return Ok(None);
+    }
+    let claimed = authenticode::claimed_signer(bytes)?;
+    let name = claimed.and_then(|certificate| Certificate::parse(certificate).ok()?.common_name());
+    Ok(Some(SignatureReport {
+        signer: name.map(str::to_owned),
+        certificate: claimed.map(hex_digest),
+        holds: claimed.is_some_and(|certificate| authenticode::verify(bytes, &[certificate]).is_ok()),
+    }))
+}
+
+fn uki_report(uki: &Uki<'_>) -> UkiReport {
+    UkiReport {
+        kernel: uki.kernel.to_owned(),
+        cmdline: uki.cmdline.to_owned(),
+        os_release: uki.os_release.to_owned(),
+        boot: boot_report(&uki.boot),
+        initrd: uki.initrd.iter().map(entry).collect(),
+    }
+}
+
+fn boot_report(boot: &BootManifest) -> BootReport {
+    BootReport {
+        release: boot.release.clone(),
+        epoch: boot.epoch,
+        root: boot.root,
+        payload: boot.payload,
+        root_table: dm_table(Volume::Root, &boot.root),
+        payload_table: dm_table(Volume::Payload, &boot.payload),
+        configuration_keys: boot.keys().into_iter().map(|key| signer(key.id(), &[key])).collect(),
+    }
+}
+
+/// The table by which the kernel opens a volume, its devices named by their partitions' UUIDs.
+fn dm_table(volume: Volume, seal: &Seal) -> String {
+    let device = |area| format!("PARTUUID={}", volume.partition_uuid(area, &seal.root_hash));
+    let line = verity::table_line(seal, &device(Area::Data), &device(Area::Hash));
+    format!("0 {} verity {line}", verity::data_sectors(seal))
+}
+
+fn entry(entry: &Entry<'_>) -> EntryReport {
+    let (kind, mode, bytes, content) = match &entry.node {
+        Node::Directory { mode } => ("directory", *mode, 0, String::new()),
+        Node::File { mode, content } => ("file", *mode, content.len() as u64, hex_digest(content)),
+        Node::Link(target) => ("link", 0o777, 0, target.clone()),
+        Node::Character { mode, major, minor } => ("device", *mode, 0, format!("{major}:{minor}")),
+    };
+    EntryReport { path: entry.path.to_owned(), kind, mode: format!("{mode:04o}"), bytes, content }
+}
+
+/// SHA-256 as hex.
+pub(super) fn hex_digest(bytes: &[u8]) -> String {
+    hex::encode(sha256(&[bytes]))
+}
