@@ -30,3 +30,4 @@ pub mod sparse_file;
 pub mod spec_file;
 pub mod store;
 pub mod toolbox;
+pub mod verify;

@@ -16,6 +16,7 @@ mod seed;
 mod terminal;
 mod tool;
 mod validate;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -47,6 +48,7 @@ enum Command {
     Plan(plan::Plan),
     Schema(schema::Schema),
     Seed(seed::Seed),
+    Verify(verify::Verify),
 }
 
 impl Cli {
@@ -69,6 +71,7 @@ impl Cli {
             Command::Plan(plan) => plan.run(),
             Command::Schema(schema) => schema.run(),
             Command::Seed(seed) => seed.run(),
+            Command::Verify(verify) => verify.run(),
         }
     }
 }

@@ -1,0 +1,93 @@
+//! `verify PATH`: does a built file hold?
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use kubedos_builder::artifact::ArtifactError;
+use kubedos_builder::failure::{Class, Failure};
+use kubedos_builder::keys::{PUBLIC, PublicKeys};
+use kubedos_builder::verify::{self, Check, Outcome, Verification};
+
+use super::terminal::takes_color;
+use super::validate::print;
+use super::{inspect, keys};
+
+/// Check a built file, or a folder of outputs: tables, hash trees, signatures, and that nothing else is in it
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// An image (.raw, .iso, .qcow2), UKI (.efi), seed (.img), manifest.json, or a folder with one
+    path: PathBuf,
+
+    /// The keys that it should be built with: a key directory or a copy of its public half
+    #[arg(long, value_name = "DIR")]
+    keys: Option<PathBuf>,
+
+    /// One JSON document on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+impl Verify {
+    /// Prints every check; fails with class 4 if one does not hold.
+    pub fn run(&self) -> Result<(), Failure> {
+        let keys = self.keys.as_deref().map(public_half).transpose()?;
+        let verification = verify::verify(&self.path, keys.as_ref()).map_err(failure)?;
+        if self.json {
+            let text = serde_json::to_string_pretty(&verification)
+                .map_err(|error| Failure::new(Class::Failed, error))?;
+            print(&format!("{text}\n"))?;
+        } else {
+            print(&table(&verification, takes_color(&std::io::stdout())))?;
+        }
+        conclude(&verification)
+    }
+}
+
+/// The public half in a key directory, or by itself.
+fn public_half(path: &Path) -> Result<PublicKeys, Failure> {
+    let inside = path.join(PUBLIC);
+    PublicKeys::open(if inside.is_dir() { &inside } else { path }).map_err(keys::failure)
+}
+
+fn failure(error: ArtifactError) -> Failure {
+    match &error {
+        ArtifactError::Io { .. } | ArtifactError::Unknown { .. } => inspect::failure(error),
+        _ => Failure::new(Class::Mismatch, error),
+    }
+}
+
+fn table(verification: &Verification, color: bool) -> String {
+    let width = verification.checks.iter().map(|check| check.part.chars().count()).max().unwrap_or(0);
+    let row = |check: &Check| {
+        let (word, code) = match check.outcome {
+            Outcome::Holds => ("ok  ", "32"),
+            Outcome::Fails => ("FAIL", "1;31"),
+            Outcome::Unchecked => ("?   ", "33"),
+        };
+        let word = if color { format!("\x1b[{code}m{word}\x1b[0m") } else { word.to_owned() };
+        format!("{word}  {:<width$}  {}\n", check.part, check.detail)
+    };
+    verification.checks.iter().map(row).collect()
+}
+
+fn conclude(verification: &Verification) -> Result<(), Failure> {
+    let failed: Vec<&Check> = verification.with(Outcome::Fails).collect();
+    let (holds, unchecked) =
+        (verification.with(Outcome::Holds).count(), verification.with(Outcome::Unchecked).count());
+    match failed.as_slice() {
+        [] if holds == 0 => {
+            Err(Failure::new(Class::Failed, "nothing could be checked").with_help("say --keys DIR"))
+        }
+        [] => {
+            let more =
+                if unchecked == 0 { String::new() } else { format!("; {unchecked} things were not checked") };
+            eprintln!("{}: all {holds} checks hold{more}", verification.file.display());
+            Ok(())
+        }
+        [first, rest @ ..] => {
+            let more = if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) };
+            let file = verification.file.display();
+            Err(Failure::new(Class::Mismatch, format!("{file} does not verify: {first}{more}")))
+        }
+    }
+}

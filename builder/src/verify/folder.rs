@@ -1,0 +1,154 @@
+//! A folder of outputs by its `manifest.json`: every file that it lists, `SHA256SUMS`, and that image, UKI and manifest agree.
+
+use std::fs::File;
+use std::path::Path;
+
+use kubedos_image::boot::Seal;
+
+use super::disk::{Facts, disk};
+use super::{Checks, Outcome};
+use crate::artifact::{self, Artifact, Disk, MANIFEST};
+use crate::compare::first_difference;
+use crate::image::manifest::{Manifest, Output, SUMS, VERSION, describe};
+use crate::keys;
+use crate::size::human;
+
+/// What may stand beside the outputs without being one (interfaces: not part of what is compared).
+const BESIDE: [&str; 7] =
+    [MANIFEST, SUMS, "run.json", "seeds", ".lock", "kubedos.lock", "kubedos.lock.proof"];
+
+/// All checks of a folder whose manifest is at `path`.
+pub(super) fn folder(path: &Path, manifest: &Manifest, checks: &mut Checks<'_>) {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if manifest.version != VERSION {
+        return checks
+            .fails(MANIFEST, format!("it has version {}, understood is {VERSION}", manifest.version));
+    }
+    if let Some(output) = manifest.outputs.iter().find(|output| !is_plain(&output.name)) {
+        return checks.fails(MANIFEST, format!("{:?} is no file name", output.name));
+    }
+    let before = checks.count(Outcome::Fails);
+    for output in &manifest.outputs {
+        self::output(folder, output, checks);
+    }
+    sums(folder, manifest, checks);
+    strangers(folder, manifest, checks);
+    if checks.count(Outcome::Fails) > before {
+        return checks.unchecked("images", "not opened: a file is not the one that the manifest lists");
+    }
+    let Some(raw) = image(folder, manifest, ".raw", checks) else { return };
+    let Some(facts) = disk(&raw, checks) else { return };
+    agreement(manifest, &facts, checks);
+    others(folder, manifest, &raw, &facts, checks);
+}
+
+/// A name that stays in the folder.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with('.')
+        && !name.contains(['/', '\0'])
+        && !name.contains(char::is_control)
+}
+
+fn output(folder: &Path, output: &Output, checks: &mut Checks<'_>) {
+    let found = File::open(folder.join(&output.name)).and_then(|file| describe(&output.name, &file));
+    let Some(found) = checks.need(&output.name, found) else { return };
+    if found == *output {
+        checks.holds(&output.name, format!("{}, the digest of the manifest", human(output.size)));
+    } else {
+        let (size, digest) = (found.size, found.sha256);
+        checks
+            .fails(&output.name, format!("it has {size} bytes of {digest}, the manifest lists another file"));
+    }
+}
+
+fn sums(folder: &Path, manifest: &Manifest, checks: &mut Checks<'_>) {
+    let Some(text) = checks.need(SUMS, std::fs::read_to_string(folder.join(SUMS))) else { return };
+    if text == manifest.sums() {
+        checks.holds(SUMS, "it lists the same digests");
+    } else {
+        checks.fails(SUMS, "it does not list what the manifest lists");
+    }
+}
+
+/// Files that nobody vouches for.
+fn strangers(folder: &Path, manifest: &Manifest, checks: &mut Checks<'_>) {
+    let Some(entries) = checks.need(MANIFEST, std::fs::read_dir(folder)) else { return };
+    let mut names: Vec<String> =
+        entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.retain(|name| {
+        !BESIDE.contains(&name.as_str()) && !manifest.outputs.iter().any(|output| output.name == *name)
+    });
+    names.sort();
+    if !names.is_empty() {
+        checks.unchecked(MANIFEST, format!("beside the outputs, and in no list: {}", names.join(", ")));
+    }
+}
+
+/// The one output with this ending, opened as a disk.
+fn image(folder: &Path, manifest: &Manifest, ending: &str, checks: &mut Checks<'_>) -> Option<Disk> {
+    let mut named = manifest.outputs.iter().filter(|output| output.name.ends_with(ending));
+    let (Some(output), None) = (named.next(), named.next()) else {
+        checks.fails(MANIFEST, format!("it does not list exactly one {ending} file"));
+        return None;
+    };
+    match checks.need(&output.name, artifact::open(&folder.join(&output.name)))? {
+        Artifact::Disk(disk) => Some(disk),
+        _ => {
+            checks.fails(&output.name, "it is no disk image");
+            None
+        }
+    }
+}
+
+/// The manifest says of the image what the image says of itself.
+fn agreement(manifest: &Manifest, facts: &Facts, checks: &mut Checks<'_>) {
+    let configuration = &facts.configuration;
+    let seals: [(&str, Seal); 3] =
+        [("root", facts.root), ("configuration", configuration.seal()), ("payload", facts.payload)];
+    let listed = |name: &str| manifest.volumes.iter().find(|volume| volume.name == name).map(|v| v.seal);
+    let demo = keys::is_demo(facts.signer);
+    for (field, agrees) in [
+        ("cluster", manifest.cluster == configuration.cluster),
+        ("generation", manifest.generation == configuration.generation),
+        ("release", manifest.release == facts.release),
+        ("epoch", manifest.epoch == facts.epoch),
+        ("demo_keys", manifest.demo_keys == demo),
+        ("volumes", manifest.volumes.len() == seals.len()),
+        ("volumes", seals.iter().all(|(name, seal)| listed(name) == Some(*seal))),
+    ] {
+        if !agrees {
+            return checks.fails(MANIFEST, format!("its {field} is not the image's"));
+        }
+    }
+    checks.holds(MANIFEST, "it says of the image what the image says of itself");
+}
+
+/// The other forms hold the same image and the same UKI.
+fn others(folder: &Path, manifest: &Manifest, raw: &Disk, facts: &Facts, checks: &mut Checks<'_>) {
+    let raw_digest = manifest.outputs.iter().find(|output| output.name.ends_with(".raw"));
+    for output in &manifest.outputs {
+        let name = output.name.as_str();
+        match name.rsplit_once('.').map(|(_, ending)| ending) {
+            Some("raw") => {}
+            Some("iso") if raw_digest.is_some_and(|raw| raw.sha256 == output.sha256) => {
+                checks.holds(name, "the bytes of the raw image");
+            }
+            Some("iso") => checks.fails(name, "not the bytes of the raw image"),
+            Some("efi") => match checks.need(name, std::fs::read(folder.join(name))) {
+                Some(bytes) if bytes == facts.uki => checks.holds(name, "the UKI of the image"),
+                Some(_) => checks.fails(name, "not the UKI of the image"),
+                None => {}
+            },
+            Some("qcow2") => {
+                let Some(disk) = image(folder, manifest, ".qcow2", checks) else { continue };
+                match checks.need(name, first_difference(&disk.source(), &raw.source())) {
+                    Some(None) => checks.holds(name, "wraps the bytes of the raw image"),
+                    Some(Some(at)) => checks.fails(name, format!("byte {at} is not that of the raw image")),
+                    None => {}
+                }
+            }
+            _ => checks.unchecked(name, "this release does not know its kind"),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Does a built file hold? Everything that can be checked without believing it: checksums, hash trees, signatures, UUIDs that follow from
+//! hashes, and that nothing is there that the builder does not write.
+//!
+//! The last is one comparison: the image is assembled again from the parts that were checked, and every byte has to be the same. So there
+//! is no place in which something unchecked could hide. An image with a test's additions is refused by its own boot manifest, which says
+//! so; it is covered by the same signature as everything else.
+
+mod disk;
+mod folder;
+mod program;
+mod seed;
+mod whole;
+
+use std::fmt::{self, Display, Formatter};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::artifact::{self, Artifact, ArtifactError, MANIFEST};
+use crate::failure::chain;
+use crate::keys::PublicKeys;
+
+/// What came of one check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It holds.
+    Holds,
+    /// It does not.
+    Fails,
+    /// It could not be made.
+    Unchecked,
+}
+
+/// One check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// Of what.
+    pub part: String,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// In words.
+    pub detail: String,
+}
+
+/// All checks of a file, in the order in which they were made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verification {
+    /// Always 1.
+    pub version: u32,
+    /// The file or folder.
+    pub file: PathBuf,
+    /// The checks.
+    pub checks: Vec<Check>,
+}
+
+impl Verification {
+    /// Those with an outcome.
+    pub fn with(&self, outcome: Outcome) -> impl Iterator<Item = &Check> {
+        self.checks.iter().filter(move |check| check.outcome == outcome)
+    }
+}
+
+impl Display for Check {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.part, self.detail)
+    }
+}
+
+/// Checks a file, or a folder of outputs by its manifest. `keys` is the public half that it should be built with; without it signatures
+/// are only held against the certificates that came with them.
+///
+/// # Errors
+/// When it cannot be read, or is not of a known kind.
+pub fn verify(path: &Path, keys: Option<&PublicKeys>) -> Result<Verification, ArtifactError> {
+    let manifest = path.join(MANIFEST);
+    let opened = if path.is_dir() { manifest.as_path() } else { path };
+    let mut checks = Checks { keys, made: Vec::new() };
+    match &artifact::open(opened)? {
+        Artifact::Disk(disk) => {
+            disk::disk(disk, &mut checks);
+        }
+        Artifact::Program(bytes) => program::alone(bytes, &mut checks),
+        Artifact::Seed(volume) => seed::seed(volume, None, &mut checks),
+        Artifact::Statement(bytes) => disk::detached(bytes, &mut checks),
+        Artifact::Manifest(manifest) => folder::folder(opened, manifest, &mut checks),
+    }
+    Ok(Verification { version: 1, file: path.to_owned(), checks: checks.made })
+}
+
+/// Checks as they are made, and what they are held against.
+struct Checks<'k> {
+    keys: Option<&'k PublicKeys>,
+    made: Vec<Check>,
+}
+
+impl Checks<'_> {
+    fn add(&mut self, part: &str, outcome: Outcome, detail: impl Into<String>) {
+        self.made.push(Check { part: part.to_owned(), outcome, detail: detail.into() });
+    }
+
+    fn count(&self, outcome: Outcome) -> usize {
+        self.made.iter().filter(|check| check.outcome == outcome).count()
+    }
+
+    fn holds(&mut self, part: &str, detail: impl Into<String>) {
+        self.add(part, Outcome::Holds, detail);
+    }
+
+    fn fails(&mut self, part: &str, detail: impl Into<String>) {
+        self.add(part, Outcome::Fails, detail);
+    }
+
+    fn unchecked(&mut self, part: &str, detail: impl Into<String>) {
+        self.add(part, Outcome::Unchecked, detail);
+    }
+
+    /// The value of something that had to work; else the check fails with its error.
+    fn need<T, E: std::error::Error>(&mut self, part: &str, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.fails(part, chain(&error))).ok()
+    }
+}

@@ -1,0 +1,37 @@
+//! Seeds: of this cluster's seed key, and in a volume as the builder writes it.
+
+use kubedos_image::hex32::ClusterId;
+use kubedos_image::iso::seed as volume;
+use kubedos_image::statement::{self, Domain, Seed};
+
+use super::Checks;
+
+const PART: &str = "seed";
+
+/// A seed volume, or the partition that holds one in an image of cluster `image`.
+pub(super) fn seed(bytes: &[u8], image: Option<ClusterId>, checks: &mut Checks<'_>) {
+    let Some(statement) = checks.need(PART, volume::read(bytes)) else { return };
+    let written = volume::write(statement);
+    let rest = written.as_ref().ok().and_then(|written| bytes.strip_prefix(written.as_slice()));
+    match rest {
+        Some(rest) if rest.iter().all(|byte| *byte == 0) => {}
+        _ => return checks.fails(PART, "its volume holds more than the seed"),
+    }
+    let Some(read) = checks.need(PART, statement::read(statement)) else { return };
+    let Some(claims) = checks.need(PART, read.claims().seed()) else { return };
+    let whose = format!("of {}, node {}, incarnation {}", claims.cluster, claims.node, claims.incarnation);
+    if image.is_some_and(|image| image != claims.cluster_id) {
+        return checks.fails(PART, format!("it is {whose}: another cluster than the image's"));
+    }
+    let Some(keys) = checks.keys else {
+        return checks
+            .unchecked(PART, format!("it says that it is {whose}; for its signature say --keys DIR"));
+    };
+    let Some(verified) = checks.need(PART, read.verify(Domain::Seed, &keys.seed)) else { return };
+    let Some(seed) = checks.need(PART, Seed::parse(&verified)) else { return };
+    if seed.cluster_id == keys.cluster_id(&seed.cluster) {
+        checks.holds(PART, format!("{whose}; signed by a seed key of {}", keys.cluster));
+    } else {
+        checks.fails(PART, format!("{whose}, but with another cluster's id"));
+    }
+}
