@@ -2,6 +2,7 @@
 //!
 //! Data goes to stdout, everything else to stderr. Nothing prompts.
 
+mod diff;
 mod fetch;
 mod image;
 mod inputs;
@@ -37,6 +38,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Diff(diff::Diff),
     Image(image::Image),
     Inspect(inspect::Inspect),
     Keys(keys::Keys),
@@ -60,6 +62,7 @@ impl Cli {
             })?;
         }
         match self.command {
+            Command::Diff(diff) => diff.run(),
             Command::Image(image) => image.run(),
             Command::Inspect(inspect) => inspect.run(),
             Command::Keys(keys) => keys.run(),

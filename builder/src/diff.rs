@@ -1,0 +1,358 @@
+//! In what do two built files differ? Both are inspected, and the two documents compared leaf by leaf; lists are matched by the name or
+//! path of their elements, so that what was added is one line and not a shift of everything behind it. Of partitions the bytes are
+//! compared, too: what no reader shows is found all the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Display, Formatter};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::artifact::{self, Artifact, ArtifactError, Disk, MANIFEST};
+use crate::compare::{self, BLOCK};
+use crate::inspect::{self, Problem};
+
+/// The comparison of two files.
+#[derive(Debug, Clone, Serialize)]
+pub struct Comparison {
+    /// Always 1.
+    pub version: u32,
+    /// The first file.
+    pub a: PathBuf,
+    /// The second file.
+    pub b: PathBuf,
+    /// Nothing differs. A raw image and a qcow2 file of the same disk are equal.
+    pub equal: bool,
+    /// What differs, by part.
+    pub differences: BTreeMap<String, Vec<Difference>>,
+    /// Parts that both have, and that are the same.
+    pub same: BTreeSet<String>,
+}
+
+/// One leaf that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// Within the part, such as `uki.boot.root.root_hash`; empty for the part itself.
+    pub field: String,
+    /// What the first has there; `null`: nothing.
+    pub a: Value,
+    /// What the second has there.
+    pub b: Value,
+}
+
+/// Why two files cannot be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum DiffError {
+    /// One of them cannot be looked at.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    /// A part of one of them cannot be read.
+    #[error("{} cannot be compared: {}: {}", path.display(), problem.part, problem.error)]
+    Problem {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: Problem,
+    },
+    /// They are of different kinds.
+    #[error("a {a} cannot be compared with a {b}")]
+    Kinds {
+        /// Kind of the first.
+        a: String,
+        /// Kind of the second.
+        b: String,
+    },
+    /// A partition cannot be read.
+    #[error("cannot read partition {0}")]
+    Read(String, #[source] std::io::Error),
+    /// A defect: a document that is none.
+    #[error("failed to compare the documents")]
+    Document(#[from] serde_json::Error),
+}
+
+/// Compares two files, or two folders by their manifests.
+///
+/// # Errors
+/// [`DiffError`].
+pub fn diff(a: &Path, b: &Path) -> Result<Comparison, DiffError> {
+    let (left, right) = (document(a)?, document(b)?);
+    let kind = |document: &Value| document.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+    if kind(&left) != kind(&right) {
+        return Err(DiffError::Kinds { a: kind(&left), b: kind(&right) });
+    }
+    let mut found = Found::default();
+    if let (Value::Object(left), Value::Object(right)) = (&left, &right) {
+        // Where a file is, its wrapper and that wrapper's length say nothing about what is in it.
+        let own = |map: &Map<String, Value>| {
+            let mut map = map.clone();
+            ["version", "file", "bytes", "kind", "problems", "wrapper"]
+                .iter()
+                .for_each(|key| drop(map.remove(*key)));
+            map
+        };
+        found.parts(&own(left), &own(right));
+    }
+    if let (Artifact::Disk(left), Artifact::Disk(right)) = (open(a)?, open(b)?) {
+        found.contents(&left, &right)?;
+    }
+    let differences = found.differences;
+    let same = found.seen.into_iter().filter(|part| !differences.contains_key(part)).collect();
+    Ok(Comparison {
+        version: 1,
+        a: a.to_owned(),
+        b: b.to_owned(),
+        equal: differences.is_empty(),
+        differences,
+        same,
+    })
+}
+
+fn resolve(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join(MANIFEST) } else { path.to_owned() }
+}
+
+fn open(path: &Path) -> Result<Artifact, ArtifactError> {
+    artifact::open(&resolve(path))
+}
+
+fn document(path: &Path) -> Result<Value, DiffError> {
+    let report = inspect::inspect(&resolve(path))?;
+    if let Some(problem) = report.problems.first() {
+        return Err(DiffError::Problem { path: path.to_owned(), problem: problem.clone() });
+    }
+    Ok(serde_json::to_value(report)?)
+}
+
+#[derive(Default)]
+struct Found {
+    differences: BTreeMap<String, Vec<Difference>>,
+    seen: BTreeSet<String>,
+}
+
+impl Found {
+    /// The document's members; of a list of named things each is a part of its own.
+    fn parts(&mut self, a: &Map<String, Value>, b: &Map<String, Value>) {
+        for key in keys(a, b) {
+            let (left, right) = (a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null));
+            match (named(left), named(right)) {
+                (Some(left), Some(right)) => {
+                    for name in keys(&left, &right) {
+                        let part = part(key, name);
+                        self.leaves(&part, "", left.get(name), right.get(name));
+                    }
+                }
+                _ => self.leaves(&part(key, ""), "", Some(left), Some(right)),
+            }
+        }
+    }
+
+    fn leaves(&mut self, part: &str, field: &str, a: Option<&Value>, b: Option<&Value>) {
+        let (a, b) = (a.unwrap_or(&Value::Null), b.unwrap_or(&Value::Null));
+        if (a, b) == (&Value::Null, &Value::Null) {
+            return;
+        }
+        self.seen.insert(part.to_owned());
+        if a == b {
+            return;
+        }
+        let within = |key: &str| if field.is_empty() { key.to_owned() } else { format!("{field}.{key}") };
+        let pair = match (a, b) {
+            (Value::Object(a), Value::Object(b)) => Some((a.clone(), b.clone())),
+            _ => named(a).zip(named(b)),
+        };
+        match pair {
+            Some((a, b)) => {
+                for key in keys(&a, &b) {
+                    self.leaves(part, &within(key), a.get(key), b.get(key));
+                }
+            }
+            None => self.add(part, field, a.clone(), b.clone()),
+        }
+    }
+
+    fn add(&mut self, part: &str, field: &str, a: Value, b: Value) {
+        let difference = Difference { field: field.to_owned(), a, b };
+        self.differences.entry(part.to_owned()).or_default().push(difference);
+    }
+
+    /// The bytes of the partitions that both have.
+    fn contents(&mut self, a: &Disk, b: &Disk) -> Result<(), DiffError> {
+        for (number, left) in a.found().table.partitions() {
+            let Some(right) = b.found().table.get(number).filter(|right| right.name == left.name) else {
+                continue;
+            };
+            let (Ok(one), Ok(other)) = (a.window(left), b.window(right)) else { continue };
+            let failed = |error| DiffError::Read(left.name.clone(), error);
+            let found = compare::differences(&one, &other).map_err(failed)?;
+            if let Some(first) = found.first {
+                let (count, first) = (found.blocks, first / BLOCK);
+                let blocks =
+                    if count == 1 { "block of 4096 bytes differs" } else { "blocks of 4096 bytes differ" };
+                let says = format!("{count} {blocks}, the first is block {first}");
+                self.add(&part("partitions", &left.name), "content", Value::Null, says.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A list of named things as a map by their names; `None` for anything else.
+fn named(value: &Value) -> Option<Map<String, Value>> {
+    let Value::Array(list) = value else { return None };
+    let name = |element: &Value| -> Option<String> {
+        let found = ["path", "name", "id"].iter().find_map(|key| element.get(*key)?.as_str());
+        found.map(str::to_owned)
+    };
+    let map: Option<Map<String, Value>> =
+        list.iter().map(|element| Some((name(element)?, element.clone()))).collect();
+    // Two of one name would hide each other.
+    map.filter(|map| map.len() == list.len())
+}
+
+fn keys<'v>(a: &'v Map<String, Value>, b: &'v Map<String, Value>) -> BTreeSet<&'v String> {
+    a.keys().chain(b.keys()).collect()
+}
+
+/// What people call a member of the document.
+fn part(key: &str, name: &str) -> String {
+    match (key, name) {
+        ("table", _) => "partition table".to_owned(),
+        ("partitions", name) => format!("partition {name}"),
+        ("esp", name) => format!("file {name}"),
+        ("programs", name) => format!("program {name}"),
+        ("volumes", name) => format!("volume {name}"),
+        (key, "") => key.replace('_', " "),
+        (key, name) => format!("{key} {name}"),
+    }
+}
+
+impl Comparison {
+    /// The parts that are the same, those of one kind on one line.
+    fn same_by_kind(&self) -> Vec<String> {
+        let mut kinds: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for part in &self.same {
+            let (kind, name) = part.split_once(' ').unwrap_or((part.as_str(), ""));
+            kinds.entry(kind).or_default().push(name);
+        }
+        kinds
+            .into_iter()
+            .map(|(kind, names)| format!("{kind} {}", names.join(", ")).trim_end().to_owned())
+            .collect()
+    }
+}
+
+impl Display for Comparison {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (part, differences) in &self.differences {
+            writeln!(f, "{}", part.escape_debug())?;
+            for difference in differences {
+                writeln!(f, "  {difference}")?;
+            }
+        }
+        if !self.equal && !self.same.is_empty() {
+            writeln!(f, "the same in both")?;
+        }
+        if !self.equal {
+            self.same_by_kind().iter().try_for_each(|line| writeln!(f, "  {}", line.escape_debug()))?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Difference {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let field =
+            if self.field.is_empty() { String::new() } else { format!("{}: ", self.field.escape_debug()) };
+        match (&self.a, &self.b) {
+            (Value::Null, b) if self.field == "content" => write!(f, "{field}{}", shown(b)),
+            (Value::Null, b) => write!(f, "{field}only in the second: {}", shown(b)),
+            (a, Value::Null) => write!(f, "{field}only in the first: {}", shown(a)),
+            (Value::String(a), Value::String(b)) if a.contains(' ') && b.contains(' ') => {
+                let (a, b): (Vec<&str>, Vec<&str>) =
+                    (a.split_whitespace().collect(), b.split_whitespace().collect());
+                let gone = a.iter().filter(|word| !b.contains(word)).map(|word| format!("-{word}"));
+                let new = b.iter().filter(|word| !a.contains(word)).map(|word| format!("+{word}"));
+                let words: Vec<String> = gone.chain(new).collect();
+                let words = if words.is_empty() {
+                    "the same words in another order".to_owned()
+                } else {
+                    words.join(" ")
+                };
+                write!(f, "{field}{}", words.escape_debug())
+            }
+            (a, b) => write!(f, "{field}{} -> {}", shown(a), shown(b)),
+        }
+    }
+}
+
+fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// A value on one line; of something large its size.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) if is_digest(text) => format!("{}…", text.get(..16).unwrap_or(text)),
+        Value::String(text) => text.escape_debug().to_string(),
+        Value::Array(list) => format!("{} entries", list.len()),
+        Value::Object(map) => {
+            let brief = ["sha256", "bytes", "uuid", "kind", "content"];
+            let fields: Vec<String> =
+                brief.iter().filter_map(|key| Some(format!("{key} {}", shown(map.get(*key)?)))).collect();
+            if fields.is_empty() { format!("{} fields", map.len()) } else { fields.join(", ") }
+        }
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn compared(a: &Value, b: &Value) -> Comparison {
+        let mut found = Found::default();
+        if let (Value::Object(a), Value::Object(b)) = (a, b) {
+            found.parts(a, b);
+        }
+        let same = found.seen.into_iter().filter(|part| !found.differences.contains_key(part)).collect();
+        let equal = found.differences.is_empty();
+        Comparison { version: 1, a: "a".into(), b: "b".into(), equal, differences: found.differences, same }
+    }
+
+    #[test]
+    fn lists_are_matched_by_name_so_that_an_addition_is_one_difference() {
+        let a = json!({"esp": [{"path": "b", "sha256": "1"}, {"path": "c", "sha256": "2"}], "cd": true});
+        let b = json!({"esp": [{"path": "a", "sha256": "0"}, {"path": "b", "sha256": "1"}, {"path": "c", "sha256": "3"}], "cd": true});
+        let found = compared(&a, &b);
+        assert_eq!(
+            found.to_string(),
+            "file a\n  only in the second: sha256 0\nfile c\n  sha256: 2 -> 3\nthe same in both\n  cd\n  file b\n"
+        );
+        assert!(compared(&a, &a).equal);
+    }
+
+    #[test]
+    fn fields_are_named_by_their_way_and_command_lines_by_their_words() {
+        let a = json!({"programs": [{"path": "u", "uki": {"boot": {"root": {"root_hash": "1"}}, "cmdline": "quiet audit=1"}}]});
+        let b = json!({"programs": [{"path": "u", "uki": {"boot": {"root": {"root_hash": "2"}}, "cmdline": "debug audit=1"}}]});
+        assert_eq!(
+            compared(&a, &b).to_string(),
+            "program u\n  uki.boot.root.root_hash: 1 -> 2\n  uki.cmdline: -quiet +debug\n"
+        );
+    }
+
+    #[test]
+    fn elements_of_one_name_do_not_hide_each_other() {
+        let a = json!({"list": [{"name": "x", "v": 1}, {"name": "x", "v": 2}]});
+        let b = json!({"list": [{"name": "x", "v": 3}, {"name": "x", "v": 2}]});
+        assert!(!compared(&a, &b).equal);
+    }
+
+    #[test]
+    fn what_a_file_says_cannot_steer_the_terminal() {
+        let found = compared(&json!({"a": "x\u{1b}[2J", "\u{1b}": 1}), &json!({"a": "y"}));
+        assert!(!found.to_string().contains('\u{1b}'));
+    }
+}
