@@ -9,13 +9,13 @@ use kubedos_builder::compose::{self, ComposeError, KernelFlavour};
 use kubedos_builder::erofs::MkfsErofs;
 use kubedos_builder::failure::{Class, Failure};
 use kubedos_builder::image::build::{self, BuildError, Built, Formats};
-use kubedos_builder::init_build::{self, InitInputs, Toolchain};
 use kubedos_builder::keys::KeyDir;
 use kubedos_builder::lock::Lock;
 use kubedos_builder::output::OutputDir;
 use kubedos_builder::toolbox::Toolbox;
 use kubedos_spec::node::SubstrateType;
 
+use super::init::Init;
 use super::inputs::{Inputs, fetch_failure};
 use super::keys::failure as key_failure;
 use super::lock::lock_failure;
@@ -93,25 +93,16 @@ impl Image {
             SubstrateType::Metal => KernelFlavour::Metal,
             SubstrateType::Cloud | SubstrateType::Proxmox => KernelFlavour::Cloud,
         };
-        let sets: Vec<String> =
-            compose::sets(flavour).into_iter().chain(["tools"]).map(str::to_owned).collect();
+        let init = Init::look(&cache, &lock)?;
+        let sets = compose::sets(flavour).into_iter().chain(["tools"]).chain(init.needed_set());
+        let sets: Vec<String> = sets.map(str::to_owned).collect();
         let sources = lock.sources(&sets).map_err(lock_failure)?;
         let mirrors = self.inputs.find_mirrors();
         self.inputs.fetcher(&cache, &mirrors).fetch(&sources, &Console::new()).map_err(fetch_failure)?;
 
         let tools = Toolbox::open(&cache, &lock, "tools").map_err(toolbox_failure)?;
         let (program, leading) = tools.invocation("usr/bin/mkfs.erofs").map_err(toolbox_failure)?;
-        let workspace = std::env::current_dir().map_err(|error| Failure::new(Class::Failed, error))?;
-        let init = init_build::build(&InitInputs {
-            workspace: &workspace,
-            target_dir: &workspace.join(&self.init_target),
-            offline: self.inputs.offline,
-            toolchain: &Toolchain::Host,
-        })
-        .and_then(|path| {
-            std::fs::read(&path).map_err(|error| init_build::InitBuildError::Folder("kubedos-init", error))
-        })
-        .map_err(|error| Failure::new(Class::Failed, error))?;
+        let (init, explained) = init.binary(&self.init_target, self.inputs.offline, &cache, &lock)?;
 
         let inputs = build::Inputs {
             plan: &plan,
@@ -124,7 +115,8 @@ impl Image {
         };
         let formats =
             Formats { iso: self.format.contains(&Format::Iso), qcow2: self.format.contains(&Format::Qcow2) };
-        let built = build::build_image(&inputs, formats, &out).map_err(build_failure)?;
+        let mut built = build::build_image(&inputs, formats, &out).map_err(build_failure)?;
+        built.explanation.insert(0, explained);
         self.report(&built, started)
     }
 

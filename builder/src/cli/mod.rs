@@ -5,6 +5,7 @@
 mod diff;
 mod fetch;
 mod image;
+mod init;
 mod inputs;
 mod inspect;
 mod keys;

@@ -113,6 +113,11 @@ impl Toolbox {
         Ok(Self { root, set: set.to_owned() })
     }
 
+    /// A tree that was unpacked before.
+    pub fn unpacked(root: &Path, set: &str) -> Self {
+        Self { root: root.to_owned(), set: set.to_owned() }
+    }
+
     /// The folder of the tree.
     pub fn root(&self) -> &Path {
         &self.root
@@ -126,7 +131,12 @@ impl Toolbox {
 
     /// A command that starts a program with the tree's loader, libraries and data, and nothing of the host's.
     pub fn command(&self, program: &str) -> Result<Command, ToolboxError> {
-        let (first, leading) = self.invocation(program)?;
+        self.command_as(program, self.root.join(program).as_os_str())
+    }
+
+    /// The same, but the program is told another name of itself: one by which it can start itself again.
+    pub fn command_as(&self, program: &str, name: &OsStr) -> Result<Command, ToolboxError> {
+        let (first, leading) = self.invocation_as(program, name)?;
         let mut command = Command::new(first);
         command.args(leading).envs(self.variables());
         for foreign in ["LD_LIBRARY_PATH", "LD_PRELOAD", "LD_AUDIT"] {
@@ -137,6 +147,10 @@ impl Toolbox {
 
     /// The same as [`Self::command`], as a program and its leading arguments; [`Self::variables`] go with it.
     pub fn invocation(&self, program: &str) -> Result<(OsString, Vec<OsString>), ToolboxError> {
+        self.invocation_as(program, self.root.join(program).as_os_str())
+    }
+
+    fn invocation_as(&self, program: &str, name: &OsStr) -> Result<(OsString, Vec<OsString>), ToolboxError> {
         let path = self.path(program)?;
         let refused = || ToolboxError::NotAProgram { set: self.set.clone(), path: program.to_owned() };
         if !is_dynamic(&path).ok_or_else(refused)? {
@@ -148,7 +162,7 @@ impl Toolbox {
             "--library-path".into(),
             self.library_path(),
             "--argv0".into(),
-            path.clone().into(),
+            name.to_owned(),
             path.into(),
         ];
         Ok((loader.into(), leading.into()))

@@ -1,0 +1,73 @@
+//! The part of `image` that gives it `kubedos-init`: the kept binary, or a new one.
+
+use std::path::{Path, PathBuf};
+
+use kubedos_builder::cache::Cache;
+use kubedos_builder::failure::{Class, Failure};
+use kubedos_builder::image::build::Explained;
+use kubedos_builder::init_build::{self, InitBuildError, Means, Recipe};
+use kubedos_builder::lock::Lock;
+use kubedos_builder::store::Store;
+use kubedos_builder::toolbox::Toolbox;
+
+use super::lock::lock_failure;
+use super::tool::toolbox_failure;
+
+/// What is known of the binary before anything is fetched.
+pub struct Init {
+    recipe: Recipe,
+    kept: Option<Vec<u8>>,
+    store: Store,
+}
+
+impl Init {
+    /// Reads the sources in the current folder, and looks whether they were built before.
+    pub fn look(cache: &Cache, lock: &Lock) -> Result<Self, Failure> {
+        let workspace = std::env::current_dir().map_err(|error| Failure::new(Class::Failed, error))?;
+        let store = Store::new(cache.root().join("built"));
+        let toolchain = lock.set(init_build::SET).map_err(lock_failure)?;
+        let recipe = Recipe::read(&workspace, &toolchain).map_err(failure)?;
+        let kept = recipe.kept(&store).map_err(failure)?;
+        Ok(Self { recipe, kept, store })
+    }
+
+    /// The set of the lock that has to be there.
+    pub fn needed_set(&self) -> Option<&'static str> {
+        self.kept.is_none().then_some(init_build::SET)
+    }
+
+    /// The binary, and how it came about.
+    pub fn binary(
+        self,
+        target_dir: &Path,
+        offline: bool,
+        cache: &Cache,
+        lock: &Lock,
+    ) -> Result<(Vec<u8>, Explained), Failure> {
+        let reused = self.kept.is_some();
+        let binary = match self.kept {
+            Some(binary) => binary,
+            None => {
+                let io = |error| Failure::new(Class::Failed, error);
+                let program: PathBuf = std::env::current_exe().map_err(io)?;
+                let means = Means {
+                    target_dir: &std::path::absolute(target_dir).map_err(io)?,
+                    offline,
+                    toolchain: &Toolbox::open(cache, lock, init_build::SET).map_err(toolbox_failure)?,
+                    program: &program,
+                };
+                self.recipe.build(&self.store, &means).map_err(failure)?
+            }
+        };
+        let explained = Explained { part: "kubedos-init", reused, bytes: binary.len() as u64 };
+        Ok((binary, explained))
+    }
+}
+
+fn failure(error: InitBuildError) -> Failure {
+    match error {
+        InitBuildError::Toolbox(error) => toolbox_failure(error),
+        InitBuildError::Rustc { .. } => Failure::new(Class::Mismatch, error),
+        other => Failure::new(Class::Failed, other),
+    }
+}

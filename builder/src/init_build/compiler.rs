@@ -1,0 +1,184 @@
+//! The compilers of the binary, as programs that cargo can start: a folder in the target folder that leads to the lock's tree, and to
+//! this program under the names of a C compiler and of a wrapper around `rustc`.
+//!
+//! - [`CLANG`] becomes the lock's clang, through the tree's own loader, with the tree as its only root. clang starts itself again by the
+//!   name that it was started by, so this must be a program and not a command line.
+//! - [`RUSTC`] becomes the `rustc` that cargo names.
+//!
+//! Both give every folder that they are told of a name that no host has: `/crates/<name>-<version>` for a crate's sources, wherever
+//! a registry, a mirror or `cargo vendor` put them, and `out` in it for what its build script wrote.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{InitBuildError, Means, SET, file};
+use crate::key::Key;
+use crate::toolbox::Toolbox;
+
+/// The name under which this program is the C compiler.
+pub const CLANG: &str = "kubedos-clang";
+/// The name under which this program goes before `rustc`.
+pub const RUSTC: &str = "kubedos-rustc";
+/// The link to the tree.
+const TREE: &str = "tree";
+const PROGRAM: &str = "usr/bin/clang-19";
+const RESOURCES: &str = "usr/lib/llvm-19/lib/clang/19";
+const LIBC: &str = "usr/lib/x86_64-linux-gnu";
+const GCC: &str = "usr/lib/gcc/x86_64-linux-gnu/14";
+/// What gcc would link around a static, position-independent program, in its order.
+const START_FILES: [(&str, &str); 5] =
+    [(LIBC, "rcrt1.o"), (LIBC, "crti.o"), (GCC, "crtbeginS.o"), (GCC, "crtendS.o"), (LIBC, "crtn.o")];
+
+/// The folder.
+#[derive(Debug)]
+pub(super) struct Folder(PathBuf);
+
+impl Folder {
+    /// One that is nowhere: for what depends on the way of building, and not on where it is done.
+    pub(super) fn nowhere() -> Self {
+        Self(PathBuf::from("/compiler"))
+    }
+
+    /// Makes it. Its name changes with the binary's recipe, so that another compiler makes cargo compile everything anew.
+    pub(super) fn make(means: &Means<'_>, recipe: &Key) -> Result<Self, InitBuildError> {
+        let folder = means.target_dir.join("compiler").join(recipe.to_string());
+        fs::create_dir_all(&folder).map_err(|source| file("make", &folder, source))?;
+        let links = [(TREE, means.toolchain.root()), (CLANG, means.program), (RUSTC, means.program)];
+        for (name, to) in links {
+            let path = folder.join(name);
+            link(to, &path).map_err(|source| file("make", &path, source))?;
+        }
+        Ok(Self(folder))
+    }
+
+    /// The tree of compiler and C library.
+    pub(super) fn tree(&self) -> PathBuf {
+        self.0.join(TREE)
+    }
+
+    /// The C compiler.
+    pub(super) fn clang(&self) -> PathBuf {
+        self.0.join(CLANG)
+    }
+
+    /// The wrapper around `rustc`.
+    pub(super) fn rustc(&self) -> PathBuf {
+        self.0.join(RUSTC)
+    }
+
+    /// The objects around a program's own.
+    pub(super) fn start_files(&self) -> impl Iterator<Item = PathBuf> {
+        START_FILES.into_iter().map(|(folder, name)| self.tree().join(folder).join(name))
+    }
+
+    /// Where libraries are.
+    pub(super) fn library_folders(&self) -> [PathBuf; 2] {
+        [LIBC, GCC].map(|folder| self.tree().join(folder))
+    }
+}
+
+/// A link that replaces another one at once: a second build may be using it.
+fn link(to: &Path, path: &Path) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}", std::process::id()));
+    symlink(to, &beside)?;
+    fs::rename(&beside, path)
+}
+
+/// If this program was started under one of the two names: becomes that program. Returns only when it was not, or could not.
+pub fn run_under_its_name() -> Option<InitBuildError> {
+    let mut arguments = env::args_os();
+    let name = PathBuf::from(arguments.next()?);
+    let arguments: Vec<_> = arguments.collect();
+    let (what, command) = match name.file_name()?.to_str()? {
+        CLANG => ("the lock's clang", clang(&name, arguments)),
+        RUSTC => ("rustc", Ok(rustc(arguments))),
+        _ => return None,
+    };
+    Some(command.map_or_else(|error| error, |mut command| InitBuildError::Run(what, command.exec())))
+}
+
+fn clang(name: &Path, arguments: Vec<OsString>) -> Result<Command, InitBuildError> {
+    let tree = name.with_file_name(TREE);
+    let mut command = Toolbox::unpacked(&tree, SET).command_as(PROGRAM, name.as_os_str())?;
+    // clang calling itself: everything is in its arguments already, and the first one has to stay the first.
+    if !arguments.first().is_some_and(|first| first.as_encoded_bytes().starts_with(b"-cc1")) {
+        command.args(c_flags(&tree)).arg(renaming("-ffile-prefix-map", &tree, "/toolchain".as_ref()));
+        for (from, to) in crate_names(|name| env::var_os(name)) {
+            command.arg(renaming("-ffile-prefix-map", &from, &to));
+        }
+    }
+    command.args(arguments);
+    Ok(command)
+}
+
+fn rustc(arguments: Vec<OsString>) -> Command {
+    let mut arguments = arguments.into_iter();
+    let mut command = Command::new(arguments.next().unwrap_or_else(|| "rustc".into()));
+    command.args(arguments);
+    for (from, to) in crate_names(|name| env::var_os(name)) {
+        command.arg(renaming("--remap-path-prefix", &from, &to));
+    }
+    command
+}
+
+/// What clang needs to be told because it runs out of a tree, and must not take from the host.
+pub(super) fn c_flags(tree: &Path) -> Vec<OsString> {
+    let flags = ["--no-default-config", "-no-canonical-prefixes", "--target=x86_64-linux-gnu", "-g0"];
+    let paths = [("--sysroot=", tree.to_owned()), ("-resource-dir=", tree.join(RESOURCES))];
+    let paths =
+        paths.into_iter().map(|(flag, path)| [OsString::from(flag), path.into()].into_iter().collect());
+    flags.into_iter().map(OsString::from).chain(paths).collect()
+}
+
+fn renaming(option: &str, from: &Path, to: &OsStr) -> OsString {
+    [option.as_ref(), "=".as_ref(), from.as_os_str(), "=".as_ref(), to].into_iter().collect()
+}
+
+/// The folders of the crate that is being compiled, as cargo names them to compilers and build scripts, with their new names. The
+/// last one that fits counts.
+fn crate_names(variable: impl Fn(&str) -> Option<OsString>) -> Vec<(PathBuf, OsString)> {
+    let [Some(sources), Some(name), Some(version)] =
+        ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION"].map(&variable)
+    else {
+        return Vec::new();
+    };
+    let to: OsString =
+        ["/crates/".as_ref(), name.as_os_str(), "-".as_ref(), version.as_os_str()].into_iter().collect();
+    let out = variable("OUT_DIR").map(|out| (PathBuf::from(out), Path::new(&to).join("out").into()));
+    [(PathBuf::from(sources), to)].into_iter().chain(out).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crate_has_one_name_wherever_it_lies() {
+        let names = |sources: &str, out: Option<&str>| {
+            crate_names(|name| match name {
+                "CARGO_MANIFEST_DIR" => Some(sources.into()),
+                "CARGO_PKG_NAME" => Some("ring".into()),
+                "CARGO_PKG_VERSION" => Some("0.17.14".into()),
+                "OUT_DIR" => out.map(OsString::from),
+                _ => None,
+            })
+        };
+        let (registry, vendored) =
+            ("/home/me/.cargo/registry/src/mirror-0123/ring-0.17.14", "/w/vendor/ring");
+        for sources in [registry, vendored] {
+            let found = names(sources, Some("/t/build/ring-77/out"));
+            let expected =
+                [(sources, "/crates/ring-0.17.14"), ("/t/build/ring-77/out", "/crates/ring-0.17.14/out")];
+            assert_eq!(found, expected.map(|(from, to)| (PathBuf::from(from), OsString::from(to))));
+        }
+        assert_eq!(names(vendored, None).len(), 1);
+        assert_eq!(crate_names(|_| None), []);
+    }
+}

@@ -1,0 +1,180 @@
+//! Builds `kubedos-init`, the binary that is `/init` of the initrd and the agent of the root volume: static, small, and the same bytes
+//! from any folder (requirement A4).
+//!
+//! It is kept under the digest of everything that goes into it: the sources, the lock's compiler and C library, and the way of
+//! building. cargo is started only when nothing stands under that digest. It is then an ordinary cargo build of this workspace in
+//! the profile `init`, from which is taken away what could tell one host from another ([`cargo`]); C is compiled by the lock's
+//! clang, and rust-lld links against the lock's C library ([`compiler`]). Build scripts and procedural macros run on the host and are
+//! made by its own toolchain: nothing of them but their text gets into the binary.
+
+mod cargo;
+pub mod compiler;
+mod sources;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+use crate::digest::Sha256;
+use crate::key::{Key, KeyBuilder};
+use crate::lock::LockedPackage;
+use crate::store::{Store, StoreError};
+use crate::toolbox::{Toolbox, ToolboxError};
+use sources::Sources;
+
+/// The set of the lock that has compiler and C library.
+pub const SET: &str = "toolchain";
+
+/// Raised whenever the same sources would give another binary.
+const RECIPE: u32 = 1;
+/// The kind of the store's entries, and their two files.
+const KIND: &str = "init";
+const BINARY: &str = "kubedos-init";
+const DIGEST: &str = "sha256";
+
+/// What a binary is made of, read once.
+#[derive(Debug)]
+pub struct Recipe {
+    workspace: PathBuf,
+    sources: Sources,
+    key: Key,
+}
+
+/// By what it is made: nothing of this may reach its bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Means<'a> {
+    /// cargo's target folder for this build.
+    pub target_dir: &'a Path,
+    /// No network.
+    pub offline: bool,
+    /// The unpacked [`SET`].
+    pub toolchain: &'a Toolbox,
+    /// `kubedos-build`, which cargo will start as compiler.
+    pub program: &'a Path,
+}
+
+/// Why there is no binary.
+#[derive(Debug, thiserror::Error)]
+pub enum InitBuildError {
+    /// A program did not start.
+    #[error("failed to run {0}")]
+    Run(&'static str, #[source] io::Error),
+    /// cargo said why on stderr.
+    #[error("failed to build kubedos-init: cargo ended with {0}")]
+    Cargo(ExitStatus),
+    /// A file cannot be read or written.
+    #[error("failed to {doing} {}", path.display())]
+    File {
+        /// The operation.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// `rust-toolchain.toml` names no channel.
+    #[error("{} names no toolchain", .0.display())]
+    NoChannel(PathBuf),
+    /// Another compiler than the pinned one.
+    #[error("rustc is {found}, and rust-toolchain.toml pins {pinned}")]
+    Rustc {
+        /// What `rustc` says of itself.
+        found: String,
+        /// The channel.
+        pinned: String,
+    },
+    /// A file is compiled in that the digest does not cover.
+    #[error("{} is compiled into kubedos-init and is not among the sources that name it", .0.display())]
+    Uncovered(PathBuf),
+    /// The sources are not those that were read.
+    #[error("the sources of kubedos-init changed while they were compiled")]
+    Changed,
+    /// A path of this host got in.
+    #[error("kubedos-init holds the path {} of this host", .0.display())]
+    Leak(PathBuf),
+    /// The compiler or the C library is not there.
+    #[error(transparent)]
+    Toolbox(#[from] ToolboxError),
+    /// The store of built things failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Recipe {
+    /// Reads the sources of a workspace. `toolchain` are the lock's packages of [`SET`].
+    pub fn read(workspace: &Path, toolchain: &[&LockedPackage]) -> Result<Self, InitBuildError> {
+        let sources = Sources::read(workspace)?;
+        let nowhere = compiler::Folder::nowhere();
+        let flags = [cargo::rust_flags(&nowhere), compiler::c_flags(&nowhere.tree())].concat();
+        let mut key = KeyBuilder::new(KIND, RECIPE).with("sources", sources.digest());
+        for flag in flags {
+            key = key.with("flag", flag.as_encoded_bytes());
+        }
+        for pin in toolchain.iter().map(|package| package.pin()) {
+            key = key.with(&pin.name, pin.sha256.to_string());
+        }
+        let key = key.finish();
+        Ok(Self { workspace: workspace.to_owned(), sources, key })
+    }
+
+    /// The binary, if it was built before and is what it was.
+    pub fn kept(&self, store: &Store) -> Result<Option<Vec<u8>>, InitBuildError> {
+        let Some(folder) = store.find(KIND, &self.key) else { return Ok(None) };
+        match kept(&folder) {
+            Ok(Some(binary)) => Ok(Some(binary)),
+            // What rotted in the store, or was cut short by a power cut, is built anew.
+            Ok(None) | Err(_) => {
+                store.discard(KIND, &self.key)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Builds the binary and keeps it.
+    pub fn build(&self, store: &Store, means: &Means<'_>) -> Result<Vec<u8>, InitBuildError> {
+        let compiler = compiler::Folder::make(means, &self.key)?;
+        cargo::check_rustc(&self.workspace)?;
+        let built = cargo::build(&self.workspace, means, &compiler)?;
+        self.sources.check_covers(&self.workspace, means.target_dir, &built.dependencies)?;
+        if Sources::read(&self.workspace)?.digest() != self.sources.digest() {
+            return Err(InitBuildError::Changed);
+        }
+        let binary = fs::read(&built.binary).map_err(|source| file("read", &built.binary, source))?;
+        for folder in cargo::folders_of_the_host(&self.workspace, means) {
+            if holds(&binary, &folder) {
+                return Err(InitBuildError::Leak(folder));
+            }
+        }
+        store.insert(KIND, &self.key, |folder| {
+            let digest = Sha256::of(&binary).to_string();
+            for (name, bytes) in [(BINARY, binary.as_slice()), (DIGEST, digest.as_bytes())] {
+                let path = folder.join(name);
+                fs::write(&path, bytes).map_err(|source| file("write", &path, source))?;
+            }
+            Ok::<_, InitBuildError>(())
+        })?;
+        Ok(binary)
+    }
+}
+
+/// The binary of an entry, unless its digest says otherwise.
+fn kept(folder: &Path) -> io::Result<Option<Vec<u8>>> {
+    let binary = fs::read(folder.join(BINARY))?;
+    let digest = fs::read_to_string(folder.join(DIGEST))?;
+    Ok((Sha256::of(&binary).to_string() == digest).then_some(binary))
+}
+
+/// Whether the bytes hold the name of a folder. One of a single component, such as `/src`, also stands within names that are no one's.
+fn holds(bytes: &[u8], folder: &Path) -> bool {
+    let name = folder.as_os_str().as_encoded_bytes();
+    folder.components().count() > 2 && bytes.windows(name.len()).any(|window| window == name)
+}
+
+fn file(doing: &'static str, path: &Path, source: io::Error) -> InitBuildError {
+    InitBuildError::File { doing, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests;

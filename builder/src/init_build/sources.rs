@@ -1,0 +1,181 @@
+//! The sources of `kubedos-init`: which files they are, and one digest over names and contents.
+//!
+//! The list is of folders, not of what the compiler read: it must be known before anything is compiled. Whether it holds is checked
+//! afterwards, against cargo's own list.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{InitBuildError, file};
+use crate::key::{Key, KeyBuilder};
+
+/// Files of the workspace.
+const FILES: [&str; 3] = ["Cargo.lock", "Cargo.toml", TOOLCHAIN];
+/// The crates of which the binary is made, with what they are made of.
+const CRATES: [&str; 4] = ["image", "init", "init/sys", "spec"];
+/// Names the Rust toolchain.
+pub(super) const TOOLCHAIN: &str = "rust-toolchain.toml";
+
+/// The files by their path in the workspace, sorted, and the digest of all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sources {
+    paths: Vec<PathBuf>,
+    digest: Key,
+}
+
+impl Sources {
+    /// Reads them all.
+    pub(super) fn read(workspace: &Path) -> Result<Self, InitBuildError> {
+        let mut paths: Vec<PathBuf> = FILES.iter().map(PathBuf::from).collect();
+        for name in CRATES {
+            let folder = Path::new(name);
+            paths.push(folder.join("Cargo.toml"));
+            let script = folder.join("build.rs");
+            if workspace.join(&script).exists() {
+                paths.push(script);
+            }
+            walk(workspace, &folder.join("src"), &mut paths)?;
+        }
+        paths.sort();
+        let mut digest = KeyBuilder::new("kubedos-init sources", 1);
+        for path in &paths {
+            let full = workspace.join(path);
+            let content = fs::read(&full).map_err(|source| file("read", &full, source))?;
+            digest = digest.with("path", path.as_os_str().as_encoded_bytes()).with("content", content);
+        }
+        Ok(Self { paths, digest: digest.finish() })
+    }
+
+    /// The digest.
+    pub(super) const fn digest(&self) -> Key {
+        self.digest
+    }
+
+    /// Refuses a list of what was compiled, in the form that cargo writes beside a binary, that has a file of the workspace that is
+    /// not among the sources. What lies in the target folder was made from them.
+    pub(super) fn check_covers(
+        &self,
+        workspace: &Path,
+        target_dir: &Path,
+        list: &Path,
+    ) -> Result<(), InitBuildError> {
+        let text = fs::read_to_string(list).map_err(|source| file("read", list, source))?;
+        for path in dependencies(&text) {
+            let path = workspace.join(path);
+            let Ok(inside) = path.strip_prefix(workspace) else { continue };
+            let is_known = self.paths.binary_search_by(|known| known.as_path().cmp(inside)).is_ok();
+            if !is_known && !path.starts_with(target_dir) {
+                return Err(InitBuildError::Uncovered(path));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn walk(workspace: &Path, folder: &Path, paths: &mut Vec<PathBuf>) -> Result<(), InitBuildError> {
+    let full = workspace.join(folder);
+    let read = |source| file("read", &full, source);
+    for entry in fs::read_dir(&full).map_err(read)? {
+        let path = folder.join(entry.map_err(read)?.file_name());
+        if workspace.join(&path).is_dir() {
+            walk(workspace, &path, paths)?;
+        } else {
+            paths.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// The right side of `binary: file file …`, in which a space of a name is written `\ `.
+fn dependencies(text: &str) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    for (_, list) in text.lines().filter_map(|line| line.split_once(": ")) {
+        let mut name = String::new();
+        let mut letters = list.chars().peekable();
+        while let Some(letter) = letters.next() {
+            match letter {
+                '\\' if letters.next_if_eq(&' ').is_some() => name.push(' '),
+                ' ' => paths.push(std::mem::take(&mut name)),
+                _ => name.push(letter),
+            }
+        }
+        paths.push(name);
+    }
+    paths.into_iter().filter(|name| !name.is_empty()).map(PathBuf::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workspace() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in FILES {
+            fs::write(folder.path().join(name), name).unwrap();
+        }
+        for name in CRATES {
+            let sources = folder.path().join(name).join("src");
+            fs::create_dir_all(sources.join("part")).unwrap();
+            fs::write(folder.path().join(name).join("Cargo.toml"), name).unwrap();
+            fs::write(sources.join("lib.rs"), "mod part;").unwrap();
+            fs::write(sources.join("part/mod.rs"), "").unwrap();
+        }
+        folder
+    }
+
+    fn digest(workspace: &tempfile::TempDir) -> Key {
+        Sources::read(workspace.path()).unwrap().digest()
+    }
+
+    #[test]
+    fn equal_files_have_equal_digests_in_any_folder() {
+        assert_eq!(digest(&workspace()), digest(&workspace()));
+    }
+
+    #[test]
+    fn a_changed_a_renamed_and_a_new_file_each_change_the_digest() {
+        let folder = workspace();
+        let before = digest(&folder);
+        fs::write(folder.path().join("init/sys/src/part/mod.rs"), " ").unwrap();
+        let changed = digest(&folder);
+        fs::rename(folder.path().join("spec/src/part"), folder.path().join("spec/src/other")).unwrap();
+        let renamed = digest(&folder);
+        fs::write(folder.path().join("init/build.rs"), "").unwrap();
+        let mut all = vec![before, changed, renamed, digest(&folder)];
+        all.dedup();
+        assert_eq!(all.len(), 4);
+    }
+
+    #[test]
+    fn what_is_not_compiled_into_it_does_not_change_the_digest() {
+        let folder = workspace();
+        let before = digest(&folder);
+        fs::create_dir_all(folder.path().join("init/tests")).unwrap();
+        fs::write(folder.path().join("init/tests/power_cut.rs"), "").unwrap();
+        fs::write(folder.path().join("README.md"), "").unwrap();
+        assert_eq!(digest(&folder), before);
+    }
+
+    #[test]
+    fn a_compiled_file_that_is_no_source_is_refused() {
+        let folder = workspace();
+        let root = folder.path();
+        let (sources, target) = (Sources::read(root).unwrap(), root.join("target/init"));
+        let list = root.join("list.d");
+        let check = |files: &[PathBuf]| {
+            let files: Vec<_> = files.iter().map(|path| path.to_str().unwrap().replace(' ', "\\ ")).collect();
+            fs::write(&list, format!("kubedos-init: {}\n", files.join(" "))).unwrap();
+            sources.check_covers(root, &target, &list)
+        };
+        let known = [root.join("init/src/lib.rs"), "spec/src/part/mod.rs".into()];
+        let made = [target.join("build/out/made.rs"), "/somewhere/else/lib.rs".into()];
+        check(&[known, made].concat()).unwrap();
+        for foreign in ["rootfs/ids.toml", "init/src/a b.rs"] {
+            let refused = check(&[root.join("init/src/lib.rs"), root.join(foreign)]).unwrap_err();
+            assert!(
+                matches!(&refused, InitBuildError::Uncovered(path) if *path == root.join(foreign)),
+                "{refused}"
+            );
+        }
+    }
+}

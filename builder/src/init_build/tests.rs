@@ -1,0 +1,68 @@
+//! The store's part, and a compiler folder for the tests of its neighbours. The real thing is built, twice, by `tests/tests/reproducible.rs`.
+
+use super::*;
+use crate::store::Store;
+
+/// Owns what a [`Means`] borrows.
+pub(super) struct Owned {
+    target_dir: PathBuf,
+    toolchain: Toolbox,
+}
+
+impl Owned {
+    pub(super) fn borrowed(&self) -> Means<'_> {
+        Means {
+            target_dir: &self.target_dir,
+            offline: true,
+            toolchain: &self.toolchain,
+            program: Path::new("/bin/kubedos-build"),
+        }
+    }
+}
+
+pub(super) fn compiler() -> (tempfile::TempDir, compiler::Folder, Owned) {
+    let folder = tempfile::tempdir().unwrap();
+    let owned = Owned {
+        target_dir: folder.path().join("target"),
+        toolchain: Toolbox::unpacked(&folder.path().join("tree"), SET),
+    };
+    let made = compiler::Folder::make(&owned.borrowed(), &KeyBuilder::new("test", 1).finish()).unwrap();
+    (folder, made, owned)
+}
+
+#[test]
+fn making_the_compiler_folder_twice_leaves_one_set_of_links() {
+    let (_folder, made, owned) = compiler();
+    compiler::Folder::make(&owned.borrowed(), &KeyBuilder::new("test", 1).finish()).unwrap();
+    assert_eq!(fs::read_link(made.clang()).unwrap(), Path::new("/bin/kubedos-build"));
+    assert_eq!(fs::read_link(made.tree()).unwrap(), owned.toolchain.root());
+    assert_eq!(fs::read_dir(made.clang().parent().unwrap()).unwrap().count(), 3);
+}
+
+#[test]
+fn a_path_of_the_host_in_the_binary_is_found() {
+    let bytes = b"xx/home/me/kubedos/init/src/lib.rsyy";
+    assert!(holds(bytes, Path::new("/home/me/kubedos")));
+    assert!(!holds(bytes, Path::new("/home/you/kubedos")));
+    assert!(!holds(bytes, Path::new("/")) && !holds(bytes, Path::new("/src")));
+}
+
+#[test]
+fn a_kept_binary_that_rotted_is_not_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(folder.path().to_owned());
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let recipe = Recipe::read(workspace, &[]).unwrap();
+    assert_eq!(recipe.kept(&store).unwrap(), None);
+    let place = store
+        .insert::<InitBuildError>(KIND, &recipe.key, |folder| {
+            fs::write(folder.join(BINARY), b"binary").unwrap();
+            fs::write(folder.join(DIGEST), Sha256::of(b"binary").to_string()).unwrap();
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(recipe.kept(&store).unwrap().as_deref(), Some(b"binary".as_slice()));
+    fs::write(place.join(BINARY), b"binarz").unwrap();
+    assert_eq!(recipe.kept(&store).unwrap(), None);
+    assert!(!place.exists());
+}
