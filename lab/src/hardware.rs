@@ -36,6 +36,7 @@ pub struct Hardware {
     watchdog: bool,
     reboots: bool,
     clock: Option<String>,
+    uuid: Option<String>,
     extra: Vec<OsString>,
 }
 
@@ -62,6 +63,7 @@ impl Hardware {
             watchdog: false,
             reboots: false,
             clock: None,
+            uuid: None,
             extra: Vec::new(),
         }
     }
@@ -119,6 +121,13 @@ impl Hardware {
     #[must_use]
     pub fn clock(mut self, start: impl Into<String>) -> Self {
         self.clock = Some(start.into());
+        self
+    }
+
+    /// What the machine calls itself (SMBIOS type 1): `3b0c5a9e-…`. Without this it has no name.
+    #[must_use]
+    pub fn uuid(mut self, uuid: impl Into<String>) -> Self {
+        self.uuid = Some(uuid.into());
         self
     }
 
@@ -182,6 +191,9 @@ impl Hardware {
         }
         if let Some(clock) = &self.clock {
             words.pair("-rtc", format!("base={clock}"));
+        }
+        if let Some(uuid) = &self.uuid {
+            words.pair("-uuid", uuid.as_str());
         }
         for text in &self.smbios {
             words.pair("-smbios", format!("type=11,value={}", escaped(text)));
