@@ -59,13 +59,15 @@ pub(super) struct MbrRecord {
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
 #[repr(C)]
 pub(super) struct Mbr {
-    pub(super) boot_code: [u8; 440],
+    pub(super) boot_code: [u8; BOOT_CODE_LEN],
     pub(super) disk_signature: [u8; 4],
     pub(super) reserved: [u8; 2],
     pub(super) records: [MbrRecord; 4],
     pub(super) signature: [u8; 2],
 }
 
+/// What a BIOS may run, in bytes.
+pub(super) const BOOT_CODE_LEN: usize = 440;
 pub(super) const MBR_SIGNATURE: [u8; 2] = [0x55, 0xaa];
 /// The type of the one record of a protective MBR.
 pub(super) const MBR_PROTECTIVE: u8 = 0xee;

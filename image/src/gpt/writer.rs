@@ -2,8 +2,8 @@
 //! reader sees the old table or the new one, never a mixture.
 
 use super::format::{
-    ENTRIES_BYTES, ENTRY_COUNT, ENTRY_LEN, Entry, HEADER_LEN, Header, MBR_PROTECTIVE, MBR_SIGNATURE, Mbr,
-    MbrRecord, NAME_UNITS, REVISION, SIGNATURE,
+    BOOT_CODE_LEN, ENTRIES_BYTES, ENTRY_COUNT, ENTRY_LEN, Entry, HEADER_LEN, Header, MBR_PROTECTIVE,
+    MBR_SIGNATURE, Mbr, MbrRecord, NAME_UNITS, REVISION, SIGNATURE,
 };
 use super::table::{Partition, Table};
 use crate::guid::Guid;
@@ -101,6 +101,7 @@ impl Table {
             first_lba: U32::new(1),
             sectors: U32::new(u32::try_from(self.sectors.saturating_sub(1)).unwrap_or(u32::MAX)),
         };
+        mbr.boot_code = refusal_of_bios();
         mbr.signature = MBR_SIGNATURE;
         self.pad(mbr.as_bytes().to_vec())
     }
@@ -110,6 +111,38 @@ impl Table {
         bytes.resize(bytes.len().next_multiple_of(sector), 0);
         bytes
     }
+}
+
+/// What a BIOS runs from the first sector (16-bit real mode, loaded at 0x7c00): it says why this machine does not start, and stops.
+/// UEFI never runs it (UEFI specification 2.10, table 5-4).
+fn refusal_of_bios() -> [u8; BOOT_CODE_LEN] {
+    const CODE: &[u8] = &[
+        0xfa, // cli
+        0x31, 0xc0, // xor ax, ax
+        0x8e, 0xd8, // mov ds, ax
+        0x8e, 0xd0, // mov ss, ax
+        0xbc, 0x00, 0x7c, // mov sp, 0x7c00
+        0xfb, // sti
+        0xfc, // cld
+        0xbe, 0x1f, 0x7c, // mov si, 0x7c1f: the text behind these 31 bytes
+        0xac, // next: lodsb
+        0x84, 0xc0, // test al, al
+        0x74, 0x08, // jz end
+        0xb4, 0x0e, // mov ah, 0x0e: write one character
+        0x31, 0xdb, // xor bx, bx
+        0xcd, 0x10, // int 0x10
+        0xeb, 0xf3, // jmp next
+        0xf4, // end: hlt
+        0xeb, 0xfd, // jmp end
+    ];
+    const TEXT: &[u8] =
+        b"\r\nkubedOS: this machine started in BIOS mode; the disk boots under UEFI only.\r\n\
+        Switch the firmware to UEFI.\r\n";
+    let mut code = [0; BOOT_CODE_LEN];
+    for (to, byte) in code.iter_mut().zip(CODE.iter().chain(TEXT)) {
+        *to = *byte;
+    }
+    code
 }
 
 fn encode_entry(partition: &Partition) -> Entry {
