@@ -38,7 +38,7 @@ use units::UnitsError;
 use walk::{Halted, Step, Walk};
 
 /// How long systemd is waited for when the status page is asked for.
-const UNITS_PATIENCE: Duration = Duration::from_secs(3);
+const UNITS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a disk that the spec names may take to appear (USB, slow controllers) before the node goes on without.
 const DISK_PATIENCE: Duration = Duration::from_secs(30);

@@ -1,5 +1,6 @@
-//! Which configuration volume is used: found by partition type, then by signature, then by generation. The highest generation that a
-//! configuration key of the initrd has signed for this cluster wins; whatever else was found is named with the reason (requirement C0).
+//! Which configuration volume is used: found by partition type, then by signature, then by device and generation. On the device of the root
+//! volume the highest generation wins that a configuration key of the initrd has signed for this cluster; other devices count only when it
+//! has none, so that a stick and the disk it was copied to never mix. Whatever else was found is named with the reason (requirement C0).
 //!
 //! The floor below which a generation is refused lies in STATE, which is not open yet: the agent checks it.
 
@@ -74,7 +75,7 @@ pub fn accept(bytes: &[u8], manifest: &BootManifest) -> Result<ConfigurationStat
 /// What to open, best first, and what was refused.
 #[derive(Debug)]
 pub struct Choice<'a> {
-    /// Acceptable statements: the highest generation first, then in the order of the disks.
+    /// Acceptable statements: in the order of the disks, and on each the highest generation first.
     pub acceptable: Vec<(&'a Disk, ConfigurationStatement)>,
     /// One line for each of the others.
     pub refused: Vec<String>,
@@ -96,6 +97,60 @@ pub fn choose(found: Vec<Found<'_>>) -> Choice<'_> {
             }
         }
     }
-    choice.acceptable.sort_by_key(|(_, statement)| std::cmp::Reverse(statement.generation)); // stable: disks keep their order
+    let mut order: Vec<&str> = choice.acceptable.iter().map(|(disk, _)| disk.name.as_str()).collect();
+    order.dedup(); // a disk's statements lie side by side
+    choice.acceptable.sort_by_key(|(disk, statement)| {
+        (order.iter().position(|name| *name == disk.name), std::cmp::Reverse(statement.generation))
+    });
     choice
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handover::Medium;
+    use kubedos_image::boot::Seal;
+    use kubedos_image::gpt::SectorSize;
+    use kubedos_image::guid::Guid;
+    use kubedos_image::hex32::{PublicKey, RootHash, Salt};
+
+    fn disk(name: &str) -> Disk {
+        let table = kubedos_image::layout::shipped(4096)
+            .unwrap()
+            .table(SectorSize::B512, Guid::from_bytes([7; 16]), |_| Guid::from_bytes([8; 16]))
+            .unwrap();
+        Disk { name: name.into(), node: name.into(), medium: Medium::Disk, table, table_note: None }
+    }
+
+    fn found<'a>(disk: &'a Disk, number: u32, generation: Option<u64>) -> Found<'a> {
+        let id = ClusterId::derive(&PublicKey::new([4; 32]), "lab");
+        let seal = Seal { root_hash: RootHash::new([1; 32]), salt: Salt::new([2; 32]), data_blocks: 1 };
+        let statement = generation
+            .map(|generation| ConfigurationStatement::new("lab".into(), id, generation, seal).unwrap())
+            .ok_or_else(|| Refusal::Foreign("other".into()));
+        Found { disk, number, statement }
+    }
+
+    /// C0: what is attached beside the boot disk does not decide, however new it is.
+    #[test]
+    fn the_disk_of_the_root_volume_comes_before_a_newer_configuration_elsewhere() {
+        let (own, stick) = (disk("vda"), disk("sdb"));
+        let choice = choose(vec![
+            found(&own, 7, Some(3)),
+            found(&own, 18, Some(4)),
+            found(&stick, 7, Some(9)),
+            found(&stick, 18, None),
+        ]);
+        let order: Vec<_> =
+            choice.acceptable.iter().map(|(disk, s)| (disk.name.as_str(), s.generation)).collect();
+        assert_eq!(order, [("vda", 4), ("vda", 3), ("sdb", 9)]);
+        assert_eq!(choice.refused, ["sdb partition 18: signed for another cluster, other"]);
+    }
+
+    #[test]
+    fn another_disk_counts_when_the_own_one_has_none() {
+        let (own, stick) = (disk("vda"), disk("sdb"));
+        let choice = choose(vec![found(&own, 7, None), found(&stick, 7, Some(2))]);
+        assert_eq!(choice.acceptable.iter().map(|(disk, _)| disk.name.as_str()).collect::<Vec<_>>(), ["sdb"]);
+    }
 }

@@ -242,7 +242,7 @@ fn open_payload(
     Ok(((), opened.note))
 }
 
-/// The highest acceptable generation that opens; where the same one lies on several devices, the root volume's first.
+/// The highest acceptable generation that opens on the root volume's device; on the others only when that has none.
 fn open_configuration(
     ready: &Ready,
     mapper: &DeviceMapper,

@@ -58,7 +58,12 @@ pub const EARLY: [Mount; 4] = [
     mount("proc", "/proc", &[], NODEV.union(NOSUID).union(NOEXEC)),
     mount("sysfs", "/sys", &[], NODEV.union(NOSUID).union(NOEXEC)),
     mount("devtmpfs", "/dev", &[("mode", "0755")], NOSUID),
-    mount("tmpfs", "/run", &[("mode", "0755"), ("size", "20%"), ("nr_inodes", "800k")], NODEV.union(NOSUID)),
+    mount(
+        "tmpfs",
+        "/run",
+        &[("mode", "0755"), ("size", "20%"), ("nr_inodes", "800k")],
+        NODEV.union(NOSUID).union(NOEXEC),
+    ),
 ];
 
 /// Once its module is loaded.
