@@ -14,7 +14,7 @@ help: ## This list
 
 .PHONY: build
 build: ## kubedos-build itself
-	$(CARGO) build --release --locked -p kubedos-builder --bin kubedos-build
+	$(CARGO) build --release --locked --workspace --bin kubedos-build
 
 .PHONY: image
 image: build ## The image of $(SPEC) and one seed per node, in $(OUT)/
@@ -27,6 +27,10 @@ test: build ## Every test that proves the project; one summary at the end
 	set -o pipefail; $(CARGO) test --release --locked --workspace --no-fail-fast 2>&1 | tee target/test.log; result=$$?; \
 	awk '/^test result:/ { passed += $$4; failed += $$6 } END { printf "\n%d passed, %d failed\n", passed, failed }' target/test.log; \
 	exit $$result
+
+.PHONY: drill
+drill: build ## The long runs: many more boots and power cuts
+	$(CARGO) test --release --locked --workspace --test vm -- --ignored --nocapture
 
 .PHONY: fmt
 fmt: ## Format the sources

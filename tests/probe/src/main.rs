@@ -1,0 +1,125 @@
+//! What the tests ask inside a node, which has no shell to ask with: a unit of a test image, never of a product.
+//!
+//! When the agent has ended its last stage, it looks at everything once, reads every sealed volume to its end, and writes one JSON
+//! document to the disk whose serial number is [`ANSWERS`]: eight bytes of length, little-endian, then the text. Then it says
+//! [`READY`] on the console. It judges nothing: the tests do.
+#![forbid(unsafe_code)]
+
+mod modules;
+mod processes;
+mod volumes;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use kubedos_spec::record::{Outcome, Record};
+use kubedos_spec::stage::Stage;
+use serde_json::{Value, json};
+
+/// The serial number of the disk for the answers.
+const ANSWERS: &str = "kubedos-answers";
+/// What is said on the console when they are there.
+const READY: &str = "kubedos-probe: answered";
+
+fn main() -> io::Result<()> {
+    wait_for_baseline()?;
+    let answers = json!({
+        "parameters": parameters(Path::new("/proc/sys")),
+        "lockdown": text("/sys/kernel/security/lockdown"),
+        "cmdline": text("/proc/cmdline"),
+        "mounts": lines("/proc/self/mountinfo"),
+        "swaps": lines("/proc/swaps"),
+        "sockets": sockets(),
+        "processes": processes::all(),
+        "credentials": names("/run/credentials"),
+        "units": names("/run/systemd/system"),
+        "modules": modules::ask(),
+        "volumes": volumes::read_all(),
+        "files": volumes::walk(),
+    });
+    write(answers.to_string().as_bytes())?;
+    // The highest priority, so that it shows whatever the console's level is.
+    OpenOptions::new().write(true).open("/dev/kmsg")?.write_all(format!("<0>{READY}").as_bytes())
+}
+
+/// Reads the kernel's log from its start until the agent says that Baseline has ended.
+fn wait_for_baseline() -> io::Result<()> {
+    let mut log = BufReader::new(File::open("/dev/kmsg")?);
+    let mut line = String::new();
+    loop {
+        line.clear();
+        match log.read_line(&mut line) {
+            Ok(_) => {}
+            // A message was overwritten before it was read; the next read goes on behind it.
+            Err(error) if error.raw_os_error() == Some(32) => continue,
+            Err(error) => return Err(error),
+        }
+        let Some(record) = Record::find(&line) else { continue };
+        if record.stage == Stage::Baseline.name()
+            && matches!(record.outcome, Outcome::Done | Outcome::Unchanged)
+        {
+            return Ok(());
+        }
+    }
+}
+
+/// Writes the answers to their disk.
+fn write(answers: &[u8]) -> io::Result<()> {
+    let mut disk = OpenOptions::new().write(true).open(answers_disk()?)?;
+    disk.write_all(&(answers.len() as u64).to_le_bytes())?;
+    disk.write_all(answers)?;
+    disk.sync_all()
+}
+
+fn answers_disk() -> io::Result<PathBuf> {
+    for entry in fs::read_dir("/sys/block")?.flatten() {
+        let serial = fs::read_to_string(entry.path().join("serial")).unwrap_or_default();
+        if serial.trim() == ANSWERS {
+            return Ok(Path::new("/dev").join(entry.file_name()));
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::NotFound, "no disk for the answers"))
+}
+
+/// Every readable kernel parameter, by its name with dots.
+fn parameters(root: &Path) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if let (Ok(name), Ok(value)) = (path.strip_prefix(root), fs::read_to_string(&path)) {
+                found.insert(name.to_string_lossy().replace('/', "."), value.trim().to_owned());
+            }
+        }
+    }
+    found
+}
+
+/// The kernel's tables of sockets.
+fn sockets() -> BTreeMap<&'static str, Vec<String>> {
+    let tables = ["tcp", "tcp6", "udp", "udp6", "raw", "raw6", "packet"];
+    tables.into_iter().map(|table| (table, lines(&format!("/proc/net/{table}")))).collect()
+}
+
+/// A file's text, or why there is none.
+fn text(path: &str) -> Value {
+    fs::read_to_string(path).map_or_else(|error| json!({ "error": error.to_string() }), Value::from)
+}
+
+fn lines(path: &str) -> Vec<String> {
+    fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+/// The names in a folder, sorted; none when it is not there.
+fn names(folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
