@@ -53,6 +53,9 @@ pub struct BootManifest {
     pub release: String,
     /// Seconds since 1970 of the newest signed index of the lock: the clock is never set before it.
     pub epoch: u64,
+    /// The root volume holds what is not of the release, so this is a test's image and no product: `verify` refuses it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub additions: bool,
     /// The root volume.
     pub root: Seal,
     /// The payload volume.
@@ -72,9 +75,16 @@ impl BootManifest {
     ) -> Result<Self, DocumentError> {
         let configuration_keys =
             configuration_keys.iter().map(|key| ConfigurationKey { ed25519: *key }).collect();
-        let manifest = Self { version: 1, release, epoch, root, payload, configuration_keys };
+        let manifest =
+            Self { version: 1, release, epoch, additions: false, root, payload, configuration_keys };
         manifest.check()?;
         Ok(manifest)
+    }
+
+    /// The same manifest, of an image that holds `additions`, or none.
+    #[must_use]
+    pub fn with_additions(self, additions: bool) -> Self {
+        Self { additions, ..self }
     }
 
     /// Reads a manifest.
@@ -108,6 +118,12 @@ impl BootManifest {
         }
         Ok(())
     }
+}
+
+/// As serde wants it for a field that is left out.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 #[cfg(test)]
@@ -148,6 +164,14 @@ ed25519 = \"5555555555555555555555555555555555555555555555555555555555555555\"
     fn the_text_is_that_of_version_1() {
         assert_eq!(manifest().emit().unwrap(), GOLDEN);
         assert_eq!(BootManifest::parse(GOLDEN.as_bytes()).unwrap(), manifest());
+    }
+
+    #[test]
+    fn an_image_with_additions_says_so() {
+        let marked = manifest().with_additions(true);
+        let text = marked.emit().unwrap();
+        assert!(text.contains("\nadditions = true\n"));
+        assert_eq!(BootManifest::parse(text.as_bytes()).unwrap(), marked);
     }
 
     #[test]

@@ -112,6 +112,7 @@ impl Image {
             keys: &keys,
             init,
             mkfs: MkfsErofs::new(program, leading),
+            additions: Vec::new(),
         };
         let formats =
             Formats { iso: self.format.contains(&Format::Iso), qcow2: self.format.contains(&Format::Qcow2) };

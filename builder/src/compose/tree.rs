@@ -290,9 +290,17 @@ impl Tree {
         self.nodes.len() <= 1
     }
 
+    /// Every regular file with its content, second names left out.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &Content)> {
+        self.nodes.iter().filter_map(|(path, node)| match &node.kind {
+            Kind::File(content) => Some((path.as_str(), content)),
+            _ => None,
+        })
+    }
+
     /// Bytes of all regular files, second names not counted.
     pub fn file_bytes(&self) -> u64 {
-        self.nodes.values().map(|n| if let Kind::File(c) = &n.kind { c.len() as u64 } else { 0 }).sum()
+        self.files().map(|(_, content)| content.len() as u64).sum()
     }
 
     /// Every parent is a directory and every second name has its file; the first name in order holds the bytes.

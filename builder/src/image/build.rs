@@ -17,7 +17,7 @@ use kubedos_spec::node::PublicTrust;
 use kubedos_spec::plan::ClusterPlan;
 
 use crate::cache::Cache;
-use crate::compose::{self, ComposeError, Composed, KernelFlavour, Tree};
+use crate::compose::{self, ComposeError, Composed, KernelFlavour, Node, Tree};
 use crate::erofs::MkfsErofs;
 use crate::image::boot_partition;
 use crate::image::configuration::{self, Configuration, ConfigurationError};
@@ -51,6 +51,9 @@ pub struct Inputs<'a> {
     pub init: Vec<u8>,
     /// The pinned mkfs.erofs.
     pub mkfs: MkfsErofs,
+    /// What a test adds to the root volume to ask questions inside a node; empty in every product. An image with additions says so, and
+    /// `verify` refuses it.
+    pub additions: Vec<(String, Node)>,
 }
 
 /// Which files are wanted beside the raw image.
@@ -241,18 +244,43 @@ impl<'a> Builder<'a> {
                 key = key.with(&pin.name, pin.sha256.to_string());
             }
         }
+        if let Some(additions) = self.additions()? {
+            key = key.with("additions", additions.listing());
+            for (path, content) in additions.files() {
+                key = key.with(path, content);
+            }
+        }
         Ok(key.finish())
+    }
+
+    /// The additions by themselves.
+    fn additions(&self) -> Result<Option<Tree>, BuildError> {
+        if self.inputs.additions.is_empty() {
+            return Ok(None);
+        }
+        let mut tree = Tree::new(self.epoch);
+        self.add_to(&mut tree)?;
+        Ok(Some(tree))
+    }
+
+    fn add_to(&self, tree: &mut Tree) -> Result<(), BuildError> {
+        for (path, node) in &self.inputs.additions {
+            tree.add(path, node.clone()).map_err(ComposeError::from)?;
+        }
+        Ok(())
     }
 
     fn compose(&self) -> Result<Composed, BuildError> {
         let packages = compose::packages(self.inputs.lock, self.inputs.cache, &compose::sets(self.flavour))?;
-        Ok(compose::root(compose::RootInputs {
+        let mut composed = compose::root(compose::RootInputs {
             packages,
             flavour: self.flavour,
             init: Arc::from(self.inputs.init.as_slice()),
             release: self.release.to_owned(),
             epoch: self.epoch,
-        })?)
+        })?;
+        self.add_to(&mut composed.tree)?;
+        Ok(composed)
     }
 
     /// The root volume; the kernel and the boot programs that came with it are kept beside it.
@@ -274,7 +302,7 @@ impl<'a> Builder<'a> {
         seal(&self.store, Volume::Payload, &key, self.epoch, &self.inputs.mkfs, || {
             let origin: Arc<str> = Arc::from("kubedos");
             let mut tree = Tree::new(self.epoch);
-            let node = compose::tree::Node::file(schema.into_bytes(), &origin);
+            let node = Node::file(schema.into_bytes(), &origin);
             tree.add("share/clusterspec.schema.json", node).map_err(ComposeError::from)?;
             Ok::<_, BuildError>(tree)
         })
@@ -290,7 +318,7 @@ impl<'a> Builder<'a> {
             payload.seal,
             &public.configuration,
         )
-        .and_then(|manifest| manifest.emit())
+        .and_then(|manifest| manifest.with_additions(!self.inputs.additions.is_empty()).emit())
         .map_err(BuildError::BootManifest)?;
         let key = KeyBuilder::new("boot", uki::WRITER)
             .with("program", self.program)
@@ -415,6 +443,7 @@ impl<'a> Builder<'a> {
             epoch: self.epoch,
             lock_sha256: hex::encode(self.inputs.lock_sha256),
             demo_keys: self.inputs.keys.public().demo,
+            additions: self.inputs.additions.iter().map(|(path, _)| path.clone()).collect(),
             volumes: volumes.map(|volume| VolumeEntry::new(volume.volume, volume.seal)).to_vec(),
             outputs,
         };

@@ -65,6 +65,9 @@ pub struct Manifest {
     pub lock_sha256: String,
     /// Built with the published demo keys: it protects nothing.
     pub demo_keys: bool,
+    /// Paths in the root volume that are not of the release: a test's image, which `verify` refuses.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub additions: Vec<String>,
     /// The sealed volumes.
     pub volumes: Vec<VolumeEntry>,
     /// The other outputs, by name.

@@ -14,7 +14,7 @@ use kubedos_image::source::FileSource;
 use kubedos_image::verity::{self, VerityError};
 use serde::{Deserialize, Serialize};
 
-use crate::compose::{Kind, Tree};
+use crate::compose::Tree;
 use crate::erofs::{self, ErofsError, ErofsParams, MkfsErofs};
 use crate::key::{Key, KeyBuilder};
 use crate::store::{Store, StoreError};
@@ -126,11 +126,7 @@ fn sealed(volume: Volume, seal: Seal, folder: &Path, reused: bool) -> SealedVolu
 /// whoever built it.
 fn salt_base(tree: &Tree) -> Key {
     let start = KeyBuilder::new("volume content", 1).with("listing", tree.listing());
-    let files = tree.iter().filter_map(|(path, node)| match &node.kind {
-        Kind::File(content) => Some((path, content)),
-        _ => None,
-    });
-    files.fold(start, |key, (path, content)| key.with(path, content)).finish()
+    tree.files().fold(start, |key, (path, content)| key.with(path, content)).finish()
 }
 
 /// Writes the files of a volume into an empty folder.
