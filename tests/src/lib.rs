@@ -11,11 +11,17 @@
 #![forbid(unsafe_code)]
 
 mod node;
+mod pins;
+mod probe;
 mod product;
 mod rig;
 mod tamper;
+mod variant;
 
-pub use node::{Expect, baseline, status_page};
+pub use node::{Expect, baseline, halts, halts_at, last, no_failed_unit, status_page};
+pub use pins::{Pins, kubedos_build, oracles, project, scratch, succeeds, tools};
+pub use probe::{answers, answers_disk, noise, probe_image};
 pub use product::Product;
-pub use rig::{DISK, Rig, tools};
-pub use tamper::{Slice, flip, plant, uki_name};
+pub use rig::{DISK, Rig};
+pub use tamper::{Slice, flip, plant, read_esp, transplant, uki_name};
+pub use variant::{Variant, key_directory};

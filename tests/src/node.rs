@@ -21,6 +21,8 @@ pub enum Expect {
     Baseline,
     /// It ends, and nothing needed to be changed.
     BaselineUnchanged,
+    /// It ends, on a node that has no disk for what it should keep, and says so.
+    BaselineVolatile,
 }
 
 /// Waits for the end of Baseline, and checks that every step before it ended well, in order, and that no record is missing.
@@ -39,7 +41,17 @@ pub fn baseline(machine: &Machine, expect: Expect) -> Vec<Record> {
     let late = [Stage::ValidateShard, Stage::Disks, Stage::Baseline].map(Stage::name);
     let mut position = 0;
     for stage in early.into_iter().chain(late) {
-        let found = records.iter().skip(position).position(|record| record.stage == stage && ended(record));
+        let is_volatile = |record: &Record| {
+            expect == Expect::BaselineVolatile
+                && stage == Stage::Disks.name()
+                && record.outcome == Outcome::Waiting
+                && record.on.as_deref() == Some("disk")
+        };
+        let is_end = |record: &Record| {
+            let is_disks = expect == Expect::BaselineVolatile && stage == Stage::Disks.name();
+            record.stage == stage && if is_disks { is_volatile(record) } else { ended(record) }
+        };
+        let found = records.iter().skip(position).position(is_end);
         position += found.unwrap_or_else(|| panic!("{stage} did not end in its turn: {records:#?}"));
         let outcome = records[position].outcome;
         if expect == Expect::BaselineUnchanged && late.contains(&stage) {
@@ -48,6 +60,41 @@ pub fn baseline(machine: &Machine, expect: Expect) -> Vec<Record> {
     }
     assert!(records.iter().all(|record| record.outcome != Outcome::Corrupt), "{records:#?}");
     records
+}
+
+/// Waits until the node halts for good; gives the record that says why.
+///
+/// # Panics
+/// When it does not halt.
+pub fn halts(machine: &Machine) -> Record {
+    machine.wait_for("a halt", Patience::BOOT, |record| record.outcome == Outcome::Halted).unwrap()
+}
+
+/// Waits until a stage of the agent halts, with this in its error.
+///
+/// # Panics
+/// When something else happens.
+pub fn halts_at(machine: &Machine, stage: Stage, error: &str) {
+    let record = halts(machine);
+    assert_eq!(record.stage, stage.name(), "{record:?}");
+    assert!(record.error.as_deref().is_some_and(|said| said.contains(error)), "not {error:?}: {record:?}");
+}
+
+/// No unit has failed, says the status page.
+///
+/// # Panics
+/// When one has.
+pub fn no_failed_unit(machine: &mut Machine) {
+    let page = status_page(machine);
+    assert!(page.iter().any(|line| line.contains("units     none failed")), "{page:#?}");
+}
+
+/// The last record of a stage.
+///
+/// # Panics
+/// When it has none.
+pub fn last(records: &[Record], stage: Stage) -> &Record {
+    records.iter().rfind(|record| record.stage == stage.name()).unwrap()
 }
 
 /// The status page: what Enter on the console prints.

@@ -1,14 +1,17 @@
-//! The outputs of `make image` (interfaces, "`kubedos-build`"), as the tests use them: read, never written.
+//! What `kubedos-build image` writes, as the tests use it: read, never written.
 
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use kubedos_image::gpt::{self, SectorSize, Table};
+use kubedos_image::gpt::{self, Partition, SectorSize, Table};
+use kubedos_image::guid::Guid;
 use kubedos_image::layout::Role;
 use kubedos_image::source::FileSource;
 use kubedos_lab::{Disk, Format};
+
+use crate::pins::{Pins, kubedos_build, scratch, succeeds};
 
 /// The built image and what came with it.
 #[derive(Debug)]
@@ -18,18 +21,30 @@ pub struct Product {
 }
 
 impl Product {
-    /// What `make image` built, in `out/` or where `KUBEDOS_TEST_IMAGE_DIR` says.
+    /// What `make image` makes of the default example.
     ///
     /// # Panics
-    /// When there is not exactly one image.
+    /// When it does not build.
     pub fn built() -> &'static Self {
         static BUILT: OnceLock<Product> = OnceLock::new();
-        BUILT.get_or_init(|| {
-            let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-            let folder = std::env::var_os("KUBEDOS_TEST_IMAGE_DIR")
-                .map_or_else(|| repository.join("out"), PathBuf::from);
-            Self::open(&folder)
-        })
+        BUILT.get_or_init(|| Self::example("lab"))
+    }
+
+    /// The image of an example of this project and the seeds of all its nodes, built by the program that users run.
+    ///
+    /// # Panics
+    /// When it does not build.
+    pub fn example(name: &str) -> Self {
+        let images = scratch().join("images");
+        std::fs::create_dir_all(&images).unwrap();
+        let one_at_a_time = File::create(images.join(format!("{name}.lock"))).unwrap();
+        one_at_a_time.lock().unwrap();
+        let (spec, out) = (format!("examples/{name}.yaml"), images.join(name));
+        let mut image = kubedos_build();
+        image.args(["image", "--spec", &spec, "--lock"]).arg(Pins::get().lock_file()).arg("--out").arg(&out);
+        succeeds(&mut image);
+        succeeds(kubedos_build().args(["seed", "--all", "--spec", &spec, "--out"]).arg(&out));
+        Self::open(&out)
     }
 
     /// The product in a folder.
@@ -43,7 +58,7 @@ impl Product {
         let mut raw =
             found.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "raw"));
         let (Some(raw), None) = (raw.next(), raw.next()) else {
-            panic!("not exactly one image in {}: run `make image`", folder.display());
+            panic!("not exactly one image in {}", folder.display());
         };
         let file = File::open(&raw).unwrap();
         let length = file.metadata().unwrap().len();
@@ -82,19 +97,24 @@ impl Product {
     /// # Panics
     /// When there is none.
     pub fn nodes(&self) -> Vec<String> {
-        let seeds = std::fs::read_dir(self.folder().join("seeds")).expect("no seeds: run `make image`");
+        let seeds = std::fs::read_dir(self.folder().join("seeds")).unwrap();
         let paths = seeds.flatten().map(|entry| entry.path());
         let names =
             paths.filter_map(|path| path.file_name()?.to_str()?.strip_suffix(".img").map(str::to_owned));
         let mut nodes: Vec<String> = names.collect();
         nodes.sort();
-        assert!(!nodes.is_empty(), "no seeds: run `make image`");
+        assert!(!nodes.is_empty(), "no seeds");
         nodes
     }
 
     /// A node's seed.
-    pub fn seed(&self, node: &str) -> PathBuf {
+    pub fn seed_file(&self, node: &str) -> PathBuf {
         self.folder().join("seeds").join(node).with_extension("img")
+    }
+
+    /// A node's seed as a substrate attaches it.
+    pub fn seed(&self, node: &str) -> Disk {
+        Disk::new(self.seed_file(node), Format::Raw).read_only().not_bootable()
     }
 
     /// The bytes of a partition in the raw image.
@@ -102,10 +122,23 @@ impl Product {
     /// # Panics
     /// When the image has no such partition.
     pub fn partition(&self, role: Role) -> Range<u64> {
-        let name = role.to_string();
-        let mut named = self.table.partitions().filter(|(_, partition)| partition.name == name);
-        let (_, partition) = named.next().unwrap_or_else(|| panic!("no partition {name}"));
+        let (_, partition) = self.entry(role);
         let start = self.table.start_bytes(partition);
         start..start + self.table.len_bytes(partition)
+    }
+
+    /// Number and UUID of a partition.
+    ///
+    /// # Panics
+    /// When the image has no such partition.
+    pub fn name_of(&self, role: Role) -> (u32, Guid) {
+        let (number, partition) = self.entry(role);
+        (number, partition.uuid)
+    }
+
+    fn entry(&self, role: Role) -> (u32, &Partition) {
+        let name = role.to_string();
+        let mut named = self.table.partitions().filter(|(_, partition)| partition.name == name);
+        named.next().unwrap_or_else(|| panic!("no partition {name}"))
     }
 }

@@ -3,12 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use kubedos_lab::{Bench, Disk, Firmware, Format, Hardware, Machine, Place, Places, Tools};
+use kubedos_lab::{Bench, Disk, Firmware, Hardware, Machine, Place, Places};
 
 use crate::Product;
+use crate::pins::{scratch, tools};
 
-/// Large enough to be adopted (ADR 0001), and sparse.
-pub const DISK: u64 = 12 << 30;
+/// What the examples declare, and large enough to be adopted (ADR 0001). Sparse.
+pub const DISK: u64 = 14 << 30;
+
+/// What every machine calls itself, unless a test says otherwise.
+const UUID: &str = "3b0c5a9e-6d0f-4e0c-9a51-6b1f0e6f7a01";
 
 /// At most so many machines at once on this host, whatever runs the tests: they are measured in processors.
 const MACHINES: usize = 2;
@@ -17,30 +21,26 @@ const MACHINES: usize = 2;
 #[derive(Debug)]
 pub struct Rig {
     bench: Bench,
+    product: &'static Product,
     _place: Place,
 }
 
-/// The emulator and the oracles.
-///
-/// # Panics
-/// When they are not unpacked.
-pub fn tools() -> &'static Tools {
-    static TOOLS: OnceLock<Tools> = OnceLock::new();
-    TOOLS.get_or_init(|| {
-        let root =
-            std::env::var_os("KUBEDOS_TEST_TOOLS").expect("KUBEDOS_TEST_TOOLS names the unpacked tools");
-        Tools::new(Path::new(&root)).unwrap()
-    })
-}
-
 impl Rig {
-    /// A rig for the test of this name. Waits until a place for a machine is free.
+    /// A rig for the test of this name and the default example. Waits until a place for a machine is free.
+    ///
+    /// # Panics
+    /// When the image cannot be built or the folders cannot be made.
+    pub fn new(test: &str) -> Self {
+        Self::of(Product::built(), test)
+    }
+
+    /// A rig for another image.
     ///
     /// # Panics
     /// When the folders cannot be made.
-    pub fn new(test: &str) -> Self {
-        let place = Places::new(&base().join("places"), MACHINES).unwrap().take().unwrap();
-        Self { bench: Bench::new(run(), test).unwrap(), _place: place }
+    pub fn of(product: &'static Product, test: &str) -> Self {
+        let place = Places::new(&scratch().join("places"), MACHINES).unwrap().take().unwrap();
+        Self { bench: Bench::new(run(), test).unwrap(), product, _place: place }
     }
 
     /// The same, but its folder stays until the next run of the tests.
@@ -48,7 +48,15 @@ impl Rig {
     /// # Panics
     /// When the folders cannot be made.
     pub fn kept(test: &str) -> Self {
-        let rig = Self::new(test);
+        Self::kept_of(Product::built(), test)
+    }
+
+    /// The same for another image.
+    ///
+    /// # Panics
+    /// When the folders cannot be made.
+    pub fn kept_of(product: &'static Product, test: &str) -> Self {
+        let rig = Self::of(product, test);
         Self { bench: rig.bench.keep(), ..rig }
     }
 
@@ -62,7 +70,7 @@ impl Rig {
     /// # Panics
     /// When it cannot be made.
     pub fn disk(&self, name: &str) -> Disk {
-        self.overlay(name, &Product::built().disk())
+        self.overlay(name, &self.product.disk())
     }
 
     /// A new disk of [`DISK`] bytes that starts as another one, which stays as it is.
@@ -78,23 +86,18 @@ impl Rig {
     /// # Panics
     /// When it cannot be made.
     pub fn copy(&self, name: &str) -> PathBuf {
-        self.bench.copy(name, Product::built().raw()).unwrap()
-    }
-
-    /// The seed of a node as the substrate attaches it.
-    pub fn seed(&self, node: &str) -> Disk {
-        Disk::new(Product::built().seed(node), Format::Raw).read_only().not_bootable()
+        self.bench.copy(name, self.product.raw()).unwrap()
     }
 
     /// A machine of this disk and the seed of the first node.
     pub fn hardware(&self, disk: Disk) -> Hardware {
-        let nodes = Product::built().nodes();
-        self.unseeded(disk).disk(self.seed(&nodes[0]))
+        let nodes = self.product.nodes();
+        self.unseeded(disk).disk(self.product.seed(&nodes[0]))
     }
 
     /// A machine of this disk.
     pub fn unseeded(&self, disk: Disk) -> Hardware {
-        Hardware::new(Firmware::Uefi).watchdog().disk(disk)
+        Hardware::new(Firmware::Uefi).uuid(UUID).watchdog().disk(disk)
     }
 
     /// Starts a machine.
@@ -106,16 +109,11 @@ impl Rig {
     }
 }
 
-/// The folder of everything that VM tests write.
-fn base() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("target/vm")
-}
-
 /// The folder of this run of the tests; those of runs that have ended are removed.
 pub(crate) fn run() -> &'static Path {
     static RUN: OnceLock<PathBuf> = OnceLock::new();
     RUN.get_or_init(|| {
-        let base = base();
+        let base = scratch();
         std::fs::create_dir_all(&base).unwrap();
         for folder in std::fs::read_dir(&base).unwrap().flatten().map(|entry| entry.path()) {
             let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();

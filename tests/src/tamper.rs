@@ -41,6 +41,28 @@ pub fn plant(image: &Path, volume: Range<u64>, path: &str, content: &[u8]) {
     fat.unmount().unwrap();
 }
 
+/// A file of the FAT file system at `volume` of `image`.
+///
+/// # Panics
+/// When it is not there.
+pub fn read_esp(image: &Path, volume: Range<u64>, path: &str) -> Vec<u8> {
+    let file = File::options().read(true).write(true).open(image).unwrap();
+    let fat = fatfs::FileSystem::new(Slice::new(file, volume), fatfs::FsOptions::new()).unwrap();
+    let mut content = Vec::new();
+    fat.root_dir().open_file(path).unwrap().read_to_end(&mut content).unwrap();
+    content
+}
+
+/// Writes the bytes `from` of one file over those of another, at `to`.
+///
+/// # Panics
+/// When a file cannot be read or written.
+pub fn transplant(source: &Path, from: Range<u64>, target: &Path, to: u64) {
+    let mut bytes = vec![0; usize::try_from(from.end - from.start).unwrap()];
+    File::open(source).unwrap().read_exact_at(&mut bytes, from.start).unwrap();
+    File::options().write(true).open(target).unwrap().write_all_at(&bytes, to).unwrap();
+}
+
 /// The file name of the one UKI in the ESP at `volume` of `image`.
 ///
 /// # Panics

@@ -6,7 +6,12 @@
 )]
 
 mod adopted;
+mod asked;
 mod boots;
+mod configuration;
+mod disks;
 mod planted;
 mod power;
+mod secure_boot;
+mod seeds;
 mod tamper;

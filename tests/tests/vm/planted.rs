@@ -1,9 +1,8 @@
 //! A5: what a hypervisor, or a writer of the unsigned ESP, hands to a node reaches neither verification nor PID 1.
 
 use kubedos_image::layout::Role;
-use kubedos_lab::{Disk, Format, Patience};
-use kubedos_spec::record::{Outcome, Record};
-use kubedos_tests::{Expect, Product, Rig, baseline, plant, status_page, uki_name};
+use kubedos_lab::{Disk, Format};
+use kubedos_tests::{Expect, Product, Rig, baseline, halts, no_failed_unit, plant, uki_name};
 
 /// A unit that fails as soon as it is taken: then it stands among the failed units.
 const PLANTED_UNIT: &str = "[Unit]\nDescription=planted\n[Service]\nExecStart=/no/such/program\n";
@@ -18,14 +17,9 @@ fn smbios_cmdline_is_refused() {
         .hardware(rig.disk("disk"))
         .smbios_string("io.systemd.stub.kernel-cmdline-extra=systemd.debug_shell=1");
     let machine = rig.boot(&hardware);
-    let halted = |record: &Record| record.outcome == Outcome::Halted;
-    let record = machine.wait_for("a halt", Patience::BOOT, halted).unwrap();
+    let record = halts(&machine);
     assert!(record.error.as_deref().is_some_and(|error| error.contains("command line")), "{record:?}");
     assert!(!machine.finish().iter().any(|record| record.stage == "ValidateShard"));
-}
-
-fn no_planted_unit(page: &[String]) {
-    assert!(page.iter().any(|line| line.contains("units     none failed")), "{page:#?}");
 }
 
 /// Units and drop-ins as credentials, by every road that a hypervisor has.
@@ -43,7 +37,7 @@ fn fwcfg_unit_is_ignored() {
     }
     let mut machine = rig.boot(&hardware);
     baseline(&machine, Expect::Baseline);
-    no_planted_unit(&status_page(&mut machine));
+    no_failed_unit(&mut machine);
 }
 
 /// Credentials and a system extension beside the UKI: systemd-stub hands them over in `/.extra`.
@@ -64,5 +58,5 @@ fn planted_sysext_and_credentials_are_ignored() {
     let disk = rig.overlay("disk", &Disk::new(copy, Format::Raw));
     let mut machine = rig.boot(&rig.hardware(disk));
     baseline(&machine, Expect::Baseline);
-    no_planted_unit(&status_page(&mut machine));
+    no_failed_unit(&mut machine);
 }

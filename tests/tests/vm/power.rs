@@ -9,7 +9,7 @@ use std::ops::Range;
 use kubedos_image::layout::{Role, adopted as adopted_layout};
 use kubedos_lab::write_log::{Action, Entry, Loss, WriteLog};
 use kubedos_lab::{Disk, Format};
-use kubedos_tests::{DISK, Expect, Rig, baseline, status_page};
+use kubedos_tests::{DISK, Expect, Rig, baseline, no_failed_unit};
 
 use crate::adopted::adopted;
 
@@ -28,6 +28,15 @@ enum Class {
 const LUKS_HEADER: u64 = 16 << 20;
 
 impl Class {
+    const ALL: [Self; 6] = [
+        Self::BackupTable,
+        Self::PrimaryTable,
+        Self::StateHeader,
+        Self::StateFileSystem,
+        Self::DataHeader,
+        Self::DataFileSystem,
+    ];
+
     fn range(self) -> Range<u64> {
         let layout = adopted_layout(DISK).unwrap();
         let place = |role| {
@@ -73,8 +82,18 @@ fn survives_a_cut(test: &str, class: Class, seed: u64) {
     log.replay(&file, at, Loss::Some { seed }).unwrap();
     let mut machine = rig.boot(&rig.hardware(Disk::new(disk, Format::Raw)));
     baseline(&machine, Expect::Baseline);
-    let page = status_page(&mut machine);
-    assert!(page.iter().any(|line| line.contains("units     none failed")), "{page:#?}");
+    no_failed_unit(&mut machine);
+}
+
+/// Twelve more cuts of each class.
+#[test]
+#[ignore = "long: make drill runs it"]
+fn many_more_power_cuts_are_survived() {
+    for class in Class::ALL {
+        for seed in 100..112 {
+            survives_a_cut(&format!("power_cut_{class:?}_{seed}"), class, seed);
+        }
+    }
 }
 
 #[test]

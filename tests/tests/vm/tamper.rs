@@ -6,7 +6,7 @@ use kubedos_image::layout::{Area, Role, Slot, Volume};
 use kubedos_lab::{Disk, Format, Patience};
 use kubedos_spec::record::{Outcome, Record};
 use kubedos_spec::stage::{EarlyStage, Stage};
-use kubedos_tests::{Product, Rig, flip};
+use kubedos_tests::{Product, Rig, flip, halts};
 
 /// A verity hash device starts with a superblock of one block, then comes the tree, its root first.
 const ROOT_OF_TREE: u64 = 4096;
@@ -18,13 +18,12 @@ fn area(volume: Volume, area: Area) -> u64 {
 }
 
 /// Boots a copy with one bit flipped; gives the record with which it halts.
-fn halts(test: &str, offset: u64) -> Record {
+fn flipped_halts(test: &str, offset: u64) -> Record {
     let rig = Rig::new(test);
     let copy = rig.copy("image");
     flip(&copy, offset);
     let machine = rig.boot(&rig.hardware(Disk::new(copy, Format::Raw)));
-    let halted = |record: &Record| record.outcome == Outcome::Halted;
-    let record = machine.wait_for("a halt", Patience::BOOT, halted).unwrap();
+    let record = halts(&machine);
     let late = [Stage::ValidateShard, Stage::Disks, Stage::Baseline].map(Stage::name);
     assert!(!machine.finish().iter().any(|record| late.contains(&record.stage.as_str())), "PID 1 ran");
     record
@@ -39,26 +38,31 @@ fn names(record: &Record, step: EarlyStage, volume: Volume) {
 
 #[test]
 fn tampered_root_superblock_halts() {
-    let record = halts("tampered_root_superblock_halts", area(Volume::Root, Area::Data) + EROFS_SUPERBLOCK);
+    let record =
+        flipped_halts("tampered_root_superblock_halts", area(Volume::Root, Area::Data) + EROFS_SUPERBLOCK);
     names(&record, EarlyStage::OpenRoot, Volume::Root);
 }
 
 #[test]
 fn tampered_root_hash_tree_halts() {
-    let record = halts("tampered_root_hash_tree_halts", area(Volume::Root, Area::Hash) + ROOT_OF_TREE);
+    let record =
+        flipped_halts("tampered_root_hash_tree_halts", area(Volume::Root, Area::Hash) + ROOT_OF_TREE);
     names(&record, EarlyStage::OpenRoot, Volume::Root);
 }
 
 #[test]
 fn tampered_payload_superblock_halts() {
-    let record =
-        halts("tampered_payload_superblock_halts", area(Volume::Payload, Area::Data) + EROFS_SUPERBLOCK);
+    let record = flipped_halts(
+        "tampered_payload_superblock_halts",
+        area(Volume::Payload, Area::Data) + EROFS_SUPERBLOCK,
+    );
     names(&record, EarlyStage::OpenPayload, Volume::Payload);
 }
 
 #[test]
 fn tampered_payload_hash_tree_halts() {
-    let record = halts("tampered_payload_hash_tree_halts", area(Volume::Payload, Area::Hash) + ROOT_OF_TREE);
+    let record =
+        flipped_halts("tampered_payload_hash_tree_halts", area(Volume::Payload, Area::Hash) + ROOT_OF_TREE);
     names(&record, EarlyStage::OpenPayload, Volume::Payload);
 }
 
@@ -66,15 +70,17 @@ fn tampered_payload_hash_tree_halts() {
 #[test]
 fn tampered_configuration_statement_halts() {
     let body = 16 + 96 + 20;
-    let record =
-        halts("tampered_configuration_statement_halts", area(Volume::Configuration, Area::Signature) + body);
+    let record = flipped_halts(
+        "tampered_configuration_statement_halts",
+        area(Volume::Configuration, Area::Signature) + body,
+    );
     names(&record, EarlyStage::OpenConfiguration, Volume::Configuration);
 }
 
 #[test]
 fn tampered_configuration_signature_halts() {
     let signature = 16 + 32 + 20;
-    let record = halts(
+    let record = flipped_halts(
         "tampered_configuration_signature_halts",
         area(Volume::Configuration, Area::Signature) + signature,
     );
@@ -83,7 +89,7 @@ fn tampered_configuration_signature_halts() {
 
 #[test]
 fn tampered_configuration_hash_tree_halts() {
-    let record = halts(
+    let record = flipped_halts(
         "tampered_configuration_hash_tree_halts",
         area(Volume::Configuration, Area::Hash) + ROOT_OF_TREE,
     );
@@ -92,7 +98,7 @@ fn tampered_configuration_hash_tree_halts() {
 
 #[test]
 fn tampered_configuration_superblock_halts() {
-    let record = halts(
+    let record = flipped_halts(
         "tampered_configuration_superblock_halts",
         area(Volume::Configuration, Area::Data) + EROFS_SUPERBLOCK,
     );

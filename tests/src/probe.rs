@@ -1,0 +1,137 @@
+//! An image that can be asked: the default example with the program of `tests/probe` as a unit, and the answers that it gives.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use kubedos_builder::compose::Node;
+use kubedos_builder::erofs::MkfsErofs;
+use kubedos_builder::image::build::{self, Formats, Inputs};
+use kubedos_builder::keys::KeyDir;
+use kubedos_builder::output::OutputDir;
+use kubedos_builder::spec_file;
+use kubedos_image::cpio;
+use kubedos_image::hex32::sha256;
+use kubedos_image::pe::Pe;
+use kubedos_lab::{Bench, Disk, Machine, Patience};
+use serde_json::Value;
+
+use crate::Product;
+use crate::pins::{Pins, cargo, kubedos_build, project, scratch, succeeds};
+
+/// The default example with the probe in it.
+///
+/// # Panics
+/// When it does not build.
+pub fn probe_image() -> &'static Product {
+    static PROBE: OnceLock<Product> = OnceLock::new();
+    PROBE.get_or_init(|| {
+        let out = scratch().join("images/probe");
+        let spec = Path::new("examples/lab.yaml");
+        build(&project().join(spec), &out);
+        succeeds(kubedos_build().args(["seed", "--all", "--spec"]).arg(spec).arg("--out").arg(&out));
+        Product::open(&out)
+    })
+}
+
+fn build(spec: &Path, out: &Path) {
+    let pins = Pins::get();
+    let plan = spec_file::load(spec).unwrap().plan().unwrap();
+    let (program, leading) = pins.toolbox("tools").invocation("usr/bin/mkfs.erofs").unwrap();
+    let inputs = Inputs {
+        plan: &plan,
+        lock: pins.lock(),
+        lock_sha256: [0; 32],
+        cache: pins.cache(),
+        keys: &KeyDir::open_for(&project().join("keys/demo"), spec, "lab").unwrap(),
+        init: initrd_file(Product::built(), "init"),
+        mkfs: MkfsErofs::new(program, leading),
+        additions: additions(),
+    };
+    let out = OutputDir::lock(out).unwrap();
+    build::build_image(&inputs, Formats { iso: false, qcow2: false }, &out).unwrap();
+}
+
+/// A file of the initrd of an image: the first whose path ends so.
+fn initrd_file(product: &Product, end: &str) -> Vec<u8> {
+    let uki = std::fs::read(product.output("efi")).unwrap();
+    let initrd = Pe::parse(&uki).unwrap().section(".initrd").unwrap().to_vec();
+    let (entries, _) = cpio::entries(&initrd).unwrap();
+    let entry = entries.into_iter().find(|entry| entry.path.ends_with(end));
+    match entry.unwrap_or_else(|| panic!("no {end} in the initrd")).node {
+        cpio::Node::File { content, .. } => content.to_vec(),
+        other => panic!("{end} is {other:?}"),
+    }
+}
+
+/// The probe, its unit, and modules for it to try: one without its signature, one changed, one as it was made.
+fn additions() -> Vec<(String, Node)> {
+    let origin: Arc<str> = Arc::from("probe");
+    let file = |content: Vec<u8>| Node::file(content, &origin);
+    let unit = "[Unit]\nDescription=Answers what the tests ask\nAfter=kubedos-agent.service\n\
+                [Service]\nExecStart=/usr/bin/kubedos-probe\n";
+    // A module that a machine without a CD has not loaded.
+    let signed = initrd_file(Product::built(), "/loop.ko");
+    let unsigned = without_signature(&signed).to_vec();
+    let mut changed = signed.clone();
+    changed[signed.len() / 2] ^= 1;
+    let units = "usr/lib/systemd/system";
+    vec![
+        ("usr/bin/kubedos-probe".into(), file(program()).with_mode(0o755)),
+        (format!("{units}/kubedos-probe.service"), file(unit.into())),
+        (
+            format!("{units}/multi-user.target.wants/kubedos-probe.service"),
+            Node::symlink("../kubedos-probe.service", &origin),
+        ),
+        ("usr/share/kubedos-probe/noise".into(), file(noise())),
+        ("usr/lib/kubedos-probe/1-unsigned".into(), file(unsigned)),
+        ("usr/lib/kubedos-probe/2-changed".into(), file(changed)),
+        ("usr/lib/kubedos-probe/3-signed".into(), file(signed)),
+    ]
+}
+
+/// The content of a file that nothing can compress, so that it lies in the volume as it is; the same each time.
+pub fn noise() -> Vec<u8> {
+    let block = |number: u32| sha256(&[b"noise", &number.to_le_bytes()]);
+    (0..8192).flat_map(block).collect()
+}
+
+/// A module's object file: behind it lie the signature, twelve bytes that end with its length, big-endian, and a marker
+/// (`include/linux/module_signature.h`).
+fn without_signature(module: &[u8]) -> &[u8] {
+    let signed = module.strip_suffix(b"~Module signature appended~\n").expect("an unsigned module");
+    let (signed, length) = signed.split_last_chunk::<4>().unwrap();
+    let length = usize::try_from(u32::from_be_bytes(*length)).unwrap();
+    &signed[..signed.len() - 8 - length]
+}
+
+/// The probe, linked statically: the node has no libraries for it.
+fn program() -> Vec<u8> {
+    const TARGET: &str = "x86_64-unknown-linux-gnu";
+    let folder = project().join("target/probe");
+    let mut cargo = cargo();
+    cargo.env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
+    cargo.args(["build", "--release", "--locked", "--quiet", "--package", "kubedos-probe"]);
+    succeeds(cargo.args(["--target", TARGET, "--target-dir"]).arg(&folder));
+    std::fs::read(folder.join(TARGET).join("release/kubedos-probe")).unwrap()
+}
+
+/// A disk for the answers of one machine, which must be added to its hardware.
+///
+/// # Panics
+/// When it cannot be made.
+pub fn answers_disk(bench: &Bench) -> Disk {
+    bench.blank("answers", 16 << 20).unwrap().serial("kubedos-answers").not_bootable()
+}
+
+/// Waits until the node has answered; gives the answers.
+///
+/// # Panics
+/// When it does not answer.
+pub fn answers(machine: &Machine, disk: &Disk) -> Value {
+    let said = |line: &str| line.contains("kubedos-probe: answered");
+    machine.wait_for_line("the probe's answers", Patience::BOOT, said).unwrap();
+    let bytes = std::fs::read(disk.file()).unwrap();
+    let (length, text) = bytes.split_first_chunk::<8>().unwrap();
+    let length = usize::try_from(u64::from_le_bytes(*length)).unwrap();
+    serde_json::from_slice(&text[..length]).unwrap()
+}

@@ -1,0 +1,210 @@
+//! T6, A5, A12: what a node answers when it is asked, by a test image with one more unit.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt;
+use std::sync::OnceLock;
+
+use kubedos_image::layout::{Area, Role, Slot, Volume};
+use kubedos_lab::{Disk, Format, Patience};
+use kubedos_spec::record::{Outcome, Record};
+use kubedos_tests::{Rig, answers, answers_disk, flip, noise, probe_image, project};
+use serde_json::Value;
+
+/// The answers of an untouched node on its first boot, asked once.
+fn asked() -> &'static Value {
+    static ASKED: OnceLock<Value> = OnceLock::new();
+    ASKED.get_or_init(|| {
+        let rig = Rig::of(probe_image(), "asked");
+        let disk = answers_disk(rig.bench());
+        let machine = rig.boot(&rig.hardware(rig.disk("disk")).disk(disk.clone()));
+        let answers = answers(&machine, &disk);
+        let corrupt = machine.finish().into_iter().find(|record| record.outcome == Outcome::Corrupt);
+        assert!(corrupt.is_none(), "{corrupt:?}");
+        answers
+    })
+}
+
+/// The parameters of docs/hardening.md with their values: `| \`a\`, \`b\` | value | why |`.
+fn documented() -> BTreeMap<String, String> {
+    let text = std::fs::read_to_string(project().join("docs/hardening.md")).unwrap();
+    let section = text.split("## Kernel parameters").nth(1).unwrap().split("\n## ").next().unwrap();
+    let mut found = BTreeMap::new();
+    for row in section.lines().filter(|line| line.starts_with("| `")) {
+        let row = row.replace("\\|", "\u{1}");
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        for name in cells[1].split(", ") {
+            let value = cells[2].trim_matches('`').replace('\u{1}', "|");
+            found.insert(name.trim_matches('`').to_owned(), value);
+        }
+    }
+    found
+}
+
+/// T6: every documented parameter has its documented value on the node; two exist on some kernels only, as the document says.
+#[test]
+fn documented_parameters_hold_on_the_node() {
+    let text = std::fs::read_to_string(project().join("docs/hardening.md")).unwrap();
+    let documented = documented();
+    assert!(documented.len() > 40, "only {} parameters are documented", documented.len());
+    for (name, value) in documented {
+        match asked()["parameters"][&name].as_str() {
+            Some(found) => {
+                assert_eq!(found.split_whitespace().collect::<Vec<_>>().join(" "), value, "{name}")
+            }
+            None => {
+                let row = text.lines().find(|line| line.contains(&format!("`{name}`"))).unwrap();
+                assert!(row.contains("where the kernel has it"), "the node has no {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_kernel_is_locked_down() {
+    assert_eq!(asked()["lockdown"].as_str().unwrap().trim(), "none [integrity] confidentiality");
+}
+
+/// The same module is refused without its signature and with a changed byte, and loads as its maker signed it.
+#[test]
+fn an_unsigned_module_is_refused() {
+    let modules = &asked()["modules"];
+    let required_key_not_available = 126; // ENOKEY
+    let key_rejected = 129; // EKEYREJECTED
+    assert!(
+        [required_key_not_available, key_rejected].contains(&modules["1-unsigned"].as_i64().unwrap()),
+        "{modules}"
+    );
+    assert_eq!(modules["2-changed"], key_rejected, "{modules}");
+    assert_eq!(modules["3-signed"], 0, "{modules}");
+}
+
+fn mount_options(point: &str) -> Vec<String> {
+    let mounts = asked()["mounts"].as_array().unwrap().iter().map(|line| line.as_str().unwrap());
+    let fields = mounts.map(|line| line.split(' ').collect::<Vec<_>>());
+    let found = fields.filter(|fields| fields[4] == point).last();
+    found.unwrap_or_else(|| panic!("nothing is mounted at {point}"))[5]
+        .split(',')
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A5: what is sealed is read-only; what is writable starts no program, but for DATA.
+#[test]
+fn nothing_writable_executes_but_data() {
+    for sealed in ["/", "/usr/lib/kubedos/payload", "/usr/lib/kubedos/configuration"] {
+        assert!(mount_options(sealed).contains(&"ro".to_owned()), "{sealed}: {:?}", mount_options(sealed));
+    }
+    for line in asked()["mounts"].as_array().unwrap() {
+        let fields: Vec<&str> = line.as_str().unwrap().split(' ').collect();
+        let (point, options) = (fields[4], fields[5].split(',').collect::<Vec<_>>());
+        let closed = ["nodev", "nosuid", "noexec"].iter().all(|option| options.contains(option));
+        // /dev has devices; processes' own credentials are mounted per unit.
+        let is_data = point == "/var/lib/kubedos/data";
+        assert!(options.contains(&"ro") || closed || is_data || point.starts_with("/dev"), "{line}");
+    }
+    let data = mount_options("/var/lib/kubedos/data");
+    assert!(["nodev", "nosuid"].iter().all(|option| data.contains(&(*option).to_owned())), "{data:?}");
+}
+
+#[test]
+fn nothing_listens() {
+    let sockets = asked()["sockets"].as_object().unwrap();
+    let listening = "0A";
+    for table in ["tcp", "tcp6", "udp", "udp6"] {
+        for line in sockets[table].as_array().unwrap().iter().skip(1) {
+            let fields: Vec<&str> = line.as_str().unwrap().split_whitespace().collect();
+            let open = if table.starts_with("tcp") { fields[3] == listening } else { true };
+            assert!(!open, "{table}: {line}");
+        }
+    }
+}
+
+#[test]
+fn there_is_no_swap_and_no_foreign_unit_or_credential() {
+    assert_eq!(asked()["swaps"].as_array().unwrap().len(), 1, "{}", asked()["swaps"]);
+    assert_eq!(asked()["units"], Value::Array(vec![]));
+    let system = asked()["credentials"].as_array().unwrap();
+    assert!(!system.iter().any(|name| name == "@system"), "{system:?}");
+}
+
+/// A12: what runs is what the image is for.
+#[test]
+fn only_known_programs_run() {
+    let known = [
+        "/usr/lib/systemd/systemd",
+        "/usr/lib/systemd/systemd-executor",
+        "/usr/lib/systemd/systemd-journald",
+        "/usr/lib/systemd/systemd-logind",
+        "/usr/lib/systemd/systemd-networkd",
+        "/usr/bin/udevadm",
+        "/usr/bin/dbus-broker",
+        "/usr/bin/dbus-broker-launch",
+        "/usr/lib/kubedos/kubedos-agent",
+        "/usr/bin/kubedos-probe",
+    ];
+    for process in asked()["processes"].as_array().unwrap() {
+        println!("{} {}", process["name"], process["program"]);
+        if let Some(program) = process["program"].as_str() {
+            assert!(known.contains(&program), "{process}");
+        }
+    }
+}
+
+/// A5: every block of every sealed volume verifies and every file can be read.
+#[test]
+fn a_full_read_of_an_untouched_node_finds_nothing() {
+    let volumes = asked()["volumes"].as_object().unwrap();
+    for volume in [Volume::Root, Volume::Payload, Volume::Configuration] {
+        let (_, read) = volumes.iter().find(|(name, _)| name.contains(volume.name())).unwrap();
+        assert_eq!(read["refused"], Value::Array(vec![]), "{volume:?}");
+        assert!(read["bytes"].as_u64().unwrap() > 0);
+    }
+    assert_eq!(asked()["files"]["refused"], Value::Array(vec![]));
+    assert!(asked()["files"]["files"].as_u64().unwrap() > 300);
+}
+
+/// The agent is small: the aim is at most 12 MiB of memory.
+#[test]
+fn the_agent_stays_within_twelve_mebibytes() {
+    let processes = asked()["processes"].as_array().unwrap();
+    let agent = processes
+        .iter()
+        .find(|process| process["name"].as_str().is_some_and(|n| n.starts_with("kubedos-agent")));
+    let agent = agent.unwrap_or_else(|| panic!("{processes:#?}"));
+    println!("agent: {agent}");
+    assert!(agent["resident_kib"].as_u64().unwrap() <= 12 << 10, "{agent}");
+}
+
+/// A5: a flipped block of data never reaches a reader; a full read names the volume.
+#[test]
+fn a_tampered_data_block_never_reaches_a_reader_and_is_named() {
+    let rig = Rig::of(probe_image(), "a_tampered_data_block");
+    let copy = rig.copy("image");
+    let root = probe_image().partition(Role::Volume(Volume::Root, Area::Data, Slot::A));
+    flip(&copy, root.start + place_of_noise(&copy, root.start, root.end));
+    let disk = answers_disk(rig.bench());
+    let image = rig.overlay("disk", &Disk::new(copy, Format::Raw));
+    let machine = rig.boot(&rig.hardware(image).disk(disk.clone()));
+    let answers = answers(&machine, &disk);
+    let input_output_error = 5;
+    let refused = answers["files"]["refused"].as_array().unwrap();
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert!(refused[0]["path"].as_str().unwrap().ends_with("noise"), "{refused:?}");
+    assert_eq!(refused[0]["errno"], input_output_error);
+    let corrupt = |record: &Record| {
+        record.outcome == Outcome::Corrupt && record.volume.as_deref() == Some(Volume::Root.name())
+    };
+    machine.wait_for("the corrupt volume's name", Patience::STEP, corrupt).unwrap();
+}
+
+/// Where the incompressible file of the probe lies in the root volume: it is stored as it is.
+fn place_of_noise(image: &std::path::Path, start: u64, end: u64) -> u64 {
+    let file = std::fs::File::open(image).unwrap();
+    let noise = noise();
+    // In the middle of the file, away from what is packed with neighbours.
+    let piece = &noise[noise.len() / 2..][..64];
+    let mut volume = vec![0; usize::try_from(end - start).unwrap()];
+    file.read_exact_at(&mut volume, start).unwrap();
+    let at = volume.windows(piece.len()).position(|window| window == piece);
+    u64::try_from(at.expect("the file is stored compressed")).unwrap()
+}

@@ -1,0 +1,293 @@
+//! O1, S3: the agent makes the disks and destroys nothing unasked.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use kubedos_image::layout::Role;
+use kubedos_lab::{Attachment, Disk, Fault, Firmware, Format, Hardware, Machine, Patience};
+use kubedos_spec::record::Outcome;
+use kubedos_spec::stage::Stage;
+use kubedos_tests::{
+    DISK, Expect, Product, Rig, Variant, baseline, halts_at, last, no_failed_unit, oracles, succeeds, tools,
+    transplant,
+};
+
+use crate::adopted::adopted;
+
+/// An image whose first node has its system on the disk with this serial number: it can run from a CD.
+fn installer() -> &'static Product {
+    static INSTALLER: OnceLock<Product> = OnceLock::new();
+    INSTALLER.get_or_init(|| on_target(Variant::new("installer"), "").build())
+}
+
+fn on_target(variant: Variant, more: &str) -> Variant {
+    variant.edit(
+        "          - sizeGiB: 14\n",
+        format!("          - sizeGiB: 14\n            match:\n              serial: target\n{more}"),
+    )
+}
+
+/// A machine that boots the image as a CD, with a target disk.
+fn from_cd(rig: &Rig, product: &Product, target: Disk) -> Hardware {
+    let cd = Disk::cd(product.raw(), Attachment::ScsiCd);
+    rig.unseeded(cd).disk(product.seed("cp-1")).disk(target.serial("target").not_bootable())
+}
+
+/// A blank target is laid out; at the second boot it is the node's own, and kept.
+#[test]
+fn a_blank_target_is_laid_out_and_then_kept() {
+    let rig = Rig::of(installer(), "a_blank_target");
+    let target = rig.bench().blank("target", DISK).unwrap();
+    let machine = rig.boot(&from_cd(&rig, installer(), target.clone()));
+    let records = baseline(&machine, Expect::Baseline);
+    assert_eq!(last(&records, Stage::Disks).outcome, Outcome::Done);
+    machine.cut_power().unwrap();
+    let mut machine = rig.boot(&from_cd(&rig, installer(), target));
+    baseline(&machine, Expect::BaselineUnchanged);
+    no_failed_unit(&mut machine);
+}
+
+/// What lies on a target before it is refused: made by other people's tools.
+fn is_refused_and_untouched(test: &str, make: impl FnOnce(&Path)) {
+    let rig = Rig::of(installer(), test);
+    let target = rig.bench().blank("target", DISK).unwrap();
+    make(target.file());
+    let before = kept_bytes(target.file());
+    let machine = rig.boot(&from_cd(&rig, installer(), target.clone()));
+    halts_at(&machine, Stage::Disks, "it is not named in allowDestroy");
+    assert_eq!(machine.writes(2).unwrap(), 0, "the target was written to");
+    machine.cut_power().unwrap();
+    assert!(kept_bytes(target.file()) == before, "the target was changed");
+}
+
+/// The digest of a sparse file.
+fn kept_bytes(path: &Path) -> String {
+    let mut command = oracles().command("usr/bin/openssl").unwrap();
+    succeeds(command.args(["dgst", "-sha256"]).arg(path))
+}
+
+#[test]
+fn a_foreign_file_system_is_refused_and_untouched() {
+    is_refused_and_untouched("a_foreign_file_system", |path| {
+        let mut make = oracles().command("usr/sbin/mke2fs").unwrap();
+        succeeds(make.args(["-q", "-t", "ext4", "-F"]).arg(path));
+    });
+}
+
+#[test]
+fn foreign_partitions_are_refused_and_untouched() {
+    is_refused_and_untouched("foreign_partitions", |path| {
+        let mut make = oracles().command("usr/sbin/sgdisk").unwrap();
+        succeeds(make.args(["--new=1:2048:+1G", "--typecode=1:8300"]).arg(path));
+    });
+}
+
+/// Some bytes that nobody knows are somebody's.
+#[test]
+fn unknown_bytes_are_refused_and_untouched() {
+    is_refused_and_untouched("unknown_bytes", |path| {
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, b"somebody's", 700_000).unwrap();
+    });
+}
+
+/// A partition that was added beside ours, as swap: not used, and the disk is refused as it is.
+#[test]
+fn an_added_swap_partition_is_refused_and_not_used() {
+    let rig = Rig::new("an_added_swap_partition");
+    let copy = rig.copy("disk");
+    std::fs::File::options().write(true).open(&copy).unwrap().set_len(DISK).unwrap();
+    let mut add = oracles().command("usr/sbin/sgdisk").unwrap();
+    succeeds(add.args(["--move-second-header", "--new=14:0:+1G", "--typecode=14:8200"]).arg(&copy));
+    let before = kept_bytes(&copy);
+    let machine = rig.boot(&rig.hardware(Disk::new(&copy, Format::Raw)));
+    halts_at(&machine, Stage::Disks, "it is not named in allowDestroy");
+    machine.cut_power().unwrap();
+    assert!(kept_bytes(&copy) == before, "the disk was changed");
+}
+
+/// S3: `allowDestroy` takes the disk that it names, and only that disk.
+#[test]
+fn a_foreign_disk_is_taken_when_it_is_named_and_no_other() {
+    static TAKER: OnceLock<Product> = OnceLock::new();
+    let taker = TAKER.get_or_init(|| {
+        on_target(Variant::new("taker"), "        allowDestroy:\n          - serial: target\n").build()
+    });
+    let rig = Rig::of(taker, "a_foreign_disk_is_taken");
+    let foreign = |name: &str| {
+        let disk = rig.bench().blank(name, DISK).unwrap();
+        succeeds(
+            oracles().command("usr/sbin/mke2fs").unwrap().args(["-q", "-t", "ext4", "-F"]).arg(disk.file()),
+        );
+        disk
+    };
+    let (target, other) = (foreign("target"), foreign("other"));
+    let before = kept_bytes(other.file());
+    let hardware = from_cd(&rig, taker, target).disk(other.clone().serial("other").not_bootable());
+    let mut machine = rig.boot(&hardware);
+    let records = baseline(&machine, Expect::Baseline);
+    assert_eq!(last(&records, Stage::Disks).outcome, Outcome::Done);
+    no_failed_unit(&mut machine);
+    machine.cut_power().unwrap();
+    assert!(kept_bytes(other.file()) == before, "the other disk was changed");
+}
+
+/// The node's own disk does not open with the secrets of another node; nothing is made anew.
+#[test]
+fn a_disk_of_another_node_is_refused_and_kept() {
+    let first = adopted();
+    let rig = Rig::new("a_disk_of_another_node");
+    let hardware = rig.unseeded(rig.overlay("disk", &first.disk)).disk(Product::built().seed("w-1"));
+    let machine = rig.boot(&hardware);
+    halts_at(&machine, Stage::Disks, "the key of this node's seed does not open");
+    drop(machine);
+    let mut machine = rig.boot(&rig.hardware(rig.overlay("again", &first.disk)));
+    baseline(&machine, Expect::BaselineUnchanged);
+    no_failed_unit(&mut machine);
+}
+
+/// A node whose disk was copied into another machine is another node: it gets keys of its own.
+#[test]
+fn a_clone_gets_keys_of_its_own() {
+    let first = adopted();
+    let rig = Rig::new("a_clone");
+    let hardware =
+        rig.hardware(rig.overlay("disk", &first.disk)).uuid("7e0f2b64-15a7-4d29-8e8c-0a37d4c1be02");
+    let mut machine = rig.boot(&hardware);
+    let records = baseline(&machine, Expect::Baseline);
+    let note = last(&records, Stage::Disks).note.clone().unwrap();
+    assert!(note.contains("made in another machine"), "{note}");
+    let key = |page: &[String]| page.iter().find(|line| line.contains("node key")).cloned().unwrap();
+    assert_ne!(key(&kubedos_tests::status_page(&mut machine)), key(&first.page));
+}
+
+/// Other people's tools find what the agent made sound: the partition table, both LUKS2 containers.
+#[test]
+fn other_tools_find_the_adopted_disk_sound() {
+    let first = adopted();
+    let rig = Rig::new("other_tools_and_the_adopted_disk");
+    let raw = rig.bench().raw_copy(tools(), "raw", &first.disk).unwrap();
+    let said = succeeds(oracles().command("usr/sbin/sgdisk").unwrap().arg("--verify").arg(&raw));
+    assert!(said.contains("No problems found"), "{said}");
+    let layout = kubedos_image::layout::adopted(DISK).unwrap();
+    for role in [Role::State, Role::Data] {
+        let place = layout.place(role).unwrap();
+        let header = rig.bench().path(&role.to_string());
+        std::fs::File::create(&header).unwrap().set_len(32 << 20).unwrap();
+        transplant(&raw, place.start..place.start + (16 << 20), &header, 0);
+        let said = succeeds(oracles().command("usr/sbin/cryptsetup").unwrap().arg("luksDump").arg(&header));
+        for words in ["Version:       \t2", "aes-xts-plain64", "0: luks2", "PBKDF:      pbkdf2"] {
+            let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(squeezed(&said).contains(&squeezed(words)), "{role}: not {words:?} in {said}");
+        }
+        let json = oracles()
+            .command("usr/sbin/cryptsetup")
+            .unwrap()
+            .args(["luksDump", "--dump-json-metadata"])
+            .arg(&header)
+            .output()
+            .unwrap();
+        assert!(json.status.success());
+        let metadata: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+        assert_eq!(metadata["keyslots"].as_object().unwrap().len(), 1, "{role} has one key slot");
+    }
+}
+
+/// P2: too small for anything to be kept: it runs, and says that nothing lasts.
+#[test]
+fn a_disk_that_is_too_small_leaves_state_in_memory() {
+    let rig = Rig::new("a_disk_that_is_too_small");
+    let small = rig.bench().overlay(tools(), "disk", &Product::built().disk(), 8 << 30).unwrap();
+    let mut machine = rig.boot(&rig.hardware(small));
+    baseline(&machine, Expect::BaselineVolatile);
+    no_failed_unit(&mut machine);
+}
+
+#[test]
+fn a_disk_that_has_grown_gives_its_room_to_data() {
+    let first = adopted();
+    let rig = Rig::new("a_disk_that_has_grown");
+    let grown = rig.bench().overlay(tools(), "disk", &first.disk, DISK + (2 << 30)).unwrap();
+    let mut machine = rig.boot(&rig.hardware(grown));
+    let records = baseline(&machine, Expect::Baseline);
+    let note = last(&records, Stage::Disks).note.clone().unwrap();
+    assert!(note.contains("data grown"), "{note}");
+    no_failed_unit(&mut machine);
+}
+
+/// P2: 4096-byte sectors are refused by name, not mangled.
+#[test]
+fn a_target_with_4096_byte_sectors_is_refused_by_name() {
+    let rig = Rig::of(installer(), "a_target_with_4096_byte_sectors");
+    let target = rig.bench().blank("target", DISK).unwrap().block_size(4096);
+    let machine = rig.boot(&from_cd(&rig, installer(), target));
+    halts_at(&machine, Stage::Disks, "4096");
+    assert_eq!(machine.writes(2).unwrap(), 0);
+}
+
+/// P2: BIOS instead of UEFI is refused by name.
+#[test]
+fn a_bios_says_that_the_disk_needs_uefi() {
+    let rig = Rig::new("a_bios");
+    let machine = rig.boot(&Hardware::new(Firmware::Bios).disk(rig.disk("disk")));
+    let said = |line: &str| line.contains("kubedOS: this machine started in BIOS mode");
+    machine.wait_for_line("the refusal", Patience::BOOT, said).unwrap();
+}
+
+/// A place that takes no write is tried again and then given up, with the system's words.
+#[test]
+fn a_disk_that_fails_a_write_for_good_halts() {
+    let rig = Rig::new("a_disk_that_fails_a_write_for_good");
+    let state = kubedos_image::layout::adopted(DISK).unwrap().place(Role::State).unwrap().start;
+    let disk = rig.disk("disk").fault(Fault::WriteAt { sector: state / 512 });
+    let machine = rig.boot(&rig.hardware(disk));
+    halts_at(&machine, Stage::Disks, "state");
+    let records = machine.finish();
+    assert!(records.iter().any(|record| record.outcome == Outcome::Retry), "{records:#?}");
+}
+
+/// One write that fails is tried again, and the disk ends as it should.
+#[test]
+fn a_write_that_fails_once_is_tried_again() {
+    let rig = Rig::new("a_write_that_fails_once");
+    // The first sector of the primary entries: written when the disk is adopted.
+    let mut machine = rig.boot(&rig.hardware(rig.disk("disk").fault(Fault::FirstWriteAt { sector: 2 })));
+    let records = baseline(&machine, Expect::Baseline);
+    assert!(records.iter().any(|record| record.outcome == Outcome::Retry), "{records:#?}");
+    no_failed_unit(&mut machine);
+}
+
+/// The note of stage 1 about the device that the root volume was found on.
+fn root_device(machine: &Machine) -> String {
+    let records = machine.console().records();
+    records
+        .iter()
+        .find(|record| record.stage == "OpenRoot" && record.outcome == Outcome::Done)
+        .unwrap()
+        .note
+        .clone()
+        .unwrap()
+}
+
+/// A5: a stick and the disk that it was copied to do not mix, whichever firmware boots from.
+#[test]
+fn a_stick_beside_its_copy_on_disk_is_left_alone() {
+    let first = adopted();
+    let rig = Rig::new("a_stick_beside_its_copy");
+    let stick = Disk::new(rig.copy("stick"), Format::Raw);
+    let machine = rig.boot(&rig.hardware(rig.overlay("disk", &first.disk)).disk(stick));
+    baseline(&machine, Expect::BaselineUnchanged);
+    assert!(root_device(&machine).contains("vda"), "{}", root_device(&machine));
+    assert_eq!(machine.writes(2).unwrap(), 0, "the stick was written to");
+}
+
+#[test]
+fn a_disk_beside_the_stick_that_was_booted_is_left_alone() {
+    let first = adopted();
+    let rig = Rig::new("a_disk_beside_the_stick");
+    let stick = Disk::new(rig.copy("stick"), Format::Raw);
+    let machine = rig.boot(&rig.hardware(stick).disk(rig.overlay("disk", &first.disk).not_bootable()));
+    baseline(&machine, Expect::BaselineVolatile);
+    assert!(root_device(&machine).contains("vda"), "{}", root_device(&machine));
+    assert_eq!(machine.writes(2).unwrap(), 0, "the disk was written to");
+}
