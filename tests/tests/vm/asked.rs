@@ -80,8 +80,8 @@ fn an_unsigned_module_is_refused() {
 
 fn mount_options(point: &str) -> Vec<String> {
     let mounts = asked()["mounts"].as_array().unwrap().iter().map(|line| line.as_str().unwrap());
-    let fields = mounts.map(|line| line.split(' ').collect::<Vec<_>>());
-    let found = fields.filter(|fields| fields[4] == point).last();
+    let mut fields = mounts.map(|line| line.split(' ').collect::<Vec<_>>());
+    let found = fields.rfind(|fields| fields[4] == point);
     found.unwrap_or_else(|| panic!("nothing is mounted at {point}"))[5]
         .split(',')
         .map(str::to_owned)

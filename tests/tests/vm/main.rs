@@ -2,6 +2,9 @@
 //! that it shows or the attack that it makes. `docs/testing.md` says how to run and filter them.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
     reason = "a test may panic; the lint exempts test functions, not their helpers"
 )]
 
