@@ -29,8 +29,7 @@ pub fn tree<'a>(
     tree.add(BOOT_LOADER, boot_loader)?;
     tree.add(&uki_path(release), uki)?;
     tree.add("loader/loader.conf", b"timeout 0\neditor no\n".as_slice())?;
-    // systemd-boot writes a random seed here, even onto a medium that is sealed by its digest; this file holds the place, read-only.
-    tree.add("loader/random-seed", [0; 32].as_slice())?;
+    // No `loader/random-seed`: where there is one, systemd-boot writes a new one at every boot, onto whatever disk it started from.
     Ok(tree)
 }
 

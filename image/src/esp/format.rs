@@ -41,8 +41,6 @@ pub(super) const LABEL: [u8; 11] = *b"KUBEDOS ESP";
 /// 1980-01-01, the first day of FAT's calendar.
 const DATE: u16 = 1 << 5 | 1;
 
-/// Every file of ours is read-only: systemd-boot would write a random seed into its place at every boot, onto a disk that is not its own.
-pub(super) const ATTRIBUTE_READ_ONLY: u8 = 0x01;
 pub(super) const ATTRIBUTE_LABEL: u8 = 0x08;
 pub(super) const ATTRIBUTE_DIRECTORY: u8 = 0x10;
 pub(super) const ATTRIBUTE_ARCHIVE: u8 = 0x20;

@@ -1,8 +1,8 @@
 //! Writing: clusters are given out in order, first to the directories, then to the files; nothing is ever freed, so every chain is a run.
 
 use super::format::{
-    ATTRIBUTE_ARCHIVE, ATTRIBUTE_DIRECTORY, ATTRIBUTE_LABEL, ATTRIBUTE_READ_ONLY, BACKUP_SECTOR, CLUSTER,
-    CLUSTERS, END, FAT_HEAD, FATS_AT, INFO_SECTOR, LABEL, ROOT, SECTOR, boot, info, offset_of, short,
+    ATTRIBUTE_ARCHIVE, ATTRIBUTE_DIRECTORY, ATTRIBUTE_LABEL, BACKUP_SECTOR, CLUSTER, CLUSTERS, END, FAT_HEAD,
+    FATS_AT, INFO_SECTOR, LABEL, ROOT, SECTOR, boot, info, offset_of, short,
 };
 use super::names::{is_path, push_entries, shorten};
 use super::{ESP_BYTES, EspError};
@@ -135,10 +135,7 @@ impl<'a> Tree<'a> {
         for (name, short_name) in names.iter().zip(shorten(names)) {
             let whole = if path.is_empty() { (*name).to_owned() } else { format!("{path}/{name}") };
             let (attributes, size) = match self.files.get(&whole) {
-                Some(content) => (
-                    ATTRIBUTE_READ_ONLY | ATTRIBUTE_ARCHIVE,
-                    u32::try_from(content.len()).unwrap_or_default(),
-                ),
+                Some(content) => (ATTRIBUTE_ARCHIVE, u32::try_from(content.len()).unwrap_or_default()),
                 None => (ATTRIBUTE_DIRECTORY, 0),
             };
             push_entries(&mut bytes, name, &short(short_name, attributes, first(&whole), size));

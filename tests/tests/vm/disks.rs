@@ -241,7 +241,7 @@ fn a_disk_that_fails_a_write_for_good_halts() {
     let state = kubedos_image::layout::adopted(DISK).unwrap().place(Role::State).unwrap().start;
     let disk = rig.disk("disk").fault(Fault::WriteAt { sector: state / 512 });
     let machine = rig.boot(&rig.hardware(disk));
-    halts_at(&machine, Stage::Disks, "state");
+    halts_at(&machine, Stage::Disks, "cryptsetup on vda25");
     let records = machine.finish();
     assert!(records.iter().any(|record| record.outcome == Outcome::Retry), "{records:#?}");
 }
