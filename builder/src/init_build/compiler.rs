@@ -45,9 +45,9 @@ impl Folder {
         Self(PathBuf::from("/compiler"))
     }
 
-    /// Makes it. Its name changes with the binary's recipe, so that another compiler makes cargo compile everything anew.
-    pub(super) fn make(means: &Means<'_>, recipe: &Key) -> Result<Self, InitBuildError> {
-        let folder = means.target_dir.join("compiler").join(recipe.to_string());
+    /// Makes it. Its name changes with the compiler, and only with that: cargo then compiles everything anew.
+    pub(super) fn make(means: &Means<'_>, compiler: &Key) -> Result<Self, InitBuildError> {
+        let folder = means.target_dir.join("compiler").join(compiler.to_string());
         fs::create_dir_all(&folder).map_err(|source| file("make", &folder, source))?;
         let links = [(TREE, means.toolchain.root()), (CLANG, means.program), (RUSTC, means.program)];
         for (name, to) in links {

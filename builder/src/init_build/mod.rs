@@ -38,6 +38,9 @@ const DIGEST: &str = "sha256";
 pub struct Recipe {
     workspace: PathBuf,
     sources: Sources,
+    /// Compilers, C library and flags.
+    compiler: Key,
+    /// All of it.
     key: Key,
 }
 
@@ -108,15 +111,16 @@ impl Recipe {
         let sources = Sources::read(workspace)?;
         let nowhere = compiler::Folder::nowhere();
         let flags = [cargo::rust_flags(&nowhere), compiler::c_flags(&nowhere.tree())].concat();
-        let mut key = KeyBuilder::new(KIND, RECIPE).with("sources", sources.digest());
+        let mut compiler = KeyBuilder::new("kubedos-init compiler", RECIPE);
         for flag in flags {
-            key = key.with("flag", flag.as_encoded_bytes());
+            compiler = compiler.with("flag", flag.as_encoded_bytes());
         }
         for pin in toolchain.iter().map(|package| package.pin()) {
-            key = key.with(&pin.name, pin.sha256.to_string());
+            compiler = compiler.with(&pin.name, pin.sha256.to_string());
         }
-        let key = key.finish();
-        Ok(Self { workspace: workspace.to_owned(), sources, key })
+        let compiler = compiler.finish();
+        let key = KeyBuilder::new(KIND, RECIPE).with("sources", sources.digest()).with("compiler", compiler);
+        Ok(Self { workspace: workspace.to_owned(), sources, compiler, key: key.finish() })
     }
 
     /// The binary, if it was built before and is what it was.
@@ -134,7 +138,7 @@ impl Recipe {
 
     /// Builds the binary and keeps it.
     pub fn build(&self, store: &Store, means: &Means<'_>) -> Result<Vec<u8>, InitBuildError> {
-        let compiler = compiler::Folder::make(means, &self.key)?;
+        let compiler = compiler::Folder::make(means, &self.compiler)?;
         cargo::check_rustc(&self.workspace)?;
         let built = cargo::build(&self.workspace, means, &compiler)?;
         self.sources.check_covers(&self.workspace, means.target_dir, &built.dependencies)?;
