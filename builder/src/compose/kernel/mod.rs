@@ -191,6 +191,7 @@ fn read_modules(tree: &Tree, folder: &str, order: &[u8]) -> Result<BTreeMap<Stri
         let module = module.ok_or_else(|| bad(io::Error::other("not a module of this architecture")))?;
         modules.insert(module.name.clone(), module);
     }
+    module::resolve_soft(&mut modules);
     Ok(modules)
 }
 

@@ -3,7 +3,7 @@
 //! `.modinfo` holds `key=value` strings, each ended by a zero byte (`include/linux/moduleinfo` in the kernel: `MODULE_INFO`). Exported
 //! symbols show as `__crc_NAME` in the symbol table, or without versions in `__ksymtab_strings`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
@@ -27,6 +27,8 @@ pub struct Module {
     pub aliases: Vec<String>,
     /// Soft dependencies, as written.
     pub softdeps: Vec<String>,
+    /// The modules that its soft dependencies of the kind `pre` mean.
+    pub soft: Vec<String>,
     /// Weak dependencies, as written.
     pub weakdeps: Vec<String>,
     /// Symbols that it gives to others.
@@ -66,6 +68,7 @@ impl Module {
             depends: Vec::new(),
             aliases: Vec::new(),
             softdeps: Vec::new(),
+            soft: Vec::new(),
             weakdeps: Vec::new(),
             exports: file
                 .symbols()
@@ -91,10 +94,33 @@ impl Module {
         Some(module)
     }
 
-    /// What should be loaded before it: dependencies, and soft ones of the kind `pre`.
+    /// What should be loaded before it: dependencies, and soft ones of the kind `pre` as [`resolve_soft`] found them.
     pub fn needs(&self) -> impl Iterator<Item = &str> {
-        let soft = self.softdeps.iter().flat_map(|text| pre(text));
-        self.depends.iter().map(String::as_str).chain(soft)
+        self.depends.iter().chain(&self.soft).map(String::as_str)
+    }
+
+    /// It gives what this plain alias names, on every processor: modules for some processors have an alias for these too.
+    fn provides(&self, alias: &str) -> bool {
+        self.aliases.iter().any(|own| own == alias) && !self.aliases.iter().any(|own| own.starts_with("cpu:"))
+    }
+}
+
+/// Soft dependencies name modules, or aliases such as `crc32c`, without which `libcrc32c` does not load: finds the modules that are meant.
+pub fn resolve_soft(modules: &mut BTreeMap<String, Module>) {
+    let soft = modules.values().flat_map(|module| &module.softdeps).flat_map(|text| pre(text));
+    let wanted: BTreeSet<String> = soft.map(str::to_owned).collect();
+    let mut meant: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for name in wanted {
+        let by_name = modules.get(&normal(&name)).into_iter();
+        let by_alias = modules.values().filter(|module| module.provides(&name));
+        let found = by_name.chain(by_alias).map(|module| module.name.clone()).collect();
+        meant.insert(name, found);
+    }
+    for module in modules.values_mut() {
+        let names = module.softdeps.iter().flat_map(|text| pre(text)).filter_map(|name| meant.get(name));
+        module.soft = names.flatten().filter(|name| **name != module.name).cloned().collect();
+        module.soft.sort();
+        module.soft.dedup();
     }
 }
 
@@ -123,6 +149,38 @@ mod tests {
         assert_eq!(pre("pre: a b post: c pre: d"), ["a", "b", "d"]);
         let entries: Vec<_> = entries(b"license=GPL\0depends=a,b\0\0junk\0").collect();
         assert_eq!(entries, [("license".into(), "GPL".into()), ("depends".into(), "a,b".into())]);
+    }
+
+    #[test]
+    fn a_soft_dependency_on_an_alias_means_the_module_for_every_processor() {
+        let module = |name: &str, aliases: &[&str], softdeps: &[&str]| {
+            let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+            let module = Module {
+                name: name.into(),
+                path: format!("kernel/{name}.ko"),
+                bytes: Arc::from(*b""),
+                priority: 0,
+                origin: Arc::from("p"),
+                depends: vec!["base".into()],
+                aliases: owned(aliases),
+                softdeps: owned(softdeps),
+                soft: Vec::new(),
+                weakdeps: Vec::new(),
+                exports: BTreeSet::new(),
+            };
+            (module.name.clone(), module)
+        };
+        let mut modules = BTreeMap::from([
+            module("libcrc32c", &[], &["pre: crc32c gone post: late"]),
+            module("crc32c_generic", &["crypto-crc32c", "crc32c"], &[]),
+            module("crc32c_intel", &["crc32c", "cpu:type:x86,ven*fam*mod*:feature:*0094*"], &[]),
+            module("late", &[], &["pre: crc32c-intel"]),
+        ]);
+        resolve_soft(&mut modules);
+        let needs = |name: &str| modules.get(name).unwrap().needs().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(needs("libcrc32c"), ["base", "crc32c_generic"]);
+        assert_eq!(needs("late"), ["base", "crc32c_intel"]);
+        assert_eq!(needs("crc32c_intel"), ["base"]);
     }
 
     #[test]
