@@ -2,12 +2,11 @@
 //!
 //! The rules are `kubedos-spec`'s; this module does the reading and the wording around them.
 
-use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 
 use kubedos_spec::allocation::{Allocation, AllocationError, AssignError};
-use kubedos_spec::check::{MAX_PROBLEMS, Problem, Raw, Severity, Validated};
+use kubedos_spec::check::{Problem, Raw, Validated, counted, list_not_yet, render};
 use kubedos_spec::node::Role;
 use kubedos_spec::plan::ClusterPlan;
 use kubedos_spec::yaml::MAX_BYTES;
@@ -121,7 +120,7 @@ impl SpecFile {
 
     /// The warnings, as diagnostics.
     pub fn warnings(&self, color: bool) -> String {
-        render(&self.path, &self.source, self.validated.warnings(), color)
+        render(&self.path.display().to_string(), &self.source, self.validated.warnings(), color)
     }
 
     /// That the spec is valid, and what of it is not in this version.
@@ -136,30 +135,27 @@ impl SpecFile {
             spec.metadata.name,
             spec.metadata.artifact_version,
             spec.metadata.generation,
-            count(control_planes, "control plane"),
-            count(workers, "worker"),
-            count(self.validated.warnings().len(), "warning"),
+            counted(control_planes, "control plane"),
+            counted(workers, "worker"),
+            counted(self.validated.warnings().len(), "warning"),
         );
         let rows = self.validated.not_in_this_version();
         if !rows.is_empty() {
-            text.push_str("\nnot in this version:");
-            let width = rows.iter().map(|row| row.path.len()).max().unwrap_or(0);
-            for row in rows {
-                // Writing to a String does not fail.
-                let _written = write!(text, "\n  {:width$}  {}", row.path, row.what);
-            }
+            text.push_str("\nnot in this version:\n");
+            text.push_str(&list_not_yet(rows));
         }
-        text
+        text.trim_end().to_owned()
     }
 
-    /// The same as JSON.
-    pub fn report(&self) -> Value {
+    /// The same as JSON, with the nodes whose ids are not recorded.
+    pub fn report(&self, plan: &ClusterPlan) -> Value {
         json!({
             "version": 1,
             "path": self.path.display().to_string(),
             "valid": true,
             "cluster": self.validated.spec().metadata.name,
             "problems": list(self.validated.warnings()),
+            "unrecorded": plan.assignment().unrecorded,
             "notInThisVersion": self.validated.not_in_this_version(),
         })
     }
@@ -168,18 +164,7 @@ impl SpecFile {
 impl Refused {
     /// The problems, as diagnostics, and how many there are.
     pub fn render(&self, color: bool) -> String {
-        let mut text = render(&self.path, &self.source, &self.problems, color);
-        let of = |severity| self.problems.iter().filter(|problem| problem.severity == severity).count();
-        let (errors, warnings) = (of(Severity::Error), of(Severity::Warning));
-        let more = if self.problems.len() >= MAX_PROBLEMS { ", and perhaps more" } else { "" };
-        let path = self.path.display();
-        let _written = writeln!(
-            text,
-            "{path}: invalid: {}, {}{more}",
-            count(errors, "error"),
-            count(warnings, "warning")
-        );
-        text
+        render(&self.path.display().to_string(), &self.source, &self.problems, color)
     }
 
     /// The same as JSON.
@@ -191,15 +176,6 @@ impl Refused {
             "problems": list(&self.problems),
         })
     }
-}
-
-fn count(number: usize, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
-}
-
-fn render(path: &Path, source: &str, problems: &[Problem], color: bool) -> String {
-    let path = path.display().to_string();
-    problems.iter().map(|problem| problem.render(&path, source, color)).collect()
 }
 
 fn list(problems: &[Problem]) -> Value {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::check::{Problem, Rule, Severity, Validated};
+use crate::check::{Problem, Rule, Severity, Validated, counted};
 use crate::model::{NodeSpec, Spec};
 use crate::node::PlanePurpose;
 use crate::plan::ranges;
@@ -135,7 +135,7 @@ impl Allocation {
         let mut numbers = Numbers::new(&self.nodes, &self.retired);
         let inventory = &spec.nodes.inventory;
         for (index, node) in inventory.iter().enumerate() {
-            let at = validated.node_place(index);
+            let at = validated.id_place(index);
             if let Some(problem) = node.id.and_then(|id| numbers.declare(&node.name, id, at)) {
                 problems.push(problem);
             }
@@ -151,9 +151,7 @@ impl Allocation {
         let operators: BTreeMap<_, _> =
             spec.security.operators.iter().map(|o| (o.name.clone(), people.number(&o.name))).collect();
         let last_operator = operators.values().max().copied();
-        problems.extend(inventory.iter().enumerate().filter_map(|(index, node)| {
-            fits(spec, node, *nodes.get(&node.name)?, last_operator, validated.node_place(index))
-        }));
+        problems.extend(unfit(validated, &nodes, last_operator));
         if !problems.is_empty() {
             return Err(AssignError::Problems(problems));
         }
@@ -222,16 +220,23 @@ impl<'a, N: std::hash::Hash + Eq + ToString> Numbers<'a, N> {
     fn declare(&mut self, name: &'a N, id: NodeId, at: Place) -> Option<Problem> {
         match (self.owned.get(name), self.owners.get(&id)) {
             (Some(recorded), _) if *recorded != id => {
-                let message = format!("{} has id {id} here, and {recorded} is recorded", name.to_string());
+                let message = format!(
+                    "{} has id {recorded}, as the allocation file records, not {id}",
+                    name.to_string()
+                );
                 Some(
                     RECORDED_ID.at(at, message).help(format!(
-                        "write id: {recorded}; a node that moves is a new node with a new name"
+                        "write id: {recorded}, or leave it out; a node with another id is another node, with a name of its own"
                     )),
                 )
             }
             (None, Some(owner)) => {
-                let message = format!("the id {id} is reserved for {}", owner.to_string());
-                Some(RESERVED_ID.at(at, message).help("choose another id, or leave it out"))
+                let message = format!("the id {id} is that of {}, for ever", owner.to_string());
+                Some(
+                    RESERVED_ID
+                        .at(at, message)
+                        .help("write another id, or leave it out: then one is assigned"),
+                )
             }
             _ => {
                 self.owned.insert(name, id);
@@ -259,34 +264,62 @@ impl<'a, N: std::hash::Hash + Eq + ToString> Numbers<'a, N> {
     }
 }
 
-fn fits(
-    spec: &Spec,
-    node: &NodeSpec,
-    id: NodeId,
-    last_operator: Option<NodeId>,
-    at: Place,
-) -> Option<Problem> {
-    let number = u128::from(id.get());
-    let refuse = |what: String, room: u128| {
-        let message = format!("{} has id {id}, and {what} room for {room}", node.name);
-        Some(ID_FITS.at(at, message).help("ids of removed nodes stay reserved; make the range larger"))
-    };
-    for (name, plane) in &spec.networking.planes {
-        let Some((members, births)) = ranges::of(plane) else { continue };
+/// Something of which each id takes one: a plane, the pods' addresses, the VMIDs.
+struct Room {
+    what: String,
+    ids: u128,
+    help: &'static str,
+}
+
+fn rooms(spec: &Spec, last_operator: Option<NodeId>) -> Vec<Room> {
+    let planes = spec.networking.planes.iter().filter_map(|(name, plane)| {
+        let (members, births) = ranges::of(plane)?;
         let people = last_operator
             .filter(|_| plane.purpose == PlanePurpose::Control)
             .map_or(0, |last| u128::from(last.get()));
-        let room = ranges::capacity(&members).saturating_sub(people).min(ranges::capacity(&births));
-        if number > room {
-            return refuse(format!("the plane {name} has"), room);
-        }
-    }
-    if spec.kubernetes.enabled && number > ranges::pod_capacity(&spec.kubernetes) {
-        return refuse("the pods' addresses have".into(), ranges::pod_capacity(&spec.kubernetes));
-    }
-    let room = spec.nodes.vmid_range.map(|range| u128::from(range.end.saturating_sub(range.start)));
-    room.filter(|room| number > *room).and_then(|room| refuse("vmidRange has".into(), room))
+        let ids = ranges::capacity(&members).saturating_sub(people).min(ranges::capacity(&births));
+        Some(Room {
+            what: format!("the plane {name} has addresses"),
+            ids,
+            help: "give the plane a shorter prefix",
+        })
+    });
+    let pods = spec.kubernetes.enabled.then(|| Room {
+        what: "podCidr has addresses".into(),
+        ids: ranges::pod_capacity(&spec.kubernetes),
+        help: "give podCidr a shorter prefix, or nodePodPrefix a longer one",
+    });
+    let vmids = spec.nodes.vmid_range.map(|range| Room {
+        what: format!("vmidRange, which ends at {}, has numbers", range.end),
+        ids: u128::from(range.end.saturating_sub(range.start)),
+        help: "raise the end of vmidRange",
+    });
+    planes.chain(pods).chain(vmids).collect()
 }
 
-#[cfg(test)]
-mod tests;
+/// For each room that is too small one problem, at the first node that does not fit.
+fn unfit(
+    validated: &Validated,
+    nodes: &BTreeMap<NodeName, NodeId>,
+    last_operator: Option<NodeId>,
+) -> Vec<Problem> {
+    let spec = &validated.spec().spec;
+    let mut problems = Vec::new();
+    for room in rooms(spec, last_operator) {
+        let beyond = |(_, node): &(usize, &NodeSpec)| {
+            nodes.get(&node.name).is_some_and(|id| u128::from(id.get()) > room.ids)
+        };
+        let mut beyond = spec.nodes.inventory.iter().enumerate().filter(beyond);
+        let Some((index, node)) = beyond.next() else { continue };
+        let Some(id) = nodes.get(&node.name) else { continue };
+        let more = match beyond.count() {
+            0 => String::new(),
+            more => format!("; {} more", counted(more, "node")),
+        };
+        let message =
+            format!("{} for ids up to {}, and {} has id {id}{more}", room.what, room.ids, node.name);
+        let help = format!("{}; ids of removed nodes stay theirs", room.help);
+        problems.push(ID_FITS.at(validated.node_place(index), message).help(help));
+    }
+    problems
+}

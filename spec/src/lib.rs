@@ -17,6 +17,8 @@ pub mod node;
 #[cfg(feature = "cluster")]
 pub mod plan;
 pub mod record;
+#[cfg(feature = "cluster")]
+pub mod reference;
 pub mod stage;
 pub mod value;
 #[cfg(feature = "cluster")]

@@ -19,7 +19,7 @@ use super::init::Init;
 use super::inputs::{Inputs, fetch_failure};
 use super::keys::failure as key_failure;
 use super::lock::lock_failure;
-use super::plan::plan as plan_of;
+use super::plan::{plan as plan_of, remind};
 use super::progress::Console;
 use super::tool::toolbox_failure;
 use super::validate;
@@ -76,6 +76,7 @@ impl Image {
         let started = Instant::now();
         let spec = validate::load(&self.spec)?;
         let plan = plan_of(&spec)?;
+        remind(&spec, &plan);
         let cluster = plan.spec().metadata.name.to_string();
         let keys = KeyDir::open_for(
             &KeyDir::locate(self.keys.as_deref(), &self.spec, &cluster),

@@ -47,7 +47,7 @@ impl Plan {
         if self.assign {
             self.assign(&plan)?;
         } else {
-            remind(&self.spec, &plan);
+            remind(&file, &plan);
         }
         match &self.node {
             Some(name) => self.node(&plan, name),
@@ -125,7 +125,12 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
 
 /// The plan of a valid spec; what does not fit is printed.
 pub fn plan(file: &SpecFile) -> Result<ClusterPlan, Failure> {
-    file.plan().map_err(|refusal| match refusal {
+    file.plan().map_err(no_plan)
+}
+
+/// Why there is no plan; what is wrong with the spec is printed.
+pub fn no_plan(refusal: PlanRefusal) -> Failure {
+    match refusal {
         PlanRefusal::Invalid(refused) => {
             eprint!("{}", refused.render(spec_file::stderr_color()));
             Failure::reported(Class::InvalidSpec)
@@ -136,16 +141,18 @@ pub fn plan(file: &SpecFile) -> Result<ClusterPlan, Failure> {
                 .with_help("take the file from version control; it is never written by hand")
         }
         PlanRefusal::Unread(error) => Failure::new(Class::Usage, error),
-    })
+    }
 }
 
-fn remind(spec: &Path, plan: &ClusterPlan) {
+/// Says on stderr which ids are not recorded: they would move with the order of the nodes.
+pub fn remind(file: &SpecFile, plan: &ClusterPlan) {
+    let spec = file.path();
     let unrecorded = &plan.assignment().unrecorded;
     if let Some(first) = unrecorded.first() {
         let more =
             if unrecorded.len() > 1 { format!(" and {} more", unrecorded.len() - 1) } else { String::new() };
         eprintln!(
-            "{}: the id of {first}{more} is not written down; run: kubedos-build plan --assign {}",
+            "{}: the id of {first}{more} is not recorded, and moves when nodes are added or reordered; run: kubedos-build plan --assign {}",
             spec.display(),
             spec.display()
         );

@@ -1,13 +1,15 @@
-//! `validate SPEC`: everything that is wrong with a ClusterSpec, in one run.
+//! `validate SPEC`: everything that is wrong with a ClusterSpec and with the ids that are recorded beside it, in one run.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kubedos_builder::failure::{Class, Failure};
-use kubedos_builder::spec_file::{self, Refusal, SpecFile};
+use kubedos_builder::spec_file::{self, PlanRefusal, Refusal, SpecFile};
 
-/// Check a ClusterSpec: shape, values and every rule
+use super::plan::{no_plan, plan, remind};
+
+/// Check a ClusterSpec: shape, values, every rule, and the ids recorded beside it
 #[derive(Debug, Args)]
 pub struct Validate {
     /// The ClusterSpec
@@ -24,13 +26,19 @@ impl Validate {
             return self.run_json();
         }
         let file = load(&self.spec)?;
+        let plan = plan(&file)?;
         eprintln!("{}", file.summary());
+        remind(&file, &plan);
         Ok(())
     }
 
     fn run_json(&self) -> Result<(), Failure> {
         let (document, valid) = match spec_file::load(&self.spec) {
-            Ok(file) => (file.report(), true),
+            Ok(file) => match file.plan() {
+                Ok(plan) => (file.report(&plan), true),
+                Err(PlanRefusal::Invalid(refused)) => (refused.report(), false),
+                Err(refusal) => return Err(no_plan(refusal)),
+            },
             Err(Refusal::Invalid(refused)) => (refused.report(), false),
             Err(Refusal::Unread(error)) => return Err(unread(error)),
         };

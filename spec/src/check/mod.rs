@@ -4,6 +4,7 @@
 //! the types emit), and the rules of the whole. A rule of the whole is left out when something that it reads is already refused, so that
 //! one mistake is reported once; everything else still runs.
 
+mod hint;
 mod not_yet;
 mod problem;
 mod repair;
@@ -11,14 +12,20 @@ pub mod rule;
 mod rules;
 mod shape;
 
-pub use not_yet::{NOT_YET, NotYet};
-pub use problem::{MAX_PROBLEMS, Problem, Rule, Severity};
+pub(crate) use hint::{choices, example, flow};
+pub use not_yet::{NOT_YET, NotYet, list as list_not_yet, of_path as not_yet};
+pub use problem::{MAX_PROBLEMS, Problem, Rule, Severity, counted, render};
+pub(crate) use shape::resolve;
 
 use std::collections::HashSet;
 
 use crate::model::{self, ClusterSpec};
 use crate::value;
-use crate::yaml::{self, Node, Place, Step};
+use crate::yaml::{self, Content, Node, Place, Step};
+
+/// The version and the kind of the documents that are understood, as [`model::ApiVersion`] and [`model::Kind`] read them.
+const API_VERSION: &str = "kubedos.ca/v1alpha1";
+const KIND: &str = "Cluster";
 
 /// The bytes of a file that nobody has looked at.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +37,14 @@ pub struct Validated {
     spec: ClusterSpec,
     warnings: Vec<Problem>,
     not_yet: Vec<&'static NotYet>,
-    node_places: Vec<Place>,
+    node_places: Vec<NodePlace>,
+}
+
+/// Where a node's name and its id stand in the file.
+#[derive(Debug, Clone, Copy)]
+struct NodePlace {
+    name: Place,
+    id: Place,
 }
 
 impl<'a> Raw<'a> {
@@ -43,10 +57,19 @@ impl<'a> Raw<'a> {
     pub fn validate(self) -> Result<Validated, Vec<Problem>> {
         let (tree, mut problems) = yaml::read(self.0);
         let Some(tree) = tree else { return Err(sorted(problems)) };
+        if tree.content == Content::Refused {
+            return Err(sorted(problems)); // the whole document has a tag
+        }
+        if let Some((at, message)) = hint::stranger(&tree, API_VERSION, KIND) {
+            // What is no ClusterSpec, or one of another version, is not judged by this schema.
+            let help = format!("a ClusterSpec starts with `apiVersion: {API_VERSION}` and `kind: {KIND}`");
+            problems.push(rule::UNKNOWN_VALUE.at(at, message).help(help));
+            return Err(sorted(problems));
+        }
         let schema = model::schema();
         let mut refused = HashSet::new();
-        shape::check(&schema, &tree, &mut problems, &mut refused);
-        let json = repair::repair(&schema, &tree, &refused);
+        shape::check(schema, &tree, &mut problems, &mut refused);
+        let json = repair::repair(schema, &tree, &refused);
         let spec: ClusterSpec = match serde_json::from_value(json) {
             Ok(spec) => spec,
             // The shape was checked against the schema of these very types, so this is the shape pass's own fault; it is still refused.
@@ -66,12 +89,13 @@ impl<'a> Raw<'a> {
     }
 }
 
-fn node_places(tree: &Node, count: usize) -> Vec<Place> {
+fn node_places(tree: &Node, count: usize) -> Vec<NodePlace> {
     let list = ["spec", "nodes", "inventory"];
     let inventory = list.iter().try_fold(tree, |node, key| node.entry(key).map(|entry| &entry.value));
-    let place =
-        |index| inventory.map_or(Place::START, |list| list.locate(&[Step::Index(index), "name".into()]));
-    (0..count).map(place).collect()
+    let place = |index: usize, key: &str| {
+        inventory.map_or(Place::START, |list| list.locate(&[Step::Index(index), key.into()]))
+    };
+    (0..count).map(|index| NodePlace { name: place(index, "name"), id: place(index, "id") }).collect()
 }
 
 fn sorted(mut problems: Vec<Problem>) -> Vec<Problem> {
@@ -100,7 +124,12 @@ impl Validated {
 
     /// Where a node's name stands in the file, by its index in the inventory.
     pub fn node_place(&self, index: usize) -> Place {
-        self.node_places.get(index).copied().unwrap_or(Place::START)
+        self.node_places.get(index).map_or(Place::START, |place| place.name)
+    }
+
+    /// Where a node's id stands; its start when it has none.
+    pub fn id_place(&self, index: usize) -> Place {
+        self.node_places.get(index).map_or(Place::START, |place| place.id)
     }
 }
 
@@ -131,6 +160,3 @@ pub fn all_rules() -> Vec<RuleGroup> {
     groups.push(("Numbers", plain(crate::allocation::RULES)));
     groups
 }
-
-#[cfg(test)]
-mod tests;

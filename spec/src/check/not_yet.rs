@@ -24,6 +24,10 @@ const fn row(path: &'static str, what: &'static str) -> NotYet {
 pub static NOT_YET: &[NotYet] = &[
     row("spec.substrate.proxmox", "virtual machines are not made by this version"),
     row("spec.substrate.cloud.provider", "virtual machines are not made by this version"),
+    row("spec.substrate.metal.firmware", "the image holds no firmware yet"),
+    row("spec.nodes.vmidRange", "planned; virtual machines are not made by this version"),
+    row("spec.nodes.failureDomains", "written into shards; zone labels come with Kubernetes"),
+    row("spec.nodes.inventory[].domain", "written into shards; zone labels come with Kubernetes"),
     row("spec.nodes.inventory[].cpu", "virtual machines are not made by this version"),
     row("spec.nodes.inventory[].memoryMiB", "virtual machines are not made by this version"),
     row("spec.nodes.inventory[].nics", "virtual machines are not made by this version"),
@@ -36,6 +40,7 @@ pub static NOT_YET: &[NotYet] = &[
     row("spec.networking.planes", "addresses are planned and written into shards; planes do not come up yet"),
     row("spec.networking.policy", "planned; there is no firewall before there are planes"),
     row("spec.networking.underlay", "planned and written into shards; interfaces are not brought up yet"),
+    row("spec.security.bootstrap.caFingerprint", "keys are not compared with it yet"),
     row("spec.security.bootstrap.voucherMinutes", "nodes do not enrol yet"),
     row("spec.security.keyRotation", "nodes do not enrol yet"),
     row("spec.security.operators", "the agent has no API yet"),
@@ -48,6 +53,29 @@ pub static NOT_YET: &[NotYet] = &[
     row("spec.lifecycle", "nothing is detected, fenced, replaced or upgraded yet"),
     row("spec.acceptance", "there are no drills yet"),
 ];
+
+/// The rows as lines for people: each reason once, with the fields that it holds for.
+pub fn list(rows: &[&'static NotYet]) -> String {
+    let mut reasons: Vec<&str> = Vec::new();
+    for row in rows {
+        if !reasons.contains(&row.what) {
+            reasons.push(row.what);
+        }
+    }
+    let mut text = String::new();
+    for reason in reasons {
+        let fields = rows.iter().filter(|row| row.what == reason).map(|row| format!("    {}\n", row.path));
+        text.push_str(&format!("  {reason}\n{}", fields.collect::<String>()));
+    }
+    text
+}
+
+/// What is said of a path of the schema: the row of the path itself, or of what it lies in.
+pub fn of_path(path: &str) -> Option<&'static NotYet> {
+    NOT_YET.iter().find(|row| {
+        path.strip_prefix(row.path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    })
+}
 
 /// The rows that a tree has something to.
 pub fn present(tree: &Node) -> Vec<&'static NotYet> {
@@ -70,5 +98,45 @@ fn reaches(node: &Node, path: &[&str]) -> bool {
         (Content::Map(entries), "*") => entries.iter().any(|entry| reaches(&entry.value, rest)),
         (Content::Map(_), key) => node.entry(key).is_some_and(|entry| reaches(&entry.value, rest)),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::shape::resolve;
+
+    /// The schema of what a path stands for.
+    fn field<'s>(root: &'s serde_json::Value, path: &str) -> Option<&'s serde_json::Value> {
+        steps(path).into_iter().try_fold(root, |schema, step| {
+            let schema = resolve(root, schema);
+            match step {
+                "[]" => schema.get("items"),
+                "*" => schema.get("additionalProperties"),
+                key => schema.get("properties")?.get(key),
+            }
+        })
+    }
+
+    #[test]
+    fn every_row_is_a_field_of_the_schema_and_no_row_lies_in_another() {
+        let schema = crate::model::schema();
+        for row in NOT_YET {
+            assert!(field(schema, row.path).is_some(), "{}", row.path);
+            assert_eq!(of_path(row.path), Some(row), "{} is covered by another row", row.path);
+            assert!(!row.what.ends_with('.') && !row.what.is_empty(), "{}", row.path);
+        }
+        assert_eq!(field(schema, "spec.nodes.inventory[].colour"), None);
+    }
+
+    #[test]
+    fn what_a_tree_does_not_say_is_not_listed() {
+        let tree = |text: &str| crate::yaml::read(text.as_bytes()).0.unwrap();
+        let paths = |text: &str| present(&tree(text)).iter().map(|row| row.path).collect::<Vec<_>>();
+        assert_eq!(paths("spec: { nodes: { inventory: [{ name: a }] } }"), [""; 0]);
+        assert_eq!(
+            paths("spec: { nodes: { inventory: [{ name: a }, { name: b, cpu: 2 }] }, workload: {} }"),
+            ["spec.nodes.inventory[].cpu", "spec.workload"]
+        );
     }
 }

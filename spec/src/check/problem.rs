@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::yaml::Place;
+use crate::yaml::{self, Place};
 
 /// The most problems that are collected from one file.
 pub const MAX_PROBLEMS: usize = 200;
@@ -93,10 +93,39 @@ impl Problem {
     }
 }
 
+/// What is said of a file: its problems, and how many there are when one of them makes it invalid.
+pub fn render(path: &str, source: &str, problems: &[Problem], color: bool) -> String {
+    let mut text: String = problems.iter().map(|problem| problem.render(path, source, color)).collect();
+    let of = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
+    let errors = of(Severity::Error);
+    if errors > 0 {
+        let more = if problems.len() >= MAX_PROBLEMS { ", and perhaps more" } else { "" };
+        let warnings = counted(of(Severity::Warning), "warning");
+        // Writing to a String does not fail.
+        let _written = writeln!(text, "{path}: invalid: {}, {warnings}{more}", counted(errors, "error"));
+    }
+    text
+}
+
+/// A number with the word that it counts, in the plural where it belongs: `1 error`, `2 errors`.
+pub fn counted(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
 struct Excerpt {
     text: String,
     column: usize,
     length: usize,
+}
+
+/// A character of a file as a diagnostic shows it: nothing that a terminal would obey, and a tab as one column.
+pub(super) fn shown(c: char) -> char {
+    match c {
+        '\t' => ' ',
+        '\r' | '\n' => char::REPLACEMENT_CHARACTER,
+        c if yaml::is_hidden(c) => char::REPLACEMENT_CHARACTER,
+        c => c,
+    }
 }
 
 /// The widest excerpt, in characters; a longer line is cut around the place.
@@ -104,7 +133,7 @@ const WIDTH: usize = 100;
 
 fn excerpt(source: &str, at: Place) -> Option<Excerpt> {
     let line = source.lines().nth(usize::try_from(at.line).ok()?.checked_sub(1)?)?;
-    let characters: Vec<char> = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let characters: Vec<char> = line.chars().map(shown).collect();
     let column = usize::try_from(at.column).ok()?.saturating_sub(1).min(characters.len());
     let start = if characters.len() > WIDTH { column.saturating_sub(WIDTH / 2) } else { 0 };
     let shown: String = characters.iter().skip(start).take(WIDTH).collect();

@@ -5,7 +5,8 @@
 
 use serde_json::{Map, Value};
 
-use super::shape::{Refused, choices, resolve};
+use super::hint::choices;
+use super::shape::{Refused, resolve};
 use crate::yaml::{Content, Node, Step};
 
 /// The tree as JSON that the types can read.

@@ -1,15 +1,16 @@
 //! The shape of a file against the JSON Schema that the types emit: every difference, each at its place.
 //!
-//! Knows the keywords that schemars writes for these types and no more; a test holds it against an independent validator.
+//! Knows the keywords that schemars writes for these types and no more; tests hold it against an independent validator. What to write
+//! instead is [`super::hint`]'s.
 
 use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::rule;
-use super::{MAX_PROBLEMS, Problem};
-use crate::value;
-use crate::yaml::{Content, Node, Place, Step};
+use super::problem::counted;
+use super::{MAX_PROBLEMS, Problem, Severity, hint, rule};
+use crate::value::{self, ValueRule};
+use crate::yaml::{Content, Entry, MERGE_KEY, Node, Place, Step, path_text};
 
 /// A path that is refused: what reads it cannot be judged.
 pub type Refused = HashSet<Vec<Step>>;
@@ -17,7 +18,7 @@ pub type Refused = HashSet<Vec<Step>>;
 /// Collects what is wrong with the tree's shape, and the paths that are refused.
 pub fn check(schema: &Value, tree: &Node, problems: &mut Vec<Problem>, refused: &mut Refused) {
     let mut walk = Walk { root: schema, path: Vec::new(), problems, refused };
-    walk.node(schema, tree);
+    walk.node(schema, tree, tree.at);
 }
 
 struct Walk<'a> {
@@ -33,7 +34,9 @@ pub fn resolve<'s>(root: &'s Value, schema: &'s Value) -> &'s Value {
     target.and_then(|name| root.get("$defs")?.get(name)).unwrap_or(schema)
 }
 
-impl Walk<'_> {
+type Properties = serde_json::Map<String, Value>;
+
+impl<'a> Walk<'a> {
     fn report(&mut self, problem: Problem) {
         self.refused.insert(self.path.clone());
         if self.problems.len() < MAX_PROBLEMS {
@@ -41,27 +44,42 @@ impl Walk<'_> {
         }
     }
 
-    fn node(&mut self, schema: &Value, node: &Node) {
-        let root = self.root;
-        let schema = resolve(root, schema);
-        if node.content == Content::Null {
-            return; // reported at its key, or as an item below
+    /// Judges a value by what the schema says of its field; `at` is where people look for it.
+    fn node(&mut self, field: &'a Value, node: &Node, at: Place) {
+        let schema = resolve(self.root, field);
+        match node.content {
+            Content::Null => return, // reported at its key, or as an item below
+            Content::Refused => {
+                self.refused.insert(self.path.clone()); // reported when it was read
+                return;
+            }
+            _ => {}
         }
         if schema.get("oneOf").is_some() || schema.get("enum").is_some() || schema.get("const").is_some() {
-            return self.choice(schema, node);
+            return self.choice(field, node);
         }
         match (schema.get("type").and_then(Value::as_str), &node.content) {
-            (Some("object"), Content::Map(_)) => self.map(schema, node),
-            (Some("array"), Content::List(list)) => self.list(schema, node, list),
-            (Some("string"), Content::Text(text)) => self.text(schema, node.at, text),
-            (Some("integer"), Content::Integer(number)) => self.integer(schema, node.at, *number),
+            (Some("object"), Content::Map(entries)) => self.map(schema, node, entries, at),
+            (Some("array"), Content::List(list)) => self.list(field, node.at, list),
+            (Some("string"), Content::Text(text)) => {
+                let what = format!("`{}` is {:?}", self.here(), hint::short(text));
+                self.text(field, node.at, text, &what);
+            }
+            (Some("integer"), Content::Integer(number)) => self.integer(field, node.at, *number),
             (Some("boolean"), Content::Bool(_)) | (None, _) => {}
-            (Some(kind), _) => self.wrong_kind(kind, node),
+            (Some(kind), _) => self.wrong_kind(field, kind, node),
         }
     }
 
-    fn wrong_kind(&mut self, kind: &str, node: &Node) {
+    fn wrong_kind(&mut self, field: &Value, kind: &str, node: &Node) {
+        let schema = resolve(self.root, field);
+        if let ("integer", Content::Text(text)) = (kind, &node.content)
+            && is_beyond_64_bits(text)
+        {
+            return self.out_of_range(field, node.at, text);
+        }
         let wanted = match kind {
+            "object" if schema.get("properties").is_none() => "a section for each name",
             "object" => "a section with keys",
             "array" => "a list",
             "string" => "a text",
@@ -69,118 +87,89 @@ impl Walk<'_> {
             "boolean" => "true or false",
             other => other,
         };
-        let mut problem = rule::WRONG_KIND
-            .at(node.at, format!("`{}` must be {wanted}, not {}", self.here(), found(&node.content)));
-        problem = match (kind, &node.content) {
-            ("string", Content::Bool(_) | Content::Integer(_) | Content::Float(_)) => {
-                problem.help("put it in quotes")
-            }
-            ("boolean", Content::Text(text)) => match text.to_ascii_lowercase().as_str() {
-                "yes" | "on" | "y" => problem.help("write true"),
-                "no" | "off" | "n" => problem.help("write false"),
-                _ => problem,
-            },
-            ("integer", Content::Text(text)) if text.parse::<i64>().is_ok() => {
-                problem.help("write the number without quotes and without a leading zero")
-            }
-            ("array", Content::Map(_)) => problem.help("put `- ` before each item"),
-            _ => problem,
-        };
-        self.report(problem);
+        let message = format!("{} must be {wanted}, not {}", self.what(), hint::found(&node.content));
+        let help = hint::of_kind(self.root, field, kind, &node.content);
+        self.report(rule::WRONG_KIND.at(node.at, message).help(help));
     }
 
     /// The last key of the path with what follows it.
     fn here(&self) -> String {
         let start = self.path.iter().rposition(|step| matches!(step, Step::Key(_))).unwrap_or(0);
-        let text = crate::yaml::path_text(self.path.get(start..).unwrap_or_default());
-        if text.is_empty() { "the file".into() } else { text }
+        path_text(self.path.get(start..).unwrap_or_default())
     }
 
-    fn choice(&mut self, schema: &Value, node: &Node) {
-        let names = choices(schema);
-        if let Content::Text(text) = &node.content {
-            if names.contains(&text.as_str()) {
-                return;
-            }
-            let list = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-            let message = match names.as_slice() {
-                [only] => format!("`{}` must be `{only}`, not `{}`", self.here(), short(text)),
-                _ => format!("`{}` must be one of {list}, not `{}`", self.here(), short(text)),
-            };
-            let mut problem = rule::UNKNOWN_VALUE.at(node.at, message);
-            if let Some(near) = nearest(text, names.iter().copied()) {
-                problem = problem.help(format!("did you mean `{near}`?"));
-            } else if let [only] = names.as_slice() {
-                problem = problem.help(format!("write {only}"));
-            }
-            return self.report(problem);
+    /// The same in words, also for the document itself.
+    fn what(&self) -> String {
+        if self.path.is_empty() { "the document".into() } else { format!("`{}`", self.here()) }
+    }
+
+    fn choice(&mut self, field: &Value, node: &Node) {
+        let names = hint::choices(resolve(self.root, field));
+        let Content::Text(text) = &node.content else { return self.wrong_kind(field, "string", node) };
+        if names.contains(&text.as_str()) {
+            return;
         }
-        self.wrong_kind("string", node);
+        let (here, said) = (self.here(), hint::short(text));
+        let (message, only) = match names.as_slice() {
+            [only] => (format!("`{here}` must be `{only}`, not `{said}`"), Some(format!("write {only}"))),
+            _ => {
+                let list = hint::names(names.iter().map(|name| format!("`{name}`")));
+                (format!("`{here}` must be one of {list}, not `{said}`"), None)
+            }
+        };
+        let near = hint::nearest(text, names.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+        let help = near.or(only).unwrap_or_else(|| hint::of_choice(self.root, field));
+        self.report(rule::UNKNOWN_VALUE.at(node.at, message).help(help));
     }
 
-    fn map(&mut self, schema: &Value, node: &Node) {
-        let Content::Map(entries) = &node.content else { return };
+    fn map(&mut self, schema: &'a Value, node: &Node, entries: &[Entry], at: Place) {
         let properties = schema.get("properties").and_then(Value::as_object);
         let others = schema.get("additionalProperties").filter(|others| others.is_object());
-        let kinds = schema.get("propertyNames").or_else(|| schema.get("x-keys"));
-        self.size(schema, node.at, entries.len(), "minProperties", "maxProperties", "entries");
         for entry in entries {
             let known = properties.and_then(|properties| properties.get(&entry.key));
             self.path.push(Step::Key(entry.key.clone()));
             match known.or(others) {
-                Some(schema) if entry.value.content == Content::Null => {
-                    let _unused = schema;
-                    let message = format!("`{}` has no value", entry.key);
-                    self.report(
-                        rule::NO_VALUE.at(entry.key_at, message).help("give it one, or remove the key"),
-                    );
+                Some(_) if entry.value.content == Content::Null => {
+                    let message = format!("`{}` has no value", hint::short(&entry.key));
+                    let help = "give it one, or remove the key";
+                    self.report(rule::NO_VALUE.at(entry.key_at, message).help(help));
                 }
-                Some(schema) => {
-                    if let (None, Some(names)) = (known, kinds) {
-                        let names = resolve(self.root, names);
-                        self.text(names, entry.key_at, &entry.key);
+                Some(field) => {
+                    if known.is_none()
+                        && let Some(names) = schema.get("propertyNames")
+                    {
+                        let what = format!("the name {:?} cannot be used", hint::short(&entry.key));
+                        self.text(names, entry.key_at, &entry.key, &what);
                     }
-                    self.node(schema, &entry.value);
+                    self.node(field, &entry.value, entry.at());
                 }
-                None => self.unknown(&entry.key, entry.key_at, node, properties),
+                None if entry.value.content == Content::Refused => {
+                    self.refused.insert(self.path.clone()); // reported when it was read
+                }
+                None => self.unknown(entry, node, properties),
             }
             self.path.pop();
         }
-        for key in
-            schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
-        {
-            if node.entry(key).is_none() {
-                self.missing(key, node, properties);
-            }
+        let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+        for key in required.filter_map(Value::as_str).filter(|key| node.entry(key).is_none()) {
+            self.missing(key, entries, at, properties);
         }
     }
 
-    fn unknown(
-        &mut self,
-        key: &str,
-        at: Place,
-        node: &Node,
-        properties: Option<&serde_json::Map<String, Value>>,
-    ) {
-        let absent = properties
-            .into_iter()
-            .flatten()
-            .map(|(name, _)| name.as_str())
-            .filter(|n| node.entry(n).is_none());
-        let near = nearest(key, absent);
+    fn unknown(&mut self, entry: &Entry, node: &Node, properties: Option<&Properties>) {
+        let absent = properties.into_iter().flatten().map(|(name, _)| name.as_str());
+        let near = hint::nearest(&entry.key, absent.filter(|name| node.entry(name).is_none()));
+        let above = self.path.get(..self.path.len().saturating_sub(1)).unwrap_or_default();
         let section =
-            crate::yaml::path_text(self.path.get(..self.path.len().saturating_sub(1)).unwrap_or_default());
-        let section = if section.is_empty() { "the document".to_owned() } else { format!("`{section}`") };
-        let mut problem = rule::UNKNOWN_KEY.at(at, format!("{section} has no key `{}`", short(key)));
-        problem = match (near, properties) {
-            (Some(near), _) => problem.help(format!("did you mean `{near}`?")),
-            (None, Some(properties)) => {
-                let known = properties.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-                problem.help(format!("it has: {known}"))
+            if above.is_empty() { "the document".into() } else { format!("`{}`", path_text(above)) };
+        let help = match near {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => {
+                format!("it has: {}", hint::names(properties.into_iter().flatten().map(|(name, _)| name)))
             }
-            (None, None) => problem,
         };
-        self.report(problem);
+        let message = format!("{section} has no key `{}`", hint::short(&entry.key));
+        self.report(rule::UNKNOWN_KEY.at(entry.key_at, message).help(help));
         if let Some(near) = near {
             // What is meant by the misspelt key cannot be judged either.
             let mut meant = self.path.clone();
@@ -190,147 +179,96 @@ impl Walk<'_> {
         }
     }
 
-    fn missing(&mut self, key: &str, node: &Node, properties: Option<&serde_json::Map<String, Value>>) {
-        let misspelt = match &node.content {
-            Content::Map(entries) => entries.iter().any(|entry| {
-                properties.is_none_or(|properties| !properties.contains_key(&entry.key))
-                    && nearest(&entry.key, std::iter::once(key)).is_some()
-            }),
-            _ => false,
-        };
-        let section = self.here();
+    fn missing(&mut self, key: &str, entries: &[Entry], at: Place, properties: Option<&Properties>) {
+        let known = |name: &str| properties.is_some_and(|properties| properties.contains_key(name));
+        let misspelt = entries
+            .iter()
+            .any(|entry| !known(&entry.key) && hint::nearest(&entry.key, std::iter::once(key)).is_some());
+        let merged = entries.iter().any(|entry| entry.key == MERGE_KEY);
+        let section =
+            if self.path.is_empty() { "the document".into() } else { format!("`{}`", path_text(&self.path)) };
         self.path.push(key.into());
-        if misspelt {
-            self.refused.insert(self.path.clone()); // reported as an unknown key
+        if misspelt || merged {
+            self.refused.insert(self.path.clone()); // reported as an unknown key, or as an alias
         } else {
-            let schema = properties.and_then(|properties| properties.get(key));
-            let mut problem = rule::MISSING_KEY.at(node.at, format!("`{section}` needs the key `{key}`"));
-            problem.at.length = problem.at.length.min(1);
-            if let Some(example) = schema.and_then(|schema| example(resolve(self.root, schema))) {
-                problem = problem.help(format!("for example: {key}: {example}"));
-            }
-            self.report(problem);
+            let field = properties.and_then(|properties| properties.get(key)).unwrap_or(&Value::Null);
+            let help = hint::of_missing(self.root, key, field);
+            self.report(rule::MISSING_KEY.at(at, format!("{section} needs the key `{key}`")).help(help));
         }
         self.path.pop();
     }
 
-    fn list(&mut self, schema: &Value, node: &Node, list: &[Node]) {
-        self.size(schema, node.at, list.len(), "minItems", "maxItems", "items");
-        let Some(items) = schema.get("items") else { return };
+    fn list(&mut self, field: &'a Value, at: Place, list: &[Node]) {
+        self.size(field, at, list.len(), ("minItems", "maxItems"), "item");
+        let Some(items) = resolve(self.root, field).get("items") else { return };
         for (index, item) in list.iter().enumerate() {
             self.path.push(Step::Index(index));
             if item.content == Content::Null {
                 let message = format!("`{}` has no value", self.here());
                 self.report(rule::NO_VALUE.at(item.at, message).help("give it one, or remove the item"));
             } else {
-                self.node(items, item);
+                self.node(items, item, item.at);
             }
             self.path.pop();
         }
     }
 
-    fn size(&mut self, schema: &Value, at: Place, size: usize, least: &str, most: &str, what: &str) {
-        let bound = |key: &str| schema.get(key).and_then(Value::as_u64);
-        let count = size as u64;
+    fn size(&mut self, field: &Value, at: Place, size: usize, (least, most): (&str, &str), what: &str) {
+        let schema = resolve(self.root, field);
+        let bound = |key: &str| {
+            let number = field.get(key).or_else(|| schema.get(key)).and_then(Value::as_u64);
+            number.and_then(|number| usize::try_from(number).ok())
+        };
         let wanted = match (bound(least), bound(most)) {
-            (Some(least), _) if count < least => format!("at least {least}"),
-            (_, Some(most)) if count > most => format!("at most {most}"),
+            (Some(least), _) if size < least => format!("at least {}", counted(least, what)),
+            (_, Some(most)) if size > most => format!("at most {}", counted(most, what)),
             _ => return,
         };
-        let message = format!("`{}` must have {wanted} {what}, not {size}", self.here());
-        self.report(rule::WRONG_LENGTH.at(at, message));
+        let message = format!("`{}` must have {wanted}, not {size}", self.here());
+        let help = if size == 0 { hint::of_field(self.root, field) } else { hint::words(self.root, field) };
+        self.report(rule::WRONG_LENGTH.at(at, message).help(help));
     }
 
-    fn text(&mut self, schema: &Value, at: Place, text: &str) {
-        self.size(schema, at, text.chars().count(), "minLength", "maxLength", "characters");
-        let Some(check) = schema.get("x-rule").and_then(Value::as_str).and_then(value::kind) else { return };
+    fn text(&mut self, field: &Value, at: Place, text: &str, what: &str) {
+        self.size(field, at, text.chars().count(), ("minLength", "maxLength"), "character");
+        let rule = resolve(self.root, field).get("x-rule").and_then(Value::as_str);
+        let Some(check) = rule.and_then(value::kind) else { return };
         if let Err(error) = check(text) {
-            let message =
-                format!("`{}` is {:?}: it must be {}", self.here(), error.found, error.rule.sentence);
-            let problem =
-                Problem { at, rule: error.rule.id, severity: super::Severity::Error, message, help: None };
-            self.report(problem.help(hint(error.rule, text)));
+            let ValueRule { id: rule, sentence, .. } = error.rule;
+            let message = format!("{what}: it must be {sentence}");
+            let help = Some(hint::of_value(error.rule, text));
+            self.report(Problem { at, rule, severity: Severity::Error, message, help });
         }
     }
 
-    fn integer(&mut self, schema: &Value, at: Place, number: i64) {
-        let bound = |key: &str| schema.get(key).and_then(Value::as_i64);
-        let (least, most) = (bound("minimum"), bound("maximum"));
-        let wanted = match (least, most) {
-            (Some(least), Some(most)) if number < least || number > most => {
-                format!("between {least} and {most}")
-            }
-            (Some(least), None) if number < least => format!("at least {least}"),
-            (None, Some(most)) if number > most => format!("at most {most}"),
-            _ => return,
+    fn integer(&mut self, field: &Value, at: Place, number: i64) {
+        let (least, most) = bounds(resolve(self.root, field), field);
+        if least.is_some_and(|least| number < least) || most.is_some_and(|most| number > most) {
+            self.out_of_range(field, at, &number.to_string());
+        }
+    }
+
+    fn out_of_range(&mut self, field: &Value, at: Place, found: &str) {
+        let wanted = match bounds(resolve(self.root, field), field) {
+            (Some(least), Some(most)) => format!("between {least} and {most}"),
+            (Some(least), None) => format!("at least {least}"),
+            (None, Some(most)) => format!("at most {most}"),
+            (None, None) => "a number of at most 64 bits".into(),
         };
-        let message = format!("`{}` must be {wanted}, not {number}", self.here());
-        self.report(rule::OUT_OF_RANGE.at(at, message));
+        let message = format!("`{}` must be {wanted}, not {}", self.here(), hint::short(found));
+        let words = hint::words(self.root, field);
+        let help = if words.is_empty() { format!("write a number {wanted}") } else { words };
+        self.report(rule::OUT_OF_RANGE.at(at, message).help(help));
     }
 }
 
-/// What to write instead of a value that breaks its rule.
-fn hint(rule: value::ValueRule, text: &str) -> String {
-    match rule.id {
-        "cidr" => {
-            let fixed = text.split_once('/').and_then(|(address, prefix)| {
-                value::Cidr::around(address.parse().ok()?, prefix.parse().ok()?)
-            });
-            fixed.map_or_else(
-                || format!("for example: {}", rule.example),
-                |cidr| format!("did you mean {cidr}?"),
-            )
-        }
-        "pinned-version" => format!("name the version that the lock pins, for example: {}", rule.example),
-        "fingerprint" => "write what `kubedos-build keys show` prints as the CA's fingerprint".to_owned(),
-        "node-name" | "cluster-name" | "domain-name" | "operator-name" | "disk-name" => {
-            let fixed = text.to_ascii_lowercase().replace(['_', '.', ' '], "-");
-            let fits = value::kind(rule.id).is_some_and(|check| check(&fixed).is_ok());
-            if fits { format!("did you mean `{fixed}`?") } else { format!("for example: {}", rule.example) }
-        }
-        _ => format!("for example: {}", rule.example),
-    }
+fn bounds(schema: &Value, field: &Value) -> (Option<i64>, Option<i64>) {
+    let bound = |key: &str| field.get(key).or_else(|| schema.get(key)).and_then(Value::as_i64);
+    (bound("minimum"), bound("maximum"))
 }
 
-/// The values of an enumeration.
-pub fn choices(schema: &Value) -> Vec<&str> {
-    let list = |key: &str| schema.get(key).and_then(Value::as_array).into_iter().flatten();
-    let own = schema.get("const").into_iter().chain(list("enum")).filter_map(Value::as_str);
-    own.chain(list("oneOf").flat_map(choices)).collect()
-}
-
-fn example(schema: &Value) -> Option<String> {
-    let given = schema.get("examples").and_then(|examples| examples.get(0)).and_then(Value::as_str);
-    let first = || choices(schema).first().copied();
-    given.or_else(first).map(str::to_owned)
-}
-
-fn found(content: &Content) -> String {
-    match content {
-        Content::Null => "nothing".into(),
-        Content::Bool(value) => format!("{value}"),
-        Content::Integer(value) => format!("the number {value}"),
-        Content::Float(value) => format!("the number {value}"),
-        Content::Text(text) => format!("the text {:?}", short(text)),
-        Content::List(_) => "a list".into(),
-        Content::Map(_) => "a section with keys".into(),
-    }
-}
-
-fn short(text: &str) -> String {
-    let cut: String = text.chars().take(60).collect();
-    if cut.len() < text.len() { cut + "…" } else { cut }
-}
-
-/// The name that was probably meant: at most a third of its letters differ (Damerau–Levenshtein), case aside.
-fn nearest<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    if text.len() > 100 {
-        return None;
-    }
-    let lower = text.to_ascii_lowercase();
-    names
-        .map(|name| (strsim::damerau_levenshtein(&lower, &name.to_ascii_lowercase()), name))
-        .filter(|(distance, name)| *distance <= (name.len().max(3) / 3).min(3))
-        .min_by_key(|(distance, name)| (*distance, *name))
-        .map(|(_, name)| name)
+/// A whole number that YAML's reader could not hold and left a text.
+fn is_beyond_64_bits(text: &str) -> bool {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    digits.len() > 18 && digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0')
 }

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::{KubernetesSpec, Lifecycle, Networking, Nodes, Security, Storage, Substrate, yes};
 use crate::value::{ArtifactVersion, ClusterName};
@@ -10,7 +11,7 @@ use crate::value::{ArtifactVersion, ClusterName};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ClusterSpec {
-    /// The version of this document's shape.
+    /// The version of this document's shape; another version of kubedOS may understand another one.
     pub api_version: ApiVersion,
     /// The kind of document.
     pub kind: Kind,
@@ -39,15 +40,15 @@ pub enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Metadata {
-    /// The cluster's name; the names of output files start with it.
+    /// The cluster's name; the names of output files start with it, and it stands in certificates. Another name is another cluster.
     pub name: ClusterName,
-    /// The version of the artifact that this spec makes; it names output files and the configuration, never the code.
+    /// The version of the artifact that this spec makes. It names output files and is shown by nodes; what code they run, the lock decides.
     pub artifact_version: ArtifactVersion,
     /// What the cluster is for, in a few words, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 200))]
+    #[schemars(length(min = 1, max = 200), example = &"the smallest cluster that shows everything")]
     pub intent: Option<String>,
-    /// The generation of the configuration: raise it with every change that nodes shall take. A node refuses one lower than it remembers.
+    /// The generation of the configuration: raise it by one with every change that nodes shall take. A node refuses one that is lower than what it remembers.
     #[serde(default = "first_generation")]
     #[schemars(range(min = 1, max = 4_294_967_295_u64))]
     pub generation: u64,
@@ -61,12 +62,12 @@ const fn first_generation() -> u64 {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Spec {
-    /// The processor architecture of every node.
+    /// The processor architecture of every node, and of everything in the image.
     #[serde(default)]
     pub arch: Arch,
-    /// What the nodes run on.
+    /// What the nodes run on: machines of Proxmox VE, of a cloud, or of metal.
     pub substrate: Substrate,
-    /// The nodes.
+    /// The nodes, their numbers and their failure domains.
     pub nodes: Nodes,
     /// Planes, policy and the network below them.
     pub networking: Networking,
@@ -75,19 +76,19 @@ pub struct Spec {
     /// Storage beyond the system disk.
     #[serde(default)]
     pub storage: Storage,
-    /// Which gate enrolment has, and how convergence runs.
+    /// Which gate enrolment has, and whether drift is mended.
     #[serde(default)]
     pub orchestration: Orchestration,
     /// The reference workload's platform.
     #[serde(default)]
     pub kubernetes: KubernetesSpec,
-    /// A sample workload that drills watch.
+    /// A sample workload, whose availability drills watch.
     #[serde(default)]
     pub workload: Workload,
     /// Thresholds and mechanisms of self-healing and of upgrades.
     #[serde(default)]
     pub lifecycle: Lifecycle,
-    /// What the cluster must prove.
+    /// What the cluster must prove: how fast it recovers, in which drills.
     #[serde(default)]
     pub acceptance: Acceptance,
 }
@@ -117,10 +118,10 @@ pub struct Orchestration {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Salt {
-    /// Whether the agent enrols nodes and coordinates them.
+    /// Whether the agent enrols nodes and coordinates them. Kubernetes needs it.
     #[serde(default = "yes")]
     pub enabled: bool,
-    /// The gate that a node passes to become a member.
+    /// The gate that a node passes to become a member of the cluster.
     #[serde(default)]
     pub enrollment: Enrollment,
 }
@@ -147,10 +148,10 @@ pub enum Enrollment {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Ansible {
-    /// Whether the agent converges and audits.
+    /// Whether the agent converges nodes and audits them. Kubernetes needs it.
     #[serde(default = "yes")]
     pub enabled: bool,
-    /// Whether drift is mended or only reported.
+    /// What is done about drift, that is about whatever on a node is not as declared.
     #[serde(default)]
     pub mode: AnsibleMode,
 }
@@ -176,10 +177,10 @@ pub enum AnsibleMode {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Workload {
-    /// Whether it is deployed.
+    /// Whether the sample workload is deployed.
     #[serde(default)]
     pub enabled: bool,
-    /// How many replicas it has.
+    /// How many replicas the sample workload has.
     #[serde(default = "workload_replicas")]
     #[schemars(range(min = 1, max = 1000))]
     pub replicas: u16,
@@ -199,13 +200,13 @@ impl Default for Workload {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Acceptance {
-    /// The longest time to recover that is acceptable, in minutes.
+    /// The longest time to recover from a loss that is acceptable, in minutes; no drill may be given more.
     #[serde(default = "mttr")]
     #[schemars(range(min = 1, max = 10_080))]
     pub mttr_target_minutes: u32,
-    /// The drills that show it.
+    /// The drills that show it, each at most once.
     #[serde(default)]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), example = json!([{ "name": "delete-worker-vm", "expectRecoveryMinutes": 10 }]))]
     pub drills: Vec<Drill>,
 }
 
@@ -223,10 +224,10 @@ impl Default for Acceptance {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Drill {
-    /// Which drill.
+    /// Which drill it is.
     pub name: DrillName,
-    /// Its bound in minutes; the drill fails beyond it.
-    #[schemars(range(min = 1, max = 10_080))]
+    /// The longest time until everything is well again, in minutes; the drill fails beyond it.
+    #[schemars(range(min = 1, max = 10_080), example = 10)]
     pub expect_recovery_minutes: u32,
 }
 

@@ -13,27 +13,29 @@ pub struct KubernetesSpec {
     /// Whether nodes run Kubernetes.
     #[serde(default)]
     pub enabled: bool,
-    /// The exact version; needed when enabled. It must be the one that the lock pins.
+    /// The exact version, the one that the lock pins; needed when Kubernetes is enabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<KubernetesVersion>,
-    /// High availability.
+    /// High availability: how many control planes there are, and where etcd runs.
     #[serde(default)]
     pub ha: Ha,
-    /// The pods' network.
+    /// The pods' network: which one, and what it shows and lets pass.
     #[serde(default)]
     pub cni: Cni,
     /// Metrics, dashboards and logs, on the observability plane.
     #[serde(default)]
     pub observability: Observability,
-    /// The addresses of all pods; default 10.244.0.0/16. A node's part of it is the base plus its id.
+    /// The addresses of all pods; default 10.244.0.0/16. A node has the part of it whose number is its id; the first part stays free.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"10.244.0.0/16")]
     pub pod_cidr: Option<Cidr>,
-    /// The length of the prefix of a node's part of `podCidr`.
+    /// The length of the prefix of a node's part of `podCidr`: 24 means 256 addresses for the pods of each node.
     #[serde(default = "node_prefix")]
     #[schemars(range(min = 16, max = 28))]
     pub node_pod_prefix: u8,
     /// The addresses of services; default 10.245.0.0/16.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"10.245.0.0/16")]
     pub service_cidr: Option<Cidr>,
 }
 
@@ -60,11 +62,11 @@ impl Default for KubernetesSpec {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Ha {
-    /// How many control planes there are; default as many as the inventory has, and it must be that number.
+    /// How many control planes there are, as a check: it must be the number that the inventory has, which is also its default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 9))]
+    #[schemars(range(min = 1, max = 9), example = 3)]
     pub control_plane_replicas: Option<u32>,
-    /// Where etcd runs.
+    /// Where the members of etcd run.
     #[serde(default)]
     pub etcd: Etcd,
 }
@@ -84,7 +86,7 @@ pub enum Etcd {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Cni {
-    /// Which one.
+    /// Which network it is.
     #[serde(default)]
     pub name: CniName,
     /// Whether flows are visible through Hubble, on the observability plane, with client certificates.
@@ -125,13 +127,13 @@ pub enum PolicyDefault {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Observability {
-    /// Metrics.
+    /// Metrics: whether a Prometheus server collects those of nodes, Kubernetes and Cilium.
     #[serde(default)]
     pub prometheus: bool,
-    /// Dashboards.
+    /// Dashboards: whether a Grafana server runs. They show metrics and logs, so one of the other two should be enabled.
     #[serde(default)]
     pub grafana: bool,
-    /// Logs.
+    /// Logs: whether the nodes' journals and the pods' output are collected by Loki.
     #[serde(default)]
     pub loki: bool,
 }

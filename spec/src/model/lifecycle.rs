@@ -35,9 +35,9 @@ pub struct Lifecycle {
     pub reintegrate: Reintegrate,
     /// How new images reach nodes.
     pub upgrade: Upgrade,
-    /// How far a node's clock is believed.
+    /// How far the clock of a machine is believed.
     pub clock: Clock,
-    /// How long a node may have been away, in hours; after that it is replaced, not taken back.
+    /// How long a node may have been away, in hours; one that comes back later is replaced, not taken back, since it has missed revocations.
     #[schemars(range(min = 1, max = 8760))]
     pub max_offline_hours: u32,
 }
@@ -59,7 +59,7 @@ impl Default for Lifecycle {
 section! {
     /// When a node counts as lost.
     Detection {
-        /// Seconds between two probes of a node over the control plane.
+        /// Seconds between two probes of a node, over the control plane.
         probe_interval_seconds: u32 = 2, 1..=300;
         /// Seconds without an answer after which a node is suspected.
         suspect_after_seconds: u32 = 6, 1..=3600;
@@ -72,9 +72,9 @@ section! {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Fence {
-    /// What must be known before a node counts as fenced.
+    /// What must be known before a node counts as fenced, that is before its replacement may start.
     pub method: FenceMethod,
-    /// Seconds until a fence that was not confirmed is given up and reported.
+    /// Seconds until a fence that nobody has confirmed is given up and reported.
     #[schemars(range(min = 1, max = 86_400))]
     pub timeout_seconds: u32,
 }
@@ -100,7 +100,7 @@ pub enum FenceMethod {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Replace {
-    /// Who starts it.
+    /// Who starts a replacement.
     pub mode: ReplaceMode,
     /// How many replacements of one role run at a time.
     #[schemars(range(min = 1, max = 100))]
@@ -108,7 +108,7 @@ pub struct Replace {
     /// How many replacements of one node are started in an hour.
     #[schemars(range(min = 1, max = 60))]
     pub max_per_hour: u16,
-    /// The share of lost nodes in percent beyond which nothing is replaced and an operator is asked.
+    /// The share of nodes, in percent, that must be lost at once for replacing to stop until an operator says more: so large a loss is a fault of something else.
     #[schemars(range(min = 1, max = 100))]
     pub breaker_percent: u8,
 }
@@ -147,12 +147,12 @@ section! {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Upgrade {
-    /// The strategy.
+    /// How an upgrade goes through the nodes.
     pub strategy: UpgradeStrategy,
-    /// How many nodes may be away at a time; control planes always go one by one.
+    /// How many workers may be away at a time; control planes always go one by one.
     #[schemars(range(min = 1, max = 1000))]
     pub max_unavailable: u16,
-    /// Minutes that a node must be well before it blesses what it booted.
+    /// Minutes that a node must be well before it keeps what it booted; until then, a reset rolls it back.
     #[schemars(range(min = 1, max = 1440))]
     pub grace_minutes: u32,
 }
@@ -179,7 +179,7 @@ pub enum UpgradeStrategy {
 section! {
     /// How far a node's clock is believed.
     Clock {
-        /// Days that the real-time clock may be ahead of its floor.
+        /// Days that the real-time clock may be ahead of the last time that is certain, and still be believed.
         span_days: u32 = 3650, 1..=36_500;
     }
 }

@@ -29,6 +29,8 @@ pub use security::{Bootstrap, BootstrapModel, KeyRotation, Roster, Security, Ssh
 pub use storage::{Ceph, CephDomain, CephRebuild, CephRecovery, CephReplication, Storage, Zfs};
 pub use substrate::{Bridge, CloudSpec, MetalSpec, PoolType, Proxmox, StoragePool, Substrate};
 
+use std::sync::LazyLock;
+
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
@@ -37,11 +39,14 @@ use crate::value::PlaneId;
 /// The JSON Schema (2020-12) of the ClusterSpec.
 ///
 /// A key without a value is an error in a ClusterSpec, so the `null` that schemars adds to optional fields is taken out again.
-pub fn schema() -> Value {
-    let generator = SchemaSettings::draft2020_12().into_generator();
-    let mut schema = generator.into_root_schema_for::<ClusterSpec>().to_value();
-    without_null(&mut schema);
-    schema
+pub fn schema() -> &'static Value {
+    static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+        let generator = SchemaSettings::draft2020_12().into_generator();
+        let mut schema = generator.into_root_schema_for::<ClusterSpec>().to_value();
+        without_null(&mut schema);
+        schema
+    });
+    &SCHEMA
 }
 
 fn without_null(value: &mut Value) {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::node::PlanePurpose;
 use crate::value::{Cidr, Endpoint, PlaneId, PortRange};
@@ -12,16 +13,16 @@ use crate::value::{Cidr, Endpoint, PlaneId, PortRange};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Networking {
-    /// The WireGuard planes, by name; the name is that of the interface too. Each purpose has exactly one plane.
-    #[schemars(extend("minProperties" = 3, "maxProperties" = 3))]
+    /// The WireGuard planes, by name; the name is that of the interface too. Each of the three purposes has exactly one plane.
+    #[schemars(extend("minProperties" = 3, "maxProperties" = 3), example = json!({ "wg1": { "cidr": "10.101.0.0/24", "purpose": "control" } }))]
     pub planes: BTreeMap<PlaneId, PlaneSpec>,
-    /// What may pass between planes.
+    /// What may pass between planes; nothing else does.
     #[serde(default)]
     pub policy: NetworkPolicy,
-    /// An overlay network for pods. There is none, and none comes by accident.
+    /// An overlay network for pods. There is none, and none comes by accident: it would have to be named here.
     #[serde(default)]
     pub overlay: Overlay,
-    /// The network that carries the planes.
+    /// The network between the machines, which carries the planes.
     #[serde(default)]
     pub underlay: UnderlaySpec,
 }
@@ -30,25 +31,27 @@ pub struct Networking {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PlaneSpec {
-    /// All addresses of the plane.
+    /// All addresses of the plane, members and births together; no other network may share any.
     pub cidr: Cidr,
     /// What the plane is for.
     pub purpose: PlanePurpose,
-    /// The addresses of members, a part of `cidr`; default its lower half. A node's address is the base plus its id.
+    /// The addresses of members, a part of `cidr`; default its lower half. A node's address is the first one plus its id; those of operators count down from the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"10.101.0.0/25")]
     pub members: Option<Cidr>,
-    /// The addresses of nodes that are not enrolled yet, a part of `cidr`; default its upper half.
+    /// The addresses of nodes that are not enrolled yet, a part of `cidr`; default its upper half. A node's address is the first one plus its id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"10.101.0.128/25")]
     pub births: Option<Cidr>,
-    /// The UDP port; default 51820 for control, 51821 for observability, 51822 for kubernetes-backend.
+    /// The UDP port that every node listens on for this plane; default 51820 for control, 51821 for observability, 51822 for kubernetes-backend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 65535))]
+    #[schemars(range(min = 1, max = 65535), example = 51820)]
     pub port: Option<u16>,
-    /// The MTU of the interfaces; default what the underlay leaves, rounded down to a multiple of 16.
+    /// The MTU of the plane's interfaces, in bytes; default what the underlay's leaves (60 bytes less over IPv4, 80 over IPv6), rounded down to a multiple of 16.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1280, max = 65520))]
+    #[schemars(range(min = 1280, max = 65520), example = 1440)]
     pub mtu: Option<u16>,
-    /// Who is whose peer.
+    /// Who is whose peer. The kubernetes-backend plane must be a mesh when Kubernetes is enabled.
     #[serde(default)]
     pub peers: Peers,
 }
@@ -71,9 +74,9 @@ pub struct NetworkPolicy {
     /// What happens to everything that is not allowed.
     #[serde(default)]
     pub default_inter_plane: InterPlane,
-    /// The exceptions.
+    /// The exceptions from that, each for one pair of planes in one direction.
     #[serde(default)]
-    #[schemars(length(max = 1000))]
+    #[schemars(length(max = 1000), example = json!([{ "from": "wg1", "to": "wg3", "ports": ["6443/tcp"] }]))]
     pub allow: Vec<AllowSpec>,
 }
 
@@ -93,9 +96,10 @@ pub struct AllowSpec {
     /// The plane that connections come from.
     pub from: PlaneId,
     /// The plane whose addresses are called.
+    #[schemars(example = &"wg3")]
     pub to: PlaneId,
-    /// The ports that are called.
-    #[schemars(length(min = 1, max = 64))]
+    /// The ports that may be called.
+    #[schemars(length(min = 1, max = 64), example = json!(["6443/tcp", "2379-2380/tcp"]))]
     pub ports: Vec<PortRange>,
 }
 
@@ -112,13 +116,13 @@ pub enum Overlay {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UnderlaySpec {
-    /// The MTU of the path between nodes.
+    /// The MTU of the path between nodes, in bytes: the smallest of all links on it.
     #[serde(default = "ethernet_mtu")]
     #[schemars(range(min = 1360, max = 65535))]
     pub mtu: u16,
-    /// Name servers; nothing in the platform needs one.
+    /// Name servers, for workloads; nothing in the platform needs one.
     #[serde(default)]
-    #[schemars(length(max = 8))]
+    #[schemars(length(max = 8), example = json!(["192.0.2.53"]))]
     pub nameservers: Vec<Endpoint>,
 }
 

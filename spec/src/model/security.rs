@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::node::Operator;
 use crate::value::{Fingerprint, UserName};
@@ -10,7 +11,7 @@ use crate::value::{Fingerprint, UserName};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Security {
-    /// How trust begins.
+    /// How trust begins: the root of all certificates, and how a new node proves itself.
     pub bootstrap: Bootstrap,
     /// Accepted and inert: a node has no SSH.
     #[serde(default)]
@@ -20,9 +21,13 @@ pub struct Security {
     pub key_rotation: KeyRotation,
     /// The people who may use the agent's API; their machines are peers on the control plane only.
     #[serde(default)]
-    #[schemars(length(max = 1000))]
+    #[schemars(length(max = 1000), example = json!([{
+        "name": "ada",
+        "role": "admin",
+        "wireguardKey": "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo="
+    }]))]
     pub operators: Vec<Operator>,
-    /// How the list of members is signed.
+    /// How the roster, the list of members, is signed.
     #[serde(default)]
     pub roster: Roster,
 }
@@ -33,10 +38,10 @@ pub struct Security {
 pub struct Bootstrap {
     /// The model of trust.
     pub model: BootstrapModel,
-    /// The SHA-256 of the root certificate. When it is given, keys of another root are refused.
+    /// The SHA-256 of the root certificate, as `kubedos-build keys show` prints it. When it is given, keys of another root are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_fingerprint: Option<Fingerprint>,
-    /// How long a voucher lives once it is armed, in minutes.
+    /// How long a voucher, with which a new node enrols, lives once it is armed, in minutes.
     #[serde(default = "voucher_minutes")]
     #[schemars(range(min = 1, max = 10_080))]
     pub voucher_minutes: u32,
@@ -58,11 +63,11 @@ pub enum BootstrapModel {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Ssh {
-    /// Users who might log in if there were SSH.
+    /// Users who might log in if there were SSH; without effect, and a warning says so.
     #[serde(default)]
-    #[schemars(length(max = 1000))]
+    #[schemars(length(max = 1000), example = json!(["ops"]))]
     pub allow_users: Vec<UserName>,
-    /// Whether passwords would do; `true` is refused.
+    /// Whether users might log in by password; `true` is refused.
     #[serde(default)]
     pub password_auth: bool,
 }
@@ -71,7 +76,7 @@ pub struct Ssh {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KeyRotation {
-    /// Days between changes of a node's WireGuard keys.
+    /// Days between changes of a node's WireGuard keys, on every plane.
     #[serde(default = "wireguard_days")]
     #[schemars(range(min = 1, max = 3650))]
     pub wireguard_days: u32,
@@ -99,8 +104,8 @@ impl Default for KeyRotation {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Roster {
-    /// How many control planes must sign; default the majority of them.
+    /// How many control planes must sign a new roster; default the majority of them, and never less.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 9))]
+    #[schemars(range(min = 1, max = 9), example = 2)]
     pub threshold: Option<u8>,
 }

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::value::{PlaneId, ProxmoxName};
 
@@ -9,10 +10,10 @@ use crate::value::{PlaneId, ProxmoxName};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Storage {
-    /// OpenZFS.
+    /// OpenZFS: whether it is used, and for which pools.
     #[serde(default)]
     pub zfs: Zfs,
-    /// Ceph.
+    /// Ceph: whether it is used, and how its replicas are kept.
     #[serde(default)]
     pub ceph: Ceph,
 }
@@ -21,12 +22,12 @@ pub struct Storage {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Zfs {
-    /// Whether it is used.
+    /// Whether OpenZFS is used; then `pools` names at least one.
     #[serde(default)]
     pub enabled: bool,
     /// The pools: storage pools of Proxmox VE of type `zfs`, or the names of pools that nodes make of their disks of purpose `zfs`.
     #[serde(default)]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), example = json!(["tank"]))]
     pub pools: Vec<ProxmoxName>,
 }
 
@@ -34,7 +35,7 @@ pub struct Zfs {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Ceph {
-    /// Whether it is used.
+    /// Whether Ceph is used; then the four keys below are needed, and disks have the purpose `ceph`.
     #[serde(default)]
     pub enabled: bool,
     /// What a replica must not share with another one; needed when enabled.
@@ -42,13 +43,15 @@ pub struct Ceph {
     pub failure_domain: Option<CephDomain>,
     /// How many replicas there are; needed when enabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = json!({ "size": 3, "minSize": 2 }))]
     pub replication: Option<CephReplication>,
     /// The planes that carry Ceph's traffic; needed when enabled.
     #[serde(default)]
-    #[schemars(length(max = 2))]
+    #[schemars(length(max = 2), example = json!(["wg3"]))]
     pub planes: Vec<PlaneId>,
     /// What happens after a loss; needed when enabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = json!({ "outAfterMinutes": 10, "rebuild": "automatic" }))]
     pub recovery: Option<CephRecovery>,
 }
 
@@ -66,11 +69,11 @@ pub enum CephDomain {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CephReplication {
-    /// How many copies are kept.
-    #[schemars(range(min = 1, max = 10))]
+    /// How many copies of everything are kept; that many nodes or failure domains need a disk for Ceph.
+    #[schemars(range(min = 1, max = 10), example = 3)]
     pub size: u8,
-    /// How many copies must be there for a write to succeed.
-    #[schemars(range(min = 1, max = 10))]
+    /// How many copies must be there for a write to succeed; more than half of `size`, or two halves can disagree.
+    #[schemars(range(min = 1, max = 10), example = 2)]
     pub min_size: u8,
 }
 
@@ -79,7 +82,7 @@ pub struct CephReplication {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CephRecovery {
     /// Minutes until a lost OSD counts as gone and its data are copied again.
-    #[schemars(range(min = 1, max = 10_080))]
+    #[schemars(range(min = 1, max = 10_080), example = 10)]
     pub out_after_minutes: u32,
     /// How many copies each OSD may take part in at a time.
     #[serde(default = "one")]

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::node::SubstrateType;
 use crate::value::{FirmwareName, ProxmoxName, ProxmoxTag};
@@ -13,13 +14,13 @@ pub struct Substrate {
     /// The kind of substrate. It decides the kernel: `metal` takes the generic kernel with its list of drivers, the others the cloud kernel.
     #[serde(rename = "type")]
     pub kind: SubstrateType,
-    /// Proxmox VE; with `type: proxmox` only, and needed there.
+    /// The cluster of Proxmox VE; with `type: proxmox` only, and needed there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxmox: Option<Proxmox>,
-    /// Bare metal; with `type: metal` only.
+    /// What the machines need beyond the generic kernel; with `type: metal` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metal: Option<MetalSpec>,
-    /// A cloud, or the lab; with `type: cloud` only.
+    /// Which cloud it is, or the lab; with `type: cloud` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cloud: Option<CloudSpec>,
 }
@@ -28,17 +29,18 @@ pub struct Substrate {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Proxmox {
-    /// Its name.
+    /// The name of the cluster of Proxmox VE.
+    #[schemars(example = &"pve-01")]
     pub cluster_name: ProxmoxName,
     /// The storage pools that disks are made in.
-    #[schemars(length(min = 1, max = 256))]
+    #[schemars(length(min = 1, max = 256), example = json!([{ "name": "fast-zfs", "type": "zfs" }]))]
     pub storage_pools: Vec<StoragePool>,
     /// The bridges that network cards are attached to.
-    #[schemars(length(min = 1, max = 256))]
+    #[schemars(length(min = 1, max = 256), example = json!([{ "name": "vmbr0", "vlanAware": true, "trunks": [10, 20] }]))]
     pub bridges: Vec<Bridge>,
-    /// Tags of every virtual machine.
+    /// Tags of every virtual machine. A colon is written as a dash, since Proxmox VE takes none.
     #[serde(default)]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), example = json!(["kubedos"]))]
     pub tags: Vec<ProxmoxTag>,
 }
 
@@ -46,9 +48,9 @@ pub struct Proxmox {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StoragePool {
-    /// Its name in Proxmox VE.
+    /// The pool's name in Proxmox VE; disks refer to it.
     pub name: ProxmoxName,
-    /// What it is made of.
+    /// What the pool is made of.
     #[serde(rename = "type")]
     pub kind: PoolType,
 }
@@ -77,14 +79,15 @@ pub enum PoolType {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Bridge {
-    /// Its name in Proxmox VE.
+    /// The bridge's name in Proxmox VE; network cards refer to it.
+    #[schemars(example = &"vmbr0")]
     pub name: ProxmoxName,
-    /// Whether it keeps VLANs apart.
+    /// Whether the bridge keeps VLANs apart.
     #[serde(default)]
     pub vlan_aware: bool,
-    /// The VLANs that it carries.
+    /// The VLANs that the bridge carries, from 1 to 4094; without any, it carries all.
     #[serde(default)]
-    #[schemars(length(max = 4094), inner(range(min = 1, max = 4094)))]
+    #[schemars(length(max = 4094), inner(range(min = 1, max = 4094)), example = json!([10, 20]))]
     pub trunks: Vec<u16>,
 }
 
@@ -92,9 +95,9 @@ pub struct Bridge {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MetalSpec {
-    /// Packages of firmware and microcode that the machines need.
+    /// Packages of firmware and microcode that the machines need, by their names in Debian.
     #[serde(default)]
-    #[schemars(length(max = 32))]
+    #[schemars(length(max = 32), example = json!(["intel-microcode"]))]
     pub firmware: Vec<FirmwareName>,
 }
 
@@ -104,6 +107,6 @@ pub struct MetalSpec {
 pub struct CloudSpec {
     /// The cloud's name, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 40))]
+    #[schemars(length(min = 1, max = 40), example = &"lab")]
     pub provider: Option<String>,
 }

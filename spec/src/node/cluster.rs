@@ -149,11 +149,11 @@ pub struct ControlPlane {
 #[serde(rename_all = "camelCase")]
 #[schemars(deny_unknown_fields)]
 pub struct Operator {
-    /// The name, which stands in the certificate too.
+    /// The operator's name, which stands in their certificate too.
     pub name: OperatorName,
     /// What the operator may do.
     pub role: OperatorRole,
-    /// The public key of the operator's machine, a peer on the control plane only.
+    /// The public key of the operator's machine, as `wg pubkey` prints it; it is a peer on the control plane only.
     pub wireguard_key: WireguardKey,
 }
 

@@ -79,11 +79,11 @@ pub enum Role {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SubstrateType {
-    /// Virtual machines of Proxmox VE: the cloud kernel.
+    /// Virtual machines of Proxmox VE, with the cloud kernel.
     Proxmox,
-    /// Machines without a hypervisor: the generic kernel with the declared drivers.
+    /// Machines without a hypervisor, with the generic kernel and the declared drivers.
     Metal,
-    /// Virtual machines of a cloud or of the lab: the cloud kernel.
+    /// Virtual machines of a cloud or of the lab, with the cloud kernel.
     Cloud,
 }
 
@@ -122,25 +122,25 @@ pub struct Disk {
 #[serde(rename_all = "camelCase")]
 #[schemars(deny_unknown_fields)]
 pub struct DiskRule {
-    /// The serial number, as the kernel shows it in `/sys/block/*/device/serial` or udev in `ID_SERIAL_SHORT`.
+    /// The serial number as printed on the disk: what the kernel shows in `/sys/block/*/device/serial`, and udev in `ID_SERIAL_SHORT`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = 128), example = &"S3Z1NB0K100001")]
     pub serial: Option<String>,
     /// The world-wide name, as udev shows it in `ID_WWN`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = 128), example = &"0x5002538e40b1c2d3")]
     pub wwn: Option<String>,
     /// The path of the port that the disk hangs on, as in `/dev/disk/by-path/`, without the directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 256))]
+    #[schemars(length(min = 1, max = 256), example = &"pci-0000:00:17.0-ata-1")]
     pub path: Option<String>,
-    /// The smallest size in GiB.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1_048_576))]
+    /// The smallest size that the disk may have, in GiB.
+    #[serde(default, rename = "minSizeGiB", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_048_576), example = 100)]
     pub min_size_gib: Option<u32>,
-    /// The largest size in GiB.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1_048_576))]
+    /// The largest size that the disk may have, in GiB.
+    #[serde(default, rename = "maxSizeGiB", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_048_576), example = 500)]
     pub max_size_gib: Option<u32>,
 }
 
@@ -149,17 +149,17 @@ pub struct DiskRule {
 #[serde(rename_all = "camelCase")]
 #[schemars(deny_unknown_fields)]
 pub struct DiskIdentity {
-    /// The serial number.
+    /// The serial number, as the disk's `match` has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = 128), example = &"S3Z1NB0K100001")]
     pub serial: Option<String>,
-    /// The world-wide name.
+    /// The world-wide name, as the disk's `match` has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = 128), example = &"0x5002538e40b1c2d3")]
     pub wwn: Option<String>,
-    /// The path of the port that the disk hangs on, as in `/dev/disk/by-path/`, without the directory.
+    /// The path of the port, as the disk's `match` has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 256))]
+    #[schemars(length(min = 1, max = 256), example = &"pci-0000:00:17.0-ata-1")]
     pub path: Option<String>,
 }
 
@@ -186,28 +186,32 @@ pub struct Underlay {
 pub struct Interface {
     /// The interface's name. A physical one keeps the kernel's name and is found by `match`; a VLAN or bond is created by this name.
     pub name: IfName,
-    /// Which Ethernet device it is. Absent on the only physical interface of a node: its only Ethernet device.
+    /// Which Ethernet device it is. It may be left out when the node has one physical interface: then it is its only Ethernet device.
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    #[schemars(example = serde_json::json!({ "mac": "52:54:00:12:34:56" }))]
     pub device: Option<InterfaceMatch>,
     /// Whether addresses come by DHCP; default `none` when addresses are given, else `ipv4`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dhcp: Option<Dhcp>,
     /// Static addresses with the length of their network's prefix.
     #[serde(default)]
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 16), example = serde_json::json!(["192.0.2.11/24"]))]
     pub addresses: Vec<HostAddress>,
-    /// The default gateway.
+    /// The default gateway, a router in the network of one of the addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"192.0.2.1")]
     pub gateway: Option<Endpoint>,
-    /// The MTU; default that of the underlay.
+    /// The interface's MTU in bytes, not below that of the underlay, which is its default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1280, max = 65535))]
+    #[schemars(range(min = 1280, max = 65535), example = 1500)]
     pub mtu: Option<u16>,
     /// Makes this interface a VLAN of another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = serde_json::json!({ "id": 20, "link": "bond0" }))]
     pub vlan: Option<Vlan>,
     /// Makes this interface a bond of others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = serde_json::json!({ "mode": "802.3ad", "links": ["eth0", "eth1"] }))]
     pub bond: Option<Bond>,
 }
 
@@ -216,12 +220,12 @@ pub struct Interface {
 #[serde(rename_all = "camelCase")]
 #[schemars(deny_unknown_fields)]
 pub struct InterfaceMatch {
-    /// Its hardware address.
+    /// The device's hardware address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<MacAddress>,
-    /// The path of its port, as udev shows it in `ID_PATH`.
+    /// The path of the device's port, as udev shows it in `ID_PATH`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 256))]
+    #[schemars(length(min = 1, max = 256), example = &"pci-0000:00:1f.6")]
     pub path: Option<String>,
 }
 
@@ -245,9 +249,9 @@ pub enum Dhcp {
 #[schemars(deny_unknown_fields)]
 pub struct Vlan {
     /// The VLAN's number.
-    #[schemars(range(min = 1, max = 4094))]
+    #[schemars(range(min = 1, max = 4094), example = 20)]
     pub id: u16,
-    /// The interface that carries it.
+    /// The interface that carries the VLAN: a physical one or a bond.
     pub link: IfName,
 }
 
@@ -256,10 +260,10 @@ pub struct Vlan {
 #[serde(rename_all = "camelCase")]
 #[schemars(deny_unknown_fields)]
 pub struct Bond {
-    /// How it shares the load.
+    /// How the bond shares the load among its members.
     pub mode: BondMode,
-    /// Its members.
-    #[schemars(length(min = 1, max = 8))]
+    /// The bond's members: physical interfaces without addresses of their own.
+    #[schemars(length(min = 1, max = 8), example = serde_json::json!(["eth0", "eth1"]))]
     pub links: Vec<IfName>,
 }
 

@@ -24,7 +24,7 @@ fn a_cluster_document_of_version_1_is_read_and_written_as_it_was() {
 fn an_unknown_field_is_ignored_and_another_version_is_refused() {
     let newer = SHARD
         .replacen("version = 1\n", "version = 1\nof_tomorrow = { a = [1] }\n", 1)
-        .replacen("minSizeGib = 60\n", "minSizeGib = 60\nmodel = \"x\"\n", 1)
+        .replacen("minSizeGiB = 60\n", "minSizeGiB = 60\nmodel = \"x\"\n", 1)
         .replacen("[underlay.interfaces.match]\n", "[underlay.interfaces.match]\ndriver = \"x\"\n", 1);
     assert_eq!(newer.lines().count(), SHARD.lines().count() + 3);
     assert_eq!(Shard::parse(&newer).unwrap(), Shard::parse(SHARD).unwrap());

@@ -223,6 +223,3 @@ fn planned(spec: &ClusterSpec, index: usize, node: &NodeSpec, id: NodeId) -> Pla
         index,
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,9 +1,11 @@
-//! The plan for people: plain tables of text, the same on a terminal and in a file.
+//! The plan for people: plain tables of text, the same on a terminal and in a file, and no wider than 80 columns where names are short.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
-use super::document::{PlanDocument, stages};
+use super::document::{NodePlane, PlanDocument, stages};
 use super::{ClusterPlan, PlannedNode, ranges};
+use crate::check::{self, counted};
 use crate::model::Peers;
 use crate::node::Role;
 use crate::stage::{Place, Rerun};
@@ -40,9 +42,9 @@ const fn role(role: Role) -> &'static str {
 
 const fn rerun(rerun: Rerun) -> &'static str {
     match rerun {
-        Rerun::Safe => "safe to re-run",
+        Rerun::Safe => "changes nothing",
         Rerun::MendsDrift => "mends drift",
-        Rerun::Destructive => "destructive, only on disks in allowDestroy",
+        Rerun::Destructive => "destructive *",
     }
 }
 
@@ -66,18 +68,32 @@ impl ClusterPlan {
             }
         };
         section("planes", plane_table(&document));
+        section("addresses of planes: members, and births until they are enrolled", range_table(&document));
         section("allowed between planes; everything else is dropped", allow_table(&document));
         section("nodes", node_table(&document));
-        section("addresses: member, birth, peers", address_table(&document));
+        section("addresses of members", address_table(&document, |plane| plane.member));
+        section("addresses of births", address_table(&document, |plane| plane.birth));
         section("operators on the control plane", operator_table(&document));
-        section("stages", stage_table());
-        section("not in this version", not_yet_table(&document));
+        section("stages, in order", stage_table());
+        section("not in this version", check::list_not_yet(&document.not_in_this_version));
         text
     }
 
     /// One node with its peers on every plane.
     pub fn node_tables(&self, node: &PlannedNode) -> String {
         let mut text = format!("node {}, id {}, {}\n", node.name, node.id, role(node.role));
+        let spec = self.node_spec(node);
+        let mut facts = vec![
+            ("zone", or_dash(spec.and_then(|spec| spec.domain.as_ref()))),
+            ("endpoint", or_dash(node.endpoint)),
+            ("pods", or_dash(node.pod_cidr)),
+            ("vmid", or_dash(node.vmid)),
+        ];
+        facts.retain(|(_, value)| value != "-");
+        for (what, value) in facts {
+            // Writing to a String does not fail.
+            let _written = writeln!(text, "  {what:<9} {value}");
+        }
         for (name, plane) in self.planes() {
             let peers: Vec<Vec<String>> = self
                 .peers(node, name)
@@ -91,14 +107,15 @@ impl ClusterPlan {
                 })
                 .collect();
             let purpose = ranges::purpose_name(plane.purpose);
-            let address = or_dash(plane.member(node.id));
-            let head = ["peer", "address", "pods", "endpoint"];
-            let _written = write!(
+            let (member, birth) = (or_dash(plane.member(node.id)), or_dash(plane.birth(node.id)));
+            let _written = writeln!(
                 text,
-                "\n{name} ({purpose}): {address}, {} peers\n{}",
-                peers.len(),
-                table(&head, &peers)
+                "\n{name} ({purpose}): member {member}, birth {birth}, {}",
+                counted(peers.len(), "peer"),
             );
+            if !peers.is_empty() {
+                text.push_str(&table(&["peer", "address", "pods", "endpoint"], &peers));
+            }
         }
         text
     }
@@ -111,16 +128,16 @@ fn plane_table(document: &PlanDocument) -> String {
             Peers::ControlPlanes => "control planes only",
         };
         let purpose = ranges::purpose_name(p.purpose).to_owned();
-        let ranges = [p.cidr.to_string(), p.members.to_string(), p.births.to_string()];
-        let mut row = vec![name.to_string(), purpose];
-        row.extend(ranges);
-        row.extend([p.port.to_string(), p.mtu.to_string(), peers.to_owned()]);
-        row
+        vec![name.to_string(), purpose, p.port.to_string(), p.mtu.to_string(), peers.to_owned()]
     });
-    table(
-        &["plane", "purpose", "cidr", "members", "births", "port", "mtu", "peers"],
-        &rows.collect::<Vec<_>>(),
-    )
+    table(&["plane", "purpose", "port", "mtu", "peers"], &rows.collect::<Vec<_>>())
+}
+
+fn range_table(document: &PlanDocument) -> String {
+    let rows = document.planes.iter().map(|(name, p)| {
+        vec![name.to_string(), p.cidr.to_string(), p.members.to_string(), p.births.to_string()]
+    });
+    table(&["plane", "all", "members", "births"], &rows.collect::<Vec<_>>())
 }
 
 fn allow_table(document: &PlanDocument) -> String {
@@ -149,9 +166,9 @@ fn node_table(document: &PlanDocument) -> String {
     table(&["id", "node", "role", "zone", "vmid", "pods", "endpoint"], &rows.collect::<Vec<_>>())
 }
 
-fn address_table(document: &PlanDocument) -> String {
+fn address_table(document: &PlanDocument, address: fn(&NodePlane) -> IpAddr) -> String {
     let rows = document.nodes.iter().map(|node| {
-        let cells = node.planes.values().map(|p| format!("{} {} {}", p.member, p.birth, p.peers));
+        let cells = node.planes.values().map(|plane| address(plane).to_string());
         std::iter::once(node.name.to_string()).chain(cells).collect::<Vec<_>>()
     });
     let head: Vec<&str> =
@@ -187,14 +204,8 @@ fn stage_table() -> String {
             rerun(stage.rerun).into(),
         ]
     });
-    table(&["", "stage", "runs at", "agent's stages", "a second run"], &rows.collect::<Vec<_>>())
-}
-
-fn not_yet_table(document: &PlanDocument) -> String {
-    let rows: Vec<_> = document
-        .not_in_this_version
-        .iter()
-        .map(|row| vec![row.path.to_owned(), row.what.to_owned()])
-        .collect();
-    if rows.is_empty() { String::new() } else { table(&["field", "why"], &rows) }
+    let table = table(&["", "stage", "runs at", "agent's stages", "a second run"], &rows.collect::<Vec<_>>());
+    format!(
+        "{table}  * only what allowDestroy names; all else is kept\n  (waits): declared, and not acted on by this version\n"
+    )
 }

@@ -58,7 +58,7 @@ text! {
 text! {
     /// A network interface (`dev_valid_name` in the kernel's `net/core/dev.c`, and no `%`, which the kernel fills in).
     IfName, "interface-name",
-    "1 to 15 of a-z, A-Z, 0-9, '_', '.' and '-', other than . and ..",
+    "1 to 15 of a-z, A-Z, 0-9, '_', '.' and '-', and neither '.' nor '..' alone",
     "^[A-Za-z0-9_.-]{1,15}$", "eth0",
     |text| (1..=15).contains(&text.len())
         && text != "." && text != ".."

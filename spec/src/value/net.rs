@@ -187,7 +187,7 @@ impl Display for HostAddress {
 checked!(
     HostAddress,
     "host-address",
-    "the address of a host and the length of its network's prefix",
+    "a host's address with the length of its network's prefix: neither the network's own address nor its broadcast address",
     "^[0-9a-fA-F.:]+/[0-9]{1,3}$",
     "192.0.2.11/24"
 );
@@ -223,7 +223,7 @@ impl Display for Endpoint {
 checked!(
     Endpoint,
     "endpoint",
-    "the address of a host, without a port: it is resolved by nobody, so it is not a name",
+    "the IP address of another host, without a port; not a name, since nobody resolves it",
     "^[0-9a-fA-F.:]+$",
     "192.0.2.11"
 );
@@ -257,7 +257,7 @@ checked!(
     MacAddress,
     "mac-address",
     "a unicast Ethernet address: six pairs of hexadecimal digits with : between them",
-    "^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$",
+    "^[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5}$",
     "52:54:00:12:34:56"
 );
 
@@ -317,11 +317,11 @@ checked!(
     PortRange,
     "port-range",
     "PORT/tcp, PORT/udp or FIRST-LAST/tcp, with ports from 1 to 65535",
-    "^[0-9]{1,5}(-[0-9]{1,5})?/(tcp|udp)$",
+    "^[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?/(tcp|udp)$",
     "2379-2380/tcp"
 );
 
-/// A node's number: its addresses, its pod range and its VMID are a base plus this number. From 1; never used again (ADR 0004).
+/// A node's number: its addresses, its pod range and its VMID are a base plus this number. From 1; never used again (ADR 0005).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct NodeId(u32);

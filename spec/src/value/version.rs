@@ -23,7 +23,7 @@ text! {
     /// The version of the artifact, by Semantic Versioning 2.0; part of the names of output files.
     ArtifactVersion, "artifact-version",
     "a version MAJOR.MINOR.PATCH, with an optional -pre-release (Semantic Versioning 2.0), of at most 40 bytes",
-    "^[0-9]{1,9}\\.[0-9]{1,9}\\.[0-9]{1,9}(-[0-9A-Za-z.-]+)?$", "0.1.0",
+    "^(0|[1-9][0-9]{0,8})(\\.(0|[1-9][0-9]{0,8})){2}(-[0-9A-Za-z.-]+)?$", "0.1.0",
     |text| text.len() <= 40 && match text.split_once('-') {
         Some((version, pre)) => triple(version) && identifiers(pre),
         None => triple(text),
@@ -34,7 +34,7 @@ text! {
     /// The version of Kubernetes.
     KubernetesVersion, "pinned-version",
     "one exact version vMAJOR.MINOR.PATCH, without a range or a wildcard",
-    "^v[0-9]{1,9}\\.[0-9]{1,9}\\.[0-9]{1,9}$", "v1.34.2",
+    "^v(0|[1-9][0-9]{0,8})(\\.(0|[1-9][0-9]{0,8})){2}$", "v1.34.2",
     |text| text.strip_prefix('v').is_some_and(triple)
 }
 

@@ -7,7 +7,9 @@
 mod read;
 mod scalar;
 
-pub use read::read;
+pub(crate) use read::MERGE_KEY;
+pub use read::{is_hidden, read};
+pub(crate) use scalar::plain as plain_kind;
 
 use serde_json::{Map, Value};
 
@@ -54,14 +56,16 @@ pub enum Content {
     Bool(bool),
     /// A whole number.
     Integer(i64),
-    /// Another number.
-    Float(f64),
+    /// Another finite number, as it is written: no field takes one, and 1.30 is more often a version than a number.
+    Float(String),
     /// A text.
     Text(String),
     /// A list.
     List(Vec<Node>),
     /// Keys and values, in their order; no key twice.
     Map(Vec<Entry>),
+    /// What was refused when it was read (an alias, a value with a tag): nothing more is said of it.
+    Refused,
 }
 
 /// A key and its value.
@@ -91,6 +95,7 @@ impl Node {
             (Step::Key(key), Content::Map(entries)) => match entries.iter().find(|entry| entry.key == *key) {
                 // What is not there stands at the key of the section where it should be.
                 Some(entry) if rest.first().is_some_and(|next| !entry.value.has(next)) => entry.key_at,
+                Some(entry) if rest.is_empty() => entry.at(),
                 Some(entry) => entry.value.locate(rest),
                 None => self.at,
             },
@@ -112,10 +117,10 @@ impl Node {
     /// The same value as JSON.
     pub fn to_json(&self) -> Value {
         match &self.content {
-            Content::Null => Value::Null,
+            Content::Null | Content::Refused => Value::Null,
             Content::Bool(value) => Value::Bool(*value),
             Content::Integer(value) => (*value).into(),
-            Content::Float(value) => (*value).into(),
+            Content::Float(text) => text.parse::<f64>().unwrap_or_default().into(),
             Content::Text(value) => Value::String(value.clone()),
             Content::List(list) => Value::Array(list.iter().map(Self::to_json).collect()),
             Content::Map(entries) => Value::Object(
@@ -143,6 +148,14 @@ impl From<&str> for Step {
 impl From<usize> for Step {
     fn from(index: usize) -> Self {
         Self::Index(index)
+    }
+}
+
+impl Entry {
+    /// Where a person looks for the value: a block below its key is found by the key.
+    pub fn at(&self) -> Place {
+        let block = matches!(self.value.content, Content::List(_) | Content::Map(_));
+        if block && self.value.at.line > self.key_at.line { self.key_at } else { self.value.at }
     }
 }
 

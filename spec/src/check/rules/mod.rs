@@ -9,6 +9,8 @@ mod substrate;
 mod trust;
 mod underlay;
 
+use std::collections::HashSet;
+
 use super::shape::Refused;
 use super::{MAX_PROBLEMS, Problem, Rule, Severity};
 use crate::model::{ClusterSpec, NodeSpec, Spec};
@@ -66,11 +68,22 @@ impl Findings<'_> {
             self.problems.push(self.rule.at(self.tree.locate(path), message).help(help));
         }
     }
+
+    /// A second one of what may be there once; the message says where the first one stands, unless that is plain to see.
+    fn again(&mut self, path: &[Step], first: &[Step], message: impl Into<String>, help: impl Into<String>) {
+        let (here, there) = (self.tree.locate(path), self.tree.locate(first));
+        let mut message = message.into();
+        if here.line != there.line {
+            message.push_str(&format!("; the first one stands in line {}", there.line));
+        }
+        self.at(path, message, help);
+    }
 }
 
 /// Runs every rule that does not read what is refused.
 pub fn check(spec: &ClusterSpec, tree: &Node, refused: &Refused, problems: &mut Vec<Problem>) {
-    let refused: Vec<String> = refused.iter().map(|path| pattern(path)).collect();
+    // Patterns are few however many nodes are wrong, so this stays linear.
+    let refused: HashSet<String> = refused.iter().map(|path| pattern(path)).collect();
     for invariant in GROUPS.iter().flat_map(|(_, invariants)| *invariants) {
         if invariant.reads.iter().any(|read| refused.iter().any(|bad| touches(bad, read))) {
             continue;
@@ -121,6 +134,11 @@ fn control_planes(spec: &Spec) -> usize {
 
 fn workers(spec: &Spec) -> usize {
     nodes(spec).filter(|(_, node)| node.role == Role::Worker).count()
+}
+
+/// Names in a row.
+fn list(names: impl IntoIterator<Item = impl ToString>) -> String {
+    names.into_iter().map(|name| name.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// Every item whose key stood earlier in the list, with the index of its first place.

@@ -1,6 +1,8 @@
 //! Who the nodes are and which disks they have. What may be destroyed is named disk by disk.
 
-use super::{Invariant, control_planes, must, nodes, path, repeated, should, workers};
+use std::collections::{BTreeSet, HashMap};
+
+use super::{Findings, Invariant, control_planes, list, must, nodes, path, repeated, should, workers};
 use crate::model::{DiskSpec, NodeSpec, Spec};
 use crate::node::{DiskIdentity, DiskPurpose, DiskRule, Role, SubstrateType};
 
@@ -21,19 +23,19 @@ pub(super) const RULES: &[Invariant] = &[
         "No two nodes have the same name.",
         &["spec.nodes.inventory[].name"],
         |s, f| {
-            for (again, _) in repeated(nodes(s).map(|(index, node)| (index, &node.name))) {
-                f.at(
-                    &path!["spec", "nodes", "inventory", again, "name"],
-                    "another node has this name",
-                    "give each node a name of its own",
-                );
+            for (again, first) in repeated(nodes(s).map(|(index, node)| (index, &node.name))) {
+                let path = |index: usize| path!["spec", "nodes", "inventory", index, "name"];
+                let message = format!("a second node is called {}", name(s, again));
+                f.again(&path(again), &path(first), message, "give each node a name of its own");
             }
         },
     ),
     must("unique-node-ids", "No two nodes have the same id.", &["spec.nodes.inventory[].id"], |s, f| {
-        for (again, _) in repeated(nodes(s).filter_map(|(index, node)| Some((index, node.id?)))) {
+        for (again, first) in repeated(nodes(s).filter_map(|(index, node)| Some((index, node.id?)))) {
+            let path = |index: usize| path!["spec", "nodes", "inventory", index, "id"];
+            let message = format!("{} has the id of {}", name(s, again), name(s, first));
             let help = "give each node an id of its own, or none: then one is assigned";
-            f.at(&path!["spec", "nodes", "inventory", again, "id"], "another node has this id", help);
+            f.again(&path(again), &path(first), message, help);
         }
     }),
     must(
@@ -41,13 +43,11 @@ pub(super) const RULES: &[Invariant] = &[
         "No two failure domains have the same name.",
         &["spec.nodes.failureDomains"],
         |s, f| {
-            for (again, _) in repeated(s.nodes.failure_domains.iter().map(|domain| &domain.name).enumerate())
-            {
-                f.at(
-                    &path!["spec", "nodes", "failureDomains", again, "name"],
-                    "this failure domain is declared twice",
-                    "remove one of the two",
-                );
+            let domains = s.nodes.failure_domains.iter().map(|domain| &domain.name).enumerate();
+            for (again, first) in repeated(domains) {
+                let path = |index: usize| path!["spec", "nodes", "failureDomains", index, "name"];
+                let message = "this failure domain is declared a second time";
+                f.again(&path(again), &path(first), message, "remove one of the two");
             }
         },
     ),
@@ -56,11 +56,13 @@ pub(super) const RULES: &[Invariant] = &[
         "A node's failure domain is declared.",
         &["spec.nodes.failureDomains", DOMAIN],
         |s, f| {
-            let known: std::collections::HashSet<_> =
-                s.nodes.failure_domains.iter().map(|domain| &domain.name).collect();
+            let known: BTreeSet<_> = s.nodes.failure_domains.iter().map(|domain| &domain.name).collect();
             for (index, domain) in nodes(s).filter_map(|(index, node)| Some((index, node.domain.as_ref()?))) {
                 if !known.contains(domain) {
-                    let help = "declare it in nodes.failureDomains, or name a declared one";
+                    let help = match list(&known).as_str() {
+                        "" => "declare it in nodes.failureDomains".to_owned(),
+                        declared => format!("declared are: {declared}"),
+                    };
                     f.at(
                         &path!["spec", "nodes", "inventory", index, "domain"],
                         format!("there is no failure domain {domain}"),
@@ -80,9 +82,10 @@ pub(super) const RULES: &[Invariant] = &[
         }
     }),
     must("control-plane-limit", "There are at most nine control planes.", &[ROLE], |s, f| {
-        let ninth = nodes(s).filter(|(_, node)| node.role == Role::ControlPlane).nth(MOST_CONTROL_PLANES);
-        if let Some((index, _)) = ninth {
-            let help = "etcd gets slower with each member; three or five are usual";
+        let tenth = nodes(s).filter(|(_, node)| node.role == Role::ControlPlane).nth(MOST_CONTROL_PLANES);
+        if let Some((index, _)) = tenth {
+            let help =
+                "etcd gets slower with each member; three or five are usual, and more nodes can be workers";
             f.at(
                 &path!["spec", "nodes", "inventory", index, "role"],
                 "this is the tenth control plane",
@@ -94,21 +97,26 @@ pub(super) const RULES: &[Invariant] = &[
         if control_planes(s) == 1 {
             f.at(
                 &path!["spec", "nodes", "inventory"],
-                "there is one control plane: without it the cluster has no authority",
-                "three survive the loss of one",
+                "there is one control plane: when it is lost, nothing can be enrolled, changed or scheduled",
+                "three control planes survive the loss of one",
             );
         }
     }),
     should("odd-control-planes", "The number of control planes is odd.", &[ROLE], |s, f| {
         let count = control_planes(s);
-        if count > 0 && count.is_multiple_of(2) {
-            let survives = count / 2 - 1;
-            let message =
-                format!("{count} control planes survive the loss of {survives}, as {} do", count - 1);
+        if count > 0 && count.is_multiple_of(2) && count < MOST_CONTROL_PLANES {
+            let (survives, more) = (count / 2 - 1, count / 2);
+            let message = match count {
+                2 => "two control planes survive no loss: etcd needs both".to_owned(),
+                _ => format!(
+                    "{count} control planes survive the loss of {survives}, no more than {} do",
+                    count - 1
+                ),
+            };
             f.at(
                 &path!["spec", "nodes", "inventory"],
                 message,
-                format!("{} survive the loss of {}", count + 1, count / 2),
+                format!("{} survive the loss of {more}", count + 1),
             );
         }
     }),
@@ -124,15 +132,16 @@ pub(super) const RULES: &[Invariant] = &[
             if control_planes(s) > 1 && domains.len() == 1 {
                 f.at(
                     &path!["spec", "nodes", "inventory"],
-                    "all control planes stand in one failure domain",
-                    "spread them over nodes.failureDomains",
+                    "all control planes stand in one failure domain, and are lost with it",
+                    "give them different values of `domain`, declared in nodes.failureDomains",
                 );
             }
         },
     ),
     should("no-workers", "There is a worker.", &[ROLE], |s, f| {
         if workers(s) == 0 {
-            f.at(&path!["spec", "nodes", "inventory"], "no node is a worker", "workloads need one");
+            let help = "workloads run on workers; give a node the role worker";
+            f.at(&path!["spec", "nodes", "inventory"], "no node is a worker", help);
         }
     }),
     must(
@@ -148,7 +157,9 @@ pub(super) const RULES: &[Invariant] = &[
                     .filter(|(at, disk)| purpose(*at, disk) == DiskPurpose::System)
                     .count();
                 if count != 1 {
-                    let message = format!("{} has {count} disks for the system", node.name);
+                    let count = if count == 0 { "no".to_owned() } else { count.to_string() };
+                    let disks = if count == "no" { "disk" } else { "disks" };
+                    let message = format!("{} has {count} {disks} for the system", node.name);
                     f.at(
                         &path!["spec", "nodes", "inventory", index, "disks"],
                         message,
@@ -167,9 +178,12 @@ pub(super) const RULES: &[Invariant] = &[
                 let names = node.disks.iter().enumerate().map(|(at, disk)| {
                     (at, disk.name.as_ref().map_or_else(|| format!("disk-{at}"), ToString::to_string))
                 });
-                for (again, _) in repeated(names) {
+                for (again, first) in repeated(names) {
                     let at = path!["spec", "nodes", "inventory", index, "disks", again, "name"];
-                    f.at(&at, "another disk of this node has this name", "give each disk a name of its own");
+                    let first = path!["spec", "nodes", "inventory", index, "disks", first];
+                    let message = format!("another disk of {} has this name", node.name);
+                    let help = "give each disk a name of its own; a disk without one is called disk-N, counted from 0";
+                    f.again(&at, &first, message, help);
                 }
             }
         },
@@ -229,7 +243,7 @@ pub(super) const RULES: &[Invariant] = &[
                     f.at(
                         &at,
                         format!("a disk of {} does not say how it is found", node.name),
-                        "write match: { serial: … }, as printed on the disk",
+                        "write match: { serial: S3Z1NB0K100001 } as printed on the disk, or a wwn, path, minSizeGiB or maxSizeGiB",
                     );
                 }
             }
@@ -245,14 +259,14 @@ pub(super) const RULES: &[Invariant] = &[
                 if *rule == DiskRule::default() {
                     f.at(
                         &at,
-                        "a match without a condition fits every disk",
-                        "write a serial, a wwn, a path or sizes",
+                        "this match says nothing, so it fits every disk",
+                        "write at least one of serial, wwn, path, minSizeGiB and maxSizeGiB",
                     );
                 } else if rule.min_size_gib.zip(rule.max_size_gib).is_some_and(|(least, most)| least > most) {
                     f.at(
                         &at,
-                        "no disk is larger than the smallest and smaller than the largest size",
-                        "swap minSizeGib and maxSizeGib",
+                        "minSizeGiB is above maxSizeGiB, so no disk fits",
+                        "swap minSizeGiB and maxSizeGiB",
                     );
                 }
             }
@@ -260,25 +274,9 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "disk-match-distinct",
-        "No two disks of a node are found by the same identity.",
+        "No two disks have the same serial number or world-wide name, and no two of a node the same path.",
         &[MATCH],
-        |s, f| {
-            for (index, node) in nodes(s) {
-                let identities = node.disks.iter().enumerate().flat_map(|(at, disk)| {
-                    disk.rule
-                        .iter()
-                        .flat_map(move |rule| identities(rule).map(move |identity| (at, identity)))
-                });
-                for (again, _) in repeated(identities) {
-                    let at = path!["spec", "nodes", "inventory", index, "disks", again, "match"];
-                    f.at(
-                        &at,
-                        "another disk of this node is found by the same identity",
-                        "each disk has an identity of its own",
-                    );
-                }
-            }
-        },
+        disk_match_distinct,
     ),
     must(
         "allow-destroy-one-identity",
@@ -289,11 +287,12 @@ pub(super) const RULES: &[Invariant] = &[
                 let count = [&identity.serial, &identity.wwn, &identity.path].into_iter().flatten().count();
                 if count != 1 {
                     let at = path!["spec", "nodes", "inventory", index, "allowDestroy", entry];
-                    f.at(
-                        &at,
-                        format!("a disk that may be destroyed is named by {count} identities"),
-                        "write exactly one of serial, wwn and path",
-                    );
+                    let message = if count == 0 {
+                        "this entry names no disk".to_owned()
+                    } else {
+                        format!("this entry names a disk by {count} identities, which can disagree")
+                    };
+                    f.at(&at, message, "write exactly one of serial, wwn and path");
                 }
             }
         },
@@ -309,27 +308,61 @@ pub(super) const RULES: &[Invariant] = &[
                     [&identity.serial, &identity.wwn, &identity.path].into_iter().flatten().count() == 1;
                 if given && !declares(node, identity) {
                     let at = path!["spec", "nodes", "inventory", index, "allowDestroy", entry];
-                    let help = "allowDestroy repeats the serial, wwn or path that stands in the disk's match";
-                    f.at(&at, format!("{} declares no disk of this identity", node.name), help);
+                    let help =
+                        "repeat the serial, wwn or path that stands in the `match` of one of its disks";
+                    f.at(&at, format!("{} has no disk that is matched by this", node.name), help);
                 }
             }
         },
     ),
     must("allow-destroy-once", "A disk stands once in allowDestroy.", &[DESTROY], |s, f| {
         for (index, node) in nodes(s) {
-            for (again, _) in repeated(node.allow_destroy.iter().enumerate()) {
-                let at = path!["spec", "nodes", "inventory", index, "allowDestroy", again];
-                f.at(&at, "this disk is named twice", "remove one of the two");
+            for (again, first) in repeated(node.allow_destroy.iter().enumerate()) {
+                let path = |entry: usize| path!["spec", "nodes", "inventory", index, "allowDestroy", entry];
+                f.again(
+                    &path(again),
+                    &path(first),
+                    "this disk is named a second time",
+                    "remove one of the two",
+                );
             }
         }
     }),
     should("allow-destroy-set", "Nothing may be destroyed.", &[DESTROY], |s, f| {
-        for (index, entry, _) in destroyable(s) {
-            let at = path!["spec", "nodes", "inventory", index, "allowDestroy", entry];
-            f.at(&at, "what is on this disk may be destroyed", "remove the entry once the node has its disk");
+        for (index, entry, identity) in destroyable(s) {
+            let Some(node) = s.nodes.inventory.get(index) else { continue };
+            let first = node.allow_destroy.iter().position(|earlier| earlier == identity) == Some(entry);
+            if first && declares(node, identity) {
+                let at = path!["spec", "nodes", "inventory", index, "allowDestroy", entry];
+                let message = format!("what is on this disk of {} may be destroyed", node.name);
+                f.at(&at, message, "remove the entry once the node has taken the disk");
+            }
         }
     }),
 ];
+
+/// A serial number or a world-wide name stands for one disk in the world, so a copied section is found; a path for one in a machine.
+fn disk_match_distinct(s: &Spec, f: &mut Findings<'_>) {
+    let mut seen: HashMap<(Option<usize>, &str, &String), (usize, usize)> = HashMap::new();
+    for (index, disk, rule) in rules(s) {
+        for (kind, value) in identities(rule) {
+            let scope = (kind == "path").then_some(index);
+            let (owner, earlier) = *seen.entry((scope, kind, value)).or_insert((index, disk));
+            if (owner, earlier) != (index, disk) {
+                let path = |node: usize, disk: usize| {
+                    path!["spec", "nodes", "inventory", node, "disks", disk, "match"]
+                };
+                let message = format!("a disk of {} has this {kind} already", name(s, owner));
+                let help = "each disk has one of its own; was the section copied?";
+                f.again(&path(index, disk), &path(owner, earlier), message, help);
+            }
+        }
+    }
+}
+
+fn name(s: &Spec, index: usize) -> &str {
+    s.nodes.inventory.get(index).map_or("", |node| node.name.as_str())
+}
 
 /// What a disk is for, by its place when it does not say so.
 pub(super) fn purpose(index: usize, disk: &DiskSpec) -> DiskPurpose {

@@ -1,12 +1,14 @@
 //! Planes, the ranges of addresses, and what may pass between planes.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use super::{Findings, Invariant, must, nodes, path, should};
+use super::{Findings, Invariant, list, must, nodes, path, should};
+use crate::check::counted;
 use crate::model::{Peers, PlaneSpec, Spec};
 use crate::node::PlanePurpose;
 use crate::plan::ranges;
-use crate::value::{Cidr, PlaneId};
+use crate::value::{Cidr, PlaneId, PortRange};
+use crate::yaml::Step;
 
 const PLANES: &str = "spec.networking.planes";
 const ALLOW: &str = "spec.networking.policy.allow";
@@ -14,27 +16,7 @@ const INVENTORY: &str = "spec.nodes.inventory";
 const INTERFACES: &str = "spec.nodes.inventory[].underlay";
 
 pub(super) const RULES: &[Invariant] = &[
-    must("plane-per-purpose", "Each purpose has exactly one plane.", &[PLANES], |s, f| {
-        for purpose in [PlanePurpose::Control, PlanePurpose::Observability, PlanePurpose::KubernetesBackend] {
-            let of_it: Vec<_> =
-                s.networking.planes.iter().filter(|(_, plane)| plane.purpose == purpose).collect();
-            let name = ranges::purpose_name(purpose);
-            for (id, _) in of_it.iter().skip(1) {
-                f.at(
-                    &path!["spec", "networking", "planes", id.as_str(), "purpose"],
-                    format!("another plane has the purpose {name}"),
-                    "each purpose has exactly one plane",
-                );
-            }
-            if of_it.is_empty() {
-                f.at(
-                    &path!["spec", "networking", "planes"],
-                    format!("no plane has the purpose {name}"),
-                    "each purpose has exactly one plane",
-                );
-            }
-        }
-    }),
+    must("plane-per-purpose", "Each purpose has exactly one plane.", &[PLANES], plane_per_purpose),
     must(
         "plane-ipv4",
         "The addresses of planes, pods and services are IPv4.",
@@ -48,7 +30,7 @@ pub(super) const RULES: &[Invariant] = &[
                         f.at(
                             &path!["spec", "networking", "planes", id.as_str(), key],
                             "these addresses are IPv6",
-                            "planes are IPv4 in this version",
+                            "planes are IPv4 in this version, for example: 10.101.0.0/24",
                         );
                     }
                 }
@@ -60,11 +42,17 @@ pub(super) const RULES: &[Invariant] = &[
                     f.at(
                         &path!["spec", "kubernetes", key],
                         "these addresses are IPv6",
-                        "pods and services are IPv4 in this version",
+                        "pods and services are IPv4 in this version, for example: 10.244.0.0/16",
                     );
                 }
             }
         },
+    ),
+    must(
+        "network-usable",
+        "Planes, pods and services have addresses that hosts may have: none for this host, loopback, link-local, multicast or reserved.",
+        &[PLANES, "spec.kubernetes.podCidr", "spec.kubernetes.serviceCidr"],
+        network_usable,
     ),
     must(
         "plane-ranges",
@@ -93,11 +81,19 @@ pub(super) const RULES: &[Invariant] = &[
     must("unique-plane-ports", "No two planes have the same port.", &[PLANES], |s, f| {
         let all: Vec<_> = s.networking.planes.iter().map(|(id, plane)| (id, ranges::port(plane))).collect();
         for (at, (id, port)) in all.iter().enumerate() {
+            let by_default = s.networking.planes.get(*id).is_some_and(|plane| plane.port.is_none());
             if let Some((other, _)) = all.iter().take(at).find(|(_, taken)| taken == port) {
+                let same_purpose = s.networking.planes.get(*id).map(|plane| plane.purpose)
+                    == s.networking.planes.get(*other).map(|plane| plane.purpose);
+                if by_default && same_purpose {
+                    continue; // said by plane-per-purpose
+                }
+                let help =
+                    "give each plane a port of its own, or none: then it is 51820, 51821 or 51822 by purpose";
                 f.at(
                     &path!["spec", "networking", "planes", id.as_str(), "port"],
-                    format!("the plane {other} has port {port} too"),
-                    "give each plane a port of its own, or none",
+                    format!("the plane {other} has port {port} already"),
+                    help,
                 );
             }
         }
@@ -112,8 +108,11 @@ pub(super) const RULES: &[Invariant] = &[
                 if mtu > most {
                     f.at(
                         &path!["spec", "networking", "planes", id.as_str(), "mtu"],
-                        format!("the underlay leaves {most} bytes, not {mtu}"),
-                        "lower it, or leave it out: then it is computed",
+                        format!(
+                            "the underlay's MTU of {} leaves {most} for a plane, not {mtu}",
+                            s.networking.underlay.mtu
+                        ),
+                        format!("write {} or less, or leave it out: then it is computed", most - most % 16),
                     );
                 }
             }
@@ -122,13 +121,14 @@ pub(super) const RULES: &[Invariant] = &[
     should(
         "plane-mtu-multiple",
         "A plane's MTU is a multiple of 16, which WireGuard pads to.",
-        &[PLANES],
+        &[PLANES, "spec.networking.underlay", INTERFACES],
         |s, f| {
+            let most = ranges::largest_mtu(s);
             for (id, mtu) in s.networking.planes.iter().filter_map(|(id, plane)| Some((id, plane.mtu?))) {
-                if mtu % 16 != 0 {
+                if mtu <= most && mtu % 16 != 0 {
                     f.at(
                         &path!["spec", "networking", "planes", id.as_str(), "mtu"],
-                        format!("{mtu} is no multiple of 16"),
+                        format!("{mtu} is no multiple of 16: the last bytes of a full packet are padding"),
                         format!("write {}", mtu - mtu % 16),
                     );
                 }
@@ -147,8 +147,8 @@ pub(super) const RULES: &[Invariant] = &[
             {
                 f.at(
                     &path!["spec", "networking", "planes", id.as_str(), "peers"],
-                    "workers cannot reach each other's pods",
-                    "write peers: mesh",
+                    "workers are no peers on this plane, so their pods cannot reach each other",
+                    "write peers: mesh, or leave it out",
                 );
             }
         },
@@ -173,33 +173,40 @@ pub(super) const RULES: &[Invariant] = &[
                 if allow.from == allow.to {
                     f.at(
                         &path!["spec", "networking", "policy", "allow", index, "to"],
-                        format!("this allows {} to reach itself", allow.to),
-                        "within a plane nothing is filtered between members; remove the entry",
+                        format!("this allows {} to reach itself, which needs no entry", allow.to),
+                        "remove the entry: within a plane nothing is filtered between members",
                     );
                 }
             }
         },
     ),
     must("allow-once", "No two policies allow the same port between the same planes.", &[ALLOW], |s, f| {
-        let allow = &s.networking.policy.allow;
-        let all = allow.iter().enumerate().flat_map(|(index, a)| {
-            a.ports.iter().enumerate().map(move |(at, ports)| (index, at, &a.from, &a.to, ports))
-        });
-        let mut seen: Vec<(&PlaneId, &PlaneId, &crate::value::PortRange)> = Vec::new();
-        for (index, at, from, to, ports) in all {
-            let meets = |other: &&(&PlaneId, &PlaneId, &crate::value::PortRange)| {
-                (other.0, other.1, other.2.protocol) == (from, to, ports.protocol)
-                    && other.2.first <= ports.last
-                    && ports.first <= other.2.last
+        // By planes and protocol, in the order of the first ports: what overlaps stands side by side, so this is no worse than sorting.
+        let mut all: Vec<_> = (s.networking.policy.allow.iter().enumerate())
+            .flat_map(|(index, a)| {
+                a.ports.iter().enumerate().map(move |(at, ports)| (&a.from, &a.to, ports, (index, at)))
+            })
+            .collect();
+        all.sort_by_key(|(from, to, ports, place)| (*from, *to, ports.protocol, ports.first, *place));
+        let mut widest: Option<(&PlaneId, &PlaneId, &PortRange, (usize, usize))> = None;
+        for one @ (from, to, ports, place) in all {
+            let Some(other) = widest.filter(|w| (w.0, w.1, w.2.protocol) == (from, to, ports.protocol))
+            else {
+                widest = Some(one);
+                continue;
             };
-            if let Some((_, _, other)) = seen.iter().find(meets) {
-                f.at(
-                    &path!["spec", "networking", "policy", "allow", index, "ports", at],
-                    format!("{other} from {from} to {to} is allowed already"),
-                    "remove one of the two",
-                );
+            if ports.first <= other.2.last {
+                let path = |(index, at): (usize, usize)| {
+                    path!["spec", "networking", "policy", "allow", index, "ports", at]
+                };
+                let ((later, what), first) =
+                    if place > other.3 { ((place, other.2), other.3) } else { ((other.3, ports), place) };
+                let message = format!("{what} from {from} to {to} is allowed already");
+                f.again(&path(later), &path(first), message, "remove one of the two");
             }
-            seen.push((from, to, ports));
+            if ports.last > other.2.last {
+                widest = Some(one);
+            }
         }
     }),
 ];
@@ -209,8 +216,8 @@ fn plane_ranges(s: &Spec, f: &mut Findings<'_>) {
         let Some((members, births)) = ranges::of(plane) else {
             f.at(
                 &path!["spec", "networking", "planes", id.as_str(), "cidr"],
-                "this range cannot be halved into members and births",
-                "a plane has at least 8 addresses, for example 10.101.0.0/24",
+                "this range is too small to be halved into members and births",
+                "a plane has at least 8 addresses, for example: 10.101.0.0/24",
             );
             continue;
         };
@@ -219,7 +226,7 @@ fn plane_ranges(s: &Spec, f: &mut Findings<'_>) {
                 f.at(
                     &path!["spec", "networking", "planes", id.as_str(), key],
                     format!("{range} does not lie in {}", plane.cidr),
-                    "both ranges are parts of the plane",
+                    "members and births are parts of the plane's cidr",
                 );
             }
         }
@@ -228,7 +235,7 @@ fn plane_ranges(s: &Spec, f: &mut Findings<'_>) {
             f.at(
                 &path!["spec", "networking", "planes", id.as_str(), key],
                 format!("members ({members}) and births ({births}) share addresses"),
-                "give both, or none: then the plane is halved",
+                "give both and keep them apart, or none: then the lower half is for members, the upper for births",
             );
         }
     }
@@ -236,92 +243,172 @@ fn plane_ranges(s: &Spec, f: &mut Findings<'_>) {
 
 fn plane_capacity(s: &Spec, f: &mut Findings<'_>) {
     let count = s.nodes.inventory.len() as u128;
-    let operators = s.security.operators.len() as u128;
+    let mut least: Option<(u128, &PlaneId)> = None;
     for (id, plane) in s.networking.planes.iter().filter(|(_, plane)| plane.cidr.is_ipv4()) {
         let Some((members, births)) = ranges::of(plane) else { continue };
-        let extra = if plane.purpose == PlanePurpose::Control { operators } else { 0 };
-        for (key, range, needed) in [("members", members, count + extra), ("births", births, count)] {
-            let room = ranges::capacity(&range);
-            if needed > room {
-                let at = if plane.members.is_some() && key == "members"
-                    || plane.births.is_some() && key == "births"
-                {
-                    key
-                } else {
-                    "cidr"
-                };
-                f.at(
-                    &path!["spec", "networking", "planes", id.as_str(), at],
-                    format!("{range} has room for {room} {key}, and {needed} are needed"),
-                    "give the plane a shorter prefix",
-                );
-                continue;
-            }
-            for (index, node) in nodes(s).filter_map(|(index, node)| Some((index, node.id?))) {
-                if u128::from(node.get()) + extra > room {
-                    f.at(
-                        &path!["spec", "nodes", "inventory", index, "id"],
-                        format!("the plane {id} has room for {room} {key}, and this id is {node}"),
-                        "ids are small numbers; give the plane a shorter prefix, or the node a lower id",
-                    );
-                    break;
-                }
-            }
+        let control = plane.purpose == PlanePurpose::Control;
+        let operators = if control { s.security.operators.len() as u128 } else { 0 };
+        let room = ranges::capacity(&members).saturating_sub(operators).min(ranges::capacity(&births));
+        let sizes = [("members", members, operators, plane.members), ("births", births, 0, plane.births)];
+        let short = sizes.into_iter().find(|(_, range, more, _)| count + more > ranges::capacity(range));
+        if let Some((key, range, more, declared)) = short {
+            let of = if more > 0 {
+                format!("{count} nodes and {}", counted(more as usize, "operator"))
+            } else {
+                format!("{count} nodes")
+            };
+            f.at(
+                &path![
+                    "spec",
+                    "networking",
+                    "planes",
+                    id.as_str(),
+                    if declared.is_some() { key } else { "cidr" }
+                ],
+                format!("{range} has room for {} {key}, and there are {of}", ranges::capacity(&range)),
+                "give the plane a shorter prefix: half of it is for members, half for births",
+            );
+        } else if least.is_none_or(|(other, _)| room < other) {
+            least = Some((room, id));
+        }
+    }
+    let Some((room, plane)) = least else { return };
+    for (index, id) in nodes(s).filter_map(|(index, node)| Some((index, node.id?))) {
+        if u128::from(id.get()) > room {
+            f.at(
+                &path!["spec", "nodes", "inventory", index, "id"],
+                format!("the plane {plane} has addresses for ids up to {room}, and this one is {id}"),
+                "give the node a lower id, or the plane a shorter prefix",
+            );
         }
     }
 }
 
-fn networks_disjoint(s: &Spec, f: &mut Findings<'_>) {
-    type Named = (String, Cidr, Vec<crate::yaml::Step>);
-    let mut networks: Vec<Named> = Vec::new();
-    for (id, plane) in &s.networking.planes {
-        let at = path!["spec", "networking", "planes", id.as_str(), "cidr"].to_vec();
-        networks.push((format!("the plane {id}"), plane.cidr, at));
+fn plane_per_purpose(s: &Spec, f: &mut Findings<'_>) {
+    let planes = &s.networking.planes;
+    let all = [PlanePurpose::Control, PlanePurpose::Observability, PlanePurpose::KubernetesBackend];
+    let absent = all.into_iter().filter(|purpose| planes.values().all(|plane| plane.purpose != *purpose));
+    let absent: Vec<_> = absent.map(ranges::purpose_name).collect();
+    let mut taken = std::collections::HashMap::new();
+    let mut doubled = false;
+    for (id, plane) in planes {
+        let Some(first) = taken.insert(plane.purpose, id) else { continue };
+        doubled = true;
+        let help = match absent.as_slice() {
+            [] => "each purpose has exactly one plane; remove one of the two".to_owned(),
+            absent => format!("no plane has the purpose {}", absent.join(" or ")),
+        };
+        f.at(
+            &path!["spec", "networking", "planes", id.as_str(), "purpose"],
+            format!("the plane {first} has the purpose {} already", ranges::purpose_name(plane.purpose)),
+            help,
+        );
     }
+    if let (false, Some(first)) = (doubled, absent.first()) {
+        f.at(
+            &path!["spec", "networking", "planes"],
+            format!("no plane has the purpose {}", absent.join(" or ")),
+            format!("for example: wg9: {{ cidr: 10.109.0.0/24, purpose: {first} }}"),
+        );
+    }
+}
+
+/// What IANA's registry of special-purpose addresses (RFC 6890) does not give to hosts. First and last address.
+const UNUSABLE: [(Ipv4Addr, Ipv4Addr, &str); 4] = [
+    (Ipv4Addr::new(0, 0, 0, 0), Ipv4Addr::new(0, 255, 255, 255), "\"this host\" addresses (0.0.0.0/8)"),
+    (Ipv4Addr::new(127, 0, 0, 0), Ipv4Addr::new(127, 255, 255, 255), "loopback addresses (127.0.0.0/8)"),
+    (
+        Ipv4Addr::new(169, 254, 0, 0),
+        Ipv4Addr::new(169, 254, 255, 255),
+        "link-local addresses (169.254.0.0/16)",
+    ),
+    (
+        Ipv4Addr::new(224, 0, 0, 0),
+        Ipv4Addr::new(255, 255, 255, 255),
+        "multicast and reserved addresses (224.0.0.0/3)",
+    ),
+];
+
+fn unusable(cidr: &Cidr) -> Option<&'static str> {
+    let meets = |(first, last, _): &&(Ipv4Addr, Ipv4Addr, &str)| {
+        cidr.is_ipv4() && cidr.network() <= IpAddr::V4(*last) && cidr.last() >= IpAddr::V4(*first)
+    };
+    UNUSABLE.iter().find(meets).map(|(_, _, what)| *what)
+}
+
+fn network_usable(s: &Spec, f: &mut Findings<'_>) {
+    let planes = s.networking.planes.iter().map(|(id, plane)| {
+        (path!["spec", "networking", "planes", id.as_str(), "cidr"].to_vec(), Some(plane.cidr))
+    });
+    let kubernetes = [("podCidr", s.kubernetes.pod_cidr), ("serviceCidr", s.kubernetes.service_cidr)];
+    let kubernetes = kubernetes.map(|(key, cidr)| (path!["spec", "kubernetes", key].to_vec(), cidr));
+    for (at, cidr) in planes.chain(kubernetes) {
+        let Some((cidr, what)) = cidr.and_then(|cidr| Some((cidr, unusable(&cidr)?))) else { continue };
+        let help = "private addresses are in 10.0.0.0/8, 172.16.0.0/12 and 192.168.0.0/16";
+        f.at(&at, format!("{cidr} has {what}"), help);
+    }
+}
+
+/// A network, what it is called, and where it stands.
+struct Network {
+    cidr: Cidr,
+    name: String,
+    at: Vec<Step>,
+}
+
+/// The networks that must keep clear of each other and of everything else.
+fn own_networks(s: &Spec) -> Vec<Network> {
+    let mut own: Vec<Network> = (s.networking.planes.iter())
+        .map(|(id, plane)| Network {
+            cidr: plane.cidr,
+            name: format!("the plane {id}"),
+            at: path!["spec", "networking", "planes", id.as_str(), "cidr"].to_vec(),
+        })
+        .collect();
     if s.kubernetes.enabled {
         let (pods, services) = ranges::kubernetes(&s.kubernetes);
-        networks.push(("the pods".into(), pods, path!["spec", "kubernetes", "podCidr"].to_vec()));
-        networks.push(("the services".into(), services, path!["spec", "kubernetes", "serviceCidr"].to_vec()));
+        for (name, key, cidr) in [("the pods", "podCidr", pods), ("the services", "serviceCidr", services)] {
+            own.push(Network { cidr, name: name.into(), at: path!["spec", "kubernetes", key].to_vec() });
+        }
     }
-    let fixed = networks.len();
+    own.retain(|network| unusable(&network.cidr).is_none());
+    own
+}
+
+/// Every network is compared with the few of the platform's own, so this is linear in the nodes.
+fn networks_disjoint(s: &Spec, f: &mut Findings<'_>) {
+    let own = own_networks(s);
+    let mut judge = |cidr: Cidr, name: &str, at: &dyn Fn() -> Vec<Step>, others: &[Network]| {
+        let met: Vec<_> = others.iter().filter(|other| cidr.overlaps(&other.cidr)).collect();
+        if !met.is_empty() {
+            let others = list(met.iter().map(|other| format!("{} ({})", other.name, other.cidr)));
+            let message = format!("{name} ({cidr}) and {others} share addresses");
+            f.at(&at(), message, "give each network addresses of its own");
+        }
+    };
+    for (index, network) in own.iter().enumerate() {
+        judge(network.cidr, &network.name, &|| network.at.clone(), own.get(..index).unwrap_or_default());
+    }
     let mut seen = std::collections::HashSet::new();
-    for (at, node) in nodes(s) {
-        for (index, interface) in node.underlay.interfaces.iter().enumerate() {
+    for (node, spec) in nodes(s) {
+        for (index, interface) in spec.underlay.interfaces.iter().enumerate() {
             for (which, address) in interface.addresses.iter().enumerate() {
                 if seen.insert(address.network()) {
-                    let at = path![
-                        "spec",
-                        "nodes",
-                        "inventory",
-                        at,
-                        "underlay",
-                        "interfaces",
-                        index,
-                        "addresses",
-                        which
-                    ];
-                    networks.push((format!("the underlay of {}", node.name), address.network(), at.to_vec()));
+                    let at = || {
+                        let interface =
+                            path!["spec", "nodes", "inventory", node, "underlay", "interfaces", index];
+                        [&interface[..], &path!["addresses", which]].concat()
+                    };
+                    judge(address.network(), &format!("the underlay of {}", spec.name), &at, &own);
                 }
             }
         }
-        if let Some(endpoint) = node.underlay.endpoint {
-            let width = if matches!(endpoint.address(), IpAddr::V4(_)) { 32 } else { 128 };
-            let at = path!["spec", "nodes", "inventory", at, "underlay", "endpoint"];
-            networks.extend(
-                Cidr::around(endpoint.address(), width)
-                    .map(|cidr| (format!("the endpoint of {}", node.name), cidr, at.to_vec())),
-            );
-        }
-    }
-    for (index, (name, cidr, at)) in networks.iter().enumerate() {
-        for (other, taken, _) in networks.iter().take(index.min(fixed)) {
-            if cidr.overlaps(taken) {
-                f.at(
-                    at,
-                    format!("the addresses of {name} ({cidr}) and of {other} ({taken}) overlap"),
-                    "give each network addresses of its own",
-                );
-            }
+        let endpoint = spec.underlay.endpoint.map(|endpoint| endpoint.address());
+        let single =
+            endpoint.and_then(|address| Cidr::around(address, if address.is_ipv4() { 32 } else { 128 }));
+        if let Some(cidr) = single {
+            let at = || path!["spec", "nodes", "inventory", node, "underlay", "endpoint"].to_vec();
+            judge(cidr, &format!("the endpoint of {}", spec.name), &at, &own);
         }
     }
 }

@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 
-use super::{Findings, Invariant, control_planes, must, nodes, path, repeated, should, workers};
+use super::{Findings, Invariant, control_planes, list, must, nodes, path, repeated, should, workers};
+use crate::check::counted;
 use crate::model::{Ceph, CephDomain, DrillName, Etcd, PoolType, Spec, UpgradeStrategy};
 use crate::node::{DiskPurpose, SubstrateType};
 use crate::plan::ranges;
+use crate::value::ProxmoxName;
 
 const ENABLED: &str = "spec.kubernetes.enabled";
 const ROLE: &str = "spec.nodes.inventory[].role";
@@ -49,8 +51,9 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must("etcd-stacked", "etcd runs on the control planes.", &["spec.kubernetes.ha.etcd"], |s, f| {
         if s.kubernetes.ha.etcd == Etcd::External {
-            let message = "an external etcd is refused: the cluster's own state lives in etcd on the control planes, behind their planes";
-            f.at(&path!["spec", "kubernetes", "ha", "etcd"], message, "write stacked");
+            let message =
+                "an external etcd is refused: the cluster's own state lives in etcd on the control planes";
+            f.at(&path!["spec", "kubernetes", "ha", "etcd"], message, "write stacked, or leave it out");
         }
     }),
     must(
@@ -58,14 +61,13 @@ pub(super) const RULES: &[Invariant] = &[
         "Kubernetes starts on nodes that are enrolled and converged.",
         &[ENABLED, "spec.orchestration"],
         |s, f| {
-            for (key, enabled) in
-                [("salt", s.orchestration.salt.enabled), ("ansible", s.orchestration.ansible.enabled)]
-            {
+            let (salt, ansible) = (s.orchestration.salt.enabled, s.orchestration.ansible.enabled);
+            for (key, what, enabled) in [("salt", "enrolment", salt), ("ansible", "convergence", ansible)] {
                 if s.kubernetes.enabled && !enabled {
                     f.at(
                         &path!["spec", "orchestration", key, "enabled"],
-                        "Kubernetes is enabled, and what it starts after is not",
-                        "write true, or disable Kubernetes",
+                        format!("Kubernetes starts after {what}, which is switched off here"),
+                        "write true, or switch Kubernetes off",
                     );
                 }
             }
@@ -86,8 +88,8 @@ pub(super) const RULES: &[Invariant] = &[
             if s.kubernetes.enabled && services.is_ipv4() && !(12..=28).contains(&services.prefix()) {
                 f.at(
                     &path!["spec", "kubernetes", "serviceCidr"],
-                    format!("{services} has {} addresses", services.size()),
-                    "write a prefix from /12 to /28",
+                    format!("{services} has {} addresses; services have 16 to 1,048,576", services.size()),
+                    "write a prefix from /12 to /28, for example: 10.245.0.0/16",
                 );
             }
         },
@@ -100,7 +102,10 @@ pub(super) const RULES: &[Invariant] = &[
             if s.workload.enabled && (!s.kubernetes.enabled || workers(s) == 0) {
                 f.at(
                     &path!["spec", "workload", "enabled"],
-                    "the workload has nothing to run on",
+                    match s.kubernetes.enabled {
+                        true => "the workload has no worker to run on",
+                        false => "the workload runs on Kubernetes, which is not enabled",
+                    },
                     "enable Kubernetes and declare a worker, or write false",
                 );
             }
@@ -142,8 +147,11 @@ pub(super) const RULES: &[Invariant] = &[
                     if lost {
                         f.at(
                             &path!["spec", "nodes", "inventory", at, "disks", index, "purpose"],
-                            "this disk is for something that is not enabled",
-                            "enable it in `storage`, or give the disk another purpose",
+                            match disk.purpose {
+                                Some(DiskPurpose::Zfs) => "this disk is for ZFS, which is not enabled",
+                                _ => "this disk is for Ceph, which is not enabled",
+                            },
+                            "enable it in spec.storage, or give the disk the purpose data",
                         );
                     }
                 }
@@ -156,7 +164,7 @@ pub(super) const RULES: &[Invariant] = &[
             f,
             |ceph| ceph.failure_domain.is_none(),
             "failureDomain",
-            "write failureDomain: node, or domain",
+            "write failureDomain: node, or failureDomain: domain",
         );
     }),
     must("ceph-replication", "Enabled Ceph says how many replicas there are.", &[CEPH], |s, f| {
@@ -196,13 +204,13 @@ pub(super) const RULES: &[Invariant] = &[
                 f.at(
                     &path!["spec", "storage", "ceph", "planes", index],
                     format!("there is no plane {plane}"),
-                    "name a declared plane",
+                    format!("declared are: {}", list(s.networking.planes.keys())),
                 );
             }
             for (again, _) in repeated(s.storage.ceph.planes.iter().enumerate()) {
                 f.at(
                     &path!["spec", "storage", "ceph", "planes", again],
-                    "this plane is named twice",
+                    "this plane is named a second time",
                     "remove one of the two",
                 );
             }
@@ -212,8 +220,8 @@ pub(super) const RULES: &[Invariant] = &[
         if let Some(replication) = s.storage.ceph.replication.as_ref().filter(|r| r.min_size > r.size) {
             f.at(
                 &path!["spec", "storage", "ceph", "replication", "minSize"],
-                format!("{} of {} copies can never be there", replication.min_size, replication.size),
-                "write a number not above size",
+                format!("{} copies can never be there: `size` is {}", replication.min_size, replication.size),
+                format!("write {}", replication.size / 2 + 1),
             );
         }
     }),
@@ -228,7 +236,7 @@ pub(super) const RULES: &[Invariant] = &[
                 f.at(
                     &path!["spec", "storage", "ceph", "replication", "minSize"],
                     format!(
-                        "{} of {} copies is not more than half: two halves can disagree",
+                        "a write is accepted with {} of {} copies: two halves can disagree, and a lost disk loses data",
                         r.min_size, r.size
                     ),
                     format!("write {}", r.size / 2 + 1),
@@ -255,7 +263,10 @@ pub(super) const RULES: &[Invariant] = &[
                         "a node is probed every {} seconds and suspected after {}",
                         d.probe_interval_seconds, d.suspect_after_seconds
                     ),
-                    "write a larger number",
+                    format!(
+                        "write suspectAfterSeconds: {} or more",
+                        d.probe_interval_seconds.saturating_add(1)
+                    ),
                 );
             }
             if d.suspect_after_seconds >= d.lost_after_seconds {
@@ -265,7 +276,7 @@ pub(super) const RULES: &[Invariant] = &[
                         "a node is suspected after {} seconds and lost after {}",
                         d.suspect_after_seconds, d.lost_after_seconds
                     ),
-                    "write a larger number",
+                    format!("write lostAfterSeconds: {} or more", d.suspect_after_seconds.saturating_add(1)),
                 );
             }
         },
@@ -280,17 +291,19 @@ pub(super) const RULES: &[Invariant] = &[
             {
                 f.at(
                     &path!["spec", "lifecycle", "upgrade", "strategy"],
-                    "nobody makes new machines of metal",
-                    "write rolling",
+                    "this strategy makes new machines, and on metal nobody makes any",
+                    "write rolling, or leave it out",
                 );
             }
         },
     ),
     must("unique-drills", "A drill is declared once.", &[DRILLS], |s, f| {
-        for (again, _) in repeated(s.acceptance.drills.iter().map(|drill| drill.name).enumerate()) {
-            f.at(
-                &path!["spec", "acceptance", "drills", again, "name"],
-                "this drill is declared twice",
+        for (again, first) in repeated(s.acceptance.drills.iter().map(|drill| drill.name).enumerate()) {
+            let path = |drill: usize| path!["spec", "acceptance", "drills", drill, "name"];
+            f.again(
+                &path(again),
+                &path(first),
+                "this drill is declared a second time",
                 "remove one of the two",
             );
         }
@@ -310,8 +323,8 @@ pub(super) const RULES: &[Invariant] = &[
             {
                 f.at(
                     &path!["spec", "acceptance", "drills", index, "expectRecoveryMinutes"],
-                    format!("{} minutes are more than the target of {target}", drill.expect_recovery_minutes),
-                    "lower the bound, or raise mttrTargetMinutes",
+                    format!("{} minutes are above the target of {target}", drill.expect_recovery_minutes),
+                    format!("write {target} or less, or raise acceptance.mttrTargetMinutes"),
                 );
             }
         },
@@ -345,8 +358,10 @@ pub(super) const RULES: &[Invariant] = &[
                 .enumerate()
                 .filter(|(_, drill)| takes(drill.name) && control_planes(s) < 3)
             {
-                let message =
-                    format!("of {} control planes none can be lost without an outage", control_planes(s));
+                let message = format!(
+                    "with {}, none can be lost without an outage",
+                    counted(control_planes(s), "control plane")
+                );
                 f.at(
                     &path!["spec", "acceptance", "drills", index, "name"],
                     message,
@@ -365,23 +380,23 @@ fn pod_ranges(s: &Spec, f: &mut Findings<'_>) {
     let room = ranges::pod_capacity(&s.kubernetes);
     let count = s.nodes.inventory.len() as u128;
     if count > room {
-        let message = format!(
-            "{pods} has room for {room} nodes with a prefix of /{}, and there are {count}",
-            s.kubernetes.node_pod_prefix
-        );
-        f.at(
-            &path!["spec", "kubernetes", "podCidr"],
-            message,
-            "give podCidr a shorter prefix, or nodePodPrefix a longer one",
-        );
+        let prefix = s.kubernetes.node_pod_prefix;
+        let message = match room {
+            0 => format!(
+                "a node's part of {pods} has the prefix /{prefix}: none fits beside the one that stays free"
+            ),
+            _ => format!("{pods} has a /{prefix} for {room} nodes, and there are {count}"),
+        };
+        let help = "give podCidr a shorter prefix, or nodePodPrefix a longer one";
+        f.at(&path!["spec", "kubernetes", "podCidr"], message, help);
         return;
     }
     for (index, id) in nodes(s).filter_map(|(index, node)| Some((index, node.id?))) {
         if u128::from(id.get()) > room {
             f.at(
                 &path!["spec", "nodes", "inventory", index, "id"],
-                format!("the pods' addresses have room for {room} nodes, and this id is {id}"),
-                "ids are small numbers; give podCidr a shorter prefix, or the node a lower id",
+                format!("{pods} has pods' addresses for ids up to {room}, and this one is {id}"),
+                "give the node a lower id, or podCidr a shorter prefix",
             );
         }
     }
@@ -393,12 +408,18 @@ fn zfs_pools(s: &Spec, f: &mut Findings<'_>) {
         return;
     }
     if zfs.pools.is_empty() {
-        f.at(&path!["spec", "storage", "zfs", "pools"], "ZFS is enabled without a pool", "name the pools");
+        let known = list(pools_of_zfs(s));
+        let help = if known.is_empty() {
+            "write pools: [tank], and give disks the purpose zfs".to_owned()
+        } else {
+            format!("write pools: [{known}]")
+        };
+        f.at(&path!["spec", "storage", "zfs", "pools"], "ZFS is enabled without a pool", help);
     }
     for (again, _) in repeated(zfs.pools.iter().enumerate()) {
         f.at(
             &path!["spec", "storage", "zfs", "pools", again],
-            "this pool is named twice",
+            "this pool is named a second time",
             "remove one of the two",
         );
     }
@@ -410,18 +431,24 @@ fn zfs_pools(s: &Spec, f: &mut Findings<'_>) {
         let at = path!["spec", "storage", "zfs", "pools", index];
         match of_substrate {
             Some(known) if known.kind != PoolType::Zfs => {
-                f.at(&at, format!("the storage pool {pool} is not of type zfs"), "name one that is");
+                let help = format!("of type zfs are: {}", list(pools_of_zfs(s)));
+                f.at(&at, format!("the storage pool {pool} is not of type zfs"), help);
             }
             None if !disks => {
                 f.at(
                     &at,
-                    format!("there is nothing to make the pool {pool} of"),
-                    "name a storage pool of type zfs, or give disks the purpose zfs",
+                    format!("there is nothing to make the pool {pool} of: no disk has the purpose zfs"),
+                    "give disks the purpose zfs, or name a storage pool of Proxmox VE of type zfs",
                 );
             }
             _ => {}
         }
     }
+}
+
+fn pools_of_zfs(s: &Spec) -> impl Iterator<Item = &ProxmoxName> {
+    let pools = s.substrate.proxmox.iter().flat_map(|proxmox| &proxmox.storage_pools);
+    pools.filter(|pool| pool.kind == PoolType::Zfs).map(|pool| &pool.name)
 }
 
 fn ceph(s: &Spec, f: &mut Findings<'_>, lacks: fn(&Ceph) -> bool, key: &str, help: &str) {
@@ -447,7 +474,7 @@ fn ceph_replicas_fit(s: &Spec, f: &mut Findings<'_>) {
     };
     if have < usize::from(replication.size) {
         let message = format!(
-            "{} replicas need as many {what} with a disk for Ceph, and there are {have}",
+            "{} replicas need {0} {what} with a disk for Ceph, and there are {have}",
             replication.size
         );
         f.at(

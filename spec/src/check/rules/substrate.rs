@@ -1,12 +1,13 @@
 //! What the nodes run on, and what a node names of it.
 
-use super::{Findings, Invariant, must, nodes, path, repeated, should};
+use super::{Findings, Invariant, list, must, nodes, path, repeated, should};
 use crate::model::{Nic, Proxmox, Spec};
 use crate::node::SubstrateType;
 
 const TYPE: &str = "spec.substrate.type";
 const PROXMOX: &str = "spec.substrate.proxmox";
 const NICS: &str = "spec.nodes.inventory[].nics";
+const INTERFACES: &str = "spec.nodes.inventory[].underlay.interfaces";
 
 pub(super) const RULES: &[Invariant] = &[
     must(
@@ -21,9 +22,10 @@ pub(super) const RULES: &[Invariant] = &[
         &["spec.substrate.proxmox.storagePools"],
         |s, f| {
             let Some(proxmox) = &s.substrate.proxmox else { return };
-            for (again, _) in repeated(proxmox.storage_pools.iter().map(|pool| &pool.name).enumerate()) {
-                let at = path!["spec", "substrate", "proxmox", "storagePools", again, "name"];
-                f.at(&at, "this storage pool is declared twice", "remove one of the two");
+            for (again, first) in repeated(proxmox.storage_pools.iter().map(|pool| &pool.name).enumerate()) {
+                let path = |pool: usize| path!["spec", "substrate", "proxmox", "storagePools", pool, "name"];
+                let message = "this storage pool is declared a second time";
+                f.again(&path(again), &path(first), message, "remove one of the two");
             }
         },
     ),
@@ -33,9 +35,10 @@ pub(super) const RULES: &[Invariant] = &[
         &["spec.substrate.proxmox.bridges"],
         |s, f| {
             let Some(proxmox) = &s.substrate.proxmox else { return };
-            for (again, _) in repeated(proxmox.bridges.iter().map(|bridge| &bridge.name).enumerate()) {
-                let at = path!["spec", "substrate", "proxmox", "bridges", again, "name"];
-                f.at(&at, "this bridge is declared twice", "remove one of the two");
+            for (again, first) in repeated(proxmox.bridges.iter().map(|bridge| &bridge.name).enumerate()) {
+                let path = |bridge: usize| path!["spec", "substrate", "proxmox", "bridges", bridge, "name"];
+                let message = "this bridge is declared a second time";
+                f.again(&path(again), &path(first), message, "remove one of the two");
             }
         },
     ),
@@ -52,7 +55,7 @@ pub(super) const RULES: &[Invariant] = &[
                 f.at(
                     &at,
                     format!("the bridge {} has trunks and is not VLAN-aware", bridge.name),
-                    "write vlanAware: true",
+                    "write vlanAware: true, or remove the trunks",
                 );
             }
         },
@@ -62,7 +65,7 @@ pub(super) const RULES: &[Invariant] = &[
         for (index, bridge) in bridges {
             for (again, _) in repeated(bridge.trunks.iter().enumerate()) {
                 let at = path!["spec", "substrate", "proxmox", "bridges", index, "trunks", again];
-                f.at(&at, "this VLAN is named twice", "remove one of the two");
+                f.at(&at, "this VLAN is named a second time", "remove one of the two");
             }
         }
     }),
@@ -75,7 +78,7 @@ pub(super) const RULES: &[Invariant] = &[
             for (index, tag) in tags.filter(|(_, tag)| tag.as_str().contains(':')) {
                 let written = tag.as_str().replace(':', "-");
                 let at = path!["spec", "substrate", "proxmox", "tags", index];
-                f.at(&at, "Proxmox VE takes no colon in a tag", format!("it will be written as {written}"));
+                f.at(&at, "Proxmox VE takes no colon in a tag", format!("it is written as {written}"));
             }
         },
     ),
@@ -97,24 +100,12 @@ pub(super) const RULES: &[Invariant] = &[
         &[TYPE, PROXMOX, NICS],
         nic_vlan,
     ),
-    must("unique-macs", "No two network cards have the same hardware address.", &[NICS], |s, f| {
-        let all: Vec<_> = nodes(s)
-            .flat_map(|(node, spec)| {
-                spec.nics.iter().enumerate().filter_map(move |(nic, spec)| Some((node, nic, spec.mac?)))
-            })
-            .collect();
-        for (again, first) in repeated(all.iter().map(|(_, _, mac)| mac).enumerate()) {
-            if let (Some((node, nic, mac)), Some((first, ..))) = (all.get(again), all.get(first)) {
-                let owner = s.nodes.inventory.get(*first).map_or("another node", |node| node.name.as_str());
-                let at = path!["spec", "nodes", "inventory", *node, "nics", *nic, "mac"];
-                f.at(
-                    &at,
-                    format!("{mac} is already an address of {owner}"),
-                    "give each network card an address of its own",
-                );
-            }
-        }
-    }),
+    must(
+        "unique-macs",
+        "No two network cards have the same hardware address.",
+        &[NICS, INTERFACES],
+        unique_macs,
+    ),
     must(
         "vm-size",
         "On Proxmox VE each node says how many processors and how much memory it has.",
@@ -125,12 +116,14 @@ pub(super) const RULES: &[Invariant] = &[
             }
             for (index, node) in nodes(s).filter(|(_, node)| node.cpu.is_none() || node.memory_mib.is_none())
             {
+                let lacks = match (node.cpu, node.memory_mib) {
+                    (None, None) => "cpu and memoryMiB",
+                    (None, _) => "cpu",
+                    _ => "memoryMiB",
+                };
                 let at = path!["spec", "nodes", "inventory", index, "name"];
-                f.at(
-                    &at,
-                    format!("{} does not say how large it is", node.name),
-                    "write cpu: 2 and memoryMiB: 4096, or what it needs",
-                );
+                let message = format!("{} does not say how large it is: it has no {lacks}", node.name);
+                f.at(&at, message, "for example: cpu: 2 and memoryMiB: 4096");
             }
         },
     ),
@@ -148,7 +141,7 @@ pub(super) const RULES: &[Invariant] = &[
             let Some(metal) = &s.substrate.metal else { return };
             for (again, _) in repeated(metal.firmware.iter().enumerate()) {
                 let at = path!["spec", "substrate", "metal", "firmware", again];
-                f.at(&at, "this package is named twice", "remove one of the two");
+                f.at(&at, "this package is named a second time", "remove one of the two");
             }
         },
     ),
@@ -165,18 +158,15 @@ fn substrate_section(s: &Spec, f: &mut Findings<'_>) {
             let at = path!["spec", "substrate", name];
             f.at(
                 &at,
-                format!("the substrate has a section `{name}` and another type"),
+                format!("the section `{name}` is for another type of substrate than the one above"),
                 format!("remove it, or write type: {name}"),
             );
         }
     }
     if s.substrate.kind == SubstrateType::Proxmox && s.substrate.proxmox.is_none() {
-        let help = "name its clusterName, storagePools and bridges";
-        f.at(
-            &path!["spec", "substrate", "type"],
-            "the substrate is Proxmox VE and has no section `proxmox`",
-            help,
-        );
+        let message = "the substrate is Proxmox VE, and there is no section `proxmox`";
+        let help = "write `proxmox:` with clusterName, storagePools and bridges below it";
+        f.at(&path!["spec", "substrate", "type"], message, help);
     }
 }
 
@@ -193,7 +183,7 @@ fn disk_pool(s: &Spec, f: &mut Findings<'_>) {
                     f.at(&at, format!("there is no storage pool {pool}"), format!("declared are: {known}"));
                 }
                 (Some(_), None) if s.substrate.kind != SubstrateType::Proxmox => {
-                    f.at(&at, "only Proxmox VE has storage pools", "remove the key");
+                    f.at(&at, "only Proxmox VE has storage pools", "remove `pool`; `sizeGiB` is enough here");
                 }
                 (None, Some(proxmox)) => {
                     let known = list(proxmox.storage_pools.iter().map(|pool| pool.name.as_str()));
@@ -275,24 +265,48 @@ fn vmid_range(s: &Spec, f: &mut Findings<'_>) {
             let at = path!["spec", "nodes", "vmidRange", "end"];
             f.at(
                 &at,
-                format!("the range ends at {} and starts at {}", range.end, range.start),
-                "the end lies after the start",
+                format!("the range starts at {} and ends at {}", range.start, range.end),
+                "write an `end` above `start`; swap the two?",
             );
         }
         Some(_) if !on_proxmox => {
-            f.at(&path!["spec", "nodes", "vmidRange"], "only Proxmox VE has VMIDs", "remove the key");
+            f.at(&path!["spec", "nodes", "vmidRange"], "only Proxmox VE has VMIDs", "remove `vmidRange`");
         }
         None if on_proxmox => {
             f.at(
                 &path!["spec", "nodes", "vmidRange"],
-                "there is no range of VMIDs",
-                "write vmidRange: { start: 2000, end: 2099 }",
+                "there is no range of VMIDs for the nodes' virtual machines",
+                "for example: vmidRange: { start: 2000, end: 2099 }",
             );
         }
         _ => {}
     }
 }
 
-fn list(names: impl Iterator<Item = impl AsRef<str>>) -> String {
-    names.map(|name| name.as_ref().to_owned()).collect::<Vec<_>>().join(", ")
+/// Addresses of virtual network cards, and those by which a node finds its interfaces, each among its own kind: a card and the interface
+/// on it have the same one.
+fn unique_macs(s: &Spec, f: &mut Findings<'_>) {
+    let cards = nodes(s).flat_map(|(node, spec)| {
+        spec.nics.iter().enumerate().filter_map(move |(nic, spec)| {
+            let at = path!["spec", "nodes", "inventory", node, "nics", nic, "mac"].to_vec();
+            Some((node, spec.mac?, at))
+        })
+    });
+    let interfaces = nodes(s).flat_map(|(node, spec)| {
+        spec.underlay.interfaces.iter().enumerate().filter_map(move |(index, interface)| {
+            let at =
+                path!["spec", "nodes", "inventory", node, "underlay", "interfaces", index, "match", "mac"];
+            Some((node, interface.device.as_ref()?.mac?, at.to_vec()))
+        })
+    });
+    for all in [cards.collect::<Vec<_>>(), interfaces.collect()] {
+        for (again, first) in repeated(all.iter().map(|(_, mac, _)| mac).enumerate()) {
+            let (Some((_, mac, at)), Some((owner, _, earlier))) = (all.get(again), all.get(first)) else {
+                continue;
+            };
+            let owner = s.nodes.inventory.get(*owner).map_or("another node", |node| node.name.as_str());
+            let message = format!("{mac} is the address of a network card of {owner} already");
+            f.again(at, earlier, message, "give each network card an address of its own");
+        }
+    }
 }

@@ -10,8 +10,8 @@ pub(super) const RULES: &[Invariant] = &[
         if s.security.ssh.password_auth {
             f.at(
                 &path!["spec", "security", "ssh", "passwordAuth"],
-                "password login is refused",
-                "write false; a node has no SSH at all",
+                "login by password is refused",
+                "write false, or remove the section: a node has no SSH at all",
             );
         }
     }),
@@ -23,36 +23,31 @@ pub(super) const RULES: &[Invariant] = &[
             if !s.security.ssh.allow_users.is_empty() {
                 f.at(
                     &path!["spec", "security", "ssh", "allowUsers"],
-                    "these users cannot log in: a node has no SSH",
-                    "operators are declared in security.operators",
+                    "these users can log in nowhere: a node has no SSH",
+                    "people who run the cluster are declared in security.operators",
                 );
             }
         },
     ),
     must("unique-operators", "No two operators have the same name or the same key.", &[OPERATORS], |s, f| {
-        for (again, _) in repeated(s.security.operators.iter().map(|operator| &operator.name).enumerate()) {
-            f.at(
-                &path!["spec", "security", "operators", again, "name"],
-                "another operator has this name",
-                "give each operator a name of its own",
-            );
+        let operators = || s.security.operators.iter();
+        let path = |operator: usize, key: &str| path!["spec", "security", "operators", operator, key];
+        for (again, first) in repeated(operators().map(|operator| &operator.name).enumerate()) {
+            let help = "give each operator a name of its own";
+            f.again(&path(again, "name"), &path(first, "name"), "a second operator has this name", help);
         }
-        for (again, _) in
-            repeated(s.security.operators.iter().map(|operator| operator.wireguard_key).enumerate())
-        {
-            f.at(
-                &path!["spec", "security", "operators", again, "wireguardKey"],
-                "another operator has this key",
-                "each operator's machine has a key of its own",
-            );
+        for (again, first) in repeated(operators().map(|operator| operator.wireguard_key).enumerate()) {
+            let help = "each operator's machine has a key pair of its own: `wg genkey` makes one";
+            let (at, first) = (path(again, "wireguardKey"), path(first, "wireguardKey"));
+            f.again(&at, &first, "a second operator has this key", help);
         }
     }),
     should("operator-admin", "There is an operator of role admin.", &[OPERATORS], |s, f| {
         if !s.security.operators.iter().any(|operator| operator.role == OperatorRole::Admin) {
             f.at(
                 &path!["spec", "security", "operators"],
-                "no operator may administer the cluster",
-                "declare one with the role admin and the public key of their machine",
+                "no operator has the role admin: nobody can change the cluster or revoke a node",
+                "give one the role admin",
             );
         }
     }),
@@ -64,12 +59,19 @@ pub(super) const RULES: &[Invariant] = &[
             let (count, Some(threshold)) = (control_planes(s), s.security.roster.threshold) else { return };
             let threshold = usize::from(threshold);
             if threshold > count || threshold * 2 <= count {
-                let message = format!("{threshold} of {count} control planes is no majority of them");
-                f.at(
-                    &path!["spec", "security", "roster", "threshold"],
-                    message,
-                    format!("write a number from {} to {count}, or leave it out", count / 2 + 1),
-                );
+                let message = match threshold > count {
+                    true => format!("{threshold} control planes can never sign: there are {count}"),
+                    false => format!(
+                        "{threshold} of {count} control planes is no majority: two halves could disagree"
+                    ),
+                };
+                let help = match count / 2 + 1 {
+                    least if least < count => {
+                        format!("write a number from {least} to {count}, or leave it out")
+                    }
+                    least => format!("write {least}, or leave it out"),
+                };
+                f.at(&path!["spec", "security", "roster", "threshold"], message, help);
             }
         },
     ),

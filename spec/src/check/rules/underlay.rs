@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::{Findings, Invariant, must, nodes, path, repeated, should};
+use super::{Findings, Invariant, list, must, nodes, path, repeated, should};
 use crate::model::{NodeSpec, Spec};
 use crate::node::{Interface, Role};
 use crate::value::IfName;
+use crate::yaml::Step;
 
 const INTERFACES: &str = "spec.nodes.inventory[].underlay.interfaces";
 const ENDPOINT: &str = "spec.nodes.inventory[].underlay.endpoint";
@@ -17,21 +18,18 @@ pub(super) const RULES: &[Invariant] = &[
         &[INTERFACES, "spec.networking.planes"],
         |s, f| {
             each_node(s, f, |s, node, f, at| {
-                for (again, _) in
-                    repeated(node.underlay.interfaces.iter().map(|interface| &interface.name).enumerate())
-                {
-                    f.at(
-                        &path!["spec", "nodes", "inventory", at, "underlay", "interfaces", again, "name"],
-                        "another interface of this node has this name",
-                        "give each interface a name of its own",
-                    );
+                let names = node.underlay.interfaces.iter().map(|interface| &interface.name).enumerate();
+                for (again, first) in repeated(names) {
+                    let path = |index: usize| field(at, index, "name");
+                    let message = format!("a second interface of {} has this name", node.name);
+                    f.again(&path(again), &path(first), message, "give each interface a name of its own");
                 }
                 for (index, interface) in interfaces(node) {
                     if s.networking.planes.keys().any(|plane| plane.as_str() == interface.name.as_str()) {
                         f.at(
-                            &path!["spec", "nodes", "inventory", at, "underlay", "interfaces", index, "name"],
-                            "a plane has this name",
-                            "planes and interfaces of the underlay share one set of names",
+                            &field(at, index, "name"),
+                            format!("{} is the name of a plane, and of its interface", interface.name),
+                            "give this one another name, for example: uplink",
                         );
                     }
                 }
@@ -47,16 +45,17 @@ pub(super) const RULES: &[Invariant] = &[
                 let several =
                     node.underlay.interfaces.iter().filter(|interface| physical(interface)).count() > 1;
                 for (index, interface) in interfaces(node) {
-                    let here =
-                        path!["spec", "nodes", "inventory", at, "underlay", "interfaces", index, "name"];
+                    let here = field(at, index, "name");
                     if physical(interface) && several && interface.device.is_none() {
                         f.at(
                             &here,
-                            format!("{} does not say which device it is", interface.name),
-                            "write match: { mac: … } or match: { path: … }",
+                            format!("{} does not say which of the node's devices it is", interface.name),
+                            "for example: match: { mac: \"52:54:00:12:34:56\" }",
                         );
                     } else if !physical(interface) && interface.device.is_some() {
-                        f.at(&here, format!("{} is created, not found", interface.name), "remove its match");
+                        let message =
+                            format!("{} is a VLAN or a bond: it is created, not found", interface.name);
+                        f.at(&here, message, "remove its `match`");
                     }
                 }
             });
@@ -69,26 +68,16 @@ pub(super) const RULES: &[Invariant] = &[
         |s, f| {
             each_node(s, f, |_, node, f, at| {
                 for (index, interface) in interfaces(node) {
-                    let wrong = interface
-                        .device
-                        .as_ref()
-                        .is_some_and(|device| device.mac.is_some() == device.path.is_some());
-                    if wrong {
-                        f.at(
-                            &path![
-                                "spec",
-                                "nodes",
-                                "inventory",
-                                at,
-                                "underlay",
-                                "interfaces",
-                                index,
-                                "match"
-                            ],
-                            "the match names not exactly one property",
-                            "write either mac or path",
-                        );
-                    }
+                    let both =
+                        interface.device.as_ref().map(|device| (device.mac.is_some(), device.path.is_some()));
+                    let message = match both {
+                        Some((false, false)) => "this match names no device",
+                        Some((true, true)) => {
+                            "this match names a device by two properties, which can disagree"
+                        }
+                        _ => continue,
+                    };
+                    f.at(&field(at, index, "match"), message, "write one of mac and path");
                 }
             });
         },
@@ -99,9 +88,9 @@ pub(super) const RULES: &[Invariant] = &[
                 interfaces(node).filter(|(_, interface)| interface.vlan.is_some() && interface.bond.is_some())
             {
                 f.at(
-                    &path!["spec", "nodes", "inventory", at, "underlay", "interfaces", index, "vlan"],
+                    &field(at, index, "vlan"),
                     format!("{} is a VLAN and a bond", interface.name),
-                    "make the bond an interface of its own, and the VLAN's link its name",
+                    "make the bond an interface of its own, and write its name as the VLAN's `link`",
                 );
             }
         });
@@ -127,8 +116,14 @@ pub(super) const RULES: &[Invariant] = &[
                                 "vlan",
                                 "link"
                             ],
-                            format!("{} is no physical interface and no bond of {}", vlan.link, node.name),
-                            "declare it among the interfaces",
+                            match find(node, &vlan.link) {
+                                Some(_) => format!("{} is a VLAN itself", vlan.link),
+                                None => format!("{} has no interface {}", node.name, vlan.link),
+                            },
+                            format!(
+                                "a VLAN's link is a physical interface or a bond; declared are: {}",
+                                names(node)
+                            ),
                         );
                     }
                 }
@@ -143,32 +138,29 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "gateway-reachable",
-        "A gateway lies in the network of an address of its interface.",
+        "A gateway lies in the network of an address of its interface, and is another machine.",
         &[INTERFACES],
         |s, f| {
             each_node(s, f, |_, node, f, at| {
                 for (index, interface) in interfaces(node) {
                     let Some(gateway) = interface.gateway else { continue };
-                    if !interface
-                        .addresses
-                        .iter()
-                        .any(|address| address.network().contains(gateway.address()))
-                    {
-                        f.at(
-                            &path![
-                                "spec",
-                                "nodes",
-                                "inventory",
-                                at,
-                                "underlay",
-                                "interfaces",
-                                index,
-                                "gateway"
-                            ],
-                            format!("no address of {} lies in the gateway's network", interface.name),
-                            "give the interface an address there, or mend the gateway",
-                        );
+                    let own = interface.addresses.iter().any(|own| own.address() == gateway.address());
+                    let near =
+                        interface.addresses.iter().any(|own| own.network().contains(gateway.address()));
+                    if near && !own {
+                        continue;
                     }
+                    let here = field(at, index, "gateway");
+                    let message = if own {
+                        format!("the gateway of {} is the node itself", interface.name)
+                    } else {
+                        format!("no address of {} lies in the gateway's network", interface.name)
+                    };
+                    f.at(
+                        &here,
+                        message,
+                        "write the router of a network that the interface has an address in",
+                    );
                 }
             });
         },
@@ -185,9 +177,9 @@ pub(super) const RULES: &[Invariant] = &[
                 {
                     if mtu < least {
                         f.at(
-                            &path!["spec", "nodes", "inventory", at, "underlay", "interfaces", index, "mtu"],
+                            &field(at, index, "mtu"),
                             format!("the underlay promises {least} bytes and this interface carries {mtu}"),
-                            "lower networking.underlay.mtu, or raise this one",
+                            format!("write {least} or more, or lower networking.underlay.mtu"),
                         );
                     }
                 }
@@ -199,34 +191,27 @@ pub(super) const RULES: &[Invariant] = &[
         for (at, node) in nodes(s) {
             for (index, interface) in interfaces(node) {
                 for (which, address) in interface.addresses.iter().enumerate() {
-                    if let Some(owner) = seen.insert(address.address(), &node.name) {
-                        f.at(
-                            &path![
-                                "spec",
-                                "nodes",
-                                "inventory",
-                                at,
-                                "underlay",
-                                "interfaces",
-                                index,
-                                "addresses",
-                                which
-                            ],
-                            format!("{} is already an address of {owner}", address.address()),
-                            "give each interface an address of its own",
-                        );
+                    let (owner, place) = *seen.entry(address.address()).or_insert((node, (at, index, which)));
+                    if place != (at, index, which) {
+                        let path = |(at, index, which): (usize, usize, usize)| {
+                            let [a, b, c, d, e, g, i, key] = field(at, index, "addresses");
+                            [a, b, c, d, e, g, i, key, which.into()]
+                        };
+                        let message =
+                            format!("{} is an address of {} already", address.address(), owner.name);
+                        let help = "give each interface an address of its own";
+                        f.again(&path((at, index, which)), &path(place), message, help);
                     }
                 }
             }
         }
     }),
     must("unique-endpoints", "No two nodes have the same endpoint.", &[ENDPOINT], |s, f| {
-        for (again, _) in repeated(nodes(s).filter_map(|(at, node)| Some((at, node.underlay.endpoint?)))) {
-            f.at(
-                &path!["spec", "nodes", "inventory", again, "underlay", "endpoint"],
-                "another node has this endpoint",
-                "each node is reached at an address of its own: planes have fixed ports",
-            );
+        for (again, first) in repeated(nodes(s).filter_map(|(at, node)| Some((at, node.underlay.endpoint?))))
+        {
+            let path = |node: usize| path!["spec", "nodes", "inventory", node, "underlay", "endpoint"];
+            let help = "each node is reached at an address of its own, since planes have fixed ports";
+            f.again(&path(again), &path(first), "a second node has this endpoint", help);
         }
     }),
     should(
@@ -240,8 +225,8 @@ pub(super) const RULES: &[Invariant] = &[
                 {
                     f.at(
                         &path!["spec", "nodes", "inventory", at, "name"],
-                        format!("nobody knows where to reach {}", node.name),
-                        "give it underlay.endpoint or a static address",
+                        format!("nobody knows where to reach the control plane {}", node.name),
+                        "for example: underlay: { endpoint: 192.0.2.11 }, or a static address",
                     );
                 }
             }
@@ -259,6 +244,15 @@ const fn physical(interface: &Interface) -> bool {
 
 fn find<'n>(node: &'n NodeSpec, name: &IfName) -> Option<&'n Interface> {
     node.underlay.interfaces.iter().find(|interface| interface.name == *name)
+}
+
+/// A field of a node's interface.
+fn field(node: usize, interface: usize, key: &str) -> [Step; 8] {
+    path!["spec", "nodes", "inventory", node, "underlay", "interfaces", interface, key]
+}
+
+fn names(node: &NodeSpec) -> String {
+    list(node.underlay.interfaces.iter().map(|interface| &interface.name))
 }
 
 fn each_node(s: &Spec, f: &mut Findings<'_>, check: fn(&Spec, &NodeSpec, &mut Findings<'_>, usize)) {
@@ -288,17 +282,21 @@ fn bond_links(s: &Spec, f: &mut Findings<'_>) {
                 if target.is_none() {
                     f.at(
                         &here,
-                        format!("{link} is no physical interface of {}", node.name),
-                        "declare it among the interfaces",
+                        match find(node, link) {
+                            Some(_) => format!("{link} is a VLAN or a bond itself"),
+                            None => format!("{} has no interface {link}", node.name),
+                        },
+                        format!("a bond's members are physical interfaces; declared are: {}", names(node)),
                     );
                 } else if let Some(owner) = taken.insert(link, &interface.name) {
                     f.at(
                         &here,
-                        format!("{link} is already a member of {owner}"),
-                        "an interface is a member of one bond",
+                        format!("{link} is a member of {owner} already"),
+                        "an interface is a member of one bond; remove it from one of the two",
                     );
                 } else if target.is_some_and(|target| !target.addresses.is_empty() || target.dhcp.is_some()) {
-                    f.at(&here, format!("{link} has addresses of its own"), "addresses belong to the bond");
+                    let help = "addresses belong to the bond; move them there";
+                    f.at(&here, format!("{link} has addresses of its own, or DHCP"), help);
                 }
             }
         }

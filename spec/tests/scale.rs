@@ -1,0 +1,87 @@
+//! A spec of 10,000 nodes is read, checked and planned at a cost that is linear in the nodes (requirement S1).
+//!
+//! Measured are the bytes that are asked of the allocator, the most that are held at a time, and the size of every output; no clock, so the
+//! result is the same on any machine. Alone in its program, since the allocator is the whole program's.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, outside of test functions")]
+
+#[path = "../examples/many_nodes/spec.rs"]
+mod spec;
+
+use std::alloc::System;
+
+use cap::Cap;
+use kubedos_spec::allocation::Allocation;
+use kubedos_spec::check::Raw;
+use kubedos_spec::node::PublicTrust;
+
+#[global_allocator]
+static HEAP: Cap<System> = Cap::new(System, usize::MAX);
+
+/// What one size costs.
+#[derive(Debug, Clone, Copy)]
+struct Cost {
+    source: usize,
+    /// Asked of the allocator in all, for reading, checking and planning.
+    asked: usize,
+    /// The most held at a time, beyond what was held before.
+    held: usize,
+    tables: usize,
+    json: usize,
+    dot: usize,
+    allocation: usize,
+    shards: usize,
+    cluster: usize,
+}
+
+fn cost(count: u32) -> Cost {
+    let source = spec::of(count);
+    let (asked_before, held_before) = (HEAP.total_allocated(), HEAP.allocated());
+    let validated = Raw::new(source.as_bytes()).validate().unwrap_or_else(|problems| panic!("{problems:#?}"));
+    assert_eq!(validated.warnings(), []);
+    let plan = validated.plan(&Allocation::empty("many".parse().unwrap())).unwrap();
+    let (asked, held) = (HEAP.total_allocated() - asked_before, HEAP.max_allocated() - held_before);
+    let trust = PublicTrust {
+        cluster_id: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".parse().unwrap(),
+        seed_keys: Vec::new(),
+        demo_keys: true,
+    };
+    Cost {
+        source: source.len(),
+        asked,
+        held,
+        tables: plan.tables().len(),
+        json: serde_json::to_vec(&plan.document()).unwrap().len(),
+        dot: plan.dot().len(),
+        allocation: plan.assignment().allocation.to_toml().unwrap().len(),
+        shards: plan.shards().map(|(_, shard)| shard.to_toml().unwrap().len()).sum(),
+        cluster: plan.cluster_document(&trust).to_toml().unwrap().len(),
+    }
+}
+
+#[test]
+fn ten_thousand_nodes_cost_ten_times_what_a_thousand_cost() {
+    // The larger ones come last: the most that was ever held is the program's.
+    let [small, middle, large] = [1250, 2500, 10_000].map(cost);
+    let linear = |what: &str, of: fn(&Cost) -> usize| {
+        let (small, middle, large) = (of(&small), of(&middle), of(&large));
+        // From 1,250 to 2,500 is one step of 1,250 nodes, from 2,500 to 10,000 are six; names grow by a digit, collections by doubling.
+        let (step, six) = (middle - small, large - middle);
+        assert!(
+            six <= step * 8,
+            "{what}: {small}, {middle}, {large} bytes: one step of 1,250 nodes costs {step}, six cost {six}"
+        );
+    };
+    linear("source", |cost| cost.source);
+    linear("asked of the allocator", |cost| cost.asked);
+    linear("held at a time", |cost| cost.held);
+    linear("tables", |cost| cost.tables);
+    linear("JSON", |cost| cost.json);
+    linear("drawing", |cost| cost.dot);
+    linear("allocation", |cost| cost.allocation);
+    linear("shards", |cost| cost.shards);
+    assert!(large.held < 64 << 20, "10,000 nodes hold {} MiB", large.held >> 20);
+    // What every node reads does not grow with the nodes, but for their number.
+    assert!(large.cluster <= small.cluster + 2, "{} and {} bytes", small.cluster, large.cluster);
+    eprintln!("{small:#?}\n{middle:#?}\n{large:#?}");
+}

@@ -1,0 +1,19 @@
+//! What the crate promises, tried from outside: the corpus of bad specs, the examples, the generated pages, agreement with an independent
+//! validator of JSON Schema, and properties of plans, allocations and the reader over generated specs.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests, outside of test functions"
+)]
+
+mod allocation;
+mod corpus;
+mod examples;
+mod generate;
+mod golden;
+mod pages;
+mod plan;
+mod reader;
+mod schema;

@@ -1,0 +1,140 @@
+//! A plan is a function of the spec and the recorded numbers; addresses lie in their ranges, peers are mutual, the stages are those of §12
+//! in their order (requirements N2, S2, S3).
+
+use std::collections::BTreeSet;
+
+use kubedos_spec::allocation::Allocation;
+use kubedos_spec::check::Raw;
+use kubedos_spec::node::Shard;
+use kubedos_spec::plan::ClusterPlan;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use crate::generate;
+
+fn plan(spec: &Value, recorded: Option<&Allocation>) -> ClusterPlan {
+    let validated = Raw::new(spec.to_string().as_bytes()).validate().unwrap();
+    let empty = Allocation::empty(validated.spec().metadata.name.clone());
+    validated.plan(recorded.unwrap_or(&empty)).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn the_same_spec_gives_the_same_plan(spec in generate::specs()) {
+        let (a, b) = (plan(&spec, None), plan(&spec, None));
+        prop_assert_eq!(a.document(), b.document());
+        prop_assert_eq!((a.tables(), a.dot()), (b.tables(), b.dot()));
+    }
+
+    #[test]
+    fn the_order_of_nodes_does_not_matter_once_ids_are_recorded(spec in generate::specs(), turn in 0_usize..9) {
+        let first = plan(&spec, None);
+        let recorded = &first.assignment().allocation;
+        let mut turned = spec.clone();
+        let inventory = turned["spec"]["nodes"]["inventory"].as_array_mut().unwrap();
+        let length = inventory.len();
+        inventory.rotate_left(turn % length);
+        inventory.reverse();
+        let (a, b) = (plan(&spec, Some(recorded)), plan(&turned, Some(recorded)));
+        prop_assert_eq!(a.document(), b.document());
+        prop_assert_eq!(a.shards().collect::<Vec<_>>(), b.shards().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn addresses_are_unique_and_lie_in_their_ranges(spec in generate::specs()) {
+        let plan = plan(&spec, None);
+        for (name, plane) in plan.planes() {
+            let mut seen = BTreeSet::new();
+            for node in plan.nodes() {
+                let (member, birth) = (plane.member(node.id).unwrap(), plane.birth(node.id).unwrap());
+                prop_assert!(plane.members.contains(member) && plane.cidr.contains(member));
+                prop_assert!(plane.births.contains(birth) && plane.cidr.contains(birth));
+                for edge in [plane.members.network(), plane.members.last(), plane.births.network(), plane.births.last()] {
+                    prop_assert!(member != edge && birth != edge, "{name}: {edge}");
+                }
+                prop_assert!(seen.insert(member) && seen.insert(birth), "{name}: {member}, {birth}");
+            }
+        }
+    }
+
+    #[test]
+    fn peers_are_mutual_and_counted(spec in generate::specs()) {
+        let plan = plan(&spec, None);
+        for name in plan.planes().keys() {
+            let pairs: BTreeSet<_> = plan
+                .nodes()
+                .iter()
+                .flat_map(|node| plan.peers(node, name).map(move |peer| (&node.name, peer.node)))
+                .collect();
+            for (a, b) in &pairs {
+                prop_assert!(a != b && pairs.contains(&(*b, *a)), "{name}: {a} knows {b}");
+            }
+            for node in plan.nodes() {
+                prop_assert_eq!(plan.peers(node, name).count(), plan.peer_count(node, name));
+                // Every node reaches every control plane on every plane (requirement N1).
+                for control_plane in plan.control_planes().filter(|other| other.id != node.id) {
+                    prop_assert!(pairs.contains(&(&node.name, &control_plane.name)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_shard_reads_back(spec in generate::specs()) {
+        let plan = plan(&spec, None);
+        prop_assert_eq!(plan.shards().count(), plan.nodes().len());
+        for (_, shard) in plan.shards() {
+            prop_assert!(shard.system_disk().is_some());
+            prop_assert_eq!(Shard::parse(&shard.to_toml().unwrap()).unwrap(), shard);
+        }
+    }
+
+    #[test]
+    fn a_spec_differs_from_itself_in_nothing(spec in generate::specs(), other in generate::specs()) {
+        let validated = |spec: &Value| Raw::new(spec.to_string().as_bytes()).validate().unwrap();
+        let (a, b) = (validated(&spec), validated(&other));
+        prop_assert_eq!(kubedos_spec::plan::changes(&a, &a), vec![]);
+        let there = kubedos_spec::plan::changes(&a, &b);
+        let back = kubedos_spec::plan::changes(&b, &a);
+        prop_assert_eq!(there.len(), back.len());
+        prop_assert_eq!(there.is_empty(), a.spec() == b.spec());
+    }
+}
+
+#[test]
+fn the_stages_are_those_of_the_founding_document_in_its_order() {
+    let spec = serde_json::from_str::<Value>(
+        r#"{"apiVersion":"kubedos.ca/v1alpha1","kind":"Cluster","metadata":{"name":"one","artifactVersion":"0.1.0"},
+        "spec":{"substrate":{"type":"cloud"},"nodes":{"inventory":[{"name":"cp-1","role":"control-plane","disks":[{"sizeGiB":32}]}]},
+        "networking":{"planes":{"wg1":{"cidr":"10.101.0.0/24","purpose":"control"},"wg2":{"cidr":"10.102.0.0/24","purpose":"observability"},
+        "wg3":{"cidr":"10.103.0.0/24","purpose":"kubernetes-backend"}}},"security":{"bootstrap":{"model":"offline-ca"}}}}"#,
+    )
+    .unwrap();
+    let document = plan(&spec, None).document();
+    let names: Vec<_> = document.stages.iter().map(|stage| stage.name).collect();
+    assert_eq!(
+        names,
+        [
+            "Validate Spec",
+            "Provision Substrate",
+            "First Boot",
+            "Backplanes Up",
+            "Discovery / Enrollment",
+            "Converge Platform Roles",
+            "Bring Up Reference Workload",
+            "Seal"
+        ]
+    );
+    let json = serde_json::to_value(&document.stages).unwrap();
+    for stage in json.as_array().unwrap() {
+        for key in ["place", "rerun"] {
+            assert!(stage[key].is_string(), "{stage}");
+        }
+    }
+    let destructive: Vec<_> =
+        json.as_array().unwrap().iter().filter(|stage| stage["rerun"] == "destructive").collect();
+    assert_eq!(destructive.len(), 1);
+    assert_eq!(destructive[0]["name"], "First Boot");
+}
