@@ -1,0 +1,161 @@
+//! `validate`, `plan` and `schema` as a person and a script see them: what is printed where, and the exit codes (requirements S1, S2, N2, D2).
+//!
+//! What is expected stands beside the fixtures of `kubedos-spec`, whose own tests write it; here the program is run.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_kubedos-build")).current_dir(folder).args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The names of the specs in a folder.
+fn specs(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|name| name.ends_with(".yaml")).collect();
+    names.sort();
+    names
+}
+
+fn expected(folder: &Path, spec: &str, extension: &str) -> String {
+    fs::read_to_string(folder.join(spec).with_extension(extension)).unwrap()
+}
+
+#[test]
+fn every_bad_spec_is_refused_with_code_3_and_its_diagnostics_on_stderr() {
+    let folder = project("spec/tests/bad");
+    let specs = specs(&folder);
+    assert!(specs.len() >= 120, "{}", specs.len());
+    for spec in specs {
+        let output = run(&folder, &["validate", &spec]);
+        assert_eq!(output.status.code(), Some(3), "{spec}");
+        assert_eq!(text(&output.stderr), expected(&folder, &spec, "txt"), "{spec}");
+        assert_eq!(text(&output.stdout), "", "{spec}");
+    }
+}
+
+#[test]
+fn every_questionable_spec_passes_with_its_warnings_on_stderr() {
+    let folder = project("spec/tests/warned");
+    for spec in specs(&folder) {
+        let output = run(&folder, &["validate", &spec]);
+        assert_eq!(output.status.code(), Some(0), "{spec}");
+        let (stderr, warnings) = (text(&output.stderr), expected(&folder, &spec, "txt"));
+        let rest = stderr.strip_prefix(&warnings).unwrap_or_else(|| panic!("{spec}: {stderr}"));
+        assert!(rest.starts_with(&format!("{spec}: valid: cluster base 0.1.0, generation 1: ")), "{rest}");
+        assert!(rest.contains("\nnot in this version:\n"), "{rest}");
+        assert_eq!(text(&output.stdout), "", "{spec}");
+    }
+}
+
+#[test]
+fn one_json_document_says_the_same() {
+    let folder = project("spec/tests/bad");
+    let output = run(&folder, &["validate", "--json", "several_typing_errors.yaml"]);
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(3), ""));
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["valid"], false);
+    let problems = document["problems"].as_array().unwrap();
+    assert_eq!(problems.len(), 5);
+    assert_eq!((&problems[0]["line"], &problems[0]["rule"]), (&6.into(), &"unknown-key".into()));
+    assert_eq!(problems[0]["help"], "did you mean `artifactVersion`?");
+
+    let output = run(&project("examples"), &["validate", "--json", "lab.yaml"]);
+    assert_eq!(output.status.code(), Some(0));
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&document["valid"], &document["unrecorded"]), (&true.into(), &serde_json::json!([])));
+    let rows = document["notInThisVersion"].as_array().unwrap();
+    assert!(rows.iter().any(|row| row["path"] == "spec.networking.planes"), "{rows:?}");
+}
+
+#[test]
+fn the_plan_of_every_example_is_printed_as_tables_json_and_drawing() {
+    let (folder, goldens) = (project("examples"), project("spec/tests/golden/plan"));
+    for spec in specs(&folder) {
+        for (arguments, extension) in [(&[][..], "txt"), (&["--json"], "json"), (&["--dot"], "dot")] {
+            let output = run(&folder, &[&["plan", &spec], arguments].concat());
+            assert_eq!(output.status.code(), Some(0), "{spec}");
+            assert_eq!(text(&output.stdout), expected(&goldens, &spec, extension), "{spec} {arguments:?}");
+        }
+    }
+}
+
+#[test]
+fn ids_are_recorded_once_and_said_to_be_missing_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::copy(project("examples/lab.yaml"), folder.join("lab.yaml")).unwrap();
+    let file = folder.join("lab.alloc.toml");
+    let reminder = "lab.yaml: the id of cp-1 and 1 more is not recorded";
+    for arguments in [&["validate", "lab.yaml"], &["plan", "lab.yaml"]] {
+        let output = run(folder, arguments);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(text(&output.stderr).contains(reminder), "{}", text(&output.stderr));
+    }
+    let dry = run(folder, &["plan", "--assign", "--dry-run", "lab.yaml"]);
+    assert!(!file.exists());
+    assert_eq!(text(&dry.stdout), fs::read_to_string(project("examples/lab.alloc.toml")).unwrap());
+    run(folder, &["plan", "--assign", "lab.yaml"]);
+    assert_eq!(text(&dry.stdout), fs::read_to_string(&file).unwrap());
+    let again = run(folder, &["plan", "--assign", "lab.yaml"]);
+    assert!(text(&again.stderr).contains("lab.alloc.toml: unchanged"), "{}", text(&again.stderr));
+    assert!(!text(&run(folder, &["validate", "lab.yaml"]).stderr).contains("not recorded"));
+    // Nothing else is left in the folder.
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 2);
+
+    let foreign = fs::read_to_string(&file).unwrap().replace("cluster = \"lab\"", "cluster = \"other\"");
+    fs::write(&file, foreign).unwrap();
+    let refused = run(folder, &["validate", "lab.yaml"]);
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(text(&refused.stderr).contains("belongs to the cluster other, not to lab"));
+}
+
+#[test]
+fn a_change_says_what_it_does_to_running_nodes() {
+    let folder = tempfile::tempdir().unwrap();
+    let lab = fs::read_to_string(project("examples/lab.yaml")).unwrap();
+    fs::write(folder.path().join("old.yaml"), &lab).unwrap();
+    let new =
+        lab.replace("6443/tcp", "6443-6444/tcp").replace("host-b\n        disks", "host-a\n        disks");
+    fs::write(folder.path().join("new.yaml"), new).unwrap();
+    let output = run(folder.path(), &["plan", "new.yaml", "--since", "old.yaml"]);
+    let lines: Vec<String> = text(&output.stdout).lines().map(str::to_owned).collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].starts_with("spec.networking.policy") && lines[0].ends_with("  live"), "{lines:?}");
+    assert!(
+        lines[1].starts_with("spec.nodes.inventory[w-1].domain") && lines[1].ends_with("  replace"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn the_pages_of_the_documentation_are_what_the_program_prints() {
+    for (option, page) in [("--reference", "docs/spec-reference.md"), ("--invariants", "docs/invariants.md")]
+    {
+        let output = run(&project("."), &["schema", option]);
+        assert_eq!(text(&output.stdout), fs::read_to_string(project(page)).unwrap(), "{page}");
+    }
+    let schema: serde_json::Value = serde_json::from_slice(&run(&project("."), &["schema"]).stdout).unwrap();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+}
+
+#[test]
+fn what_cannot_be_read_is_wrong_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [&["validate", "absent.yaml"], &["plan", "."]] {
+        let output = run(folder.path(), arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(text(&output.stderr).starts_with("error: cannot read "), "{}", text(&output.stderr));
+    }
+}
