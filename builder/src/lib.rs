@@ -27,6 +27,7 @@ pub mod release;
 pub mod resolve;
 pub mod seed;
 pub mod size;
+pub mod sparse_digest;
 pub mod sparse_file;
 pub mod spec_file;
 pub mod store;

@@ -158,12 +158,20 @@ impl Unpublished {
         OutputError::File { doing, path: self.path.clone(), source }
     }
 
+    /// Waits until what was written is on the disk, for a caller that has other work to do meanwhile on another thread.
+    ///
+    /// # Errors
+    /// [`OutputError::File`] when it cannot be flushed.
+    pub fn flush(&self) -> Result<(), OutputError> {
+        self.file.sync_data().map_err(|source| self.error("flush", source))
+    }
+
     /// Flushes the file and gives it its name, replacing an older file of that name in one step.
     ///
     /// # Errors
     /// [`OutputError::File`]; the older file is then untouched.
     pub fn publish(mut self) -> Result<PathBuf, OutputError> {
-        self.file.sync_data().map_err(|source| self.error("flush", source))?;
+        self.flush()?;
         let temporary = match self.temporary.take() {
             Some(temporary) => temporary,
             None => self.link_beside().map_err(|source| self.error("name", source))?,

@@ -29,6 +29,7 @@ use crate::key::{Key, KeyBuilder};
 use crate::keys::{KeyDir, KeyError};
 use crate::lock::Lock;
 use crate::output::{OutputDir, OutputError};
+use crate::sparse_digest::Alongside;
 use crate::store::{Store, StoreError};
 
 /// Raised when the same inputs give other files.
@@ -413,17 +414,16 @@ impl<'a> Builder<'a> {
         let base = format!("{}-{}", metadata.name, metadata.artifact_version);
         let raw_name = format!("{base}.raw");
         let raw = out.create(&raw_name)?;
-        disk::write_sparse(image, &raw.file).map_err(|source| raw.error("write", source))?;
-        let raw_entry = describe(&raw_name, &raw.file).map_err(|source| raw.error("read", source))?;
+        // Naming the image takes longer than writing it: the other outputs are made meanwhile.
+        let digest = Alongside::start(image.len());
+        disk::write_sparse(image, &raw.file, |at, bytes| digest.piece(at, bytes))
+            .map_err(|source| raw.error("write", source))?;
+        raw.flush()?;
         let efi = out.create_with(&format!("{base}.efi"), uki)?;
-        let mut outputs = vec![
-            describe(&format!("{base}.efi"), &efi.file).map_err(|source| efi.error("read", source))?,
-            raw_entry.clone(),
-        ];
+        efi.flush()?;
+        let mut outputs =
+            vec![describe(&format!("{base}.efi"), &efi.file).map_err(|source| efi.error("read", source))?];
         let mut unpublished = vec![efi];
-        if formats.iso {
-            outputs.push(Output { name: format!("{base}.iso"), ..raw_entry });
-        }
         if formats.qcow2 {
             let name = format!("{base}.qcow2");
             let wrapped = out.create(&name)?;
@@ -433,6 +433,11 @@ impl<'a> Builder<'a> {
             outputs.push(describe(&name, &wrapped.file).map_err(|source| wrapped.error("read", source))?);
             unpublished.push(wrapped);
         }
+        let raw_entry = Output { name: raw_name, size: image.len(), sha256: digest.finish().to_string() };
+        if formats.iso {
+            outputs.push(Output { name: format!("{base}.iso"), ..raw_entry.clone() });
+        }
+        outputs.push(raw_entry);
         outputs.sort_by(|a, b| a.name.cmp(&b.name));
         let manifest = Manifest {
             version: super::manifest::VERSION,

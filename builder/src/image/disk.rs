@@ -10,7 +10,7 @@ use kubedos_image::gpt::{Extent, SectorSize, TableError};
 use kubedos_image::iso::hybrid::{self, HybridError};
 use kubedos_image::layout::{self, Area, Layout, Names, PayloadTooLarge, Role, Slot, Volume};
 use kubedos_image::source::Source;
-use kubedos_image::sparse::{Runs, RunsError};
+use kubedos_image::sparse::{Runs, RunsError, for_data};
 
 /// The volume id that the file has as a CD.
 const VOLUME_ID: &str = "KUBEDOS";
@@ -134,45 +134,19 @@ fn add<'a>(
 }
 
 /// The unit of holes: what file systems allocate.
-const BLOCK: usize = 4096;
+const BLOCK: u64 = 4096;
 
-/// Writes a source into an empty file and leaves its holes, and whole blocks of zeroes, as holes.
+/// Writes a source into an empty file and leaves its holes, and whole blocks of zeroes, as holes. `seen` gets every piece that is written,
+/// in order.
 ///
 /// # Errors
 /// When it cannot be read or written.
-pub fn write_sparse(source: &dyn Source, file: &File) -> io::Result<()> {
+pub fn write_sparse(source: &dyn Source, file: &File, mut seen: impl FnMut(u64, &[u8])) -> io::Result<()> {
     file.set_len(source.len())?;
-    let mut buffer = vec![0; 256 * BLOCK];
-    let mut at = 0;
-    while let Some(data) = source.next_data(at) {
-        at = data.start;
-        while at < data.end {
-            let len = usize::try_from(data.end - at).unwrap_or(usize::MAX).min(buffer.len());
-            let Some(chunk) = buffer.get_mut(..len) else { break };
-            source.read_exact_at(chunk, at)?;
-            write_nonzero(file, chunk, at)?;
-            at += len as u64;
-        }
-    }
-    Ok(())
-}
-
-/// Writes the stretches of a chunk that are not blocks of zeroes.
-fn write_nonzero(file: &File, chunk: &[u8], at: u64) -> io::Result<()> {
-    let mut offset = at;
-    for stretch in chunk.chunks(BLOCK).collect::<Vec<_>>().chunk_by(|a, b| is_zero(a) == is_zero(b)) {
-        let len: usize = stretch.iter().map(|block| <[u8]>::len(block)).sum();
-        let start = usize::try_from(offset - at).unwrap_or(usize::MAX);
-        if !stretch.first().is_none_or(|block| is_zero(block)) {
-            file.write_all_at(chunk.get(start..start + len).unwrap_or_default(), offset)?;
-        }
-        offset += len as u64;
-    }
-    Ok(())
-}
-
-fn is_zero(block: &[u8]) -> bool {
-    block.iter().all(|byte| *byte == 0)
+    for_data(source, BLOCK, |at, bytes| {
+        seen(at, bytes);
+        file.write_all_at(bytes, at)
+    })
 }
 
 #[cfg(test)]
@@ -237,12 +211,14 @@ mod tests {
     #[test]
     fn holes_stay_holes_and_the_bytes_are_the_same() {
         let mut pieces = Runs::new(16 << 20);
-        let mut piece = vec![0; 3 * BLOCK];
-        piece[BLOCK + 5] = 7;
+        let mut piece = vec![0; 3 * 4096];
+        piece[4096 + 5] = 7;
         pieces.add_bytes(5 << 20, piece).unwrap();
         pieces.add_bytes((16 << 20) - 3, vec![9; 3]).unwrap();
         let mut file = tempfile::tempfile().unwrap();
-        write_sparse(&pieces, &file).unwrap();
+        let mut seen = 0;
+        write_sparse(&pieces, &file, |_, bytes| seen += bytes.len()).unwrap();
+        assert_eq!(seen, 2 * 4096);
         let mut written = Vec::new();
         file.read_to_end(&mut written).unwrap();
         let mut expected = vec![0; 16 << 20];

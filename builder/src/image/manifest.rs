@@ -8,9 +8,11 @@ use std::io;
 
 use kubedos_image::boot::Seal;
 use kubedos_image::layout::Volume;
-use kubedos_image::source::{FileSource, Source};
-use ring::digest::{Context, SHA256};
+use kubedos_image::source::Source;
 use serde::{Deserialize, Serialize};
+
+use crate::sparse_digest;
+use crate::sparse_file::SparseFile;
 
 /// The version of the manifest's shape.
 pub const VERSION: u32 = 1;
@@ -66,7 +68,7 @@ pub struct Manifest {
     /// Built with the published demo keys: it protects nothing.
     pub demo_keys: bool,
     /// Paths in the root volume that are not of the release: a test's image, which `verify` refuses.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub additions: Vec<String>,
     /// The sealed volumes.
     pub volumes: Vec<VolumeEntry>,
@@ -88,30 +90,40 @@ impl Manifest {
     }
 }
 
-/// Reads a whole file, holes included, and gives its entry.
+/// The entry of a file, whose holes count as zeroes.
 ///
 /// # Errors
 /// When it cannot be read.
 pub fn describe(name: &str, file: &File) -> io::Result<Output> {
-    let size = file.metadata()?.len();
-    let source = FileSource::new(file.try_clone()?, size);
-    let mut context = Context::new(&SHA256);
-    let mut buffer = vec![0; 1 << 20];
-    let mut at = 0;
-    while at < size {
-        let len = usize::try_from((size - at).min(buffer.len() as u64)).unwrap_or(buffer.len());
-        let Some(chunk) = buffer.get_mut(..len) else { break };
-        source.read_exact_at(chunk, at)?;
-        context.update(chunk);
-        at += len as u64;
-    }
-    Ok(Output { name: name.to_owned(), size, sha256: hex::encode(context.finish()) })
+    let source = SparseFile::new(file.try_clone()?)?;
+    let sha256 = sparse_digest::of(&source)?.to_string();
+    Ok(Output { name: name.to_owned(), size: source.len(), sha256 })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Write;
+
+    #[test]
+    fn what_is_written_can_be_read_again() {
+        for additions in [Vec::new(), vec!["usr/bin/probe".to_owned()]] {
+            let manifest = Manifest {
+                version: VERSION,
+                cluster: "lab".into(),
+                artifact_version: "0.1.0".into(),
+                generation: 1,
+                release: "0.1.0".into(),
+                epoch: 7,
+                lock_sha256: "00".repeat(32),
+                demo_keys: true,
+                additions,
+                volumes: Vec::new(),
+                outputs: vec![Output { name: "a.raw".into(), size: 3, sha256: "11".repeat(32) }],
+            };
+            assert_eq!(serde_json::from_str::<Manifest>(&manifest.emit()).unwrap(), manifest);
+        }
+    }
 
     #[test]
     fn holes_count_as_zeroes() {
@@ -124,7 +136,7 @@ mod tests {
         file.set_len(3 << 20).unwrap();
         let mut whole = b"abc".to_vec();
         whole.resize(3 << 20, 0);
-        let expected = hex::encode(ring::digest::digest(&SHA256, &whole));
+        let expected = crate::digest::Sha256::of(&whole).to_string();
         let output = describe("a", &file).unwrap();
         assert_eq!((output.size, output.sha256), (3 << 20, expected));
     }
