@@ -107,8 +107,10 @@ pub fn kubedos_build() -> Command {
             "--bin",
             "kubedos-build",
         ]));
-        let deps = std::env::current_exe().unwrap();
-        deps.ancestors().nth(2).unwrap().join("kubedos-build")
+        // Tests lie in a folder of their own below the programs.
+        let this = std::env::current_exe().unwrap();
+        let folder = this.parent().unwrap();
+        if folder.ends_with("deps") { folder.parent().unwrap() } else { folder }.join("kubedos-build")
     });
     let mut command = Command::new(program);
     command.current_dir(project());

@@ -1,0 +1,74 @@
+//! The machine that was measured on, and how busy it was.
+
+use std::path::Path;
+use std::process::Command;
+
+use kubedos_builder::release::date::Moment;
+use kubedos_lab::{Acceleration, Bench};
+use kubedos_tests::{project, succeeds, tools};
+use serde::Serialize;
+
+/// What may explain a figure.
+#[derive(Debug, Clone, Serialize)]
+pub struct Conditions {
+    /// When, in UTC.
+    pub date: String,
+    /// Which commit of the project, and whether the checkout differed from it.
+    pub commit: String,
+    /// The processor's name.
+    pub processor: String,
+    /// How many of them.
+    pub processors: usize,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// The kernel's release.
+    pub kernel: String,
+    /// Processes that wanted to run, on average over the last minute and the last five.
+    pub load: [f64; 2],
+    /// The emulator's version.
+    pub emulator: String,
+    /// How the emulator executed the guest.
+    pub acceleration: &'static str,
+}
+
+impl Conditions {
+    /// Looks.
+    pub fn now() -> Self {
+        let load = read("/proc/loadavg");
+        let mut load = load.split_whitespace().map(|number| number.parse().unwrap());
+        let mut git = Command::new("git");
+        git.current_dir(project()).args(["describe", "--always", "--dirty", "--abbrev=12"]);
+        let mut emulator = tools().command("usr/bin/qemu-system-x86_64").unwrap();
+        let emulator = succeeds(emulator.arg("--version"));
+        let bench = Bench::new(&crate::folder(), "probe").unwrap();
+        Self {
+            date: Moment::now().to_string(),
+            commit: succeeds(&mut git).trim().to_owned(),
+            processor: field("/proc/cpuinfo", "model name"),
+            processors: std::thread::available_parallelism().unwrap().get(),
+            memory_bytes: kib(&field("/proc/meminfo", "MemTotal")) << 10,
+            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            load: [load.next().unwrap(), load.next().unwrap()],
+            emulator: emulator.lines().next().unwrap_or_default().to_owned(),
+            acceleration: match Acceleration::probe(tools(), &bench) {
+                Acceleration::Software => "software (TCG)",
+                Acceleration::Kvm => "KVM",
+            },
+        }
+    }
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    std::fs::read_to_string(path).unwrap()
+}
+
+/// The value behind the first `name:` of a file.
+fn field(path: &str, name: &str) -> String {
+    let text = read(path);
+    let mut fields = text.lines().filter_map(|line| line.split_once(':'));
+    fields.find(|(key, _)| key.trim() == name).map_or_else(String::new, |(_, value)| value.trim().to_owned())
+}
+
+fn kib(text: &str) -> u64 {
+    text.split_whitespace().next().unwrap().parse().unwrap()
+}

@@ -1,0 +1,176 @@
+//! `make bench`: what kubedOS costs to build, to boot and to run, beside mkosi on the same machine in the same run.
+//!
+//! It measures and judges nothing but the aims that stand in its table. Whatever it cannot measure of the peer stands there as "not
+//! measured" with the reason; what it cannot measure of kubedOS ends it. All samples go to `target/bench/figures.json`, the tables as
+//! `docs/benchmarks.md` has them to `target/bench/figures.md`, and to stdout beside the last committed figures.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a benchmark that cannot measure ends, and says why"
+)]
+#![forbid(unsafe_code)]
+
+mod committed;
+mod conditions;
+mod figures;
+mod ours;
+mod peer;
+mod report;
+mod timed;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use kubedos_tests::project;
+
+use committed::Committed;
+use conditions::Conditions;
+use figures::Figures;
+use ours::Ours;
+use peer::Peer;
+use report::Report;
+
+/// Benchmarks of kubedOS, beside mkosi
+#[derive(Debug, Parser)]
+struct Bench {
+    /// What to measure
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "build,init,boot,memory,plan,peer"
+    )]
+    part: Vec<Part>,
+
+    /// How often each build and plan of kubedOS is measured
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+
+    /// How often each first and second boot is measured, of kubedOS and of the peer
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    boots: u32,
+
+    /// How often the peer's incremental build is measured; its full build is measured once
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    peer_runs: u32,
+
+    #[command(subcommand)]
+    inner: Option<Inner>,
+}
+
+/// A part that can be measured alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Builds of kubedOS, and the sizes of what they make
+    Build,
+    /// The compilation of kubedos-init, once
+    Init,
+    /// First and second boots of kubedOS
+    Boot,
+    /// Memory of the agent
+    Memory,
+    /// `plan` of 10, 1,000 and 10,000 nodes
+    Plan,
+    /// Builds of the peer, and the sizes of what they make
+    PeerBuild,
+    /// First and second boots of the peer
+    PeerBoot,
+}
+
+/// What this program starts itself for.
+#[derive(Debug, Subcommand)]
+enum Inner {
+    /// Run a program and write down what it cost
+    #[command(name = timed::SUBCOMMAND, hide = true)]
+    Timed {
+        /// Where to write it
+        result: PathBuf,
+        /// The program and its arguments
+        #[arg(last = true, required = true)]
+        words: Vec<OsString>,
+    },
+}
+
+fn main() -> ExitCode {
+    let bench = Bench::parse();
+    if let Some(Inner::Timed { result, words }) = &bench.inner {
+        return timed::run_here(result, words);
+    }
+    std::fs::create_dir_all(folder()).unwrap();
+    let committed = Committed::read(&project().join("docs/benchmarks.md"));
+    let before = Conditions::now();
+    let figures = bench.measure();
+    let after = Conditions::now();
+    let report = Report::new(&before, &after, &figures);
+    for (name, text) in [("figures.json", report.json()), ("figures.md", report.markdown(None))] {
+        std::fs::write(folder().join(name), text).unwrap();
+    }
+    println!("{}", report.markdown(Some(&committed)));
+    ExitCode::SUCCESS
+}
+
+impl Bench {
+    fn measure(&self) -> Figures {
+        let wanted = |part| self.part.contains(&part);
+        let mut figures = Figures::default();
+        if wanted(Part::Build) || wanted(Part::Init) {
+            let ours = Ours::new(&folder().join("kubedos"));
+            if wanted(Part::Init) {
+                say("kubedos-init, compiled anew");
+                figures.init(&ours.init());
+            }
+            if wanted(Part::Build) {
+                say("builds of kubedOS");
+                figures.builds(&ours.builds(self.runs));
+                figures.sizes(&ours.sizes());
+            }
+        }
+        if wanted(Part::Boot) {
+            say("boots of kubedOS");
+            figures.boots(&ours::boots(self.boots));
+        }
+        if wanted(Part::Memory) {
+            say("memory of the agent");
+            figures.agent(ours::agent_memory());
+        }
+        if wanted(Part::Plan) {
+            say("plans");
+            ours::plans(&folder().join("plan"), self.runs).iter().for_each(|plan| figures.plan(plan));
+        }
+        if wanted(Part::PeerBuild) || wanted(Part::PeerBoot) {
+            say("the peer: what it needs, which takes long when it is not there yet");
+            let peer = Peer::prepare(&folder().join("peer"));
+            if wanted(Part::PeerBuild) {
+                say("builds of the peer");
+                figures.peer_builds(
+                    peer.as_ref().map_err(Clone::clone).and_then(|peer| peer.builds(self.peer_runs)),
+                );
+            }
+            if wanted(Part::PeerBoot) {
+                say("boots of the peer");
+                figures.peer_boots(peer.and_then(|peer| peer.boots(self.boots)));
+            }
+        }
+        figures
+    }
+}
+
+/// Where everything that the benchmarks write lies.
+fn folder() -> PathBuf {
+    project().join("target/bench")
+}
+
+fn say(what: &str) {
+    eprintln!("measuring: {what}");
+}
+
+/// The program that is measured, built with this one.
+fn kubedos_build() -> PathBuf {
+    let program = std::env::current_exe().unwrap().with_file_name("kubedos-build");
+    assert!(program.exists(), "{} is not there: `make bench` builds it", program.display());
+    program
+}

@@ -1,0 +1,9 @@
+//! Everything that is measured of kubedOS.
+
+mod boot;
+mod build;
+mod plan;
+
+pub use boot::{BootTimes, agent_memory, boots, uki_start};
+pub use build::{Builds, Ours, Sizes, example_with, uki_parts};
+pub use plan::{PlanCost, plans};

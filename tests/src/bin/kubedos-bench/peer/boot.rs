@@ -1,0 +1,54 @@
+//! The peer's boots, in the same machine as kubedOS's.
+
+use kubedos_lab::{Bench, Disk, Firmware, Format, Hardware, Line, Machine, Patience};
+use kubedos_tests::{DISK, tools};
+use serde::Serialize;
+
+use super::{Peer, Why};
+use crate::ours::uki_start;
+
+/// What systemd says of the target.
+const BASIC_TARGET: &str = "Reached target basic.target";
+/// What getty writes above its prompt.
+const GREETING: [&str; 2] = ["Debian GNU/Linux", "ttyS0"];
+const PATIENCE: Patience = Patience::seconds(900);
+
+/// The times of one boot in seconds, by the host's clock.
+#[derive(Debug, Clone, Serialize)]
+pub struct PeerBoot {
+    /// From power on to the firmware's hand-over.
+    pub uki_start: f64,
+    /// From then to basic.target.
+    pub basic_target: f64,
+    /// From the hand-over to the login prompt.
+    pub login: f64,
+}
+
+impl Peer {
+    /// A first boot of a new disk, and a second one, after the power was cut.
+    pub(super) fn boot_twice(&self, number: u32) -> Result<[PeerBoot; 2], Why> {
+        let bench = Bench::new(&self.folder, &format!("boot-{number}")).map_err(Why::new)?;
+        let image = Disk::new(self.image(), Format::Raw);
+        let disk = bench.overlay(tools(), "disk", &image, DISK).map_err(Why::new)?;
+        let hardware = Hardware::new(Firmware::Uefi).watchdog().disk(disk);
+        Ok([boot(&bench, &hardware)?, boot(&bench, &hardware)?])
+    }
+}
+
+fn boot(bench: &Bench, hardware: &Hardware) -> Result<PeerBoot, Why> {
+    let machine = Machine::start(tools(), bench, hardware).map_err(Why::new)?;
+    let is_greeting = |line: &str| GREETING.iter().all(|words| line.contains(words));
+    machine.wait_for_line("a login prompt", PATIENCE, is_greeting).map_err(Why::new)?;
+    let lines = machine.console().lines();
+    machine.cut_power().map_err(Why::new)?;
+    let start = uki_start(&lines);
+    let after = |is_it: &dyn Fn(&Line) -> bool| {
+        lines.iter().find(|line| is_it(line)).map(|line| line.at.as_secs_f64() - start)
+    };
+    Ok(PeerBoot {
+        uki_start: start,
+        basic_target: after(&|line| line.text.contains(BASIC_TARGET))
+            .ok_or_else(|| Why::new("it did not say that it reached basic.target"))?,
+        login: after(&|line| is_greeting(&line.text)).unwrap(),
+    })
+}

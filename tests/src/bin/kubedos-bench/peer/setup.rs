@@ -1,0 +1,139 @@
+//! mkosi itself: what the host must have, and the pinned package, unpacked and pointed at the host's mirrors.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use kubedos_builder::cache::Pin;
+use kubedos_builder::deb::{Deb, DebError};
+use kubedos_builder::fetch::{Fetcher, Silent, Source};
+use kubedos_builder::mirror::{Archive, Mirrors, Wanted};
+use kubedos_tests::Pins;
+
+use super::Why;
+
+/// The release of trixie.
+const NAME: &str = "mkosi 25.3-7";
+const PATH: &str = "pool/main/m/mkosi/mkosi_25.3-7_all.deb";
+const SIZE: u64 = 309_040;
+const SHA256: &str = "ef56c81324fd47d65490e944ec4697bb3f6fb21326d0d071bfc2fb5ba5383252";
+
+/// Where the package has the program.
+const MODULES: &str = "usr/lib/python3/dist-packages/";
+/// What decides where it looks for packages.
+const DEBIAN: &str = "mkosi/distributions/debian.py";
+/// Where its mirrors stand there, up to the quotation mark.
+const MIRROR: &str = "mirror = context.config.mirror or \"";
+const SECURITY: &str = "# Security updates repos are never mirrored.\n            url=\"";
+/// Where the suite of debug symbols begins, and what comes behind it.
+const DEBUG: &str = "        # Debug repos are typically not mirrored.\n";
+const BEHIND_DEBUG: &str = "        if context.config.release in (\"unstable\", \"sid\"):\n";
+
+/// What mkosi cannot do without on a host; the rest comes with its tools tree.
+pub fn check_host() -> Result<(), Why> {
+    let has = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    let needs = [
+        (
+            "python3",
+            ["-c", "import sys; sys.exit(sys.version_info < (3, 9))"].as_slice(),
+            "python3, 3.9 or newer",
+        ),
+        ("apt-get", &["--version"], "apt-get, to make its tools tree"),
+        ("unshare", &["--mount", "true"], "root, to mount its trees"),
+    ];
+    match needs.into_iter().find(|(program, arguments, _)| !has(program, arguments)) {
+        Some((_, _, what)) => Err(Why::new(format!("it needs {what}"))),
+        None => Ok(()),
+    }
+}
+
+/// Fetches the package, and unpacks the program below `folder`, unless it is there.
+pub fn unpack_mkosi(folder: &Path) -> Result<(), Why> {
+    if folder.join("mkosi").is_dir() {
+        return Ok(());
+    }
+    let mirrors = Mirrors::find(&Wanted::from_environment(None, None));
+    let pin = Pin { name: NAME.into(), size: SIZE, sha256: SHA256.parse().unwrap() };
+    let cache = Pins::get().cache();
+    let source = Source { pin: pin.clone(), archive: Archive::Debian, paths: vec![PATH.into()] };
+    Fetcher::new(cache, &mirrors).fetch(&[source], &Silent).map_err(|error| Why::new(&error.0[0]))?;
+    let beside = folder.with_extension("new");
+    if beside.exists() {
+        fs::remove_dir_all(&beside).map_err(Why::new)?;
+    }
+    let mut deb = Deb::open(cache.open(&pin).unwrap().reader().unwrap()).map_err(Why::new)?;
+    let unpacked = deb.visit(|entry, content| {
+        let Some(path) = entry.path.strip_prefix(MODULES) else { return Ok(()) };
+        let path = beside.join(path);
+        if entry.kind == kubedos_builder::deb::Kind::Directory {
+            fs::create_dir_all(path)?;
+        } else {
+            fs::create_dir_all(path.parent().unwrap())?;
+            std::io::copy(content, &mut fs::File::create(path)?)?;
+        }
+        Ok::<(), DebError>(())
+    });
+    unpacked.map_err(Why::new)?;
+    point_at(&mirrors, &beside.join(DEBIAN))?;
+    fs::rename(&beside, folder).map_err(Why::new)
+}
+
+/// Makes mkosi use the host's mirrors for everything, its tools tree too, and not ask for debug symbols, which few mirrors have.
+fn point_at(mirrors: &Mirrors, file: &Path) -> Result<(), Why> {
+    let text = fs::read_to_string(file).map_err(Why::new)?;
+    let mirror = |archive| mirrors.of(archive).map(|mirror| mirror.url("").trim_end_matches('/').to_owned());
+    let debian = mirror(Archive::Debian).map_err(Why::new)?;
+    let security = mirror(Archive::DebianSecurity).map_err(Why::new)?;
+    fs::write(file, pointed(&text, &debian, &security)?).map_err(Why::new)
+}
+
+fn pointed(text: &str, debian: &str, security: &str) -> Result<String, Why> {
+    let unknown = || Why::new(format!("{NAME} has another {DEBIAN} than is known here"));
+    let (before, rest) = text.split_once(DEBUG).ok_or_else(unknown)?;
+    let (_, after) = rest.split_once(BEHIND_DEBUG).ok_or_else(unknown)?;
+    let mut text = format!("{before}{BEHIND_DEBUG}{after}");
+    for (marker, url) in [(MIRROR, debian), (SECURITY, security)] {
+        let (before, rest) = text.split_once(marker).ok_or_else(unknown)?;
+        let (_, after) = rest.split_once('"').ok_or_else(unknown)?;
+        text = format!("{before}{marker}{url}\"{after}");
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "        mirror = context.config.mirror or \"http://own.invalid/debian\"
+        yield release
+        # Debug repos are typically not mirrored.
+        url = \"http://own.invalid/debian-debug\"
+        yield debug
+        if context.config.release in (\"unstable\", \"sid\"):
+            return
+            # Security updates repos are never mirrored.
+            url=\"http://own.invalid/debian-security\",
+";
+
+    #[test]
+    fn the_debug_suite_goes_and_the_mirrors_are_the_hosts() {
+        let text = pointed(TEXT, "http://a.invalid/d", "http://a.invalid/s").unwrap();
+        assert!(!text.contains("debug") && !text.contains("own.invalid"), "{text}");
+        assert!(
+            text.contains("or \"http://a.invalid/d\"\n        yield release\n        if context"),
+            "{text}"
+        );
+        assert!(text.contains("url=\"http://a.invalid/s\",\n"), "{text}");
+    }
+
+    #[test]
+    fn another_version_of_the_file_is_refused() {
+        for from in ["# Debug repos", "\"sid\"", "context.config.mirror or", "# Security updates"] {
+            pointed(&TEXT.replace(from, "x"), "http://a.invalid/d", "http://a.invalid/s").unwrap_err();
+        }
+    }
+}
