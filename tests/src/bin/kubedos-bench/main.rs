@@ -42,7 +42,7 @@ struct Bench {
         long,
         value_name = "LIST",
         value_delimiter = ',',
-        default_value = "build,init,boot,memory,plan,peer"
+        default_value = "init,build,boot,memory,plan,peer-build,peer-boot"
     )]
     part: Vec<Part>,
 
@@ -65,10 +65,10 @@ struct Bench {
 /// A part that can be measured alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// Builds of kubedOS, and the sizes of what they make
-    Build,
     /// The compilation of kubedos-init, once
     Init,
+    /// Builds of kubedOS, and the sizes of what they make
+    Build,
     /// First and second boots of kubedOS
     Boot,
     /// Memory of the agent
@@ -173,4 +173,15 @@ fn kubedos_build() -> PathBuf {
     let program = std::env::current_exe().unwrap().with_file_name("kubedos-build");
     assert!(program.exists(), "{} is not there: `make bench` builds it", program.display());
     program
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unless_told_otherwise_every_part_is_measured() {
+        assert_eq!(Bench::parse_from(["kubedos-bench"]).part, Part::value_variants());
+        assert_eq!(Bench::parse_from(["kubedos-bench", "--part", "plan"]).part, [Part::Plan]);
+    }
 }
