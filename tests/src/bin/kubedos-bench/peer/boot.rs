@@ -1,14 +1,14 @@
 //! The peer's boots, in the same machine as kubedOS's.
 
-use kubedos_lab::{Bench, Disk, Firmware, Format, Hardware, Line, Machine, Patience};
+use kubedos_lab::{Bench, Disk, Firmware, Format, Hardware, Machine, Patience};
 use kubedos_tests::{DISK, tools};
 use serde::Serialize;
 
 use super::{Peer, Why};
 use crate::ours::uki_start;
 
-/// What systemd says of the target.
-const BASIC_TARGET: &str = "Reached target basic.target";
+/// What systemd says of the target, with colours between the words; in the initrd first, and again in the root.
+const BASIC_TARGET: [&str; 2] = ["Reached target", "basic.target"];
 /// What getty writes above its prompt.
 const GREETING: [&str; 2] = ["Debian GNU/Linux", "ttyS0"];
 const PATIENCE: Patience = Patience::seconds(900);
@@ -27,7 +27,7 @@ pub struct PeerBoot {
 impl Peer {
     /// A first boot of a new disk, and a second one, after the power was cut.
     pub(super) fn boot_twice(&self, number: u32) -> Result<[PeerBoot; 2], Why> {
-        let bench = Bench::new(&self.folder, &format!("boot-{number}")).map_err(Why::new)?;
+        let bench = Bench::new(&self.folder, &format!("boot-{number}")).map_err(Why::new)?.keep();
         let image = Disk::new(self.image(), Format::Raw);
         let disk = bench.overlay(tools(), "disk", &image, DISK).map_err(Why::new)?;
         let hardware = Hardware::new(Firmware::Uefi).watchdog().disk(disk);
@@ -42,13 +42,10 @@ fn boot(bench: &Bench, hardware: &Hardware) -> Result<PeerBoot, Why> {
     let lines = machine.console().lines();
     machine.cut_power().map_err(Why::new)?;
     let start = uki_start(&lines);
-    let after = |is_it: &dyn Fn(&Line) -> bool| {
-        lines.iter().find(|line| is_it(line)).map(|line| line.at.as_secs_f64() - start)
+    let last = |words: [&str; 2]| {
+        let line = lines.iter().rfind(|line| words.iter().all(|word| line.text.contains(word)));
+        line.map(|line| line.at.as_secs_f64() - start)
+            .ok_or_else(|| Why::new(format!("it did not say {}", words.join(" "))))
     };
-    Ok(PeerBoot {
-        uki_start: start,
-        basic_target: after(&|line| line.text.contains(BASIC_TARGET))
-            .ok_or_else(|| Why::new("it did not say that it reached basic.target"))?,
-        login: after(&|line| is_greeting(&line.text)).unwrap(),
-    })
+    Ok(PeerBoot { uki_start: start, basic_target: last(BASIC_TARGET)?, login: last(GREETING)? })
 }
