@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::compose::tree::{Kind, Node, Tree};
+use crate::interrupt::Program;
 
 /// How file data is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,8 +94,8 @@ pub fn write(tree: &Tree, params: &ErofsParams, tool: &MkfsErofs, out: &Path) ->
     // Nothing of the caller's environment may reach the bytes.
     command.env_clear().env("LC_ALL", "C").env("TZ", "UTC");
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|source| ErofsError::Start { program, source })?;
-    let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
+    let mut tool = Program::start(&mut command).map_err(|source| ErofsError::Start { program, source })?;
+    let (stdin, stderr) = (tool.child.stdin.take(), tool.child.stderr.take());
     let (sent, said) = std::thread::scope(|scope| {
         let said = scope.spawn(move || {
             let mut said = String::new();
@@ -106,7 +107,7 @@ pub fn write(tree: &Tree, params: &ErofsParams, tool: &MkfsErofs, out: &Path) ->
         let sent = stdin.map_or(Ok(()), |pipe| send(tree, pipe));
         (sent, said.join().unwrap_or_default())
     });
-    let status = child.wait().map_err(ErofsError::Send)?;
+    let status = tool.wait().map_err(ErofsError::Send)?;
     if !status.success() {
         let said = said.lines().rev().take(6).collect::<Vec<_>>();
         let said = said.into_iter().rev().collect::<Vec<_>>().join("; ");

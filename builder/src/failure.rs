@@ -4,7 +4,13 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io::Write;
 use std::process::ExitCode;
+
+/// A line to stderr. If nobody can read it there is nobody to tell: the exit code says it.
+pub fn tell(line: fmt::Arguments<'_>) {
+    drop(writeln!(std::io::stderr().lock(), "{line}"));
+}
 
 /// An error and its causes on one line.
 pub fn chain(error: &dyn Error) -> String {
@@ -82,7 +88,7 @@ impl Failure {
     /// Prints what is not printed yet to stderr and gives the exit code.
     pub fn report(&self) -> ExitCode {
         if !self.reported {
-            eprintln!("{self}");
+            tell(format_args!("{self}"));
         }
         ExitCode::from(self.class.code())
     }

@@ -18,6 +18,7 @@ pub mod image;
 pub mod index;
 pub mod init_build;
 pub mod inspect;
+pub mod interrupt;
 pub mod key;
 pub mod keys;
 pub mod lock;

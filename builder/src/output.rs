@@ -1,8 +1,8 @@
 //! The output folder: nothing half-written ever stands under its final name, and one build at a time writes there.
 //!
 //! A file is written without a name (`O_TMPFILE`) and linked into place when it is complete and flushed, so that an interrupted
-//! build leaves nothing behind. Where the file system cannot do that, a named temporary beside it is used and removed at the
-//! next build. All files of a build get their names together, `manifest.json` last.
+//! build leaves nothing behind. Where the file system cannot do that, a named temporary beside it is used; what a killed build leaves
+//! of those is removed at the next. All files of a build get their names together, `manifest.json` last.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -10,6 +10,8 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, linkat, open};
+
+use crate::interrupt::{Temporary, whole};
 
 /// What stands at the end of every temporary name that this module makes.
 const TEMPORARY: &str = ".kubedos-partial";
@@ -95,13 +97,13 @@ impl OutputDir {
         match open(&self.path, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode) {
             Ok(fd) => Ok(Unpublished { file: fd.into(), path, temporary: None }),
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::INVAL) => {
-                let temporary = self.path.join(format!("{name}{TEMPORARY}"));
+                let temporary = Temporary::new(self.path.join(format!("{name}{TEMPORARY}")));
                 let file = OpenOptions::new()
                     .create(true)
                     .truncate(true)
                     .read(true)
                     .write(true)
-                    .open(&temporary)
+                    .open(temporary.path())
                     .map_err(error)?;
                 Ok(Unpublished { file, path, temporary: Some(temporary) })
             }
@@ -109,11 +111,35 @@ impl OutputDir {
         }
     }
 
-    /// A second name of a published file, replacing an older one of that name.
+    /// Gives a set of files their names, with second names (`of`, `name`) of some of them. The last one speaks for all: its older version
+    /// goes before the first is named, and it is named last, so that it never stands beside files of another build.
     ///
     /// # Errors
-    /// [`OutputError::File`] when it cannot be made.
-    pub fn link(&self, published: &Path, name: &str) -> Result<(), OutputError> {
+    /// [`OutputError::File`]; some files may then have their names, but the last has not.
+    pub fn publish(&self, files: Vec<Unpublished>, links: &[(String, String)]) -> Result<(), OutputError> {
+        files.iter().try_for_each(Unpublished::flush)?;
+        whole(|| {
+            if let Some(last) = files.last() {
+                match fs::remove_file(&last.path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(last.error("replace", error));
+                    }
+                    _ => {}
+                }
+            }
+            let count = files.len();
+            for (at, file) in files.into_iter().enumerate() {
+                if at + 1 == count {
+                    links.iter().try_for_each(|(of, name)| self.link(&self.path.join(of), name))?;
+                }
+                file.name()?;
+            }
+            Ok(())
+        })
+    }
+
+    /// A second name of a published file, replacing an older one of that name.
+    fn link(&self, published: &Path, name: &str) -> Result<(), OutputError> {
         let path = self.path.join(name);
         let temporary = self.path.join(format!("{name}{TEMPORARY}"));
         fs::hard_link(published, &temporary)
@@ -144,7 +170,7 @@ pub struct Unpublished {
     /// The open file, for reading and writing.
     pub file: File,
     path: PathBuf,
-    temporary: Option<PathBuf>,
+    temporary: Option<Temporary>,
 }
 
 impl Unpublished {
@@ -170,33 +196,31 @@ impl Unpublished {
     ///
     /// # Errors
     /// [`OutputError::File`]; the older file is then untouched.
-    pub fn publish(mut self) -> Result<PathBuf, OutputError> {
+    pub fn publish(self) -> Result<PathBuf, OutputError> {
         self.flush()?;
+        whole(|| self.name())
+    }
+
+    /// Within [`whole`].
+    fn name(mut self) -> Result<PathBuf, OutputError> {
         let temporary = match self.temporary.take() {
             Some(temporary) => temporary,
             None => self.link_beside().map_err(|source| self.error("name", source))?,
         };
-        fs::rename(&temporary, &self.path).map_err(|source| self.error("name", source))?;
-        Ok(self.path.clone())
+        temporary
+            .finish_within(|temporary| fs::rename(temporary, &self.path))
+            .map_err(|source| self.error("name", source))?;
+        Ok(self.path)
     }
 
     /// Links the nameless file under a temporary name, since `linkat` cannot replace a file.
-    fn link_beside(&self) -> io::Result<PathBuf> {
+    fn link_beside(&self) -> io::Result<Temporary> {
         let mut name = self.path.clone().into_os_string();
         name.push(TEMPORARY);
-        let temporary = PathBuf::from(name);
+        let temporary = Temporary::new(PathBuf::from(name));
         let handle = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        linkat(CWD, handle, CWD, &temporary, AtFlags::SYMLINK_FOLLOW)?;
+        linkat(CWD, handle, CWD, temporary.path(), AtFlags::SYMLINK_FOLLOW)?;
         Ok(temporary)
-    }
-}
-
-impl Drop for Unpublished {
-    fn drop(&mut self) {
-        if let Some(temporary) = &self.temporary {
-            // Nothing can be done about a failure here; the next build removes the file.
-            drop(fs::remove_file(temporary));
-        }
     }
 }
 
@@ -226,6 +250,23 @@ mod tests {
         out.create_with("a.raw", b"newer").unwrap().publish().unwrap();
         assert_eq!(fs::read(path).unwrap(), b"newer");
         assert_eq!(names(out.path()), [".lock", "a.raw"]);
+    }
+
+    #[test]
+    fn a_set_has_its_index_only_when_it_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = OutputDir::lock(&folder.path().join("out")).unwrap();
+        let make = |name: &str, bytes: &[u8]| out.create_with(name, bytes).unwrap();
+        let links = [("a.raw".to_owned(), "a.iso".to_owned())];
+        out.publish(vec![make("a.raw", b"1"), make("index", b"1")], &links).unwrap();
+        out.publish(vec![make("a.raw", b"2"), make("index", b"2")], &links).unwrap();
+        for name in ["a.raw", "a.iso", "index"] {
+            assert_eq!(fs::read(out.path().join(name)).unwrap(), b"2", "{name}");
+        }
+        // A folder stands where a file of the set is to go: the index of the older set must not vouch for the rest.
+        fs::create_dir(out.path().join("b.raw")).unwrap();
+        out.publish(vec![make("a.raw", b"3"), make("b.raw", b"3"), make("index", b"3")], &[]).unwrap_err();
+        assert_eq!(names(out.path()), [".lock", "a.iso", "a.raw", "b.raw"]);
     }
 
     #[test]

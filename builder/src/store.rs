@@ -3,11 +3,17 @@
 //! An entry is written beside its place and renamed into it; two builds that make the same entry at once both succeed. What is read
 //! back is still checked by its user: a sealed volume by its root hash, a file by the digest that stands beside it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
+
+use crate::interrupt::Temporary;
 use crate::key::Key;
+
+/// How the name of an entry begins that is being made.
+const PARTIAL: &str = ".";
 
 /// Why the store failed: an operation and the entry.
 #[derive(Debug, thiserror::Error)]
@@ -52,20 +58,48 @@ impl Store {
         let error = |doing, source| StoreError { doing, kind, path: place.clone(), source };
         let parent = place.parent().unwrap_or(&self.root);
         fs::create_dir_all(parent).map_err(|source| error("make", source))?;
-        let partial = parent.join(format!(".{key}.{}", std::process::id()));
-        remove(&partial).map_err(|source| error("make", source))?;
-        fs::create_dir(&partial).map_err(|source| error("make", source))?;
-        if let Err(failed) = fill(&partial) {
-            remove(&partial).map_err(|source| error("clean up", source))?;
-            return Err(failed);
-        }
-        match fs::rename(&partial, &place) {
-            Ok(()) => {}
+        let _inserting = self.lock(FlockOperation::LockShared).map_err(|source| error("make", source))?;
+        let partial = Temporary::new(parent.join(format!("{PARTIAL}{key}.{}", std::process::id())));
+        fs::create_dir(partial.path()).map_err(|source| error("make", source))?;
+        fill(partial.path())?;
+        let named = partial.finish(|partial| fs::rename(partial, &place));
+        match named {
             // Another build was first: its entry has the same content.
-            Err(_) if place.is_dir() => remove(&partial).map_err(|source| error("clean up", source))?,
-            Err(source) => return Err(error("name", source).into()),
+            Err(source) if !place.is_dir() => Err(error("name", source).into()),
+            _ => Ok(place),
         }
-        Ok(place)
+    }
+
+    /// Removes what killed builds left behind, unless another build is at work.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn sweep(&self) -> Result<(), StoreError> {
+        let error = |source| StoreError { doing: "sweep", kind: "entries", path: self.root.clone(), source };
+        if !self.root.is_dir() {
+            return Ok(());
+        }
+        let Ok(_alone) = self.lock(FlockOperation::NonBlockingLockExclusive) else { return Ok(()) };
+        for kind in fs::read_dir(&self.root).map_err(error)? {
+            let kind = kind.map_err(error)?.path();
+            if !kind.is_dir() {
+                continue;
+            }
+            for entry in fs::read_dir(kind).map_err(error)? {
+                let entry = entry.map_err(error)?;
+                if entry.file_name().as_encoded_bytes().starts_with(PARTIAL.as_bytes()) {
+                    remove(&entry.path()).map_err(error)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Who inserts holds the lock shared, who sweeps alone.
+    fn lock(&self, how: FlockOperation) -> io::Result<File> {
+        let file = File::options().create(true).truncate(false).write(true).open(self.root.join(".lock"))?;
+        flock(&file, how)?;
+        Ok(file)
     }
 
     /// Removes an entry that did not verify.
@@ -123,6 +157,24 @@ mod tests {
             .unwrap();
         assert_eq!(store.find("volume", &key), Some(place.clone()));
         assert_eq!(fs::read_dir(place.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_build_left_is_swept_unless_another_is_at_work() {
+        let (_folder, store, key) = store();
+        store.sweep().unwrap();
+        let left = store.root.join("volume").join(format!("{PARTIAL}{key}.1"));
+        store
+            .insert::<StoreError>("volume", &key, |path| {
+                fs::create_dir(&left).unwrap();
+                store.sweep().unwrap();
+                assert!(left.is_dir() && path.is_dir());
+                Ok(())
+            })
+            .unwrap();
+        store.sweep().unwrap();
+        assert!(!left.exists());
+        assert!(store.find("volume", &key).is_some());
     }
 
     #[test]

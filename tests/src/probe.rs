@@ -6,9 +6,11 @@ use std::sync::{Arc, OnceLock};
 use kubedos_builder::compose::Node;
 use kubedos_builder::erofs::MkfsErofs;
 use kubedos_builder::image::build::{self, Formats, Inputs};
+use kubedos_builder::image::phase::{Timeline, Unwatched};
 use kubedos_builder::keys::KeyDir;
 use kubedos_builder::output::OutputDir;
 use kubedos_builder::spec_file;
+use kubedos_builder::store::Store;
 use kubedos_image::cpio;
 use kubedos_image::hex32::sha256;
 use kubedos_image::pe::Pe;
@@ -46,6 +48,8 @@ fn build(spec: &Path, out: &Path) {
         init: initrd_file(Product::built(), "init"),
         mkfs: MkfsErofs::new(program, leading),
         additions: additions(),
+        store: &Store::new(pins.cache().root().join("built")),
+        timeline: &Timeline::new(&Unwatched),
     };
     let out = OutputDir::lock(out).unwrap();
     build::build_image(&inputs, Formats { iso: false, qcow2: false }, &out).unwrap();

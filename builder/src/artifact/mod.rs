@@ -79,6 +79,12 @@ pub enum ArtifactError {
         #[source]
         source: Qcow2Error,
     },
+    /// It is something else than a manifest.
+    #[error("{} is not a manifest of outputs", path.display())]
+    NoManifest {
+        /// The file.
+        path: PathBuf,
+    },
     /// A JSON document that is no manifest.
     #[error("{} is not a manifest", path.display())]
     Manifest {

@@ -7,7 +7,7 @@ use kubedos_builder::diff::{self, DiffError};
 use kubedos_builder::failure::{Class, Failure};
 
 use super::inspect;
-use super::validate::print;
+use super::terminal::{print, print_pretty, say};
 
 /// Show in what two built files differ: partitions, files, sections, command line, initrd, volumes, configuration
 #[derive(Debug, Args)]
@@ -28,18 +28,16 @@ impl Diff {
     pub fn run(&self) -> Result<(), Failure> {
         let found = diff::diff(&self.a, &self.b).map_err(failure)?;
         if self.json {
-            let text =
-                serde_json::to_string_pretty(&found).map_err(|error| Failure::new(Class::Failed, error))?;
-            print(&format!("{text}\n"))?;
+            print_pretty(&found)?;
         } else {
-            print(&found.to_string())?;
+            print(&found)?;
         }
         let (a, b) = (self.a.display(), self.b.display());
         if found.equal {
-            eprintln!("{a} and {b} are equal");
+            say!("{a} and {b} are equal");
             return Ok(());
         }
-        eprintln!("{a} and {b} differ in {} parts", found.differences.len());
+        say!("{a} and {b} differ in {} parts", found.differences.len());
         Err(Failure::reported(Class::Failed))
     }
 }

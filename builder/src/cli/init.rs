@@ -22,13 +22,12 @@ pub struct Init {
 
 impl Init {
     /// Reads the sources in the current folder, and looks whether they were built before.
-    pub fn look(cache: &Cache, lock: &Lock) -> Result<Self, Failure> {
+    pub fn look(store: &Store, lock: &Lock) -> Result<Self, Failure> {
         let workspace = std::env::current_dir().map_err(|error| Failure::new(Class::Failed, error))?;
-        let store = Store::new(cache.root().join("built"));
         let toolchain = lock.set(init_build::SET).map_err(lock_failure)?;
         let recipe = Recipe::read(&workspace, &toolchain).map_err(failure)?;
-        let kept = recipe.kept(&store).map_err(failure)?;
-        Ok(Self { recipe, kept, store })
+        let kept = recipe.kept(store).map_err(failure)?;
+        Ok(Self { recipe, kept, store: store.clone() })
     }
 
     /// The set of the lock that has to be there.

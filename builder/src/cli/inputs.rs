@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use kubedos_builder::cache::{Cache, Place};
+use kubedos_builder::cache::{Cache, CacheError, Place};
 use kubedos_builder::failure::{Class, Failure, chain};
 use kubedos_builder::fetch::{DEFAULT_JOBS, FetchError, Fetcher};
 use kubedos_builder::mirror::{Mirrors, Wanted};
+
+use super::terminal::say;
 
 /// Where inputs come from.
 #[derive(Debug, Clone, Args)]
@@ -65,7 +67,7 @@ impl Inputs {
 pub fn fetch_failure(error: FetchError) -> Failure {
     use kubedos_builder::fetch::Problem;
     for problem in &error.0 {
-        eprintln!("error: {}", chain(problem));
+        say!("error: {}", chain(problem));
     }
     let has = |test: fn(&Problem) -> bool| error.0.iter().any(test);
     let help = if has(|problem| matches!(problem, Problem::Wrong { .. })) {
@@ -73,6 +75,8 @@ pub fn fetch_failure(error: FetchError) -> Failure {
             "the mirror, or something on the way to it, changed the bytes: nothing of them was kept"
                 .to_owned(),
         )
+    } else if has(|problem| matches!(problem, Problem::Cache(CacheError::Damaged { .. }))) {
+        Some("without --offline it is fetched again".to_owned())
     } else if has(|problem| matches!(problem, Problem::Vanished { .. })) {
         Some("the mirror has moved on: `--relock-missing` resolves what vanished anew, `lock --update` everything".to_owned())
     } else if has(|problem| matches!(problem, Problem::Offline { .. })) {

@@ -7,7 +7,7 @@ use kubedos_builder::artifact::ArtifactError;
 use kubedos_builder::failure::{Class, Failure};
 use kubedos_builder::inspect;
 
-use super::validate::print;
+use super::terminal::{print, print_pretty};
 
 /// Show what a built file holds: partitions, programs, signatures, initrd, volumes; never a secret
 #[derive(Debug, Args)]
@@ -25,11 +25,9 @@ impl Inspect {
     pub fn run(&self) -> Result<(), Failure> {
         let report = inspect::inspect(&self.file).map_err(failure)?;
         if self.json {
-            let text =
-                serde_json::to_string_pretty(&report).map_err(|error| Failure::new(Class::Failed, error))?;
-            print(&format!("{text}\n"))?;
+            print_pretty(&report)?;
         } else {
-            print(&report.to_string())?;
+            print(&report)?;
         }
         match report.problems.as_slice() {
             [] => Ok(()),
@@ -54,9 +52,7 @@ pub fn failure(error: ArtifactError) -> Failure {
         _ => None,
     };
     let class = match &error {
-        ArtifactError::Io { doing: "open", source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-            Class::Usage
-        }
+        ArtifactError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Class::Usage,
         _ => Class::Failed,
     };
     match help {

@@ -9,6 +9,8 @@ use kubedos_builder::keys::{Init, KeyDir, KeyError, Plan, Role, plan_init, plan_
 use kubedos_image::hex32::sha256;
 use serde::Serialize;
 
+use super::terminal::{self, print_json, say};
+
 /// Make, show and rotate the keys of a cluster
 #[derive(Debug, Args)]
 pub struct Keys {
@@ -114,7 +116,7 @@ impl Keys {
 
 fn finish(plan: Plan, how: &How) -> Result<(), Failure> {
     for line in plan.files() {
-        eprintln!("{}{line}", if how.dry_run { "would " } else { "" });
+        say!("{}{line}", if how.dry_run { "would " } else { "" });
     }
     if how.dry_run {
         return Ok(());
@@ -122,7 +124,7 @@ fn finish(plan: Plan, how: &How) -> Result<(), Failure> {
     let keys = plan.apply().map_err(failure)?;
     print(&Shown::of(&keys), how.json)?;
     if keys.has_root() {
-        eprintln!(
+        say!(
             "Move {} to offline media now: `image` and `seed` work without it.",
             keys.path().join("root-ca.key").display()
         );
@@ -246,12 +248,7 @@ impl Shown {
 
 fn print(shown: &Shown, json: bool) -> Result<(), Failure> {
     if json {
-        let text = serde_json::to_string(shown).map_err(|error| Failure::new(Class::Failed, error))?;
-        println!("{text}");
-    } else {
-        for line in shown.lines() {
-            println!("{line}");
-        }
+        return print_json(shown);
     }
-    Ok(())
+    terminal::print(&shown.lines().into_iter().map(|line| line + "\n").collect::<String>())
 }

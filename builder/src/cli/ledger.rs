@@ -12,6 +12,7 @@ use serde_json::json;
 use super::inputs::{Inputs, fetch_failure};
 use super::lock::lock_failure;
 use super::progress::Console;
+use super::terminal::{print, print_json, say};
 
 /// Show the maintainer scripts of the locked packages that nobody has reviewed
 #[derive(Debug, Args)]
@@ -68,17 +69,15 @@ impl LedgerCommand {
                     json!({"package": script.package, "version": script.version, "kind": script.kind, "sha256": script.sha256(), "text": script.text})
                 })
                 .collect();
-            println!(
-                "{}",
-                json!({"version": 1, "scripts": count, "reviewed": ledger.script.len(), "unknown": list})
-            );
+            let reviewed = ledger.script.len();
+            print_json(&json!({"version": 1, "scripts": count, "reviewed": reviewed, "unknown": list}))?;
         } else if self.entries {
-            print!("{}", entries(unknown)?);
+            print(&entries(unknown)?)?;
         } else {
             for unknown in unknown {
-                println!("{unknown}");
+                print(&format_args!("{unknown}\n"))?;
             }
-            eprintln!("{count} scripts, {} to review", unknown.len());
+            say!("{count} scripts, {} to review", unknown.len());
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::inputs::{Inputs, fetch_failure};
 use super::progress::Console;
+use super::terminal::{print, print_json, say};
 
 /// Check the lock against the selection of packages, make it anew, or verify where it came from
 #[derive(Debug, Args)]
@@ -87,15 +88,14 @@ impl LockCommand {
         if !self.dry_run {
             lock.write(&proof, &self.inputs.lock).map_err(lock_failure)?;
         }
-        self.print(&lock, &difference);
-        Ok(())
+        self.print(&lock, &difference)
     }
 
     fn check(&self) -> Result<(), Failure> {
         let (lock, proof) = Lock::read(&self.inputs.lock).map_err(lock_failure)?;
         let selection = read_selection(&self.inputs)?;
         let difference = lock.check_against(&proof, &selection).map_err(lock_failure)?;
-        self.print(&lock, &difference);
+        self.print(&lock, &difference)?;
         if difference.is_empty() {
             return Ok(());
         }
@@ -112,7 +112,7 @@ impl LockCommand {
         let links = verify(&lock, &proof, &selection, &keyring, &fetcher, Moment::now(), &Console::new());
         let links = links.map_err(verify_failure)?;
         if self.json {
-            println!("{}", json!({ "version": 1, "archives": links }));
+            print_json(&json!({ "version": 1, "archives": links }))?;
         }
         let mut open = Vec::new();
         for link in &links {
@@ -123,9 +123,12 @@ impl LockCommand {
                     format!("their stanzas NOT held against the index: {why}")
                 }
             };
-            eprintln!(
+            say!(
                 "{}: signed by {} on {}; {} packages, {found}",
-                link.suite, link.signer, link.date, link.packages
+                link.suite,
+                link.signer,
+                link.date,
+                link.packages
             );
         }
         if open.is_empty() {
@@ -137,23 +140,24 @@ impl LockCommand {
         Err(Failure::new(class, error))
     }
 
-    fn print(&self, lock: &Lock, difference: &Difference) {
+    fn print(&self, lock: &Lock, difference: &Difference) -> Result<(), Failure> {
         if self.json {
             let archives: Vec<_> = lock
                 .archives
                 .iter()
                 .map(|archive| json!({ "suite": archive.suite, "date": archive.date }))
                 .collect();
-            println!(
-                "{}",
-                json!({ "version": 1, "packages": lock.packages.len(), "archives": archives, "changes": difference })
-            );
+            let packages = lock.packages.len();
+            print_json(
+                &json!({ "version": 1, "packages": packages, "archives": archives, "changes": difference }),
+            )?;
         } else {
-            print!("{difference}");
+            print(difference)?;
         }
         let bytes: u64 = lock.packages.iter().map(|package| package.size).sum();
         let (count, changes) = (lock.packages.len(), difference.0.len());
-        eprintln!("{count} packages, {} MB; {changes} differences", bytes / 1_000_000);
+        say!("{count} packages, {} MB; {changes} differences", bytes / 1_000_000);
+        Ok(())
     }
 }
 

@@ -11,14 +11,18 @@ mod inspect;
 mod keys;
 mod ledger;
 mod lock;
+mod phases;
 mod plan;
 mod progress;
+mod relock;
 mod schema;
 mod seed;
 mod terminal;
 mod tool;
 mod validate;
 mod verify;
+
+pub use terminal::clear_line;
 
 use std::path::PathBuf;
 

@@ -9,7 +9,8 @@ use kubedos_builder::spec_file::{self, PlanRefusal, SpecFile};
 use kubedos_spec::plan::{self, ClusterPlan};
 use serde_json::json;
 
-use super::validate::{load, print};
+use super::terminal::{print, say, say_lines};
+use super::validate::load;
 
 /// Show what follows from a ClusterSpec: numbers, addresses, peers, policy, stages
 #[derive(Debug, Args)]
@@ -96,13 +97,13 @@ impl Plan {
             return print(&text);
         }
         if !plan.assignment().changed {
-            eprintln!("{}: unchanged", path.display());
+            say!("{}: unchanged", path.display());
             return Ok(());
         }
         write(&path, &text).map_err(|error| {
             Failure::new(Class::Failed, format!("cannot write {}: {error}", path.display()))
         })?;
-        eprintln!("{}: written; commit it with the spec", path.display());
+        say!("{}: written; commit it with the spec", path.display());
         Ok(())
     }
 }
@@ -132,7 +133,7 @@ pub fn plan(file: &SpecFile) -> Result<ClusterPlan, Failure> {
 pub fn no_plan(refusal: PlanRefusal) -> Failure {
     match refusal {
         PlanRefusal::Invalid(refused) => {
-            eprint!("{}", refused.render(spec_file::stderr_color()));
+            say_lines(&refused.render(spec_file::stderr_color()));
             Failure::reported(Class::InvalidSpec)
         }
         PlanRefusal::Allocation(path, error) => {
@@ -151,7 +152,7 @@ pub fn remind(file: &SpecFile, plan: &ClusterPlan) {
     if let Some(first) = unrecorded.first() {
         let more =
             if unrecorded.len() > 1 { format!(" and {} more", unrecorded.len() - 1) } else { String::new() };
-        eprintln!(
+        say!(
             "{}: the id of {first}{more} is not recorded, and moves when nodes are added or reordered; run: kubedos-build plan --assign {}",
             spec.display(),
             spec.display()

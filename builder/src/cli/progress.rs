@@ -1,7 +1,6 @@
 //! Progress of a fetch on stderr: a bar on a terminal, now and then a plain line elsewhere.
 
 use std::collections::HashMap;
-use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use kubedos_builder::failure::chain;
 use kubedos_builder::fetch::Progress;
 use kubedos_builder::fetch::http::HttpError;
 
-use super::terminal::is_dumb;
+use super::terminal::{can_move_cursor, say};
 
 /// How often a plain line says how far it is.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -36,7 +35,7 @@ struct State {
 impl Console {
     /// A bar when stderr is a terminal that can draw one.
     pub fn new() -> Self {
-        let can_draw = std::io::stderr().is_terminal() && !is_dumb();
+        let can_draw = can_move_cursor();
         let state = State {
             files: 0,
             files_done: 0,
@@ -50,8 +49,8 @@ impl Console {
 
     fn say(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(bar) => bar.suspend(|| say!("{line}")),
+            None => say!("{line}"),
         }
     }
 
@@ -67,7 +66,7 @@ impl Console {
             None if state.last_line.elapsed() >= LINE_EVERY => {
                 state.last_line = Instant::now();
                 let (done, files) = (state.files_done, state.files);
-                eprintln!(
+                say!(
                     "fetching: {done} of {files} files, {} of {} MB",
                     bytes / 1_000_000,
                     state.bytes / 1_000_000

@@ -4,7 +4,7 @@ use clap::Args;
 use kubedos_builder::failure::Failure;
 use kubedos_spec::{model, reference};
 
-use super::validate::print;
+use super::terminal::print;
 
 /// Print the JSON Schema of the ClusterSpec, or a page of its documentation
 #[derive(Debug, Args)]

@@ -10,7 +10,8 @@ use kubedos_builder::seed::{self, SeedError};
 use serde_json::json;
 
 use super::keys;
-use super::validate::{load, print};
+use super::terminal::{print, print_json, say};
+use super::validate::load;
 
 /// Mint the seed of a node: the secrets of one node and one incarnation
 #[derive(Debug, Args)]
@@ -22,7 +23,7 @@ pub struct Seed {
     #[arg(long, value_name = "NAME", required_unless_present = "all")]
     node: Option<String>,
     /// Every node of the spec
-    #[arg(long, conflicts_with_all = ["node", "into", "json"])]
+    #[arg(long, conflicts_with_all = ["node", "into"])]
     all: bool,
     /// Which incarnation: a replaced node has the next one
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
@@ -39,7 +40,7 @@ pub struct Seed {
     /// Say what would be written, and write nothing
     #[arg(long)]
     dry_run: bool,
-    /// Print one JSON document
+    /// Print one JSON document on a line for each seed
     #[arg(long)]
     json: bool,
 }
@@ -63,7 +64,7 @@ impl Seed {
         let place = KeyDir::locate(self.keys.as_deref(), &self.spec, cluster);
         let keys = KeyDir::open_for(&place, &self.spec, cluster).map_err(keys::failure)?;
         if keys.public().demo {
-            eprintln!("warning: seeds made of the published demo keys protect nothing");
+            say!("warning: seeds made of the published demo keys protect nothing");
         }
         chosen.into_iter().try_for_each(|node| self.mint(&keys, cluster, node))
     }
@@ -74,7 +75,7 @@ impl Seed {
         let suffix = if self.into.is_some() { "raw" } else { "img" };
         let name = format!("{node}.{suffix}");
         let path = if self.dry_run {
-            eprintln!("would write {}", folder.join(&name).display());
+            say!("would write {}", folder.join(&name).display());
             folder.join(&name)
         } else {
             let out = OutputDir::lock(&folder).map_err(|error| Failure::new(Class::Failed, error))?;
@@ -97,7 +98,7 @@ impl Seed {
             "written": !self.dry_run,
             "path": path,
         });
-        print(&format!("{document}\n"))
+        print_json(&document)
     }
 }
 

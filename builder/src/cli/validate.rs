@@ -1,6 +1,5 @@
 //! `validate SPEC`: everything that is wrong with a ClusterSpec and with the ids that are recorded beside it, in one run.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -8,6 +7,7 @@ use kubedos_builder::failure::{Class, Failure};
 use kubedos_builder::spec_file::{self, PlanRefusal, Refusal, SpecFile};
 
 use super::plan::{no_plan, plan, remind};
+use super::terminal::{print, say, say_lines};
 
 /// Check a ClusterSpec: shape, values, every rule, and the ids recorded beside it
 #[derive(Debug, Args)]
@@ -27,7 +27,7 @@ impl Validate {
         }
         let file = load(&self.spec)?;
         let plan = plan(&file)?;
-        eprintln!("{}", file.summary());
+        say!("{}", file.summary());
         remind(&file, &plan);
         Ok(())
     }
@@ -51,11 +51,11 @@ impl Validate {
 pub fn load(path: &Path) -> Result<SpecFile, Failure> {
     match spec_file::load(path) {
         Ok(file) => {
-            eprint!("{}", file.warnings(spec_file::stderr_color()));
+            say_lines(&file.warnings(spec_file::stderr_color()));
             Ok(file)
         }
         Err(Refusal::Invalid(refused)) => {
-            eprint!("{}", refused.render(spec_file::stderr_color()));
+            say_lines(&refused.render(spec_file::stderr_color()));
             Err(Failure::reported(Class::InvalidSpec))
         }
         Err(Refusal::Unread(error)) => Err(unread(error)),
@@ -64,14 +64,4 @@ pub fn load(path: &Path) -> Result<SpecFile, Failure> {
 
 fn unread(error: spec_file::ReadError) -> Failure {
     Failure::new(Class::Usage, error)
-}
-
-/// Data to stdout; a reader that has gone away is not a failure.
-pub fn print(text: &str) -> Result<(), Failure> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Class::Failed, error))
-        }
-        _ => Ok(()),
-    }
 }

@@ -5,11 +5,16 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use kubedos_builder::artifact::ArtifactError;
 use kubedos_builder::failure::{Class, Failure};
+use kubedos_builder::image::build::Formats;
+use kubedos_builder::interrupt::Temporary;
 use kubedos_builder::keys::{PUBLIC, PublicKeys};
+use kubedos_builder::output::OutputDir;
 use kubedos_builder::verify::{self, Check, Outcome, Verification};
 
-use super::terminal::takes_color;
-use super::validate::print;
+use super::image::{Again, Image, output_failure};
+use super::inputs::Inputs;
+use super::relock::LOCK_USED;
+use super::terminal::{print, print_pretty, say, takes_color};
 use super::{inspect, keys};
 
 /// Check a built file, or a folder of outputs: tables, hash trees, signatures, and that nothing else is in it
@@ -22,6 +27,21 @@ pub struct Verify {
     #[arg(long, value_name = "DIR")]
     keys: Option<PathBuf>,
 
+    /// Build the same image again from its inputs, with nothing of an earlier build, and compare every output; PATH is then a folder
+    #[arg(long, requires = "spec")]
+    rebuild: bool,
+
+    /// With --rebuild: the ClusterSpec
+    #[arg(long, value_name = "FILE", requires = "rebuild")]
+    spec: Option<PathBuf>,
+
+    /// With --rebuild: a folder of cargo's outputs for kubedos-init to go on with; else it is compiled from nothing
+    #[arg(long, value_name = "DIR", requires = "rebuild")]
+    init_target: Option<PathBuf>,
+
+    #[command(flatten)]
+    inputs: Inputs,
+
     /// One JSON document on stdout
     #[arg(long)]
     json: bool,
@@ -31,15 +51,44 @@ impl Verify {
     /// Prints every check; fails with class 4 if one does not hold.
     pub fn run(&self) -> Result<(), Failure> {
         let keys = self.keys.as_deref().map(public_half).transpose()?;
-        let verification = verify::verify(&self.path, keys.as_ref()).map_err(failure)?;
+        let mut verification = verify::verify(&self.path, keys.as_ref()).map_err(failure)?;
+        if let Some(spec) = &self.spec {
+            verification.checks.extend(self.build_again(spec)?);
+        }
         if self.json {
-            let text = serde_json::to_string_pretty(&verification)
-                .map_err(|error| Failure::new(Class::Failed, error))?;
-            print(&format!("{text}\n"))?;
+            print_pretty(&verification)?;
         } else {
             print(&table(&verification, takes_color(&std::io::stdout())))?;
         }
         conclude(&verification)
+    }
+}
+
+impl Verify {
+    /// Builds the outputs again and compares them with those that the manifest lists.
+    fn build_again(&self, spec: &Path) -> Result<Vec<Check>, Failure> {
+        let (folder, manifest) = verify::manifest(&self.path).map_err(failure)?;
+        let has = |ending: &str| manifest.outputs.iter().any(|output| output.name.ends_with(ending));
+        let formats = Formats { iso: has(".iso"), qcow2: has(".qcow2") };
+        let beside = folder.join(LOCK_USED);
+        let mut inputs = self.inputs.clone();
+        if beside.exists() {
+            say!("building with {}, the lock that this image was built with", beside.display());
+            inputs.lock = beside;
+        }
+        let place = tempfile::Builder::new().prefix("kubedos-rebuild-").tempdir();
+        let place = Temporary::new(place.map_err(|error| Failure::new(Class::Failed, error))?.keep());
+        let out = OutputDir::lock(place.path()).map_err(output_failure)?;
+        let fresh = place.path().join("init");
+        Image::rebuild(Again {
+            spec,
+            keys: self.keys.as_deref(),
+            inputs: &inputs,
+            init_target: self.init_target.as_deref().unwrap_or(&fresh),
+            formats,
+            out: &out,
+        })?;
+        Ok(verify::compare_outputs(&folder, out.path(), &manifest))
     }
 }
 
@@ -81,7 +130,7 @@ fn conclude(verification: &Verification) -> Result<(), Failure> {
         [] => {
             let more =
                 if unchecked == 0 { String::new() } else { format!("; {unchecked} things were not checked") };
-            eprintln!("{}: all {holds} checks hold{more}", verification.file.display());
+            say!("{}: all {holds} checks hold{more}", verification.file.display());
             Ok(())
         }
         [first, rest @ ..] => {

@@ -82,7 +82,7 @@ impl Problem {
     /// The exit code's class.
     pub const fn class(&self) -> Class {
         match self {
-            Self::Wrong { .. } => Class::Mismatch,
+            Self::Wrong { .. } | Self::Cache(CacheError::Damaged { .. }) => Class::Mismatch,
             Self::Offline { .. } => Class::Offline,
             Self::Mirror(MirrorError::NotHttp { .. }) => Class::Usage,
             _ => Class::Failed,
@@ -230,7 +230,7 @@ impl<'a> Fetcher<'a> {
             match checks.get(&at) {
                 None => summary.reused += 1,
                 Some(CacheError::Missing { .. }) => missing.push_back((at, source)),
-                Some(damaged @ CacheError::Damaged { .. }) => {
+                Some(damaged @ CacheError::Damaged { .. }) if !self.is_offline => {
                     progress.damaged(damaged);
                     match self.cache.discard(&source.pin) {
                         Ok(()) => missing.push_back((at, source)),
@@ -244,7 +244,13 @@ impl<'a> Fetcher<'a> {
             }
         }
         for (at, error) in checks {
-            if matches!(error, CacheError::Io { .. } | CacheError::NoPlace { .. }) {
+            let is_final = match error {
+                CacheError::Io { .. } | CacheError::NoPlace { .. } => true,
+                // What cannot be fetched again is left where it is.
+                CacheError::Damaged { .. } => self.is_offline,
+                CacheError::Missing { .. } => false,
+            };
+            if is_final {
                 problems.insert(at, Problem::Cache(error));
             }
         }

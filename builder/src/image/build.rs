@@ -23,12 +23,13 @@ use crate::image::boot_partition;
 use crate::image::configuration::{self, Configuration, ConfigurationError};
 use crate::image::disk::{self, DiskError, Parts, VolumeParts};
 use crate::image::manifest::{Manifest, Output, VolumeEntry, describe};
+use crate::image::phase::{Phase, Timeline};
 use crate::image::uki::{self, UkiParts};
 use crate::image::volume::{SealedVolume, VolumeError, seal};
 use crate::key::{Key, KeyBuilder};
 use crate::keys::{KeyDir, KeyError};
 use crate::lock::Lock;
-use crate::output::{OutputDir, OutputError};
+use crate::output::{OutputDir, OutputError, Unpublished};
 use crate::sparse_digest::Alongside;
 use crate::store::{Store, StoreError};
 
@@ -36,7 +37,7 @@ use crate::store::{Store, StoreError};
 const PIPELINE: u32 = 1;
 
 /// What an image is built from.
-#[derive(Debug)]
+#[expect(missing_debug_implementations, reason = "the timeline's watcher need not be printable")]
 pub struct Inputs<'a> {
     /// The plan of the spec.
     pub plan: &'a ClusterPlan,
@@ -44,8 +45,10 @@ pub struct Inputs<'a> {
     pub lock: &'a Lock,
     /// SHA-256 of the lock's text.
     pub lock_sha256: [u8; 32],
-    /// Fetched packages, tools, and what was built before.
+    /// Fetched packages and tools.
     pub cache: &'a Cache,
+    /// What was built before.
+    pub store: &'a Store,
     /// The keys.
     pub keys: &'a KeyDir,
     /// The linked `kubedos-init`.
@@ -55,6 +58,8 @@ pub struct Inputs<'a> {
     /// What a test adds to the root volume to ask questions inside a node; empty in every product. An image with additions says so, and
     /// `verify` refuses it.
     pub additions: Vec<(String, Node)>,
+    /// Hears of the phases, and keeps their times.
+    pub timeline: &'a Timeline<'a>,
 }
 
 /// Which files are wanted beside the raw image.
@@ -157,16 +162,20 @@ struct Boot {
     reused: bool,
 }
 
+/// Files in the order of their naming, a second name of one of them, and what the last says.
+type Written = (Vec<Unpublished>, Option<(String, String)>, Manifest);
+
 /// Builds the image and publishes it in `out`.
 ///
 /// # Errors
-/// [`BuildError`]; nothing then stands in `out` that was not there before.
+/// [`BuildError`]; nothing half-written then stands in `out`, and no manifest that is not that of the files beside it.
 pub fn build_image(inputs: &Inputs<'_>, formats: Formats, out: &OutputDir) -> Result<Built, BuildError> {
     let builder = Builder::new(inputs)?;
-    let root = builder.root()?;
-    let payload = builder.payload()?;
-    let boot = builder.boot(&root, &payload)?;
-    let (configuration, statement) = builder.configuration()?;
+    let timeline = inputs.timeline;
+    let root = timeline.run(Phase::Root, || builder.root())?;
+    let payload = timeline.run(Phase::Payload, || builder.payload())?;
+    let boot = timeline.run(Phase::Uki, || builder.boot(&root, &payload))?;
+    let (configuration, statement) = timeline.run(Phase::Configuration, || builder.configuration())?;
     let esp = builder.esp(&boot)?;
     let volumes = [&root, &configuration, &payload];
     let names = Names {
@@ -189,11 +198,13 @@ pub fn build_image(inputs: &Inputs<'_>, formats: Formats, out: &OutputDir) -> Re
         names,
     };
     let image = disk::assemble(&parts)?;
-    let published = builder.publish(&image, &uki, formats, &volumes, out)?;
+    let (files, iso, manifest) =
+        timeline.run(Phase::Write, || builder.write(&image, &uki, formats, &volumes, out))?;
+    timeline.run(Phase::Publish, || out.publish(files, iso.as_slice()))?;
     let size = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
     let explain = |part, reused, path: &Path| Explained { part, reused, bytes: size(path) };
     Ok(Built {
-        manifest: published,
+        manifest,
         explanation: vec![
             explain("root", root.reused, &root.data),
             explain("payload", payload.reused, &payload.data),
@@ -206,7 +217,7 @@ pub fn build_image(inputs: &Inputs<'_>, formats: Formats, out: &OutputDir) -> Re
 /// The inputs with what is derived from them once.
 struct Builder<'a> {
     inputs: &'a Inputs<'a>,
-    store: Store,
+    store: &'a Store,
     epoch: u64,
     release: &'static str,
     flavour: KernelFlavour,
@@ -222,9 +233,10 @@ impl<'a> Builder<'a> {
             kubedos_spec::node::SubstrateType::Metal => KernelFlavour::Metal,
             _ => KernelFlavour::Cloud,
         };
+        inputs.store.sweep()?;
         Ok(Self {
             inputs,
-            store: Store::new(inputs.cache.root().join("built")),
+            store: inputs.store,
             epoch: inputs.lock.epoch().unix(),
             release: env!("CARGO_PKG_VERSION"),
             flavour,
@@ -287,7 +299,7 @@ impl<'a> Builder<'a> {
     /// The root volume; the kernel and the boot programs that came with it are kept beside it.
     fn root(&self) -> Result<SealedVolume, BuildError> {
         let key = self.root_key()?;
-        seal(&self.store, Volume::Root, &key, self.epoch, &self.inputs.mkfs, || {
+        seal(self.store, Volume::Root, &key, self.epoch, &self.inputs.mkfs, || {
             Ok::<_, BuildError>(self.compose()?.tree)
         })
     }
@@ -300,7 +312,7 @@ impl<'a> Builder<'a> {
             .with("schema", &schema)
             .with("program", self.program)
             .finish();
-        seal(&self.store, Volume::Payload, &key, self.epoch, &self.inputs.mkfs, || {
+        seal(self.store, Volume::Payload, &key, self.epoch, &self.inputs.mkfs, || {
             let origin: Arc<str> = Arc::from("kubedos");
             let mut tree = Tree::new(self.epoch);
             let node = Node::file(schema.into_bytes(), &origin);
@@ -387,7 +399,7 @@ impl<'a> Builder<'a> {
         let shards = self.inputs.plan.shards().map(|(name, shard)| (name.to_string(), shard));
         let documents = Configuration::new(&cluster, shards)?;
         let key = documents.key(self.epoch);
-        let volume = seal(&self.store, Volume::Configuration, &key, self.epoch, &self.inputs.mkfs, || {
+        let volume = seal(self.store, Volume::Configuration, &key, self.epoch, &self.inputs.mkfs, || {
             Ok::<_, BuildError>(documents.tree(self.epoch)?)
         })?;
         let signer = self.inputs.keys.configuration_signer()?;
@@ -401,15 +413,15 @@ impl<'a> Builder<'a> {
         Ok(boot_partition::tree(self.release, read(&boot.boot_loader)?, read(&boot.uki)?)?)
     }
 
-    /// Writes every output, then names them all.
-    fn publish(
+    /// Writes every output without its name; the manifest comes last. The raw image may get a second name.
+    fn write(
         &self,
         image: &dyn Source,
         uki: &[u8],
         formats: Formats,
         volumes: &[&SealedVolume; 3],
         out: &OutputDir,
-    ) -> Result<Manifest, BuildError> {
+    ) -> Result<Written, BuildError> {
         let metadata = &self.inputs.plan.spec().metadata;
         let base = format!("{}-{}", metadata.name, metadata.artifact_version);
         let raw_name = format!("{base}.raw");
@@ -453,16 +465,10 @@ impl<'a> Builder<'a> {
             outputs,
         };
         unpublished.push(out.create_with(super::manifest::SUMS, manifest.sums().as_bytes())?);
-        let last = out.create_with("manifest.json", manifest.emit().as_bytes())?;
-        let raw = raw.publish()?;
-        if formats.iso {
-            out.link(&raw, &format!("{base}.iso"))?;
-        }
-        for file in unpublished {
-            file.publish()?;
-        }
-        last.publish()?;
-        Ok(manifest)
+        unpublished.push(raw);
+        unpublished.push(out.create_with("manifest.json", manifest.emit().as_bytes())?);
+        let iso = formats.iso.then(|| (format!("{base}.raw"), format!("{base}.iso")));
+        Ok((unpublished, iso, manifest))
     }
 }
 

@@ -5,5 +5,7 @@ pub mod build;
 pub mod configuration;
 pub mod disk;
 pub mod manifest;
+pub mod phase;
+pub mod run_record;
 pub mod uki;
 pub mod volume;

@@ -9,6 +9,7 @@ use std::process::Command;
 use super::compiler::Folder;
 use super::sources::TOOLCHAIN;
 use super::{InitBuildError, Means, file};
+use crate::interrupt::Program;
 
 /// The only target so far. That it is given to cargo, although it is the host's, keeps our flags from build scripts and macros.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -73,7 +74,7 @@ fn channel(text: &str) -> Option<String> {
 
 /// Runs cargo.
 pub(super) fn build(workspace: &Path, means: &Means<'_>, compiler: &Folder) -> Result<Built, InitBuildError> {
-    let status = command(workspace, means, compiler).status();
+    let status = Program::start(&mut command(workspace, means, compiler)).and_then(Program::wait);
     let status = status.map_err(|error| InitBuildError::Run("cargo", error))?;
     if !status.success() {
         return Err(InitBuildError::Cargo(status));

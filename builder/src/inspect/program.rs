@@ -81,6 +81,7 @@ fn boot_report(boot: &BootManifest) -> BootReport {
     BootReport {
         release: boot.release.clone(),
         epoch: boot.epoch,
+        additions: boot.additions,
         root: boot.root,
         payload: boot.payload,
         root_table: dm_table(Volume::Root, &boot.root),

@@ -205,6 +205,8 @@ pub struct BootReport {
     pub release: String,
     /// The floor of the clock, seconds since 1970.
     pub epoch: u64,
+    /// The root volume holds a test's additions: no product.
+    pub additions: bool,
     /// The root volume.
     pub root: Seal,
     /// The payload volume.

@@ -157,6 +157,9 @@ fn uki(f: &mut Formatter<'_>, report: &UkiReport) -> fmt::Result {
 fn boot(f: &mut Formatter<'_>, report: &BootReport) -> fmt::Result {
     let moment = Moment::from_unix(report.epoch);
     line(f, "release", format_args!("{}, packages of {moment}", report.release))?;
+    if report.additions {
+        line(f, "additions", "YES: the root volume holds those of a test, this is NO PRODUCT")?;
+    }
     line(f, "root", format_args!("{}\n{:14}{}", report.root.root_hash, "", report.root_table))?;
     line(f, "payload", format_args!("{}\n{:14}{}", report.payload.root_hash, "", report.payload_table))?;
     report

@@ -297,7 +297,14 @@ impl Lock {
         Ok((lock, Proof::decode(&bytes)?))
     }
 
-    /// Reads a lock without its proof: enough to fetch and to build.
+    /// Reads a lock that says of every package what the proof beside it says: what an image is built by.
+    pub fn read_proven(path: &Path) -> Result<Self, LockError> {
+        let (lock, proof) = Self::read(path)?;
+        lock.locked_packages(&proof)?;
+        Ok(lock)
+    }
+
+    /// Reads a lock without its proof: enough to fetch.
     pub fn read_alone(path: &Path) -> Result<Self, LockError> {
         let text = std::fs::read_to_string(path);
         let text = text.map_err(|source| LockError::Io { what: "read", path: path.to_owned(), source })?;

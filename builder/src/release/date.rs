@@ -62,7 +62,8 @@ const fn days_before(year: u64, month: u64, day: u64) -> u64 {
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (days, time) = (self.0 / 86_400, self.0 % 86_400);
-        let mut year = 1970 + days / 366;
+        // 400 years have 146,097 days: the year, or one beside it, however far away it is.
+        let mut year = 1969 + days * 400 / 146_097;
         while days_before(year + 1, 1, 1) <= days {
             year += 1;
         }

@@ -19,6 +19,7 @@ use thiserror::Error;
 use crate::cache::{Cache, CacheError};
 use crate::deb::{Deb, DebError};
 use crate::digest::Hasher;
+use crate::interrupt::Temporary;
 use crate::lock::{Lock, LockError, LockedPackage};
 pub use unpack::UnpackError;
 
@@ -209,17 +210,14 @@ fn make(cache: &Cache, packages: &[&LockedPackage], root: &Path) -> Result<(), T
     };
     let tools = cache.tools();
     let beside = tempfile::Builder::new().prefix(".new-").tempdir_in(&tools).map_err(io("write", &tools))?;
+    let beside = Temporary::new(beside.keep());
     unpack_all(cache, packages, beside.path())?;
     let folder = fs::File::open(beside.path()).map_err(io("open", beside.path()))?;
     rustix::fs::syncfs(&folder).map_err(|error| io("sync", beside.path())(error.into()))?;
-    match fs::rename(beside.path(), root) {
-        Ok(()) => {
-            // Its name is gone: there is nothing for the guard to take away.
-            drop(beside.keep());
-            Ok(())
-        }
-        Err(_) if root.is_dir() => Ok(()),
-        Err(error) => Err(io("rename", beside.path())(error)),
+    let path = beside.path().to_owned();
+    match beside.finish(|beside| fs::rename(beside, root)) {
+        Err(error) if !root.is_dir() => Err(io("rename", &path)(error)),
+        _ => Ok(()),
     }
 }
 

@@ -1,37 +1,49 @@
 //! A folder of outputs by its `manifest.json`: every file that it lists, `SHA256SUMS`, and that image, UKI and manifest agree.
 
+use std::collections::BTreeMap;
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use kubedos_image::boot::Seal;
+use kubedos_image::hex32::sha256;
 
 use super::disk::{Facts, disk};
 use super::{Checks, Outcome};
 use crate::artifact::{self, Artifact, Disk, MANIFEST};
 use crate::compare::first_difference;
 use crate::image::manifest::{Manifest, Output, SUMS, VERSION, describe};
+use crate::image::run_record::RUN_RECORD;
 use crate::keys;
 use crate::size::human;
 
 /// What may stand beside the outputs without being one (interfaces: not part of what is compared).
-const BESIDE: [&str; 7] =
-    [MANIFEST, SUMS, "run.json", "seeds", ".lock", "kubedos.lock", "kubedos.lock.proof"];
+const BESIDE: [&str; 7] = [MANIFEST, SUMS, RUN_RECORD, "seeds", ".lock", LOCK, "kubedos.lock.proof"];
+
+/// The lock that was used, where it is not the committed one.
+const LOCK: &str = "kubedos.lock";
 
 /// All checks of a folder whose manifest is at `path`.
 pub(super) fn folder(path: &Path, manifest: &Manifest, checks: &mut Checks<'_>) {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = of(path);
     if manifest.version != VERSION {
         return checks
             .fails(MANIFEST, format!("it has version {}, understood is {VERSION}", manifest.version));
+    }
+    if !manifest.additions.is_empty() {
+        let paths = manifest.additions.join(", ");
+        checks.fails(
+            MANIFEST,
+            format!("the root volume holds additions of a test, this is no product: {paths}"),
+        );
     }
     if let Some(output) = manifest.outputs.iter().find(|output| !is_plain(&output.name)) {
         return checks.fails(MANIFEST, format!("{:?} is no file name", output.name));
     }
     let before = checks.count(Outcome::Fails);
-    for output in &manifest.outputs {
-        self::output(folder, output, checks);
-    }
+    outputs(folder, manifest, checks);
     sums(folder, manifest, checks);
+    lock(folder, manifest, checks);
     strangers(folder, manifest, checks);
     if checks.count(Outcome::Fails) > before {
         return checks.unchecked("images", "not opened: a file is not the one that the manifest lists");
@@ -42,6 +54,25 @@ pub(super) fn folder(path: &Path, manifest: &Manifest, checks: &mut Checks<'_>) 
     others(folder, manifest, &raw, &facts, checks);
 }
 
+/// The folder of a manifest.
+pub(super) fn of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A lock beside the outputs is the one that they were built with.
+fn lock(folder: &Path, manifest: &Manifest, checks: &mut Checks<'_>) {
+    let path = folder.join(LOCK);
+    if !path.exists() {
+        return;
+    }
+    let Some(text) = checks.need(LOCK, std::fs::read(&path)) else { return };
+    if hex::encode(sha256(&[&text])) == manifest.lock_sha256 {
+        checks.holds(LOCK, "the lock that the image was built with");
+    } else {
+        checks.fails(LOCK, "another lock than the one that the image was built with");
+    }
+}
+
 /// A name that stays in the folder.
 fn is_plain(name: &str) -> bool {
     !name.is_empty()
@@ -50,15 +81,30 @@ fn is_plain(name: &str) -> bool {
         && !name.contains(char::is_control)
 }
 
-fn output(folder: &Path, output: &Output, checks: &mut Checks<'_>) {
-    let found = File::open(folder.join(&output.name)).and_then(|file| describe(&output.name, &file));
-    let Some(found) = checks.need(&output.name, found) else { return };
-    if found == *output {
-        checks.holds(&output.name, format!("{}, the digest of the manifest", human(output.size)));
-    } else {
-        let (size, digest) = (found.size, found.sha256);
-        checks
-            .fails(&output.name, format!("it has {size} bytes of {digest}, the manifest lists another file"));
+/// Size and digest of each output. Two names of one file are read once.
+fn outputs(folder: &Path, manifest: &Manifest, checks: &mut Checks<'_>) {
+    let mut seen: BTreeMap<(u64, u64), Output> = BTreeMap::new();
+    for output in &manifest.outputs {
+        let name = &output.name;
+        let found = File::open(folder.join(name)).and_then(|file| {
+            let metadata = file.metadata()?;
+            let identity = (metadata.dev(), metadata.ino());
+            match seen.get(&identity) {
+                Some(same) => Ok(Output { name: name.clone(), ..same.clone() }),
+                None => {
+                    let found = describe(name, &file)?;
+                    seen.insert(identity, found.clone());
+                    Ok(found)
+                }
+            }
+        });
+        let Some(found) = checks.need(name, found) else { continue };
+        if found == *output {
+            checks.holds(name, format!("{}, the digest of the manifest", human(output.size)));
+        } else {
+            let (size, digest) = (found.size, found.sha256);
+            checks.fails(name, format!("it has {size} bytes of {digest}, the manifest lists another file"));
+        }
     }
 }
 

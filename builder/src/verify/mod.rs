@@ -17,8 +17,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::artifact::{self, Artifact, ArtifactError, MANIFEST};
+use crate::compare::first_difference;
 use crate::failure::chain;
+use crate::image::manifest::{Manifest, SUMS};
 use crate::keys::PublicKeys;
+use crate::sparse_file::SparseFile;
 
 /// What came of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -86,6 +89,36 @@ pub fn verify(path: &Path, keys: Option<&PublicKeys>) -> Result<Verification, Ar
         Artifact::Manifest(manifest) => folder::folder(opened, manifest, &mut checks),
     }
     Ok(Verification { version: 1, file: path.to_owned(), checks: checks.made })
+}
+
+/// The manifest of a folder of outputs, and the folder.
+///
+/// # Errors
+/// When it cannot be read, or is something else.
+pub fn manifest(path: &Path) -> Result<(PathBuf, Manifest), ArtifactError> {
+    let path = if path.is_dir() { path.join(MANIFEST) } else { path.to_owned() };
+    match artifact::open(&path)? {
+        Artifact::Manifest(manifest) => Ok((folder::of(&path).to_owned(), manifest)),
+        _ => Err(ArtifactError::NoManifest { path }),
+    }
+}
+
+/// Compares every output of one folder with that of the same name in another, byte by byte.
+pub fn compare_outputs(folder: &Path, other: &Path, manifest: &Manifest) -> Vec<Check> {
+    let mut checks = Checks { keys: None, made: Vec::new() };
+    let names = manifest.outputs.iter().map(|output| output.name.as_str()).chain([SUMS, MANIFEST]);
+    for name in names {
+        let part = format!("rebuilt {name}");
+        let pair = [folder, other].map(|folder| SparseFile::open(&folder.join(name)));
+        let [one, other] = pair.map(|file| checks.need(&part, file));
+        let (Some(one), Some(other)) = (one, other) else { continue };
+        match checks.need(&part, first_difference(&one, &other)) {
+            Some(None) => checks.holds(&part, "the same bytes"),
+            Some(Some(at)) => checks.fails(&part, format!("differs from byte {at} on")),
+            None => {}
+        }
+    }
+    checks.made
 }
 
 /// Checks as they are made, and what they are held against.

@@ -80,6 +80,9 @@ pub(super) fn uki<'a>(part: &str, pe: &Pe<'a>, checks: &mut Checks<'_>) -> Optio
 fn boot_manifest(uki: &Uki<'_>, checks: &mut Checks<'_>) {
     const PART: &str = "boot manifest";
     let Some(text) = checks.need(PART, uki.boot_text()) else { return };
+    if uki.boot.additions {
+        return checks.fails(PART, "the root volume holds additions of a test: this is no product");
+    }
     match uki.boot.emit() {
         Ok(written) if written.as_bytes() == text => {}
         _ => return checks.fails(PART, "it holds what this release does not write"),

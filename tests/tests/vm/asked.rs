@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use kubedos_image::layout::{Area, Role, Slot, Volume};
 use kubedos_lab::{Disk, Format, Patience};
 use kubedos_spec::record::{Outcome, Record};
-use kubedos_tests::{Rig, answers, answers_disk, flip, noise, probe_image, project};
+use kubedos_tests::{Rig, answers, answers_disk, flip, kubedos_build, noise, probe_image, project};
 use serde_json::Value;
 
 /// The answers of an untouched node on its first boot, asked once.
@@ -173,6 +173,18 @@ fn the_agent_stays_within_twelve_mebibytes() {
     let agent = agent.unwrap_or_else(|| panic!("{processes:#?}"));
     println!("agent: {agent}");
     assert!(agent["resident_kib"].as_u64().unwrap() <= 12 << 10, "{agent}");
+}
+
+/// A12: what can be asked is no product. Its boot manifest says so, which the UKI's signature covers, and so does its manifest.
+#[test]
+fn an_image_that_can_be_asked_is_refused_by_verify() {
+    for path in [probe_image().folder(), probe_image().raw()] {
+        let output = kubedos_build().arg("verify").arg(path).output().unwrap();
+        let said =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(4), "{said}");
+        assert!(said.contains("the root volume holds additions of a test: this is no product"), "{said}");
+    }
 }
 
 /// A5: a flipped block of data never reaches a reader; a full read names the volume.
