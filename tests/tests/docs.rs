@@ -1,10 +1,16 @@
-//! The documentation says what is there: every requirement has a row, every link a target (D3), and the sources are Rust (D4).
+//! The documentation says what is there: every requirement has a row, every link a target, the tables of places and sizes are those of
+//! the code (D3), and the sources are Rust (D4).
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use kubedos_image::layout::{
+    Area, DATA_MIN, Layout, MIB, MINIMUM_DISK, PAYLOAD_MAX, Place, Role, Volume, adopted, shipped,
+};
+use kubedos_spec::record::MAX_BYTES;
 
 /// The rows of the requirements, family by family: letter and numbers.
 const REQUIREMENTS: [(&str, std::ops::RangeInclusive<u32>); 10] = [
@@ -22,6 +28,10 @@ const REQUIREMENTS: [(&str, std::ops::RangeInclusive<u32>); 10] = [
 
 fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn page(path: &str) -> String {
+    fs::read_to_string(project().join(path)).unwrap()
 }
 
 /// Files that git tracks.
@@ -51,7 +61,7 @@ fn links(page: &str) -> Vec<&str> {
 
 #[test]
 fn every_requirement_has_a_row() {
-    let page = fs::read_to_string(project().join("docs/conformance.md")).unwrap();
+    let page = page("docs/conformance.md");
     let rows: BTreeSet<&str> =
         page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next()).collect();
     for (family, numbers) in REQUIREMENTS {
@@ -85,6 +95,104 @@ fn every_link_has_a_target() {
         }
     }
     assert!(broken.is_empty(), "broken links:\n{}", broken.join("\n"));
+}
+
+/// The size of a partition, as far as it is always the same.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Size {
+    /// There is none.
+    Absent,
+    /// In MiB.
+    Always(u64),
+    /// It follows from the content or from the disk.
+    Varies,
+}
+
+fn size(role: Role, [one, other]: &[Layout; 2]) -> Size {
+    match (one.place(role), other.place(role)) {
+        (Some(one), Some(other)) if one.len == other.len => Size::Always(one.len / MIB),
+        (Some(_), Some(_)) => Size::Varies,
+        _ => Size::Absent,
+    }
+}
+
+/// Every partition with its size in the file and on a node's disk.
+fn partitions() -> Vec<(Place, Size, Size)> {
+    let files = [1, PAYLOAD_MAX].map(|payload| shipped(payload).unwrap());
+    let disks = [MINIMUM_DISK, 1 << 40].map(|bytes| adopted(bytes).unwrap());
+    let [smallest, _] = &disks;
+    smallest
+        .places()
+        .iter()
+        .map(|place| (*place, size(place.role, &files), size(place.role, &disks)))
+        .collect()
+}
+
+/// A5, O1: places, sizes, types and labels that `docs/disks.md` gives are those of the code, and no row is missing or too many.
+#[test]
+fn the_documented_layout_is_that_of_the_code() {
+    let page = page("docs/disks.md");
+    let section = page.split("\n## ").find(|section| section.starts_with("Layout\n")).unwrap();
+    let documented: Vec<&str> = section.lines().filter(|line| line.starts_with("| ")).skip(2).collect();
+    let text = |size, varies: &str| match size {
+        Size::Absent => "–".to_owned(),
+        Size::Always(mib) => mib.to_string(),
+        Size::Varies => varies.to_owned(),
+    };
+    let expected: Vec<String> = partitions()
+        .into_iter()
+        .map(|(Place { number, role, start, .. }, file, disk)| {
+            let (guid, start) = (role.type_guid(), start / MIB);
+            let (file_size, disk_size) = (text(file, "as used"), text(disk, "the rest"));
+            let maker = if file == Size::Absent { "agent" } else { "image" };
+            format!("| {number} | `{role}` | `{guid}` | {start} | {file_size} | {disk_size} | {maker} |")
+        })
+        .collect();
+    assert_eq!(documented, expected);
+    let data = adopted(MINIMUM_DISK).unwrap().place(Role::Data).unwrap().len / MIB;
+    let smallest = format!("has {data} MiB on the smallest disk ({} GiB)", MINIMUM_DISK / MIB / 1024);
+    assert!(section.contains(&smallest), "{smallest}");
+}
+
+/// ADR 0001 gives the same layout, the second slot in one row.
+#[test]
+fn the_decided_layout_is_that_of_the_code() {
+    let page = page("docs/adr/0001-disk-layout.md");
+    for (Place { number, role, .. }, file, disk) in partitions() {
+        let file_size = match file {
+            Size::Absent if !matches!(role, Role::State | Role::Data) => continue,
+            Size::Absent => "–".to_owned(),
+            Size::Always(mib) => format!("{mib} MiB"),
+            Size::Varies => "as used, up to the next MiB".to_owned(),
+        };
+        let disk_size = match disk {
+            _ if disk == file => "same".to_owned(),
+            Size::Always(mib) => format!("{mib} MiB"),
+            Size::Absent | Size::Varies => format!("the rest, at least {} MiB", DATA_MIN / MIB),
+        };
+        let row = format!("| {number} | `{role}` | `{}` | {file_size} | {disk_size} |", role.type_guid());
+        assert!(page.lines().any(|line| line.starts_with(&row)), "no row {row}");
+    }
+}
+
+#[test]
+fn the_documented_limits_are_those_of_the_code() {
+    let page = page("docs/limits.md");
+    let rows: BTreeMap<&str, &str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split_once(" | "))
+        .map(|(what, rest)| (what, rest.split(" |").next().unwrap_or_default()))
+        .collect();
+    for volume in [Volume::Root, Volume::Configuration, Volume::Payload] {
+        let mib = volume.full_size(Area::Data).unwrap() / MIB;
+        let expected =
+            if mib.is_multiple_of(1024) { format!("{} GiB", mib / 1024) } else { format!("{mib} MiB") };
+        let row = format!("{} volume", volume.name());
+        assert_eq!(rows.get(row.as_str()), Some(&expected.as_str()), "{row}");
+    }
+    let smallest = format!("at least {} GiB", MINIMUM_DISK / MIB / 1024);
+    assert!(rows.get("boot disk").is_some_and(|limit| limit.contains(&smallest)), "{smallest}");
+    assert_eq!(rows.get("console record"), Some(&format!("{MAX_BYTES} bytes").as_str()));
 }
 
 #[test]
