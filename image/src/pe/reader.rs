@@ -67,8 +67,7 @@ impl<'a> Pe<'a> {
                 "it does not cover the section headers",
             ));
         }
-        let sections = read_sections(bytes, headers, &optional)?;
-        let end = sections.last().map_or(headers_size, Section::raw_end);
+        let (sections, end) = read_sections(bytes, headers, &optional)?;
         let certificates = find_certificates(bytes, optional_at, end)?;
         Ok(Self { bytes, coff, optional, optional_at, sections_at, sections, certificates })
     }
@@ -132,12 +131,6 @@ impl<'a> Pe<'a> {
     }
 }
 
-impl Section<'_> {
-    fn raw_end(&self) -> usize {
-        to_usize(self.header.raw_offset.get()).saturating_add(self.raw.len())
-    }
-}
-
 fn certificate_directory_at(optional_at: usize) -> usize {
     optional_at + size_of::<OptionalHeader>() + CERTIFICATE_DIRECTORY * size_of::<Directory>()
 }
@@ -196,11 +189,12 @@ fn check_headers(coff: &CoffHeader, optional: &OptionalHeader, length: usize) ->
     Ok(())
 }
 
+/// The sections, and where the last one that has bytes in the file ends.
 fn read_sections<'a>(
     bytes: &'a [u8],
     headers: &'a [SectionHeader],
     optional: &OptionalHeader,
-) -> Result<Vec<Section<'a>>, PeError> {
+) -> Result<(Vec<Section<'a>>, usize), PeError> {
     let mut sections = Vec::with_capacity(headers.len());
     let mut offset = optional.headers_size.get();
     let mut address = u64::from(offset);
@@ -235,7 +229,7 @@ fn read_sections<'a>(
         }
         sections.push(Section { header: *head, name, raw });
     }
-    Ok(sections)
+    Ok((sections, to_usize(offset)))
 }
 
 fn section_name(header: &SectionHeader) -> Result<&str, PeError> {

@@ -118,6 +118,19 @@ fn programs_of_another_shape_are_refused() {
     Pe::parse(&stub()).unwrap();
 }
 
+/// A section without bytes in the file ends nowhere in it: whatever offset it names, what lies before that offset belongs to nothing.
+#[test]
+fn a_section_without_bytes_hides_none() {
+    let mut bytes = stub();
+    let last = SECTIONS + 2 * 40;
+    let at = u32::try_from(bytes.len()).unwrap().to_le_bytes();
+    bytes[last + 16..last + 20].fill(0);
+    bytes[last + 20..last + 24].copy_from_slice(&at);
+    assert_eq!(Pe::parse(&bytes).unwrap_err(), PeError::Trailing(0x200));
+    bytes.truncate(bytes.len() - 0x200);
+    assert_eq!(Pe::parse(&bytes).unwrap().sections()[2].data(), b"");
+}
+
 /// A signature on the stub would say nothing about what is added.
 #[test]
 fn a_signed_stub_is_refused() {
