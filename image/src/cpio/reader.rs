@@ -4,8 +4,9 @@ use super::CpioError;
 use super::format::{
     ALIGN, HEADER_LEN, Header, KIND_CHARACTER, KIND_DIRECTORY, KIND_FILE, KIND_LINK, KIND_MASK, TRAILER,
 };
-use super::writer::Node;
+use super::writer::{Node, check_path};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// One entry of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,7 @@ pub struct Entry<'a> {
 pub fn entries(bytes: &[u8]) -> Result<(Vec<Entry<'_>>, usize), CpioError> {
     let mut reader = Reader { bytes, at: 0 };
     let mut entries = Vec::new();
+    let mut directories = BTreeMap::new();
     loop {
         let start = reader.at;
         let header = reader.take(HEADER_LEN)?.first_chunk().and_then(Header::decode);
@@ -47,6 +49,13 @@ pub fn entries(bytes: &[u8]) -> Result<(Vec<Entry<'_>>, usize), CpioError> {
             return Ok((entries, reader.at));
         }
         let node = node(&header, content).ok_or(CpioError::Kind(start))?;
+        check_path(path)?;
+        if path.rsplit_once('/').is_some_and(|(parent, _)| directories.get(parent) != Some(&true)) {
+            return Err(CpioError::NoParent(path.to_owned()));
+        }
+        if directories.insert(path, matches!(node, Node::Directory { .. })).is_some() {
+            return Err(CpioError::Twice(path.to_owned()));
+        }
         entries.push(Entry { path, node, uid: header.uid, gid: header.gid, mtime: header.mtime });
     }
 }
@@ -150,6 +159,21 @@ mod tests {
             let mut bad = bytes.clone();
             bad[init + 6 + field * 8..][..8].copy_from_slice(value.as_bytes());
             assert_eq!(entries(&bad), Err(CpioError::Kind(init)), "{field} {value}");
+        }
+    }
+
+    /// What an archive says of a tree, a kernel would do in its order: no place outside, none twice, none without its directory.
+    #[test]
+    fn paths_that_the_writer_would_not_take_are_not_read() {
+        let bytes = sample().write().unwrap();
+        for (from, to) in [("dev-x", "../xx"), ("dev-x", "/etc/"), ("dev-x", "e/xyz"), ("lib\0", "dev\0")] {
+            let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
+            let mut bad = bytes.clone();
+            bad[at..at + to.len()].copy_from_slice(to.as_bytes());
+            let refused = entries(&bad).unwrap_err();
+            let by_path =
+                matches!(refused, CpioError::Path(_) | CpioError::NoParent(_) | CpioError::Twice(_));
+            assert!(by_path, "{to}: {refused}");
         }
     }
 

@@ -114,7 +114,7 @@ impl<'a> Archive<'a> {
     }
 }
 
-fn check_path(path: &str) -> Result<(), CpioError> {
+pub(super) fn check_path(path: &str) -> Result<(), CpioError> {
     let bad = |part: &str| part.is_empty() || part == "." || part == ".." || part.contains('\0');
     if path.split('/').any(bad) || path == TRAILER || path.len() >= 4096 {
         return Err(CpioError::Path(path.to_owned()));
