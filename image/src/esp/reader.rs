@@ -14,6 +14,8 @@ use zerocopy::FromBytes;
 const MAX_DEPTH: usize = 8;
 /// No file system of ours has more files; empty ones take no cluster, so that clusters do not bound their number.
 const MAX_FILES: usize = 1024;
+/// A long name has at most 255 units.
+const LONG_PIECES: u8 = 20;
 
 /// The files of a file system, with their long names.
 pub fn read(source: &dyn Source) -> Result<Tree<'static>, EspError> {
@@ -153,7 +155,13 @@ impl LongName {
         if long.order & LONG_LAST != 0 {
             *self = Self { checksum: long.checksum, expected: order, ..Self::default() };
         }
-        self.broken |= order == 0 || order != self.expected || long.checksum != self.checksum || order > 20;
+        self.broken |=
+            order == 0 || order != self.expected || long.checksum != self.checksum || order > LONG_PIECES;
+        if self.broken {
+            // Pieces without a first one go on for as long as a directory does: they are not collected.
+            self.units.clear();
+            return;
+        }
         self.expected = order.saturating_sub(1);
         let mut piece: Vec<u16> = long.units().take(LONG_UNITS).collect();
         piece.append(&mut self.units);

@@ -116,6 +116,18 @@ fn more_than_the_partition_holds_is_an_error() {
     assert!(matches!(tree.write(1), Err(EspError::Full(_))));
 }
 
+/// A directory may be full of pieces of long names that have no beginning: they are not collected.
+#[test]
+fn pieces_without_a_beginning_are_no_name() {
+    let mut pieces = LongName::default();
+    let mut piece = [0xff; 32];
+    piece[0] = 1;
+    for _ in 0..200_000 {
+        pieces.push(&piece);
+    }
+    assert!(pieces.units.is_empty() && pieces.finish(b"A          ").is_none());
+}
+
 /// A chain that comes back to itself, leads outside, or ends early is an error, not a loop.
 #[test]
 fn damaged_chains_are_refused() {
