@@ -35,6 +35,10 @@ pub fn bad_block(record: &str) -> Option<BadBlock> {
     }
     let rest = text.lines().next()?.strip_prefix("device-mapper: verity: ")?.strip_suffix(" is corrupted")?;
     let (device, block) = rest.split_once(": ")?;
+    // It becomes part of a path in sysfs.
+    let (major, minor) = device.split_once(':')?;
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number(major) && is_number(minor)).then_some(())?;
     Some(BadBlock { device: device.to_owned(), block: block.to_owned() })
 }
 
@@ -110,6 +114,14 @@ mod tests {
     #[test]
     fn a_forged_message_from_user_space_is_not_believed() {
         assert_eq!(bad_block("11,812,9,-;device-mapper: verity: 254:6: data block 513 is corrupted"), None);
+    }
+
+    #[test]
+    fn a_device_that_is_no_pair_of_numbers_is_none() {
+        for device in ["../..", "/etc", "254", "254:", ":6", "254:6/..", "+254:6"] {
+            let record = format!("3,1,9,-;device-mapper: verity: {device}: data block 5 is corrupted");
+            assert_eq!(bad_block(&record), None, "{device}");
+        }
     }
 
     #[test]

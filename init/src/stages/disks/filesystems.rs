@@ -33,7 +33,8 @@ impl Superblock {
         let incompat = field32(0x60)?;
         let high = if incompat & WIDE == 0 { 0 } else { u64::from(field32(0x150)?) };
         let blocks = high << 32 | u64::from(field32(4)?);
-        let block_bytes = 1024u64.checked_shl(field32(0x18)?).filter(|bytes| *bytes <= 1 << 16)?;
+        // 1 KiB to 64 KiB.
+        let block_bytes = Some(field32(0x18)?).filter(|log| *log <= 6).map(|log| 1024u64 << log)?;
         let needs_check = field16(0x3a)? != CLEAN || incompat & RECOVER != 0;
         Some(Self { bytes: blocks.checked_mul(block_bytes)?, needs_check })
     }
@@ -141,5 +142,15 @@ mod tests {
             "there is no file system in the container of data; it was left as it is"
         );
         assert_eq!(Superblock::read(&[0; 100]), None);
+    }
+
+    /// 2^54 KiB are no size of a block: shifted out of 64 bits they would be none, and the file system empty.
+    #[test]
+    fn a_block_size_that_does_not_exist_is_no_file_system() {
+        for log in [7u32, 54, 63, 64, u32::MAX] {
+            let mut head = ext4_head(10 << 30);
+            head[1024 + 0x18..1024 + 0x1c].copy_from_slice(&log.to_le_bytes());
+            assert_eq!(Superblock::read(&head), None, "{log}");
+        }
     }
 }
