@@ -92,7 +92,8 @@ impl Record {
     /// The line, prefix included, without a line end; at most [`MAX_BYTES`] long.
     pub fn line(&self) -> String {
         let mut record = self.clone();
-        record.t = (record.t * 1000.0).round() / 1000.0;
+        // JSON has no number that is not finite; a machine is up for less than 10^9 seconds.
+        record.t = (record.t.clamp(0.0, 1e9) * 1000.0).round() / 1000.0;
         loop {
             let line = format!("{PREFIX}{}", serde_json::to_string(&record).unwrap_or_default());
             let excess = line.len().saturating_sub(MAX_BYTES);
@@ -105,7 +106,8 @@ impl Record {
     /// Cuts the longest text field; `false` when there is nothing left to cut.
     fn shorten(&mut self, excess: usize) -> bool {
         let texts = [&mut self.error, &mut self.note, &mut self.on, &mut self.volume, &mut self.node];
-        let Some(text) = texts.into_iter().flatten().max_by_key(|text| text.len()) else {
+        let texts = texts.into_iter().flatten().chain([&mut self.stage]);
+        let Some(text) = texts.max_by_key(|text| text.len()) else {
             return false;
         };
         let keep = text.len().saturating_sub(excess + '…'.len_utf8());
@@ -141,6 +143,17 @@ mod tests {
         assert_eq!(Record::find(&format!("[   12.3] <6>{line}\r")), Some(record));
         assert_eq!(Record::find("kubedos: starting"), None);
         assert_eq!(Record::find(r#"kubedos: {"v":2,"n":1,"t":0,"stage":"Disks","outcome":"done"}"#), None);
+    }
+
+    /// What a reader finds, it finds again in the line that it writes: numbers that JSON has not and a stage of any length included.
+    #[test]
+    fn a_hostile_record_becomes_a_line_that_is_found() {
+        for (t, stage) in [("1e308", "Disks"), ("-1e308", "Disks"), ("1", &*"s".repeat(5000))] {
+            let line = format!(r#"kubedos: {{"v":1,"n":1,"t":{t},"stage":"{stage}","outcome":"done"}}"#);
+            let line = Record::find(&line).unwrap().line();
+            assert!(line.len() <= MAX_BYTES, "{} bytes", line.len());
+            assert_eq!(Record::find(&line).unwrap().line(), line);
+        }
     }
 
     #[test]
