@@ -96,65 +96,91 @@ fn node(out: &mut Vec<u8>, entries: &[Entry<'_>]) -> u32 {
 }
 
 /// Reads a file back; none if it is not one. For tests and `inspect`: the values keep the order of the file.
+///
+/// A node lies right behind what is below it, as every writer lays them out. So each byte is read once, whatever the offsets say.
 pub fn decode(bytes: &[u8]) -> Option<BTreeMap<String, Vec<String>>> {
-    let mut keys = BTreeMap::new();
     if word(bytes, 0)? != MAGIC || word(bytes, 4)? != VERSION {
         return None;
     }
-    walk(bytes, word(bytes, 8)?, String::new(), 0, &mut keys)?;
-    Some(keys)
+    let mut decoder = Decoder { bytes, end: 12, key: Vec::new(), keys: BTreeMap::new() };
+    decoder.node(word(bytes, 8)?)?;
+    (decoder.end == bytes.len()).then_some(decoder.keys)
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_be_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+    Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-fn text(bytes: &[u8], at: usize) -> Option<String> {
+/// The text at a place, without the zero byte that ends it.
+fn text(bytes: &[u8], at: usize) -> Option<&[u8]> {
     let rest = bytes.get(at..)?;
-    let end = rest.iter().position(|byte| *byte == 0)?;
-    Some(String::from_utf8_lossy(rest.get(..end)?).into_owned())
+    rest.get(..rest.iter().position(|byte| *byte == 0)?)
 }
 
-/// Deeper than any key of a kernel is long.
-const MAX_DEPTH: usize = 4096;
+/// Longer than any key of a kernel. A node hangs on at least one byte of a key, so this bounds the depth too.
+const LONGEST_KEY: usize = 1024;
 
-fn walk(
-    bytes: &[u8],
-    offset: u32,
-    above: String,
-    depth: usize,
-    keys: &mut BTreeMap<String, Vec<String>>,
-) -> Option<()> {
-    if offset == 0 || depth > MAX_DEPTH {
-        return (offset == 0).then_some(());
-    }
-    let mut at = usize::try_from(offset & !(PREFIX | VALUES | CHILDREN)).ok()?;
-    let mut key = above;
-    if offset & PREFIX != 0 {
-        let prefix = text(bytes, at)?;
-        at += prefix.len() + 1;
-        key.push_str(&prefix);
-    }
-    if offset & CHILDREN != 0 {
-        let (low, high) = (*bytes.get(at)?, *bytes.get(at + 1)?);
-        at += 2;
-        for byte in low..=high {
-            walk(bytes, word(bytes, at)?, format!("{key}{}", char::from(byte)), depth + 1, keys)?;
-            at += 4;
+struct Decoder<'a> {
+    bytes: &'a [u8],
+    /// Everything before is read.
+    end: usize,
+    /// The key of the node that is being read.
+    key: Vec<u8>,
+    keys: BTreeMap<String, Vec<String>>,
+}
+
+impl Decoder<'_> {
+    fn node(&mut self, offset: u32) -> Option<()> {
+        if offset == 0 {
+            return Some(());
         }
+        let start = usize::try_from(offset & !(PREFIX | VALUES | CHILDREN)).ok()?;
+        if start < self.end {
+            return None;
+        }
+        let (mut at, above) = (start, self.key.len());
+        if offset & PREFIX != 0 {
+            let prefix = text(self.bytes, at)?;
+            at += prefix.len() + 1;
+            self.key.extend_from_slice(prefix);
+        }
+        if self.key.len() > LONGEST_KEY {
+            return None;
+        }
+        if offset & CHILDREN != 0 {
+            let [low, high] = *self.bytes.get(at..)?.first_chunk()?;
+            at += 2;
+            for byte in low..=high {
+                self.key.push(byte);
+                self.node(word(self.bytes, at)?)?;
+                self.key.pop();
+                at += 4;
+            }
+        }
+        if start != self.end {
+            return None; // a gap, or bytes of another node
+        }
+        if offset & VALUES != 0 {
+            at = self.values(at)?;
+        }
+        self.key.truncate(above);
+        self.end = at;
+        Some(())
     }
-    if offset & VALUES != 0 {
-        let mut values = Vec::new();
-        let count = word(bytes, at)?;
+
+    /// The values of the key, and where they end.
+    fn values(&mut self, mut at: usize) -> Option<usize> {
+        let count = word(self.bytes, at)?;
         at += 4;
+        let mut values = Vec::new();
         for _ in 0..count {
-            let value = text(bytes, at + 4)?;
+            let value = text(self.bytes, at + 4)?;
             at += 4 + value.len() + 1;
-            values.push(value);
+            values.push(String::from_utf8(value.to_vec()).ok()?);
         }
-        keys.insert(key, values);
+        let key = String::from_utf8(self.key.clone()).ok()?;
+        (!values.is_empty() && self.keys.insert(key, values).is_none()).then_some(at)
     }
-    Some(())
 }
 
 #[cfg(test)]
@@ -178,6 +204,45 @@ mod tests {
         want.extend_from_slice(&(22 | VALUES).to_be_bytes());
         assert_eq!(index.encode(), want);
         assert_eq!(decode(&Index::default().encode()), Some(BTreeMap::new()));
+    }
+
+    /// A node whose children are all one node, again and again: sixteen levels of 256 were more visits than anybody can wait for.
+    #[test]
+    fn a_node_is_read_once() {
+        let mut bytes: Vec<u8> = [MAGIC, VERSION, 0].iter().flat_map(|word| word.to_be_bytes()).collect();
+        let mut below = 12 | VALUES;
+        bytes.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, 0, b'x', 0]);
+        for _ in 0..16 {
+            let here = u32::try_from(bytes.len()).unwrap();
+            bytes.extend_from_slice(&[0, 255]);
+            bytes.extend(below.to_be_bytes().repeat(256));
+            below = here | CHILDREN;
+        }
+        bytes[8..12].copy_from_slice(&below.to_be_bytes());
+        assert_eq!(decode(&bytes), None);
+    }
+
+    #[test]
+    fn a_key_longer_than_any_and_a_key_without_values_are_refused() {
+        let mut index = Index::default();
+        index.insert(&"k".repeat(LONGEST_KEY), "x", 0);
+        assert_eq!(decode(&index.encode()).unwrap().len(), 1);
+        index.insert(&"k".repeat(LONGEST_KEY + 1), "x", 0);
+        assert_eq!(decode(&index.encode()), None);
+        let head: Vec<u8> =
+            [MAGIC, VERSION, 12 | VALUES, 0].iter().flat_map(|word| word.to_be_bytes()).collect();
+        assert_eq!(decode(&head), None);
+    }
+
+    #[test]
+    fn keys_beyond_ascii_are_read_back() {
+        let mut index = Index::default();
+        index.insert("gr\u{fc}n", "x", 0);
+        index.insert("gr\u{fd}n", "y", 0);
+        assert_eq!(
+            decode(&index.encode()).unwrap().into_keys().collect::<Vec<_>>(),
+            ["gr\u{fc}n", "gr\u{fd}n"]
+        );
     }
 
     proptest! {
