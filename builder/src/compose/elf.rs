@@ -17,6 +17,12 @@ pub struct Elf {
     pub run_path: Vec<String>,
 }
 
+/// No name is longer (`PATH_MAX`), no list of folders either.
+const LONGEST: usize = 4096;
+/// Entries of a dynamic section, and folders in lists: a program of the distribution has dozens. Many of them may share a name, so that
+/// without a bound a small file could ask for much memory.
+const MOST_ENTRIES: usize = 1024;
+
 /// Is it ELF at all?
 pub fn is_elf(bytes: &[u8]) -> bool {
     bytes.starts_with(&object::elf::ELFMAG)
@@ -28,7 +34,7 @@ pub fn read(bytes: &[u8]) -> Option<Elf> {
     let endian = header.endian().ok()?;
     let segments = header.program_headers(endian, bytes).ok()?;
     let text = |bytes: &[u8]| {
-        let end = bytes.iter().position(|byte| *byte == 0)?;
+        let end = bytes.iter().take(LONGEST).position(|byte| *byte == 0)?;
         String::from_utf8(bytes.get(..end)?.to_vec()).ok()
     };
     let mut elf = Elf::default();
@@ -42,6 +48,9 @@ pub fn read(bytes: &[u8]) -> Option<Elf> {
     let value =
         |tag| entries.iter().find(|entry| entry.d_tag(endian) == tag).map(|entry| entry.d_val(endian));
     let (Some(address), Some(size)) = (value(DT_STRTAB), value(DT_STRSZ)) else { return Some(elf) };
+    if entries.len() > MOST_ENTRIES {
+        return None;
+    }
     let strings = segments
         .iter()
         .filter(|segment| segment.p_type(endian) == PT_LOAD)
@@ -53,6 +62,9 @@ pub fn read(bytes: &[u8]) -> Option<Elf> {
             DT_RPATH | DT_RUNPATH => elf.run_path.extend(string()?.split(':').map(str::to_owned)),
             _ => {}
         }
+        if elf.run_path.len() > MOST_ENTRIES {
+            return None;
+        }
     }
     Some(elf)
 }
@@ -60,6 +72,38 @@ pub fn read(bytes: &[u8]) -> Option<Elf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A file of `entries` libraries that all have one name, of `length` letters.
+    fn sharing(entries: usize, length: usize) -> Vec<u8> {
+        let words = |words: &[u64]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+        let strings = 64 + 2 * 56;
+        let dynamic = (strings + length as u64 + 2).next_multiple_of(8);
+        let size = (entries as u64 + 3) * 16;
+        let mut out = b"\x7fELF\x02\x01\x01".to_vec();
+        out.resize(16, 0);
+        out.extend([3_u16, 62, 1, 0].iter().flat_map(|half| half.to_le_bytes()));
+        out.extend(words(&[0, 64, 0]));
+        out.extend([0_u16, 0, 64, 56, 2, 64, 0, 0].iter().flat_map(|half| half.to_le_bytes()));
+        for (kind, at, size) in [(1, 0, dynamic + size), (2, dynamic, size)] {
+            out.extend(words(&[kind | 4 << 32, at, at, at, size, size, 8]));
+        }
+        out.push(0);
+        out.resize(out.len() + length, b'n');
+        out.resize(usize::try_from(dynamic).unwrap(), 0);
+        out.extend(words(&[5, strings, 10, length as u64 + 2]));
+        out.extend(words(&[1, 1]).repeat(entries));
+        out.extend(words(&[0, 0]));
+        out
+    }
+
+    /// A megabyte of entries that share a name of a megabyte would name 32 GB of libraries.
+    #[test]
+    fn names_and_lists_longer_than_any_are_refused() {
+        assert_eq!(read(&sharing(3, LONGEST - 1)).unwrap().needed.len(), 3);
+        assert_eq!(read(&sharing(3, LONGEST)), None);
+        assert_eq!(read(&sharing(MOST_ENTRIES - 3, 5)).unwrap().needed.len(), MOST_ENTRIES - 3);
+        assert_eq!(read(&sharing(MOST_ENTRIES, 5)), None);
+    }
 
     #[test]
     fn this_program_needs_a_loader_and_a_c_library() {

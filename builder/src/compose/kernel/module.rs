@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
+use object::read::elf::ElfFile64;
+use object::{LittleEndian, Object as _, ObjectSection as _, ObjectSymbol as _};
 
 /// A module.
 #[derive(Debug, Clone)]
@@ -35,6 +36,9 @@ pub struct Module {
     pub exports: BTreeSet<String>,
 }
 
+/// `KSYM_NAME_LEN` of the kernel: it loads no module with a longer name.
+const LONGEST_SYMBOL: usize = 512;
+
 /// The kernel's name of a module, from a file's or an option's.
 pub fn normal(name: &str) -> String {
     name.replace('-', "_")
@@ -57,7 +61,7 @@ pub fn entries(section: &[u8]) -> impl Iterator<Item = (String, String)> {
 impl Module {
     /// Reads a module; none if it is not an object file with a `.modinfo` section.
     pub fn read(path: String, bytes: Arc<[u8]>, priority: usize, origin: Arc<str>) -> Option<Self> {
-        let file = object::File::parse(&*bytes).ok()?;
+        let file = ElfFile64::<LittleEndian>::parse(&*bytes).ok()?;
         let section = |name: &str| file.section_by_name(name).and_then(|section| section.data().ok());
         let mut module = Self {
             name: name_of(&path),
@@ -73,6 +77,7 @@ impl Module {
             exports: file
                 .symbols()
                 .filter_map(|symbol| symbol.name().ok()?.strip_prefix("__crc_").map(str::to_owned))
+                .filter(|name| name.len() < LONGEST_SYMBOL)
                 .collect(),
         };
         if module.exports.is_empty() {
