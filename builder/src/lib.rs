@@ -9,6 +9,7 @@ pub mod compare;
 pub mod compose;
 pub mod control;
 pub mod deb;
+mod decompress;
 pub mod diff;
 pub mod digest;
 pub mod erofs;

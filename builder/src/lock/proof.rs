@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::decompress;
+
 pub(super) const VERSION: u32 = 1;
 
 /// A proof of trixie's whole archive would be below this.
-const MAX_BYTES: usize = 256 << 20;
+const MAX_BYTES: u64 = 256 << 20;
 /// Locks change seldom and stay for ever: size matters, time does not.
 const LEVEL: i32 = 19;
 
@@ -47,7 +49,9 @@ impl Proof {
 
     /// Reads the file's bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, ProofError> {
-        let json = zstd::bulk::decompress(bytes, MAX_BYTES).map_err(ProofError::Unpack)?;
+        let json = zstd::stream::read::Decoder::with_buffer(bytes)
+            .and_then(|decoder| decompress::whole(decoder, MAX_BYTES))
+            .map_err(ProofError::Unpack)?;
         let proof: Self = serde_json::from_slice(&json).map_err(ProofError::Parse)?;
         if proof.version != VERSION {
             return Err(ProofError::Version(proof.version));

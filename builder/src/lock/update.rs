@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use super::{Lock, LockError, Proof, index_path};
 use crate::cache::{CacheError, Pin};
+use crate::decompress;
 use crate::fetch::http::HttpError;
 use crate::fetch::{FetchError, Fetcher, Progress, Source};
 use crate::index::{Index, IndexError};
@@ -158,8 +159,10 @@ pub(super) fn index_source(pin: Pin, suite: &Suite, path: &str) -> Source {
     Source { pin, archive: suite.mirror, paths }
 }
 
+/// The largest index that is read: that of trixie's main component has about 60 MB.
+const MAX_INDEX_BYTES: u64 = 1 << 30;
+
 pub(super) fn unpack(packed: &[u8]) -> std::io::Result<String> {
-    let mut text = String::new();
-    std::io::Read::read_to_string(&mut liblzma::read::XzDecoder::new_multi_decoder(packed), &mut text)?;
-    Ok(text)
+    let bytes = decompress::whole(decompress::xz(packed)?, MAX_INDEX_BYTES)?;
+    String::from_utf8(bytes).map_err(std::io::Error::other)
 }

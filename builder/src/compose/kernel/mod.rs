@@ -9,8 +9,10 @@ pub mod initrd;
 pub mod module;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
+
+use crate::decompress;
 
 use super::data::{KernelOptions, ModuleGroup, Modules};
 use super::tree::{Kind, Node, Tree, TreeError};
@@ -196,9 +198,9 @@ fn read_modules(tree: &Tree, folder: &str, order: &[u8]) -> Result<BTreeMap<Stri
 }
 
 fn unxz(bytes: &[u8]) -> io::Result<Vec<u8>> {
-    let mut out = Vec::with_capacity(bytes.len().saturating_mul(4));
-    liblzma::read::XzDecoder::new(bytes).read_to_end(&mut out)?;
-    Ok(out)
+    /// The largest module of a distribution's kernel has tens of MB.
+    const LARGEST: u64 = 512 << 20;
+    decompress::whole(decompress::xz(bytes)?, LARGEST)
 }
 
 /// The listed modules and all that they need, by name.
