@@ -5,6 +5,9 @@
 
 use thiserror::Error;
 
+/// The most fields of a paragraph. Those of the archive have dozens; each is compared with all others, which must not take for ever.
+const MAX_FIELDS: usize = 512;
+
 /// Why a paragraph cannot be read. Lines count from 1 within the text that was given.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ControlError {
@@ -27,6 +30,12 @@ pub enum ControlError {
         line: usize,
         /// Which.
         field: String,
+    },
+    /// More fields than any paragraph has.
+    #[error("line {line}: more than {MAX_FIELDS} fields")]
+    TooMany {
+        /// Where.
+        line: usize,
     },
     /// More than one paragraph where one was expected, or none.
     #[error("expected one paragraph, found {found}")]
@@ -73,6 +82,9 @@ impl<'a> Paragraph<'a> {
             let (name, rest) = line.split_once(':').ok_or(ControlError::NotAField { line: line_number })?;
             if name.is_empty() || !name.bytes().all(|byte| matches!(byte, 33..=126)) {
                 return Err(ControlError::NotAField { line: line_number });
+            }
+            if fields.len() == MAX_FIELDS {
+                return Err(ControlError::TooMany { line: line_number });
             }
             if fields.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
                 return Err(ControlError::Twice { line: line_number, field: name.to_owned() });
@@ -172,6 +184,8 @@ mod tests {
             Paragraph::parse("A: 1\na: 2\n"),
             Err(ControlError::Twice { line: 2, field: "a".to_owned() })
         );
+        let many: String = (0..=MAX_FIELDS).map(|number| format!("A{number}: 1\n")).collect();
+        assert_eq!(Paragraph::parse(&many), Err(ControlError::TooMany { line: MAX_FIELDS + 1 }));
         assert_eq!(Paragraph::parse_one("\n\n"), Err(ControlError::Count { found: 0 }));
         assert_eq!(Paragraph::parse_one("A: 1\n\nA: 2\n \nA: 3"), Err(ControlError::Count { found: 3 }));
     }

@@ -58,7 +58,8 @@ pub fn unpack<R: Read + Seek>(name: &str, deb: &mut Deb<R>, tree: &mut Tree) -> 
             deb::Kind::Symlink { target } => Kind::Symlink(target.clone()),
             deb::Kind::Hardlink { target } => Kind::Hardlink(target.clone()),
             deb::Kind::File { size } => {
-                let mut bytes = Vec::with_capacity(usize::try_from(*size).unwrap_or(0).min(1 << 26));
+                // The size is what the header says: memory comes with the bytes.
+                let mut bytes = Vec::with_capacity(usize::try_from(*size).unwrap_or(0).min(1 << 20));
                 let read = content.read_to_end(&mut bytes);
                 read.map_err(|source| UnpackError::Read { path: path.to_owned(), source })?;
                 Kind::File(bytes.into())

@@ -62,14 +62,18 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Reads the header of an archive entry; `None` for the root directory itself.
-    pub(super) fn read<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Option<Self>, DebError> {
-        let raw = entry.path_bytes().into_owned();
+    /// Reads the header of an archive entry, with the long names that stood before it; `None` for the root directory itself.
+    fn read<R: Read>(entry: &tar::Entry<'_, R>, long: LongNames) -> Result<Option<Self>, DebError> {
+        let header = entry.header();
+        let raw = long.path.unwrap_or_else(|| header.path_bytes().into_owned());
         let raw = String::from_utf8(raw).map_err(|_| DebError::NotUtf8("a path of the archive"))?;
         let Some(path) = relative(&raw)? else { return Ok(None) };
-        let link = entry.link_name_bytes().map(|bytes| String::from_utf8(bytes.into_owned())).transpose();
+        let link = long.link.or_else(|| header.link_name_bytes().map(|bytes| bytes.into_owned()));
+        let link = link.map(String::from_utf8).transpose();
         let link = link.map_err(|_| DebError::NotUtf8("a link of the archive"))?;
-        let header = entry.header();
+        if link.as_ref().is_some_and(|link| link.contains('\0')) {
+            return Err(DebError::Path(raw));
+        }
         let device = || -> Result<_, DebError> {
             Ok((header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0)))
         };
@@ -90,6 +94,55 @@ impl Entry {
             (header.mode()? & 0o7777, header.uid()?, header.gid()?, header.mtime()?);
         Ok(Some(Self { path, kind, mode, uid, gid, mtime }))
     }
+}
+
+/// What GNU tar puts before an entry whose path or link does not fit into its header, as entries of their own.
+#[derive(Default)]
+struct LongNames {
+    path: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+}
+
+/// No path is longer (`PATH_MAX`), its NUL included.
+const LONGEST_NAME: u64 = 4096;
+
+impl LongNames {
+    /// Takes such an entry; any other is left to the caller.
+    fn take<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>) -> Result<bool, DebError> {
+        let name = match entry.header().entry_type() {
+            EntryType::GNULongName => &mut self.path,
+            EntryType::GNULongLink => &mut self.link,
+            _ => return Ok(false),
+        };
+        if name.is_some() || entry.size() > LONGEST_NAME {
+            return Err(DebError::LongName);
+        }
+        let mut bytes = Vec::new();
+        if entry.read_to_end(&mut bytes)? as u64 != entry.size() {
+            return Err(DebError::LongName);
+        }
+        bytes.pop_if(|last| *last == 0);
+        *name = Some(bytes);
+        Ok(true)
+    }
+}
+
+/// Hands on the entries of an archive in its order. Of tar's extensions only GNU's long names are read, as dpkg reads no others.
+pub(super) fn each<R: Read, E: From<DebError>>(
+    archive: &mut tar::Archive<R>,
+    mut visitor: impl FnMut(Entry, &mut tar::Entry<'_, R>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut long = LongNames::default();
+    for entry in archive.entries().map_err(DebError::Io)?.raw(true) {
+        let mut entry = entry.map_err(DebError::Io)?;
+        if long.take(&mut entry)? {
+            continue;
+        }
+        if let Some(read) = Entry::read(&entry, std::mem::take(&mut long))? {
+            visitor(read, &mut entry)?;
+        }
+    }
+    if long.path.is_some() || long.link.is_some() { Err(DebError::LongName.into()) } else { Ok(()) }
 }
 
 /// `./usr/bin/` → `usr/bin`; `./` → `None`. Refuses what is absolute, goes up, or has empty components.

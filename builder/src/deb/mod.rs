@@ -25,11 +25,15 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use thiserror::Error;
 
 use crate::control::{ControlError, Paragraph};
+use crate::decompress::Bounded;
 use ar::Member;
 pub use entry::{Entry, Kind};
 
 /// The most that a package's control archive may unpack to. The largest in trixie main is below 4 MiB.
 const MAX_CONTROL_BYTES: u64 = 32 << 20;
+
+/// The most that a package's data archive may unpack to. The largest in trixie main have a few GB.
+const MAX_DATA_BYTES: u64 = 16 << 30;
 
 /// Why a package cannot be read.
 #[derive(Debug, Error)]
@@ -58,6 +62,9 @@ pub enum DebError {
     /// A path that is absolute, leaves the tree, or names nothing.
     #[error("the data archive holds the path {0:?}, which leaves the tree")]
     Path(String),
+    /// An entry that only says the name of the next one says it twice, not at all, or at a length that no path has.
+    #[error("the archive holds a long name that is none")]
+    LongName,
     /// An entry that cannot stand in a package.
     #[error("the data archive holds {path}, of the unknown type {kind:?}")]
     EntryType {
@@ -129,13 +136,8 @@ impl<R: Read + Seek> Deb<R> {
     ) -> Result<(), E> {
         let name = self.data.name.clone();
         let member = read_member(&mut self.reader, &self.data)?;
-        let mut archive = tar::Archive::new(decompress(member, &name)?);
-        for tar_entry in archive.entries().map_err(DebError::Io)? {
-            let mut tar_entry = tar_entry.map_err(DebError::Io)?;
-            if let Some(entry) = Entry::read(&mut tar_entry)? {
-                visitor(&entry, &mut tar_entry)?;
-            }
-        }
+        let mut archive = tar::Archive::new(Bounded::new(decompress(member, &name)?, MAX_DATA_BYTES));
+        entry::each(&mut archive, |entry, content| visitor(&entry, content))?;
         io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(DebError::Io)?;
         Ok(())
     }
@@ -156,20 +158,19 @@ fn read_control<R: Read + Seek>(
     let content = decompress(read_member(reader, member)?, &member.name)?;
     let mut archive = tar::Archive::new(content.take(MAX_CONTROL_BYTES + 1));
     let mut files = BTreeMap::new();
-    let mut total = 0;
-    for tar_entry in archive.entries()? {
-        let mut tar_entry = tar_entry?;
-        let Some(entry) = Entry::read(&mut tar_entry)? else { continue };
+    let mut total = 0_u64;
+    entry::each::<_, DebError>(&mut archive, |entry, content| {
         if let Kind::File { size } = entry.kind {
-            total += size;
+            total = size.saturating_add(total);
             if total > MAX_CONTROL_BYTES {
                 return Err(DebError::ControlTooLarge);
             }
             let mut bytes = Vec::new();
-            tar_entry.read_to_end(&mut bytes)?;
+            content.read_to_end(&mut bytes)?;
             files.insert(entry.path, bytes);
         }
-    }
+        Ok(())
+    })?;
     Ok(files)
 }
 
@@ -178,7 +179,7 @@ fn decompress<'a>(member: impl Read + 'a, name: &str) -> Result<Box<dyn Read + '
     let member = BufReader::with_capacity(1 << 16, member);
     match name.rsplit_once(".tar").map(|(_, compression)| compression) {
         Some("") => Ok(Box::new(member)),
-        Some(".xz") => Ok(Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(member))),
+        Some(".xz") => Ok(Box::new(crate::decompress::xz(member)?)),
         Some(".zst") => Ok(Box::new(zstd::stream::read::Decoder::with_buffer(member)?)),
         Some(".gz") => Ok(Box::new(flate2::bufread::MultiGzDecoder::new(member))),
         _ => Err(DebError::Compression(name.to_owned())),

@@ -143,6 +143,81 @@ fn paths_that_leave_the_tree_are_refused() {
     assert!(matches!(error, DebError::Path(_)), "{error}");
 }
 
+/// A package whose data archive the function writes.
+fn with_data(write: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    write(&mut builder);
+    let data = builder.into_inner().unwrap();
+    ar_of(&[("debian-binary", b"2.0\n".as_slice()), ("control.tar", &control_tar()), ("data.tar", &data)])
+}
+
+fn gnu_header(kind: tar::EntryType, size: usize) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(size as u64);
+    header.set_path("extension").unwrap();
+    header.set_cksum();
+    header
+}
+
+#[test]
+fn long_paths_and_links_are_read() {
+    let (path, target) = (["long"; 60].join("/"), ["target"; 40].join("/"));
+    let bytes = with_data(|data| {
+        data.append_data(&mut gnu_header(tar::EntryType::Regular, 1), format!("./{path}"), &b"x"[..])
+            .unwrap();
+        data.append_link(&mut gnu_header(tar::EntryType::Symlink, 0), "./link", &target).unwrap();
+        data.append_data(&mut gnu_header(tar::EntryType::Regular, 1), "./short", &b"y"[..]).unwrap();
+    });
+    let seen = listing(bytes).unwrap();
+    assert_eq!(
+        seen.iter().map(|(entry, _)| entry.path.as_str()).collect::<Vec<_>>(),
+        [&path, "link", "short"]
+    );
+    assert_eq!(seen[1].0.kind, Kind::Symlink { target });
+}
+
+/// A name takes memory before anybody has looked at it: so it is held to the length of a path, twice is once too often, and a name of
+/// nothing is none. Other extensions of tar are not read at all.
+#[test]
+fn names_that_no_path_has_are_refused() {
+    let long = |data: &mut tar::Builder<Vec<u8>>, kind, name: &[u8]| {
+        data.append(&gnu_header(kind, name.len()), name).unwrap();
+    };
+    let file = |data: &mut tar::Builder<Vec<u8>>| {
+        data.append_data(&mut gnu_header(tar::EntryType::Regular, 1), "./a", &b"x"[..]).unwrap();
+    };
+    use tar::EntryType::{GNULongLink, GNULongName, XHeader};
+    let refused = |write: &dyn Fn(&mut tar::Builder<Vec<u8>>)| listing(with_data(write)).unwrap_err();
+    let too_long = refused(&|data| {
+        long(data, GNULongName, &[b'n'; 4097]);
+        file(data);
+    });
+    assert!(matches!(too_long, DebError::LongName), "{too_long}");
+    let twice = refused(&|data| {
+        long(data, GNULongLink, b"one");
+        long(data, GNULongLink, b"two");
+        file(data);
+    });
+    assert!(matches!(twice, DebError::LongName), "{twice}");
+    let of_nothing = refused(&|data| long(data, GNULongName, b"name"));
+    assert!(matches!(of_nothing, DebError::LongName), "{of_nothing}");
+    let with_nul = refused(&|data| {
+        long(data, GNULongLink, b"a\0b");
+        file(data);
+    });
+    assert!(matches!(with_nul, DebError::Path(_)), "{with_nul}");
+    let pax = refused(&|data| {
+        long(data, XHeader, b"14 path=./etc\n");
+        file(data);
+    });
+    assert!(matches!(pax, DebError::EntryType { kind: 'x', .. }), "{pax}");
+}
+
 #[test]
 fn a_package_cut_anywhere_is_refused() {
     let whole = package(&[("./a", File(b"some content that is long enough", 0o644))], "xz");
