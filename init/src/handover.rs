@@ -91,11 +91,16 @@ impl Handover {
 
     /// Writes a hand-over, and the folders above it.
     pub fn write(&self, path: &Path) -> Result<(), HandoverError> {
-        let text = toml::to_string(self).map_err(HandoverError::Write)?;
+        let text = self.emit()?;
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(HandoverError::Access)?;
         }
         fs::write(path, text).map_err(HandoverError::Access)
+    }
+
+    /// A hand-over as text.
+    pub fn emit(&self) -> Result<String, HandoverError> {
+        toml::to_string(self).map_err(HandoverError::Write)
     }
 
     /// Parses a hand-over.

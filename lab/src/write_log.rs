@@ -177,7 +177,10 @@ fn split_mix(state: &mut u64) -> u64 {
 }
 
 /// Reads superblock and entries out of a log of `length` bytes.
-fn parse(log: impl Read + Seek, length: u64) -> Result<Vec<Entry>, WriteLogError> {
+///
+/// # Errors
+/// When the log cannot be read or is not whole.
+pub fn parse(log: impl Read + Seek, length: u64) -> Result<Vec<Entry>, WriteLogError> {
     let mut log = BufReader::new(log);
     let mut head = [0_u8; size_of::<Superblock>()];
     log.read_exact(&mut head)?;

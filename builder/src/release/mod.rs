@@ -104,20 +104,22 @@ pub struct Release {
     pub indices: BTreeMap<String, (Sha256, u64)>,
 }
 
-impl Release {
-    /// Checks the signature, then reads what it covers.
-    pub fn verify(
-        inrelease: &str,
-        suite: &str,
-        keyring: &Keyring,
-        allowed: &[Fingerprint],
-        now: Moment,
-    ) -> Result<Self, ReleaseError> {
+/// What a signed text says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contents {
+    /// When it was made.
+    pub date: Moment,
+    /// Until when it holds; stable has none.
+    pub valid_until: Option<Moment>,
+    /// Every index by its path below `dists/<suite>/`: digest and size.
+    pub indices: BTreeMap<String, (Sha256, u64)>,
+}
+
+impl Contents {
+    /// Reads the text that the signature covers; it must be that of `suite`.
+    pub fn parse(signed: &str, suite: &str) -> Result<Self, ReleaseError> {
         let owned = || suite.to_owned();
-        let (signed, signer) = keyring
-            .verify(inrelease, allowed, now)
-            .map_err(|source| ReleaseError::Signature { suite: owned(), source })?;
-        let paragraph = Paragraph::parse_one(&signed)
+        let paragraph = Paragraph::parse_one(signed)
             .map_err(|source| ReleaseError::Control { suite: owned(), source })?;
         let missing = |field| ReleaseError::Field { suite: owned(), field };
         let codename = paragraph.get("Codename").ok_or_else(|| missing("Codename"))?;
@@ -139,6 +141,24 @@ impl Release {
         if indices.is_empty() {
             return Err(missing("SHA256"));
         }
+        Ok(Self { date, valid_until, indices })
+    }
+}
+
+impl Release {
+    /// Checks the signature, then reads what it covers.
+    pub fn verify(
+        inrelease: &str,
+        suite: &str,
+        keyring: &Keyring,
+        allowed: &[Fingerprint],
+        now: Moment,
+    ) -> Result<Self, ReleaseError> {
+        let owned = || suite.to_owned();
+        let (signed, signer) = keyring
+            .verify(inrelease, allowed, now)
+            .map_err(|source| ReleaseError::Signature { suite: owned(), source })?;
+        let Contents { date, valid_until, indices } = Contents::parse(&signed, suite)?;
         let (text, sha256) = (inrelease.to_owned(), Sha256::of(inrelease.as_bytes()));
         Ok(Self { suite: owned(), date, valid_until, signer, text, sha256, indices })
     }

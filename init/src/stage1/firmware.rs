@@ -62,8 +62,8 @@ fn variable(name: &'static str) -> Result<Option<Vec<u8>>, FirmwareError> {
     Ok(bytes.get(4..).map(<[u8]>::to_vec))
 }
 
-/// UTF-16, upper or lower case, closed by a NUL.
-fn partition_uuid(value: &[u8]) -> Option<Guid> {
+/// The UUID in a variable of the boot loader: UTF-16, upper or lower case, closed by a NUL.
+pub fn partition_uuid(value: &[u8]) -> Option<Guid> {
     let (pairs, _) = value.as_chunks::<2>();
     let units = pairs.iter().map(|pair| u16::from_le_bytes(*pair)).take_while(|unit| *unit != 0);
     let text: String = char::decode_utf16(units).collect::<Result<_, _>>().ok()?;

@@ -112,7 +112,7 @@ fn choose(table: &ModuleTable, devices: &BTreeSet<String>) -> Vec<String> {
 }
 
 /// A module alias as `depmod` and udev read it: `*` any text, `?` one character, `[a-f0]` one of a set.
-fn matches(pattern: &str, text: &str) -> bool {
+pub fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;

@@ -26,8 +26,8 @@ impl Uevent {
         self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
-    /// `action@path`, then `KEY=value` strings, each closed by a NUL.
-    fn parse(message: &[u8]) -> Self {
+    /// Reads a message: `action@path`, then `KEY=value` strings, each closed by a NUL.
+    pub fn parse(message: &[u8]) -> Self {
         let texts = message.split(|byte| *byte == 0).filter_map(|text| std::str::from_utf8(text).ok());
         Self(
             texts

@@ -85,6 +85,19 @@ pub struct Memory {
     pub machine: Machine,
 }
 
+impl Memory {
+    /// Reads a memory's text.
+    pub fn parse(text: &str) -> Result<Self, MemoryError> {
+        let memory: Self = toml::from_str(text).map_err(MemoryError::Parse)?;
+        if memory.version == VERSION { Ok(memory) } else { Err(MemoryError::Version(memory.version)) }
+    }
+
+    /// A memory's text.
+    pub fn emit(&self) -> Result<String, MemoryError> {
+        toml::to_string(self).map_err(MemoryError::Compose)
+    }
+}
+
 /// What a boot finds in STATE.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -197,14 +210,12 @@ pub fn recall(state: &Path) -> Result<Option<Memory>, MemoryError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(MemoryError::Access("read", error)),
     };
-    let memory: Memory = toml::from_str(&text).map_err(MemoryError::Parse)?;
-    if memory.version == VERSION { Ok(Some(memory)) } else { Err(MemoryError::Version(memory.version)) }
+    Memory::parse(&text).map(Some)
 }
 
 /// Writes the memory.
 pub fn remember(state: &Path, memory: &Memory) -> Result<(), MemoryError> {
-    let text = toml::to_string(memory).map_err(MemoryError::Compose)?;
-    keep(state, FILE, text.as_bytes()).map_err(|error| MemoryError::Access("write", error))
+    keep(state, FILE, memory.emit()?.as_bytes()).map_err(|error| MemoryError::Access("write", error))
 }
 
 /// Writes a file of STATE: after a power cut it is the old or the new one.
