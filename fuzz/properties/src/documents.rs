@@ -1,0 +1,268 @@
+//! Documents that machines write for machines, and signed statements.
+
+use kubedos_image::boot::{BootManifest, Seal};
+use kubedos_image::hex32::{PublicKey, RootHash, Salt, Secret32};
+use kubedos_image::statement::{self, ConfigurationStatement, Domain, Seed as NodeSeed, SeedParts};
+use kubedos_init::handover::{Handover, Medium};
+use kubedos_init::stages::disks::memory::{self, Machine, Memory, Verdict};
+use kubedos_spec::allocation::Allocation;
+use kubedos_spec::modules::{Module, ModuleTable};
+use kubedos_spec::node::{ClusterDocument, Shard};
+use kubedos_spec::record::{MAX_BYTES, Outcome, Record};
+
+use crate::frugal::{LITTLE, Most, NOTHING, frugal};
+use crate::{Seed, Target, keys};
+
+pub(crate) const TARGETS: [Target; 9] = [
+    Target { name: "statement", property: statement, seeds: statement_seeds, mutants: 20_000 },
+    Target { name: "statement_body", property: statement_body, seeds: statement_body_seeds, mutants: 20_000 },
+    Target { name: "boot_manifest", property: boot_manifest, seeds: boot_manifest_seeds, mutants: 50_000 },
+    Target { name: "node_documents", property: node_documents, seeds: node_documents_seeds, mutants: 20_000 },
+    Target { name: "allocation", property: allocation, seeds: allocation_seeds, mutants: 50_000 },
+    Target { name: "module_table", property: module_table, seeds: module_table_seeds, mutants: 50_000 },
+    Target { name: "handover", property: handover, seeds: handover_seeds, mutants: 50_000 },
+    Target { name: "memory", property: memory, seeds: memory_seeds, mutants: 50_000 },
+    Target { name: "record", property: record, seeds: record_seeds, mutants: 100_000 },
+];
+
+/// A TOML document: the parser keeps an event for each sign of the text.
+pub(crate) const TOML: Most = Most { factor: 200, constant: 64 << 10 };
+
+/// Reading borrows. What verifies does so for one domain, and is the body of the statement that is written of it.
+fn statement(input: &[u8]) {
+    let Ok(read) = frugal(NOTHING, 0, || statement::read(input)) else { return };
+    let own = &input[..read.encoded_len()];
+    assert!(statement::read(own).unwrap().signers().eq(read.signers()));
+    assert!((1..=8).contains(&read.signers().count()));
+    let keys = keys::trusted();
+    let [seed, configuration] =
+        [Domain::Seed, Domain::Configuration].map(|domain| read.verify(domain, &keys).ok());
+    assert!(seed.is_none() || configuration.is_none());
+    if let Some(verified) = seed.or(configuration) {
+        let again = keys::signed(verified.domain(), verified.body());
+        assert_eq!(
+            statement::read(&again).unwrap().verify(verified.domain(), &keys).unwrap().body(),
+            verified.body()
+        );
+    }
+}
+
+fn statement_seeds() -> Vec<Seed> {
+    let mut padded = keys::signed(Domain::Configuration, "version = 1\n");
+    padded.resize(padded.len() + 64, 0);
+    vec![("seed", keys::signed(Domain::Seed, "version = 1\n")), ("in-a-partition", padded)]
+}
+
+/// The kind (1 byte), and a body, which is signed here. What is read is read as the same when it is written again.
+fn statement_body(input: &[u8]) {
+    let Some((kind, body)) = input.split_first() else { return };
+    let Ok(body) = std::str::from_utf8(body) else { return };
+    if body.len() > 65_536 {
+        return;
+    }
+    let domain = if kind % 2 == 0 { Domain::Configuration } else { Domain::Seed };
+    let signed = keys::signed(domain, body);
+    let verified = statement::read(&signed).unwrap().verify(domain, &keys::trusted()).unwrap();
+    assert_eq!(verified.body(), body);
+    let again = |body: &str| keys::signed(domain, body);
+    let claims = statement::read(&signed).unwrap().claims();
+    if let Ok(configuration) = frugal(TOML, body.len(), || ConfigurationStatement::parse(&verified)) {
+        assert_eq!(claims.configuration().as_ref(), Ok(&configuration));
+        let again = again(&configuration.emit().unwrap());
+        let verified = statement::read(&again).unwrap().verify(domain, &keys::trusted()).unwrap();
+        assert_eq!(ConfigurationStatement::parse(&verified).unwrap(), configuration);
+    }
+    if let Ok(seed) = frugal(TOML, body.len(), || NodeSeed::parse(&verified)) {
+        let claimed = claims.seed().unwrap();
+        assert_eq!((&claimed.node, claimed.incarnation), (&seed.node, seed.incarnation));
+        assert_eq!(claimed.has_voucher(), seed.voucher.is_some());
+        let text = seed.emit().unwrap();
+        let again = again(&text);
+        let verified = statement::read(&again).unwrap().verify(domain, &keys::trusted()).unwrap();
+        assert_eq!(NodeSeed::parse(&verified).unwrap().emit().unwrap(), text);
+    }
+}
+
+fn statement_body_seeds() -> Vec<Seed> {
+    let seal = Seal { root_hash: RootHash::new([1; 32]), salt: Salt::new([2; 32]), data_blocks: 5 };
+    let cluster_id = keys::cluster_id("lab");
+    let configuration =
+        ConfigurationStatement::new("lab".into(), cluster_id, 3, seal).unwrap().emit().unwrap();
+    let seed = NodeSeed::new(SeedParts {
+        cluster: "lab".into(),
+        cluster_id,
+        node: "cp-1".into(),
+        incarnation: 1,
+        disk_key: Secret32::new([7; 32]),
+        birth_key: Secret32::new([8; 32]),
+        voucher: Some(String::from("voucher").into()),
+    });
+    let seed = seed.unwrap().emit().unwrap();
+    let of = |kind: u8, body: &str| [&[kind], body.as_bytes()].concat();
+    vec![("configuration", of(0, &configuration)), ("seed", of(1, &seed))]
+}
+
+/// What is read is read as the same when it is written again.
+fn boot_manifest(input: &[u8]) {
+    let Ok(manifest) = frugal(TOML, input.len(), || BootManifest::parse(input)) else { return };
+    assert_eq!(BootManifest::parse(manifest.emit().unwrap().as_bytes()), Ok(manifest));
+}
+
+fn boot_manifest_seeds() -> Vec<Seed> {
+    vec![("two-keys", boot_manifest_text().into_bytes())]
+}
+
+pub(crate) fn boot_manifest_text() -> String {
+    let seal =
+        |data_blocks| Seal { root_hash: RootHash::new([1; 32]), salt: Salt::new([2; 32]), data_blocks };
+    let keys = [PublicKey::new([3; 32]), PublicKey::new([4; 32])];
+    let manifest = BootManifest::new("0.1.0".into(), 1_763_300_000, seal(15_000), seal(1), &keys).unwrap();
+    manifest.emit().unwrap()
+}
+
+/// Shards and cluster documents: what is read is read as the same when it is written again.
+fn node_documents(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    if let Ok(shard) = frugal(TOML, input.len(), || Shard::parse(text)) {
+        assert_eq!(Shard::parse(&shard.to_toml().unwrap()).unwrap(), shard);
+    }
+    if let Ok(cluster) = frugal(TOML, input.len(), || ClusterDocument::parse(text)) {
+        assert_eq!(ClusterDocument::parse(&cluster.to_toml().unwrap()).unwrap(), cluster);
+    }
+}
+
+fn node_documents_seeds() -> Vec<Seed> {
+    let plan = crate::specs::plan_of(&crate::specs::example("lab"));
+    let (_, shard) = plan.shards().next().unwrap();
+    let cluster = plan.cluster_document(&crate::specs::trust());
+    vec![
+        ("shard", shard.to_toml().unwrap().into_bytes()),
+        ("cluster", cluster.to_toml().unwrap().into_bytes()),
+    ]
+}
+
+/// What is read is read as the same when it is written again.
+fn allocation(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let Ok(allocation) = frugal(TOML, input.len(), || Allocation::parse(text)) else { return };
+    assert_eq!(Allocation::parse(&allocation.to_toml().unwrap()).unwrap(), allocation);
+}
+
+fn allocation_seeds() -> Vec<Seed> {
+    let text = "version = 1\ncluster = \"lab\"\n\n[nodes]\ncp-1 = 1\nw-1 = 2\n\n[retired]\nw-2 = 3\n\n[operators]\ndemo = 1\n";
+    vec![("one-retired", Allocation::parse(text).unwrap().to_toml().unwrap().into_bytes())]
+}
+
+/// What is read is read as the same when it is written again; in its order each module follows all that it needs.
+fn module_table(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let Ok(table) = frugal(TOML, input.len(), || ModuleTable::parse(text)) else { return };
+    assert_eq!(ModuleTable::parse(&table.emit().unwrap()).as_ref(), Ok(&table));
+    let order = table.order(table.modules.iter().map(|module| module.name.as_str()));
+    assert_eq!(order.len(), table.modules.len());
+    for (at, module) in order.iter().enumerate() {
+        let before = |need: &String| order[..at].iter().any(|earlier| earlier.name == *need);
+        assert!(module.needs.iter().all(before), "{} comes too early", module.name);
+    }
+}
+
+fn module_table_seeds() -> Vec<Seed> {
+    let module = |name: &str, needs: &[&str]| Module {
+        name: name.into(),
+        file: format!("{name}.ko.xz"),
+        needs: needs.iter().map(|need| (*need).into()).collect(),
+        aliases: vec![format!("virtio:d{name}v*")],
+    };
+    let table = ModuleTable {
+        version: 1,
+        kernel: "6.12".into(),
+        always: vec!["dm_verity".into()],
+        modules: vec![module("dm_verity", &["dm_mod"]), module("dm_mod", &[])],
+    };
+    vec![("two-modules", table.emit().unwrap().into_bytes())]
+}
+
+/// What is read is read as the same when it is written again.
+fn handover(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let Ok(handover) = frugal(TOML, input.len(), || Handover::parse(text)) else { return };
+    assert_eq!(Handover::parse(&handover.emit().unwrap()).unwrap(), handover);
+}
+
+fn handover_seeds() -> Vec<Seed> {
+    let handover = Handover {
+        version: 1,
+        release: "0.1.0".into(),
+        boot_device: "vda".into(),
+        boot_partuuid: Some("c12a7328-f81f-11d2-ba4b-00a0c93ec93b".into()),
+        medium: Medium::Disk,
+        root_hash: "00".repeat(32),
+        payload_hash: "11".repeat(32),
+        configuration_hash: "22".repeat(32),
+        cluster: "lab".into(),
+        cluster_id: "33".repeat(32),
+        generation: 4,
+        record_count: 13,
+        epoch: 1_763_300_000,
+    };
+    vec![("from-disk", handover.emit().unwrap().into_bytes())]
+}
+
+/// What is read is read as the same when it is written again; merged with itself it changes nothing, and floors never fall.
+fn memory(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let Ok(then) = frugal(TOML, input.len(), || Memory::parse(text)) else { return };
+    assert_eq!(Memory::parse(&then.emit().unwrap()).unwrap(), then);
+    assert_eq!(memory::judge(Some(&then), &then).unwrap(), Verdict::Same);
+    let now = remembered();
+    let merged = memory::merged(&then, &now);
+    assert!(merged.generation_floor >= then.generation_floor && merged.clock_floor >= then.clock_floor);
+    assert_eq!(memory::merged(&merged, &now), merged);
+}
+
+fn remembered() -> Memory {
+    Memory {
+        version: 1,
+        node: "cp-1".into(),
+        cluster_id: "33".repeat(32),
+        incarnation: 2,
+        generation_floor: 4,
+        clock_floor: 1_763_300_000,
+        machine: Machine {
+            product_uuid: Some("u-1".into()),
+            product_serial: None,
+            board_serial: Some("b".into()),
+        },
+    }
+}
+
+fn memory_seeds() -> Vec<Seed> {
+    vec![("whole", remembered().emit().unwrap().into_bytes())]
+}
+
+/// A console line. What is found is found again in the line that is made of it, which the kernel takes whole and which stays the same.
+fn record(input: &[u8]) {
+    let line = String::from_utf8_lossy(input);
+    let Some(found) = frugal(LITTLE, line.len(), || Record::find(&line)) else { return };
+    let line = found.line();
+    assert!(line.len() <= MAX_BYTES, "{} bytes: {line}", line.len());
+    let again = Record::find(&line).unwrap_or_else(|| panic!("no record in {line}"));
+    assert_eq!((again.n, &again.stage, again.outcome), (found.n, &found.stage, found.outcome));
+    assert_eq!(again.line(), line);
+}
+
+fn record_seeds() -> Vec<Seed> {
+    let mut record = Record::new(17, 12.345, "Disks", Outcome::Done);
+    let short = format!("[   12.3] <6>{}\r", record.line());
+    record.node = Some("cp-1".into());
+    record.took_ms = Some(812);
+    record.on = Some("a seed".into());
+    record.error = Some("ü\n\"".repeat(10));
+    record.attempt = Some(2);
+    record.volume = Some("root".into());
+    record.note = Some("a note".into());
+    let whole = record.line();
+    record.note = Some("n".repeat(2000));
+    let long = format!("kubedos: {}", record.line().trim_start_matches("kubedos: "));
+    vec![("short", short.into_bytes()), ("whole", whole.into_bytes()), ("cut", long.into_bytes())]
+}

@@ -1,0 +1,34 @@
+//! The published demo keys, with which seeds are signed.
+
+use std::sync::LazyLock;
+
+use kubedos_builder::keys::{DEMO, Ed25519Signer, KeyDir, RsaSigner};
+use kubedos_image::hex32::{ClusterId, PublicKey};
+use kubedos_image::statement::{self, Domain};
+
+static KEYS: LazyLock<KeyDir> =
+    LazyLock::new(|| KeyDir::open(&crate::project().join("keys").join(DEMO)).unwrap());
+static STATEMENTS: LazyLock<Ed25519Signer> = LazyLock::new(|| KEYS.seed_signer().unwrap());
+
+/// Signs EFI programs.
+pub(crate) static PROGRAMS: LazyLock<RsaSigner> = LazyLock::new(|| KEYS.secure_boot_signer().unwrap());
+
+/// Whose statements are believed here.
+pub(crate) fn trusted() -> [PublicKey; 1] {
+    [*STATEMENTS.public()]
+}
+
+/// The cluster of that name.
+pub(crate) fn cluster_id(name: &str) -> ClusterId {
+    KEYS.public().cluster_id(name)
+}
+
+/// A statement with that body.
+pub(crate) fn signed(domain: Domain, body: &str) -> Vec<u8> {
+    statement::write(domain, body, &[&*STATEMENTS]).unwrap()
+}
+
+/// A seed volume of that node.
+pub(crate) fn seed_volume(cluster: &str, node: &str) -> Vec<u8> {
+    kubedos_builder::seed::mint(&KEYS, cluster, node, 1).unwrap().bytes().to_vec()
+}

@@ -1,0 +1,271 @@
+//! What a node finds in its machine: seeds, disks, what the kernel and the firmware say; and the lab's log of a disk's writes.
+
+use std::collections::BTreeMap;
+use std::io::Cursor;
+
+use kubedos_image::gpt::{self, SectorSize, Step};
+use kubedos_image::guid::Guid;
+use kubedos_image::iso::seed as volume;
+use kubedos_image::layout::{MINIMUM_DISK, recognise};
+use kubedos_image::source::Source;
+use kubedos_image::sparse::for_data;
+use kubedos_init::agent::corruption::bad_block;
+use kubedos_init::seed::{Candidate, Trust, judge};
+use kubedos_init::stage1::{cmdline, firmware, modules};
+use kubedos_init::stages::disks::containers::{self, Content};
+use kubedos_init::stages::disks::filesystems::Superblock;
+use kubedos_init::stages::disks::identity::{self, EDGE};
+use kubedos_init::stages::disks::luks::{self, COPY_BYTES, Headers};
+use kubedos_init::stages::disks::replica::{Medium, ext4_head, luks_copies};
+use kubedos_init::stages::disks::survey::{Disk, Store, Stretch};
+use kubedos_init::stages::disks::table::{self, FreshNames, TableChange, TableFacts, TableWish};
+use kubedos_lab::write_log::{self, Action};
+use kubedos_sys::uevent::Uevent;
+
+use crate::frugal::{LITTLE, Most, frugal};
+use crate::{Seed, Target, keys, sparse, volumes};
+
+pub(crate) const TARGETS: [Target; 5] = [
+    Target { name: "seed", property: seed, seeds: seed_seeds, mutants: 4000 },
+    Target { name: "disk_table", property: disk_table, seeds: disk_table_seeds, mutants: 1000 },
+    Target { name: "partition_head", property: partition_head, seeds: partition_head_seeds, mutants: 20_000 },
+    Target { name: "kernel_texts", property: kernel_texts, seeds: kernel_texts_seeds, mutants: 100_000 },
+    Target { name: "write_log", property: write_log, seeds: write_log_seeds, mutants: 50_000 },
+];
+
+/// A seed volume without its system area. It is believed only as the seed that was signed, and not beside another one.
+fn seed(input: &[u8]) {
+    let candidate = |device: &str, bytes: Vec<u8>| Candidate { device: device.into(), bytes: bytes.into() };
+    let trust = Trust { keys: keys::trusted().to_vec(), cluster_id: keys::cluster_id("lab").to_string() };
+    let found = candidate("vdb", volumes::seed_volume_of(input));
+    let signed = candidate("vda2", keys::seed_volume("lab", "cp-1"));
+    let statement = |candidate: &Candidate| volume::read(&candidate.bytes).map(<[u8]>::to_vec);
+    let believed = matches!(judge(std::slice::from_ref(&found), &trust), Ok(Some(_)));
+    assert!(!believed || is_signed(&statement(&found).unwrap()), "a seed that nobody signed");
+    let beside = judge(&[signed, found], &trust);
+    assert!(beside.is_err() || believed);
+}
+
+/// The very seed, whatever other signatures are beside ours.
+fn is_signed(statement: &[u8]) -> bool {
+    let signed = volume::read(&keys::seed_volume("lab", "cp-1")).unwrap().to_vec();
+    let body = |bytes: &[u8]| {
+        let read = kubedos_image::statement::read(bytes).unwrap();
+        let verified = read.verify(kubedos_image::statement::Domain::Seed, &keys::trusted()).unwrap();
+        verified.body().to_owned()
+    };
+    body(statement) == body(&signed)
+}
+
+fn seed_seeds() -> Vec<Seed> {
+    let system_area = volumes::seed_volume_of(&[]).len();
+    vec![("cp-1", keys::seed_volume("lab", "cp-1")[system_area..].to_vec())]
+}
+
+/// A sparse disk, and what the Disks stage makes of its table: a foreign one is left alone unless the disk may be destroyed; after the
+/// changes the table is ours, and there is nothing left to change.
+fn disk_table(input: &[u8]) {
+    let source = sparse::decode(input);
+    if source.len() < MINIMUM_DISK || !source.len().is_multiple_of(512) {
+        return;
+    }
+    let mut medium = Medium::default();
+    copy(&source, &mut medium);
+    if let Some(mended) = volumes::with_checksums(&source, SectorSize::B512) {
+        copy(&mended, &mut medium);
+    }
+    for (may_destroy, rename) in [(false, false), (true, false), (false, true)] {
+        let wish = TableWish { may_destroy, rename };
+        let mut medium = medium.clone();
+        let Ok(changes) = planned(&medium, source.len(), wish) else {
+            assert!(!may_destroy, "a disk that may be destroyed was refused");
+            continue;
+        };
+        assert!(may_destroy || !changes.contains(&TableChange::Wipe));
+        for change in changes {
+            carry_out(&change, &mut medium, source.len());
+        }
+        let found = observed(&medium, source.len()).unwrap();
+        assert!(found.is_sound() && recognise(&found.table).is_some());
+        let left = planned(&medium, source.len(), TableWish { rename: false, ..wish }).unwrap();
+        assert!(left.iter().all(|change| matches!(change, TableChange::Announce { .. })), "{left:?}");
+    }
+}
+
+fn copy(source: &dyn Source, medium: &mut Medium) {
+    for_data(source, 1, |at, bytes| {
+        medium.write(at, bytes);
+        Ok(())
+    })
+    .unwrap();
+}
+
+fn observed(medium: &Medium, bytes: u64) -> Result<gpt::Found, gpt::ReadError> {
+    gpt::read(&medium.read(0, EDGE), &medium.read(bytes - EDGE as u64, EDGE), bytes, SectorSize::B512)
+}
+
+fn planned(medium: &Medium, bytes: u64, wish: TableWish) -> Result<Vec<TableChange>, table::TableRefusal> {
+    let disk = Disk {
+        name: "vda".into(),
+        bytes,
+        sector_bytes: 512,
+        read_only: false,
+        serial: None,
+        wwn: None,
+        paths: Vec::new(),
+        partitions: BTreeMap::from([(3, Stretch { start: 1 << 20, len: 1 << 20 })]),
+    };
+    let (head, tail) = (medium.read(0, EDGE), medium.read(bytes - EDGE as u64, EDGE));
+    let facts = TableFacts { disk: &disk, found: observed(medium, bytes), head, tail };
+    let [disk, esp, seed, state, data] = [1, 2, 3, 4, 5].map(Guid::from_u128);
+    table::plan(&facts, wish, &FreshNames { disk, esp, seed, state, data })
+}
+
+fn carry_out(change: &TableChange, medium: &mut Medium, bytes: u64) {
+    match change {
+        TableChange::Wipe => {
+            for at in [0, bytes - EDGE as u64] {
+                medium.write(at, &[0; EDGE]);
+            }
+        }
+        TableChange::Write { steps, .. } => {
+            for step in steps {
+                if let Step::Write(extent) = step {
+                    medium.write(extent.offset, &extent.bytes);
+                }
+            }
+        }
+        TableChange::Announce { .. } => {}
+    }
+}
+
+fn disk_table_seeds() -> Vec<Seed> {
+    // The shipped image as it lies on a disk that is large enough.
+    let mut seeds = volumes::gpt_seeds();
+    seeds.retain(|(name, _)| matches!(*name, "shipped" | "adopted" | "grown"));
+    for (_, seed) in &mut seeds {
+        let length = u64::from_le_bytes(seed[..8].try_into().unwrap()).max(MINIMUM_DISK);
+        seed[..8].copy_from_slice(&length.to_le_bytes());
+    }
+    seeds.push(("empty", MINIMUM_DISK.to_le_bytes().to_vec()));
+    seeds
+}
+
+/// The start of a partition or disk: known marks, LUKS2 headers (a second time with checksums that hold), the ext4 superblock. A container
+/// is ours only by a header that is whole.
+fn partition_head(input: &[u8]) {
+    let absent = || Box::new(gpt::ReadError::Absent);
+    let no_table = gpt::ReadError::NoCopy { primary: absent(), backup: absent() };
+    let named = identity::foreign(input, &[], &no_table);
+    assert_eq!(named.is_none(), input.iter().all(|byte| *byte == 0));
+    assert!(identity::known(input).is_none_or(|known| named.as_deref() == Some(known)));
+    if let Some(superblock) = Superblock::read(input) {
+        let blocks = u32::from_le_bytes(input[1028..1032].try_into().unwrap());
+        assert!(superblock.bytes >= u64::from(blocks) * 1024);
+    }
+    read_headers(input);
+    let mut mended = input.to_vec();
+    for copy in mended.chunks_exact_mut(COPY_BYTES).take(2) {
+        copy[448..512].fill(0);
+        let sum = kubedos_image::hex32::sha256(&[copy]);
+        copy[448..480].copy_from_slice(&sum);
+    }
+    read_headers(&mended);
+}
+
+fn read_headers(head: &[u8]) {
+    let headers = frugal(LITTLE, 0, || Headers::read(head));
+    assert!(headers.copies.len() <= 2);
+    assert!(headers.newest().is_none_or(|newest| newest.whole));
+    for store in Store::ALL {
+        if containers::content(store, head) == Content::Finished {
+            let newest = headers.newest().unwrap();
+            assert_eq!((newest.label.as_str(), newest.subsystem.as_str()), (&*store.label(), luks::FINISHED));
+        }
+    }
+}
+
+fn partition_head_seeds() -> Vec<Seed> {
+    let mut torn = luks_copies("kubedos-state", "kubedos", 4);
+    torn[100] ^= 1;
+    vec![
+        ("container", luks_copies("kubedos-state", "kubedos", 3)),
+        ("first-copy-torn", torn),
+        ("unfinished", luks_copies("kubedos-data", "kubedos-unfinished", 1)),
+        ("ext4", ext4_head(10 << 30)),
+    ]
+}
+
+/// Short texts of kernel, firmware and devices: a record of the kernel's log, an event, a command line, a variable of the boot loader, the
+/// name of a device. Two of them are separated by a line feed.
+fn kernel_texts(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    if let Some(bad) = frugal(LITTLE, text.len(), || bad_block(&text)) {
+        assert!(text.contains(&format!("device-mapper: verity: {}: {} is corrupted", bad.device, bad.block)));
+    }
+    // A variable is two texts of their own.
+    let event = frugal(Most { factor: 128, constant: 4096 }, input.len(), || Uevent::parse(input));
+    assert!(event.get("=").is_none());
+    let (first, second) = text.split_once('\n').unwrap_or((&text, ""));
+    let (given, baked) = (first.as_bytes(), second.as_bytes());
+    let trimmed = |text: &str| text.strip_suffix(['\n', '\0']).unwrap_or(text).to_owned();
+    assert_eq!(cmdline::compare(given, baked).is_ok(), trimmed(first) == trimmed(second));
+    assert!(cmdline::compare(given, given).is_ok());
+    if let Some(uuid) = firmware::partition_uuid(input) {
+        let utf16: Vec<u8> = uuid.to_string().encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert_eq!(firmware::partition_uuid(&utf16), Some(uuid));
+    }
+    modules::matches(first, second);
+    assert!(modules::matches("*", second));
+}
+
+fn kernel_texts_seeds() -> Vec<Seed> {
+    let uuid = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B";
+    vec![
+        (
+            "log-record",
+            b"3,812,9312345,-;device-mapper: verity: 254:6: data block 513 is corrupted\n SUBSYSTEM=x"
+                .to_vec(),
+        ),
+        (
+            "uevent",
+            b"change@/devices/virtual/block/dm-0\0ACTION=change\0DEVNAME=dm-0\0DM_VERITY_ERR_BLOCK_NR=1,17\0"
+                .to_vec(),
+        ),
+        ("cmdline", b"console=ttyS0 quiet\nconsole=ttyS0 quiet\0".to_vec()),
+        ("loader-variable", uuid.encode_utf16().flat_map(u16::to_le_bytes).collect()),
+        ("modalias", b"usb:v0000p*d[0-9a-c]?*\nusb:v0000p0000db1".to_vec()),
+    ]
+}
+
+/// Every entry takes a sector of the log and its data, which lies in the log behind it.
+fn write_log(input: &[u8]) {
+    let read = frugal(Most { factor: 4, constant: 16 << 10 }, input.len(), || {
+        write_log::parse(Cursor::new(input), input.len() as u64)
+    });
+    let Ok(entries) = read else { return };
+    assert!(entries.len() <= input.len() / 512);
+    let mut end = 512;
+    for entry in entries {
+        if let Action::Write { data, .. } = entry.action {
+            assert!(data >= end + 512 && data + entry.length <= input.len() as u64);
+            end = data + entry.length;
+        }
+    }
+}
+
+fn write_log_seeds() -> Vec<Seed> {
+    let sector = |words: &[u64]| {
+        let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        bytes.resize(512, 0);
+        bytes
+    };
+    let log = [
+        sector(&[0x006a_7366_7773_6872, 1, 3, 512]),
+        sector(&[1, 1, 2, 0]),
+        vec![7; 512],
+        sector(&[3, 2, 4, 0]),
+        sector(&[0, 0, 1, 0]),
+    ];
+    vec![("write-discard-flush", log.concat())]
+}

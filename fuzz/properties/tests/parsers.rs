@@ -1,0 +1,104 @@
+//! Every property over the committed corpus, the writers' seeds of today, and mutations of both: what can be shown without libFuzzer, on
+//! the toolchain of the project.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, outside of test functions")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use kubedos_properties::{Target, corpus, mutation, project, target, targets};
+
+/// Of all mutations. Another number tries others; what it finds belongs into the corpus.
+const SEED: u64 = 1;
+
+/// Tries an input; one that the property does not hold for is shown, and kept where it can be looked at.
+fn hold(target: &Target, name: &str, input: &[u8]) {
+    if catch_unwind(AssertUnwindSafe(|| target.hold(input))).is_err() {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", target.name));
+        fs::write(&path, input).unwrap();
+        let start: String = input.escape_ascii().take(400).map(char::from).collect();
+        panic!(
+            "the property of {} does not hold for {name} (seed {SEED}); its message is above, its {} bytes are in {}: {start}",
+            target.name,
+            input.len(),
+            path.display()
+        );
+    }
+}
+
+fn holds(name: &str) {
+    let target = target(name);
+    let mut inputs = Vec::new();
+    for (name, bytes) in (target.seeds)() {
+        hold(target, name, &bytes);
+        inputs.push(bytes);
+    }
+    let mut committed: Vec<_> =
+        fs::read_dir(corpus(name)).unwrap().map(|entry| entry.unwrap().path()).collect();
+    committed.sort();
+    for path in committed {
+        let bytes = fs::read(&path).unwrap();
+        hold(target, &path.file_name().unwrap().to_string_lossy(), &bytes);
+        inputs.push(bytes);
+    }
+    for input in [&[][..], &[0; 64], &[0xff; 64]] {
+        hold(target, "constant", input);
+    }
+    for (number, input) in mutation::mutants(SEED, &inputs, target.mutants).enumerate() {
+        hold(target, &format!("mutant-{number}"), &input);
+    }
+}
+
+macro_rules! properties {
+    ($($name:ident)*) => {
+        mod the_property_holds_of {
+            $(
+                #[test]
+                fn $name() {
+                    super::holds(stringify!($name));
+                }
+            )*
+        }
+
+        const TESTED: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+properties! {
+    gpt seed_volume verity
+    cpio qcow2 esp
+    pe pkcs7 efi_signatures varstore
+    statement statement_body boot_manifest node_documents allocation module_table handover memory record
+    control packages relations versions release inrelease deb lock lock_proof
+    module_index elf
+    yaml cluster_spec
+    seed disk_table partition_head kernel_texts write_log
+}
+
+/// A target has a test here and a folder of inputs; and nothing else has.
+#[test]
+fn targets_tests_and_corpora_are_the_same() {
+    let named: BTreeSet<String> = targets().map(|target| target.name.to_owned()).collect();
+    assert_eq!(TESTED.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>(), named);
+    let entries = fs::read_dir(project().join("fuzz/corpus")).unwrap();
+    let corpora: BTreeSet<String> =
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    assert_eq!(corpora, named);
+}
+
+#[test]
+fn the_corpus_is_small() {
+    let files = targets().flat_map(|target| fs::read_dir(corpus(target.name)).unwrap());
+    let bytes: u64 = files.map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+    assert!(bytes < 1 << 20, "{bytes} bytes");
+}
+
+#[test]
+fn mutations_are_the_same_each_time() {
+    let corpus = [b"one".to_vec(), b"two and 2".to_vec()];
+    let all = || mutation::mutants(SEED, &corpus, 200).collect::<Vec<_>>();
+    assert_eq!(all(), all());
+    assert!(all().iter().collect::<BTreeSet<_>>().len() > 100);
+}
