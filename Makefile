@@ -37,6 +37,27 @@ bench: ## Benchmarks beside mkosi (needs root for it), against the figures of do
 	$(CARGO) build --release --locked --workspace --bin kubedos-build --bin kubedos-bench
 	target/release/kubedos-bench $(BENCH)
 
+# Everything that fuzzing writes lies here; what is committed is in fuzz/corpus.
+FUZZ := target/fuzz
+TARGET ?= $(sort $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs))))
+SECONDS ?= 60
+
+.PHONY: fuzz
+fuzz: target/tools/bin/cargo-fuzz ## Each fuzz target, or TARGET=…, for SECONDS=60; needs a nightly toolchain
+	@export PATH="$$PWD/target/tools/bin:$$PATH"; \
+	$(CARGO) +nightly fuzz build --target-dir $(FUZZ)/build || exit; \
+	failed=; for target in $(TARGET); do \
+	  mkdir -p $(FUZZ)/corpus/$$target $(FUZZ)/findings; \
+	  $(CARGO) +nightly fuzz run --target-dir $(FUZZ)/build $$target $(FUZZ)/corpus/$$target fuzz/corpus/$$target -- \
+	    -max_total_time=$(SECONDS) -timeout=10 -malloc_limit_mb=1024 -print_final_stats=1 -artifact_prefix=$(FUZZ)/findings/$$target- \
+	    || failed="$$failed $$target"; \
+	done; \
+	[ -z "$$failed" ] || { echo "findings of$$failed are in $(FUZZ)/findings"; exit 1; }
+
+.PHONY: fuzz-seeds
+fuzz-seeds: ## The seeds of every fuzz target, as the writers make them today
+	$(CARGO) run --release --locked --workspace --bin kubedos-properties
+
 .PHONY: fmt
 fmt: ## Format the sources
 	$(CARGO) fmt --all
@@ -53,3 +74,6 @@ audit: target/tools/bin/cargo-deny ## Known vulnerabilities of every crate (need
 
 target/tools/bin/cargo-deny:
 	$(CARGO) install --quiet --locked --root target/tools --target-dir target/tools/build cargo-deny@0.20.2
+
+target/tools/bin/cargo-fuzz:
+	$(CARGO) install --quiet --locked --root target/tools --target-dir target/tools/build cargo-fuzz@0.13.2

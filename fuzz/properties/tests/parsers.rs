@@ -77,15 +77,28 @@ properties! {
     seed disk_table partition_head kernel_texts write_log
 }
 
-/// A target has a test here and a folder of inputs; and nothing else has.
+/// A target has a test here, a folder of inputs, and a program for libFuzzer; and nothing else has.
 #[test]
-fn targets_tests_and_corpora_are_the_same() {
+fn targets_tests_corpora_and_programs_are_the_same() {
     let named: BTreeSet<String> = targets().map(|target| target.name.to_owned()).collect();
     assert_eq!(TESTED.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>(), named);
-    let entries = fs::read_dir(project().join("fuzz/corpus")).unwrap();
-    let corpora: BTreeSet<String> =
-        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
-    assert_eq!(corpora, named);
+    let names = |folder: &str| -> BTreeSet<String> {
+        let entries = fs::read_dir(project().join(folder)).unwrap();
+        entries
+            .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+            .collect()
+    };
+    assert_eq!(names("fuzz/corpus"), named);
+    assert_eq!(names("fuzz/fuzz_targets"), named);
+    let manifest = fs::read_to_string(project().join("fuzz/Cargo.toml")).unwrap();
+    for name in &named {
+        assert!(
+            manifest.contains(&format!("name = \"{name}\"\npath = \"fuzz_targets/{name}.rs\"")),
+            "{name}"
+        );
+        let program = fs::read_to_string(project().join(format!("fuzz/fuzz_targets/{name}.rs"))).unwrap();
+        assert!(program.contains(&format!("target(\"{name}\")")), "{name}");
+    }
 }
 
 #[test]
