@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use kubedos_image::layout::{
-    Area, DATA_MIN, Layout, MIB, MINIMUM_DISK, PAYLOAD_MAX, Place, Role, Volume, adopted, shipped,
+    Area, DATA_MIN, Layout, MIB, MINIMUM_DISK, PAYLOAD_MAX, Place, Role, SEED_SIZE, Volume, adopted, shipped,
 };
 use kubedos_spec::record::MAX_BYTES;
 
@@ -95,6 +95,20 @@ fn every_link_has_a_target() {
         }
     }
     assert!(broken.is_empty(), "broken links:\n{}", broken.join("\n"));
+}
+
+/// D3: no page is there that a reader of the README does not find.
+#[test]
+fn the_readme_links_to_every_page() {
+    let readme = page("README.md");
+    let linked = links(&readme);
+    let is_page = |file: &String| {
+        let in_docs = file.strip_prefix("docs/").is_some_and(|rest| !rest.contains('/'));
+        in_docs && file.ends_with(".md")
+    };
+    let unlinked: Vec<String> =
+        tracked().into_iter().filter(is_page).filter(|file| !linked.contains(&file.as_str())).collect();
+    assert!(unlinked.is_empty(), "the README links to none of {unlinked:?}");
 }
 
 /// The size of a partition, as far as it is always the same.
@@ -192,6 +206,7 @@ fn the_documented_limits_are_those_of_the_code() {
     }
     let smallest = format!("at least {} GiB", MINIMUM_DISK / MIB / 1024);
     assert!(rows.get("boot disk").is_some_and(|limit| limit.contains(&smallest)), "{smallest}");
+    assert_eq!(rows.get("seed"), Some(&format!("{} MiB", SEED_SIZE / MIB).as_str()));
     assert_eq!(rows.get("console record"), Some(&format!("{MAX_BYTES} bytes").as_str()));
 }
 
