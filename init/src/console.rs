@@ -220,7 +220,8 @@ impl Kmsg {
 
 impl Sink for Kmsg {
     fn write_record(&mut self, priority: u8, line: &str) -> io::Result<()> {
-        let record = format!("<{priority}>{line}");
+        // The line end closes the record: one without stays open for more text, and the consoles show it with the next one only.
+        let record = format!("<{priority}>{line}\n");
         if let Some(kmsg) = &mut self.kmsg {
             loop {
                 match kmsg.write(record.as_bytes()) {
@@ -270,6 +271,15 @@ mod tests {
         assert_eq!(second.took_ms, Some(12));
         assert!(second.t >= first.t && first.t > 0.0);
         assert_eq!(console.next(), 7);
+    }
+
+    /// D1: a record that nothing follows is shown, too.
+    #[test]
+    fn every_record_is_closed_when_it_is_written() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut kmsg = Kmsg { kmsg: Some(file.reopen().unwrap()) };
+        kmsg.write_record(5, "kubedos: {}").unwrap();
+        assert_eq!(fs::read_to_string(file.path()).unwrap(), "<5>kubedos: {}\n");
     }
 
     #[test]
