@@ -1,3 +1,7 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| kubedos_properties::target("seed_volume").hold(input));
+use kubedos_properties::{Target, target};
+
+const TARGET: &Target = target("seed_volume");
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| TARGET.hold(input));

@@ -1,3 +1,7 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| kubedos_properties::target("versions").hold(input));
+use kubedos_properties::{Target, target};
+
+const TARGET: &Target = target("versions");
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| TARGET.hold(input));

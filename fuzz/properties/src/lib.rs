@@ -46,24 +46,45 @@ pub struct Target {
     pub mutants: usize,
 }
 
+const GROUPS: [&[Target]; 8] = [
+    &volumes::TARGETS,
+    &archives::TARGETS,
+    &signatures::TARGETS,
+    &documents::TARGETS,
+    &packages::TARGETS,
+    &objects::TARGETS,
+    &specs::TARGETS,
+    &machine::TARGETS,
+];
+
 /// All targets, by folder of the project.
 pub fn targets() -> impl Iterator<Item = &'static Target> {
-    let groups: [&'static [Target]; 8] = [
-        &volumes::TARGETS,
-        &archives::TARGETS,
-        &signatures::TARGETS,
-        &documents::TARGETS,
-        &packages::TARGETS,
-        &objects::TARGETS,
-        &specs::TARGETS,
-        &machine::TARGETS,
-    ];
-    groups.into_iter().flatten()
+    GROUPS.into_iter().flatten()
 }
 
-/// The target of that name.
-pub fn target(name: &str) -> &'static Target {
-    targets().find(|target| target.name == name).unwrap_or_else(|| panic!("there is no target {name}"))
+/// The target of that name. `const`, so that a program looks it up when it is compiled: libFuzzer would take the names for what the parser
+/// compares its input with.
+pub const fn target(name: &str) -> &'static Target {
+    let mut groups: &[&[Target]] = &GROUPS;
+    while let [group, others @ ..] = groups {
+        let mut targets = *group;
+        while let [target, others @ ..] = targets {
+            if same(target.name.as_bytes(), name.as_bytes()) {
+                return target;
+            }
+            targets = others;
+        }
+        groups = others;
+    }
+    panic!("there is no target of that name")
+}
+
+const fn same(one: &[u8], other: &[u8]) -> bool {
+    match (one, other) {
+        ([], []) => true,
+        ([a, one @ ..], [b, other @ ..]) => *a == *b && same(one, other),
+        _ => false,
+    }
 }
 
 impl Target {
