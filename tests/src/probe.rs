@@ -56,7 +56,10 @@ fn build(spec: &Path, out: &Path) {
 }
 
 /// A file of the initrd of an image: the first whose path ends so.
-fn initrd_file(product: &Product, end: &str) -> Vec<u8> {
+///
+/// # Panics
+/// When there is none.
+pub fn initrd_file(product: &Product, end: &str) -> Vec<u8> {
     let uki = std::fs::read(product.output("efi")).unwrap();
     let initrd = Pe::parse(&uki).unwrap().section(".initrd").unwrap().to_vec();
     let (entries, _) = cpio::entries(&initrd).unwrap();

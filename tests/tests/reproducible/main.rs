@@ -1,0 +1,97 @@
+//! A4: the same inputs give the same bytes, on every output of `image`; and what an edit does not concern keeps its bytes (C1, A8).
+//!
+//! Every build here is a run of the real program in a copy of the checkout, with a cache that holds the pinned packages and nothing that
+//! was built, except where it is said. `kubedos-init` is compiled twice: once in the checkout, as `make image` does it, and once in
+//! the copy that has everything else different too.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
+mod binary;
+mod compare;
+mod copy;
+mod package;
+mod surroundings;
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use compare::changed;
+use copy::Copy;
+use kubedos_tests::{Pins, Product, initrd_file, kubedos_build, project, succeeds};
+use surroundings::Surroundings;
+
+/// What is built.
+const SPEC: &str = "examples/lab.yaml";
+
+/// The copy that builds under the usual circumstances, but for the clock; and what it built of [`SPEC`], with `kubedos-init` as the
+/// checkout itself compiles it.
+struct First {
+    copy: Copy,
+    out: PathBuf,
+}
+
+impl First {
+    fn built() -> &'static Self {
+        static FIRST: OnceLock<First> = OnceLock::new();
+        FIRST.get_or_init(|| {
+            let folder = project().join("target/reproducible");
+            if folder.exists() {
+                fs::remove_dir_all(&folder).unwrap();
+            }
+            let mut ordinary = kubedos_build();
+            ordinary
+                .args(["image", "--format", "raw", "--spec", SPEC, "--lock"])
+                .arg(Pins::get().lock_file());
+            succeeds(ordinary.arg("--out").arg(folder.join("ordinary")));
+            let copy = Copy::make(&folder, Surroundings::usual());
+            let cache = copy.cache_with_init("cache");
+            let out = copy.image(SPEC, &cache, "out");
+            First { copy, out }
+        })
+    }
+}
+
+#[test]
+fn two_builds_that_share_only_their_inputs_compare_equal_on_every_output() {
+    let folder = tempfile::Builder::new().prefix("kubedos another build ").tempdir().unwrap();
+    // What differs is kept, to be looked at.
+    let folder = folder.keep();
+    let other = Copy::make(&folder, Surroundings::other(&folder));
+    let cache = other.cache("its cache");
+    let others = other.image(SPEC, &cache, "its output");
+    compare::folders(&First::built().out, &others);
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn kubedos_init_is_static_and_made_of_pinned_parts() {
+    binary::check(&initrd_file(&Product::open(&First::built().out), "init"));
+}
+
+#[test]
+fn a_spec_edit_leaves_uki_root_and_payload_as_they_are() {
+    let First { copy, out } = First::built();
+    let text = fs::read_to_string(copy.sources().join(SPEC)).unwrap();
+    let with_plane = text.replace("10.102.0.0/24", "10.112.0.0/24");
+    let worker = with_plane.find("      - name: w-1").unwrap();
+    let end = with_plane.find("  networking:").unwrap();
+    let another = with_plane[worker..end].trim_end().replace("w-1", "w-2").replace("77.12", "77.13");
+    let edited = format!("{}\n{another}\n\n{}", with_plane[..end].trim_end(), &with_plane[end..]);
+    assert!(with_plane != text && edited.contains("w-2"));
+    fs::write(copy.sources().join("examples/edited.yaml"), edited).unwrap();
+    // With a cache of its own: everything is composed again, and not merely found.
+    let edited = copy.image("examples/edited.yaml", &copy.cache_with_init("cache of the edit"), "edited");
+    assert_eq!(changed(out, &edited), ["configuration-a", "configuration-a-hash", "configuration-a-sig"]);
+    compare::files(&Product::open(out).output("efi"), &Product::open(&edited).output("efi"));
+}
+
+#[test]
+fn a_changed_package_changes_the_root_volume_and_what_names_it_and_nothing_else() {
+    let First { copy, out } = First::built();
+    let cache = copy.cache_with_init("cache of the package");
+    let lock = package::change(&cache, "base-files", "usr/share/doc/base-files/copyright");
+    let after = copy.image_by(&lock, SPEC, &cache, "changed");
+    // The ESP holds the UKI, and that the root hash.
+    assert_eq!(changed(out, &after), ["esp", "root-a", "root-a-hash"]);
+}
