@@ -1,13 +1,17 @@
 //! EROFS through the lock's mkfs.erofs: the tree goes in as a tar stream, nothing of it touches the host's file system.
 //!
 //! The output depends on the tree and the parameters only: members in sorted order, one time for every inode (`-T`), the
-//! volume's UUID given, one worker less or more changes nothing (measured for 1.8.6). The tool's version is part of the lock,
-//! since another version may lay out the same tree differently.
+//! volume's UUID given, one worker less or more changes nothing (measured for 1.8.6). The root directory's mode is the one thing
+//! that it takes from the umask and not from the stream, so it runs with a usual one. The tool's version is part of the lock, since
+//! another version may lay out the same tree differently.
 
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+use nix::sched::{CloneFlags, unshare};
+use rustix::fs::Mode;
 
 use crate::compose::tree::{Kind, Node, Tree};
 use crate::interrupt::Program;
@@ -94,7 +98,8 @@ pub fn write(tree: &Tree, params: &ErofsParams, tool: &MkfsErofs, out: &Path) ->
     // Nothing of the caller's environment may reach the bytes.
     command.env_clear().env("LC_ALL", "C").env("TZ", "UTC");
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut tool = Program::start(&mut command).map_err(|source| ErofsError::Start { program, source })?;
+    let mut tool = with_usual_umask(|| Program::start(&mut command))
+        .map_err(|source| ErofsError::Start { program, source })?;
     let (stdin, stderr) = (tool.child.stdin.take(), tool.child.stderr.take());
     let (sent, said) = std::thread::scope(|scope| {
         let said = scope.spawn(move || {
@@ -114,6 +119,18 @@ pub fn write(tree: &Tree, params: &ErofsParams, tool: &MkfsErofs, out: &Path) ->
         return Err(ErofsError::Tool { status, said });
     }
     sent.map_err(ErofsError::Send)
+}
+
+/// Starts a program in a thread that has a umask of its own: 022, which [`Tree::new`]'s root has too.
+fn with_usual_umask(start: impl FnOnce() -> io::Result<Program> + Send) -> io::Result<Program> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            unshare(CloneFlags::CLONE_FS)?;
+            rustix::process::umask(Mode::from_raw_mode(0o022));
+            start()
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 fn arguments(params: &ErofsParams) -> Vec<OsString> {
@@ -247,6 +264,24 @@ mod tests {
         let error =
             write(&Tree::new(0), &ErofsParams::new([0; 16], 0), &missing, Path::new("x")).unwrap_err();
         assert!(matches!(error, ErofsError::Start { .. }));
+    }
+
+    /// A test's own umask is left alone, whatever it is.
+    #[test]
+    fn a_program_is_started_with_the_usual_umask_and_this_one_keeps_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = folder.path().join("umask");
+        let before = own_umask();
+        let mut command = Command::new("sh");
+        command.args(["-c", "umask > \"$1\"", "sh"]).arg(&said);
+        assert!(with_usual_umask(|| Program::start(&mut command)).unwrap().wait().unwrap().success());
+        assert_eq!(std::fs::read_to_string(said).unwrap().trim(), "0022");
+        assert_eq!(own_umask(), before);
+    }
+
+    fn own_umask() -> String {
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        status.lines().find(|line| line.starts_with("Umask:")).unwrap().to_owned()
     }
 
     #[test]
