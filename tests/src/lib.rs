@@ -10,6 +10,7 @@
 )]
 #![forbid(unsafe_code)]
 
+mod assembled;
 mod node;
 mod pins;
 mod probe;
@@ -18,6 +19,7 @@ mod rig;
 mod tamper;
 mod variant;
 
+pub use assembled::assemble;
 pub use node::{Expect, baseline, halts, halts_at, last, no_failed_unit, status_page};
 pub use pins::{Pins, kubedos_build, oracles, project, scratch, succeeds, tools};
 pub use probe::{answers, answers_disk, initrd_file, noise, probe_image};

@@ -1,15 +1,8 @@
 //! An image that can be asked: the default example with the program of `tests/probe` as a unit, and the answers that it gives.
 
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use kubedos_builder::compose::Node;
-use kubedos_builder::erofs::MkfsErofs;
-use kubedos_builder::image::build::{self, Formats, Inputs};
-use kubedos_builder::image::phase::{Timeline, Unwatched};
-use kubedos_builder::keys::KeyDir;
-use kubedos_builder::output::OutputDir;
-use kubedos_builder::spec_file;
 use kubedos_builder::store::Store;
 use kubedos_image::cpio;
 use kubedos_image::hex32::sha256;
@@ -18,6 +11,7 @@ use kubedos_lab::{Bench, Disk, Machine, Patience};
 use serde_json::Value;
 
 use crate::Product;
+use crate::assembled::assemble;
 use crate::pins::{Pins, cargo, kubedos_build, project, scratch, succeeds};
 
 /// The default example with the probe in it.
@@ -28,31 +22,12 @@ pub fn probe_image() -> &'static Product {
     static PROBE: OnceLock<Product> = OnceLock::new();
     PROBE.get_or_init(|| {
         let out = scratch().join("images/probe");
-        let spec = Path::new("examples/lab.yaml");
-        build(&project().join(spec), &out);
+        let spec = "examples/lab.yaml";
+        let built = Pins::get().cache().root().join("built");
+        assemble(spec, Pins::get().lock(), Pins::get().cache(), &Store::new(built), additions(), &out);
         succeeds(kubedos_build().args(["seed", "--all", "--spec"]).arg(spec).arg("--out").arg(&out));
         Product::open(&out)
     })
-}
-
-fn build(spec: &Path, out: &Path) {
-    let pins = Pins::get();
-    let plan = spec_file::load(spec).unwrap().plan().unwrap();
-    let (program, leading) = pins.toolbox("tools").invocation("usr/bin/mkfs.erofs").unwrap();
-    let inputs = Inputs {
-        plan: &plan,
-        lock: pins.lock(),
-        lock_sha256: [0; 32],
-        cache: pins.cache(),
-        keys: &KeyDir::open_for(&project().join("keys/demo"), spec, "lab").unwrap(),
-        init: initrd_file(Product::built(), "init"),
-        mkfs: MkfsErofs::new(program, leading),
-        additions: additions(),
-        store: &Store::new(pins.cache().root().join("built")),
-        timeline: &Timeline::new(&Unwatched),
-    };
-    let out = OutputDir::lock(out).unwrap();
-    build::build_image(&inputs, Formats { iso: false, qcow2: false }, &out).unwrap();
 }
 
 /// A file of the initrd of an image: the first whose path ends so.

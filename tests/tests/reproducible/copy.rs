@@ -87,11 +87,7 @@ impl Copy {
 
     /// Builds an image of a spec of the copy; gives the folder of the outputs.
     pub fn image(&self, spec: &str, cache: &Path, out: &str) -> PathBuf {
-        self.image_by(&self.sources.join("kubedos.lock"), spec, cache, out)
-    }
-
-    /// The same by another lock.
-    pub fn image_by(&self, lock: &Path, spec: &str, cache: &Path, out: &str) -> PathBuf {
+        let lock = self.sources.join("kubedos.lock");
         let out = self.folder.join(out);
         let target = self.folder.join("its target");
         let arguments: [&OsStr; 12] = [

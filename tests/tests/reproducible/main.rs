@@ -18,7 +18,9 @@ use std::sync::OnceLock;
 
 use compare::changed;
 use copy::Copy;
-use kubedos_tests::{Pins, Product, initrd_file, kubedos_build, project, succeeds};
+use kubedos_builder::cache::Cache;
+use kubedos_builder::store::Store;
+use kubedos_tests::{Pins, Product, assemble, initrd_file, kubedos_build, project, succeeds};
 use surroundings::Surroundings;
 
 /// What is built.
@@ -89,9 +91,10 @@ fn a_spec_edit_leaves_uki_root_and_payload_as_they_are() {
 #[test]
 fn a_changed_package_changes_the_root_volume_and_what_names_it_and_nothing_else() {
     let First { copy, out } = First::built();
-    let cache = copy.cache_with_init("cache of the package");
+    let cache = Cache::at(&copy.cache("cache of the package")).unwrap();
     let lock = package::change(&cache, "base-files", "usr/share/doc/base-files/copyright");
-    let after = copy.image_by(&lock, SPEC, &cache, "changed");
+    let (store, after) = (Store::new(cache.root().join("built")), out.with_file_name("changed"));
+    assemble(SPEC, &lock, &cache, &store, Vec::new(), &after);
     // The ESP holds the UKI, and that the root hash.
     assert_eq!(changed(out, &after), ["esp", "root-a", "root-a-hash"]);
 }

@@ -2,26 +2,25 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
 
+use kubedos_builder::cache::Cache;
 use kubedos_builder::digest::Sha256;
+use kubedos_builder::lock::Lock;
 
 use kubedos_tests::Pins;
 
-/// Changes a letter of a text file of a package, puts the changed package into a cache, and gives a lock that pins it.
-pub fn change(cache: &Path, name: &str, path: &str) -> PathBuf {
+/// Changes a letter of a text file of a package, puts the changed package into a cache, and gives a lock that pins it. Nobody signed
+/// for that package, so `kubedos-build` refuses the lock; the library builds by it.
+pub fn change(cache: &Cache, name: &str, path: &str) -> Lock {
     let mut lock = Pins::get().lock().clone();
     let package = lock.packages.iter_mut().find(|package| package.name == name).unwrap();
     let bytes = Pins::get().cache().open(&package.pin()).unwrap().bytes().unwrap();
     let changed = with_changed_letter(&bytes, path);
     (package.sha256, package.size) = (Sha256::of(&changed), u64::try_from(changed.len()).unwrap());
-    let digest = package.sha256.to_string();
-    let place = cache.join("sha256").join(&digest[..2]).join(&digest[2..]);
+    let place = cache.path(&package.sha256);
     fs::create_dir_all(place.parent().unwrap()).unwrap();
     fs::write(place, changed).unwrap();
-    let file = cache.join("changed.lock");
-    fs::write(&file, lock.encode().unwrap()).unwrap();
-    file
+    lock
 }
 
 /// The members of deb(5) again, the data archive uncompressed, and in it another letter.

@@ -1,0 +1,50 @@
+//! Images that the command line does not make: with additions, or by a lock that nobody signed for. The library makes them, with the
+//! `kubedos-init` of the product.
+
+use std::path::Path;
+
+use kubedos_builder::cache::Cache;
+use kubedos_builder::compose::Node;
+use kubedos_builder::erofs::MkfsErofs;
+use kubedos_builder::image::build::{self, Formats, Inputs};
+use kubedos_builder::image::phase::{Timeline, Unwatched};
+use kubedos_builder::keys::KeyDir;
+use kubedos_builder::lock::Lock;
+use kubedos_builder::output::OutputDir;
+use kubedos_builder::spec_file;
+use kubedos_builder::store::Store;
+
+use crate::Product;
+use crate::pins::{Pins, project};
+use crate::probe::initrd_file;
+
+/// Builds raw image and UKI of a spec of the checkout.
+///
+/// # Panics
+/// When it does not build.
+pub fn assemble(
+    spec: &str,
+    lock: &Lock,
+    cache: &Cache,
+    store: &Store,
+    additions: Vec<(String, Node)>,
+    out: &Path,
+) {
+    let spec = project().join(spec);
+    let plan = spec_file::load(&spec).unwrap().plan().unwrap();
+    let (program, leading) = Pins::get().toolbox("tools").invocation("usr/bin/mkfs.erofs").unwrap();
+    let inputs = Inputs {
+        plan: &plan,
+        lock,
+        lock_sha256: [0; 32],
+        cache,
+        keys: &KeyDir::open_for(&project().join("keys/demo"), &spec, "lab").unwrap(),
+        init: initrd_file(Product::built(), "init"),
+        mkfs: MkfsErofs::new(program, leading),
+        additions,
+        store,
+        timeline: &Timeline::new(&Unwatched),
+    };
+    let out = OutputDir::lock(out).unwrap();
+    build::build_image(&inputs, Formats { iso: false, qcow2: false }, &out).unwrap();
+}
