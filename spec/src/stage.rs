@@ -12,7 +12,7 @@ pub enum Stage {
     ValidateShard,
     /// Partitions, LUKS2 containers and file systems exist, are sound and are mounted.
     Disks,
-    /// Host name, kernel parameters, modules locked, audit rules, clock floor.
+    /// Host name, kernel parameters, lockdown, audit rules, clock floor.
     Baseline,
     /// The three WireGuard planes and the firewall.
     Backplanes,

@@ -65,9 +65,10 @@ fn additions() -> Vec<(String, Node)> {
             Node::symlink("../kubedos-probe.service", &origin),
         ),
         ("usr/share/kubedos-probe/noise".into(), file(noise())),
-        ("usr/lib/kubedos-probe/1-unsigned".into(), file(unsigned)),
-        ("usr/lib/kubedos-probe/2-changed".into(), file(changed)),
-        ("usr/lib/kubedos-probe/3-signed".into(), file(signed)),
+        ("usr/lib/kubedos-probe/32-bit".into(), file(program_of_32_bits()).with_mode(0o755)),
+        ("usr/lib/kubedos-probe/modules/1-unsigned".into(), file(unsigned)),
+        ("usr/lib/kubedos-probe/modules/2-changed".into(), file(changed)),
+        ("usr/lib/kubedos-probe/modules/3-signed".into(), file(signed)),
     ]
 }
 
@@ -84,6 +85,26 @@ fn without_signature(module: &[u8]) -> &[u8] {
     let (signed, length) = signed.split_last_chunk::<4>().unwrap();
     let length = usize::try_from(u32::from_be_bytes(*length)).unwrap();
     &signed[..signed.len() - 8 - length]
+}
+
+/// An ELF file for i386 with one segment: `mov eax, 1; xor ebx, ebx; int 0x80`, that is `exit(0)`.
+fn program_of_32_bits() -> Vec<u8> {
+    const BASE: u32 = 0x0804_8000;
+    const HEADERS: u32 = 52 + 32;
+    let code = [0xb8, 1, 0, 0, 0, 0x31, 0xdb, 0xcd, 0x80];
+    let size = HEADERS + 9;
+    let mut file = b"\x7fELF\x01\x01\x01".to_vec();
+    file.resize(16, 0);
+    let halves = |words: &[u16]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>();
+    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>();
+    // Executable, i386; version, entry, program headers' offset, section headers' offset, flags; sizes and numbers of headers.
+    file.extend(halves(&[2, 3]));
+    file.extend(words(&[1, BASE + HEADERS, 52, 0, 0]));
+    file.extend(halves(&[52, 32, 1, 40, 0, 0]));
+    // PT_LOAD: offset, addresses, sizes, read and execute, alignment.
+    file.extend(words(&[1, 0, BASE, BASE, size, size, 5, 0x1000]));
+    file.extend(code);
+    file
 }
 
 /// The probe, linked statically: the node has no libraries for it.

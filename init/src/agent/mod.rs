@@ -171,7 +171,9 @@ fn set_baseline(walk: &Walk<'_>, identity: &Identity, clock_floor: u64) -> Resul
             baseline::apply(&kernel, &change)?;
             done.push(baseline::describe(&change));
         }
-        let note = Some(format!("{} parameters hold, {} set now", want.parameters.len(), done.len()));
+        let (parameters, rules) = (want.parameters.len(), want.rules.len());
+        let note =
+            Some(format!("{parameters} parameters and {rules} audit rules hold, {} set now", done.len()));
         Ok::<_, baseline::BaselineError>(if baseline::remember(disks::state_folder(), &want, hostname)? {
             Step::Done { output: (), note }
         } else {

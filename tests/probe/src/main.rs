@@ -5,8 +5,10 @@
 //! [`READY`] on the console. It judges nothing: the tests do.
 #![forbid(unsafe_code)]
 
+mod audit;
 mod modules;
 mod processes;
+mod programs;
 mod volumes;
 
 use std::collections::BTreeMap;
@@ -36,6 +38,8 @@ fn main() -> io::Result<()> {
         "credentials": names("/run/credentials"),
         "units": names("/run/systemd/system"),
         "modules": modules::ask(),
+        "programs": programs::start(),
+        "audit": audit::ask(),
         "volumes": volumes::read_all(),
         "files": volumes::walk(),
     });

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 /// Where the test image holds the modules to try, loaded in the order of their names.
-const FOLDER: &str = "/usr/lib/kubedos-probe";
+const FOLDER: &str = "/usr/lib/kubedos-probe/modules";
 
 /// What the kernel says to each: its error number, or 0.
 pub fn ask() -> Value {

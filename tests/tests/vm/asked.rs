@@ -78,6 +78,40 @@ fn an_unsigned_module_is_refused() {
     assert_eq!(modules["3-signed"], 0, "{modules}");
 }
 
+/// T6: each documented audit rule is in force, nobody can change them, and what they are for is found in the journal.
+#[test]
+fn audit_rules_are_locked_and_what_they_are_for_is_recorded() {
+    let audit = &asked()["audit"];
+    let text = std::fs::read_to_string(project().join("docs/hardening.md")).unwrap();
+    let section = text.split("## Audit strategy").nth(1).unwrap().split("\n## ").next().unwrap();
+    let documented: Vec<&str> =
+        section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert!(documented.len() >= 5, "{section}");
+    assert_eq!(audit["keys"], serde_json::json!(documented), "{audit}");
+    let not_permitted = 1; // EPERM
+    assert_eq!(audit["locked"], true, "{audit}");
+    assert_eq!(
+        (&audit["added"], &audit["removed"]),
+        (&not_permitted.into(), &not_permitted.into()),
+        "{audit}"
+    );
+    for key in documented {
+        assert_eq!(audit["recorded"][key], true, "{key}: {audit}");
+    }
+    let no_such_process = 3; // ESRCH
+    let provoked = serde_json::json!({
+        "kubedos-kernel": 0, "kubedos-clock": 0, "kubedos-trace": no_such_process, "kubedos-state": 0,
+    });
+    assert_eq!(audit["provoked"], provoked);
+}
+
+/// T6: no way into the kernel for 32-bit programs.
+#[test]
+fn a_32_bit_program_does_not_start() {
+    let exec_format_error = 8; // ENOEXEC
+    assert_eq!(asked()["programs"]["32-bit"], exec_format_error);
+}
+
 fn mount_options(point: &str) -> Vec<String> {
     let mounts = asked()["mounts"].as_array().unwrap().iter().map(|line| line.as_str().unwrap());
     let mut fields = mounts.map(|line| line.split(' ').collect::<Vec<_>>());

@@ -1,9 +1,10 @@
-//! Baseline: host name, kernel parameters, lockdown, clock floor. Read back, compared, mended; also in the reconcile loop.
+//! Baseline: host name, kernel parameters, lockdown, audit rules, clock floor. Read back, compared, mended; also in the reconcile loop.
 //!
 //! The parameters are the file that `docs/hardening.md` documents, [`PARAMETERS`], in the form of sysctl.d(5) without patterns. The
 //! host name is the parameter `kernel.hostname`. Modules stay loadable (signed ones only, by lockdown), since later stages need
 //! them.
 
+pub mod audit;
 pub mod parameters;
 
 use std::fs;
@@ -12,11 +13,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kubedos_image::hex32::sha256;
+use kubedos_sys::audit::{Rule, Rules};
 use rustix::time::{ClockId, Timespec, clock_settime};
 use serde::{Deserialize, Serialize};
 
 use super::disks::memory::keep;
 use crate::agent::walk::{Class, Classified};
+use audit::{Auditor, ThisKernel};
 use parameters::{Parameter, ParametersError};
 
 /// The documented kernel parameters.
@@ -30,6 +33,8 @@ const FILE: &str = "baseline.toml";
 pub struct Want {
     /// Parameters, the host name among them.
     pub parameters: Vec<Parameter>,
+    /// The audit rules; these and no others.
+    pub rules: Vec<Rule>,
     /// Seconds since 1970 that the clock must not be before.
     pub clock_floor: u64,
 }
@@ -41,6 +46,8 @@ pub struct Have {
     pub values: Vec<Option<String>>,
     /// Lockdown is on.
     pub locked_down: bool,
+    /// The audit rules in force.
+    pub audit: Rules,
     /// The clock, seconds since 1970.
     pub clock: u64,
 }
@@ -59,6 +66,12 @@ pub enum Change {
     },
     /// Raises lockdown to `integrity`; it cannot be lowered again.
     LockDown,
+    /// Adds an audit rule.
+    Audit(Rule),
+    /// Removes an audit rule that is not ours.
+    AuditNoMore(Rule),
+    /// Locks the audit rules until the next boot.
+    LockAudit,
     /// Puts the clock forward to its floor.
     LiftClock {
         /// Where it was.
@@ -77,6 +90,9 @@ pub enum BaselineError {
     /// The kernel has none of that name.
     #[error("this kernel has no parameter {0}")]
     Unknown(String),
+    /// They cannot be changed before the next boot.
+    #[error("the audit rules are locked, and others than wanted")]
+    AuditLocked,
     /// The kernel refused.
     #[error("failed to {0}")]
     Kernel(String, #[source] io::Error),
@@ -88,7 +104,7 @@ pub enum BaselineError {
 impl Classified for BaselineError {
     fn class(&self) -> Class {
         match self {
-            Self::Kernel(..) | Self::Remember(_) => Class::Retry,
+            Self::AuditLocked | Self::Kernel(..) | Self::Remember(_) => Class::Retry,
             Self::Parameters(_) | Self::Unknown(_) => Class::Halt,
         }
     }
@@ -96,20 +112,26 @@ impl Classified for BaselineError {
 
 /// Where the kernel shows its settings.
 #[derive(Debug, Clone)]
-pub struct Kernel {
+pub struct Kernel<A = ThisKernel> {
     /// `/proc/sys`.
     pub parameters: PathBuf,
     /// `/sys/kernel/security/lockdown`.
     pub lockdown: PathBuf,
+    /// Who holds the audit rules.
+    pub audit: A,
 }
 
 impl Default for Kernel {
     fn default() -> Self {
-        Self { parameters: "/proc/sys".into(), lockdown: "/sys/kernel/security/lockdown".into() }
+        Self {
+            parameters: "/proc/sys".into(),
+            lockdown: "/sys/kernel/security/lockdown".into(),
+            audit: ThisKernel,
+        }
     }
 }
 
-/// The documented parameters and the host name.
+/// The documented parameters, the host name, and the documented audit rules.
 pub fn want(file: &Path, hostname: &str, clock_floor: u64) -> Result<Want, BaselineError> {
     let mut parameters = parameters::read(file)?;
     parameters.push(Parameter {
@@ -117,11 +139,11 @@ pub fn want(file: &Path, hostname: &str, clock_floor: u64) -> Result<Want, Basel
         value: hostname.to_owned(),
         optional: false,
     });
-    Ok(Want { parameters, clock_floor })
+    Ok(Want { parameters, rules: audit::wanted(), clock_floor })
 }
 
 /// Looks; changes nothing.
-pub fn observe(kernel: &Kernel, want: &Want) -> Result<Have, BaselineError> {
+pub fn observe(kernel: &Kernel<impl Auditor>, want: &Want) -> Result<Have, BaselineError> {
     let value = |parameter: &Parameter| match fs::read_to_string(parameter.path(&kernel.parameters)) {
         Ok(value) => Ok(Some(parameters::normal(&value))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -132,6 +154,10 @@ pub fn observe(kernel: &Kernel, want: &Want) -> Result<Have, BaselineError> {
     Ok(Have {
         values: want.parameters.iter().map(value).collect::<Result<_, _>>()?,
         locked_down: !lockdown.contains("[none]"),
+        audit: kernel
+            .audit
+            .look()
+            .map_err(|error| BaselineError::Kernel("read the audit rules".into(), error))?,
         clock: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()), // a clock before 1970 is below any floor
     })
 }
@@ -154,14 +180,28 @@ pub fn plan(want: &Want, have: &Have) -> Result<Vec<Change>, BaselineError> {
     if !have.locked_down {
         changes.push(Change::LockDown);
     }
+    changes.extend(plan_audit(&want.rules, &have.audit)?);
     if have.clock < want.clock_floor {
         changes.push(Change::LiftClock { from: have.clock, to: want.clock_floor });
     }
     Ok(changes)
 }
 
+/// What is not wanted goes, what is missing comes, and then nothing changes any more.
+fn plan_audit(want: &[Rule], have: &Rules) -> Result<Vec<Change>, BaselineError> {
+    let foreign = have.rules.iter().filter(|rule| !want.contains(rule)).cloned().map(Change::AuditNoMore);
+    let missing = want.iter().filter(|rule| !have.rules.contains(rule)).cloned().map(Change::Audit);
+    let mut changes: Vec<Change> = foreign.chain(missing).collect();
+    match have.locked {
+        true if changes.is_empty() => {}
+        true => return Err(BaselineError::AuditLocked),
+        false => changes.push(Change::LockAudit),
+    }
+    Ok(changes)
+}
+
 /// Does one thing.
-pub fn apply(kernel: &Kernel, change: &Change) -> Result<(), BaselineError> {
+pub fn apply(kernel: &Kernel<impl Auditor>, change: &Change) -> Result<(), BaselineError> {
     let failed = |error| BaselineError::Kernel(describe(change), error);
     match change {
         Change::Set { name, value, .. } => {
@@ -169,6 +209,9 @@ pub fn apply(kernel: &Kernel, change: &Change) -> Result<(), BaselineError> {
             fs::write(path, value).map_err(failed)
         }
         Change::LockDown => fs::write(&kernel.lockdown, "integrity").map_err(failed),
+        Change::Audit(rule) => kernel.audit.add(rule).map_err(failed),
+        Change::AuditNoMore(rule) => kernel.audit.remove(rule).map_err(failed),
+        Change::LockAudit => kernel.audit.lock().map_err(failed),
         Change::LiftClock { to, .. } => {
             let seconds = i64::try_from(*to).map_err(|error| failed(io::Error::other(error)))?;
             clock_settime(ClockId::Realtime, Timespec { tv_sec: seconds, tv_nsec: 0 })
@@ -182,6 +225,9 @@ pub fn describe(change: &Change) -> String {
     match change {
         Change::Set { name, was, value } => format!("set {name} from {was} to {value}"),
         Change::LockDown => "raise lockdown to integrity".into(),
+        Change::Audit(rule) => format!("add audit rule {}", rule.key()),
+        Change::AuditNoMore(rule) => format!("remove foreign audit rule {}", rule.key()),
+        Change::LockAudit => "lock the audit rules".into(),
         Change::LiftClock { from, to } => {
             let ahead = Duration::from_secs(to.saturating_sub(*from)).as_secs();
             format!("put the clock forward by {ahead} s to its floor")
@@ -196,6 +242,9 @@ struct Remembered {
     hostname: String,
     /// SHA-256 over names and values of all parameters.
     parameters: String,
+    /// SHA-256 over all audit rules.
+    #[serde(default)]
+    audit: String,
 }
 
 /// Remembers that the baseline holds; `true` when that was news, that is, when this node was last left with another one.
@@ -208,6 +257,7 @@ pub fn remember(state: &Path, want: &Want, hostname: &str) -> Result<bool, Basel
         version: 1,
         hostname: hostname.to_owned(),
         parameters: hex::encode(sha256(&[listing.as_bytes()])),
+        audit: hex::encode(sha256(&want.rules.iter().map(Rule::as_bytes).collect::<Vec<_>>())),
     };
     let then =
         fs::read_to_string(state.join(FILE)).ok().and_then(|text| toml::from_str::<Remembered>(&text).ok()); // absent or not understood: news
@@ -221,11 +271,52 @@ pub fn remember(state: &Path, want: &Want, hostname: &str) -> Result<bool, Basel
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
 
-    fn world() -> (tempfile::TempDir, Kernel, Want) {
+    /// Rules in memory, kept as the kernel keeps them.
+    #[derive(Debug, Default)]
+    struct Memory(RefCell<Rules>);
+
+    impl Memory {
+        fn change(&self, change: impl FnOnce(&mut Vec<Rule>)) -> io::Result<()> {
+            let mut rules = self.0.borrow_mut();
+            if rules.locked {
+                return Err(io::ErrorKind::PermissionDenied.into());
+            }
+            change(&mut rules.rules);
+            Ok(())
+        }
+    }
+
+    impl Auditor for Memory {
+        fn look(&self) -> io::Result<Rules> {
+            Ok(self.0.borrow().clone())
+        }
+
+        fn add(&self, rule: &Rule) -> io::Result<()> {
+            self.change(|rules| rules.push(rule.clone()))
+        }
+
+        fn remove(&self, rule: &Rule) -> io::Result<()> {
+            self.change(|rules| rules.retain(|have| have != rule))
+        }
+
+        fn lock(&self) -> io::Result<()> {
+            self.0.borrow_mut().locked = true;
+            Ok(())
+        }
+    }
+
+    fn world() -> (tempfile::TempDir, Kernel<Memory>, Want) {
         let root = tempfile::tempdir().unwrap();
-        let kernel = Kernel { parameters: root.path().join("sys"), lockdown: root.path().join("lockdown") };
+        let kernel = Kernel {
+            parameters: root.path().join("sys"),
+            lockdown: root.path().join("lockdown"),
+            audit: Memory::default(),
+        };
+        *kernel.audit.0.borrow_mut() = Rules { rules: audit::wanted(), locked: true };
         for (path, value) in [
             ("kernel/kptr_restrict", "1\n"),
             ("kernel/hostname", "localhost\n"),
@@ -271,6 +362,30 @@ mod tests {
         assert!(changes.contains(&Change::LiftClock { from: 5, to: 1_763_300_000 }));
         apply(&kernel, &Change::LockDown).unwrap();
         assert_eq!(fs::read_to_string(&kernel.lockdown).unwrap(), "integrity");
+    }
+
+    /// T6: foreign rules go, ours come, and then nobody changes them.
+    #[test]
+    fn audit_rules_are_those_that_are_wanted_and_locked() {
+        let (_root, kernel, want) = world();
+        let foreign = Rule::calls("foreign", &[59], None);
+        *kernel.audit.0.borrow_mut() = Rules { rules: vec![foreign, want.rules[0].clone()], locked: false };
+        let have = observe(&kernel, &want).unwrap();
+        let changes = plan_audit(&want.rules, &have.audit).unwrap();
+        assert_eq!(changes.len(), want.rules.len() + 1, "one removed, all but one added, and the lock");
+        assert_eq!(describe(&changes[0]), "remove foreign audit rule foreign");
+        changes.iter().for_each(|change| apply(&kernel, change).unwrap());
+        let have = observe(&kernel, &want).unwrap();
+        assert_eq!((plan_audit(&want.rules, &have.audit).unwrap(), have.audit.locked), (vec![], true));
+        apply(&kernel, &Change::Audit(want.rules[0].clone())).unwrap_err();
+    }
+
+    #[test]
+    fn locked_rules_that_are_not_wanted_are_an_error() {
+        let (_root, kernel, want) = world();
+        kernel.audit.0.borrow_mut().rules.pop();
+        let error = plan(&want, &observe(&kernel, &want).unwrap()).unwrap_err();
+        assert_eq!(error.to_string(), "the audit rules are locked, and others than wanted");
     }
 
     #[test]

@@ -1,0 +1,326 @@
+//! The kernel's audit rules (`NETLINK_AUDIT`): look at them, add, remove, lock (`include/uapi/linux/audit.h`).
+//!
+//! A rule is kept in the kernel's own form, `struct audit_rule_data`, which it gives back as it took it: two rules are the same if their
+//! bytes are.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::netlink::{AUDIT, SocketAddrNetlink};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
+
+const AUDIT_GET: u16 = 1000;
+const AUDIT_SET: u16 = 1001;
+const AUDIT_ADD_RULE: u16 = 1011;
+const AUDIT_DEL_RULE: u16 = 1012;
+const AUDIT_LIST_RULES: u16 = 1013;
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const NLM_F_REQUEST: u16 = 1;
+const NLM_F_ACK: u16 = 4;
+/// Length of `struct nlmsghdr`.
+const HEADER: usize = 16;
+
+const AUDIT_FILTER_EXIT: u32 = 4;
+const AUDIT_ALWAYS: u32 = 2;
+const AUDIT_EQUAL: u32 = 0x4000_0000;
+const AUDIT_ARCH: u32 = 11;
+const AUDIT_PERM: u32 = 106;
+const AUDIT_DIR: u32 = 107;
+const AUDIT_ARG0: u32 = 200;
+const AUDIT_FILTERKEY: u32 = 210;
+/// `AUDIT_PERM_WRITE | AUDIT_PERM_ATTR`.
+const WRITE_OR_ATTRIBUTES: u32 = 2 | 8;
+const AUDIT_ARCH_X86_64: u32 = 0xC000_003E;
+/// `AUDIT_MAX_FIELDS` and `AUDIT_BITMASK_SIZE` alike.
+const WORDS: usize = 64;
+/// The highest bits of the mask name classes of calls (`AUDIT_SYSCALL_CLASSES`), not calls.
+const CLASSES: usize = 16;
+/// `enabled` of `struct audit_status`: on, and nothing can be changed until the next boot.
+const LOCKED: u32 = 2;
+/// `MAX_AUDIT_MESSAGE_LENGTH`, and a header.
+const LONGEST: usize = 8970 + HEADER;
+
+/// A rule of the exit filter: calls that are recorded, always.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule(Vec<u8>);
+
+impl Rule {
+    /// Calls of 64-bit programs by their numbers; of those, if it is said, only the ones with this first argument.
+    pub fn calls(key: &str, numbers: &[u16], first_argument: Option<u32>) -> Self {
+        let mut mask = [0_u32; WORDS];
+        for number in numbers {
+            if let Some(word) = mask.get_mut(usize::from(number / 32)) {
+                *word |= 1 << (number % 32);
+            }
+        }
+        let mut fields = vec![Field::Number(AUDIT_ARCH, AUDIT_ARCH_X86_64)];
+        fields.extend(first_argument.map(|value| Field::Number(AUDIT_ARG0, value)));
+        fields.push(Field::Text(AUDIT_FILTERKEY, key));
+        Self::encode(&mask, &fields)
+    }
+
+    /// Every opening for writing, and every change of a name or an attribute, below a folder that is there.
+    pub fn writes_below(key: &str, folder: &str) -> Self {
+        let mut mask = [u32::MAX; WORDS];
+        if let Some(last) = mask.last_mut() {
+            *last >>= CLASSES;
+        }
+        let fields = [
+            Field::Text(AUDIT_DIR, folder),
+            Field::Number(AUDIT_PERM, WRITE_OR_ATTRIBUTES),
+            Field::Text(AUDIT_FILTERKEY, key),
+        ];
+        Self::encode(&mask, &fields)
+    }
+
+    /// `struct audit_rule_data`: list, action, number of fields, mask of calls, then kinds, values and operators of the fields, and all
+    /// their texts behind each other.
+    fn encode(mask: &[u32; WORDS], fields: &[Field<'_>]) -> Self {
+        let (mut kinds, mut values, mut operators, mut texts) =
+            ([0; WORDS], [0; WORDS], [0; WORDS], Vec::new());
+        let places = kinds.iter_mut().zip(&mut values).zip(&mut operators);
+        let mut count = 0_u32;
+        for (((kind, value), operator), field) in places.zip(fields) {
+            count += 1;
+            *operator = AUDIT_EQUAL;
+            (*kind, *value) = match *field {
+                Field::Number(kind, value) => (kind, value),
+                Field::Text(kind, text) => {
+                    texts.extend_from_slice(text.as_bytes());
+                    (kind, length(text.as_bytes()))
+                }
+            };
+        }
+        let head = [AUDIT_FILTER_EXIT, AUDIT_ALWAYS, count];
+        let words = head.iter().chain(mask).chain(&kinds).chain(&values).chain(&operators);
+        let mut bytes: Vec<u8> = words.flat_map(|word| word.to_ne_bytes()).collect();
+        bytes.extend(length(&texts).to_ne_bytes());
+        bytes.extend(texts);
+        Self(bytes)
+    }
+
+    /// What the kernel listed. It may say more than texts have bytes; that is cut off.
+    fn listed(bytes: &[u8]) -> Self {
+        const TEXTS: usize = 4 * (3 + 4 * WORDS);
+        let said = word(bytes, TEXTS).and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+        Self(bytes.get(..TEXTS + 4 + said).unwrap_or(bytes).to_vec())
+    }
+
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Its key, the last of its texts in every rule of ours; for showing.
+    pub fn key(&self) -> String {
+        const KINDS: usize = 4 * (3 + WORDS);
+        const VALUES: usize = KINDS + 4 * WORDS;
+        let key = (0..WORDS).find_map(|at| {
+            let is_key = word(&self.0, KINDS + 4 * at)? == AUDIT_FILTERKEY;
+            let length = usize::try_from(word(&self.0, VALUES + 4 * at)?).ok()?;
+            is_key.then(|| self.0.len().checked_sub(length).and_then(|from| self.0.get(from..)))?
+        });
+        key.map_or_else(|| "without a key".to_owned(), |key| String::from_utf8_lossy(key).into_owned())
+    }
+}
+
+enum Field<'a> {
+    Number(u32, u32),
+    Text(u32, &'a str),
+}
+
+fn length(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).unwrap_or(u32::MAX)
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
+}
+
+/// The rules in force.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rules {
+    /// In the kernel's order.
+    pub rules: Vec<Rule>,
+    /// Nothing can be changed until the next boot.
+    pub locked: bool,
+}
+
+/// A connection to the kernel's audit.
+#[derive(Debug)]
+pub struct Audit {
+    socket: OwnedFd,
+    sequence: u32,
+}
+
+impl Audit {
+    /// Opens it. What follows needs `CAP_AUDIT_CONTROL`.
+    ///
+    /// # Errors
+    /// When the kernel has no audit.
+    pub fn open() -> io::Result<Self> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(AUDIT))?;
+        Ok(Self { socket, sequence: 0 })
+    }
+
+    /// The rules in force.
+    ///
+    /// # Errors
+    /// The kernel's, or when it does not answer.
+    pub fn look(&mut self) -> io::Result<Rules> {
+        let sequence = self.send(AUDIT_GET, 0, &[])?;
+        let status = self.receive(sequence, |kind, payload| (kind == AUDIT_GET).then(|| word(payload, 4)))?;
+        let sequence = self.send(AUDIT_LIST_RULES, 0, &[])?;
+        let mut rules = Vec::new();
+        self.receive(sequence, |kind, payload| {
+            if kind == AUDIT_LIST_RULES {
+                rules.push(Rule::listed(payload));
+            }
+            (kind == NLMSG_DONE).then_some(())
+        })?;
+        Ok(Rules { rules, locked: status == Some(LOCKED) })
+    }
+
+    /// Adds a rule.
+    ///
+    /// # Errors
+    /// The kernel's: it is there already, what it names is not there, rules are locked.
+    pub fn add(&mut self, rule: &Rule) -> io::Result<()> {
+        self.ask(AUDIT_ADD_RULE, rule.as_bytes())
+    }
+
+    /// Removes a rule.
+    ///
+    /// # Errors
+    /// The kernel's: there is none, rules are locked.
+    pub fn remove(&mut self, rule: &Rule) -> io::Result<()> {
+        self.ask(AUDIT_DEL_RULE, rule.as_bytes())
+    }
+
+    /// Locks rules and settings until the next boot.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn lock(&mut self) -> io::Result<()> {
+        /// `AUDIT_STATUS_ENABLED`: of `struct audit_status`, only that field is meant.
+        const ENABLED: u32 = 1;
+        let status = [ENABLED, LOCKED, 0, 0, 0, 0, 0, 0];
+        self.ask(AUDIT_SET, &status.map(u32::to_ne_bytes).concat())
+    }
+
+    fn ask(&mut self, kind: u16, payload: &[u8]) -> io::Result<()> {
+        let sequence = self.send(kind, NLM_F_ACK, payload)?;
+        self.receive(sequence, |_, _| None)
+    }
+
+    fn send(&mut self, kind: u16, flags: u16, payload: &[u8]) -> io::Result<u32> {
+        self.sequence += 1;
+        let total = u32::try_from(HEADER + payload.len()).map_err(io::Error::other)?;
+        let mut message = total.to_ne_bytes().to_vec();
+        message.extend(kind.to_ne_bytes());
+        message.extend((NLM_F_REQUEST | flags).to_ne_bytes());
+        message.extend(self.sequence.to_ne_bytes());
+        message.extend([0; 4]);
+        message.extend(payload);
+        sendto(&self.socket, &message, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
+        Ok(self.sequence)
+    }
+
+    /// Gives the kernel's answers to one question to `take` until it has enough; an acknowledgement is enough by itself.
+    fn receive<T: Default>(
+        &self,
+        sequence: u32,
+        mut take: impl FnMut(u16, &[u8]) -> Option<T>,
+    ) -> io::Result<T> {
+        const PATIENCE: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+        let mut buffer = vec![0_u8; LONGEST];
+        loop {
+            match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&PATIENCE)) {
+                Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+                Ok(_) => {}
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            }
+            let length = match recv(&self.socket, buffer.as_mut_slice(), RecvFlags::empty()) {
+                Ok((_, length)) => length,
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            // One answer a datagram. Its length is not asked: the kernel's audit leaves the header out of it in some answers.
+            let message = buffer.get(..length).unwrap_or_default();
+            let Some((header, payload)) = message.split_at_checked(HEADER) else { continue };
+            let (Some(kind), Some(answers)) = (word(header, 4), word(header, 8)) else { continue };
+            if answers != sequence {
+                continue;
+            }
+            let [low, high, ..] = kind.to_ne_bytes();
+            let kind = u16::from_ne_bytes([low, high]);
+            if kind == NLMSG_ERROR {
+                return match word(payload, 0).map(u32::cast_signed) {
+                    Some(0) => Ok(T::default()),
+                    Some(error) => Err(io::Error::from_raw_os_error(error.saturating_neg())),
+                    None => Err(io::ErrorKind::InvalidData.into()),
+                };
+            }
+            if let Some(taken) = take(kind, payload) {
+                return Ok(taken);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The offsets of `struct audit_rule_data`.
+    #[test]
+    fn a_rule_has_the_kernels_form() {
+        let rule = Rule::calls("k", &[101, 0], Some(16));
+        let words: Vec<u32> = rule.as_bytes()[..1040]
+            .chunks(4)
+            .map(|word| u32::from_ne_bytes(word.try_into().unwrap()))
+            .collect();
+        assert_eq!(words[..3], [4, 2, 3], "exit filter, always, three fields");
+        assert_eq!((words[3], words[3 + 3]), (1, 1 << 5), "calls 0 and 101");
+        assert_eq!(words[67..71], [11, 200, 210, 0], "kinds");
+        assert_eq!(words[131..135], [0xC000_003E, 16, 1, 0], "values");
+        assert_eq!(words[195..199], [0x4000_0000, 0x4000_0000, 0x4000_0000, 0], "operators");
+        assert_eq!((words[259], &rule.as_bytes()[1040..]), (1, b"k".as_slice()));
+        assert_eq!(rule.key(), "k");
+    }
+
+    #[test]
+    fn a_watch_names_its_folder_and_every_call() {
+        let rule = Rule::writes_below("kubedos-state", "/var/lib/x");
+        assert_eq!(&rule.as_bytes()[1040..], b"/var/lib/xkubedos-state");
+        assert_eq!(rule.as_bytes()[12..266], [0xff; 254]);
+        assert_eq!(rule.as_bytes()[266..268], [0, 0], "no class");
+        assert_eq!(rule.key(), "kubedos-state");
+    }
+
+    #[test]
+    fn what_the_kernel_pads_is_cut_off_and_what_is_no_rule_has_no_key() {
+        let rule = Rule::calls("k", &[1], None);
+        let padded = [rule.as_bytes(), &[0; 3]].concat();
+        assert_eq!(Rule::listed(&padded), rule);
+        assert_eq!(Rule::listed(b"short").key(), "without a key");
+    }
+
+    /// Without the right to, the kernel refuses; with it, it lists.
+    #[test]
+    fn the_kernel_answers_or_refuses() {
+        let answer = Audit::open().and_then(|mut audit| audit.look());
+        if let Err(error) = answer {
+            let refused = [
+                io::ErrorKind::PermissionDenied,
+                io::ErrorKind::ConnectionRefused,
+                io::ErrorKind::Unsupported,
+            ];
+            assert!(refused.contains(&error.kind()), "{error:?}");
+        }
+    }
+}
