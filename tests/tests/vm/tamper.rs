@@ -1,12 +1,14 @@
 //! A5: a flipped bit anywhere between firmware and PID 1 is found before anything reads it.
 
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use kubedos_image::layout::{Area, Role, Slot, Volume};
 use kubedos_lab::{Disk, Format, Patience};
 use kubedos_spec::record::{Outcome, Record};
 use kubedos_spec::stage::{EarlyStage, Stage};
-use kubedos_tests::{Product, Rig, flip, halts};
+use kubedos_tests::{Product, Rig, Variant, flip, halts};
 
 /// A verity hash device starts with a superblock of one block, then comes the tree, its root first.
 const ROOT_OF_TREE: u64 = 4096;
@@ -19,7 +21,11 @@ fn area(volume: Volume, area: Area) -> u64 {
 
 /// Boots a copy with one bit flipped; gives the record with which it halts.
 fn flipped_halts(test: &str, offset: u64) -> Record {
-    let rig = Rig::new(test);
+    flipped_halts_of(Product::built(), test, offset)
+}
+
+fn flipped_halts_of(product: &'static Product, test: &str, offset: u64) -> Record {
+    let rig = Rig::of(product, test);
     let copy = rig.copy("image");
     flip(&copy, offset);
     let machine = rig.boot(&rig.hardware(Disk::new(copy, Format::Raw)));
@@ -87,13 +93,46 @@ fn tampered_configuration_signature_halts() {
     names(&record, EarlyStage::OpenConfiguration, Volume::Configuration);
 }
 
-/// The default example's configuration is one block, so its root hash is the hash of that block, and there is no tree to tamper with.
+/// The default example's configuration is one block, so its root hash is the hash of that block, and it has no tree.
 #[test]
 fn tampered_configuration_superblock_halts() {
     let record = flipped_halts(
         "tampered_configuration_superblock_halts",
         area(Volume::Configuration, Area::Data) + EROFS_SUPERBLOCK,
     );
+    names(&record, EarlyStage::OpenConfiguration, Volume::Configuration);
+}
+
+/// The default example with sixty workers more: its configuration is several blocks, and so has a tree.
+fn of_many_nodes() -> &'static Product {
+    static PRODUCT: OnceLock<Product> = OnceLock::new();
+    PRODUCT.get_or_init(|| {
+        let worker = |number: u32| {
+            format!(
+                "      - name: w-{number}\n        role: worker\n        domain: host-b\n        disks:\n          - sizeGiB: 14\n        \
+                 underlay:\n          interfaces:\n            - name: uplink\n              \
+                 addresses: [\"192.168.77.{}/24\"]\n",
+                20 + number
+            )
+        };
+        let workers: String = (2..=61).map(worker).collect();
+        Variant::new("many-nodes").edit("\n  networking:", format!("{workers}\n  networking:")).build()
+    })
+}
+
+#[test]
+fn tampered_configuration_hash_tree_halts() {
+    let product = of_many_nodes();
+    let tree = product.partition(Role::Volume(Volume::Configuration, Area::Hash, Slot::A));
+    let root_of_tree = std::fs::File::open(product.raw()).and_then(|file| {
+        let mut block = [0; 4096];
+        file.read_exact_at(&mut block, tree.start + ROOT_OF_TREE).map(|()| block)
+    });
+    // A hash of 32 bytes for each block of data; more than one makes a tree.
+    let blocks = root_of_tree.unwrap().chunks(32).filter(|hash| hash.iter().any(|byte| *byte != 0)).count();
+    assert!(blocks > 1, "{blocks} blocks");
+    let record =
+        flipped_halts_of(product, "tampered_configuration_hash_tree_halts", tree.start + ROOT_OF_TREE);
     names(&record, EarlyStage::OpenConfiguration, Volume::Configuration);
 }
 
