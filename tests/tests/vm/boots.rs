@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
-use kubedos_lab::{Attachment, Disk, Format};
-use kubedos_spec::record::Outcome;
+use kubedos_lab::{Attachment, Disk, Format, Patience};
+use kubedos_spec::record::{Outcome, Record};
 use kubedos_spec::stage::Stage;
 use kubedos_tests::{Expect, Product, Rig, baseline, last, no_failed_unit};
 
@@ -14,6 +14,9 @@ fn boots_as(product: &'static Product, test: &str, attachment: Attachment) {
     let disk = rig.disk("disk").attached(attachment);
     let mut machine = rig.boot(&rig.hardware(disk));
     baseline(&machine, Expect::Baseline);
+    // The very last record is on the console without anything being said after it.
+    let is_last = |line: &str| Record::find(line).is_some_and(|record| record.stage == Stage::Seal.name());
+    machine.wait_for_line("the last stage's record", Patience::BOOT, is_last).unwrap();
     no_failed_unit(&mut machine);
 }
 
