@@ -16,7 +16,8 @@ pub(crate) const TARGETS: [Target; 2] = [
 
 /// What is read is read as the same when it is written again, values in the order of the file.
 fn module_index(input: &[u8]) {
-    let most = Most { factor: 64, constant: 4 << 10 };
+    // Keys that share a long prefix have a copy of it each, for some bytes of the file.
+    let most = Most { factor: 128, constant: 4 << 10 };
     let Some(keys) = frugal(most, input.len(), || index::decode(input)) else { return };
     let mut again = Index::default();
     for (key, values) in &keys {

@@ -97,14 +97,15 @@ fn node(out: &mut Vec<u8>, entries: &[Entry<'_>]) -> u32 {
 
 /// Reads a file back; none if it is not one. For tests and `inspect`: the values keep the order of the file.
 ///
-/// A node lies right behind what is below it, as every writer lays them out. So each byte is read once, whatever the offsets say.
+/// `depmod` puts nodes before or behind what is below them, depending on its version; every byte belongs to one node.
 pub fn decode(bytes: &[u8]) -> Option<BTreeMap<String, Vec<String>>> {
     if word(bytes, 0)? != MAGIC || word(bytes, 4)? != VERSION {
         return None;
     }
-    let mut decoder = Decoder { bytes, end: 12, key: Vec::new(), keys: BTreeMap::new() };
+    let left = bytes.len().checked_sub(12)?;
+    let mut decoder = Decoder { bytes, left, key: Vec::new(), keys: BTreeMap::new() };
     decoder.node(word(bytes, 8)?)?;
-    (decoder.end == bytes.len()).then_some(decoder.keys)
+    (decoder.left == 0).then_some(decoder.keys)
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
@@ -122,8 +123,8 @@ const LONGEST_KEY: usize = 1024;
 
 struct Decoder<'a> {
     bytes: &'a [u8],
-    /// Everything before is read.
-    end: usize,
+    /// How many bytes no node has had yet. A node that is the child of others takes its own again: so reading ends, whatever the offsets say.
+    left: usize,
     /// The key of the node that is being read.
     key: Vec<u8>,
     keys: BTreeMap<String, Vec<String>>,
@@ -135,9 +136,6 @@ impl Decoder<'_> {
             return Some(());
         }
         let start = usize::try_from(offset & !(PREFIX | VALUES | CHILDREN)).ok()?;
-        if start < self.end {
-            return None;
-        }
         let (mut at, above) = (start, self.key.len());
         if offset & PREFIX != 0 {
             let prefix = text(self.bytes, at)?;
@@ -147,24 +145,22 @@ impl Decoder<'_> {
         if self.key.len() > LONGEST_KEY {
             return None;
         }
+        let mut children = None;
         if offset & CHILDREN != 0 {
             let [low, high] = *self.bytes.get(at..)?.first_chunk()?;
-            at += 2;
-            for byte in low..=high {
-                self.key.push(byte);
-                self.node(word(self.bytes, at)?)?;
-                self.key.pop();
-                at += 4;
-            }
-        }
-        if start != self.end {
-            return None; // a gap, or bytes of another node
+            children = Some((low..=high, at + 2));
+            at += 2 + 4 * (low..=high).len();
         }
         if offset & VALUES != 0 {
             at = self.values(at)?;
         }
+        self.left = self.left.checked_sub(at - start)?;
+        for (byte, at) in children.into_iter().flat_map(|(bytes, table)| bytes.zip((table..).step_by(4))) {
+            self.key.push(byte);
+            self.node(word(self.bytes, at)?)?;
+            self.key.pop();
+        }
         self.key.truncate(above);
-        self.end = at;
         Some(())
     }
 
@@ -232,6 +228,20 @@ mod tests {
         let head: Vec<u8> =
             [MAGIC, VERSION, 12 | VALUES, 0].iter().flat_map(|word| word.to_be_bytes()).collect();
         assert_eq!(decode(&head), None);
+    }
+
+    /// As `depmod` of kmod 34 writes: nodes before what is below them.
+    #[test]
+    fn a_node_may_lie_before_what_is_below_it() {
+        let mut bytes: Vec<u8> =
+            [MAGIC, VERSION, 12 | PREFIX | CHILDREN].iter().flat_map(|word| word.to_be_bytes()).collect();
+        bytes.extend_from_slice(b"dm\0__");
+        bytes.extend((21 | PREFIX | VALUES).to_be_bytes());
+        bytes.extend_from_slice(b"mod\0\0\0\0\x01\0\0\0\0x\0");
+        let keys = BTreeMap::from([("dm_mod".to_owned(), vec!["x".to_owned()])]);
+        assert_eq!(decode(&bytes), Some(keys));
+        bytes.push(0);
+        assert_eq!(decode(&bytes), None, "a byte that belongs to no node");
     }
 
     #[test]
