@@ -202,10 +202,14 @@ pub fn names(folder: &Path) -> Vec<String> {
     names
 }
 
+/// A second tree of the same files, without what another build is just making there.
 fn link_tree(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
         let (path, to) = (entry.path(), to.join(entry.file_name()));
         if path.is_dir() {
             link_tree(&path, &to);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use kubedos_sys::audit::{Audit, Rule};
+use memchr::memmem;
 use nix::sys::ptrace;
 use nix::unistd::Pid;
 use rustix::system::{RebootCommand, reboot};
@@ -72,7 +73,12 @@ fn wait(keys: &[String]) -> BTreeMap<String, bool> {
         let journal = journal();
         let found: BTreeMap<String, bool> = keys
             .iter()
-            .map(|key| (key.clone(), holds(&journal, &format!("_AUDIT_FIELD_KEY=\"{key}\""))))
+            .map(|key| {
+                (
+                    key.clone(),
+                    memmem::find(&journal, format!("_AUDIT_FIELD_KEY=\"{key}\"").as_bytes()).is_some(),
+                )
+            })
             .collect();
         if found.values().all(|found| *found) || begun.elapsed() > PATIENCE {
             return found;
@@ -88,8 +94,4 @@ fn journal() -> Vec<u8> {
     };
     let files = entries(Path::new(JOURNAL)).into_iter().flat_map(|machine| entries(&machine));
     files.filter_map(|file| fs::read(file).ok()).flatten().collect()
-}
-
-fn holds(bytes: &[u8], text: &str) -> bool {
-    bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use kubedos_spec::record::{Outcome, Record};
 use kubedos_spec::stage::Stage;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// The serial number of the disk for the answers.
 const ANSWERS: &str = "kubedos-answers";
@@ -27,25 +27,34 @@ const READY: &str = "kubedos-probe: answered";
 
 fn main() -> io::Result<()> {
     wait_for_baseline()?;
-    let answers = json!({
-        "parameters": parameters(Path::new("/proc/sys")),
-        "lockdown": text("/sys/kernel/security/lockdown"),
-        "cmdline": text("/proc/cmdline"),
-        "mounts": lines("/proc/self/mountinfo"),
-        "swaps": lines("/proc/swaps"),
-        "sockets": sockets(),
-        "processes": processes::all(),
-        "credentials": names("/run/credentials"),
-        "units": names("/run/systemd/system"),
-        "modules": modules::ask(),
-        "programs": programs::start(),
-        "audit": audit::ask(),
-        "volumes": volumes::read_all(),
-        "files": volumes::walk(),
-    });
-    write(answers.to_string().as_bytes())?;
-    // The highest priority, so that it shows whatever the console's level is.
-    OpenOptions::new().write(true).open("/dev/kmsg")?.write_all(format!("<0>{READY}").as_bytes())
+    let mut answers = Map::new();
+    let mut ask = |name: &str, question: &dyn Fn() -> Value| {
+        // Whoever waits sees that there is something to wait for.
+        say(&format!("kubedos-probe: asks for {name}"))?;
+        answers.insert(name.to_owned(), question());
+        Ok::<(), io::Error>(())
+    };
+    ask("parameters", &|| json!(parameters(Path::new("/proc/sys"))))?;
+    ask("lockdown", &|| text("/sys/kernel/security/lockdown"))?;
+    ask("cmdline", &|| text("/proc/cmdline"))?;
+    ask("mounts", &|| json!(lines("/proc/self/mountinfo")))?;
+    ask("swaps", &|| json!(lines("/proc/swaps")))?;
+    ask("sockets", &|| json!(sockets()))?;
+    ask("processes", &|| json!(processes::all()))?;
+    ask("credentials", &|| json!(names("/run/credentials")))?;
+    ask("units", &|| json!(names("/run/systemd/system")))?;
+    ask("modules", &|| modules::ask())?;
+    ask("programs", &|| programs::start())?;
+    ask("audit", &|| audit::ask())?;
+    ask("volumes", &|| volumes::read_all())?;
+    ask("files", &|| volumes::walk())?;
+    write(Value::Object(answers).to_string().as_bytes())?;
+    say(READY)
+}
+
+/// A line on the console: of the highest priority, so that it shows whatever the console's level is.
+fn say(line: &str) -> io::Result<()> {
+    OpenOptions::new().write(true).open("/dev/kmsg")?.write_all(format!("<0>{line}\n").as_bytes())
 }
 
 /// Reads the kernel's log from its start until the agent says that Baseline has ended.
