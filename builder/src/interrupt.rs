@@ -83,7 +83,9 @@ fn end(last: fn()) -> ! {
         drop(remove(path));
     }
     last();
-    tell(format_args!("interrupted"));
+    // A program that was ended may have begun a line.
+    let line_end = if unfinished.programs.is_empty() { "" } else { "\n" };
+    tell(format_args!("{line_end}interrupted"));
     std::process::exit(i32::from(Class::Interrupted.code()))
 }
 
