@@ -171,7 +171,7 @@ impl Console {
 
     /// Writes a line for people, which is no record.
     pub fn say(&self, text: &str) {
-        drop(self.lock().sink.write_record(5, &format!("kubedos-init: {text}"))); // nobody left to tell
+        drop(self.lock().sink.write_record(WARNING, &format!("kubedos-init: {text}"))); // nobody left to tell
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -184,24 +184,27 @@ pub fn uptime() -> Duration {
     Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
 }
 
-/// The kernel log level of an outcome: `err` where a human must act, `warning` where the node goes on, else `notice`.
+/// The kernel log level of a record that no human must act on. `notice` would fit some better, but a console that shows notices shows
+/// the kernel's audit, too, and records drown in it.
+const WARNING: u8 = 4;
+
+/// The kernel log level of an outcome: `err` where a human must act, else `warning`.
 const fn priority(outcome: Outcome) -> u8 {
     match outcome {
         Outcome::Halted | Outcome::Corrupt => 3,
-        Outcome::Retry => 4,
-        Outcome::Started | Outcome::Done | Outcome::Unchanged | Outcome::Waiting => 5,
+        Outcome::Started | Outcome::Done | Outcome::Unchanged | Outcome::Waiting | Outcome::Retry => WARNING,
     }
 }
 
 /// The kernel prints records above its console level only, and by default drops user space's when they come fast.
-/// `notice` must show, and no record may be lost.
+/// `warning` must show, and no record may be lost.
 fn raise_levels() {
-    const SHOWS_NOTICE: u8 = 6;
+    const SHOWS_WARNINGS: u8 = WARNING + 1;
     let printk = Path::new("/proc/sys/kernel/printk");
     let level =
         fs::read_to_string(printk).ok().and_then(|text| text.split_whitespace().next()?.parse::<u8>().ok());
-    if level.is_some_and(|level| level < SHOWS_NOTICE) {
-        drop(fs::write(printk, SHOWS_NOTICE.to_string())); // read-only /proc in tests; the record still is in the log
+    if level.is_some_and(|level| level < SHOWS_WARNINGS) {
+        drop(fs::write(printk, SHOWS_WARNINGS.to_string())); // read-only /proc in tests; the record still is in the log
     }
     drop(fs::write("/proc/sys/kernel/printk_devkmsg", "on\n")); // with its line end, or it is refused; also refused when the command line has set it, which is as good
 }
@@ -265,7 +268,7 @@ mod tests {
         let lines = fake.0.lock().unwrap().clone();
         let first = Record::find(&lines[0].1).unwrap();
         let second = Record::find(&lines[1].1).unwrap();
-        assert_eq!((lines[0].0, first.n, first.node), (5, 5, None));
+        assert_eq!((lines[0].0, first.n, first.node), (4, 5, None));
         assert_eq!((lines[1].0, second.n, second.node.as_deref()), (3, 6, Some("cp-1")));
         assert_eq!(second.error.as_deref(), Some("failed to open volume root: bad superblock"));
         assert_eq!(second.took_ms, Some(12));
