@@ -9,10 +9,10 @@ use kubedos_tests::{Expect, Product, Rig, baseline, last, no_failed_unit};
 
 use crate::adopted::adopted;
 
-fn boots_as(product: &'static Product, test: &str, attachment: Attachment) {
+fn boots_as(product: &'static Product, test: &str, attachment: Attachment, processors: u32) {
     let rig = Rig::of(product, test);
     let disk = rig.disk("disk").attached(attachment);
-    let mut machine = rig.boot(&rig.hardware(disk));
+    let mut machine = rig.boot(&rig.hardware(disk).processors(processors));
     baseline(&machine, Expect::Baseline);
     // The very last record is on the console without anything being said after it.
     let is_last = |line: &str| Record::find(line).is_some_and(|record| record.stage == Stage::Seal.name());
@@ -31,13 +31,13 @@ fn boots_as_virtio_disk() {
 /// A2.
 #[test]
 fn boots_as_sata_disk() {
-    boots_as(Product::built(), "boots_as_sata_disk", Attachment::Sata);
+    boots_as(Product::built(), "boots_as_sata_disk", Attachment::Sata, 1);
 }
 
 /// A2.
 #[test]
 fn boots_as_nvme_disk() {
-    boots_as(Product::built(), "boots_as_nvme_disk", Attachment::Nvme);
+    boots_as(Product::built(), "boots_as_nvme_disk", Attachment::Nvme, 1);
 }
 
 /// The bare-metal example: the generic kernel with its drivers.
@@ -49,25 +49,25 @@ fn bare_metal() -> &'static Product {
 /// A2, P2: the generic kernel from a USB stick, which is the node's own disk.
 #[test]
 fn bare_metal_boots_as_usb_stick() {
-    boots_as(bare_metal(), "bare_metal_boots_as_usb_stick", Attachment::Usb);
+    boots_as(bare_metal(), "bare_metal_boots_as_usb_stick", Attachment::Usb, 1);
 }
 
 /// A2, P2.
 #[test]
 fn bare_metal_boots_as_sata_disk() {
-    boots_as(bare_metal(), "bare_metal_boots_as_sata_disk", Attachment::Sata);
+    boots_as(bare_metal(), "bare_metal_boots_as_sata_disk", Attachment::Sata, 1);
 }
 
 #[test]
 #[ignore = "long: make drill runs it"]
 fn bare_metal_boots_from_every_other_medium() {
     for attachment in [Attachment::Virtio, Attachment::Nvme] {
-        boots_as(bare_metal(), &format!("bare_metal_boots_as_{attachment:?}"), attachment);
+        boots_as(bare_metal(), &format!("bare_metal_boots_as_{attachment:?}"), attachment, 2);
     }
     for attachment in [Attachment::ScsiCd, Attachment::AhciCd] {
         let test = format!("bare_metal_boots_as_{attachment:?}");
         let rig = Rig::of(bare_metal(), &test);
-        let mut machine = rig.boot(&rig.hardware(Disk::cd(bare_metal().raw(), attachment)));
+        let mut machine = rig.boot(&rig.hardware(Disk::cd(bare_metal().raw(), attachment)).processors(2));
         baseline(&machine, Expect::BaselineVolatile);
         no_failed_unit(&mut machine);
     }

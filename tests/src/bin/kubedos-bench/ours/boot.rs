@@ -40,7 +40,7 @@ pub fn boots(count: u32) -> Vec<[BootTimes; 2]> {
 
 fn pair(name: &str) -> [BootTimes; 2] {
     let rig = Rig::new(name);
-    let hardware = rig.hardware(rig.disk("disk"));
+    let hardware = rig.hardware(rig.disk("disk")).processors(2);
     [Expect::Baseline, Expect::BaselineUnchanged].map(|expect| {
         let machine = rig.boot(&hardware);
         baseline(&machine, expect);
@@ -79,7 +79,7 @@ pub fn uki_start(lines: &[Line]) -> f64 {
 pub fn agent_memory() -> u64 {
     let rig = Rig::of(probe_image(), "bench-memory");
     let disk = answers_disk(rig.bench());
-    let machine = rig.boot(&rig.hardware(rig.disk("disk")).disk(disk.clone()));
+    let machine = rig.boot(&rig.hardware(rig.disk("disk")).processors(2).disk(disk.clone()));
     let answers = answers(&machine, &disk);
     machine.finish();
     let processes = answers["processes"].as_array().unwrap();

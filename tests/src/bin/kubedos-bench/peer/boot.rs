@@ -30,7 +30,7 @@ impl Peer {
         let bench = Bench::new(&self.folder, &format!("boot-{number}")).map_err(Why::new)?.keep();
         let image = Disk::new(self.image(), Format::Raw);
         let disk = bench.overlay(tools(), "disk", &image, DISK).map_err(Why::new)?;
-        let hardware = Hardware::new(Firmware::Uefi).watchdog().disk(disk);
+        let hardware = Hardware::new(Firmware::Uefi).processors(2).watchdog().disk(disk);
         Ok([boot(&bench, &hardware)?, boot(&bench, &hardware)?])
     }
 }
