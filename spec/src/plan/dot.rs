@@ -88,7 +88,11 @@ fn stage_graph() -> String {
             stage.name
         );
         if stage.stages.is_empty() {
-            let _written = writeln!(text, "    \"stage {}\" [style=dashed, label=\"\"];", stage.name);
+            let _written = writeln!(
+                text,
+                "    \"stage {}\" [style=dashed, label=\"no stage of the agent\"];",
+                stage.name
+            );
         }
         for part in &stage.stages {
             let color = match part.rerun {
