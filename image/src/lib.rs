@@ -12,6 +12,8 @@ pub mod cpio;
 pub mod der;
 mod document;
 pub mod efi_signatures;
+#[cfg(feature = "erofs")]
+pub mod erofs;
 pub mod esp;
 pub mod gpt;
 pub mod guid;
