@@ -76,8 +76,10 @@ pub(super) const SUPER_LEN: usize = 128;
 
 /// How a cluster is compressed: `Z_EROFS_COMPRESSION_*`. (LZMA is 1, DEFLATE 2: neither is known here.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Algorithm {
+pub enum Algorithm {
+    /// lz4, of whatever level.
     Lz4,
+    /// zstd.
     Zstd,
 }
 

@@ -9,6 +9,10 @@
 //! [`write`] is deterministic: the bytes depend on the tree and the parameters only, not on the number of threads nor on what a cache holds.
 //! The reader takes what this writer makes and what mkfs.erofs 1.8 makes with lz4 and zstd; it believes nothing.
 
+#[allow(dead_code, reason = "the writer comes next")]
 mod format;
 #[allow(dead_code, reason = "the writer comes next")]
 mod index;
+pub mod reader;
+
+pub use format::Algorithm;

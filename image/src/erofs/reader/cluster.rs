@@ -1,0 +1,615 @@
+//! The index of a compressed file, read: the counterpart of `index`, which writes it (`z_erofs_*` in `fs/erofs/zmap.c` of Linux 6.12).
+//!
+//! Who looks for a byte goes back to the head of an extent, and from there forward. Every entry on the way forward is checked, so that an
+//! index either gives one answer, wherever one begins, or none.
+
+use zerocopy::FromBytes;
+
+use super::super::format::{
+    ADVISE_BIG_PCLUSTER, ADVISE_COMPACTED_2B, ADVISE_FRAGMENT, ADVISE_INLINE, ADVISE_INTERLACED, Algorithm,
+    BLOCK_COUNT_FLAG, BLOCK_U64, CLUSTER_MAX, DECODED_MAX, FULL_INDEX_GAP, FULL_INDEX_LEN, FullIndex,
+    LCLUSTER_HEAD2, LCLUSTER_NONHEAD, LCLUSTER_PARTIAL, LCLUSTER_PLAIN, LCLUSTER_TYPE_MASK, Layout,
+    MAP_HEADER_LEN, MapHeader, WHOLE_FRAGMENT,
+};
+use super::super::index;
+use super::error::{ErofsError, Part, Place};
+use super::inode::Inode;
+use super::map::{Cluster, Extent, Stored};
+use super::superblock::unsupported;
+use super::volume::Volume;
+
+const ADVISE_ALL: u16 =
+    ADVISE_COMPACTED_2B | ADVISE_BIG_PCLUSTER | ADVISE_INLINE | ADVISE_INTERLACED | ADVISE_FRAGMENT;
+/// `Z_EROFS_ADVISE_BIG_PCLUSTER_1`, and the same of the second algorithm.
+const ADVISE_BIG: [u16; 2] = [0x02, 0x04];
+/// Distances have 11 bits; who is farther away says this.
+const FAR: u64 = BLOCK_COUNT_FLAG as u64 - 1;
+
+/// A file's index.
+pub(super) struct Clusters<'v> {
+    volume: &'v Volume<'v>,
+    nid: u64,
+    size: u64,
+    /// Entries: one for each block of the file.
+    count: u64,
+    form: Form,
+    advise: u16,
+    algorithms: [u8; 2],
+    /// The lower half of where a tail is in the packed inode.
+    fragment: u64,
+    /// Bytes of a tail behind the index.
+    inline: u64,
+    /// The entry that the next extent begins in.
+    next: u64,
+    pack: Option<Pack>,
+}
+
+/// How the index is written, and where its first entry is.
+#[derive(Clone, Copy)]
+enum Form {
+    /// There is none: the whole file is in the packed inode, there.
+    Whole(u64),
+    Full(u64),
+    /// How many entries are in packs of two before those in packs of 16, and how many of these there are.
+    Compact {
+        at: u64,
+        before: u64,
+        packed: u64,
+    },
+}
+
+/// An entry, by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Entry {
+    Head {
+        kind: u16,
+        offset: u64,
+        block: u32,
+        partial: bool,
+    },
+    /// `exact`: how far back the head is stands in this entry and was not derived from another.
+    Within {
+        back: u64,
+        exact: bool,
+        blocks: Option<u32>,
+    },
+}
+
+/// The entries that share a block address.
+struct Pack {
+    at: u64,
+    /// Type and number of each: of so many.
+    entries: [(u16, u16); 16],
+    count: usize,
+    block: u32,
+}
+
+impl<'v> Clusters<'v> {
+    /// From the head on that is at `offset` or before it.
+    pub(super) fn new(volume: &'v Volume<'v>, inode: &Inode, offset: u64) -> Result<Self, ErofsError> {
+        let place = inode.place(Part::Inode, inode.at);
+        let header_at = index::map_header_at(inode.at, inode.head_len + inode.xattr_len);
+        let at = index::index_at(inode.at, inode.head_len + inode.xattr_len);
+        let mut header = [0; MAP_HEADER_LEN];
+        volume.fill(&mut header, header_at, place)?;
+        let whole = u64::from_le_bytes(header);
+        let header =
+            MapHeader::read_from_bytes(&header).map_err(|_| place.damaged("its map header is too short"))?;
+        let mut clusters = Self {
+            volume,
+            nid: inode.nid,
+            size: inode.size,
+            count: inode.size.div_ceil(BLOCK_U64),
+            form: Form::Whole(whole ^ WHOLE_FRAGMENT),
+            advise: header.advise.get(),
+            algorithms: [header.algorithms & 15, header.algorithms >> 4],
+            fragment: 0,
+            inline: 0,
+            next: 0,
+            pack: None,
+        };
+        if whole & WHOLE_FRAGMENT != 0 {
+            return Ok(clusters);
+        }
+        clusters.form = clusters.form(inode.layout, at);
+        clusters.check_header(&header, place)?;
+        let end = clusters.index_end();
+        if end > volume.sb.len {
+            return Err(place.damaged("the index of its clusters ends past the end of the volume"));
+        }
+        let tail = header.fragment_or_inline.get();
+        if clusters.has(ADVISE_FRAGMENT) {
+            clusters.fragment = tail.into();
+        } else if clusters.has(ADVISE_INLINE) {
+            clusters.inline = (tail >> 16).into();
+            if clusters.inline == 0 || end % BLOCK_U64 + clusters.inline > BLOCK_U64 {
+                return Err(place.damaged("the tail behind its index does not end in its block"));
+            }
+        }
+        clusters.next = clusters.head_before(offset)?;
+        Ok(clusters)
+    }
+
+    fn form(&self, layout: Layout, at: u64) -> Form {
+        if layout == Layout::CompressedFull {
+            return Form::Full(at + FULL_INDEX_GAP as u64);
+        }
+        let (mut before, mut packed) = (self.count, 0);
+        let initial = (32 - at % 32) % 32 / 4;
+        if self.has(ADVISE_COMPACTED_2B) && initial < self.count {
+            (before, packed) = (initial, (self.count - initial) / 16 * 16);
+        }
+        Form::Compact { at, before, packed }
+    }
+
+    fn check_header(&self, header: &MapHeader, place: Place) -> Result<(), ErofsError> {
+        if header.cluster_bits & 7 != 0 {
+            return Err(ErofsError::Unsupported("logical clusters of several blocks".into()));
+        }
+        if self.advise & !ADVISE_ALL != 0 {
+            let what = format!("map headers with the flags {:#x}", self.advise & !ADVISE_ALL);
+            return Err(ErofsError::Unsupported(what.into()));
+        }
+        if self.has(ADVISE_BIG_PCLUSTER) && !self.volume.sb.big_clusters {
+            return Err(place.damaged("it has clusters of several blocks in a volume without them"));
+        }
+        let compact = matches!(self.form, Form::Compact { .. });
+        if compact && self.has(ADVISE_BIG[0]) != self.has(ADVISE_BIG[1]) {
+            return Err(place.damaged("only one of its algorithms has clusters of several blocks"));
+        }
+        if self.has(ADVISE_FRAGMENT) && self.has(ADVISE_INLINE) {
+            return Err(place.damaged("its tail is both behind the index and in the packed inode"));
+        }
+        Ok(())
+    }
+
+    fn has(&self, advise: u16) -> bool {
+        self.advise & advise != 0
+    }
+
+    fn place(&self, entry: u64) -> Place {
+        Place { nid: self.nid, part: Part::Index, at: entry }
+    }
+
+    /// The entry of the last head at or before that byte.
+    fn head_before(&mut self, offset: u64) -> Result<u64, ErofsError> {
+        let mut at = offset / BLOCK_U64;
+        loop {
+            let back = match self.entry(at)? {
+                Entry::Head { offset: start, .. } if at * BLOCK_U64 + start <= offset => return Ok(at),
+                Entry::Head { .. } => 1,
+                Entry::Within { back, .. } => back,
+            };
+            at = match at.checked_sub(back) {
+                Some(before) if before != at => before,
+                _ => return Err(self.place(at).damaged(format!("its head is {back} entries before it"))),
+            };
+        }
+    }
+
+    /// The extent whose head is the next entry.
+    pub(super) fn next_extent(&mut self) -> Result<Option<Extent>, ErofsError> {
+        if let Form::Whole(at) = self.form {
+            let start = std::mem::replace(&mut self.next, 1);
+            let extent = Extent { start: 0, len: self.size, stored: Stored::Fragment { at } };
+            return Ok((start == 0).then_some(extent));
+        }
+        if self.next >= self.count {
+            return Ok(None);
+        }
+        let (first, place) = (self.next, self.place(self.next));
+        let Entry::Head { kind, offset, block, partial } = self.entry(first)? else {
+            return Err(place.damaged("it is not the head of an extent"));
+        };
+        if first == 0 && offset != 0 {
+            return Err(place.damaged("the file does not begin with it"));
+        }
+        let start = first * BLOCK_U64 + offset;
+        if start == self.size {
+            // It only says where the last extent ends.
+            return Ok(None);
+        }
+        let (end, counted) = self.rest(first)?;
+        if start > self.size || end > self.size {
+            return Err(place.damaged("it is behind the end of the file"));
+        }
+        let head = Head { kind, block, partial, counted };
+        let extent = Extent { start, len: end - start, stored: self.stored(first, start, end, head)? };
+        if !matches!(extent.stored, Stored::Fragment { .. }) && extent.len > DECODED_MAX as u64 {
+            return Err(place.damaged("its extent is longer than 12 MiB"));
+        }
+        Ok(Some(extent))
+    }
+
+    /// Where the extent ends of which an entry is the head, and how many blocks the entry behind it counts.
+    fn rest(&mut self, head: u64) -> Result<(u64, Option<u32>), ErofsError> {
+        let mut counted = None;
+        self.next = head + 1;
+        while self.next < self.count {
+            let place = self.place(self.next);
+            match self.entry(self.next)? {
+                Entry::Head { offset, .. } => return Ok((self.next * BLOCK_U64 + offset, counted)),
+                Entry::Within { back, exact, blocks } => {
+                    let distance = self.next - head;
+                    if exact && back != distance.min(FAR) {
+                        return Err(
+                            place.damaged(format!("its head is {distance}, not {back} entries before it"))
+                        );
+                    }
+                    if blocks.is_some() != (distance == 1 && self.has(ADVISE_BIG_PCLUSTER)) {
+                        return Err(place.damaged("blocks are counted in the wrong entry"));
+                    }
+                    counted = counted.or(blocks);
+                }
+            }
+            self.next += 1;
+        }
+        Ok((self.size, counted))
+    }
+
+    fn stored(&self, number: u64, start: u64, end: u64, head: Head) -> Result<Stored, ErofsError> {
+        let place = self.place(number);
+        let is_last = end == self.size;
+        if is_last && self.has(ADVISE_FRAGMENT) {
+            let upper = if matches!(self.form, Form::Full(_)) { u64::from(head.block) << 32 } else { 0 };
+            return Ok(Stored::Fragment { at: upper | self.fragment });
+        }
+        let inline = (is_last && self.has(ADVISE_INLINE)).then_some(self.inline);
+        let at = match inline {
+            Some(_) => self.index_end(),
+            None => u64::from(head.block) * BLOCK_U64,
+        };
+        let bytes = match (inline, head.counted) {
+            (Some(bytes), _) => bytes,
+            (None, Some(blocks)) if head.kind != LCLUSTER_PLAIN => u64::from(blocks) * BLOCK_U64,
+            _ => BLOCK_U64,
+        };
+        if inline.is_none() && !self.volume.holds(at, bytes) {
+            return Err(place.damaged(format!("its cluster, block {}, is not within the volume", head.block)));
+        }
+        if head.kind == LCLUSTER_PLAIN {
+            if end - start > bytes {
+                return Err(place.damaged("it is a literal of more bytes than its cluster has"));
+            }
+            return match (self.has(ADVISE_INTERLACED), inline) {
+                (false, _) => Ok(Stored::Plain { at }),
+                (true, None) => Ok(Stored::Rotated { at }),
+                // mkfs.erofs writes them as they are, the kernel would rotate them.
+                (true, Some(_)) => Err(ErofsError::Unsupported("rotated literals behind an index".into())),
+            };
+        }
+        let number =
+            self.algorithms.get(usize::from(head.kind == LCLUSTER_HEAD2)).copied().unwrap_or(u8::MAX);
+        let algorithm = Algorithm::from_number(number).ok_or_else(|| unsupported(number.into()))?;
+        let blocks = u32::try_from(bytes.div_ceil(BLOCK_U64)).unwrap_or(u32::MAX);
+        if bytes == 0 || bytes > CLUSTER_MAX as u64 || !self.volume.sb.allows(algorithm, blocks) {
+            return Err(place.damaged(format!("its cluster of {blocks} blocks is none that the volume has")));
+        }
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        Ok(Stored::Compressed(Cluster { algorithm, at, bytes, partial: head.partial }))
+    }
+
+    fn index_end(&self) -> u64 {
+        match self.form {
+            Form::Whole(at) => at,
+            Form::Full(at) => at + self.count * FULL_INDEX_LEN as u64,
+            Form::Compact { .. } => {
+                let (at, _, len) = self.pack_of(self.count - 1);
+                at + len as u64
+            }
+        }
+    }
+
+    fn entry(&mut self, number: u64) -> Result<Entry, ErofsError> {
+        let place = self.place(number);
+        let entry = match self.form {
+            Form::Full(at) => self.full(at + number * FULL_INDEX_LEN as u64, place)?,
+            _ => self.compact(number, place)?,
+        };
+        match entry {
+            Entry::Head { offset, .. } if offset >= BLOCK_U64 => {
+                Err(place.damaged(format!("its extent begins {offset} bytes behind its start")))
+            }
+            Entry::Within { blocks: Some(_), .. } if !self.has(ADVISE_BIG_PCLUSTER) => {
+                Err(place.damaged("it counts blocks in a file of clusters of one block"))
+            }
+            entry => Ok(entry),
+        }
+    }
+
+    fn full(&self, at: u64, place: Place) -> Result<Entry, ErofsError> {
+        let mut bytes = [0; FULL_INDEX_LEN];
+        self.volume.fill(&mut bytes, at, place)?;
+        let entry = FullIndex::read_from_bytes(&bytes).map_err(|_| place.damaged("it is too short"))?;
+        let advise = entry.advise.get();
+        Ok(match advise & LCLUSTER_TYPE_MASK {
+            // The lower half of what is a head's block address.
+            LCLUSTER_NONHEAD => within(u16::try_from(entry.block.get() & 0xffff).unwrap_or(0)),
+            kind => Entry::Head {
+                kind,
+                offset: entry.cluster_offset.get().into(),
+                block: entry.block.get(),
+                partial: advise & LCLUSTER_PARTIAL != 0,
+            },
+        })
+    }
+
+    /// Where the pack is that an entry is in, where the entry is in it, and its bytes.
+    fn pack_of(&self, number: u64) -> (u64, usize, usize) {
+        let Form::Compact { at, before, packed } = self.form else { return (0, 0, 0) };
+        let small = |at: u64, number: u64| (at + number / 2 * 8, usize::from(number % 2 == 1), 8);
+        match number.checked_sub(before) {
+            None => small(at, number),
+            Some(number) => match number.checked_sub(packed) {
+                None => (at + before * 4 + number / 16 * 32, usize::try_from(number % 16).unwrap_or(0), 32),
+                Some(number) => small(at + before * 4 + packed * 2, number),
+            },
+        }
+    }
+    fn compact(&mut self, number: u64, place: Place) -> Result<Entry, ErofsError> {
+        let (at, number, len) = self.pack_of(number);
+        let pack = match self.pack.take() {
+            Some(pack) if pack.at == at => pack,
+            _ => {
+                let mut bytes = [0; 32];
+                let bytes = bytes.get_mut(..len).unwrap_or_default();
+                self.volume.fill(bytes, at, place)?;
+                Pack::read(at, bytes)
+            }
+        };
+        let entry = pack.entry(number, self.has(ADVISE_BIG_PCLUSTER));
+        self.pack = Some(pack);
+        entry.ok_or_else(|| place.damaged("it is not in its pack"))
+    }
+}
+
+/// What the head of an extent and the entry behind it say.
+#[derive(Clone, Copy)]
+struct Head {
+    kind: u16,
+    block: u32,
+    partial: bool,
+    counted: Option<u32>,
+}
+
+/// An entry that is no head, by the number that says how far its head is before it, or how many blocks the cluster has.
+fn within(number: u16) -> Entry {
+    if number & BLOCK_COUNT_FLAG != 0 {
+        return Entry::Within { back: 1, exact: true, blocks: Some(u32::from(number & !BLOCK_COUNT_FLAG)) };
+    }
+    Entry::Within { back: number.into(), exact: true, blocks: None }
+}
+
+impl Pack {
+    /// Two entries of 16 bits, or 16 of 14, and a block address. An entry's upper two bits are its type.
+    fn read(at: u64, bytes: &[u8]) -> Self {
+        let (count, width) = if bytes.len() == 8 { (2, 16) } else { (16, 14) };
+        let entry = |number: usize| {
+            let position = number * width;
+            let bytes = bytes.iter().skip(position / 8).take(3).rev();
+            let bits = bytes.fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) >> (position % 8);
+            // 12 bits each, in a word of at most 24.
+            let part = |shift: u32, mask: u32| u16::try_from(bits >> shift & mask).unwrap_or(0);
+            (part(12, 3), part(0, 0xfff))
+        };
+        let block = bytes.last_chunk().map_or(0, |block| u32::from_le_bytes(*block));
+        let mut entries = [(0, 0); 16];
+        entries.iter_mut().take(count).enumerate().for_each(|(number, place)| *place = entry(number));
+        Self { at, entries, count, block }
+    }
+
+    fn entry(&self, number: usize, big: bool) -> Option<Entry> {
+        let (kind, low) = *self.entries.get(number)?;
+        if kind != LCLUSTER_NONHEAD {
+            let block = self.block.wrapping_add(self.blocks_before(number, big));
+            return Some(Entry::Head { kind, offset: low.into(), block, partial: false });
+        }
+        if low & BLOCK_COUNT_FLAG != 0 || number + 1 < self.count {
+            return Some(within(low));
+        }
+        // The last one says how far it is to the next head; how far the head before is, follows from the entry before it.
+        let back = match self.entries.get(number.checked_sub(1)?)? {
+            (LCLUSTER_NONHEAD, low) if low & BLOCK_COUNT_FLAG != 0 => 2,
+            (LCLUSTER_NONHEAD, low) => u64::from(*low) + 1,
+            _ => 1,
+        };
+        Some(Entry::Within { back, exact: false, blocks: None })
+    }
+
+    /// How many blocks the clusters have that are counted in the pack before an entry. Without clusters of several blocks the address is
+    /// that of the block before the first head.
+    fn blocks_before(&self, number: usize, big: bool) -> u32 {
+        let mut blocks = u32::from(!big);
+        let mut entries = self.entries.iter().take(number).peekable();
+        while let Some((kind, low)) = entries.next() {
+            let counted =
+                |(kind, low): &(u16, u16)| big && *kind == LCLUSTER_NONHEAD && low & BLOCK_COUNT_FLAG != 0;
+            blocks += if counted(&(*kind, *low)) {
+                u32::from(low & !BLOCK_COUNT_FLAG)
+            } else {
+                u32::from(*kind != LCLUSTER_NONHEAD && !entries.peek().is_some_and(|next| counted(next)))
+            };
+        }
+        blocks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test::{FILE, volume};
+    use super::*;
+    use index::{Extent as Written, Stored as WrittenAs};
+    use proptest::prelude::*;
+
+    const FRAGMENT_AT: u32 = 0x0102_0304;
+
+    /// The bytes behind an inode that say where these extents are: map header and index.
+    fn behind(extents: &[Written], form: index::Form, advise: u16) -> Vec<u8> {
+        let at = FILE.index_at();
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(&FRAGMENT_AT.to_le_bytes());
+        bytes.extend_from_slice(&advise.to_le_bytes());
+        // Of both compressors the first is zstd.
+        bytes.extend_from_slice(&[3, 0]);
+        bytes.extend(index::encode(form, at, &index::entries(extents)));
+        bytes
+    }
+
+    fn advise(extents: &[Written]) -> u16 {
+        let tail = extents.last().is_some_and(|extent| extent.stored == WrittenAs::Fragment);
+        ADVISE_COMPACTED_2B | ADVISE_BIG_PCLUSTER | if tail { ADVISE_FRAGMENT } else { 0 }
+    }
+
+    /// Of what is written so, each is read as it was: from the beginning, and from any place on.
+    fn read_as_written(extents: &[Written], form: index::Form, offset: u64) {
+        let layout =
+            if form == index::Form::Full { Layout::CompressedFull } else { Layout::CompressedCompact };
+        let size = extents.iter().map(|extent| u64::from(extent.len)).sum();
+        let bytes = FILE.volume(layout, size, &behind(extents, form, advise(extents)));
+        let volume = volume(&bytes);
+        let inode = volume.inode(FILE.nid()).unwrap();
+        let mut start = 0;
+        let expected: Vec<Extent> = extents
+            .iter()
+            .map(|extent| {
+                let (at, len) = (u64::from(extent.block) * BLOCK_U64, u64::from(extent.len));
+                let stored = match extent.stored {
+                    WrittenAs::Plain => Stored::Plain { at },
+                    WrittenAs::Fragment => {
+                        let upper = if form == index::Form::Full { u64::from(extent.block) << 32 } else { 0 };
+                        Stored::Fragment { at: upper | u64::from(FRAGMENT_AT) }
+                    }
+                    WrittenAs::Compressed(blocks) => Stored::Compressed(Cluster {
+                        algorithm: Algorithm::Zstd,
+                        at,
+                        bytes: blocks * 4096,
+                        partial: false,
+                    }),
+                };
+                start += len;
+                Extent { start: start - len, len, stored }
+            })
+            .collect();
+        for offset in [0, offset % size, size - 1] {
+            let read: Result<Vec<Extent>, _> = volume.extents(&inode, offset).unwrap().collect();
+            let first = expected.iter().position(|extent| extent.end() > offset).unwrap();
+            assert_eq!(read.unwrap(), expected[first..], "from {offset} on");
+        }
+    }
+
+    /// Lengths and blocks as a writer may choose them; clusters one behind the other, or with gaps.
+    fn extents() -> impl Strategy<Value = Vec<Written>> {
+        let one =
+            (0_u32..8, 2_u32..30, 0_u32..4096, 1_u32..20, prop_oneof![4 => Just(0_u32), 1 => 1_u32..50]);
+        (proptest::collection::vec(one, 1..60), any::<bool>(), any::<bool>()).prop_map(
+            |(list, gaps, tail)| {
+                let (mut block, count) = (1, list.len());
+                let extents = list.into_iter().enumerate().map(|(number, (kind, len, more, blocks, gap))| {
+                    block += if gaps { gap } else { 0 };
+                    let (len, stored) = match kind {
+                        0 => (4096, WrittenAs::Plain),
+                        1 => (4096 + more, WrittenAs::Compressed(1)),
+                        _ => (len * 4096 + more, WrittenAs::Compressed(blocks)),
+                    };
+                    let last = tail && number > 0 && number + 1 == count;
+                    let (stored, at) = if last { (WrittenAs::Fragment, 5) } else { (stored, block) };
+                    let extent = Written { len, stored, block: at };
+                    block += extent.blocks();
+                    extent
+                });
+                extents.collect()
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn an_index_is_read_as_it_was_written(extents in extents(), offset in any::<u64>()) {
+            read_as_written(&extents, index::Form::Full, offset);
+            if index::form(FILE.index_at(), &index::entries(&extents)) == index::Form::Compact {
+                read_as_written(&extents, index::Form::Compact, offset);
+            }
+        }
+
+        /// An index of which a byte is another gives what it gave, other extents, or an error; but the same from wherever one begins.
+        #[test]
+        fn a_damaged_index_gives_one_answer_or_none(extents in extents(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+            let form = index::form(FILE.index_at(), &index::entries(&extents));
+            let mut bytes = behind(&extents, form, advise(&extents));
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            let layout = if form == index::Form::Full { Layout::CompressedFull } else { Layout::CompressedCompact };
+            let size = extents.iter().map(|extent| u64::from(extent.len)).sum();
+            let bytes = FILE.volume(layout, size, &bytes);
+            let volume = volume(&bytes);
+            let inode = volume.inode(FILE.nid()).unwrap();
+            let Ok(found) = volume.extents(&inode, 0) else { return Ok(()) };
+            let Ok(whole) = found.collect::<Result<Vec<Extent>, _>>() else { return Ok(()) };
+            let mut start = 0;
+            for extent in &whole {
+                prop_assert_eq!(extent.start, start);
+                start = extent.end();
+            }
+            prop_assert_eq!(start, size);
+            for offset in (0..size).step_by(4096) {
+                if let Ok(mut from_there) = volume.extents(&inode, offset)
+                    && let Some(Ok(extent)) = from_there.next()
+                {
+                    prop_assert!(whole.contains(&extent), "{:?} from {}", extent, offset);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_an_index_must_not_say() {
+        let one = |len, stored, block| Written { len, stored, block };
+        let extents = [
+            one(20_000, WrittenAs::Compressed(2), 1),
+            one(4096, WrittenAs::Plain, 3),
+            one(30_000, WrittenAs::Compressed(3), 4),
+        ];
+        let sound = behind(&extents, index::Form::Full, advise(&extents));
+        let size = 54_096;
+        let said = |bytes: &[u8], size| {
+            let bytes = FILE.volume(Layout::CompressedFull, size, bytes);
+            let volume = volume(&bytes);
+            let inode = volume.inode(FILE.nid()).unwrap();
+            match volume.extents(&inode, 0).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
+                Ok(extents) => format!("{} extents", extents.len()),
+                Err(error) => error.to_string(),
+            }
+        };
+        assert_eq!(said(&sound, size), "3 extents");
+        // Where in the bytes entry `number` has its member at `offset`.
+        let at =
+            |number: usize, offset: usize| MAP_HEADER_LEN + FULL_INDEX_GAP + number * FULL_INDEX_LEN + offset;
+        let cases: &[(usize, u8, &str)] = &[
+            (4, 0x80, "flags"),
+            (4, 0x0f | 0x20, "both behind the index and in the packed inode"),
+            (6, 1, "LZMA, which is not supported"),
+            (7, 1, "logical clusters of several blocks"),
+            (at(0, 0), 2, "its head is 1 entries before it"),
+            (at(0, 2), 1, "its head is 1 entries before it"),
+            (at(0, 7), 1, "is not within the volume"),
+            (at(0, 4), 0, "is not within the volume"),
+            (at(1, 5), 0, "its head is 1, not 2 entries before it"),
+            (at(1, 4), 0, "its cluster of 0 blocks"),
+            (at(2, 4), 0, "its head is 2, not 0 entries before it"),
+            (at(2, 4), 1, "its head is 2, not 1 entries before it"),
+            (at(4, 3), 0x10, "its extent begins"),
+            (at(5, 0), 2, "entries before it"),
+        ];
+        for (position, byte, expected) in cases {
+            let mut bytes = sound.clone();
+            bytes[*position] = *byte;
+            let said = said(&bytes, size);
+            assert!(said.contains(expected), "{position} as {byte}: {said}");
+        }
+        let mut uncounted = sound.clone();
+        uncounted[at(1, 4)..at(1, 6)].copy_from_slice(&[1, 0]);
+        assert!(said(&uncounted, size).contains("blocks are counted in the wrong entry"));
+        assert!(said(&sound, 24_000).contains("behind the end"));
+        assert!(said(&sound, 1 << 40).contains("the index of its clusters ends past the end"));
+    }
+}

@@ -1,0 +1,122 @@
+//! Clusters into bytes.
+
+use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, ResetDirective};
+
+use super::super::format::{Algorithm, BLOCK_U64, ZSTD_WINDOW_LOG_MAX};
+use super::error::{ErofsError, Place};
+use super::lz4;
+use super::map::Cluster;
+use super::volume::Volume;
+
+/// Decodes clusters, and keeps the last one.
+#[derive(Default)]
+pub(super) struct Decoder {
+    /// What `output` is the beginning of.
+    holds: Option<Cluster>,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    zstd: Option<DCtx<'static>>,
+}
+
+impl Decoder {
+    /// The first `len` bytes of what a cluster decodes to; all of it, unless the extent is a partial one.
+    pub(super) fn decode(
+        &mut self,
+        volume: &Volume<'_>,
+        cluster: Cluster,
+        len: usize,
+        place: Place,
+    ) -> Result<&[u8], ErofsError> {
+        if self.holds != Some(cluster) || self.output.len() != len {
+            self.holds = None;
+            self.input.resize(usize::try_from(cluster.bytes).unwrap_or(usize::MAX), 0);
+            volume.fill(&mut self.input, cluster.at, place)?;
+            self.output.clear();
+            self.output.resize(len, 0);
+            let padded = volume.sb.zero_padding || cluster.algorithm != Algorithm::Lz4;
+            let padding = if padded { padding(&self.input, cluster.at) } else { Some(0) };
+            let padding =
+                padding.ok_or_else(|| place.damaged("its cluster begins with a block of zeroes"))?;
+            let input = self.input.get(padding..).unwrap_or_default();
+            match cluster.algorithm {
+                // Without padding nothing says where the data ends.
+                Algorithm::Lz4 => lz4::decode(input, &mut self.output, padded && !cluster.partial)
+                    .map_err(|error| place.damaged(error.to_string()))?,
+                Algorithm::Zstd => {
+                    let window = volume.sb.zstd_window.unwrap_or(ZSTD_WINDOW_LOG_MAX);
+                    zstd(&mut self.zstd, input, &mut self.output, window, !cluster.partial)
+                        .map_err(|what| place.damaged(what))?;
+                }
+            }
+            self.holds = Some(cluster);
+        }
+        Ok(&self.output)
+    }
+}
+
+/// How many zeroes stand in front. They end in the first block.
+fn padding(input: &[u8], at: u64) -> Option<usize> {
+    let first_block = usize::try_from(BLOCK_U64 - at % BLOCK_U64).unwrap_or(0);
+    input.iter().take(first_block).position(|byte| *byte != 0)
+}
+
+/// Fills `out` from a frame; a `whole` one has to end with it and with `input`.
+fn zstd(
+    context: &mut Option<DCtx<'static>>,
+    input: &[u8],
+    out: &mut [u8],
+    window_log: u8,
+    whole: bool,
+) -> Result<(), String> {
+    if window(input)? > 1 << window_log {
+        return Err("the window of the zstd data is larger than the superblock says".to_owned());
+    }
+    let no_memory = || "there is no memory for a decoder".to_owned();
+    let context = match context {
+        Some(context) => context,
+        None => context.insert(DCtx::try_create().ok_or_else(no_memory)?),
+    };
+    let said = |code| format!("the zstd data is damaged: {}", zstd_safe::get_error_name(code));
+    context.reset(ResetDirective::SessionOnly).map_err(said)?;
+    context.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX.into())).map_err(said)?;
+    let mut input = InBuffer::around(input);
+    let mut room = OutBuffer::around(out);
+    loop {
+        let before = (input.pos(), room.pos());
+        let left = context.decompress_stream(&mut room, &mut input).map_err(said)?;
+        let full = room.pos() == room.capacity();
+        match (left == 0, full) {
+            (true, true) if whole && input.pos() != input.src.len() => {
+                return Err("there is something behind the zstd data".to_owned());
+            }
+            (true, true) => return Ok(()),
+            (true, false) => return Err("the zstd data is shorter than the extent".to_owned()),
+            (false, true) if !whole => return Ok(()),
+            // What is left may be nothing but the end of the frame.
+            (false, true) => break,
+            (false, false) if before == (input.pos(), room.pos()) => {
+                return Err("the zstd data ends early".to_owned());
+            }
+            (false, false) => {}
+        }
+    }
+    let mut more = [0];
+    let mut room = OutBuffer::around(more.as_mut_slice());
+    let left = context.decompress_stream(&mut room, &mut input).map_err(said)?;
+    if left != 0 || room.pos() != 0 || input.pos() != input.src.len() {
+        return Err("the zstd data is longer than the extent".to_owned());
+    }
+    Ok(())
+}
+
+/// The bytes of the window that a frame asks for (RFC 8878, 3.1.1.1).
+fn window(frame: &[u8]) -> Result<u64, String> {
+    let none = || "there is no zstd data".to_owned();
+    let [0x28, 0xb5, 0x2f, 0xfd, descriptor, next, ..] = frame else { return Err(none()) };
+    let single_segment = descriptor & 0x20 != 0;
+    if single_segment {
+        return zstd_safe::get_frame_content_size(frame).ok().flatten().ok_or_else(none);
+    }
+    let base = 1_u64 << (10 + (next >> 3));
+    Ok(base + base / 8 * u64::from(next & 7))
+}
