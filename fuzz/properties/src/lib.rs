@@ -18,6 +18,7 @@
 
 mod archives;
 mod documents;
+mod erofs;
 mod frugal;
 mod keys;
 mod machine;
@@ -46,8 +47,9 @@ pub struct Target {
     pub mutants: usize,
 }
 
-const GROUPS: [&[Target]; 8] = [
+const GROUPS: [&[Target]; 9] = [
     &volumes::TARGETS,
+    &erofs::TARGETS,
     &archives::TARGETS,
     &signatures::TARGETS,
     &documents::TARGETS,

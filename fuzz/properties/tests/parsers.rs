@@ -67,7 +67,7 @@ macro_rules! properties {
 }
 
 properties! {
-    gpt seed_volume verity
+    gpt seed_volume verity erofs
     cpio qcow2 esp
     pe pkcs7 efi_signatures varstore
     statement statement_body boot_manifest node_documents allocation module_table handover memory record

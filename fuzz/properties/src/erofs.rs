@@ -1,0 +1,130 @@
+//! File systems of nodes.
+
+use std::io;
+
+use kubedos_image::erofs::reader::{Found, Inode, Kind, Piece, Volume};
+use kubedos_image::source::Source;
+
+use crate::frugal::{LITTLE, Most, frugal};
+use crate::{Target, sparse};
+
+/// What mkfs.erofs made is in the corpus.
+pub(crate) const TARGETS: [Target; 1] =
+    [Target { name: "erofs", property: erofs, seeds: Vec::new, mutants: 20_000 }];
+
+/// A walk keeps a path, an entry's name twice, and for each level a block.
+const WALK: Most = Most { factor: 1 << 10, constant: 1 << 20 };
+/// All attributes of an inode may be as large as the volume, of which a sparse input says little.
+const XATTRS: Most = Most { factor: 8, constant: 64 << 20 };
+/// Two clusters, decoded and not, and what growing adds to them.
+const CONTENT: Most = Most { factor: 64, constant: 64 << 20 };
+
+/// How much is read of all files, and how much of one: a few bytes may stand for gigabytes.
+const BUDGET: u64 = 8 << 20;
+const HEAD: u64 = 1 << 20;
+
+/// A sparse volume. Its tree has an end, and its files have the same bytes, wherever one begins to read. The checksum would hide the rest
+/// from chance, so that the volume is read as one without.
+fn erofs(input: &[u8]) {
+    let disk = sparse::decode(input);
+    let sound = frugal(LITTLE, input.len(), || Volume::open(&disk).is_ok());
+    let disk = WithoutChecksum(&disk);
+    let Ok(volume) = frugal(LITTLE, input.len(), || Volume::open(&disk)) else {
+        assert!(!sound);
+        return;
+    };
+    assert!(volume.bytes() <= disk.len());
+    let found: Vec<Found> =
+        frugal(WALK, input.len(), || volume.walk().map_while(Result::ok).take(4000).collect());
+    let mut budget = BUDGET;
+    for Found { inode, .. } in &found {
+        assert_eq!(volume.inode(inode.nid).ok().as_ref(), Some(inode));
+        let xattrs = frugal(XATTRS, input.len(), || volume.xattrs(inode));
+        drop(xattrs);
+        match inode.kind {
+            Kind::Symlink => {
+                if let Ok(target) = frugal(CONTENT, input.len(), || volume.link(inode)) {
+                    assert_eq!(target.len() as u64, inode.size);
+                }
+            }
+            Kind::File if budget > 0 => content(&volume, inode, input.len(), &mut budget),
+            _ => {}
+        }
+    }
+}
+
+/// Reads the beginning of a file, and the same bytes from other places on.
+fn content(volume: &Volume<'_>, inode: &Inode, length: usize, budget: &mut u64) {
+    let head = inode.size.min(HEAD);
+    *budget = budget.saturating_sub(head.max(1 << 12));
+    let whole = frugal(CONTENT, length, || {
+        let mut whole = vec![0; head as usize];
+        let mut filled = 0;
+        let read = volume.reader().read(inode, 0..head, &mut |piece| {
+            filled += match piece {
+                Piece::Bytes(bytes) => {
+                    let place = whole.get_mut(filled..filled + bytes.len());
+                    place.ok_or(io::ErrorKind::WriteZero)?.copy_from_slice(bytes);
+                    bytes.len()
+                }
+                Piece::Zeroes(zeroes) => zeroes as usize,
+            };
+            Ok(())
+        });
+        read.map(|()| {
+            assert_eq!(filled, whole.len());
+            whole
+        })
+    });
+    let extents = frugal(CONTENT, length, || {
+        let extents = volume.extents(inode, 0).into_iter().flatten().take(1 << 12).map_while(Result::ok);
+        let mut end = 0;
+        for extent in extents {
+            assert_eq!(extent.start, end);
+            assert!(extent.len > 0);
+            end = extent.end();
+        }
+        end
+    });
+    assert!(extents <= inode.size);
+    let Ok(whole) = whole else { return };
+    frugal(CONTENT, length, || {
+        let mut reader = volume.reader();
+        // Backwards, so that nothing is read on from where it was.
+        for start in [head * 3 / 4, (head / 2 + 1).min(head), head / 3, 0] {
+            let mut part = vec![0xaa; 5000];
+            // What is behind the part that was read may be damaged.
+            let room = part.len().min((head - start) as usize);
+            let read = reader.read_at(inode, start, &mut part[..room]).unwrap();
+            assert_eq!(read, room);
+            assert!(part[..read] == whole[start as usize..start as usize + read]);
+        }
+    });
+    // Holes may make a file of exabytes: its end is read by itself.
+    if let Ok(read) = frugal(CONTENT, length, || {
+        let mut end = [0; 100];
+        volume.read_at(inode, inode.size.saturating_sub(100), &mut end)
+    }) {
+        assert_eq!(read as u64, inode.size.min(100));
+    }
+}
+
+/// A volume whose superblock says that it has no checksum.
+struct WithoutChecksum<'a>(&'a dyn Source);
+
+/// Where the bit is: the lowest of the byte that the compatible features begin with.
+const CHECKSUM_BIT_IN: u64 = 1024 + 8;
+
+impl Source for WithoutChecksum<'_> {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_exact_at(buffer, offset)?;
+        if let Some(byte) = CHECKSUM_BIT_IN.checked_sub(offset).and_then(|at| buffer.get_mut(at as usize)) {
+            *byte &= !1;
+        }
+        Ok(())
+    }
+}
