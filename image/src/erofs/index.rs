@@ -45,11 +45,23 @@ impl Extent {
 /// An entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry {
-    Head { plain: bool, offset: u16, block: u32, blocks: u32 },
+    Head {
+        plain: bool,
+        offset: u16,
+        block: u32,
+        blocks: u32,
+    },
     /// The second entry of an extent: says how many blocks its cluster has.
-    Blocks { blocks: u32, block: u32, next: u16 },
+    Blocks {
+        blocks: u32,
+        block: u32,
+        next: u16,
+    },
     /// A later one.
-    Within { previous: u16, next: u16 },
+    Within {
+        previous: u16,
+        next: u16,
+    },
 }
 
 /// The entries of a file that consists of these extents. An extent that ends within a logical cluster in which no other begins is followed by
@@ -191,9 +203,7 @@ fn full(entry: &Entry) -> FullIndex {
         Entry::Head { plain, offset, block, .. } => {
             (if plain { LCLUSTER_PLAIN } else { LCLUSTER_HEAD1 }, offset, block)
         }
-        Entry::Blocks { blocks, next, .. } => {
-            (LCLUSTER_NONHEAD, 0, distances(block_count(blocks), next))
-        }
+        Entry::Blocks { blocks, next, .. } => (LCLUSTER_NONHEAD, 0, distances(block_count(blocks), next)),
         Entry::Within { previous, next } => (LCLUSTER_NONHEAD, 0, distances(previous, next)),
     };
     FullIndex { advise: kind.into(), cluster_offset: cluster_offset.into(), block: block.into() }
@@ -214,7 +224,9 @@ fn encode_pack(pack: &[Entry], of_16: bool, out: &mut Vec<u8>) {
     let mut bits = [0_u8; 32];
     for (number, entry) in pack.iter().enumerate() {
         let (kind, low) = match *entry {
-            Entry::Head { plain, offset, .. } => (if plain { LCLUSTER_PLAIN } else { LCLUSTER_HEAD1 }, offset),
+            Entry::Head { plain, offset, .. } => {
+                (if plain { LCLUSTER_PLAIN } else { LCLUSTER_HEAD1 }, offset)
+            }
             Entry::Blocks { blocks, .. } => (LCLUSTER_NONHEAD, block_count(blocks)),
             // The last entry of a pack looks ahead, the others look back.
             Entry::Within { next, .. } if number + 1 == count => (LCLUSTER_NONHEAD, next),

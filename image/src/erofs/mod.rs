@@ -9,10 +9,14 @@
 //! [`write`] is deterministic: the bytes depend on the tree and the parameters only, not on the number of threads nor on what a cache holds.
 //! The reader takes what this writer makes and what mkfs.erofs 1.8 makes with lz4 and zstd; it believes nothing.
 
-#[allow(dead_code, reason = "the writer comes next")]
 mod format;
-#[allow(dead_code, reason = "the writer comes next")]
 mod index;
 pub mod reader;
+mod tree;
+mod writer;
 
 pub use format::Algorithm;
+pub use tree::{Attributes, Device, InodeId, Kind, LINK_MAX, Time, Tree, TreeError};
+pub use writer::{
+    CompressError, Compression, NoCache, Params, SegmentCache, Sink, Statistics, WRITER, WriteError, write,
+};

@@ -13,7 +13,7 @@ mod writer;
 pub use reader::{check_tree, verify};
 pub use superblock::{SUPERBLOCK_BYTES, Superblock, superblock};
 pub use table::{data_sectors, table_line};
-pub use writer::{Built, build, hash_area_bytes};
+pub use writer::{Built, Leaves, build, hash_area_bytes};
 
 use crate::boot::Seal;
 use std::io;

@@ -27,7 +27,47 @@ pub fn build(data: &dyn Source, salt: &Salt) -> Result<Built, VerityError> {
         return Err(VerityError::Length(len));
     }
     let data_blocks = len / BLOCK as u64;
-    let mut below = leaf_digests(data, salt, data_blocks)?;
+    finish(leaf_digests(data, salt, data_blocks)?, salt, data_blocks)
+}
+
+/// Digests of data blocks, taken while the data is written.
+#[derive(Debug, Clone)]
+pub struct Leaves {
+    salt: Salt,
+    digests: Vec<u8>,
+}
+
+impl Leaves {
+    /// None yet.
+    pub const fn new(salt: Salt) -> Self {
+        Self { salt, digests: Vec::new() }
+    }
+
+    /// Whole blocks that are written from block `first` on, in place of what may have been there.
+    pub fn add(&mut self, first: u64, blocks: &[u8]) {
+        let start = usize::try_from(first).unwrap_or(usize::MAX).saturating_mul(DIGEST);
+        let end = start.saturating_add(blocks.len() / BLOCK * DIGEST);
+        if self.digests.len() < end {
+            self.digests.resize(end, 0);
+        }
+        let slots = self.digests.get_mut(start..end).unwrap_or_default();
+        for (slot, block) in slots.chunks_exact_mut(DIGEST).zip(blocks.chunks_exact(BLOCK)) {
+            slot.copy_from_slice(&salted(self.salt.as_bytes(), block));
+        }
+    }
+
+    /// The tree over so many blocks, all of which were added.
+    pub fn finish(self, data_blocks: u64) -> Result<Built, VerityError> {
+        if data_blocks == 0 || self.digests.len() as u64 != data_blocks * DIGEST as u64 {
+            return Err(VerityError::Short("the data"));
+        }
+        finish(self.digests, &self.salt, data_blocks)
+    }
+}
+
+/// Builds the levels above the digests of the data blocks.
+fn finish(leaves: Vec<u8>, salt: &Salt, data_blocks: u64) -> Result<Built, VerityError> {
+    let mut below = leaves;
     let mut built: Vec<Vec<u8>> = Vec::new();
     for _ in levels(data_blocks) {
         below.resize(below.len().next_multiple_of(BLOCK), 0);
@@ -35,7 +75,7 @@ pub fn build(data: &dyn Source, salt: &Salt) -> Result<Built, VerityError> {
         built.push(std::mem::replace(&mut below, above));
     }
     // What is left is the digest of the root block, or of the only data block.
-    let root = *below.first_chunk::<DIGEST>().ok_or(VerityError::Length(len))?;
+    let root = *below.first_chunk::<DIGEST>().ok_or(VerityError::Length(0))?;
     let seal = Seal { root_hash: RootHash::new(root), salt: *salt, data_blocks };
     let mut hash_area = superblock(&seal);
     for level in built.iter().rev() {

@@ -214,7 +214,8 @@ mod tests {
         // The last name ends at a null.
         assert_eq!(said(&[block(&[own, parent, (b"a", 7, 1)]).as_slice(), &[0; 9]].concat()), "a");
         let long = [b'x'; 256];
-        let cases: &[(&[(&[u8], u64, u8)], &str)] = &[
+        type Entries<'c> = &'c [(&'c [u8], u64, u8)];
+        let cases: &[(Entries<'_>, &str)] = &[
             (&[own], "no . or no .."),
             (&[parent], "no . or no .."),
             (&[(b".", 1, 2), parent], ". is inode 1"),

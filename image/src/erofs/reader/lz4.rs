@@ -130,7 +130,7 @@ mod tests {
             words in proptest::collection::vec((0_u8..6, 1_usize..300), 0..60), high in any::<bool>(), cut in any::<prop::sample::Index>(),
         ) {
             let content: Vec<u8> = words.iter().flat_map(|(word, count)| {
-                (0..*count).map(move |at| word.wrapping_mul(17).wrapping_add((at % (usize::from(*word) + 1)) as u8))
+                (0..*count).map(move |at| word.wrapping_mul(17).wrapping_add(u8::try_from(at % (usize::from(*word) + 1)).unwrap()))
             }).collect();
             prop_assume!(!content.is_empty());
             let mode = if high { CompressionMode::HIGHCOMPRESSION(9) } else { CompressionMode::DEFAULT };

@@ -210,7 +210,8 @@ mod tests {
     #[test]
     fn what_is_not_supported_has_its_name() {
         assert_eq!(said(&|_| {}), "sound");
-        let cases: &[(&dyn Fn(&mut SuperBlock), &str)] = &[
+        type Change<'c> = &'c dyn Fn(&mut SuperBlock);
+        let cases: &[(Change<'_>, &str)] = &[
             (&|sb| sb.magic = 7.into(), "there is no erofs: no magic number at byte 1024"),
             (&|sb| sb.block_bits = 14, "this erofs has blocks of 16384 bytes, which is not supported"),
             (&|sb| sb.block_bits = 200, "this erofs has blocks of 2^200 bytes, which is not supported"),

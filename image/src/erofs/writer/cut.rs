@@ -1,0 +1,143 @@
+//! Cutting data into extents, each of which fills a cluster as far as the compressor can (see `zstd` and `lz4` beside this file).
+//!
+//! The result is a function of the data and the settings, whoever calls it and however often.
+
+use super::lz4::Lz4;
+use super::zstd::Zstd;
+use crate::erofs::format::{BLOCK, CLUSTER_MAX};
+use crate::erofs::index::Stored;
+
+/// How file data is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// lz4hc of a level, 1 to 12: fastest to read.
+    Lz4hc(u8),
+    /// zstd of a level, 1 to 22: smallest.
+    Zstd(u8),
+}
+
+/// The most bytes of a file that one cluster holds. The format allows more; a reader of one byte decodes up to this much.
+pub(super) const EXTENT_MAX: usize = 1 << 20;
+
+/// A compressor failed, which only a lack of memory or a defect explains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the compressor failed: {0}")]
+pub struct CompressError(pub(super) &'static str);
+
+/// What to do with an end that does not fill a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum End {
+    /// It becomes a cluster that is not full.
+    Take,
+    /// It is left for the packed inode.
+    Leave,
+}
+
+/// Data, cut.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Cut {
+    /// Lengths and forms, in order.
+    pub(super) extents: Vec<(u32, Stored)>,
+    /// The clusters of the extents, one behind the other, in whole blocks.
+    pub(super) clusters: Vec<u8>,
+}
+
+impl Cut {
+    /// How many bytes of the data the extents cover.
+    pub(super) fn taken(&self) -> u64 {
+        self.extents.iter().map(|(len, _)| u64::from(*len)).sum()
+    }
+}
+
+/// What an extent was compressed to.
+pub(super) struct Filled {
+    /// Bytes of the data.
+    pub(super) used: usize,
+    /// Its compressed form: not longer than a cluster.
+    pub(super) bytes: Vec<u8>,
+}
+
+/// A compressor at work on one piece of data, from its start to its end.
+pub(super) trait Fill {
+    /// Compresses as much of the data from `at` on as fits into a cluster, and no more than [`EXTENT_MAX`]. None if it looks as though nothing is
+    /// gained.
+    fn fill(&mut self, at: usize) -> Result<Option<Filled>, CompressError>;
+
+    /// Would all that is left from `at` on be less than a cluster?
+    fn is_short(&mut self, at: usize) -> Result<bool, CompressError>;
+}
+
+/// Cuts `data` into extents with clusters of `cluster` bytes.
+pub(super) fn cut(
+    data: &[u8],
+    compression: Compression,
+    cluster: usize,
+    end: End,
+) -> Result<Cut, CompressError> {
+    let cluster = cluster.clamp(BLOCK, CLUSTER_MAX) / BLOCK * BLOCK;
+    // Less than a cluster before it is compressed is less than one afterwards.
+    if end == End::Leave && data.len() < cluster {
+        return Ok(Cut::default());
+    }
+    match compression {
+        Compression::None => cut_with(data, cluster, end, &mut Never),
+        Compression::Lz4hc(level) => cut_with(data, cluster, end, &mut Lz4::new(data, level, cluster)?),
+        Compression::Zstd(level) => cut_with(data, cluster, end, &mut Zstd::new(data, level, cluster)?),
+    }
+}
+
+fn cut_with(data: &[u8], cluster: usize, end: End, fill: &mut dyn Fill) -> Result<Cut, CompressError> {
+    let mut cut = Cut::default();
+    let mut at = 0;
+    while let Some(rest) = data.get(at..).filter(|rest| !rest.is_empty()) {
+        if end == End::Leave && fill.is_short(at)? {
+            break;
+        }
+        match fill.fill(at)? {
+            Some(filled) if filled.bytes.len().next_multiple_of(BLOCK) < filled.used => {
+                at += filled.used;
+                cut.push_compressed(&filled);
+            }
+            _ => {
+                let run = rest.get(..cluster).unwrap_or(rest);
+                at += run.len();
+                run.chunks(BLOCK).for_each(|block| cut.push_plain(block));
+            }
+        }
+    }
+    Ok(cut)
+}
+
+impl Cut {
+    /// Compressed bytes end with their cluster; the zeroes in front of them are less than a block.
+    fn push_compressed(&mut self, filled: &Filled) {
+        let blocks = filled.bytes.len().div_ceil(BLOCK);
+        let padding = blocks * BLOCK - filled.bytes.len();
+        self.clusters.resize(self.clusters.len() + padding, 0);
+        self.clusters.extend_from_slice(&filled.bytes);
+        // A cluster has at most 256 blocks, and an extent 2^20 bytes.
+        let blocks = u32::try_from(blocks).unwrap_or_default();
+        self.extents.push((u32::try_from(filled.used).unwrap_or_default(), Stored::Compressed(blocks)));
+    }
+
+    fn push_plain(&mut self, block: &[u8]) {
+        self.clusters.extend_from_slice(block);
+        self.clusters.resize(self.clusters.len().next_multiple_of(BLOCK), 0);
+        self.extents.push((u32::try_from(block.len()).unwrap_or_default(), Stored::Plain));
+    }
+}
+
+/// Compresses nothing.
+struct Never;
+
+impl Fill for Never {
+    fn fill(&mut self, _: usize) -> Result<Option<Filled>, CompressError> {
+        Ok(None)
+    }
+
+    fn is_short(&mut self, _: usize) -> Result<bool, CompressError> {
+        Ok(false)
+    }
+}

@@ -1,0 +1,85 @@
+//! Directories as data: blocks of entries, each followed by its names (`fs/erofs/dir.c`, `namei.c`). Names are sorted over all blocks, `.` and `..`
+//! among them: a lookup searches the blocks by halves.
+
+use std::collections::BTreeMap;
+
+use crate::erofs::format::{BLOCK, DIRENT_LEN, Dirent};
+use zerocopy::IntoBytes;
+
+/// An entry: where its inode stands, and its file type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) nid: u64,
+    pub(super) file_type: u8,
+}
+
+/// The bytes of a directory whose entries have names of these lengths, in order: every block is filled as far as the next entry allows.
+pub(super) fn data_len(names: impl Iterator<Item = usize>) -> u64 {
+    let (mut full, mut used) = (0, 0);
+    for name in names {
+        let entry = DIRENT_LEN + name;
+        if used + entry > BLOCK {
+            full += BLOCK as u64;
+            used = 0;
+        }
+        used += entry;
+    }
+    full + used as u64
+}
+
+/// Writes a directory's data.
+pub(super) fn encode(entries: &BTreeMap<&[u8], Target>) -> Vec<u8> {
+    let mut data = Vec::new();
+    let mut block: Vec<(&[u8], Target)> = Vec::new();
+    let mut used = 0;
+    for (name, target) in entries {
+        let entry = DIRENT_LEN + name.len();
+        if used + entry > BLOCK {
+            encode_block(&block, &mut data);
+            data.resize(data.len().next_multiple_of(BLOCK), 0);
+            block.clear();
+            used = 0;
+        }
+        used += entry;
+        block.push((name, *target));
+    }
+    encode_block(&block, &mut data);
+    data
+}
+
+fn encode_block(block: &[(&[u8], Target)], data: &mut Vec<u8>) {
+    let mut name_offset = block.len() * DIRENT_LEN;
+    for (name, target) in block {
+        let entry = Dirent {
+            nid: target.nid.into(),
+            // Within a block.
+            name_offset: u16::try_from(name_offset).unwrap_or(0).into(),
+            file_type: target.file_type,
+            reserved: 0,
+        };
+        data.extend_from_slice(entry.as_bytes());
+        name_offset += name.len();
+    }
+    block.iter().for_each(|(name, _)| data.extend_from_slice(name));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_length_is_that_of_the_bytes() {
+        for (count, len) in [(1, 1), (1, 255), (15, 255), (16, 255), (300, 3), (1000, 17)] {
+            let names: Vec<Vec<u8>> = (0..count).map(|n| format!("{n:0len$}").into_bytes()).collect();
+            let target = Target { nid: 7, file_type: 1 };
+            let entries: BTreeMap<&[u8], Target> =
+                names.iter().map(|name| (name.as_slice(), target)).collect();
+            let data = encode(&entries);
+            assert_eq!(
+                data_len(entries.keys().map(|name| name.len())),
+                data.len() as u64,
+                "{count} of {len}"
+            );
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Filling a cluster with lz4 in one pass.
+//!
+//! An lz4 block (`doc/lz4_Block_format.md` of lz4) is a sequence of whole bytes: literals, then a copy from what was decoded before. So what was compressed too
+//! much can be cut off: behind the last sequence that fits, the room that is left takes literals, which is how a block has to end.
+
+use lz4::block::{CompressionMode, compress_bound, compress_to_buffer};
+
+use super::cut::{CompressError, EXTENT_MAX, Fill, Filled};
+use super::predict::Prediction;
+use crate::erofs::format::BLOCK;
+
+/// A block ends with at least 5 literals, and its last copy begins 12 bytes before the end or earlier.
+const LAST_LITERALS: usize = 12;
+/// How often more input is tried when all of it fitted.
+const TRIES: usize = 3;
+
+pub(super) struct Lz4<'d> {
+    data: &'d [u8],
+    level: u8,
+    cluster: usize,
+    predicted: Prediction,
+}
+
+impl<'d> Lz4<'d> {
+    pub(super) fn new(data: &'d [u8], level: u8, cluster: usize) -> Result<Self, CompressError> {
+        // Without entropy coding the output is longer, however hard the search.
+        Ok(Self { data, level, cluster, predicted: Prediction::new(data, 1200)? })
+    }
+
+    fn compress(&self, from: usize, to: usize) -> Result<Vec<u8>, CompressError> {
+        let failed = |_| CompressError("lz4");
+        let input = self.data.get(from..to).unwrap_or_default();
+        let mut out = vec![0; compress_bound(input.len()).map_err(failed)?];
+        let mode = CompressionMode::HIGHCOMPRESSION(self.level.into());
+        let written = compress_to_buffer(input, Some(mode), false, &mut out).map_err(failed)?;
+        out.truncate(written);
+        Ok(out)
+    }
+}
+
+impl Fill for Lz4<'_> {
+    fn fill(&mut self, at: usize) -> Result<Option<Filled>, CompressError> {
+        let end = self.data.len().min(at + EXTENT_MAX);
+        if self.predicted.is_hopeless(at..(at + self.cluster).min(end)) {
+            return Ok(None);
+        }
+        // A little more than is expected to fit, since what is too much is cut.
+        let mut margin = 1040;
+        for attempt in 1..=TRIES {
+            let to = self.predicted.reach(at, self.cluster * margin / 1000).max(at + BLOCK).min(end);
+            let bytes = self.compress(at, to)?;
+            self.predicted.learn(at..to, bytes.len());
+            if bytes.len() > self.cluster {
+                let input = self.data.get(at..to).unwrap_or_default();
+                return Ok(cut(&bytes, input, self.cluster).map(|(used, bytes)| Filled { used, bytes }));
+            }
+            if to == end || attempt == TRIES || bytes.len() > self.cluster * 99 / 100 {
+                return Ok(Some(Filled { used: to - at, bytes }));
+            }
+            margin += 20;
+        }
+        Ok(None)
+    }
+
+    fn is_short(&mut self, at: usize) -> Result<bool, CompressError> {
+        Ok(self.predicted.is_short(at, self.data.len(), self.cluster))
+    }
+}
+
+/// Cuts the block that `input` was compressed to, so that it has at most `room` bytes: how much of the input is left in it, and the block. None if no
+/// sequence fits.
+fn cut(block: &[u8], input: &[u8], room: usize) -> Option<(usize, Vec<u8>)> {
+    let (mut read, mut decoded) = (0, 0);
+    let (mut kept, mut used) = (0, 0);
+    // The last sequence has no copy; it is never kept, since then everything would have fitted.
+    while let Some((literals, copy, next)) = sequence(block, read) {
+        read = next;
+        decoded += literals + copy;
+        if read + encoded(LAST_LITERALS) > room || decoded + LAST_LITERALS > input.len() {
+            break;
+        }
+        (kept, used) = (read, decoded);
+    }
+    if used == 0 {
+        return None;
+    }
+    let mut literals = room - kept - 1;
+    while encoded(literals) > room - kept {
+        literals -= 1;
+    }
+    let literals = input.get(used..)?.get(..literals.min(input.len() - used))?;
+    let mut bytes = block.get(..kept)?.to_vec();
+    push_literals(&mut bytes, literals);
+    Some((used + literals.len(), bytes))
+}
+
+/// The sequence at a position: its literals, the length of its copy, and where the next one begins. None at the last one.
+fn sequence(block: &[u8], at: usize) -> Option<(usize, usize, usize)> {
+    let token = *block.get(at)?;
+    let (literals, at) = length(block, at + 1, usize::from(token >> 4))?;
+    let offset_at = at.checked_add(literals)?;
+    block.get(offset_at..offset_at + 2)?;
+    let (copy, at) = length(block, offset_at + 2, usize::from(token & 15))?;
+    Some((literals, copy + 4, at))
+}
+
+/// A length of four bits, and further bytes while they are 255 if the four bits are all set.
+fn length(block: &[u8], mut at: usize, nibble: usize) -> Option<(usize, usize)> {
+    let mut length = nibble;
+    if nibble == 15 {
+        loop {
+            let byte = *block.get(at)?;
+            at += 1;
+            length += usize::from(byte);
+            if byte != 255 {
+                break;
+            }
+        }
+    }
+    Some((length, at))
+}
+
+/// Bytes of a sequence of literals only.
+const fn encoded(literals: usize) -> usize {
+    1 + literals + if literals < 15 { 0 } else { (literals - 15) / 255 + 1 }
+}
+
+fn push_literals(bytes: &mut Vec<u8>, literals: &[u8]) {
+    match literals.len().checked_sub(15) {
+        // Less than 15.
+        None => bytes.push(u8::try_from(literals.len()).unwrap_or(0) << 4),
+        Some(mut more) => {
+            bytes.push(0xf0);
+            while let Some(less) = more.checked_sub(255) {
+                bytes.push(255);
+                more = less;
+            }
+            bytes.push(u8::try_from(more).unwrap_or(0));
+        }
+    }
+    bytes.extend_from_slice(literals);
+}

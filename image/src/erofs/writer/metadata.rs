@@ -1,0 +1,397 @@
+//! Inodes with what stands behind them, and where: first every length, then every place, then the bytes. Lengths and bytes come from the same [`Body`].
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::area::Area;
+use super::directory::{self, Target};
+use super::files::{Storage, content};
+use super::packed::Packed;
+use super::xattr::{Shared, count_of};
+use super::{Params, WriteError};
+use crate::erofs::format::{
+    ADVISE_BIG_PCLUSTER, ADVISE_COMPACTED_2B, ADVISE_FRAGMENT, Algorithm, BLOCK, CompactInode, ExtendedInode,
+    FORMAT_EXTENDED, FORMAT_LAYOUT_SHIFT, Layout, MAP_HEADER_LEN, MODE_FILE, MapHeader, SLOT, WHOLE_FRAGMENT,
+    file_type,
+};
+use crate::erofs::index::{self, Entry, Extent, Form, Stored};
+use crate::erofs::tree::{Attributes, Inode, InodeId, Kind, Node, Time, Tree};
+use zerocopy::IntoBytes;
+
+/// The metadata of a volume, ready to be written at a block.
+pub(super) struct Metadata {
+    /// Inodes and shared attributes; inodes are numbered from its start.
+    pub(super) bytes: Vec<u8>,
+    pub(super) root_nid: u16,
+    pub(super) packed_nid: u64,
+    /// Inodes, the packed one not counted.
+    pub(super) inodes: u64,
+    /// Where in `bytes` the shared attributes begin, in blocks.
+    pub(super) xattr_block: u32,
+    pub(super) has_chunks: bool,
+}
+
+/// What stands behind an inode and its attributes.
+enum Body {
+    /// Nothing: the number is a block address or a device.
+    Nothing(u32),
+    /// The end of the data, which does not cross a block.
+    Tail { block: u32, bytes: Tail },
+    /// A map header and an index.
+    Index { entries: Vec<Entry>, form: Form, fragment: Option<u64>, blocks: u32 },
+    /// A map header that says where in the packed inode the file is.
+    Fragment(u64),
+    /// Addresses of chunks.
+    Chunks { bits: u8, blocks: Vec<u32> },
+}
+
+enum Tail {
+    /// Bytes that are known.
+    Known(Vec<u8>),
+    /// The end of a directory, which is known when all inodes have their places.
+    Directory(usize),
+}
+
+impl Tail {
+    fn len(&self) -> usize {
+        match self {
+            Self::Known(bytes) => bytes.len(),
+            Self::Directory(len) => *len,
+        }
+    }
+}
+
+struct Planned {
+    mode: u16,
+    links: u32,
+    size: u64,
+    attributes: Attributes,
+    xattrs: Vec<u8>,
+    extended: bool,
+    body: Body,
+    /// From the start of the metadata.
+    at: usize,
+}
+
+impl Planned {
+    /// Structure and attributes.
+    fn head_len(&self) -> usize {
+        (if self.extended { 64 } else { 32 }) + self.xattrs.len()
+    }
+
+    fn len(&self) -> usize {
+        let head = self.head_len();
+        match &self.body {
+            Body::Nothing(_) => head,
+            Body::Tail { bytes, .. } => head + bytes.len(),
+            Body::Fragment(_) => index_start(head),
+            Body::Index { entries, form, .. } => {
+                let start = index_start(head);
+                start + index::index_len(*form, start as u64, entries.len())
+            }
+            Body::Chunks { blocks, .. } => head + blocks.len() * 4,
+        }
+    }
+
+    fn nid(&self) -> u64 {
+        (self.at / SLOT) as u64
+    }
+}
+
+/// Where the index of an inode begins, whose structure and attributes have `head` bytes: from its own start, which is a multiple of 32.
+const fn index_start(head: usize) -> usize {
+    map_header_start(head) + MAP_HEADER_LEN
+}
+
+const fn map_header_start(head: usize) -> usize {
+    head.next_multiple_of(8)
+}
+
+/// Plans all inodes, gives directories their blocks in `area`, and writes the metadata's bytes.
+pub(super) fn write(
+    tree: &Tree<'_>,
+    order: &[InodeId],
+    params: &Params,
+    mut storage: HashMap<InodeId, Storage>,
+    packed: &Packed,
+    area: &mut Area<'_>,
+) -> Result<Metadata, WriteError> {
+    let shared =
+        Shared::of(order.iter().filter_map(|id| tree.inode(*id)).map(|inode| &inode.attributes.xattrs));
+    let has_chunks = storage.values().any(|stored| matches!(stored, Storage::Chunks { .. }));
+    let mut planned = Vec::with_capacity(order.len() + 1);
+    for &id in order {
+        let Some(inode) = tree.inode(id) else { continue };
+        planned.push(plan(tree, id, inode, params, &shared, storage.remove(&id), area)?);
+    }
+    let inodes = planned.len() as u64;
+    if packed.len > 0 {
+        planned.push(plan_packed(params, packed));
+    }
+    let len = place(&mut planned);
+    let nids: HashMap<InodeId, Target> = order
+        .iter()
+        .zip(&planned)
+        .map(|(id, planned)| (*id, Target { nid: planned.nid(), file_type: file_type(planned.mode) }))
+        .collect();
+    let mut bytes = vec![0; len];
+    let mut number = 0_u32;
+    for planned in &planned {
+        number = number.wrapping_add(1);
+        let id = usize::try_from(number).ok().and_then(|number| order.get(number - 1));
+        let directory = id.and_then(|id| directory_data(tree, *id, &nids));
+        if let (Some(data), Body::Nothing(block) | Body::Tail { block, .. }) = (&directory, &planned.body) {
+            area.write_over(*block, whole_blocks(data, planned))?;
+        }
+        let encoded = encode(planned, number, params, directory.as_deref());
+        bytes.get_mut(planned.at..planned.at + encoded.len()).unwrap_or_default().copy_from_slice(&encoded);
+    }
+    bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
+    let xattr_block = u32::try_from(bytes.len() / BLOCK).map_err(|_| WriteError::TooLarge)?;
+    bytes.extend_from_slice(&shared.bytes);
+    let nid = |at: Option<&Planned>| at.map_or(0, Planned::nid);
+    Ok(Metadata {
+        bytes,
+        root_nid: u16::try_from(nid(planned.first())).map_err(|_| WriteError::TooLarge)?,
+        packed_nid: if packed.len > 0 { nid(planned.last()) } else { 0 },
+        inodes,
+        xattr_block,
+        has_chunks,
+    })
+}
+
+/// Gives each inode its place; how long all of them are. A tail lies in one block. No inode has the number 0, which many programs take for none.
+fn place(planned: &mut [Planned]) -> usize {
+    let mut at = SLOT;
+    for planned in planned {
+        at = at.next_multiple_of(SLOT);
+        if let Body::Tail { bytes, .. } = &planned.body {
+            let start = at + planned.head_len();
+            if start / BLOCK != (start + bytes.len() - 1) / BLOCK {
+                at = at.next_multiple_of(BLOCK);
+            }
+        }
+        planned.at = at;
+        at += planned.len();
+    }
+    at
+}
+
+fn plan(
+    tree: &Tree<'_>,
+    id: InodeId,
+    inode: &Inode<'_>,
+    params: &Params,
+    shared: &Shared<'_>,
+    storage: Option<Storage>,
+    area: &mut Area<'_>,
+) -> Result<Planned, WriteError> {
+    let xattrs = shared.body(&inode.attributes.xattrs).map_err(|_| WriteError::TooManyXattrs)?;
+    let size = match &inode.node {
+        Node::Directory { entries, .. } => directory::data_len(names(entries)),
+        Node::Other(Kind::File(source)) => source.len(),
+        Node::Other(Kind::Symlink(target)) => target.len() as u64,
+        Node::Other(_) => 0,
+    };
+    let extended = is_extended(&inode.attributes, inode.links, size, params.epoch);
+    let mut planned = Planned {
+        mode: inode.mode(),
+        links: inode.links,
+        size,
+        attributes: inode.attributes.clone(),
+        xattrs,
+        extended,
+        body: Body::Nothing(0),
+        at: 0,
+    };
+    let head = planned.head_len();
+    planned.body = match &inode.node {
+        Node::Directory { .. } => {
+            // The bytes come later; the blocks are taken now.
+            let len = usize::try_from(size).map_err(|_| WriteError::TooLarge)?;
+            let tail = len % BLOCK;
+            let is_inline = tail > 0 && head + tail <= BLOCK;
+            let blocks = if is_inline { len / BLOCK } else { len.div_ceil(BLOCK) };
+            let block = area.append(&vec![0; blocks * BLOCK])?;
+            let block = if blocks == 0 { 0 } else { block };
+            if is_inline { Body::Tail { block, bytes: Tail::Directory(tail) } } else { Body::Nothing(block) }
+        }
+        Node::Other(Kind::Symlink(target)) if head + target.len() <= BLOCK => {
+            Body::Tail { block: 0, bytes: Tail::Known(target.clone()) }
+        }
+        Node::Other(Kind::Symlink(target)) => Body::Nothing(area.append(target)?),
+        Node::Other(Kind::Character(device) | Kind::Block(device)) => Body::Nothing(device.encode()),
+        Node::Other(Kind::Fifo | Kind::Socket) => Body::Nothing(0),
+        Node::Other(Kind::File(_)) => match storage {
+            None => Body::Nothing(0),
+            Some(Storage::Flat { block, tail: 0 }) => Body::Nothing(block),
+            Some(Storage::Flat { block, tail }) => {
+                let mut bytes = vec![0; tail];
+                if let Some(source) = content(tree, id) {
+                    source.read_exact_at(&mut bytes, size - tail as u64).map_err(WriteError::Source)?;
+                }
+                Body::Tail { block, bytes: Tail::Known(bytes) }
+            }
+            Some(Storage::Fragment(offset)) => Body::Fragment(offset),
+            Some(Storage::Extents { extents, fragment }) => index_body(&extents, fragment, head),
+            Some(Storage::Chunks { bits, blocks }) => Body::Chunks { bits, blocks },
+        },
+    };
+    Ok(planned)
+}
+
+/// The packed inode: no name leads to it.
+fn plan_packed(params: &Params, packed: &Packed) -> Planned {
+    let attributes = Attributes { mtime: params.epoch, ..Attributes::default() };
+    let extended = is_extended(&attributes, 1, packed.len, params.epoch);
+    let head = if extended { 64 } else { 32 };
+    Planned {
+        mode: MODE_FILE,
+        links: 1,
+        size: packed.len,
+        attributes,
+        xattrs: Vec::new(),
+        extended,
+        body: index_body(&packed.extents, None, head),
+        at: 0,
+    }
+}
+
+fn index_body(extents: &[Extent], fragment: Option<u64>, head: usize) -> Body {
+    let entries = index::entries(extents);
+    // Only the long form has room for an offset of more than 32 bits.
+    let far = fragment.is_some_and(|offset| u32::try_from(offset).is_err());
+    let form = if far { Form::Full } else { index::form(index_start(head) as u64, &entries) };
+    let blocks = extents.iter().map(Extent::blocks).fold(0_u32, u32::wrapping_add);
+    debug_assert!(extents.iter().all(|extent| extent.stored != Stored::Fragment || fragment.is_some()));
+    Body::Index { entries, form, fragment, blocks }
+}
+
+fn is_extended(attributes: &Attributes, links: u32, size: u64, epoch: Time) -> bool {
+    u16::try_from(attributes.uid).is_err()
+        || u16::try_from(attributes.gid).is_err()
+        || u16::try_from(links).is_err()
+        || u32::try_from(size).is_err()
+        || attributes.mtime != epoch
+}
+
+/// The lengths of a directory's names, in order, with its own two.
+fn names(entries: &BTreeMap<Vec<u8>, InodeId>) -> impl Iterator<Item = usize> {
+    let own: [&[u8]; 2] = [b".", b".."];
+    let mut names: Vec<&[u8]> = entries.keys().map(Vec::as_slice).chain(own).collect();
+    names.sort_unstable();
+    names.into_iter().map(<[u8]>::len)
+}
+
+fn directory_data(tree: &Tree<'_>, id: InodeId, nids: &HashMap<InodeId, Target>) -> Option<Vec<u8>> {
+    let Node::Directory { parent, entries } = &tree.inode(id)?.node else { return None };
+    let mut all: BTreeMap<&[u8], Target> = BTreeMap::new();
+    for (name, id) in entries {
+        all.insert(name, *nids.get(id)?);
+    }
+    all.insert(b".", *nids.get(&id)?);
+    all.insert(b"..", *nids.get(parent)?);
+    Some(directory::encode(&all))
+}
+
+/// The part of a directory's data that does not stand with its inode.
+fn whole_blocks<'d>(data: &'d [u8], planned: &Planned) -> &'d [u8] {
+    let tail = if let Body::Tail { bytes, .. } = &planned.body { bytes.len() } else { 0 };
+    data.get(..data.len() - tail).unwrap_or_default()
+}
+
+fn encode(planned: &Planned, number: u32, params: &Params, directory: Option<&[u8]>) -> Vec<u8> {
+    let (layout, data) = match &planned.body {
+        Body::Nothing(data) => (Layout::Plain, *data),
+        Body::Tail { block, .. } => (Layout::Inline, *block),
+        Body::Fragment(_) => (Layout::CompressedCompact, 0),
+        Body::Index { form: Form::Compact, blocks, .. } => (Layout::CompressedCompact, *blocks),
+        Body::Index { form: Form::Full, blocks, .. } => (Layout::CompressedFull, *blocks),
+        Body::Chunks { bits, .. } => (Layout::Chunked, u32::from(*bits)),
+    };
+    let mut out = Vec::with_capacity(planned.len());
+    encode_inode(planned, layout, data, number, &mut out);
+    out.extend_from_slice(&planned.xattrs);
+    match &planned.body {
+        Body::Nothing(_) => {}
+        Body::Tail { bytes: Tail::Known(bytes), .. } => out.extend_from_slice(bytes),
+        Body::Tail { bytes: Tail::Directory(len), .. } => {
+            let data = directory.unwrap_or_default();
+            out.extend_from_slice(data.get(data.len() - len..).unwrap_or_default());
+        }
+        Body::Fragment(offset) => {
+            out.resize(map_header_start(out.len()), 0);
+            out.extend_from_slice(&(offset | WHOLE_FRAGMENT).to_le_bytes());
+        }
+        Body::Index { entries, form, fragment, .. } => {
+            out.resize(map_header_start(out.len()), 0);
+            out.extend_from_slice(map_header(*form, *fragment, params).as_bytes());
+            let start = out.len() as u64;
+            out.extend_from_slice(&index::encode(*form, start, entries));
+        }
+        Body::Chunks { blocks, .. } => {
+            blocks.iter().for_each(|block| out.extend_from_slice(&block.to_le_bytes()));
+        }
+    }
+    debug_assert_eq!(out.len(), planned.len());
+    out
+}
+
+fn map_header(form: Form, fragment: Option<u64>, params: &Params) -> MapHeader {
+    let mut advise = ADVISE_BIG_PCLUSTER;
+    if form == Form::Compact {
+        advise |= ADVISE_COMPACTED_2B;
+    }
+    let low = fragment.map_or(0, |offset| {
+        advise |= ADVISE_FRAGMENT;
+        // The upper half stands in the index.
+        u32::try_from(offset & u64::from(u32::MAX)).unwrap_or_default()
+    });
+    MapHeader {
+        fragment_or_inline: low.into(),
+        advise: advise.into(),
+        algorithms: params.algorithm().map_or(0, Algorithm::number),
+        cluster_bits: 0,
+    }
+}
+
+fn encode_inode(planned: &Planned, layout: Layout, data: u32, number: u32, out: &mut Vec<u8>) {
+    let attributes = &planned.attributes;
+    let format = layout.number() << FORMAT_LAYOUT_SHIFT | if planned.extended { FORMAT_EXTENDED } else { 0 };
+    // The body was made by the same function that knows how long it may be.
+    let xattr_count = count_of(planned.xattrs.len()).unwrap_or(0);
+    if planned.extended {
+        let inode = ExtendedInode {
+            format: format.into(),
+            xattr_count: xattr_count.into(),
+            mode: planned.mode.into(),
+            reserved: 0.into(),
+            size: planned.size.into(),
+            data: data.into(),
+            number: number.into(),
+            uid: attributes.uid.into(),
+            gid: attributes.gid.into(),
+            mtime: attributes.mtime.seconds.into(),
+            mtime_nanos: attributes.mtime.nanos.into(),
+            links: planned.links.into(),
+            reserved2: [0; 16],
+        };
+        out.extend_from_slice(inode.as_bytes());
+        return;
+    }
+    // Everything fits, or it would be an extended one.
+    let short = |value: u32| u16::try_from(value).unwrap_or_default();
+    let inode = CompactInode {
+        format: format.into(),
+        xattr_count: xattr_count.into(),
+        mode: planned.mode.into(),
+        links: short(planned.links).into(),
+        size: u32::try_from(planned.size).unwrap_or_default().into(),
+        reserved: 0.into(),
+        data: data.into(),
+        number: number.into(),
+        uid: short(attributes.uid).into(),
+        gid: short(attributes.gid).into(),
+        reserved2: 0.into(),
+    };
+    out.extend_from_slice(inode.as_bytes());
+}

@@ -1,0 +1,203 @@
+//! Writing a volume: the list of what is written, in order.
+
+mod area;
+mod cut;
+mod directory;
+mod files;
+mod lz4;
+mod metadata;
+mod ordered;
+mod packed;
+mod predict;
+mod segment;
+#[cfg(test)]
+mod tests;
+mod xattr;
+mod zstd;
+
+pub use area::Sink;
+pub use cut::{CompressError, Compression};
+pub use segment::{NoCache, SegmentCache, WRITER};
+
+use std::io;
+use std::num::NonZeroUsize;
+
+use crate::erofs::format::{
+    Algorithm, BLOCK, BLOCK_BITS, CLUSTER_MAX, COMPAT_CHECKSUM, COMPAT_MTIME, INCOMPAT_BIG_PCLUSTER,
+    INCOMPAT_CHUNKED, INCOMPAT_FRAGMENTS, INCOMPAT_ZERO_PADDING, Lz4Config, MAGIC, SUPER_LEN, SUPER_OFFSET,
+    SuperBlock, ZstdConfig, checksum,
+};
+use crate::erofs::tree::{Time, Tree};
+use area::Area;
+use metadata::Metadata;
+use zerocopy::{FromZeros, IntoBytes};
+
+/// What a volume is made with, beside its tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Params {
+    /// Volume UUID.
+    pub uuid: [u8; 16],
+    /// Time of the superblock. An inode with this time takes 32 bytes less than one with another.
+    pub epoch: Time,
+    /// Compression.
+    pub compression: Compression,
+    /// The largest cluster in bytes: a multiple of 4096, at most 1 MiB.
+    pub cluster: u32,
+    /// How many threads compress. The bytes do not depend on it.
+    pub threads: NonZeroUsize,
+}
+
+impl Params {
+    pub(super) const fn algorithm(&self) -> Option<Algorithm> {
+        match self.compression {
+            Compression::None => None,
+            Compression::Lz4hc(_) => Some(Algorithm::Lz4),
+            Compression::Zstd(_) => Some(Algorithm::Zstd),
+        }
+    }
+}
+
+/// What was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Statistics {
+    /// Blocks of 4096 bytes.
+    pub blocks: u32,
+    /// Inodes that names lead to.
+    pub inodes: u64,
+    /// Bytes of inodes, indices, attributes and ends of directories.
+    pub metadata_bytes: u64,
+    /// Bytes in the packed inode, before compression.
+    pub packed_bytes: u64,
+    /// Segments that were compressed, or would have been.
+    pub segments: usize,
+    /// How many of them came from the cache.
+    pub cached_segments: usize,
+}
+
+/// Why no volume was written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// A cluster size that EROFS does not have.
+    #[error("a cluster of {0} bytes is not a multiple of 4096 up to 1048576")]
+    Cluster(u32),
+    /// A level that the compressor does not have.
+    #[error("{0:?} is not a level that the compressor has")]
+    Level(Compression),
+    /// A file's content cannot be read.
+    #[error("failed to read the content of a file")]
+    Source(#[source] io::Error),
+    /// The volume cannot be written.
+    #[error("failed to write the volume")]
+    Sink(#[source] io::Error),
+    /// The compressor failed.
+    #[error(transparent)]
+    Compress(#[from] CompressError),
+    /// More blocks than 32 bits can number, or a file that does not fit into memory.
+    #[error("the volume would be larger than EROFS can be")]
+    TooLarge,
+    /// An inode's attributes take more than 262 KB.
+    #[error("an inode has more extended attributes than EROFS has room for")]
+    TooManyXattrs,
+}
+
+/// Writes the tree as a volume: every block of it from 0 on, each once, block 0 last.
+pub fn write(
+    tree: &Tree<'_>,
+    params: &Params,
+    cache: &dyn SegmentCache,
+    sink: &mut dyn Sink,
+) -> Result<Statistics, WriteError> {
+    check(params)?;
+    let order = tree.in_order();
+    let mut area = Area::new(sink, 1);
+    let mut files = files::write(tree, &order, params, cache, &mut area)?;
+    let mut counts = files.counts;
+    let pieces = std::mem::take(&mut files.pieces);
+    let packed = packed::write(tree, &pieces, params, cache, &mut area, &mut counts)?;
+    let storage = files.storage(&packed.offsets);
+    let metadata = metadata::write(tree, &order, params, storage, &packed, &mut area)?;
+    let meta_block = area.append(&metadata.bytes)?;
+    let blocks = area.next()?;
+    let first = first_block(params, &metadata, meta_block, blocks, area.shares || packed.len > 0);
+    area.finish(&first)?;
+    Ok(Statistics {
+        blocks,
+        inodes: metadata.inodes,
+        metadata_bytes: metadata.bytes.len() as u64,
+        packed_bytes: packed.len,
+        segments: counts.segments,
+        cached_segments: counts.cached,
+    })
+}
+
+fn check(params: &Params) -> Result<(), WriteError> {
+    let cluster = usize::try_from(params.cluster).unwrap_or(usize::MAX);
+    if cluster == 0 || cluster > CLUSTER_MAX || !cluster.is_multiple_of(BLOCK) {
+        return Err(WriteError::Cluster(params.cluster));
+    }
+    match params.compression {
+        Compression::Lz4hc(level) if !(1..=12).contains(&level) => Err(WriteError::Level(params.compression)),
+        Compression::Zstd(level) if !(1..=22).contains(&level) => Err(WriteError::Level(params.compression)),
+        _ => Ok(()),
+    }
+}
+
+/// Block 0: the superblock, and behind it the compressor's configuration.
+fn first_block(
+    params: &Params,
+    metadata: &Metadata,
+    meta_block: u32,
+    blocks: u32,
+    fragments: bool,
+) -> Vec<u8> {
+    let mut incompat = 0;
+    let mut configuration = Vec::new();
+    if let Some(algorithm) = params.algorithm() {
+        incompat |= INCOMPAT_ZERO_PADDING | INCOMPAT_BIG_PCLUSTER;
+        configuration = configure(algorithm, params);
+    }
+    if fragments {
+        incompat |= INCOMPAT_FRAGMENTS;
+    }
+    if metadata.has_chunks {
+        incompat |= INCOMPAT_CHUNKED;
+    }
+    let mut superblock = SuperBlock::new_zeroed();
+    superblock.magic = MAGIC.into();
+    superblock.compat = (COMPAT_CHECKSUM | COMPAT_MTIME).into();
+    superblock.block_bits = BLOCK_BITS;
+    superblock.root_nid = metadata.root_nid.into();
+    superblock.inodes = metadata.inodes.into();
+    superblock.epoch = params.epoch.seconds.into();
+    superblock.epoch_nanos = params.epoch.nanos.into();
+    superblock.blocks = blocks.into();
+    superblock.meta_block = meta_block.into();
+    superblock.xattr_block = (meta_block + metadata.xattr_block).into();
+    superblock.uuid = params.uuid;
+    superblock.incompat = incompat.into();
+    superblock.algorithms = params.algorithm().map_or(0, |algorithm| 1 << algorithm.number()).into();
+    superblock.packed_nid = metadata.packed_nid.into();
+
+    let mut block = vec![0; BLOCK];
+    let put = |block: &mut Vec<u8>, at: usize, bytes: &[u8]| {
+        block.get_mut(at..at + bytes.len()).unwrap_or_default().copy_from_slice(bytes);
+    };
+    put(&mut block, SUPER_OFFSET, superblock.as_bytes());
+    put(&mut block, SUPER_OFFSET + SUPER_LEN, &configuration);
+    superblock.checksum = checksum(block.get(SUPER_OFFSET..).unwrap_or_default()).into();
+    put(&mut block, SUPER_OFFSET, superblock.as_bytes());
+    block
+}
+
+/// The configuration of a compressor behind its length.
+fn configure(algorithm: Algorithm, params: &Params) -> Vec<u8> {
+    let blocks = u16::try_from(params.cluster >> BLOCK_BITS).unwrap_or(u16::MAX);
+    let lz4 = Lz4Config { max_distance: 0.into(), max_cluster_blocks: blocks.into(), reserved: [0; 10] };
+    let zstd = ZstdConfig { format: 0, window_log: zstd::WINDOW_LOG - 10, reserved: [0; 4] };
+    let bytes = match algorithm {
+        Algorithm::Lz4 => lz4.as_bytes(),
+        Algorithm::Zstd => zstd.as_bytes(),
+    };
+    let len = u16::try_from(bytes.len()).unwrap_or_default();
+    [&len.to_le_bytes(), bytes].concat()
+}

@@ -1,0 +1,160 @@
+//! Work on many items by several threads, results in the items' order, and only so many of them at once in memory.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// How far the threads may run ahead of the sink, in items for each thread.
+const AHEAD: usize = 3;
+
+struct State<R> {
+    /// The next item that nobody works on.
+    next: usize,
+    /// The item that the sink waits for.
+    wanted: usize,
+    results: BTreeMap<usize, R>,
+    /// The sink has failed, or a worker has panicked: nobody waits any more.
+    is_over: bool,
+}
+
+/// Calls `work` for each item in some thread, and `sink` with each result, in order, in this one. Ends at the sink's first error.
+pub(super) fn ordered<T: Sync, R: Send, E>(
+    threads: NonZeroUsize,
+    items: &[T],
+    work: impl Fn(&T) -> R + Sync,
+    mut sink: impl FnMut(&T, R) -> Result<(), E>,
+) -> Result<(), E> {
+    if threads.get() == 1 || items.len() < 2 {
+        return items.iter().try_for_each(|item| sink(item, work(item)));
+    }
+    let state = Mutex::new(State { next: 0, wanted: 0, results: BTreeMap::new(), is_over: false });
+    let changed = Condvar::new();
+    let window = threads.get() * AHEAD;
+    std::thread::scope(|scope| {
+        for _ in 0..threads.get().min(items.len()) {
+            scope.spawn(|| {
+                let over = EndOnPanic { state: &state, changed: &changed };
+                while let Some((number, item)) = take(&state, &changed, window, items) {
+                    let result = work(item);
+                    lock(&state).results.insert(number, result);
+                    changed.notify_all();
+                }
+                drop(over);
+            });
+        }
+        let ended = EndOnPanic { state: &state, changed: &changed };
+        for (number, item) in items.iter().enumerate() {
+            let Some(result) = wait(&state, &changed, number) else { break };
+            if let Err(error) = sink(item, result) {
+                lock(&state).is_over = true;
+                changed.notify_all();
+                return Err(error);
+            }
+        }
+        drop(ended);
+        Ok(())
+    })
+}
+
+/// The next item, once the sink is near enough.
+fn take<'t, T, R>(
+    state: &Mutex<State<R>>,
+    changed: &Condvar,
+    window: usize,
+    items: &'t [T],
+) -> Option<(usize, &'t T)> {
+    let too_far = |state: &mut State<R>| !state.is_over && state.next >= state.wanted + window;
+    let mut state = changed.wait_while(lock(state), too_far).unwrap_or_else(PoisonError::into_inner);
+    if state.is_over {
+        return None;
+    }
+    let number = state.next;
+    let item = items.get(number)?;
+    state.next += 1;
+    Some((number, item))
+}
+
+/// The result of an item; none if there will be none.
+fn wait<R>(state: &Mutex<State<R>>, changed: &Condvar, number: usize) -> Option<R> {
+    let missing = |state: &mut State<R>| !state.is_over && !state.results.contains_key(&number);
+    let mut state = changed.wait_while(lock(state), missing).unwrap_or_else(PoisonError::into_inner);
+    let result = state.results.remove(&number);
+    state.wanted = number + 1;
+    drop(state);
+    changed.notify_all();
+    result
+}
+
+fn lock<R>(state: &Mutex<State<R>>) -> MutexGuard<'_, State<R>> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Lets everybody go when its thread panics: the scope then hands the panic on.
+struct EndOnPanic<'s, R> {
+    state: &'s Mutex<State<R>>,
+    changed: &'s Condvar,
+}
+
+impl<R> Drop for EndOnPanic<'_, R> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            lock(self.state).is_over = true;
+            self.changed.notify_all();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn results_come_in_order_and_few_are_in_memory() {
+        let items: Vec<usize> = (0..500).collect();
+        let alive = AtomicUsize::new(0);
+        let most = AtomicUsize::new(0);
+        let mut seen = Vec::new();
+        let threads = NonZeroUsize::new(4).unwrap();
+        let work = |item: &usize| {
+            most.fetch_max(alive.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            // The first of each ten is slow.
+            if item.is_multiple_of(10) {
+                std::thread::yield_now();
+            }
+            item * 2
+        };
+        ordered(threads, &items, work, |item, result| {
+            alive.fetch_sub(1, Ordering::SeqCst);
+            assert_eq!(result, item * 2);
+            seen.push(*item);
+            Ok::<_, ()>(())
+        })
+        .unwrap();
+        assert_eq!(seen, items);
+        assert!(most.load(Ordering::SeqCst) <= 4 * AHEAD + 1);
+    }
+
+    #[test]
+    fn an_error_of_the_sink_ends_it() {
+        let items: Vec<usize> = (0..1000).collect();
+        for threads in [1, 3] {
+            let threads = NonZeroUsize::new(threads).unwrap();
+            let done = AtomicUsize::new(0);
+            let work = |_: &usize| done.fetch_add(1, Ordering::SeqCst);
+            let error = ordered(threads, &items, work, |item, _| if *item == 7 { Err("no") } else { Ok(()) });
+            assert_eq!(error, Err("no"));
+            assert!(done.load(Ordering::SeqCst) < 100);
+        }
+    }
+
+    #[test]
+    fn a_panic_in_a_thread_is_handed_on_and_nobody_waits_for_ever() {
+        let items: Vec<usize> = (0..100).collect();
+        let run = || {
+            let threads = NonZeroUsize::new(3).unwrap();
+            ordered(threads, &items, |item| assert!(*item != 20), |_, ()| Ok::<_, ()>(()))
+        };
+        assert!(std::panic::catch_unwind(run).is_err());
+    }
+}

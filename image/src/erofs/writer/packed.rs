@@ -1,0 +1,184 @@
+//! The packed inode: the ends of files, small files among them, one behind the other, compressed together.
+//!
+//! Pieces of one kind lie together, which compresses best. They are compressed in groups, each by itself: a changed file costs its group. Where a group
+//! ends depends on the pieces near its end only, so a file that comes or goes moves no other group's borders.
+
+use std::collections::HashMap;
+
+use super::area::Area;
+use super::cut::End;
+use super::files::{Counts, Stretch};
+use super::ordered::ordered;
+use super::segment::{SegmentCache, Settings, cut_segment};
+use super::{Params, WriteError};
+use crate::erofs::format::BLOCK_U64;
+use crate::erofs::index::Extent;
+use crate::erofs::tree::{InodeId, Node, Tree};
+use crate::hex32::sha256;
+
+/// The end of a file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Piece {
+    pub(super) stretch: Stretch,
+    /// Of the segment that it is the end of.
+    pub(super) digest: [u8; 32],
+}
+
+/// The packed inode.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Packed {
+    pub(super) len: u64,
+    pub(super) extents: Vec<Extent>,
+    /// Where each piece begins.
+    pub(super) offsets: Vec<u64>,
+}
+
+/// A group ends behind a piece that looks so, once it has this many bytes;
+const GROUP_MIN: u64 = 256 << 10;
+/// and at the latest when it has this many.
+const GROUP_MAX: u64 = 2 << 20;
+
+/// Compresses and writes the pieces.
+pub(super) fn write(
+    tree: &Tree<'_>,
+    pieces: &[Piece],
+    params: &Params,
+    cache: &dyn SegmentCache,
+    area: &mut Area<'_>,
+    counts: &mut Counts,
+) -> Result<Packed, WriteError> {
+    let mut order: Vec<usize> = (0..pieces.len()).collect();
+    let kinds = kinds(tree);
+    order.sort_by_key(|&number| {
+        let inode = pieces.get(number).map_or(InodeId::ROOT, |piece| piece.stretch.inode);
+        (kinds.get(&inode), number)
+    });
+    let (groups, offsets, len) = group(pieces, &order);
+    let settings = Settings { compression: params.compression, cluster: params.cluster, end: End::Take };
+    let mut packed = Packed { len, extents: Vec::new(), offsets };
+    let cut = |group: &Group| {
+        let mut bytes = Vec::new();
+        for piece in group.pieces.iter().filter_map(|&number| pieces.get(number)) {
+            piece.stretch.read(tree, &mut bytes)?;
+        }
+        bytes.resize(usize::try_from(group.len).map_err(|_| WriteError::TooLarge)?, 0);
+        Ok(cut_segment(&bytes, &sha256(&[&bytes]), &settings, cache)?)
+    };
+    ordered(params.threads, &groups, cut, |_, cut: Result<_, WriteError>| {
+        let (cut, was_cached) = cut?;
+        counts.count(was_cached);
+        packed.extents.extend(area.place(&cut, len)?);
+        Ok::<_, WriteError>(())
+    })?;
+    Ok(packed)
+}
+
+/// Pieces that are compressed together.
+struct Group {
+    pieces: Vec<usize>,
+    /// Bytes, up to the start of the next group.
+    len: u64,
+}
+
+/// The groups, where each piece begins, and the length of them all. Groups begin with a block, so that their extents do not depend on those before.
+fn group(pieces: &[Piece], order: &[usize]) -> (Vec<Group>, Vec<u64>, u64) {
+    let mut offsets = vec![0; pieces.len()];
+    let mut groups: Vec<Group> = Vec::new();
+    let (mut start, mut at) = (0, 0);
+    let mut members = Vec::new();
+    for (position, &number) in order.iter().enumerate() {
+        let Some(piece) = pieces.get(number) else { continue };
+        if let Some(offset) = offsets.get_mut(number) {
+            *offset = at;
+        }
+        members.push(number);
+        at += piece.stretch.len;
+        let len = at - start;
+        let looks_so = piece.digest.first().is_some_and(|byte| byte % 4 == 0);
+        let is_last = position + 1 == order.len();
+        if is_last || len >= GROUP_MAX || len >= GROUP_MIN && looks_so {
+            if !is_last {
+                at = at.next_multiple_of(BLOCK_U64);
+            }
+            groups.push(Group { pieces: std::mem::take(&mut members), len: at - start });
+            start = at;
+        }
+    }
+    (groups, offsets, at)
+}
+
+/// What kind of file an inode is, by the end of its first name: files of a kind resemble each other.
+fn kinds(tree: &Tree<'_>) -> HashMap<InodeId, Vec<u8>> {
+    let mut kinds = HashMap::new();
+    for id in tree.in_order() {
+        let Some(Node::Directory { entries, .. }) = tree.inode(id).map(|inode| &inode.node) else { continue };
+        for (name, child) in entries {
+            kinds.entry(*child).or_insert_with(|| kind(name).to_vec());
+        }
+    }
+    kinds
+}
+
+/// What stands behind the last dot of a name without its version: `so` of `libx.so.1.2`. Nothing for a name without one.
+fn kind(name: &[u8]) -> &[u8] {
+    let mut end = name.len();
+    while let Some(dot) = name.get(..end).and_then(|part| part.iter().rposition(|byte| *byte == b'.')) {
+        let tail = name.get(dot + 1..end).unwrap_or_default();
+        if !tail.iter().all(u8::is_ascii_digit) {
+            return tail;
+        }
+        end = dot;
+    }
+    b""
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_do_not_hide_a_kind() {
+        let table: [(&str, &str); 7] = [
+            ("libx.so.1.2", "so"),
+            ("a.ko", "ko"),
+            ("README", ""),
+            ("x.1", ""),
+            (".hidden", "hidden"),
+            ("a.b.conf", "conf"),
+            ("v1.2.3", ""),
+        ];
+        for (name, expected) in table {
+            assert_eq!(kind(name.as_bytes()), expected.as_bytes(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_piece_that_comes_or_goes_moves_only_the_borders_near_it() {
+        let piece = |number: u32| Piece {
+            stretch: Stretch { inode: InodeId::ROOT, offset: 0, len: 10_000 + u64::from(number) * 37 },
+            digest: sha256(&[&number.to_le_bytes()]),
+        };
+        let cut = |pieces: &[Piece]| {
+            let order: Vec<usize> = (0..pieces.len()).collect();
+            let (groups, offsets, len) = group(pieces, &order);
+            assert_eq!(groups.iter().map(|group| group.len).sum::<u64>(), len);
+            assert!(offsets.iter().zip(pieces).all(|(offset, piece)| offset + piece.stretch.len <= len));
+            groups
+                .iter()
+                .map(|group| {
+                    let digests: Vec<u8> =
+                        group.pieces.iter().flat_map(|&number| pieces[number].digest).collect();
+                    sha256(&[&digests])
+                })
+                .collect::<Vec<_>>()
+        };
+        let pieces: Vec<Piece> = (0..600).map(piece).collect();
+        let before = cut(&pieces);
+        let mut fewer = pieces;
+        fewer.remove(300);
+        let after = cut(&fewer);
+        assert!(before.len() > 15);
+        let new = after.iter().filter(|group| !before.contains(group)).count();
+        assert!((1..=4).contains(&new), "{new} groups of {} changed", after.len());
+    }
+}
