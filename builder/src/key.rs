@@ -58,6 +58,13 @@ impl Key {
     }
 }
 
+impl From<[u8; 32]> for Key {
+    /// A digest that somebody else made.
+    fn from(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+}
+
 impl AsRef<[u8]> for Key {
     fn as_ref(&self) -> &[u8] {
         &self.0

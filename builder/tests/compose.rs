@@ -14,10 +14,11 @@ use kubedos_builder::compose::kernel::index;
 use kubedos_builder::compose::{
     Allowed, Composed, KernelFlavour, Kind, Package, RootInputs, Tree, audit, packages, root, sets,
 };
-use kubedos_builder::erofs::{self, ErofsParams, MkfsErofs};
+use kubedos_builder::erofs::{self, Segments};
 use kubedos_builder::fetch::{Fetcher, Silent};
 use kubedos_builder::lock::Lock;
 use kubedos_builder::mirror::{Mirrors, Wanted};
+use kubedos_builder::store::Store;
 use kubedos_builder::toolbox::Toolbox;
 
 const EPOCH: u64 = 1_763_300_000;
@@ -48,14 +49,6 @@ impl Inputs {
 
     fn tool(&self, set: &str, program: &str) -> Command {
         Toolbox::open(&self.cache, &self.lock, set).unwrap().command(program).unwrap()
-    }
-
-    fn mkfs(&self) -> MkfsErofs {
-        let (program, leading) = Toolbox::open(&self.cache, &self.lock, "tools")
-            .unwrap()
-            .invocation("usr/bin/mkfs.erofs")
-            .unwrap();
-        MkfsErofs::new(program, leading)
     }
 }
 
@@ -115,6 +108,13 @@ fn the_audit_finds_what_is_planted_in_the_real_root() {
     }
 }
 
+/// As the builder does, with nothing kept from before.
+fn write_volume(tree: &Tree, out: &Path) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(folder.path().join("built"));
+    erofs::write(tree, [7; 16], EPOCH, &Segments(&store), &mut File::create(out).unwrap()).unwrap();
+}
+
 /// A4: the order of inputs does not show, neither in the tree nor in the bytes of the volume, which fsck.erofs finds sound.
 #[test]
 fn the_order_of_packages_does_not_show_in_the_volume() {
@@ -122,7 +122,7 @@ fn the_order_of_packages_does_not_show_in_the_volume() {
     let folder = tempfile::tempdir().unwrap();
     let write = |composed: &Composed, name: &str| {
         let out = folder.path().join(name);
-        erofs::write(&composed.tree, &ErofsParams::new([7; 16], EPOCH), &inputs.mkfs(), &out).unwrap();
+        write_volume(&composed.tree, &out);
         fs::read(out).unwrap()
     };
     let one = compose(inputs.packages(KernelFlavour::Cloud), KernelFlavour::Cloud);
@@ -138,14 +138,14 @@ fn the_order_of_packages_does_not_show_in_the_volume() {
     assert!(fsck.status.success(), "{}", String::from_utf8_lossy(&fsck.stderr));
 }
 
-/// What mkfs.erofs wrote, read back by fsck.erofs, is the tree; and systemd's own checker accepts the units in it.
+/// The volume, read back by fsck.erofs, is the tree; and systemd's own checker accepts the units in it.
 #[test]
 fn the_volume_read_back_holds_the_tree_and_sound_units() {
     let inputs = Inputs::open(KernelFlavour::Cloud);
     let composed = compose(inputs.packages(KernelFlavour::Cloud), KernelFlavour::Cloud);
     let folder = tempfile::tempdir().unwrap();
     let volume = folder.path().join("root.erofs");
-    erofs::write(&composed.tree, &ErofsParams::new([7; 16], EPOCH), &inputs.mkfs(), &volume).unwrap();
+    write_volume(&composed.tree, &volume);
     let out = folder.path().join("out");
     let extract = inputs
         .tool("tools", "usr/bin/fsck.erofs")

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use kubedos_builder::cache::Cache;
 use kubedos_builder::compose::Node;
-use kubedos_builder::erofs::MkfsErofs;
 use kubedos_builder::image::build::{self, Formats, Inputs};
 use kubedos_builder::image::phase::{Timeline, Unwatched};
 use kubedos_builder::keys::KeyDir;
@@ -15,7 +14,7 @@ use kubedos_builder::spec_file;
 use kubedos_builder::store::Store;
 
 use crate::Product;
-use crate::pins::{Pins, project};
+use crate::pins::project;
 use crate::probe::initrd_file;
 
 /// Builds raw image and UKI of a spec of the checkout.
@@ -32,7 +31,6 @@ pub fn assemble(
 ) {
     let spec = project().join(spec);
     let plan = spec_file::load(&spec).unwrap().plan().unwrap();
-    let (program, leading) = Pins::get().toolbox("tools").invocation("usr/bin/mkfs.erofs").unwrap();
     let inputs = Inputs {
         plan: &plan,
         lock,
@@ -40,7 +38,6 @@ pub fn assemble(
         cache,
         keys: &KeyDir::open_for(&project().join("keys/demo"), &spec, "lab").unwrap(),
         init: initrd_file(Product::built(), "init"),
-        mkfs: MkfsErofs::new(program, leading),
         additions,
         store,
         timeline: &Timeline::new(&Unwatched),

@@ -7,7 +7,6 @@ use clap::{Args, ValueEnum};
 use kubedos_builder::artifact::MANIFEST;
 use kubedos_builder::cache::CacheError;
 use kubedos_builder::compose::{self, ComposeError, KernelFlavour};
-use kubedos_builder::erofs::MkfsErofs;
 use kubedos_builder::failure::{Class, Failure};
 use kubedos_builder::image::build::{self, BuildError, Built, Formats};
 use kubedos_builder::image::manifest::SUMS;
@@ -19,7 +18,6 @@ use kubedos_builder::output::{OutputDir, OutputError};
 use kubedos_builder::release::date::Moment;
 use kubedos_builder::size::human;
 use kubedos_builder::store::Store;
-use kubedos_builder::toolbox::Toolbox;
 use kubedos_spec::node::SubstrateType;
 use kubedos_spec::plan::ClusterPlan;
 use serde_json::json;
@@ -32,7 +30,6 @@ use super::phases::Phases;
 use super::plan::{plan as plan_of, remind};
 use super::relock;
 use super::terminal::{print, print_json, say};
-use super::tool::toolbox_failure;
 use super::validate;
 
 /// Build the sealed image of a cluster
@@ -163,7 +160,7 @@ impl Image {
         let cache = self.inputs.open_cache()?;
         let store = store.unwrap_or_else(|| Store::new(cache.root().join("built")));
         let mut init = Init::look(&store, &lock)?;
-        let sets = compose::sets(flavour).into_iter().chain(["tools"]).chain(init.needed_set());
+        let sets = compose::sets(flavour).into_iter().chain(init.needed_set());
         let sets: Vec<String> = sets.map(str::to_owned).collect();
         let beside = self.relock_missing.then(|| out.path());
         let fetched =
@@ -178,9 +175,6 @@ impl Image {
             }
         }
 
-        let tools =
-            timeline.run(Phase::Tools, || Toolbox::open(&cache, lock, "tools")).map_err(toolbox_failure)?;
-        let (program, leading) = tools.invocation("usr/bin/mkfs.erofs").map_err(toolbox_failure)?;
         let (init, explained) = timeline
             .run(Phase::Init, || init.binary(&self.init_target, self.inputs.offline, &cache, lock))?;
 
@@ -192,7 +186,6 @@ impl Image {
             store: &store,
             keys: &keys,
             init,
-            mkfs: MkfsErofs::new(program, leading),
             additions: Vec::new(),
             timeline,
         };
@@ -227,8 +220,7 @@ impl Image {
     /// What a run would fetch and write.
     fn survey(&self, request: &Request) -> Result<(), Failure> {
         let cache = self.inputs.open_cache()?;
-        let sets: Vec<String> =
-            compose::sets(request.flavour).into_iter().chain(["tools"]).map(str::to_owned).collect();
+        let sets: Vec<String> = compose::sets(request.flavour).into_iter().map(str::to_owned).collect();
         let sources = request.lock.sources(&sets).map_err(lock_failure)?;
         let missing: Vec<_> = sources
             .iter()

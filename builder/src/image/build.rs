@@ -18,7 +18,6 @@ use kubedos_spec::plan::ClusterPlan;
 
 use crate::cache::Cache;
 use crate::compose::{self, ComposeError, Composed, KernelFlavour, Node, Tree};
-use crate::erofs::MkfsErofs;
 use crate::image::boot_partition;
 use crate::image::configuration::{self, Configuration, ConfigurationError};
 use crate::image::disk::{self, DiskError, Parts, VolumeParts};
@@ -53,8 +52,6 @@ pub struct Inputs<'a> {
     pub keys: &'a KeyDir,
     /// The linked `kubedos-init`.
     pub init: Vec<u8>,
-    /// The pinned mkfs.erofs.
-    pub mkfs: MkfsErofs,
     /// What a test adds to the root volume to ask questions inside a node; empty in every product. An image with additions says so, and
     /// `verify` refuses it.
     pub additions: Vec<(String, Node)>,
@@ -251,7 +248,7 @@ impl<'a> Builder<'a> {
             .with("release", self.release)
             .with("program", self.program)
             .with("init", kubedos_image::hex32::sha256(&[&self.inputs.init]));
-        for set in compose::sets(self.flavour).into_iter().chain(["tools"]) {
+        for set in compose::sets(self.flavour) {
             for package in self.inputs.lock.set(set).map_err(|error| ComposeError::from(Box::new(error)))? {
                 let pin = package.pin();
                 key = key.with(&pin.name, pin.sha256.to_string());
@@ -299,9 +296,7 @@ impl<'a> Builder<'a> {
     /// The root volume; the kernel and the boot programs that came with it are kept beside it.
     fn root(&self) -> Result<SealedVolume, BuildError> {
         let key = self.root_key()?;
-        seal(self.store, Volume::Root, &key, self.epoch, &self.inputs.mkfs, || {
-            Ok::<_, BuildError>(self.compose()?.tree)
-        })
+        seal(self.store, Volume::Root, &key, self.epoch, || Ok::<_, BuildError>(self.compose()?.tree))
     }
 
     /// The payload: what is there of it in this version, the schema.
@@ -312,7 +307,7 @@ impl<'a> Builder<'a> {
             .with("schema", &schema)
             .with("program", self.program)
             .finish();
-        seal(self.store, Volume::Payload, &key, self.epoch, &self.inputs.mkfs, || {
+        seal(self.store, Volume::Payload, &key, self.epoch, || {
             let origin: Arc<str> = Arc::from("kubedos");
             let mut tree = Tree::new(self.epoch);
             let node = Node::file(schema.into_bytes(), &origin);
@@ -399,7 +394,7 @@ impl<'a> Builder<'a> {
         let shards = self.inputs.plan.shards().map(|(name, shard)| (name.to_string(), shard));
         let documents = Configuration::new(&cluster, shards)?;
         let key = documents.key(self.epoch);
-        let volume = seal(self.store, Volume::Configuration, &key, self.epoch, &self.inputs.mkfs, || {
+        let volume = seal(self.store, Volume::Configuration, &key, self.epoch, || {
             Ok::<_, BuildError>(documents.tree(self.epoch)?)
         })?;
         let signer = self.inputs.keys.configuration_signer()?;

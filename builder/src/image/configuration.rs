@@ -9,6 +9,7 @@ use kubedos_image::statement::{self, ConfigurationStatement, Domain, Signer};
 use kubedos_spec::node::{ClusterDocument, Shard};
 
 use crate::compose::tree::{Node, Tree, TreeError};
+use crate::erofs;
 use crate::key::{Key, KeyBuilder};
 
 /// Raised when the same documents give another volume.
@@ -69,7 +70,9 @@ impl Configuration {
 
     /// The key of the volume.
     pub fn key(&self, epoch: u64) -> Key {
-        let start = KeyBuilder::new("configuration", WRITER).with("epoch", epoch.to_le_bytes());
+        let start = KeyBuilder::new("configuration", WRITER)
+            .with("erofs", erofs::identity())
+            .with("epoch", epoch.to_le_bytes());
         self.documents.iter().fold(start, |key, (path, text)| key.with(path, text)).finish()
     }
 

@@ -11,8 +11,6 @@ use serde::Serialize;
 pub enum Phase {
     /// Pinned packages into the cache.
     Fetch,
-    /// Pinned tools, unpacked.
-    Tools,
     /// `kubedos-init`, compiled and linked.
     Init,
     /// The root volume, composed and sealed.
@@ -31,9 +29,8 @@ pub enum Phase {
 
 impl Phase {
     /// All of them, in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 8] = [
         Self::Fetch,
-        Self::Tools,
         Self::Init,
         Self::Root,
         Self::Payload,
@@ -47,7 +44,6 @@ impl Phase {
     pub const fn describe(self) -> &'static str {
         match self {
             Self::Fetch => "pinned packages",
-            Self::Tools => "pinned tools",
             Self::Init => "kubedos-init",
             Self::Root => "root volume",
             Self::Payload => "payload volume",

@@ -1,4 +1,4 @@
-//! Sealed volumes: a tree becomes an EROFS, the EROFS gets its verity tree, and both are kept under the key of their inputs.
+//! Sealed volumes: a tree becomes an EROFS, its blocks are hashed into a verity tree as they are written, and both are kept under the key of their inputs.
 //!
 //! The salt and the UUID come from what the volume holds, so that a volume whose content did not change keeps its bytes. A kept volume is hashed
 //! again before it is used: what rotted in the store is found, not believed, and built anew.
@@ -8,14 +8,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use kubedos_image::boot::{BLOCK, Seal};
+use kubedos_image::erofs::Sink;
 use kubedos_image::hex32::Salt;
 use kubedos_image::layout::{Area, Volume};
 use kubedos_image::source::FileSource;
-use kubedos_image::verity::{self, VerityError};
+use kubedos_image::verity::{self, Leaves, VerityError};
 use serde::{Deserialize, Serialize};
 
 use crate::compose::Tree;
-use crate::erofs::{self, ErofsError, ErofsParams, MkfsErofs};
+use crate::erofs::{self, ErofsError, Segments};
 use crate::key::{Key, KeyBuilder};
 use crate::store::{Store, StoreError};
 
@@ -103,7 +104,6 @@ pub fn seal<E: From<VolumeError>>(
     volume: Volume,
     key: &Key,
     epoch: u64,
-    tool: &MkfsErofs,
     compose: impl FnOnce() -> Result<Tree, E>,
 ) -> Result<SealedVolume, E> {
     if let Some(folder) = store.find(KIND, key) {
@@ -113,7 +113,8 @@ pub fn seal<E: From<VolumeError>>(
         store.discard(KIND, key).map_err(VolumeError::from)?;
     }
     let tree = compose()?;
-    let folder = store.insert::<VolumeError>(KIND, key, |folder| fill(folder, volume, epoch, tool, &tree))?;
+    let folder = store
+        .insert::<VolumeError>(KIND, key, |folder| fill(folder, volume, epoch, &tree, &Segments(store)))?;
     let seal = kept(&folder)?.seal;
     Ok(sealed(volume, seal, &folder, false))
 }
@@ -130,15 +131,25 @@ fn salt_base(tree: &Tree) -> Key {
 }
 
 /// Writes the files of a volume into an empty folder.
-fn fill(folder: &Path, volume: Volume, epoch: u64, tool: &MkfsErofs, tree: &Tree) -> Result<(), VolumeError> {
+fn fill(
+    folder: &Path,
+    volume: Volume,
+    epoch: u64,
+    tree: &Tree,
+    segments: &Segments<'_>,
+) -> Result<(), VolumeError> {
     let data = folder.join(DATA);
     let base = salt_base(tree);
-    let params = ErofsParams::new(base.derive16("kubedos volume uuid"), epoch);
-    erofs::write(tree, &params, tool, &data)
+    let salt = Salt::new(base.derive("kubedos verity salt"));
+    let file_of = File::create_new(&data).map_err(|error| file("create", &data, error))?;
+    let mut hashed = Hashed { file: file_of, leaves: Leaves::new(salt) };
+    let written = erofs::write(tree, base.derive16("kubedos volume uuid"), epoch, segments, &mut hashed)
         .map_err(|source| VolumeError::Erofs { volume: volume.name(), source })?;
-    let source = whole_blocks(&data)?;
-    check_room(volume, kubedos_image::source::Source::len(&source))?;
-    let tree = verity::build(&source, &Salt::new(base.derive("kubedos verity salt")))
+    let blocks = u64::from(written.blocks);
+    check_room(volume, blocks * BLOCK)?;
+    let tree = hashed
+        .leaves
+        .finish(blocks)
         .map_err(|error| VolumeError::Verity { path: data.clone(), source: error })?;
     let hash = folder.join(HASH);
     fs::write(&hash, &tree.hash_area).map_err(|error| file("write", &hash, error))?;
@@ -147,10 +158,23 @@ fn fill(folder: &Path, volume: Volume, epoch: u64, tool: &MkfsErofs, tree: &Tree
     fs::write(&path, text).map_err(|error| file("write", &path, error))
 }
 
+/// A volume's data on its way into its file, each block hashed as it passes.
+struct Hashed {
+    file: File,
+    leaves: Leaves,
+}
+
+impl Sink for Hashed {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.leaves.add(offset / BLOCK, bytes);
+        Sink::write_at(&mut self.file, offset, bytes)
+    }
+}
+
 /// The seal of a kept volume, if its data still hashes to it and its hash area is what the data gives.
 fn verified(folder: &Path) -> Result<Option<Seal>, VolumeError> {
     let Ok(kept) = kept(folder) else { return Ok(None) };
-    let source = whole_blocks(&folder.join(DATA))?;
+    let source = source(&folder.join(DATA))?;
     let path = folder.join(HASH);
     let hash_area = fs::read(&path).map_err(|error| file("read", &path, error))?;
     let sound = verity::verify(&source, &hash_area, &kept.seal).is_ok();
@@ -163,16 +187,11 @@ fn kept(folder: &Path) -> Result<Kept, VolumeError> {
     toml::from_str(&text).map_err(|error| file("read", &path, io::Error::other(error)))
 }
 
-/// The file, grown to whole verity blocks.
-fn whole_blocks(path: &Path) -> Result<FileSource, VolumeError> {
+fn source(path: &Path) -> Result<FileSource, VolumeError> {
     let open = || -> io::Result<FileSource> {
-        let handle = File::options().read(true).write(true).open(path)?;
+        let handle = File::open(path)?;
         let len = handle.metadata()?.len();
-        let whole = len.next_multiple_of(BLOCK);
-        if whole != len {
-            handle.set_len(whole)?;
-        }
-        Ok(FileSource::new(handle, whole))
+        Ok(FileSource::new(handle, len))
     };
     open().map_err(|error| file("open", path, error))
 }

@@ -49,7 +49,7 @@ fn package(name: &str) -> LockedPackage {
 #[test]
 fn a_lock_that_was_edited_by_hand_builds_nothing() {
     let (dbus, udev) = (package("dbus-broker"), package("udev"));
-    let shared = [Shared::Packages, Shared::Tools, Shared::Built("init")];
+    let shared = [Shared::Packages, Shared::Built("init")];
     for (from, to) in [
         (dbus.sha256.to_string(), udev.sha256.to_string()),
         (format!("version = \"{}\"", dbus.version), "version = \"0\"".to_owned()),
@@ -75,7 +75,6 @@ fn a_lock_that_was_edited_by_hand_builds_nothing() {
 fn a_wrong_package_in_the_cache_is_named() {
     let bench = Bench::new(&[
         Shared::OwnPackages,
-        Shared::Tools,
         Shared::Built("init"),
         Shared::Built("volume"),
         Shared::Built("boot"),
@@ -118,7 +117,7 @@ fn replace(path: &Path, bytes: &[u8]) {
 /// What was built before is checked before it is used again: rot is found and built anew.
 #[test]
 fn what_rotted_in_the_store_is_built_anew() {
-    let bench = Bench::new(&[Shared::Packages, Shared::Tools, Shared::Built("init")]);
+    let bench = Bench::new(&[Shared::Packages, Shared::Built("init")]);
     Ran::of(&mut bench.image(&["--format", "raw"])).succeeds();
     let manifest = fs::read(bench.path("out/manifest.json")).unwrap();
     let volumes = bench.path("cache/built/volume");

@@ -34,8 +34,6 @@ fn caught_in(bench: &Bench, phase: &str, signal: Signal, more: &[&str]) {
 fn every_phase_can_be_interrupted_and_the_next_build_makes_the_same_image() {
     let bench = Bench::new(&[Shared::Packages, Shared::Built("init")]);
     caught_in(&bench, "pinned packages", Signal::INT, &[]);
-    caught_in(&bench, "pinned tools", Signal::INT, &[]);
-    bench.share(Shared::Tools);
     for phase in ["root volume", "payload volume", "unified kernel image", "configuration volume", "images"] {
         caught_in(&bench, phase, Signal::INT, &[]);
     }
@@ -95,7 +93,7 @@ fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
 /// What a killed build leaves is removed by the next one.
 #[test]
 fn a_killed_build_is_tidied_up_after() {
-    let bench = Bench::new(&[Shared::Packages, Shared::Tools, Shared::Built("init")]);
+    let bench = Bench::new(&[Shared::Packages, Shared::Built("init")]);
     let running = Running::start(&mut bench.image(&[]));
     assert!(running.says("root volume"));
     let volumes = bench.path("cache/built/volume");

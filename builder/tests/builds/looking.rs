@@ -102,8 +102,7 @@ fn a_seed_is_shown_without_its_secrets() {
 /// C1: an edit of the spec changes the configuration, its statement and the names of its partitions, and nothing else.
 #[test]
 fn a_spec_edit_differs_in_the_configuration_alone() {
-    let bench =
-        Bench::new(&[Shared::Packages, Shared::Tools, Shared::Built("init"), Shared::Built("volume")]);
+    let bench = Bench::new(&[Shared::Packages, Shared::Built("init"), Shared::Built("volume")]);
     let keys = bench.path("keys");
     let keys = keys.to_str().unwrap();
     run(&["keys", "init", "lab", "--keys", keys]).succeeds();

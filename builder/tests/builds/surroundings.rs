@@ -33,7 +33,7 @@ fn an_output_folder_that_cannot_be_written_is_named() {
 
 #[test]
 fn two_builds_at_once_make_the_same_image() {
-    let bench = Bench::new(&[Shared::Packages, Shared::Tools, Shared::Built("init")]);
+    let bench = Bench::new(&[Shared::Packages, Shared::Built("init")]);
     let outs = ["a", "b"].map(|name| bench.path(name));
     let builds =
         outs.each_ref().map(|out| Running::start(&mut bench.image(&["--out", out.to_str().unwrap()])));
@@ -51,7 +51,7 @@ fn two_builds_at_once_make_the_same_image() {
 
 #[test]
 fn a_second_build_into_one_folder_says_that_it_has_to_wait() {
-    let bench = Bench::new(&[Shared::Packages, Shared::Tools, Shared::Built("init")]);
+    let bench = Bench::new(&[Shared::Packages, Shared::Built("init")]);
     let first = Running::start(&mut bench.image(&[]));
     assert!(first.says("root volume"));
     let out = bench.path("out");
@@ -192,10 +192,7 @@ fn the_run_record_is_beside_the_outputs_and_in_no_list() {
         serde_json::from_slice(&fs::read(folder.join("run.json")).unwrap()).unwrap();
     let phases: Vec<&str> =
         record["phases"].as_array().unwrap().iter().map(|span| span["phase"].as_str().unwrap()).collect();
-    assert_eq!(
-        phases,
-        ["fetch", "tools", "init", "root", "payload", "uki", "configuration", "write", "publish"]
-    );
+    assert_eq!(phases, ["fetch", "init", "root", "payload", "uki", "configuration", "write", "publish"]);
     assert_eq!(record["kubedos_build"], env!("CARGO_PKG_VERSION"));
     for field in ["started", "ended", "host", "parts"] {
         assert!(!record[field].is_null(), "{record:#}");

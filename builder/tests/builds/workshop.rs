@@ -77,15 +77,15 @@ pub enum Shared {
     Packages,
     /// The packages, each a name of its own for the same file: one may be replaced.
     OwnPackages,
-    /// The unpacked tools.
+    /// The unpacked sets: compilers, for one.
     Tools,
     /// What was built of a kind.
     Built(&'static str),
 }
 
 /// All that a build of the example can take over: what is left to do is the configuration and the outputs.
-pub const ALL: [Shared; 5] =
-    [Shared::Packages, Shared::Tools, Shared::Built("init"), Shared::Built("volume"), Shared::Built("boot")];
+pub const ALL: [Shared; 4] =
+    [Shared::Packages, Shared::Built("init"), Shared::Built("volume"), Shared::Built("boot")];
 
 /// A cache and an output folder of one test.
 pub struct Bench {
