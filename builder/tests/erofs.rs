@@ -1,4 +1,5 @@
-//! The reader of EROFS against volumes that mkfs.erofs made: whatever its options, what is read is the tree that went in.
+//! EROFS against other people's tools: what mkfs.erofs writes, our reader reads as the tree that went in, whatever the options; what our writer writes,
+//! fsck.erofs finds sound and extracts.
 //! Needs the lock's tools in the cache, or a mirror to fetch them from.
 
 #![expect(
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
@@ -25,8 +27,11 @@ use kubedos_builder::fetch::{Fetcher, Silent};
 use kubedos_builder::lock::Lock;
 use kubedos_builder::mirror::{Mirrors, Wanted};
 use kubedos_builder::toolbox::Toolbox;
-use kubedos_image::erofs::Algorithm;
 use kubedos_image::erofs::reader::{Inode, Kind, Piece, Stored, Volume};
+use kubedos_image::erofs::{
+    Algorithm, Attributes, Compression, Device, InodeId, Kind as Written, NoCache, Params, Time,
+    Tree as WrittenTree, write,
+};
 use rand::rngs::StdRng;
 use rand::{Rng, RngCore, SeedableRng};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -35,8 +40,8 @@ const BLOCK: usize = 4096;
 const MTIME: u64 = 1_700_000_000;
 const ONE_TIME: i64 = 1_700_000_002;
 
-/// The lock's mkfs.erofs.
-fn mkfs() -> Command {
+/// A tool of the lock's.
+fn tool(program: &str) -> Command {
     static TOOLS: OnceLock<Toolbox> = OnceLock::new();
     let tools = TOOLS.get_or_init(|| {
         let lock = Lock::read_alone(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../kubedos.lock")).unwrap();
@@ -46,7 +51,7 @@ fn mkfs() -> Command {
         Fetcher::new(&cache, &mirrors).fetch(&sources, &Silent).unwrap();
         Toolbox::open(&cache, &lock, "tools").unwrap()
     });
-    tools.command("usr/bin/mkfs.erofs").unwrap()
+    tools.command(program).unwrap()
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -344,7 +349,7 @@ fn make(scratch: &Path, arguments: &[&str], input: Result<&[u8], &Path>) -> Vec<
     if out.exists() {
         fs::remove_file(&out).unwrap();
     }
-    let mut command = mkfs();
+    let mut command = tool("usr/bin/mkfs.erofs");
     command.args(["--quiet", "-d1", "-U00000000-0000-0000-0000-000000000001"]).args(arguments);
     match input {
         Ok(_) => command.arg("--tar=f").arg(&out),
@@ -549,4 +554,126 @@ fn what_mkfs_erofs_writes_is_read_as_what_went_in() {
 fn brief(node: &Node) -> String {
     let text = format!("{node:?}");
     text.get(text.len().saturating_sub(300)..).unwrap_or(&text).to_owned()
+}
+
+impl Tree {
+    /// In the terms of our writer.
+    fn to_write(&self) -> WrittenTree<'_> {
+        let attributes = |node: &Node| Attributes {
+            mode: node.mode,
+            uid: node.uid,
+            gid: node.gid,
+            mtime: Time { seconds: node.mtime.try_into().unwrap(), nanos: 5 },
+            xattrs: node.xattrs.clone(),
+        };
+        let split = |path: &[u8]| {
+            let at = path.iter().rposition(|byte| *byte == b'/');
+            (path[..at.unwrap_or(0)].to_vec(), path[at.map_or(0, |at| at + 1)..].to_vec())
+        };
+        let mut tree = WrittenTree::new(attributes(&self.nodes[&b""[..]])).unwrap();
+        let mut ids = BTreeMap::from([(Vec::new(), InodeId::ROOT)]);
+        // A directory's path is shorter than those of what is in it.
+        let mut paths: Vec<&Vec<u8>> = self.nodes.keys().filter(|path| !path.is_empty()).collect();
+        paths.sort_by_key(|path| path.iter().filter(|byte| **byte == b'/').count());
+        for path in paths {
+            let node = &self.nodes[path];
+            let (parent, name) = split(path);
+            let parent = ids[&parent];
+            let kind = match &node.what {
+                What::Directory => {
+                    ids.insert(path.clone(), tree.add_directory(parent, &name, attributes(node)).unwrap());
+                    continue;
+                }
+                What::File(content) => Written::File(Box::new(content.as_slice())),
+                What::Symlink(target) => Written::Symlink(target.clone()),
+                &What::Character(major, minor) => Written::Character(Device { major, minor }),
+                &What::Block(major, minor) => Written::Block(Device { major, minor }),
+                What::Fifo => Written::Fifo,
+                What::Socket => Written::Socket,
+            };
+            ids.insert(path.clone(), tree.add(parent, &name, kind, attributes(node)).unwrap());
+        }
+        for (path, to) in &self.links {
+            let (parent, name) = split(path);
+            tree.link(ids[&parent], &name, ids[to]).unwrap();
+        }
+        tree
+    }
+}
+
+/// A1, A4: fsck.erofs, which decodes everything, finds what we write sound, and extracts the tree that went in. It makes devices only for root, so they are left
+/// out where it extracts.
+#[test]
+fn what_we_write_is_what_fsck_erofs_extracts() {
+    let whole = tree();
+    let mut plain = tree();
+    plain.nodes.retain(|_, node| !matches!(node.what, What::Character(..) | What::Block(..)));
+    let scratch = tempfile::tempdir().unwrap();
+    for (compression, cluster) in [
+        (Compression::None, 4096),
+        (Compression::Lz4hc(9), 4096),
+        (Compression::Lz4hc(9), 65_536),
+        (Compression::Lz4hc(3), 1 << 20),
+        (Compression::Zstd(1), 4096),
+        (Compression::Zstd(10), 65_536),
+        (Compression::Zstd(16), 16_384),
+        (Compression::Zstd(3), 1 << 20),
+    ] {
+        let case = format!("{compression:?} in {cluster}");
+        let params = Params {
+            uuid: [3; 16],
+            epoch: Time { seconds: MTIME, nanos: 0 },
+            compression,
+            cluster,
+            threads: NonZeroUsize::new(2).unwrap(),
+        };
+        let volume_of = |tree: &Tree| {
+            let path = scratch.path().join("ours");
+            let mut volume = fs::File::create(&path).unwrap();
+            write(&tree.to_write(), &params, &NoCache, &mut volume).unwrap();
+            path
+        };
+        let checked = tool("usr/bin/fsck.erofs").arg(volume_of(&whole)).output().unwrap();
+        assert!(checked.status.success(), "{case}: {}", String::from_utf8_lossy(&checked.stderr));
+        let (volume, out) = (volume_of(&plain), tempfile::tempdir().unwrap());
+        let extracted = tool("usr/bin/fsck.erofs")
+            .arg(format!("--extract={}", out.path().join("tree").display()))
+            .args(["--no-preserve-owner", "--preserve-perms"])
+            .arg(volume)
+            .output()
+            .unwrap();
+        assert!(extracted.status.success(), "{case}: {}", String::from_utf8_lossy(&extracted.stderr));
+        let mut count = 0;
+        for (path, node) in plain.expected() {
+            let place = out.path().join("tree").join(OsStr::from_bytes(&path));
+            let name = format!("{case}: {}", path.escape_ascii());
+            let metadata = fs::symlink_metadata(&place).unwrap_or_else(|error| panic!("{name}: {error}"));
+            count += 1;
+            match &node.what {
+                What::Symlink(target) => {
+                    assert_eq!(fs::read_link(&place).unwrap().as_os_str().as_bytes(), target, "{name}");
+                    continue;
+                }
+                What::File(content) => {
+                    // Whoever runs this may read it only then.
+                    fs::set_permissions(
+                        &place,
+                        fs::Permissions::from_mode(metadata.permissions().mode() | 0o400),
+                    )
+                    .unwrap();
+                    assert!(fs::read(&place).unwrap() == *content, "{name}");
+                    assert_eq!(
+                        u64::from(node.links),
+                        std::os::unix::fs::MetadataExt::nlink(&metadata),
+                        "{name}"
+                    );
+                }
+                _ => {}
+            }
+            if !path.is_empty() {
+                assert_eq!(metadata.permissions().mode() & 0o7777, u32::from(node.mode), "{name}");
+            }
+        }
+        assert_eq!(count, plain.nodes.len() + plain.links.len());
+    }
 }
