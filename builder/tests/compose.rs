@@ -44,7 +44,8 @@ impl Inputs {
     }
 
     fn packages(&self, flavour: KernelFlavour) -> Vec<Package<File>> {
-        packages(&self.lock, &self.cache, &sets(flavour)).unwrap()
+        let store = Store::new(self.cache.root().join("built"));
+        packages(&self.lock, &self.cache, &store, &sets(flavour)).unwrap()
     }
 
     fn tool(&self, set: &str, program: &str) -> Command {

@@ -7,6 +7,7 @@ use kubedos_builder::compose::ledger::{Ledger, Unknown, Verdict, scripts};
 use kubedos_builder::compose::{self, ComposeError, KernelFlavour};
 use kubedos_builder::failure::{Class, Failure};
 use kubedos_builder::lock::Lock;
+use kubedos_builder::store::Store;
 use serde_json::json;
 
 use super::inputs::{Inputs, fetch_failure};
@@ -43,7 +44,8 @@ impl LedgerCommand {
         let sources = lock.sources(&names).map_err(lock_failure)?;
         self.inputs.fetcher(&cache, &mirrors).fetch(&sources, &Console::new()).map_err(fetch_failure)?;
 
-        let packages = compose::packages(&lock, &cache, &sets).map_err(failed)?;
+        let packages = compose::packages(&lock, &cache, &Store::new(cache.root().join("built")), &sets)
+            .map_err(failed)?;
         let all: Vec<_> = packages
             .iter()
             .flat_map(|package| scripts(&package.name, &package.version, package.deb.control_files()))

@@ -12,6 +12,7 @@ pub mod files;
 pub mod kernel;
 pub mod ledger;
 pub mod libraries;
+mod repacked;
 pub mod rules;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -22,7 +23,8 @@ pub mod unpack;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub use audit::{Allowed, Finding};
 pub use kernel::initrd::InitrdModules;
@@ -32,6 +34,7 @@ pub use tree::{Kind, Node, Tree};
 use crate::cache::{Cache, CacheError};
 use crate::deb::Deb;
 use crate::lock::{Lock, LockError, LockedPackage};
+use crate::store::{Store, StoreError};
 
 /// A package whose bytes were checked against the lock.
 #[derive(Debug)]
@@ -80,6 +83,9 @@ pub enum ComposeError {
     /// A rule file is malformed.
     #[error(transparent)]
     Data(#[from] data::DataError),
+    /// The store of built things failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A package cannot be unpacked.
     #[error("failed to unpack {package}")]
     Unpack {
@@ -130,23 +136,38 @@ pub enum ComposeError {
     Audit(Vec<Finding>),
 }
 
-/// Opens packages of the lock's sets out of the cache, each once; what is not there or does not match its pin is an error.
-pub fn packages(lock: &Lock, cache: &Cache, sets: &[&str]) -> Result<Vec<Package<File>>, ComposeError> {
+/// Opens packages of the lock's sets, each once: as they were kept in the store for reading fast, else out of the cache. What is not there or does not
+/// match its pin is an error.
+pub fn packages(
+    lock: &Lock,
+    cache: &Cache,
+    store: &Store,
+    sets: &[&str],
+) -> Result<Vec<Package<File>>, ComposeError> {
     let mut chosen: BTreeMap<&str, &LockedPackage> = BTreeMap::new();
     for set in sets {
         chosen.extend(
             lock.set(set).map_err(Box::new)?.into_iter().map(|package| (package.name.as_str(), package)),
         );
     }
-    let open = |package: &LockedPackage| {
-        let reader = cache.open(&package.pin()).and_then(|verified| verified.reader()).map_err(Box::new)?;
-        let deb = Deb::open(reader).map_err(|source| ComposeError::Unpack {
-            package: package.name.clone(),
-            source: Box::new(source.into()),
-        })?;
-        Ok(Package { name: package.name.clone(), version: package.version.to_string(), deb })
-    };
-    chosen.into_values().map(open).collect()
+    let chosen: Vec<&LockedPackage> = chosen.into_values().collect();
+    let next = AtomicUsize::new(0);
+    let opened: Mutex<BTreeMap<usize, Result<Package<File>, ComposeError>>> = Mutex::new(BTreeMap::new());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(chosen.len());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some((number, package)) = {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    chosen.get(number).map(|package| (number, package))
+                } {
+                    let package = repacked::open(package, cache, store);
+                    opened.lock().unwrap_or_else(PoisonError::into_inner).insert(number, package);
+                }
+            });
+        }
+    });
+    opened.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
 }
 
 /// The sets of the lock that a root volume is composed of.

@@ -23,6 +23,11 @@ pub(crate) fn deb(
     control: &[(&str, &str)],
     data: impl FnOnce(&mut tar::Builder<Vec<u8>>),
 ) -> Deb<Cursor<Vec<u8>>> {
+    Deb::open(Cursor::new(deb_bytes(control, data))).unwrap()
+}
+
+/// The bytes of such a package.
+pub(crate) fn deb_bytes(control: &[(&str, &str)], data: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
     let mut files = tar::Builder::new(Vec::new());
     for (name, text) in control {
         let mut header = header(tar::EntryType::Regular, 0o755, text.len() as u64);
@@ -43,5 +48,5 @@ pub(crate) fn deb(
             out.push(b'\n');
         }
     }
-    Deb::open(Cursor::new(out)).unwrap()
+    out
 }

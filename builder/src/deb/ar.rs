@@ -4,8 +4,8 @@ use std::io::{Read, Seek, SeekFrom};
 
 use super::DebError;
 
-const MAGIC: &[u8; 8] = b"!<arch>\n";
-const HEADER_LEN: usize = 60;
+pub(super) const MAGIC: &[u8; 8] = b"!<arch>\n";
+pub(super) const HEADER_LEN: usize = 60;
 /// deb(5) has three members and room for private ones; nobody has more than a few.
 const MAX_MEMBERS: usize = 16;
 
@@ -49,6 +49,11 @@ pub(super) fn members<R: Read + Seek>(reader: &mut R) -> Result<Vec<Member>, Deb
         at = offset + size + size % 2;
     }
     Ok(members)
+}
+
+/// The header of a member of root's, from 1970.
+pub(super) fn header(name: &str, size: u64) -> Vec<u8> {
+    format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n", 0, 0, 0, "100644").into_bytes()
 }
 
 /// Name and size of a member header. The name ends in spaces, and in some writers' output in a slash.

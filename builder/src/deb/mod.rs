@@ -18,6 +18,7 @@
 
 mod ar;
 mod entry;
+mod repack;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -28,6 +29,7 @@ use crate::control::{ControlError, Paragraph};
 use crate::decompress::Bounded;
 use ar::Member;
 pub use entry::{Entry, Kind};
+pub use repack::repack;
 
 /// The most that a package's control archive may unpack to. The largest in trixie main is below 4 MiB.
 const MAX_CONTROL_BYTES: u64 = 32 << 20;

@@ -1,5 +1,6 @@
 //! The pipeline: from a plan, a lock and keys to the files in the output folder. It reads as the list of what is made, in order.
 
+use std::cell::OnceCell;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -220,6 +221,8 @@ struct Builder<'a> {
     flavour: KernelFlavour,
     /// SHA-256 of this program: the rules of composing are part of it.
     program: [u8; 32],
+    /// What the root volume and the boot programs are made of, once one of them is made.
+    composed: OnceCell<Composed>,
 }
 
 impl<'a> Builder<'a> {
@@ -238,6 +241,7 @@ impl<'a> Builder<'a> {
             release: env!("CARGO_PKG_VERSION"),
             flavour,
             program: kubedos_image::hex32::sha256(&[&program]),
+            composed: OnceCell::new(),
         })
     }
 
@@ -280,8 +284,17 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
+    fn composed(&self) -> Result<&Composed, BuildError> {
+        if let Some(composed) = self.composed.get() {
+            return Ok(composed);
+        }
+        let composed = self.compose()?;
+        Ok(self.composed.get_or_init(|| composed))
+    }
+
     fn compose(&self) -> Result<Composed, BuildError> {
-        let packages = compose::packages(self.inputs.lock, self.inputs.cache, &compose::sets(self.flavour))?;
+        let packages =
+            compose::packages(self.inputs.lock, self.inputs.cache, self.store, &compose::sets(self.flavour))?;
         let mut composed = compose::root(compose::RootInputs {
             packages,
             flavour: self.flavour,
@@ -296,7 +309,9 @@ impl<'a> Builder<'a> {
     /// The root volume; the kernel and the boot programs that came with it are kept beside it.
     fn root(&self) -> Result<SealedVolume, BuildError> {
         let key = self.root_key()?;
-        seal(self.store, Volume::Root, &key, self.epoch, || Ok::<_, BuildError>(self.compose()?.tree))
+        seal(self.store, Volume::Root, &key, self.epoch, || {
+            Ok::<_, BuildError>(self.composed()?.tree.clone())
+        })
     }
 
     /// The payload: what is there of it in this version, the schema.
@@ -344,7 +359,7 @@ impl<'a> Builder<'a> {
     }
 
     fn make_boot(&self, folder: &Path, manifest: &str) -> Result<(), BuildError> {
-        let composed = self.compose()?;
+        let composed = self.composed()?;
         let cmdline = compose::data::cmdline();
         let init: Arc<[u8]> = Arc::from(self.inputs.init.as_slice());
         let initrd = compose::initrd(
