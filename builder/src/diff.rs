@@ -1,17 +1,19 @@
 //! In what do two built files differ? Both are inspected, and the two documents compared leaf by leaf; lists are matched by the name or
-//! path of their elements, so that what was added is one line and not a shift of everything behind it. Of partitions the bytes are
-//! compared, too: what no reader shows is found all the same.
+//! path of their elements, so that what was added is one line and not a shift of everything behind it. Of volumes with different root
+//! hashes the files are compared, and of all partitions the bytes: what no reader shows is found all the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 
+use kubedos_image::boot::Seal;
+use kubedos_image::layout::Volume;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::artifact::{self, Artifact, ArtifactError, Disk, MANIFEST};
 use crate::compare::{self, BLOCK};
-use crate::inspect::{self, Problem};
+use crate::inspect::{self, Content, Problem, Trees};
 
 /// The comparison of two files.
 #[derive(Debug, Clone, Serialize)]
@@ -33,6 +35,9 @@ pub struct Comparison {
 /// One leaf that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
+    /// The path, of files in volumes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// Within the part, such as `uki.boot.root.root_hash`; empty for the part itself.
     pub field: String,
     /// What the first has there; `null`: nothing.
@@ -76,7 +81,7 @@ pub enum DiffError {
 /// # Errors
 /// [`DiffError`].
 pub fn diff(a: &Path, b: &Path) -> Result<Comparison, DiffError> {
-    let (left, right) = (document(a)?, document(b)?);
+    let ((left, left_volumes), (right, right_volumes)) = (document(a)?, document(b)?);
     let kind = |document: &Value| document.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
     if kind(&left) != kind(&right) {
         return Err(DiffError::Kinds { a: kind(&left), b: kind(&right) });
@@ -95,6 +100,9 @@ pub fn diff(a: &Path, b: &Path) -> Result<Comparison, DiffError> {
     }
     if let (Artifact::Disk(left), Artifact::Disk(right)) = (open(a)?, open(b)?) {
         found.contents(&left, &right)?;
+        for (name, [one, other]) in changed(&left_volumes, &right_volumes) {
+            found.files(name, &listing(a, &left, name, &one)?, &listing(b, &right, name, &other)?);
+        }
     }
     let differences = found.differences;
     let same = found.seen.into_iter().filter(|part| !differences.contains_key(part)).collect();
@@ -116,12 +124,44 @@ fn open(path: &Path) -> Result<Artifact, ArtifactError> {
     artifact::open(&resolve(path))
 }
 
-fn document(path: &Path) -> Result<Value, DiffError> {
-    let report = inspect::inspect(&resolve(path))?;
+type Volumes = BTreeMap<&'static str, Seal>;
+
+/// What `inspect` says of a file, and the volumes whose partitions are there.
+fn document(path: &Path) -> Result<(Value, Volumes), DiffError> {
+    let report = inspect::inspect(&resolve(path), Trees::Closed)?;
     if let Some(problem) = report.problems.first() {
         return Err(DiffError::Problem { path: path.to_owned(), problem: problem.clone() });
     }
-    Ok(serde_json::to_value(report)?)
+    let volumes = match &report.content {
+        Content::Disk(disk) => disk.volumes.as_slice(),
+        _ => &[],
+    };
+    let volumes = volumes.iter().filter(|volume| volume.present).map(|volume| (volume.name, volume.seal));
+    let volumes = volumes.collect();
+    Ok((serde_json::to_value(report)?, volumes))
+}
+
+/// The volumes that both have, and that are not the same.
+fn changed(a: &Volumes, b: &Volumes) -> Vec<(&'static str, [Seal; 2])> {
+    let both = a.iter().filter_map(|(name, one)| Some((*name, [*one, *b.get(name)?])));
+    both.filter(|(_, [one, other])| one.root_hash != other.root_hash).collect()
+}
+
+/// Every path of a volume by its name in text.
+fn listing(path: &Path, disk: &Disk, name: &str, seal: &Seal) -> Result<Map<String, Value>, DiffError> {
+    let failed = |error: &dyn std::error::Error| DiffError::Problem {
+        path: path.to_owned(),
+        problem: Problem::new(format!("files of {name}"), error),
+    };
+    let volume = [Volume::Root, Volume::Payload, Volume::Configuration];
+    let Some(volume) = volume.into_iter().find(|volume| volume.name() == name) else { return Ok(Map::new()) };
+    let [data, _] = disk.volume(volume, seal).map_err(|error| failed(&error))?;
+    let entries = inspect::listing(&data).map_err(|error| failed(&error))?.entries.unwrap_or_default();
+    let mut map = Map::new();
+    for entry in entries {
+        map.insert(entry.path.clone(), serde_json::to_value(entry)?);
+    }
+    Ok(map)
 }
 
 #[derive(Default)]
@@ -172,8 +212,20 @@ impl Found {
     }
 
     fn add(&mut self, part: &str, field: &str, a: Value, b: Value) {
-        let difference = Difference { field: field.to_owned(), a, b };
+        let difference = Difference { path: None, field: field.to_owned(), a, b };
         self.differences.entry(part.to_owned()).or_default().push(difference);
+    }
+
+    /// The files of a volume, path by path.
+    fn files(&mut self, volume: &str, a: &Map<String, Value>, b: &Map<String, Value>) {
+        let part = format!("files of {volume}");
+        for path in keys(a, b) {
+            let before = self.differences.get(&part).map_or(0, Vec::len);
+            self.leaves(&part, "", a.get(path), b.get(path));
+            let found = self.differences.get_mut(&part).and_then(|all| all.get_mut(before..));
+            found.unwrap_or_default().iter_mut().for_each(|found| found.path = Some(path.clone()));
+        }
+        self.seen.insert(part);
     }
 
     /// The bytes of the partitions that both have.
@@ -262,10 +314,13 @@ impl Display for Comparison {
 
 impl Display for Difference {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let field =
-            if self.field.is_empty() { String::new() } else { format!("{}: ", self.field.escape_debug()) };
+        let name =
+            |name: &str| if name.is_empty() { String::new() } else { format!("{}: ", name.escape_debug()) };
+        let field = name(self.path.as_deref().unwrap_or_default()) + &name(&self.field);
         match (&self.a, &self.b) {
-            (Value::Null, b) if self.field == "content" => write!(f, "{field}{}", shown(b)),
+            (Value::Null, b) if self.field == "content" && self.path.is_none() => {
+                write!(f, "{field}{}", shown(b))
+            }
             (Value::Null, b) => write!(f, "{field}only in the second: {}", shown(b)),
             (a, Value::Null) => write!(f, "{field}only in the first: {}", shown(a)),
             (Value::String(a), Value::String(b)) if a.contains(' ') && b.contains(' ') => {
@@ -297,7 +352,7 @@ fn shown(value: &Value) -> String {
         Value::String(text) => text.escape_debug().to_string(),
         Value::Array(list) => format!("{} entries", list.len()),
         Value::Object(map) => {
-            let brief = ["sha256", "bytes", "uuid", "kind", "content"];
+            let brief = ["sha256", "bytes", "uuid", "kind", "mode", "content"];
             let fields: Vec<String> =
                 brief.iter().filter_map(|key| Some(format!("{key} {}", shown(map.get(*key)?)))).collect();
             if fields.is_empty() { format!("{} fields", map.len()) } else { fields.join(", ") }
@@ -341,6 +396,40 @@ mod tests {
             compared(&a, &b).to_string(),
             "program u\n  uki.boot.root.root_hash: 1 -> 2\n  uki.cmdline: -quiet +debug\n"
         );
+    }
+
+    #[test]
+    fn files_of_volumes_differ_path_by_path() {
+        let tree = |value: Value| value.as_object().unwrap().clone();
+        let a = tree(json!({
+            "same": {"kind": "file", "mode": "0644", "content": "1"},
+            "gone": {"kind": "file", "mode": "0644", "bytes": 3, "content": "2"},
+            "usr/bin/a.b": {"kind": "file", "mode": "0755", "uid": 0, "content": "3", "xattrs": {"security.capability": "01"}},
+            "lib": {"kind": "link", "content": "usr/lib"},
+        }));
+        let b = tree(json!({
+            "same": {"kind": "file", "mode": "0644", "content": "1"},
+            "new": {"kind": "directory", "mode": "0755", "bytes": 0, "content": ""},
+            "usr/bin/a.b": {"kind": "file", "mode": "4755", "uid": 7, "content": "3", "xattrs": {}},
+            "lib": {"kind": "link", "content": "usr/lib64"},
+        }));
+        let mut found = Found::default();
+        found.files("root", &a, &b);
+        let said: Vec<String> =
+            found.differences["files of root"].iter().map(|found| found.to_string()).collect();
+        assert_eq!(
+            said,
+            [
+                "gone: only in the first: bytes 3, kind file, mode 0644, content 2",
+                "lib: content: usr/lib -> usr/lib64",
+                "new: only in the second: bytes 0, kind directory, mode 0755, content ",
+                "usr/bin/a.b: mode: 0755 -> 4755",
+                "usr/bin/a.b: uid: 0 -> 7",
+                "usr/bin/a.b: xattrs.security.capability: only in the first: 01",
+            ]
+        );
+        let document = serde_json::to_value(&found.differences["files of root"][3]).unwrap();
+        assert_eq!(document, json!({"path": "usr/bin/a.b", "field": "mode", "a": "0755", "b": "4755"}));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use kubedos_builder::artifact::ArtifactError;
 use kubedos_builder::failure::{Class, Failure};
-use kubedos_builder::inspect;
+use kubedos_builder::inspect::{self, Trees};
 
 use super::terminal::{print, print_pretty};
 
@@ -15,6 +15,10 @@ pub struct Inspect {
     /// An image (.raw, .iso, .qcow2), UKI (.efi), seed (.img) or manifest.json
     file: PathBuf,
 
+    /// List every path of the volumes, with mode, owner, size, SHA-256 and attributes
+    #[arg(long)]
+    files: bool,
+
     /// One JSON document on stdout
     #[arg(long)]
     json: bool,
@@ -23,7 +27,8 @@ pub struct Inspect {
 impl Inspect {
     /// Prints it. Fails when a part of the file cannot be read; what can be read is printed all the same.
     pub fn run(&self) -> Result<(), Failure> {
-        let report = inspect::inspect(&self.file).map_err(failure)?;
+        let trees = if self.files { Trees::Listed } else { Trees::Counted };
+        let report = inspect::inspect(&self.file, trees).map_err(failure)?;
         if self.json {
             print_pretty(&report)?;
         } else {

@@ -7,12 +7,14 @@ use kubedos_image::layout::{Role, Slot, State, Volume};
 use kubedos_image::source::Source;
 use kubedos_image::sparse::for_data;
 
+use super::Trees;
 use super::program::{hex_digest, program};
 use super::report::{
     DiskReport, FileReport, PartitionReport, Problem, ProgramReport, SeedReport, StatementReport,
     TableReport, VolumeReport,
 };
 use super::statement::{self, noted};
+use super::tree::tree;
 use crate::artifact::Disk;
 use crate::failure::chain;
 use crate::image::disk::cd_extent;
@@ -20,7 +22,7 @@ use crate::image::disk::cd_extent;
 /// The unit in which zeroes are skipped.
 const BLOCK: u64 = 4096;
 
-pub(super) fn report(disk: &Disk, problems: &mut Vec<Problem>) -> DiskReport {
+pub(super) fn report(disk: &Disk, trees: Trees, problems: &mut Vec<Problem>) -> DiskReport {
     let partitions =
         disk.found().table.partitions().map(|(number, p)| partition(disk, number, p, problems)).collect();
     let (esp, programs) = esp(disk, problems);
@@ -33,7 +35,8 @@ pub(super) fn report(disk: &Disk, problems: &mut Vec<Problem>) -> DiskReport {
         boot.map(|boot| (Volume::Payload, boot.payload)),
         configuration.as_ref().map(|statement| (Volume::Configuration, statement.volume)),
     ];
-    let volumes = named.into_iter().flatten().map(|(name, seal)| volume(disk, name, seal)).collect();
+    let named = named.into_iter().flatten();
+    let volumes = named.map(|(name, seal)| volume(disk, name, seal, trees, problems)).collect();
     DiskReport {
         wrapper: disk.wrapper(),
         disk_bytes: disk.source().len(),
@@ -134,9 +137,19 @@ fn configuration(
     noted(statement::configuration(&bytes, keys), PART, problems)
 }
 
-fn volume(disk: &Disk, volume: Volume, seal: Seal) -> VolumeReport {
-    let present = disk.volume(volume, &seal).is_ok();
-    VolumeReport { name: volume.name(), seal, bytes: seal.data_bytes(), present }
+fn volume(
+    disk: &Disk,
+    volume: Volume,
+    seal: Seal,
+    trees: Trees,
+    problems: &mut Vec<Problem>,
+) -> VolumeReport {
+    let areas = disk.volume(volume, &seal).ok();
+    let present = areas.is_some();
+    let data = areas.filter(|_| trees != Trees::Closed).map(|[data, _]| data);
+    let part = format!("files of {}", volume.name());
+    let tree = data.and_then(|data| noted(tree(&data, trees == Trees::Listed), &part, problems));
+    VolumeReport { name: volume.name(), seal, bytes: seal.data_bytes(), present, tree }
 }
 
 /// The seed of a personalised image; an empty partition has none.

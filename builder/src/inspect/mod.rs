@@ -8,28 +8,52 @@ mod program;
 mod report;
 mod statement;
 mod text;
+mod tree;
 
 use std::path::Path;
+
+use kubedos_image::source::Source;
 
 use crate::artifact::{self, Artifact, ArtifactError};
 pub use program::program;
 pub use report::{
-    BootReport, Content, DiskReport, EntryReport, FileReport, PartitionReport, Problem, ProgramReport,
-    Report, SectionReport, SeedReport, SignatureReport, SignerReport, StatementReport, TableReport,
-    UkiReport, VolumeReport,
+    BootReport, Content, DiskReport, EntryReport, FileReport, NodeReport, PartitionReport, Problem,
+    ProgramReport, Report, SectionReport, SeedReport, SignatureReport, SignerReport, StatementReport,
+    TableReport, TreeReport, UkiReport, VolumeReport,
 };
+
+pub use tree::TreeError;
+
+/// How far the file systems of volumes are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trees {
+    /// Not at all.
+    Closed,
+    /// Their files are counted.
+    Counted,
+    /// Every path is listed, every file read.
+    Listed,
+}
+
+/// Every path of a volume.
+///
+/// # Errors
+/// [`TreeError`].
+pub fn listing(volume: &dyn Source) -> Result<TreeReport, TreeError> {
+    tree::tree(volume, true)
+}
 
 /// Looks at a file.
 ///
 /// # Errors
 /// When it cannot be read, or is none of the files that kubedOS makes.
-pub fn inspect(path: &Path) -> Result<Report, ArtifactError> {
+pub fn inspect(path: &Path, trees: Trees) -> Result<Report, ArtifactError> {
     let failed = |source| ArtifactError::Io { doing: "read", path: path.to_owned(), source };
     let bytes = std::fs::metadata(path).map_err(failed)?.len();
     let artifact = artifact::open(path)?;
     let mut problems = Vec::new();
     let content = match &artifact {
-        Artifact::Disk(disk) => Content::Disk(Box::new(disk::report(disk, &mut problems))),
+        Artifact::Disk(disk) => Content::Disk(Box::new(disk::report(disk, trees, &mut problems))),
         Artifact::Program(bytes) => {
             Content::Program(Box::new(program(&path.display().to_string(), bytes, &mut problems)))
         }

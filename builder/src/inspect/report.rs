@@ -1,5 +1,6 @@
 //! The document's shape. Its fields are a promise to scripts: added to freely, changed only with its version.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use kubedos_image::boot::Seal;
@@ -257,6 +258,57 @@ pub struct VolumeReport {
     pub bytes: u64,
     /// Partitions with the UUIDs of its root hash are there.
     pub present: bool,
+    /// What is in its file system; `null` when that was not looked at, or cannot be read.
+    pub tree: Option<TreeReport>,
+}
+
+/// What is in a file system.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct TreeReport {
+    /// When it was made, seconds since 1970: also the time of all of its files that do not say otherwise.
+    pub made: i64,
+    /// Regular files, one for all of its names.
+    pub files: u64,
+    /// Further names of files.
+    pub hard_links: u64,
+    /// Directories, with the root.
+    pub directories: u64,
+    /// Symbolic links.
+    pub symlinks: u64,
+    /// Devices, pipes and sockets.
+    pub special: u64,
+    /// Bytes of all regular files.
+    pub content_bytes: u64,
+    /// Every path in order, for who asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entries: Option<Vec<NodeReport>>,
+}
+
+/// A path of a file system.
+#[derive(Debug, Clone, Serialize)]
+pub struct NodeReport {
+    /// The path from the root, without a slash in front; the root itself is `/`. Bytes that are no UTF-8 are written as `\xff`.
+    pub path: String,
+    /// `directory`, `file`, `link`, `character device`, `block device`, `fifo` or `socket`.
+    pub kind: &'static str,
+    /// Permissions, octal.
+    pub mode: String,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// A file's length.
+    pub bytes: u64,
+    /// A file's SHA-256, hex; a link's target; a device's numbers.
+    pub content: String,
+    /// Extended attributes, values in hex.
+    pub xattrs: BTreeMap<String, String>,
+    /// Seconds since 1970, where it is not when the file system was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub modified: Option<i64>,
+    /// The first path of the same file, if this is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub same_as: Option<String>,
 }
 
 /// A configuration's statement.

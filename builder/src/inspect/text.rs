@@ -4,8 +4,8 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::report::{
-    BootReport, Content, DiskReport, EntryReport, ProgramReport, Report, SeedReport, SignatureReport,
-    SignerReport, StatementReport, UkiReport,
+    BootReport, Content, DiskReport, EntryReport, NodeReport, ProgramReport, Report, SeedReport,
+    SignatureReport, SignerReport, StatementReport, TreeReport, UkiReport,
 };
 use crate::artifact::Wrapper;
 use crate::image::manifest::Manifest;
@@ -115,6 +115,15 @@ fn disk(f: &mut Formatter<'_>, report: &DiskReport) -> fmt::Result {
     for volume in &report.volumes {
         let missing = if volume.present { "" } else { "; NO PARTITIONS of that UUID" };
         writeln!(f, "  {:<14}{}, {}{missing}", volume.name, volume.seal.root_hash, human(volume.bytes))?;
+        if let Some(tree) = &volume.tree {
+            writeln!(f, "{:16}{}", "", Counts(tree))?;
+        }
+    }
+    for volume in &report.volumes {
+        if let Some(entries) = volume.tree.as_ref().and_then(|tree| tree.entries.as_ref()) {
+            writeln!(f, "\nfiles of {}", volume.name)?;
+            entries.iter().try_for_each(|entry| node(f, entry))?;
+        }
     }
     if let Some(report) = &report.configuration {
         writeln!(f, "\nconfiguration")?;
@@ -190,6 +199,50 @@ fn initrd(f: &mut Formatter<'_>, entries: &[EntryReport]) -> fmt::Result {
         }
     }
     Ok(())
+}
+
+/// A path of a volume: permissions, owner, size, what is in it, and where.
+fn node(f: &mut Formatter<'_>, node: &NodeReport) -> fmt::Result {
+    let owner = format!("{}:{}", node.uid, node.gid);
+    let (size, content) = match node.kind {
+        "file" => (human(node.bytes), short(&node.content)),
+        "character device" | "block device" => (node.kind.replace(" device", ""), node.content.as_str()),
+        kind => (kind.to_owned(), ""),
+    };
+    write!(f, "  {} {owner:>9} {size:>10}  {content:16}  {}", node.mode, plain(&node.path))?;
+    if node.kind == "link" {
+        write!(f, " -> {}", plain(&node.content))?;
+    }
+    if let Some(first) = &node.same_as {
+        write!(f, " = {}", plain(first))?;
+    }
+    for (name, value) in &node.xattrs {
+        write!(f, "  {}={value}", plain(name))?;
+    }
+    writeln!(f)
+}
+
+/// What is in a volume, in a phrase.
+struct Counts<'a>(&'a TreeReport);
+
+impl Display for Counts<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let tree = self.0;
+        write!(f, "{} of content in {}", human(tree.content_bytes), number(tree.files, "file"))?;
+        for (count, what) in
+            [(tree.hard_links, "hard link"), (tree.symlinks, "symbolic link"), (tree.special, "special file")]
+        {
+            if count > 0 {
+                write!(f, ", {}", number(count, what))?;
+            }
+        }
+        let directories = if tree.directories == 1 { "directory" } else { "directories" };
+        write!(f, ", {} {directories}", tree.directories)
+    }
+}
+
+fn number(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn statement(f: &mut Formatter<'_>, report: &StatementReport) -> fmt::Result {

@@ -3,7 +3,8 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
-use kubedos_builder::inspect;
+use kubedos_builder::digest::Sha256;
+use kubedos_builder::inspect::{self, Trees};
 use kubedos_builder::keys::{KeyDir, PublicKeys};
 use kubedos_image::hex32::ClusterId;
 use kubedos_image::iso;
@@ -42,6 +43,10 @@ fn the_image_is_shown_as_it_is() {
         }
         assert_eq!(shown["present"], true);
     }
+    for volume in image["volumes"].as_array().unwrap() {
+        assert!(volume["tree"]["files"].as_u64() > Some(0), "{volume}");
+        assert_eq!(volume["tree"].get("entries"), None);
+    }
     let uki = image["programs"].as_array().unwrap().iter().find(|program| !program["uki"].is_null()).unwrap();
     let sections: Vec<&str> =
         uki["sections"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
@@ -72,6 +77,41 @@ fn the_image_is_shown_as_it_is() {
         wrapped[field] = image[field].clone();
     }
     assert_eq!(wrapped, image);
+}
+
+/// Who asks sees every path of the volumes. The schema in the payload is the one that the program prints.
+#[test]
+fn the_files_of_volumes_are_listed_for_who_asks() {
+    let raw = product().file("raw");
+    let ran = run(&["inspect", "--files", "--json", raw.to_str().unwrap()]).succeeds();
+    let image: Value = serde_json::from_str(&ran.out).unwrap();
+    let tree = |name: &str| {
+        let volumes = image["volumes"].as_array().unwrap();
+        &volumes.iter().find(|volume| volume["name"] == name).unwrap()["tree"]
+    };
+    let entry = |volume: &str, path: &str| {
+        let mut entries = tree(volume)["entries"].as_array().unwrap().iter();
+        entries.find(|entry| entry["path"] == path).unwrap_or_else(|| panic!("no {path} in {volume}"))
+    };
+    let root = tree("root");
+    let of = |kind: &str| {
+        let entries = root["entries"].as_array().unwrap().iter();
+        entries.filter(|entry| entry["kind"] == kind && entry.get("same_as").is_none()).count() as u64
+    };
+    assert_eq!(root["files"].as_u64(), Some(of("file")));
+    assert_eq!(root["directories"].as_u64(), Some(of("directory")));
+    assert_eq!(root["symlinks"].as_u64(), Some(of("link")));
+    assert_eq!(entry("root", "/")["mode"], "0755");
+    assert_eq!(entry("root", "bin")["content"], "usr/bin");
+    let shadow = entry("root", "etc/gshadow");
+    assert_eq!((&shadow["mode"], &shadow["uid"], &shadow["gid"]), (&"0400".into(), &0.into(), &0.into()));
+    let printed = run(&["schema"]).succeeds().out;
+    let schema = printed.trim_end();
+    let shown = entry("payload", "share/clusterspec.schema.json");
+    assert_eq!(shown["bytes"].as_u64(), Some(schema.len() as u64));
+    assert_eq!(shown["content"], Sha256::of(schema.as_bytes()).to_string());
+    let text = run(&["inspect", "--files", raw.to_str().unwrap()]).succeeds().out;
+    assert!(text.contains("\nfiles of configuration\n") && text.contains("  bin -> usr/bin\n"), "{text}");
 }
 
 /// T5: who looks at a seed sees whose it is, and none of its secrets.
@@ -130,6 +170,7 @@ fn a_spec_edit_differs_in_the_configuration_alone() {
         parts,
         [
             "configuration",
+            "files of configuration",
             "partition configuration-a",
             "partition configuration-a-hash",
             "partition configuration-a-sig",
@@ -141,6 +182,16 @@ fn a_spec_edit_differs_in_the_configuration_alone() {
         (&generation["field"], &generation["a"], &generation["b"]),
         (&"generation".into(), &1.into(), &2.into())
     );
+    // Each file that says the generation, and no other; and of it nothing but its bytes.
+    let files = found["differences"]["files of configuration"].as_array().unwrap();
+    assert!(
+        files.iter().any(|file| file["path"] == "cluster.toml" && file["field"] == "content"),
+        "{files:?}"
+    );
+    for file in files {
+        assert!(matches!(file["field"].as_str().unwrap(), "content" | "bytes"), "{file}");
+        assert!(file["path"].as_str().unwrap().ends_with(".toml"), "{file}");
+    }
     // Against an image of other keys, the UKI differs in its keys and its signature.
     let ran = run(&["diff", &images[0], product().file("raw").to_str().unwrap()]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
@@ -198,6 +249,8 @@ fn hostile_images_are_answered() {
         (esp + 1_060_864, 16_384),
         (volume(Volume::Configuration, Area::Signature), 500),
         (volume(Volume::Root, Area::Hash), 512),
+        (volume(Volume::Root, Area::Data) + 1024, 200),
+        (volume(Volume::Configuration, Area::Data) + 1024, 3072),
         (at(Role::Seed), 64),
     ];
     drop(built);
@@ -218,7 +271,7 @@ fn hostile_images_are_answered() {
             };
         }
         file.write_all_at(&after, start).unwrap();
-        if let Ok(report) = inspect::inspect(&path) {
+        if let Ok(report) = inspect::inspect(&path, Trees::Counted) {
             let text = report.to_string();
             assert!(!text.contains('\u{1b}') && text.len() < 1 << 20);
             shown += 1;

@@ -1,0 +1,163 @@
+//! The file system of a volume: how much is in it, and, for who asks, every path.
+//!
+//! A volume of unknown origin may stand for more than anybody can read or keep: files share clusters, names may be long. So both are
+//! bounded by what a sensible volume of that size has.
+
+use std::collections::BTreeMap;
+
+use kubedos_image::erofs::reader::{ErofsError, Found, Inode, Kind, Piece, Reader, Volume};
+use kubedos_image::source::Source;
+
+use super::report::{NodeReport, TreeReport};
+use crate::digest::Hasher;
+
+/// Bytes of content for each byte of a volume: real ones have about three.
+const MOST_CONTENT: u64 = 64;
+/// However small the volume: one block may stand for megabytes of the same.
+const LEAST_CONTENT: u64 = 1 << 30;
+/// Bytes of all paths and targets: real volumes have some hundred thousand.
+const MOST_NAMES: u64 = 256 << 20;
+
+/// Why a volume is not listed.
+#[derive(Debug, thiserror::Error)]
+pub enum TreeError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Erofs(#[from] ErofsError),
+    /// Its files are larger than it can sensibly be.
+    #[error("its files have more than {0} bytes of content, which is not read")]
+    Content(u64),
+    /// Its names are longer than they can sensibly be.
+    #[error("its paths have more than {0} bytes, which are not listed")]
+    Names(u64),
+}
+
+/// Counts what is in a volume; `listed`: with every path, which reads every file.
+///
+/// # Errors
+/// [`TreeError`].
+pub(super) fn tree(source: &dyn Source, listed: bool) -> Result<TreeReport, TreeError> {
+    let volume = Volume::open(source)?;
+    let mut list = List {
+        volume: &volume,
+        reader: volume.reader(),
+        linked: BTreeMap::new(),
+        content: (volume.bytes().saturating_mul(MOST_CONTENT)).max(LEAST_CONTENT),
+        names: MOST_NAMES,
+    };
+    let mut report = TreeReport { made: volume.epoch(), ..TreeReport::default() };
+    for found in volume.walk() {
+        let found = found?;
+        let same_as = list.same_as(&found)?;
+        match found.inode.kind {
+            _ if same_as.is_some() => report.hard_links += 1,
+            Kind::Directory => report.directories += 1,
+            Kind::File => {
+                report.files += 1;
+                report.content_bytes = report.content_bytes.saturating_add(found.inode.size);
+            }
+            Kind::Symlink => report.symlinks += 1,
+            _ => report.special += 1,
+        }
+        if listed {
+            let node = list.node(&found, same_as)?;
+            report.entries.get_or_insert_default().push(node);
+        }
+    }
+    Ok(report)
+}
+
+struct List<'v> {
+    volume: &'v Volume<'v>,
+    reader: Reader<'v>,
+    /// The first path of each inode that has several, and what its content is.
+    linked: BTreeMap<u64, (String, Option<String>)>,
+    /// What may still be read and kept.
+    content: u64,
+    names: u64,
+}
+
+impl List<'_> {
+    /// The path that was found before with the same inode.
+    fn same_as(&mut self, found: &Found) -> Result<Option<String>, TreeError> {
+        if found.inode.kind == Kind::Directory || found.inode.links < 2 {
+            return Ok(None);
+        }
+        if let Some((path, _)) = self.linked.get(&found.inode.nid) {
+            return Ok(Some(path.clone()));
+        }
+        let path = self.name(&found.path)?;
+        self.linked.insert(found.inode.nid, (path, None));
+        Ok(None)
+    }
+
+    fn node(&mut self, found: &Found, same_as: Option<String>) -> Result<NodeReport, TreeError> {
+        let inode = &found.inode;
+        let known = self.linked.get(&inode.nid).and_then(|(_, content)| content.clone());
+        let (kind, content) = match inode.kind {
+            Kind::Directory => ("directory", String::new()),
+            Kind::File => match known {
+                Some(digest) => ("file", digest),
+                None => ("file", self.digest(inode)?),
+            },
+            Kind::Symlink => {
+                let target = self.volume.link(inode)?;
+                ("link", self.name(&target)?)
+            }
+            Kind::Character { major, minor } => ("character device", format!("{major}:{minor}")),
+            Kind::Block { major, minor } => ("block device", format!("{major}:{minor}")),
+            Kind::Fifo => ("fifo", String::new()),
+            Kind::Socket => ("socket", String::new()),
+        };
+        if let Some((_, known)) = self.linked.get_mut(&inode.nid) {
+            *known = Some(content.clone());
+        }
+        let xattrs = self.volume.xattrs(inode)?;
+        let xattrs = xattrs.iter().map(|(name, value)| Ok((self.name(name)?, hex::encode(value))));
+        let xattrs = xattrs.collect::<Result<_, TreeError>>()?;
+        Ok(NodeReport {
+            path: if found.path.is_empty() { "/".to_owned() } else { self.name(&found.path)? },
+            kind,
+            mode: format!("{:04o}", inode.mode),
+            uid: inode.uid,
+            gid: inode.gid,
+            bytes: if inode.kind == Kind::File { inode.size } else { 0 },
+            content,
+            xattrs,
+            modified: Some(inode.mtime).filter(|time| *time != self.volume.epoch()),
+            same_as,
+        })
+    }
+
+    fn digest(&mut self, inode: &Inode) -> Result<String, TreeError> {
+        let left = self.content.checked_sub(inode.size);
+        let most = || self.volume.bytes().saturating_mul(MOST_CONTENT).max(LEAST_CONTENT);
+        self.content = left.ok_or_else(|| TreeError::Content(most()))?;
+        let mut hasher = Hasher::new();
+        let zeroes = [0; 4096];
+        self.reader.read(inode, 0..inode.size, &mut |piece| {
+            match piece {
+                Piece::Bytes(bytes) => hasher.update(bytes),
+                Piece::Zeroes(mut left) => {
+                    while left > 0 {
+                        let step = usize::try_from(left).unwrap_or(usize::MAX).min(zeroes.len());
+                        hasher.update(zeroes.get(..step).unwrap_or_default());
+                        left -= step as u64;
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        Ok(hasher.finish().0.to_string())
+    }
+
+    /// A name as text. Bytes that are none are shown by their numbers.
+    fn name(&mut self, bytes: &[u8]) -> Result<String, TreeError> {
+        let left = self.names.checked_sub(bytes.len() as u64);
+        self.names = left.ok_or(TreeError::Names(MOST_NAMES))?;
+        Ok(match std::str::from_utf8(bytes) {
+            Ok(text) => text.to_owned(),
+            Err(_) => bytes.escape_ascii().to_string(),
+        })
+    }
+}
