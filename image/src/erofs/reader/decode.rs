@@ -120,3 +120,65 @@ fn window(frame: &[u8]) -> Result<u64, String> {
     let base = 1_u64 << (10 + (next >> 3));
     Ok(base + base / 8 * u64::from(next & 7))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zstd_safe::{CCtx, CParameter};
+
+    /// A frame with that window, and without the content's length.
+    fn frame(content: &[u8], window_log: u32, checksum: bool) -> Vec<u8> {
+        let mut context = CCtx::create();
+        context.set_parameter(CParameter::WindowLog(window_log)).unwrap();
+        context.set_parameter(CParameter::ContentSizeFlag(false)).unwrap();
+        context.set_parameter(CParameter::ChecksumFlag(checksum)).unwrap();
+        let mut frame = vec![0; zstd_safe::compress_bound(content.len())];
+        let len = context.compress2(frame.as_mut_slice(), content).unwrap();
+        frame.truncate(len);
+        frame
+    }
+
+    fn decoded(frame: &[u8], len: usize, whole: bool) -> Result<Vec<u8>, String> {
+        let mut out = vec![0; len];
+        zstd(&mut None, frame, &mut out, 16, whole).map(|()| out)
+    }
+
+    #[test]
+    fn a_frame_fills_its_extent_and_ends_with_it() {
+        let content: Vec<u8> = (0..200_000_u32).flat_map(|number| (number / 7).to_le_bytes()).collect();
+        for checksum in [false, true] {
+            let frame = frame(&content, 16, checksum);
+            assert!(decoded(&frame, content.len(), true).unwrap() == content);
+            assert!(decoded(&frame, content.len(), false).unwrap() == content);
+            assert!(decoded(&frame, 70_001, false).unwrap() == content[..70_001]);
+            for (input, len, expected) in [
+                (frame.as_slice(), content.len() - 1, "is longer than the extent"),
+                (&frame, content.len() + 1, "is shorter than the extent"),
+                (&frame[..frame.len() / 2], content.len(), "ends early"),
+                (&[frame.as_slice(), &[0]].concat(), content.len(), "something behind"),
+                (&frame[1..], content.len(), "there is no zstd data"),
+                (&[], 1, "there is no zstd data"),
+            ] {
+                let said = decoded(input, len, true).unwrap_err();
+                assert!(said.contains(expected), "{expected}: {said}");
+            }
+        }
+        let said = decoded(&frame(&content, 17, false), content.len(), true).unwrap_err();
+        assert!(said.contains("window"), "{said}");
+        let mut flipped = frame(&content, 16, true);
+        let end = flipped.len() - 1;
+        flipped[end] ^= 1;
+        assert!(decoded(&flipped, content.len(), true).unwrap_err().contains("is damaged"));
+    }
+
+    #[test]
+    fn padding_ends_in_the_first_block() {
+        assert_eq!(padding(&[0, 0, 7, 0], 4096), Some(2));
+        assert_eq!(padding(&[0; 5000], 4096), None);
+        let mut second = [0; 5000];
+        second[4096] = 1;
+        assert_eq!(padding(&second, 0), None);
+        // Of a tail that begins within a block.
+        assert_eq!(padding(&[0, 0, 7], 4095), None);
+    }
+}
