@@ -1,4 +1,4 @@
-//! The index of a compressed file, read: the counterpart of `index`, which writes it (`z_erofs_*` in `fs/erofs/zmap.c` of Linux 6.12).
+//! From the entries of a compressed file's index to its extents (`z_erofs_*` in `fs/erofs/zmap.c` of Linux 6.12).
 //!
 //! Who looks for a byte goes back to the head of an extent, and from there forward. Every entry on the way forward is checked, so that an
 //! index either gives one answer, wherever one begins, or none.
@@ -7,11 +7,11 @@ use zerocopy::FromBytes;
 
 use super::super::format::{
     ADVISE_BIG_PCLUSTER, ADVISE_COMPACTED_2B, ADVISE_FRAGMENT, ADVISE_INLINE, ADVISE_INTERLACED, Algorithm,
-    BLOCK_COUNT_FLAG, BLOCK_U64, CLUSTER_MAX, DECODED_MAX, FULL_INDEX_GAP, FULL_INDEX_LEN, FullIndex,
-    LCLUSTER_HEAD2, LCLUSTER_NONHEAD, LCLUSTER_PARTIAL, LCLUSTER_PLAIN, LCLUSTER_TYPE_MASK, Layout,
-    MAP_HEADER_LEN, MapHeader, WHOLE_FRAGMENT,
+    BLOCK_COUNT_FLAG, BLOCK_U64, CLUSTER_MAX, DECODED_MAX, LCLUSTER_HEAD2, LCLUSTER_PLAIN, MAP_HEADER_LEN,
+    MapHeader, WHOLE_FRAGMENT,
 };
 use super::super::index;
+use super::entry::{Entry, Form, Index};
 use super::error::{ErofsError, Part, Place};
 use super::inode::Inode;
 use super::map::{Cluster, Extent, Stored};
@@ -30,9 +30,7 @@ pub(super) struct Clusters<'v> {
     volume: &'v Volume<'v>,
     nid: u64,
     size: u64,
-    /// Entries: one for each block of the file.
-    count: u64,
-    form: Form,
+    index: Index,
     advise: u16,
     algorithms: [u8; 2],
     /// The lower half of where a tail is in the packed inode.
@@ -41,47 +39,6 @@ pub(super) struct Clusters<'v> {
     inline: u64,
     /// The entry that the next extent begins in.
     next: u64,
-    pack: Option<Pack>,
-}
-
-/// How the index is written, and where its first entry is.
-#[derive(Clone, Copy)]
-enum Form {
-    /// There is none: the whole file is in the packed inode, there.
-    Whole(u64),
-    Full(u64),
-    /// How many entries are in packs of two before those in packs of 16, and how many of these there are.
-    Compact {
-        at: u64,
-        before: u64,
-        packed: u64,
-    },
-}
-
-/// An entry, by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Entry {
-    Head {
-        kind: u16,
-        offset: u64,
-        block: u32,
-        partial: bool,
-    },
-    /// `exact`: how far back the head is stands in this entry and was not derived from another.
-    Within {
-        back: u64,
-        exact: bool,
-        blocks: Option<u32>,
-    },
-}
-
-/// The entries that share a block address.
-struct Pack {
-    at: u64,
-    /// Type and number of each: of so many.
-    entries: [(u16, u16); 16],
-    count: usize,
-    block: u32,
 }
 
 impl<'v> Clusters<'v> {
@@ -95,25 +52,25 @@ impl<'v> Clusters<'v> {
         let whole = u64::from_le_bytes(header);
         let header =
             MapHeader::read_from_bytes(&header).map_err(|_| place.damaged("its map header is too short"))?;
+        let advise = header.advise.get();
+        let whole = (whole & WHOLE_FRAGMENT != 0).then_some(whole ^ WHOLE_FRAGMENT);
+        let form = whole.map_or_else(|| Form::of(inode, at, advise), Form::Whole);
         let mut clusters = Self {
             volume,
             nid: inode.nid,
             size: inode.size,
-            count: inode.size.div_ceil(BLOCK_U64),
-            form: Form::Whole(whole ^ WHOLE_FRAGMENT),
-            advise: header.advise.get(),
+            index: Index::new(inode, form, advise & ADVISE_BIG_PCLUSTER != 0),
+            advise,
             algorithms: [header.algorithms & 15, header.algorithms >> 4],
             fragment: 0,
             inline: 0,
             next: 0,
-            pack: None,
         };
-        if whole & WHOLE_FRAGMENT != 0 {
+        if whole.is_some() {
             return Ok(clusters);
         }
-        clusters.form = clusters.form(inode.layout, at);
         clusters.check_header(&header, place)?;
-        let end = clusters.index_end();
+        let end = clusters.index.end();
         if end > volume.sb.len {
             return Err(place.damaged("the index of its clusters ends past the end of the volume"));
         }
@@ -130,18 +87,6 @@ impl<'v> Clusters<'v> {
         Ok(clusters)
     }
 
-    fn form(&self, layout: Layout, at: u64) -> Form {
-        if layout == Layout::CompressedFull {
-            return Form::Full(at + FULL_INDEX_GAP as u64);
-        }
-        let (mut before, mut packed) = (self.count, 0);
-        let initial = (32 - at % 32) % 32 / 4;
-        if self.has(ADVISE_COMPACTED_2B) && initial < self.count {
-            (before, packed) = (initial, (self.count - initial) / 16 * 16);
-        }
-        Form::Compact { at, before, packed }
-    }
-
     fn check_header(&self, header: &MapHeader, place: Place) -> Result<(), ErofsError> {
         if header.cluster_bits & 7 != 0 {
             return Err(ErofsError::Unsupported("logical clusters of several blocks".into()));
@@ -153,7 +98,7 @@ impl<'v> Clusters<'v> {
         if self.has(ADVISE_BIG_PCLUSTER) && !self.volume.sb.big_clusters {
             return Err(place.damaged("it has clusters of several blocks in a volume without them"));
         }
-        let compact = matches!(self.form, Form::Compact { .. });
+        let compact = matches!(self.index.form, Form::Compact { .. });
         if compact && self.has(ADVISE_BIG[0]) != self.has(ADVISE_BIG[1]) {
             return Err(place.damaged("only one of its algorithms has clusters of several blocks"));
         }
@@ -175,7 +120,7 @@ impl<'v> Clusters<'v> {
     fn head_before(&mut self, offset: u64) -> Result<u64, ErofsError> {
         let mut at = offset / BLOCK_U64;
         loop {
-            let back = match self.entry(at)? {
+            let back = match self.index.entry(self.volume, at)? {
                 Entry::Head { offset: start, .. } if at * BLOCK_U64 + start <= offset => return Ok(at),
                 Entry::Head { .. } => 1,
                 Entry::Within { back, .. } => back,
@@ -189,16 +134,16 @@ impl<'v> Clusters<'v> {
 
     /// The extent whose head is the next entry.
     pub(super) fn next_extent(&mut self) -> Result<Option<Extent>, ErofsError> {
-        if let Form::Whole(at) = self.form {
+        if let Form::Whole(at) = self.index.form {
             let start = std::mem::replace(&mut self.next, 1);
             let extent = Extent { start: 0, len: self.size, stored: Stored::Fragment { at } };
             return Ok((start == 0).then_some(extent));
         }
-        if self.next >= self.count {
+        if self.next >= self.index.count {
             return Ok(None);
         }
         let (first, place) = (self.next, self.place(self.next));
-        let Entry::Head { kind, offset, block, partial } = self.entry(first)? else {
+        let Entry::Head { kind, offset, block, partial } = self.index.entry(self.volume, first)? else {
             return Err(place.damaged("it is not the head of an extent"));
         };
         if first == 0 && offset != 0 {
@@ -225,9 +170,9 @@ impl<'v> Clusters<'v> {
     fn rest(&mut self, head: u64) -> Result<(u64, Option<u32>), ErofsError> {
         let mut counted = None;
         self.next = head + 1;
-        while self.next < self.count {
+        while self.next < self.index.count {
             let place = self.place(self.next);
-            match self.entry(self.next)? {
+            match self.index.entry(self.volume, self.next)? {
                 Entry::Head { offset, .. } => return Ok((self.next * BLOCK_U64 + offset, counted)),
                 Entry::Within { back, exact, blocks } => {
                     let distance = self.next - head;
@@ -251,12 +196,13 @@ impl<'v> Clusters<'v> {
         let place = self.place(number);
         let is_last = end == self.size;
         if is_last && self.has(ADVISE_FRAGMENT) {
-            let upper = if matches!(self.form, Form::Full(_)) { u64::from(head.block) << 32 } else { 0 };
+            let upper =
+                if matches!(self.index.form, Form::Full(_)) { u64::from(head.block) << 32 } else { 0 };
             return Ok(Stored::Fragment { at: upper | self.fragment });
         }
         let inline = (is_last && self.has(ADVISE_INLINE)).then_some(self.inline);
         let at = match inline {
-            Some(_) => self.index_end(),
+            Some(_) => self.index.end(),
             None => u64::from(head.block) * BLOCK_U64,
         };
         let bytes = match (inline, head.counted) {
@@ -288,79 +234,6 @@ impl<'v> Clusters<'v> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         Ok(Stored::Compressed(Cluster { algorithm, at, bytes, partial: head.partial }))
     }
-
-    fn index_end(&self) -> u64 {
-        match self.form {
-            Form::Whole(at) => at,
-            Form::Full(at) => at + self.count * FULL_INDEX_LEN as u64,
-            Form::Compact { .. } => {
-                let (at, _, len) = self.pack_of(self.count - 1);
-                at + len as u64
-            }
-        }
-    }
-
-    fn entry(&mut self, number: u64) -> Result<Entry, ErofsError> {
-        let place = self.place(number);
-        let entry = match self.form {
-            Form::Full(at) => self.full(at + number * FULL_INDEX_LEN as u64, place)?,
-            _ => self.compact(number, place)?,
-        };
-        match entry {
-            Entry::Head { offset, .. } if offset >= BLOCK_U64 => {
-                Err(place.damaged(format!("its extent begins {offset} bytes behind its start")))
-            }
-            Entry::Within { blocks: Some(_), .. } if !self.has(ADVISE_BIG_PCLUSTER) => {
-                Err(place.damaged("it counts blocks in a file of clusters of one block"))
-            }
-            entry => Ok(entry),
-        }
-    }
-
-    fn full(&self, at: u64, place: Place) -> Result<Entry, ErofsError> {
-        let mut bytes = [0; FULL_INDEX_LEN];
-        self.volume.fill(&mut bytes, at, place)?;
-        let entry = FullIndex::read_from_bytes(&bytes).map_err(|_| place.damaged("it is too short"))?;
-        let advise = entry.advise.get();
-        Ok(match advise & LCLUSTER_TYPE_MASK {
-            // The lower half of what is a head's block address.
-            LCLUSTER_NONHEAD => within(u16::try_from(entry.block.get() & 0xffff).unwrap_or(0)),
-            kind => Entry::Head {
-                kind,
-                offset: entry.cluster_offset.get().into(),
-                block: entry.block.get(),
-                partial: advise & LCLUSTER_PARTIAL != 0,
-            },
-        })
-    }
-
-    /// Where the pack is that an entry is in, where the entry is in it, and its bytes.
-    fn pack_of(&self, number: u64) -> (u64, usize, usize) {
-        let Form::Compact { at, before, packed } = self.form else { return (0, 0, 0) };
-        let small = |at: u64, number: u64| (at + number / 2 * 8, usize::from(number % 2 == 1), 8);
-        match number.checked_sub(before) {
-            None => small(at, number),
-            Some(number) => match number.checked_sub(packed) {
-                None => (at + before * 4 + number / 16 * 32, usize::try_from(number % 16).unwrap_or(0), 32),
-                Some(number) => small(at + before * 4 + packed * 2, number),
-            },
-        }
-    }
-    fn compact(&mut self, number: u64, place: Place) -> Result<Entry, ErofsError> {
-        let (at, number, len) = self.pack_of(number);
-        let pack = match self.pack.take() {
-            Some(pack) if pack.at == at => pack,
-            _ => {
-                let mut bytes = [0; 32];
-                let bytes = bytes.get_mut(..len).unwrap_or_default();
-                self.volume.fill(bytes, at, place)?;
-                Pack::read(at, bytes)
-            }
-        };
-        let entry = pack.entry(number, self.has(ADVISE_BIG_PCLUSTER));
-        self.pack = Some(pack);
-        entry.ok_or_else(|| place.damaged("it is not in its pack"))
-    }
 }
 
 /// What the head of an extent and the entry behind it say.
@@ -372,70 +245,9 @@ struct Head {
     counted: Option<u32>,
 }
 
-/// An entry that is no head, by the number that says how far its head is before it, or how many blocks the cluster has.
-fn within(number: u16) -> Entry {
-    if number & BLOCK_COUNT_FLAG != 0 {
-        return Entry::Within { back: 1, exact: true, blocks: Some(u32::from(number & !BLOCK_COUNT_FLAG)) };
-    }
-    Entry::Within { back: number.into(), exact: true, blocks: None }
-}
-
-impl Pack {
-    /// Two entries of 16 bits, or 16 of 14, and a block address. An entry's upper two bits are its type.
-    fn read(at: u64, bytes: &[u8]) -> Self {
-        let (count, width) = if bytes.len() == 8 { (2, 16) } else { (16, 14) };
-        let entry = |number: usize| {
-            let position = number * width;
-            let bytes = bytes.iter().skip(position / 8).take(3).rev();
-            let bits = bytes.fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) >> (position % 8);
-            // 12 bits each, in a word of at most 24.
-            let part = |shift: u32, mask: u32| u16::try_from(bits >> shift & mask).unwrap_or(0);
-            (part(12, 3), part(0, 0xfff))
-        };
-        let block = bytes.last_chunk().map_or(0, |block| u32::from_le_bytes(*block));
-        let mut entries = [(0, 0); 16];
-        entries.iter_mut().take(count).enumerate().for_each(|(number, place)| *place = entry(number));
-        Self { at, entries, count, block }
-    }
-
-    fn entry(&self, number: usize, big: bool) -> Option<Entry> {
-        let (kind, low) = *self.entries.get(number)?;
-        if kind != LCLUSTER_NONHEAD {
-            let block = self.block.wrapping_add(self.blocks_before(number, big));
-            return Some(Entry::Head { kind, offset: low.into(), block, partial: false });
-        }
-        if low & BLOCK_COUNT_FLAG != 0 || number + 1 < self.count {
-            return Some(within(low));
-        }
-        // The last one says how far it is to the next head; how far the head before is, follows from the entry before it.
-        let back = match self.entries.get(number.checked_sub(1)?)? {
-            (LCLUSTER_NONHEAD, low) if low & BLOCK_COUNT_FLAG != 0 => 2,
-            (LCLUSTER_NONHEAD, low) => u64::from(*low) + 1,
-            _ => 1,
-        };
-        Some(Entry::Within { back, exact: false, blocks: None })
-    }
-
-    /// How many blocks the clusters have that are counted in the pack before an entry. Without clusters of several blocks the address is
-    /// that of the block before the first head.
-    fn blocks_before(&self, number: usize, big: bool) -> u32 {
-        let mut blocks = u32::from(!big);
-        let mut entries = self.entries.iter().take(number).peekable();
-        while let Some((kind, low)) = entries.next() {
-            let counted =
-                |(kind, low): &(u16, u16)| big && *kind == LCLUSTER_NONHEAD && low & BLOCK_COUNT_FLAG != 0;
-            blocks += if counted(&(*kind, *low)) {
-                u32::from(low & !BLOCK_COUNT_FLAG)
-            } else {
-                u32::from(*kind != LCLUSTER_NONHEAD && !entries.peek().is_some_and(|next| counted(next)))
-            };
-        }
-        blocks
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::super::format::{FULL_INDEX_GAP, FULL_INDEX_LEN, Layout};
     use super::super::test::{FILE, volume};
     use super::*;
     use index::{Extent as Written, Stored as WrittenAs};

@@ -7,6 +7,7 @@ mod cluster;
 mod content;
 mod decode;
 mod directory;
+mod entry;
 mod error;
 mod inode;
 mod lz4;

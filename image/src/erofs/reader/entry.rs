@@ -1,0 +1,221 @@
+//! The entries of a compressed file's index: the counterpart of `index`, which writes them.
+
+use zerocopy::FromBytes;
+
+use super::super::format::{
+    ADVISE_COMPACTED_2B, BLOCK_COUNT_FLAG, BLOCK_U64, FULL_INDEX_GAP, FULL_INDEX_LEN, FullIndex,
+    LCLUSTER_NONHEAD, LCLUSTER_PARTIAL, LCLUSTER_TYPE_MASK, Layout,
+};
+use super::error::{ErofsError, Part, Place};
+use super::inode::Inode;
+use super::volume::Volume;
+
+/// How the index is written, and where its first entry is.
+#[derive(Clone, Copy)]
+pub(super) enum Form {
+    /// There is none: the whole file is in the packed inode, there.
+    Whole(u64),
+    Full(u64),
+    /// How many entries are in packs of two before those in packs of 16, and how many of these there are.
+    Compact {
+        at: u64,
+        before: u64,
+        packed: u64,
+    },
+}
+
+/// An entry, by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    Head {
+        kind: u16,
+        offset: u64,
+        block: u32,
+        partial: bool,
+    },
+    /// `exact`: how far back the head is stands in this entry and was not derived from another.
+    Within {
+        back: u64,
+        exact: bool,
+        blocks: Option<u32>,
+    },
+}
+
+/// The entries that share a block address.
+struct Pack {
+    at: u64,
+    /// Type and number of each: of so many.
+    entries: [(u16, u16); 16],
+    count: usize,
+    block: u32,
+}
+
+/// Where entries are, and the pack that was read last.
+pub(super) struct Index {
+    nid: u64,
+    pub(super) form: Form,
+    /// Entries: one for each block of the file.
+    pub(super) count: u64,
+    /// There are clusters of several blocks.
+    big: bool,
+    pack: Option<Pack>,
+}
+
+impl Form {
+    /// Of a file whose map header, with these flags, ends there.
+    pub(super) fn of(inode: &Inode, at: u64, advise: u16) -> Self {
+        if inode.layout == Layout::CompressedFull {
+            return Self::Full(at + FULL_INDEX_GAP as u64);
+        }
+        let count = inode.size.div_ceil(BLOCK_U64);
+        let (mut before, mut packed) = (count, 0);
+        let initial = (32 - at % 32) % 32 / 4;
+        if advise & ADVISE_COMPACTED_2B != 0 && initial < count {
+            (before, packed) = (initial, (count - initial) / 16 * 16);
+        }
+        Self::Compact { at, before, packed }
+    }
+}
+
+impl Index {
+    pub(super) fn new(inode: &Inode, form: Form, big: bool) -> Self {
+        Self { nid: inode.nid, form, count: inode.size.div_ceil(BLOCK_U64), big, pack: None }
+    }
+
+    /// Where it ends, in bytes.
+    pub(super) fn end(&self) -> u64 {
+        match self.form {
+            Form::Whole(at) => at,
+            Form::Full(at) => at + self.count * FULL_INDEX_LEN as u64,
+            Form::Compact { .. } => {
+                let (at, _, len) = self.pack_of(self.count - 1);
+                at + len as u64
+            }
+        }
+    }
+
+    pub(super) fn entry(&mut self, volume: &Volume<'_>, number: u64) -> Result<Entry, ErofsError> {
+        let place = Place { nid: self.nid, part: Part::Index, at: number };
+        let entry = match self.form {
+            Form::Full(at) => full(volume, at + number * FULL_INDEX_LEN as u64, place)?,
+            _ => self.compact(volume, number, place)?,
+        };
+        match entry {
+            Entry::Head { offset, .. } if offset >= BLOCK_U64 => {
+                Err(place.damaged(format!("its extent begins {offset} bytes behind its start")))
+            }
+            Entry::Within { blocks: Some(_), .. } if !self.big => {
+                Err(place.damaged("it counts blocks in a file of clusters of one block"))
+            }
+            entry => Ok(entry),
+        }
+    }
+
+    /// Where the pack is that an entry is in, where the entry is in it, and its bytes.
+    fn pack_of(&self, number: u64) -> (u64, usize, usize) {
+        let Form::Compact { at, before, packed } = self.form else { return (0, 0, 0) };
+        let small = |at: u64, number: u64| (at + number / 2 * 8, usize::from(number % 2 == 1), 8);
+        match number.checked_sub(before) {
+            None => small(at, number),
+            Some(number) => match number.checked_sub(packed) {
+                None => (at + before * 4 + number / 16 * 32, usize::try_from(number % 16).unwrap_or(0), 32),
+                Some(number) => small(at + before * 4 + packed * 2, number),
+            },
+        }
+    }
+
+    fn compact(&mut self, volume: &Volume<'_>, number: u64, place: Place) -> Result<Entry, ErofsError> {
+        let (at, number, len) = self.pack_of(number);
+        let pack = match self.pack.take() {
+            Some(pack) if pack.at == at => pack,
+            _ => {
+                let mut bytes = [0; 32];
+                let bytes = bytes.get_mut(..len).unwrap_or_default();
+                volume.fill(bytes, at, place)?;
+                Pack::read(at, bytes)
+            }
+        };
+        let entry = pack.entry(number, self.big);
+        self.pack = Some(pack);
+        entry.ok_or_else(|| place.damaged("it is not in its pack"))
+    }
+}
+
+fn full(volume: &Volume<'_>, at: u64, place: Place) -> Result<Entry, ErofsError> {
+    let mut bytes = [0; FULL_INDEX_LEN];
+    volume.fill(&mut bytes, at, place)?;
+    let entry = FullIndex::read_from_bytes(&bytes).map_err(|_| place.damaged("it is too short"))?;
+    let advise = entry.advise.get();
+    Ok(match advise & LCLUSTER_TYPE_MASK {
+        // The lower half of what is a head's block address.
+        LCLUSTER_NONHEAD => within(u16::try_from(entry.block.get() & 0xffff).unwrap_or(0)),
+        kind => Entry::Head {
+            kind,
+            offset: entry.cluster_offset.get().into(),
+            block: entry.block.get(),
+            partial: advise & LCLUSTER_PARTIAL != 0,
+        },
+    })
+}
+
+/// An entry that is no head, by the number that says how far its head is before it, or how many blocks the cluster has.
+fn within(number: u16) -> Entry {
+    if number & BLOCK_COUNT_FLAG != 0 {
+        return Entry::Within { back: 1, exact: true, blocks: Some(u32::from(number & !BLOCK_COUNT_FLAG)) };
+    }
+    Entry::Within { back: number.into(), exact: true, blocks: None }
+}
+
+impl Pack {
+    /// Two entries of 16 bits, or 16 of 14, and a block address. An entry's upper two bits are its type.
+    fn read(at: u64, bytes: &[u8]) -> Self {
+        let (count, width) = if bytes.len() == 8 { (2, 16) } else { (16, 14) };
+        let entry = |number: usize| {
+            let position = number * width;
+            let bytes = bytes.iter().skip(position / 8).take(3).rev();
+            let bits = bytes.fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) >> (position % 8);
+            // 12 bits each, in a word of at most 24.
+            let part = |shift: u32, mask: u32| u16::try_from(bits >> shift & mask).unwrap_or(0);
+            (part(12, 3), part(0, 0xfff))
+        };
+        let block = bytes.last_chunk().map_or(0, |block| u32::from_le_bytes(*block));
+        let mut entries = [(0, 0); 16];
+        entries.iter_mut().take(count).enumerate().for_each(|(number, place)| *place = entry(number));
+        Self { at, entries, count, block }
+    }
+
+    fn entry(&self, number: usize, big: bool) -> Option<Entry> {
+        let (kind, low) = *self.entries.get(number)?;
+        if kind != LCLUSTER_NONHEAD {
+            let block = self.block.wrapping_add(self.blocks_before(number, big));
+            return Some(Entry::Head { kind, offset: low.into(), block, partial: false });
+        }
+        if low & BLOCK_COUNT_FLAG != 0 || number + 1 < self.count {
+            return Some(within(low));
+        }
+        // The last one says how far it is to the next head; how far the head before is, follows from the entry before it.
+        let back = match self.entries.get(number.checked_sub(1)?)? {
+            (LCLUSTER_NONHEAD, low) if low & BLOCK_COUNT_FLAG != 0 => 2,
+            (LCLUSTER_NONHEAD, low) => u64::from(*low) + 1,
+            _ => 1,
+        };
+        Some(Entry::Within { back, exact: false, blocks: None })
+    }
+
+    /// How many blocks the clusters have that are counted in the pack before an entry. Without clusters of several blocks the address is
+    /// that of the block before the first head.
+    fn blocks_before(&self, number: usize, big: bool) -> u32 {
+        let mut blocks = u32::from(!big);
+        let mut entries = self.entries.iter().take(number).peekable();
+        while let Some((kind, low)) = entries.next() {
+            let counted =
+                |(kind, low): &(u16, u16)| big && *kind == LCLUSTER_NONHEAD && low & BLOCK_COUNT_FLAG != 0;
+            blocks += if counted(&(*kind, *low)) {
+                u32::from(low & !BLOCK_COUNT_FLAG)
+            } else {
+                u32::from(*kind != LCLUSTER_NONHEAD && !entries.peek().is_some_and(|next| counted(next)))
+            };
+        }
+        blocks
+    }
+}
