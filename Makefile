@@ -56,7 +56,8 @@ fuzz: target/tools/bin/cargo-fuzz ## Each fuzz target, or TARGET=…, for SECOND
 
 .PHONY: fuzz-seeds
 fuzz-seeds: ## The seeds of every fuzz target, as the writers make them today
-	$(CARGO) run --release --locked --workspace --bin kubedos-properties
+	$(CARGO) build --release --locked --workspace --bin kubedos-properties
+	target/release/kubedos-properties
 
 .PHONY: fmt
 fmt: ## Format the sources

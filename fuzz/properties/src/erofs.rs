@@ -3,14 +3,17 @@
 use std::io;
 
 use kubedos_image::erofs::reader::{Found, Inode, Kind, Piece, Volume};
+use kubedos_image::erofs::{
+    Attributes, Compression, InodeId, Kind as What, NoCache, Params, Time, Tree, write,
+};
 use kubedos_image::source::Source;
 
 use crate::frugal::{LITTLE, Most, frugal};
-use crate::{Target, sparse};
+use crate::{Seed, Target, sparse};
 
-/// What mkfs.erofs made is in the corpus.
+/// What mkfs.erofs made is in the corpus, too.
 pub(crate) const TARGETS: [Target; 1] =
-    [Target { name: "erofs", property: erofs, seeds: Vec::new, mutants: 20_000 }];
+    [Target { name: "erofs", property: erofs, seeds: erofs_seeds, mutants: 20_000 }];
 
 /// A walk keeps a path, an entry's name twice, and for each level a block.
 const WALK: Most = Most { factor: 1 << 10, constant: 1 << 20 };
@@ -127,4 +130,49 @@ impl Source for WithoutChecksum<'_> {
         }
         Ok(())
     }
+}
+
+/// Every kind of content of our writer: literal, in clusters of one and more blocks, packed, behind the inode.
+fn erofs_seeds() -> Vec<Seed> {
+    let attributes = |xattrs: &[(&str, &str)]| Attributes {
+        mode: 0o755,
+        mtime: Time { seconds: 7, nanos: 0 },
+        xattrs: xattrs
+            .iter()
+            .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
+            .collect(),
+        ..Attributes::default()
+    };
+    let text = |words: u32| -> Vec<u8> {
+        (0..words)
+            .flat_map(|word| format!("{:x} of {words}, ", word.wrapping_mul(0x9e37_79b9) >> 20).into_bytes())
+            .collect()
+    };
+    let seed = |compression, cluster| {
+        let mut tree = Tree::new(attributes(&[])).unwrap();
+        let inner = tree.add_directory(InodeId::ROOT, b"inner", attributes(&[("user.a", "b")])).unwrap();
+        let file = |bytes| What::File(Box::new(bytes));
+        tree.add(InodeId::ROOT, b"empty", file(Vec::new()), attributes(&[])).unwrap();
+        tree.add(InodeId::ROOT, b"small", file(text(9)), attributes(&[("security.x", "shared")])).unwrap();
+        let large =
+            tree.add(inner, b"large", file(text(1000)), attributes(&[("security.x", "shared")])).unwrap();
+        tree.add(inner, b"zeroes", file(vec![0; 60_000]), attributes(&[])).unwrap();
+        tree.add(inner, b"link", What::Symlink(b"large".to_vec()), attributes(&[])).unwrap();
+        tree.link(InodeId::ROOT, b"hard", large).unwrap();
+        let params = Params {
+            uuid: [5; 16],
+            epoch: Time { seconds: 7, nanos: 0 },
+            compression,
+            cluster,
+            threads: std::num::NonZeroUsize::MIN,
+        };
+        let mut volume = Vec::new();
+        write(&tree, &params, &NoCache, &mut volume).unwrap();
+        sparse::encode(&volume)
+    };
+    vec![
+        ("ours-plain", seed(Compression::None, 4096)),
+        ("ours-lz4", seed(Compression::Lz4hc(9), 8192)),
+        ("ours-zstd", seed(Compression::Zstd(3), 4096)),
+    ]
 }
