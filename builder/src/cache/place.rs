@@ -56,13 +56,14 @@ impl Place {
 impl Cache {
     /// Whether it can be written: a folder may exist on a file system that is read-only.
     fn probe(&self) -> Result<(), CacheError> {
-        let path = self.root().join("partial").join(format!("probe-{}", std::process::id()));
-        let io = |what: &'static str| {
-            let path = path.clone();
-            move |source| CacheError::Io { what, path, source }
-        };
-        std::fs::write(&path, b"").map_err(io("write"))?;
-        std::fs::remove_file(&path).map_err(io("remove"))
+        let path = self.root().join("partial");
+        // A name of its own: several threads may look at once.
+        let probe = tempfile::Builder::new().prefix("probe-").tempfile_in(&path);
+        probe.and_then(tempfile::NamedTempFile::close).map_err(|source| CacheError::Io {
+            what: "write",
+            path,
+            source,
+        })
     }
 }
 
