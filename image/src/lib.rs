@@ -20,6 +20,7 @@ pub mod guid;
 pub mod hex32;
 pub mod iso;
 pub mod layout;
+pub mod ordered;
 pub mod pe;
 pub mod pkcs7;
 pub mod qcow2;

@@ -23,12 +23,12 @@ pub mod unpack;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 pub use audit::{Allowed, Finding};
 pub use kernel::initrd::InitrdModules;
 pub use kernel::{Kernel, KernelFlavour};
+use kubedos_image::ordered::{ordered, threads};
 pub use tree::{Kind, Node, Tree};
 
 use crate::cache::{Cache, CacheError};
@@ -151,23 +151,13 @@ pub fn packages(
         );
     }
     let chosen: Vec<&LockedPackage> = chosen.into_values().collect();
-    let next = AtomicUsize::new(0);
-    let opened: Mutex<BTreeMap<usize, Result<Package<File>, ComposeError>>> = Mutex::new(BTreeMap::new());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(chosen.len());
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some((number, package)) = {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    chosen.get(number).map(|package| (number, package))
-                } {
-                    let package = repacked::open(package, cache, store);
-                    opened.lock().unwrap_or_else(PoisonError::into_inner).insert(number, package);
-                }
-            });
-        }
-    });
-    opened.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
+    let mut opened = Vec::with_capacity(chosen.len());
+    let open = |package: &&LockedPackage| repacked::open(package, cache, store);
+    ordered(threads(), &chosen, open, |_, package| {
+        opened.push(package?);
+        Ok::<_, ComposeError>(())
+    })?;
+    Ok(opened)
 }
 
 /// The sets of the lock that a root volume is composed of.

@@ -11,8 +11,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
 
+use kubedos_image::ordered::{ordered, threads};
 use object::read::elf::{FileHeader, ProgramHeader};
 use thiserror::Error;
 
@@ -222,24 +222,8 @@ fn make(cache: &Cache, packages: &[&LockedPackage], root: &Path) -> Result<(), T
 }
 
 fn unpack_all(cache: &Cache, packages: &[&LockedPackage], root: &Path) -> Result<(), ToolboxError> {
-    let queue = Mutex::new(packages.to_vec());
-    let failures = Mutex::new(Vec::new());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(packages.len().max(1));
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
-                    let Some(package) = next else { return };
-                    if let Err(error) = unpack_one(cache, package, root) {
-                        failures.lock().unwrap_or_else(PoisonError::into_inner).push(error);
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    failures.into_inner().unwrap_or_else(PoisonError::into_inner).pop().map_or(Ok(()), Err)
+    let unpack = |package: &&LockedPackage| unpack_one(cache, package, root);
+    ordered(threads(), packages, unpack, |_, unpacked| unpacked)
 }
 
 fn unpack_one(cache: &Cache, package: &LockedPackage, root: &Path) -> Result<(), ToolboxError> {

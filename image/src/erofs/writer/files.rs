@@ -7,7 +7,6 @@ use std::collections::HashMap;
 
 use super::area::Area;
 use super::cut::{Compression, Cut, End};
-use super::ordered::ordered;
 use super::packed::Piece;
 use super::segment::{SEGMENT, SegmentCache, Settings, cut_segment};
 use super::{Params, WriteError};
@@ -15,6 +14,7 @@ use crate::erofs::format::{BLOCK, BLOCK_U64, NO_BLOCK};
 use crate::erofs::index::{Extent, Stored};
 use crate::erofs::tree::{InodeId, Kind, Node, Tree};
 use crate::hex32::sha256;
+use crate::ordered::ordered;
 use crate::source::Source;
 
 /// How the data of a file is stored.

@@ -6,7 +6,6 @@ mod directory;
 mod files;
 mod lz4;
 mod metadata;
-mod ordered;
 mod packed;
 mod predict;
 mod segment;

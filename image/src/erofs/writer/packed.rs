@@ -8,13 +8,13 @@ use std::collections::HashMap;
 use super::area::Area;
 use super::cut::End;
 use super::files::{Counts, Stretch};
-use super::ordered::ordered;
 use super::segment::{SegmentCache, Settings, cut_segment};
 use super::{Params, WriteError};
 use crate::erofs::format::BLOCK_U64;
 use crate::erofs::index::Extent;
 use crate::erofs::tree::{InodeId, Node, Tree};
 use crate::hex32::sha256;
+use crate::ordered::ordered;
 
 /// The end of a file.
 #[derive(Debug, Clone, Copy)]

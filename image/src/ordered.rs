@@ -17,8 +17,13 @@ struct State<R> {
     is_over: bool,
 }
 
+/// As many as there are processors.
+pub fn threads() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
 /// Calls `work` for each item in some thread, and `sink` with each result, in order, in this one. Ends at the sink's first error.
-pub(super) fn ordered<T: Sync, R: Send, E>(
+pub fn ordered<T: Sync, R: Send, E>(
     threads: NonZeroUsize,
     items: &[T],
     work: impl Fn(&T) -> R + Sync,
