@@ -1,8 +1,8 @@
 //! Small packages made in memory, for tests.
 
-use std::io::{Cursor, Write};
+use std::io::Cursor;
 
-use crate::deb::Deb;
+use crate::deb::{Deb, ar};
 
 /// A tar header of owner 0:42.
 pub(crate) fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
@@ -35,14 +35,14 @@ pub(crate) fn deb_bytes(control: &[(&str, &str)], data: impl FnOnce(&mut tar::Bu
     }
     let mut builder = tar::Builder::new(Vec::new());
     data(&mut builder);
-    let mut out = b"!<arch>\n".to_vec();
+    let mut out = ar::MAGIC.to_vec();
     let members: [(&str, Vec<u8>); 3] = [
         ("debian-binary", b"2.0\n".to_vec()),
         ("control.tar", files.into_inner().unwrap()),
         ("data.tar", builder.into_inner().unwrap()),
     ];
     for (name, bytes) in members {
-        writeln!(out, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`", 0, 0, 0, "100644", bytes.len()).unwrap();
+        out.extend(ar::header(name, bytes.len() as u64));
         out.extend_from_slice(&bytes);
         if bytes.len() % 2 == 1 {
             out.push(b'\n');

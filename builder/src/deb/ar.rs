@@ -4,7 +4,7 @@ use std::io::{Read, Seek, SeekFrom};
 
 use super::DebError;
 
-pub(super) const MAGIC: &[u8; 8] = b"!<arch>\n";
+pub(crate) const MAGIC: &[u8; 8] = b"!<arch>\n";
 pub(super) const HEADER_LEN: usize = 60;
 /// deb(5) has three members and room for private ones; nobody has more than a few.
 const MAX_MEMBERS: usize = 16;
@@ -52,7 +52,7 @@ pub(super) fn members<R: Read + Seek>(reader: &mut R) -> Result<Vec<Member>, Deb
 }
 
 /// The header of a member of root's, from 1970.
-pub(super) fn header(name: &str, size: u64) -> Vec<u8> {
+pub(crate) fn header(name: &str, size: u64) -> Vec<u8> {
     format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n", 0, 0, 0, "100644").into_bytes()
 }
 

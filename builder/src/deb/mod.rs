@@ -16,7 +16,7 @@
 //! # Ok(()) }
 //! ```
 
-mod ar;
+pub(crate) mod ar;
 mod entry;
 mod repack;
 

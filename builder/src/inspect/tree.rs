@@ -42,7 +42,7 @@ pub(super) fn tree(source: &dyn Source, listed: bool) -> Result<TreeReport, Tree
         volume: &volume,
         reader: volume.reader(),
         linked: BTreeMap::new(),
-        content: (volume.bytes().saturating_mul(MOST_CONTENT)).max(LEAST_CONTENT),
+        content: most_content(&volume),
         names: MOST_NAMES,
     };
     let mut report = TreeReport { made: volume.epoch(), ..TreeReport::default() };
@@ -65,6 +65,11 @@ pub(super) fn tree(source: &dyn Source, listed: bool) -> Result<TreeReport, Tree
         }
     }
     Ok(report)
+}
+
+/// Bytes of content that a volume may sensibly have.
+fn most_content(volume: &Volume<'_>) -> u64 {
+    volume.bytes().saturating_mul(MOST_CONTENT).max(LEAST_CONTENT)
 }
 
 struct List<'v> {
@@ -131,8 +136,7 @@ impl List<'_> {
 
     fn digest(&mut self, inode: &Inode) -> Result<String, TreeError> {
         let left = self.content.checked_sub(inode.size);
-        let most = || self.volume.bytes().saturating_mul(MOST_CONTENT).max(LEAST_CONTENT);
-        self.content = left.ok_or_else(|| TreeError::Content(most()))?;
+        self.content = left.ok_or_else(|| TreeError::Content(most_content(self.volume)))?;
         let mut hasher = Hasher::new();
         let zeroes = [0; 4096];
         self.reader.read(inode, 0..inode.size, &mut |piece| {

@@ -1,9 +1,8 @@
 //! Trees from packages that are made here. What the real sets do is tested over the real lock (`builder/tests/toolbox.rs`).
 
-use std::io::Write;
-
 use super::*;
 use crate::cache::Pin;
+use crate::deb::ar;
 use crate::digest::Sha256;
 
 enum Item<'a> {
@@ -36,12 +35,12 @@ fn deb(entries: &[(&str, Item<'_>)]) -> Vec<u8> {
         }
         builder.into_inner().unwrap()
     };
-    let mut out = b"!<arch>\n".to_vec();
+    let mut out = ar::MAGIC.to_vec();
     let control = tar(&[("control", File(b"Package: a\nVersion: 1\n", 0o644))]);
     for (name, bytes) in
         [("debian-binary", b"2.0\n".to_vec()), ("control.tar", control), ("data.tar", tar(entries))]
     {
-        writeln!(out, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`", 0, 0, 0, "100644", bytes.len()).unwrap();
+        out.extend(ar::header(name, bytes.len() as u64));
         out.extend(bytes);
     }
     out

@@ -31,13 +31,13 @@ pub(super) struct Extent {
     pub(super) block: u32,
 }
 
-impl Extent {
-    /// Blocks of its cluster.
-    pub(super) const fn blocks(&self) -> u32 {
-        match self.stored {
-            Stored::Plain => 1,
-            Stored::Compressed(blocks) => blocks,
-            Stored::Fragment => 0,
+impl Stored {
+    /// Blocks of the cluster.
+    pub(super) const fn blocks(self) -> u32 {
+        match self {
+            Self::Plain => 1,
+            Self::Compressed(blocks) => blocks,
+            Self::Fragment => 0,
         }
     }
 }
@@ -74,14 +74,14 @@ pub(super) fn entries(extents: &[Extent]) -> Vec<Entry> {
         let is_last = number + 1 == extents.len();
         let offset = within_block(at);
         let plain = extent.stored == Stored::Plain;
-        entries.push(Entry::Head { plain, offset, block: extent.block, blocks: extent.blocks() });
+        entries.push(Entry::Head { plain, offset, block: extent.block, blocks: extent.stored.blocks() });
         let first = at / BLOCK as u64;
         // The logical cluster that the next head is in, or the end of the file, if that is inside one.
         let next_head = end / BLOCK as u64;
         for cluster in first + 1..next_head {
             let next = clamp(next_head - cluster);
             entries.push(if cluster == first + 1 {
-                Entry::Blocks { blocks: extent.blocks(), block: extent.block, next }
+                Entry::Blocks { blocks: extent.stored.blocks(), block: extent.block, next }
             } else {
                 Entry::Within { previous: clamp(cluster - first), next }
             });
@@ -115,13 +115,17 @@ pub(super) enum Form {
 
 /// How many entries stand in packs of two before the first pack of 16, and how many packs of 16 there are. `start` is where the first entry
 /// stands, which is a multiple of 8.
-pub(super) fn packs(start: u64, entries: usize) -> (usize, usize) {
+pub(super) const fn packs(start: u64, entries: u64) -> (u64, u64) {
     // 32 bytes are 8 entries of four bytes; the start is aligned to two.
-    let before = usize::try_from((32 - start % 32) % 32 / 4).unwrap_or(0);
-    match entries.checked_sub(before) {
-        Some(rest) if before < entries => (before, rest / 16),
-        _ => (entries, 0),
-    }
+    let before = (32 - start % 32) % 32 / 4;
+    if before < entries { (before, (entries - before) / 16) } else { (entries, 0) }
+}
+
+/// The same for entries in memory.
+fn packs_of(start: u64, entries: usize) -> (usize, usize) {
+    let (before, count) = packs(start, entries as u64);
+    // Neither is more than there are entries.
+    (usize::try_from(before).unwrap_or(entries), usize::try_from(count).unwrap_or(0))
 }
 
 /// The bytes that an index takes behind its map header, which ends at `start`.
@@ -129,7 +133,7 @@ pub(super) fn index_len(form: Form, start: u64, entries: usize) -> usize {
     match form {
         Form::Full => FULL_INDEX_GAP + entries * FULL_INDEX_LEN,
         Form::Compact => {
-            let (before, packs) = packs(start, entries);
+            let (before, packs) = packs_of(start, entries);
             let behind = entries - before - packs * 16;
             before.next_multiple_of(2) * 4 + packs * 32 + behind.next_multiple_of(2) * 4
         }
@@ -144,7 +148,7 @@ pub(super) fn form(start: u64, entries: &[Entry]) -> Form {
 
 /// The packs of a compact index.
 fn split(start: u64, entries: &[Entry]) -> impl Iterator<Item = &[Entry]> {
-    let (before, count) = packs(start, entries.len());
+    let (before, count) = packs_of(start, entries.len());
     let (first, rest) = entries.split_at(before);
     let (middle, last) = rest.split_at(count * 16);
     first.chunks(2).chain(middle.chunks(16)).chain(last.chunks(2))
@@ -187,7 +191,7 @@ pub(super) fn encode(form: Form, start: u64, entries: &[Entry]) -> Vec<u8> {
             entries.iter().for_each(|entry| out.extend_from_slice(full(entry).as_bytes()));
         }
         Form::Compact => {
-            let (before, count) = packs(start, entries.len());
+            let (before, count) = packs_of(start, entries.len());
             for (number, pack) in split(start, entries).enumerate() {
                 let first_of_16 = before.div_ceil(2);
                 let of_16 = (first_of_16..first_of_16 + count).contains(&number);

@@ -326,7 +326,7 @@ mod tests {
                     let last = tail && number > 0 && number + 1 == count;
                     let (stored, at) = if last { (WrittenAs::Fragment, 5) } else { (stored, block) };
                     let extent = Written { len, stored, block: at };
-                    block += extent.blocks();
+                    block += extent.stored.blocks();
                     extent
                 });
                 extents.collect()

@@ -6,6 +6,7 @@ use super::super::format::{
     ADVISE_COMPACTED_2B, BLOCK_COUNT_FLAG, BLOCK_U64, FULL_INDEX_GAP, FULL_INDEX_LEN, FullIndex,
     LCLUSTER_NONHEAD, LCLUSTER_PARTIAL, LCLUSTER_TYPE_MASK, Layout,
 };
+use super::super::index;
 use super::error::{ErofsError, Part, Place};
 use super::inode::Inode;
 use super::volume::Volume;
@@ -68,12 +69,9 @@ impl Form {
             return Self::Full(at + FULL_INDEX_GAP as u64);
         }
         let count = inode.size.div_ceil(BLOCK_U64);
-        let (mut before, mut packed) = (count, 0);
-        let initial = (32 - at % 32) % 32 / 4;
-        if advise & ADVISE_COMPACTED_2B != 0 && initial < count {
-            (before, packed) = (initial, (count - initial) / 16 * 16);
-        }
-        Self::Compact { at, before, packed }
+        let (before, packs) =
+            if advise & ADVISE_COMPACTED_2B != 0 { index::packs(at, count) } else { (count, 0) };
+        Self::Compact { at, before, packed: packs * 16 }
     }
 }
 

@@ -5,7 +5,7 @@
 
 /// Why a block does not decode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Lz4Error {
+pub(in crate::erofs) enum Lz4Error {
     #[error("the lz4 data ends early")]
     Short,
     #[error("the lz4 data is longer than the extent")]
@@ -17,7 +17,7 @@ pub(super) enum Lz4Error {
 }
 
 /// What a match adds to its length.
-const MATCH_MIN: usize = 4;
+pub(in crate::erofs) const MATCH_MIN: usize = 4;
 /// The last bytes of a whole block are literals.
 const LAST_LITERALS: usize = 5;
 
@@ -56,14 +56,14 @@ pub(super) fn decode(mut input: &[u8], out: &mut [u8], whole: bool) -> Result<()
     }
 }
 
-fn byte(input: &mut &[u8]) -> Result<u8, Lz4Error> {
+pub(in crate::erofs) fn byte(input: &mut &[u8]) -> Result<u8, Lz4Error> {
     let (first, rest) = input.split_first().ok_or(Lz4Error::Short)?;
     *input = rest;
     Ok(*first)
 }
 
 /// Four bits, and if they are full, bytes to add up to one that is not full.
-fn length(bits: u8, input: &mut &[u8]) -> Result<usize, Lz4Error> {
+pub(in crate::erofs) fn length(bits: u8, input: &mut &[u8]) -> Result<usize, Lz4Error> {
     let mut length = usize::from(bits);
     if bits == 15 {
         loop {

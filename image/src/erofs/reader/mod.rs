@@ -10,7 +10,7 @@ mod directory;
 mod entry;
 mod error;
 mod inode;
-mod lz4;
+pub(super) mod lz4;
 mod map;
 mod superblock;
 #[cfg(test)]

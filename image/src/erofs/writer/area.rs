@@ -89,12 +89,10 @@ impl<'s> Area<'s> {
         self.sink.write_at(u64::from(block) * BLOCK_U64, &blocks).map_err(WriteError::Sink)
     }
 
-    /// Writes what is pending, and then the first block. The number of blocks.
-    pub(super) fn finish(mut self, first_block: &[u8]) -> Result<u32, WriteError> {
+    /// Writes what is pending, and then the first block.
+    pub(super) fn finish(mut self, first_block: &[u8]) -> Result<(), WriteError> {
         self.flush()?;
-        let blocks = self.next()?;
-        self.sink.write_at(0, first_block).map_err(WriteError::Sink)?;
-        Ok(blocks)
+        self.sink.write_at(0, first_block).map_err(WriteError::Sink)
     }
 
     /// Writes the clusters of a cut, of a file of `size` bytes. One that is there already is shared if that saves more than it costs: an index in which a
@@ -104,8 +102,7 @@ impl<'s> Area<'s> {
         let mut rest = cut.clusters.as_slice();
         let mut extents = Vec::with_capacity(cut.extents.len());
         for &(len, stored) in &cut.extents {
-            let blocks = if let Stored::Compressed(blocks) = stored { blocks } else { 1 };
-            let bytes = usize::try_from(blocks).unwrap_or_default() * BLOCK;
+            let bytes = usize::try_from(stored.blocks()).unwrap_or_default() * BLOCK;
             let (cluster, behind) = rest.split_at_checked(bytes).unwrap_or((rest, &[]));
             rest = behind;
             let block = if stored == Stored::Plain || cluster.len() as u64 <= cost {

@@ -8,6 +8,7 @@ use lz4::block::{CompressionMode, compress_bound, compress_to_buffer};
 use super::cut::{CompressError, EXTENT_MAX, Fill, Filled};
 use super::predict::Prediction;
 use crate::erofs::format::BLOCK;
+use crate::erofs::reader::lz4::{MATCH_MIN, byte, length};
 
 /// A block ends with at least 5 literals, and its last copy begins 12 bytes before the end or earlier.
 const LAST_LITERALS: usize = 12;
@@ -96,28 +97,13 @@ fn cut(block: &[u8], input: &[u8], room: usize) -> Option<(usize, Vec<u8>)> {
 
 /// The sequence at a position: its literals, the length of its copy, and where the next one begins. None at the last one.
 fn sequence(block: &[u8], at: usize) -> Option<(usize, usize, usize)> {
-    let token = *block.get(at)?;
-    let (literals, at) = length(block, at + 1, usize::from(token >> 4))?;
-    let offset_at = at.checked_add(literals)?;
-    block.get(offset_at..offset_at + 2)?;
-    let (copy, at) = length(block, offset_at + 2, usize::from(token & 15))?;
-    Some((literals, copy + 4, at))
-}
-
-/// A length of four bits, and further bytes while they are 255 if the four bits are all set.
-fn length(block: &[u8], mut at: usize, nibble: usize) -> Option<(usize, usize)> {
-    let mut length = nibble;
-    if nibble == 15 {
-        loop {
-            let byte = *block.get(at)?;
-            at += 1;
-            length += usize::from(byte);
-            if byte != 255 {
-                break;
-            }
-        }
-    }
-    Some((length, at))
+    let mut rest = block.get(at..)?;
+    let token = byte(&mut rest).ok()?;
+    let literals = length(token >> 4, &mut rest).ok()?;
+    // Behind the literals stands how far back the copy begins.
+    rest = rest.get(literals..)?.get(2..)?;
+    let copy = length(token & 15, &mut rest).ok()?.saturating_add(MATCH_MIN);
+    Some((literals, copy, block.len() - rest.len()))
 }
 
 /// Bytes of a sequence of literals only.

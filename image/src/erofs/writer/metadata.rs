@@ -243,17 +243,18 @@ fn plan(
 fn plan_packed(params: &Params, packed: &Packed) -> Planned {
     let attributes = Attributes { mtime: params.epoch, ..Attributes::default() };
     let extended = is_extended(&attributes, 1, packed.len, params.epoch);
-    let head = if extended { 64 } else { 32 };
-    Planned {
+    let mut planned = Planned {
         mode: MODE_FILE,
         links: 1,
         size: packed.len,
         attributes,
         xattrs: Vec::new(),
         extended,
-        body: index_body(&packed.extents, None, head),
+        body: Body::Nothing(0),
         at: 0,
-    }
+    };
+    planned.body = index_body(&packed.extents, None, planned.head_len());
+    planned
 }
 
 fn index_body(extents: &[Extent], fragment: Option<u64>, head: usize) -> Body {
@@ -261,7 +262,7 @@ fn index_body(extents: &[Extent], fragment: Option<u64>, head: usize) -> Body {
     // Only the long form has room for an offset of more than 32 bits.
     let far = fragment.is_some_and(|offset| u32::try_from(offset).is_err());
     let form = if far { Form::Full } else { index::form(index_start(head) as u64, &entries) };
-    let blocks = extents.iter().map(Extent::blocks).fold(0_u32, u32::wrapping_add);
+    let blocks = extents.iter().map(|extent| extent.stored.blocks()).fold(0_u32, u32::wrapping_add);
     debug_assert!(extents.iter().all(|extent| extent.stored != Stored::Fragment || fragment.is_some()));
     Body::Index { entries, form, fragment, blocks }
 }
