@@ -123,7 +123,7 @@ fn program() -> Vec<u8> {
 /// # Panics
 /// When it cannot be made.
 pub fn answers_disk(bench: &Bench) -> Disk {
-    bench.blank("answers", 16 << 20).unwrap().serial("kubedos-answers").not_bootable()
+    bench.blank("answers", 64 << 20).unwrap().serial("kubedos-answers").not_bootable()
 }
 
 /// Waits until the node has answered; gives the answers.

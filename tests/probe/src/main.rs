@@ -1,14 +1,15 @@
 //! What the tests ask inside a node, which has no shell to ask with: a unit of a test image, never of a product.
 //!
-//! When the agent has ended its last stage, it looks at everything once, reads every sealed volume to its end, and writes one JSON
-//! document to the disk whose serial number is [`ANSWERS`]: eight bytes of length, little-endian, then the text. Then it says
-//! [`READY`] on the console. It judges nothing: the tests do.
+//! When the agent has ended its last stage, it looks at everything once, reads every sealed volume to its end, and the trees of the disks
+//! that a test brought, and writes one JSON document to the disk whose serial number is [`ANSWERS`]: eight bytes of length, little-endian,
+//! then the text. Then it says [`READY`] on the console. It judges nothing: the tests do.
 #![forbid(unsafe_code)]
 
 mod audit;
 mod modules;
 mod processes;
 mod programs;
+mod trees;
 mod volumes;
 
 use std::collections::BTreeMap;
@@ -48,6 +49,7 @@ fn main() -> io::Result<()> {
     ask("audit", &|| audit::ask())?;
     ask("volumes", &|| volumes::read_all())?;
     ask("files", &|| volumes::walk())?;
+    ask("trees", &|| trees::read_all())?;
     write(Value::Object(answers).to_string().as_bytes())?;
     say(READY)
 }

@@ -2,13 +2,50 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::OnceLock;
 
+use kubedos_image::erofs::Compression;
 use kubedos_image::layout::{Area, Role, Slot, Volume};
 use kubedos_lab::{Disk, Format, Patience};
 use kubedos_spec::record::{Outcome, Record};
-use kubedos_tests::{Rig, answers, answers_disk, flip, kubedos_build, noise, probe_image, project};
+use kubedos_tests::{
+    Rig, Told, answers, answers_disk, flip, generated, kubedos_build, many, noise, probe_image, project,
+    scratch,
+};
 use serde_json::Value;
+
+/// A1, A4: the node's kernel reads trees that our EROFS writer wrote as what went in: content, mode, owner, times, names and attributes.
+#[test]
+fn the_kernel_reads_generated_trees_as_they_were_written() {
+    for (name, expected) in &trees().1 {
+        let found = asked()["trees"][name].as_object().unwrap_or_else(|| panic!("{name} was not found"));
+        assert!(!found.contains_key("error"), "{name}: {found:?}");
+        for (path, line) in expected {
+            assert_eq!(found.get(path).and_then(Value::as_str), Some(line.as_str()), "{name}: {path}");
+        }
+        assert_eq!(found.len(), expected.len(), "{name}");
+    }
+}
+
+/// Volumes of one generated tree with several settings, and what is in them.
+fn trees() -> &'static (tempfile::TempDir, [(&'static str, Told); 5]) {
+    static TREES: OnceLock<(tempfile::TempDir, [(&'static str, Told); 5])> = OnceLock::new();
+    TREES.get_or_init(|| {
+        let folder = tempfile::tempdir_in(scratch()).unwrap();
+        let write = [
+            ("none", generated as fn(&Path, Compression, u32) -> Told, Compression::None, 4096),
+            ("lz4", generated, Compression::Lz4hc(9), 16 << 10),
+            ("zstd", generated, Compression::Zstd(10), 64 << 10),
+            ("large", generated, Compression::Zstd(3), 1 << 20),
+            ("many", many, Compression::Zstd(10), 64 << 10),
+        ];
+        let told = write.map(|(name, tree, compression, cluster)| {
+            (name, tree(&folder.path().join(name), compression, cluster))
+        });
+        (folder, told)
+    })
+}
 
 /// The answers of an untouched node on its first boot, asked once.
 fn asked() -> &'static Value {
@@ -16,7 +53,13 @@ fn asked() -> &'static Value {
     ASKED.get_or_init(|| {
         let rig = Rig::of(probe_image(), "asked");
         let disk = answers_disk(rig.bench());
-        let machine = rig.boot(&rig.hardware(rig.disk("disk")).disk(disk.clone()));
+        let mut hardware = rig.hardware(rig.disk("disk")).disk(disk.clone());
+        let (folder, trees) = trees();
+        for (name, _) in trees {
+            let tree = Disk::new(folder.path().join(name), Format::Raw);
+            hardware = hardware.disk(tree.serial(format!("kubedos-tree-{name}")).not_bootable());
+        }
+        let machine = rig.boot(&hardware);
         let answers = answers(&machine, &disk);
         let corrupt = machine.finish().into_iter().find(|record| record.outcome == Outcome::Corrupt);
         assert!(corrupt.is_none(), "{corrupt:?}");

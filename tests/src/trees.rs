@@ -1,0 +1,187 @@
+//! A tree that no package makes, written by our EROFS writer, and what a reader has to say of it: in the words of the probe.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use kubedos_image::erofs::{
+    Attributes, Compression, Device, InodeId, Kind, NoCache, Params, Time, Tree, write,
+};
+use kubedos_image::hex32::sha256;
+
+/// Each path in hexadecimal, and the line that is told of it.
+pub type Told = BTreeMap<String, String>;
+
+/// The time of the volume, which only the root has.
+const EPOCH: u64 = 1_763_300_000;
+
+struct Writer {
+    tree: Tree<'static>,
+    told: Told,
+    count: u32,
+}
+
+impl Writer {
+    /// Attributes of their own for each inode, and how they are told.
+    fn attributes(&mut self, names: u32) -> (Attributes, String) {
+        self.count += 1;
+        let number = self.count;
+        let mut attributes = Attributes {
+            mode: u16::try_from(number * 73 % 0o10000).unwrap(),
+            uid: number % 5 * 30_000,
+            gid: number % 3,
+            mtime: Time { seconds: EPOCH + u64::from(number % 4), nanos: number % 4 * 1001 },
+            xattrs: BTreeMap::new(),
+        };
+        if number.is_multiple_of(6) {
+            attributes.xattrs.insert(b"security.kubedos".to_vec(), b"the same for many".to_vec());
+            attributes.xattrs.insert(b"trusted.number".to_vec(), number.to_be_bytes().to_vec());
+        }
+        let xattrs: String = attributes
+            .xattrs
+            .iter()
+            .map(|(name, value)| format!(" {}={}", String::from_utf8_lossy(name), hex::encode(value)))
+            .collect();
+        let Attributes { mode, uid, gid, mtime, .. } = &attributes;
+        let told = format!("{mode:04o} {uid}:{gid} {}.{} {names}{xattrs}", mtime.seconds, mtime.nanos);
+        (attributes, told)
+    }
+
+    fn directory(&mut self, parent: InodeId, path: &str, directories: u32) -> InodeId {
+        let (attributes, told) = self.attributes(2 + directories);
+        self.told.insert(hex::encode(path), format!("directory {told}"));
+        self.tree.add_directory(parent, name(path.as_bytes()), attributes).unwrap()
+    }
+
+    fn file(&mut self, parent: InodeId, path: &[u8], content: Vec<u8>, names: u32) -> InodeId {
+        let (attributes, told) = self.attributes(names);
+        let digest = content.iter().fold(0xcbf2_9ce4_8422_2325_u64, |digest, byte| {
+            (digest ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        self.told.insert(hex::encode(path), format!("file {} {digest:016x} {told}", content.len()));
+        self.tree.add(parent, name(path), Kind::File(Box::new(content)), attributes).unwrap()
+    }
+
+    fn other(&mut self, parent: InodeId, path: &str, kind: Kind<'static>, words: &str) {
+        let (attributes, told) = self.attributes(1);
+        self.told.insert(hex::encode(path), format!("{words} {told}"));
+        self.tree.add(parent, name(path.as_bytes()), kind, attributes).unwrap();
+    }
+}
+
+/// Writes a tree of everything that is at a border or rare to a file. What a reader has to tell of it.
+///
+/// # Panics
+/// When it cannot be written.
+pub fn generated(out: &Path, compression: Compression, cluster: u32) -> Told {
+    written(out, compression, cluster, 4, fill)
+}
+
+/// Writes a tree of 100,000 files to a file, 40,000 of them in one directory. What a reader has to tell of it.
+///
+/// # Panics
+/// When it cannot be written.
+pub fn many(out: &Path, compression: Compression, cluster: u32) -> Told {
+    written(out, compression, cluster, 61, |writer| {
+        let mut number = 0_u64;
+        for (directory, count) in std::iter::once(40_000).chain([1_000; 60]).enumerate() {
+            let path = directory.to_string();
+            let parent = writer.directory(InodeId::ROOT, &path, 0);
+            for _ in 0..count {
+                writer.file(parent, format!("{path}/{number}").as_bytes(), number.to_string().into(), 1);
+                number += 1;
+            }
+        }
+    })
+}
+
+/// A tree whose root has so many directories.
+fn written(
+    out: &Path,
+    compression: Compression,
+    cluster: u32,
+    directories: u32,
+    fill: impl FnOnce(&mut Writer),
+) -> Told {
+    let root = Attributes { mode: 0o755, mtime: Time { seconds: EPOCH, nanos: 0 }, ..Attributes::default() };
+    let line = format!("directory 0755 0:0 {EPOCH}.0 {}", 2 + directories);
+    let told = BTreeMap::from([(String::new(), line)]);
+    let mut writer = Writer { tree: Tree::new(root).unwrap(), told, count: 0 };
+    fill(&mut writer);
+    let params = Params {
+        uuid: [4; 16],
+        epoch: Time { seconds: EPOCH, nanos: 0 },
+        compression,
+        cluster,
+        threads: NonZeroUsize::new(2).unwrap(),
+    };
+    write(&writer.tree, &params, &NoCache, &mut File::create(out).unwrap()).unwrap();
+    writer.told
+}
+
+fn fill(writer: &mut Writer) {
+    let sizes = writer.directory(InodeId::ROOT, "sizes", 0);
+    for border in [1_usize, 4096, 8192, 65_536, 131_072, 1 << 20, 4 << 20] {
+        for len in [border - 1, border, border + 1, border + 2000] {
+            for (nature, content) in [("text", text(len)), ("noise", noise(len)), ("zero", vec![0; len])] {
+                let path = format!("sizes/{nature}-{border}-{len}");
+                writer.file(sizes, path.as_bytes(), content, 1);
+            }
+        }
+    }
+    let wide = writer.directory(InodeId::ROOT, "wide", 0);
+    for number in 0..400_usize {
+        writer.file(wide, format!("wide/{number}").as_bytes(), text(number * 3), 1);
+    }
+    writer.file(wide, &[b"wide/".as_slice(), &[b'n'; 255]].concat(), b"long".to_vec(), 1);
+    writer.file(wide, b"wide/\xff not utf-8 \x80\n", b"bytes".to_vec(), 1);
+    let mut path = "deep".to_owned();
+    let mut parent = writer.directory(InodeId::ROOT, &path, 1);
+    for level in 0..60 {
+        path.push_str(&format!("/{level}"));
+        parent = writer.directory(parent, &path, u32::from(level != 59));
+    }
+    let kinds = writer.directory(InodeId::ROOT, "kinds", 0);
+    let first = writer.file(kinds, b"kinds/first", text(9000), 3);
+    let line = writer.told[&hex::encode("kinds/first")].clone();
+    for again in ["kinds/second", "kinds/third"] {
+        writer.tree.link(kinds, name(again.as_bytes()), first).unwrap();
+        writer.told.insert(hex::encode(again), line.clone());
+    }
+    for target in ["a".to_owned(), "0123456789/".repeat(372)] {
+        let path = format!("kinds/link-{}", target.len());
+        let words = format!("link {}", hex::encode(&target));
+        writer.other(kinds, &path, Kind::Symlink(target.into_bytes()), &words);
+    }
+    writer.other(kinds, "kinds/fifo", Kind::Fifo, "fifo 0:0");
+    writer.other(kinds, "kinds/socket", Kind::Socket, "socket 0:0");
+    for (major, minor) in [(1, 3), (4095, 0xf_ffff)] {
+        let device = Device { major, minor };
+        let path = format!("kinds/character-{major}");
+        writer.other(kinds, &path, Kind::Character(device), &format!("character {major}:{minor}"));
+        writer.other(
+            kinds,
+            &format!("kinds/block-{major}"),
+            Kind::Block(device),
+            &format!("block {major}:{minor}"),
+        );
+    }
+}
+
+fn name(path: &[u8]) -> &[u8] {
+    let at = path.iter().rposition(|byte| *byte == b'/');
+    &path[at.map_or(0, |at| at + 1)..]
+}
+
+/// What compresses, and seldom repeats a block.
+fn text(len: usize) -> Vec<u8> {
+    (0..)
+        .flat_map(|number: u64| format!("{:x} of {number} ", number * number % 977).into_bytes())
+        .take(len)
+        .collect()
+}
+
+fn noise(len: usize) -> Vec<u8> {
+    (0..).flat_map(|number: u64| sha256(&[&number.to_le_bytes()])).take(len).collect()
+}
