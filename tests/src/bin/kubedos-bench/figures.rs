@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::ours::{BootTimes, Builds, PlanCost, Sizes};
 use crate::peer::{PeerBoot, PeerBuilds, Why};
 use crate::timed::Cost;
+use crate::volumes::{Volumes, WayBoots};
 
 /// What a figure counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -125,6 +126,10 @@ pub struct Figures {
     /// The boots of kubedOS, stage by stage.
     pub boots: Vec<[BootTimes; 2]>,
     peer_boots: Vec<[PeerBoot; 2]>,
+    /// Volumes of one tree, or why there are none.
+    pub volumes: Option<Result<Volumes, Why>>,
+    /// Boots from volumes of several ways, or why there are none.
+    pub volume_boots: Option<Result<Vec<WayBoots>, Why>>,
 }
 
 impl Figures {

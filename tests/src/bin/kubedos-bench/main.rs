@@ -2,7 +2,7 @@
 //!
 //! It measures and judges nothing but the aims that stand in its table. Whatever it cannot measure of the peer stands there as "not
 //! measured" with the reason; what it cannot measure of kubedOS ends it. All samples go to `target/bench/figures.json`, the tables as
-//! `docs/benchmarks.md` has them to `target/bench/figures.md`, and to stdout beside the last committed figures.
+//! `docs/benchmarks.md` has them to `target/bench/figures.md`, its drawing to `target/bench/volumes.svg`, and to stdout beside the last committed figures.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,6 +19,7 @@ mod ours;
 mod peer;
 mod report;
 mod timed;
+mod volumes;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -42,11 +43,11 @@ struct Bench {
         long,
         value_name = "LIST",
         value_delimiter = ',',
-        default_value = "init,build,boot,memory,plan,peer-build,peer-boot"
+        default_value = "init,build,boot,memory,plan,volumes,volume-boot,peer-build,peer-boot"
     )]
     part: Vec<Part>,
 
-    /// How often each build and plan of kubedOS is measured
+    /// How often each build, plan and volume of kubedOS is measured
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
 
@@ -75,6 +76,10 @@ enum Part {
     Memory,
     /// `plan` of 10, 1,000 and 10,000 nodes
     Plan,
+    /// Volumes of one tree by our EROFS writer, by mkfs.erofs and by mksquashfs, and reads from them
+    Volumes,
+    /// Boots from root volumes by our EROFS writer and by mkfs.erofs
+    VolumeBoot,
     /// Builds of the peer, and the sizes of what they make
     PeerBuild,
     /// First and second boots of the peer
@@ -84,6 +89,8 @@ enum Part {
 /// What this program starts itself for.
 #[derive(Debug, Subcommand)]
 enum Inner {
+    #[command(name = volumes::SUBCOMMAND, hide = true)]
+    WriteErofs(volumes::WriteFolder),
     /// Run a program and write down what it cost
     #[command(name = timed::SUBCOMMAND, hide = true)]
     Timed {
@@ -97,8 +104,13 @@ enum Inner {
 
 fn main() -> ExitCode {
     let bench = Bench::parse();
-    if let Some(Inner::Timed { result, words }) = &bench.inner {
-        return timed::run_here(result, words);
+    match &bench.inner {
+        Some(Inner::Timed { result, words }) => return timed::run_here(result, words),
+        Some(Inner::WriteErofs(arguments)) => {
+            volumes::write_folder(arguments);
+            return ExitCode::SUCCESS;
+        }
+        None => {}
     }
     std::fs::create_dir_all(folder()).unwrap();
     let committed = Committed::read(&project().join("docs/benchmarks.md"));
@@ -108,6 +120,9 @@ fn main() -> ExitCode {
     let report = Report::new(&before, &after, &figures);
     for (name, text) in [("figures.json", report.json()), ("figures.md", report.markdown(None))] {
         std::fs::write(folder().join(name), text).unwrap();
+    }
+    if let Some(Ok(volumes)) = &figures.volumes {
+        std::fs::write(folder().join("volumes.svg"), volumes::plot(volumes)).unwrap();
     }
     println!("{}", report.markdown(Some(&committed)));
     ExitCode::SUCCESS
@@ -140,6 +155,15 @@ impl Bench {
         if wanted(Part::Plan) {
             say("plans");
             ours::plans(&folder().join("plan"), self.runs).iter().for_each(|plan| figures.plan(plan));
+        }
+        if wanted(Part::Volumes) {
+            say("volumes of one tree");
+            figures.volumes = Some(volumes::measure(&folder().join("volumes"), self.runs));
+        }
+        if wanted(Part::VolumeBoot) {
+            say("boots from volumes written in several ways");
+            let ways = volumes::booted_ways();
+            figures.volume_boots = Some(volumes::boots(&folder().join("volume-boot"), &ways, self.boots));
         }
         if wanted(Part::PeerBuild) || wanted(Part::PeerBoot) {
             say("the peer: what it needs, which takes long when it is not there yet");

@@ -5,6 +5,8 @@ use serde_json::json;
 use crate::committed::Committed;
 use crate::conditions::Conditions;
 use crate::figures::{Aim, Figures, Line, Unit, lines};
+use crate::peer::Why;
+use crate::volumes;
 
 /// What the tables are made from.
 #[derive(Debug)]
@@ -43,7 +45,7 @@ impl<'a> Report<'a> {
                 text += &table(&head, &rows);
             }
         }
-        text + &self.stages()
+        text + &self.volumes() + &self.stages()
     }
 
     fn conditions(&self) -> String {
@@ -98,6 +100,17 @@ impl<'a> Report<'a> {
         cells
     }
 
+    /// Volumes of one tree, and boots from them, or why there are none.
+    fn volumes(&self) -> String {
+        let missing = |why: &Why| format!("- Volumes were not measured: {why}\n\n");
+        let of_tree = self.figures.volumes.as_ref();
+        let boots = self.figures.volume_boots.as_ref();
+        let of_tree = of_tree.map(|volumes| volumes.as_ref().map_or_else(missing, volumes::table));
+        let boots =
+            boots.map(|boots| boots.as_ref().map_or_else(missing, |boots| volumes::boot_table(boots)));
+        [of_tree, boots].into_iter().flatten().collect()
+    }
+
     /// When each stage ended and how long it took, in the first and the second boot: of the boots that were neither the fastest nor the slowest.
     fn stages(&self) -> String {
         let boots = &self.figures.boots;
@@ -140,7 +153,7 @@ fn show_aim(aim: Aim, unit: Unit) -> String {
 }
 
 /// A Markdown table whose columns are as wide as their widest cell.
-fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([head[column].chars().count(), 3]).max().unwrap_or_default()

@@ -35,11 +35,11 @@ pub struct StageTime {
 
 /// So many first boots of a new disk, and a second boot of each, after the power was cut.
 pub fn boots(count: u32) -> Vec<[BootTimes; 2]> {
-    (0..count).map(|number| pair(&format!("bench-{number}"))).collect()
+    (0..count).map(|number| boot_pair(&Rig::new(&format!("bench-{number}")))).collect()
 }
 
-fn pair(name: &str) -> [BootTimes; 2] {
-    let rig = Rig::new(name);
+/// A first boot of a new disk, and a second one after the power was cut.
+pub fn boot_pair(rig: &Rig) -> [BootTimes; 2] {
     let hardware = rig.hardware(rig.disk("disk")).processors(2);
     [Expect::Baseline, Expect::BaselineUnchanged].map(|expect| {
         let machine = rig.boot(&hardware);

@@ -2,6 +2,7 @@
 
 mod boot;
 mod build;
+mod package;
 mod setup;
 
 use std::fmt;
@@ -12,13 +13,15 @@ use serde::Serialize;
 use crate::ours::Sizes;
 use crate::timed::Cost;
 pub use boot::PeerBoot;
+pub use package::Package;
 
 /// Why the peer was not measured.
 #[derive(Debug, Clone, Serialize)]
 pub struct Why(String);
 
 impl Why {
-    fn new(why: impl fmt::Display) -> Self {
+    /// The reason in words.
+    pub fn new(why: impl fmt::Display) -> Self {
         Self(why.to_string())
     }
 }

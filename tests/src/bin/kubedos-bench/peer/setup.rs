@@ -4,19 +4,18 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use kubedos_builder::cache::Pin;
-use kubedos_builder::deb::{Deb, DebError};
-use kubedos_builder::fetch::{Fetcher, Silent, Source};
-use kubedos_builder::mirror::{Archive, Mirrors, Wanted};
-use kubedos_tests::Pins;
+use kubedos_builder::mirror::{Archive, Mirrors};
 
 use super::Why;
+use super::package::{Package, mirrors};
 
 /// The release of trixie.
-const NAME: &str = "mkosi 25.3-7";
-const PATH: &str = "pool/main/m/mkosi/mkosi_25.3-7_all.deb";
-const SIZE: u64 = 309_040;
-const SHA256: &str = "ef56c81324fd47d65490e944ec4697bb3f6fb21326d0d071bfc2fb5ba5383252";
+const MKOSI: Package = Package {
+    name: "mkosi 25.3-7",
+    path: "pool/main/m/mkosi/mkosi_25.3-7_all.deb",
+    size: 309_040,
+    sha256: "ef56c81324fd47d65490e944ec4697bb3f6fb21326d0d071bfc2fb5ba5383252",
+};
 
 /// Where the package has the program.
 const MODULES: &str = "usr/lib/python3/dist-packages/";
@@ -56,29 +55,12 @@ pub fn unpack_mkosi(folder: &Path) -> Result<(), Why> {
     if folder.join("mkosi").is_dir() {
         return Ok(());
     }
-    let mirrors = Mirrors::find(&Wanted::from_environment(None, None));
-    let pin = Pin { name: NAME.into(), size: SIZE, sha256: SHA256.parse().unwrap() };
-    let cache = Pins::get().cache();
-    let source = Source { pin: pin.clone(), archive: Archive::Debian, paths: vec![PATH.into()] };
-    Fetcher::new(cache, &mirrors).fetch(&[source], &Silent).map_err(|error| Why::new(&error.0[0]))?;
     let beside = folder.with_extension("new");
     if beside.exists() {
         fs::remove_dir_all(&beside).map_err(Why::new)?;
     }
-    let mut deb = Deb::open(cache.open(&pin).unwrap().reader().unwrap()).map_err(Why::new)?;
-    let unpacked = deb.visit(|entry, content| {
-        let Some(path) = entry.path.strip_prefix(MODULES) else { return Ok(()) };
-        let path = beside.join(path);
-        if entry.kind == kubedos_builder::deb::Kind::Directory {
-            fs::create_dir_all(path)?;
-        } else {
-            fs::create_dir_all(path.parent().unwrap())?;
-            std::io::copy(content, &mut fs::File::create(path)?)?;
-        }
-        Ok::<(), DebError>(())
-    });
-    unpacked.map_err(Why::new)?;
-    point_at(&mirrors, &beside.join(DEBIAN))?;
+    MKOSI.unpack(MODULES, &beside)?;
+    point_at(&mirrors(), &beside.join(DEBIAN))?;
     fs::rename(&beside, folder).map_err(Why::new)
 }
 
@@ -92,7 +74,7 @@ fn point_at(mirrors: &Mirrors, file: &Path) -> Result<(), Why> {
 }
 
 fn pointed(text: &str, debian: &str, security: &str) -> Result<String, Why> {
-    let unknown = || Why::new(format!("{NAME} has another {DEBIAN} than is known here"));
+    let unknown = || Why::new(format!("{} has another {DEBIAN} than is known here", MKOSI.name));
     let (before, rest) = text.split_once(DEBUG).ok_or_else(unknown)?;
     let (_, after) = rest.split_once(BEHIND_DEBUG).ok_or_else(unknown)?;
     let mut text = format!("{before}{BEHIND_DEBUG}{after}");

@@ -1,0 +1,256 @@
+//! Read-only volumes of one tree: our EROFS writer beside mkfs.erofs and mksquashfs.
+//!
+//! Everybody gets the same folder, the root of the bare-metal example, with its files in the page cache, and as many threads as there are
+//! processors. What was written is mounted and read at random.
+
+mod boots;
+mod folder;
+mod peers;
+mod plot;
+mod read;
+mod table;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+use kubedos_builder::toolbox::Toolbox;
+use kubedos_image::erofs::reader::Volume;
+use kubedos_image::layout::{Area, Role, Slot, Volume as Sealed};
+use kubedos_image::source::{FileSource, Source, Window};
+use kubedos_tests::{Product, oracles};
+use serde::Serialize;
+
+use crate::peer::Why;
+use crate::timed::{Cost, cost};
+pub use boots::{WayBoots, measure as boots, ways as booted_ways};
+pub use folder::{SUBCOMMAND, WriteFolder, write_folder};
+pub use plot::plot;
+pub use read::Reads;
+pub use table::{boot_table, table};
+
+/// A way is measured until it has used so much time, or as often as was asked for.
+const ENOUGH_SECONDS: f64 = 20.0;
+/// The file that gets one line more, and its line.
+const TOUCHED: &str = "usr/lib/systemd/systemd-udevd";
+/// The size of clusters, and of mksquashfs's blocks where it is not its own choice.
+const CLUSTER: u32 = 64 << 10;
+
+/// Who writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Writer {
+    /// `kubedos_image::erofs`.
+    Ours,
+    /// mkfs.erofs of erofs-utils.
+    MkfsErofs,
+    /// mksquashfs of squashfs-tools.
+    Mksquashfs,
+}
+
+/// A way of writing the tree.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Way {
+    /// Who.
+    pub writer: Writer,
+    /// What people call it, without the writer.
+    pub settings: &'static str,
+    /// Options of the writer.
+    #[serde(skip)]
+    options: &'static [&'static str],
+}
+
+/// The way that the product's volumes are held against, and that of the peer with the smallest result.
+pub const BEST: (Writer, &str) = (Writer::MkfsErofs, "zstd 12, dedupe, fragments");
+/// Ours that is held against [`BEST`].
+pub const HELD: (Writer, &str) = (Writer::Ours, "zstd 10");
+
+const fn ours(settings: &'static str, options: &'static [&'static str]) -> Way {
+    Way { writer: Writer::Ours, settings, options }
+}
+
+const fn erofs(settings: &'static str, options: &'static [&'static str]) -> Way {
+    Way { writer: Writer::MkfsErofs, settings, options }
+}
+
+const fn squashfs(settings: &'static str, options: &'static [&'static str]) -> Way {
+    Way { writer: Writer::Mksquashfs, settings, options }
+}
+
+/// Everything that is measured.
+const WAYS: [Way; 11] = [
+    ours("lz4hc 9", &["lz4hc:9"]),
+    ours("zstd 3", &["zstd:3"]),
+    ours("zstd 10", &["zstd:10"]),
+    ours("zstd 14", &["zstd:14"]),
+    erofs("lz4hc 9", &["-zlz4hc,level=9"]),
+    erofs("zstd 3", &["-zzstd,level=3"]),
+    erofs("zstd 12", &["-zzstd,level=12"]),
+    erofs("zstd 12, fragments", &["-zzstd,level=12", "-Efragments,ztailpacking"]),
+    erofs("zstd 12, dedupe, fragments", &["-zzstd,level=12", "-Ededupe,fragments,ztailpacking"]),
+    squashfs("zstd 12, blocks of 64 KiB", &["-Xcompression-level", "12", "-b", "65536"]),
+    squashfs("zstd 15, blocks of 128 KiB (its defaults)", &[]),
+];
+
+/// What one way costs and gives.
+#[derive(Debug, Serialize)]
+pub struct Written {
+    /// The way.
+    #[serde(flatten)]
+    pub way: Way,
+    /// Bytes of the result.
+    pub bytes: u64,
+    /// The runs, with nothing kept from one to the next.
+    pub costs: Vec<Cost>,
+    /// Ours, with the segments of the run before kept, when one line was added to one file.
+    pub touched: Vec<Cost>,
+    /// Reads from the mounted result.
+    pub reads: Result<Reads, Why>,
+}
+
+/// All ways, and the tree.
+#[derive(Debug, Serialize)]
+pub struct Volumes {
+    /// Bytes of the tree's files.
+    pub tree_bytes: u64,
+    /// How many they are.
+    pub tree_files: usize,
+    /// Each way, in order.
+    pub written: Vec<Written>,
+}
+
+/// Writes the tree in every way, at most so many times each.
+///
+/// # Errors
+/// What the peers lack on this host.
+pub fn measure(folder: &Path, runs: u32) -> Result<Volumes, Why> {
+    fs::create_dir_all(folder).unwrap();
+    let tree = folder.join("tree");
+    extract_root(&Product::example("bare-metal"), folder, &tree)?;
+    let squashfs = peers::squashfs_tools(&folder.join("squashfs-tools"))?;
+    let files = folder::regular_files(&tree);
+    let tree_bytes = files.iter().map(|(_, bytes)| bytes).sum();
+    // Reads every file once: whoever is first has them in memory as everybody else.
+    files.iter().for_each(|(path, _)| drop(fs::read(path).unwrap()));
+    let bench = Bench { folder, tree: &tree, squashfs: &squashfs, runs };
+    let written = WAYS.iter().map(|way| bench.way(*way)).collect();
+    Ok(Volumes { tree_bytes, tree_files: files.len(), written })
+}
+
+/// An image's root volume, extracted by other people's program, with owners and attributes.
+fn extract_root(product: &Product, folder: &Path, tree: &Path) -> Result<(), Why> {
+    let volume = folder.join("root.erofs");
+    let place = product.partition(Role::Volume(Sealed::Root, Area::Data, Slot::A));
+    let image = FileSource::new(File::open(product.raw()).unwrap(), product.length());
+    let partition = Window::new(&image, place.start, place.end - place.start).unwrap();
+    let length = Volume::open(&partition).unwrap().bytes();
+    let mut bytes = vec![0; usize::try_from(length).unwrap()];
+    partition.read_exact_at(&mut bytes, 0).unwrap();
+    fs::write(&volume, bytes).unwrap();
+    if tree.exists() {
+        fs::remove_dir_all(tree).unwrap();
+    }
+    let mut fsck = oracles().command("usr/bin/fsck.erofs").unwrap();
+    fsck.arg(format!("--extract={}", tree.display())).args(["--preserve", "--xattrs"]).arg(volume);
+    let output = fsck.output().unwrap();
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(Why::new(format!("the tree cannot be extracted: {}", String::from_utf8_lossy(&output.stderr).trim())))
+}
+
+struct Bench<'a> {
+    folder: &'a Path,
+    tree: &'a Path,
+    squashfs: &'a Toolbox,
+    runs: u32,
+}
+
+impl Bench<'_> {
+    fn way(&self, way: Way) -> Written {
+        let out = self.folder.join("volume");
+        let (mut costs, mut spent) = (Vec::new(), 0.0);
+        while costs.len() < self.runs as usize && (spent < ENOUGH_SECONDS || costs.is_empty()) {
+            let one = self.run(&self.command(way, &out, None), &out);
+            spent += one.wall_seconds;
+            costs.push(one);
+        }
+        let bytes = fs::metadata(&out).unwrap().len();
+        let reads = read::measure(&out, way.writer.file_system(), &self.folder.join("mounted"));
+        let touched = if way.writer == Writer::Ours { self.touched(way) } else { Vec::new() };
+        Written { way, bytes, costs, touched, reads }
+    }
+
+    /// Runs of a way in whose tree one file has one line more than in the run before.
+    fn touched(&self, way: Way) -> Vec<Cost> {
+        let (out, cache) = (self.folder.join("volume"), self.folder.join("cache"));
+        if cache.exists() {
+            fs::remove_dir_all(&cache).unwrap();
+        }
+        let command = self.command(way, &out, Some(&cache));
+        self.run(&command, &out);
+        let touched = self.tree.join(TOUCHED);
+        let before = fs::read(&touched).unwrap();
+        let costs = (0..self.runs)
+            .map(|number| {
+                let mut file = File::options().append(true).open(&touched).unwrap();
+                writeln!(file, "touched {number}").unwrap();
+                self.run(&command, &out)
+            })
+            .collect();
+        fs::write(touched, before).unwrap();
+        costs
+    }
+
+    fn run(&self, command: &Command, out: &Path) -> Cost {
+        if out.exists() {
+            fs::remove_file(out).unwrap();
+        }
+        cost(command, &self.folder.join("write.log")).unwrap_or_else(|failed| panic!("{failed}"))
+    }
+
+    fn command(&self, way: Way, out: &Path, cache: Option<&Path>) -> Command {
+        let mut command = match way.writer {
+            Writer::Ours => {
+                let mut command = Command::new(std::env::current_exe().unwrap());
+                command.arg(folder::SUBCOMMAND);
+                if let Some(cache) = cache {
+                    command.arg("--cache").arg(cache);
+                }
+                command.args(way.options).arg(out).arg(self.tree);
+                return command;
+            }
+            Writer::MkfsErofs => oracles().command("usr/bin/mkfs.erofs").unwrap(),
+            Writer::Mksquashfs => self.squashfs.command("usr/bin/mksquashfs").unwrap(),
+        };
+        match way.writer {
+            Writer::Mksquashfs => {
+                command.arg(self.tree).arg(out).args(["-comp", "zstd", "-noappend", "-no-progress"]);
+                command.args(way.options);
+            }
+            _ => {
+                command.arg(format!("-C{CLUSTER}")).arg(format!("-T{}", folder::EPOCH)).args(way.options);
+                command.arg(out).arg(self.tree);
+            }
+        }
+        command
+    }
+}
+
+impl Writer {
+    const fn file_system(self) -> &'static str {
+        match self {
+            Self::Ours | Self::MkfsErofs => "erofs",
+            Self::Mksquashfs => "squashfs",
+        }
+    }
+
+    /// What people call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ours => "kubedOS",
+            Self::MkfsErofs => "mkfs.erofs",
+            Self::Mksquashfs => "mksquashfs",
+        }
+    }
+}
