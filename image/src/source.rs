@@ -22,6 +22,12 @@ pub trait Source: Sync {
         (offset < self.len()).then(|| offset..self.len())
     }
 
+    /// The file in which `len` bytes from `offset` on lie in one piece, and where; `None` when they lie in none, or nobody knows. Whoever
+    /// copies them may leave it to the file system, which may share them instead.
+    fn in_file(&self, _offset: u64, _len: u64) -> Option<(&File, u64)> {
+        None
+    }
+
     /// No bytes at all.
     fn is_empty(&self) -> bool {
         self.len() == 0
@@ -56,6 +62,10 @@ impl<T: Source + ?Sized> Source for &T {
 
     fn next_data(&self, offset: u64) -> Option<Range<u64>> {
         (**self).next_data(offset)
+    }
+
+    fn in_file(&self, offset: u64, len: u64) -> Option<(&File, u64)> {
+        (**self).in_file(offset, len)
     }
 }
 
@@ -94,6 +104,10 @@ impl Source for FileSource {
             return Err(past_the_end());
         }
         self.file.read_exact_at(buffer, offset)
+    }
+
+    fn in_file(&self, offset: u64, len: u64) -> Option<(&File, u64)> {
+        (offset.checked_add(len)? <= self.len).then_some((&self.file, offset))
     }
 }
 

@@ -4,6 +4,7 @@
 use crate::source::Source;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 
@@ -119,6 +120,12 @@ impl Source for Runs<'_> {
             let (start, end) = (at.saturating_add(data.start).max(offset), at.saturating_add(data.end));
             (start < end).then_some(start..end)
         })
+    }
+
+    fn in_file(&self, offset: u64, len: u64) -> Option<(&File, u64)> {
+        let (at, content) = self.runs.range(..=offset).next_back()?;
+        let (source, within) = (content.source(), offset - at);
+        (within.checked_add(len)? <= source.len()).then(|| source.in_file(within, len))?
     }
 }
 

@@ -11,6 +11,7 @@ use kubedos_image::iso::hybrid::{self, HybridError};
 use kubedos_image::layout::{self, Area, Layout, Names, PayloadTooLarge, Role, Slot, Volume};
 use kubedos_image::source::Source;
 use kubedos_image::sparse::{Runs, RunsError, for_data};
+use rustix::fs::copy_file_range;
 
 /// The volume id that the file has as a CD.
 const VOLUME_ID: &str = "KUBEDOS";
@@ -136,17 +137,35 @@ fn add<'a>(
 /// The unit of holes: what file systems allocate.
 const BLOCK: u64 = 4096;
 
-/// Writes a source into an empty file and leaves its holes, and whole blocks of zeroes, as holes. `seen` gets every piece that is written,
-/// in order.
+/// Writes a source into an empty file and leaves its holes, and whole blocks of zeroes, as holes. What lies in other files is copied by the
+/// file system, which may share it with them. `seen` gets every piece that is written, in order.
 ///
 /// # Errors
 /// When it cannot be read or written.
 pub fn write_sparse(source: &dyn Source, file: &File, mut seen: impl FnMut(u64, &[u8])) -> io::Result<()> {
     file.set_len(source.len())?;
+    let mut can_copy = true;
     for_data(source, BLOCK, |at, bytes| {
         seen(at, bytes);
+        if can_copy && let Some(from) = source.in_file(at, bytes.len() as u64) {
+            can_copy = copy(from, file, at, bytes.len());
+            if can_copy {
+                return Ok(());
+            }
+        }
         file.write_all_at(bytes, at)
     })
+}
+
+/// Copies from one file to another without reading (copy_file_range(2)). Where that cannot be done whole, it is to be written.
+fn copy((from, mut offset): (&File, u64), to: &File, mut at: u64, mut len: usize) -> bool {
+    while len > 0 {
+        match copy_file_range(from, Some(&mut offset), to, Some(&mut at), len) {
+            Ok(0) | Err(_) => return false,
+            Ok(count) => len = len.saturating_sub(count),
+        }
+    }
+    true
 }
 
 #[cfg(test)]
@@ -225,5 +244,29 @@ mod tests {
         pieces.read_exact_at(&mut expected, 0).unwrap();
         assert!(written == expected);
         assert!(file.metadata().unwrap().blocks() * 512 <= 64 * 1024);
+    }
+
+    /// From a file of the same file system, and from one of another where there is one: shared, copied or written, the bytes are the same.
+    #[test]
+    fn what_lies_in_files_is_copied_from_there() {
+        let bytes: Vec<u8> =
+            (0..3_u32 << 18).flat_map(|at| at.wrapping_mul(0x9e37_79b1).to_le_bytes()).collect();
+        for folder in [std::env::temp_dir(), "/dev/shm".into()] {
+            let Ok(mut inner) = tempfile::tempfile_in(folder) else { continue };
+            std::io::Write::write_all(&mut inner, &bytes).unwrap();
+            let inner = kubedos_image::source::FileSource::new(inner, bytes.len() as u64);
+            let mut pieces = Runs::new(8 << 20);
+            pieces.add_source(1 << 20, &inner).unwrap();
+            pieces.add_bytes(5 << 20, vec![7; 9000]).unwrap();
+            assert!(pieces.in_file(1 << 20, 3 << 20).is_some());
+            assert!(pieces.in_file((1 << 20) + 1, 3 << 20).is_none() && pieces.in_file(0, 1).is_none());
+            let mut file = tempfile::tempfile().unwrap();
+            write_sparse(&pieces, &file, |_, _| {}).unwrap();
+            let mut written = Vec::new();
+            file.read_to_end(&mut written).unwrap();
+            let mut expected = vec![0; 8 << 20];
+            pieces.read_exact_at(&mut expected, 0).unwrap();
+            assert!(written == expected);
+        }
     }
 }
