@@ -139,20 +139,16 @@ impl Segments<'_> {
 
 impl SegmentCache for Segments<'_> {
     fn get(&self, key: &[u8; 32]) -> Option<Vec<u8>> {
-        let folder = self.0.find(Self::KIND, &Key::from(*key))?;
         // What cannot be read is made anew.
+        let folder = self.0.find(Self::KIND, &Key::from(*key)).ok()??;
         fs::read(folder.join(Self::FILE)).ok()
     }
 
     fn put(&self, key: &[u8; 32], bytes: &[u8]) {
         let key = Key::from(*key);
         let fill = |folder: &Path| -> Result<(), Unkept> { Ok(fs::write(folder.join(Self::FILE), bytes)?) };
-        // One that is there and was not taken is damaged. What cannot be kept is compressed once more next time.
-        let _unkept = self
-            .0
-            .discard(Self::KIND, &key)
-            .map_err(Unkept::from)
-            .and_then(|()| self.0.insert(Self::KIND, &key, fill).map(|_| ()));
+        // What cannot be kept is compressed once more next time.
+        let _unkept = self.0.insert(Self::KIND, &key, fill);
     }
 }
 

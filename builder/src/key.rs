@@ -3,9 +3,13 @@
 //! Every input has a label, and labels and values carry their lengths, so that two different lists of inputs never make the same
 //! bytes. The order of the calls counts.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use ring::digest::{Context, Digest, SHA256};
+use serde::Serialize;
+
+use crate::digest::Sha256;
 
 /// SHA-256 over a list of labelled inputs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,6 +45,75 @@ impl KeyBuilder {
     fn part(&mut self, bytes: &[u8]) {
         self.0.update(&(bytes.len() as u64).to_le_bytes());
         self.0.update(bytes);
+    }
+}
+
+/// The inputs of a [`Key`] by name, kept beside it to say later which of them changed.
+#[derive(Clone)]
+pub struct Inputs {
+    key: KeyBuilder,
+    shown: BTreeMap<String, String>,
+}
+
+impl Inputs {
+    /// As [`KeyBuilder::new`].
+    pub fn new(kind: &str, version: u32) -> Self {
+        Self { key: KeyBuilder::new(kind, version), shown: BTreeMap::new() }
+    }
+
+    /// Adds one input.
+    #[must_use]
+    pub fn with(self, label: &str, value: impl AsRef<[u8]>) -> Self {
+        let digest = short(value.as_ref());
+        self.add(label, value.as_ref(), digest)
+    }
+
+    /// Adds one input that has a version.
+    #[must_use]
+    pub fn with_version(self, label: &str, version: &str, value: impl AsRef<[u8]>) -> Self {
+        let shown = format!("{version} {}", short(value.as_ref()));
+        self.add(label, value.as_ref(), shown)
+    }
+
+    fn add(self, label: &str, value: &[u8], shown: String) -> Self {
+        let Self { key, shown: mut all } = self;
+        all.insert(label.to_owned(), shown);
+        Self { key: key.with(label, value), shown: all }
+    }
+
+    /// The key of everything added.
+    pub fn key(&self) -> Key {
+        self.key.clone().finish()
+    }
+
+    /// Each input by name: its version, if it has one, and the beginning of its digest.
+    pub const fn shown(&self) -> &BTreeMap<String, String> {
+        &self.shown
+    }
+}
+
+/// Enough of a digest to tell one input from another; nothing is believed for it.
+fn short(value: &[u8]) -> String {
+    Sha256::of(value).to_string().chars().take(16).collect()
+}
+
+impl PartialEq for Inputs {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Inputs {}
+
+impl Serialize for Inputs {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.shown.serialize(serializer)
+    }
+}
+
+impl fmt::Debug for Inputs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shown.fmt(f)
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use kubedos_builder::cache::Cache;
 use kubedos_builder::compose::Node;
 use kubedos_builder::image::build::{self, Formats, Inputs};
+use kubedos_builder::image::explain::Explained;
 use kubedos_builder::image::phase::{Timeline, Unwatched};
 use kubedos_builder::keys::KeyDir;
 use kubedos_builder::lock::Lock;
@@ -17,7 +18,7 @@ use crate::Product;
 use crate::pins::project;
 use crate::probe::initrd_file;
 
-/// Builds raw image and UKI of a spec of the checkout.
+/// Builds raw image and UKI of a spec of the checkout. How each part came about.
 ///
 /// # Panics
 /// When it does not build.
@@ -28,7 +29,7 @@ pub fn assemble(
     store: &Store,
     additions: Vec<(String, Node)>,
     out: &Path,
-) {
+) -> Vec<Explained> {
     let spec = project().join(spec);
     let plan = spec_file::load(&spec).unwrap().plan().unwrap();
     let inputs = Inputs {
@@ -43,5 +44,5 @@ pub fn assemble(
         timeline: &Timeline::new(&Unwatched),
     };
     let out = OutputDir::lock(out).unwrap();
-    build::build_image(&inputs, Formats { iso: false, qcow2: false }, &out).unwrap();
+    build::build_image(&inputs, Formats { iso: false, qcow2: false }, &out).unwrap().explanation
 }

@@ -9,6 +9,7 @@ use kubedos_builder::cache::CacheError;
 use kubedos_builder::compose::{self, ComposeError, KernelFlavour};
 use kubedos_builder::failure::{Class, Failure};
 use kubedos_builder::image::build::{self, BuildError, Built, Formats};
+use kubedos_builder::image::explain::Before;
 use kubedos_builder::image::manifest::SUMS;
 use kubedos_builder::image::phase::{Phase, Span, Timeline};
 use kubedos_builder::image::run_record::{RUN_RECORD, RunRecord};
@@ -119,13 +120,14 @@ impl Image {
             return self.survey(&request);
         }
         let out = OutputDir::lock(&self.out).map_err(output_failure)?;
+        let before = Before::read(out.path());
         let phases = Phases::new();
         let timeline = Timeline::new(&phases);
         let (built, spans) = self.build(request, &out, None, &timeline)?;
         let record = RunRecord::new(started, spans, built.explanation.clone());
         let record = out.create_with(RUN_RECORD, record.emit().as_bytes()).map_err(output_failure)?;
         record.publish().map_err(output_failure)?;
-        self.report(&built, clock.elapsed())
+        self.report(&built, &before, clock.elapsed())
     }
 
     /// Reads spec, keys and lock.
@@ -251,14 +253,17 @@ impl Image {
         Ok(())
     }
 
-    fn report(&self, built: &Built, took: Duration) -> Result<(), Failure> {
+    fn report(&self, built: &Built, before: &Before, took: Duration) -> Result<(), Failure> {
         if self.json {
             print(&built.manifest.emit())?;
         }
         if self.explain {
             for part in &built.explanation {
-                let how = if part.reused { "as before" } else { "built" };
+                let (how, work) = part.words(&before.why(part));
                 say!("{:<14} {:>10}  {how}", part.part, human(part.bytes));
+                if let Some(work) = work {
+                    say!("{:<14} {:>10}  {work}", "", "");
+                }
             }
         }
         for output in &built.manifest.outputs {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use kubedos_builder::cache::Cache;
 use kubedos_builder::failure::{Class, Failure};
-use kubedos_builder::image::build::Explained;
+use kubedos_builder::image::explain::Explained;
 use kubedos_builder::init_build::{self, InitBuildError, Means, Recipe};
 use kubedos_builder::lock::Lock;
 use kubedos_builder::store::Store;
@@ -43,7 +43,7 @@ impl Init {
         cache: &Cache,
         lock: &Lock,
     ) -> Result<(Vec<u8>, Explained), Failure> {
-        let reused = self.kept.is_some();
+        let (reused, inputs) = (self.kept.is_some(), self.recipe.inputs().clone());
         let binary = match self.kept {
             Some(binary) => binary,
             None => {
@@ -58,7 +58,8 @@ impl Init {
                 self.recipe.build(&self.store, &means).map_err(failure)?
             }
         };
-        let explained = Explained { part: "kubedos-init", reused, bytes: binary.len() as u64 };
+        let bytes = binary.len() as u64;
+        let explained = Explained { part: "kubedos-init", reused, bytes, inputs, work: None };
         Ok((binary, explained))
     }
 }

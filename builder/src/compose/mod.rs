@@ -43,6 +43,8 @@ pub struct Package<R> {
     pub name: String,
     /// Its version.
     pub version: String,
+    /// It had to be unpacked; else it was kept so.
+    pub unpacked: bool,
     /// The opened package.
     pub deb: Deb<R>,
 }

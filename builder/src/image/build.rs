@@ -22,11 +22,12 @@ use crate::compose::{self, ComposeError, Composed, KernelFlavour, Node, Tree};
 use crate::image::boot_partition;
 use crate::image::configuration::{self, Configuration, ConfigurationError};
 use crate::image::disk::{self, DiskError, Parts, VolumeParts};
+use crate::image::explain::{Explained, Work};
 use crate::image::manifest::{Manifest, Output, VolumeEntry, describe};
 use crate::image::phase::{Phase, Timeline};
 use crate::image::uki::{self, UkiParts};
 use crate::image::volume::{SealedVolume, VolumeError, seal};
-use crate::key::{Key, KeyBuilder};
+use crate::key::Inputs as KeyInputs;
 use crate::keys::{KeyDir, KeyError};
 use crate::lock::Lock;
 use crate::output::{OutputDir, OutputError, Unpublished};
@@ -142,22 +143,18 @@ pub struct Built {
     pub explanation: Vec<Explained>,
 }
 
-/// One part of the image and how it came about.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Explained {
-    /// The part.
-    pub part: &'static str,
-    /// Its inputs were the same as before: it was taken from the store.
-    pub reused: bool,
-    /// Its size in bytes.
-    pub bytes: u64,
-}
-
-/// The boot programs, signed, and the os-release beside them.
+/// The boot programs, signed.
 struct Boot {
     uki: PathBuf,
     boot_loader: PathBuf,
-    reused: bool,
+}
+
+/// What the root volume and the boot programs are made of.
+struct Composition {
+    composed: Composed,
+    packages: usize,
+    /// Those that were not kept unpacked.
+    unpacked: Vec<String>,
 }
 
 /// Files in the order of their naming, a second name of one of them, and what the last says.
@@ -170,10 +167,11 @@ type Written = (Vec<Unpublished>, Option<(String, String)>, Manifest);
 pub fn build_image(inputs: &Inputs<'_>, formats: Formats, out: &OutputDir) -> Result<Built, BuildError> {
     let builder = Builder::new(inputs)?;
     let timeline = inputs.timeline;
-    let root = timeline.run(Phase::Root, || builder.root())?;
-    let payload = timeline.run(Phase::Payload, || builder.payload())?;
-    let boot = timeline.run(Phase::Uki, || builder.boot(&root, &payload))?;
-    let (configuration, statement) = timeline.run(Phase::Configuration, || builder.configuration())?;
+    let (root, of_root) = timeline.run(Phase::Root, || builder.root())?;
+    let (payload, of_payload) = timeline.run(Phase::Payload, || builder.payload())?;
+    let (boot, of_boot) = timeline.run(Phase::Uki, || builder.boot(&root, &payload))?;
+    let (configuration, statement, of_configuration) =
+        timeline.run(Phase::Configuration, || builder.configuration())?;
     let esp = builder.esp(&boot)?;
     let volumes = [&root, &configuration, &payload];
     let names = Names {
@@ -199,17 +197,20 @@ pub fn build_image(inputs: &Inputs<'_>, formats: Formats, out: &OutputDir) -> Re
     let (files, iso, manifest) =
         timeline.run(Phase::Write, || builder.write(&image, &uki, formats, &volumes, out))?;
     timeline.run(Phase::Publish, || out.publish(files, iso.as_slice()))?;
-    let size = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let explain = |part, reused, path: &Path| Explained { part, reused, bytes: size(path) };
-    Ok(Built {
-        manifest,
-        explanation: vec![
-            explain("root", root.reused, &root.data),
-            explain("payload", payload.reused, &payload.data),
-            explain("uki", boot.reused, &boot.uki),
-            explain("configuration", configuration.reused, &configuration.data),
-        ],
-    })
+    Ok(Built { manifest, explanation: vec![of_root, of_payload, of_boot, of_configuration] })
+}
+
+fn explain_volume(part: &'static str, volume: &SealedVolume, inputs: KeyInputs) -> Explained {
+    let work = volume.written.map(|written| Work {
+        segments: written.segments,
+        compressed: written.segments - written.cached_segments,
+        ..Work::default()
+    });
+    Explained { part, reused: work.is_none(), bytes: size(&volume.data), inputs, work }
+}
+
+fn size(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
 /// The inputs with what is derived from them once.
@@ -222,7 +223,7 @@ struct Builder<'a> {
     /// SHA-256 of this program: the rules of composing are part of it.
     program: [u8; 32],
     /// What the root volume and the boot programs are made of, once one of them is made.
-    composed: OnceCell<Composed>,
+    composition: OnceCell<Composition>,
 }
 
 impl<'a> Builder<'a> {
@@ -241,30 +242,36 @@ impl<'a> Builder<'a> {
             release: env!("CARGO_PKG_VERSION"),
             flavour,
             program: kubedos_image::hex32::sha256(&[&program]),
-            composed: OnceCell::new(),
+            composition: OnceCell::new(),
         })
     }
 
-    /// The key of the root volume: its packages, the agent, and the rules, which are part of this program.
-    fn root_key(&self) -> Result<Key, BuildError> {
-        let mut key = KeyBuilder::new("root", PIPELINE)
-            .with("epoch", self.epoch.to_le_bytes())
+    /// What the root volume is made from: its packages, the agent, and the rules, which are part of this program.
+    fn root_inputs(&self) -> Result<KeyInputs, BuildError> {
+        let mut inputs = self
+            .inputs("root")
             .with("release", self.release)
-            .with("program", self.program)
-            .with("init", kubedos_image::hex32::sha256(&[&self.inputs.init]));
+            .with("kubedos-init", kubedos_image::hex32::sha256(&[&self.inputs.init]));
         for set in compose::sets(self.flavour) {
             for package in self.inputs.lock.set(set).map_err(|error| ComposeError::from(Box::new(error)))? {
-                let pin = package.pin();
-                key = key.with(&pin.name, pin.sha256.to_string());
+                let version = package.version.to_string();
+                inputs = inputs.with_version(&package.name, &version, package.sha256.to_string());
             }
         }
         if let Some(additions) = self.additions()? {
-            key = key.with("additions", additions.listing());
+            inputs = inputs.with("additions", additions.listing());
             for (path, content) in additions.files() {
-                key = key.with(path, content);
+                inputs = inputs.with(&format!("/{path}"), content);
             }
         }
-        Ok(key.finish())
+        Ok(inputs)
+    }
+
+    /// What everything that this program composes depends on.
+    fn inputs(&self, kind: &str) -> KeyInputs {
+        KeyInputs::new(kind, PIPELINE)
+            .with("kubedos-build", self.program)
+            .with("date of the lock", self.epoch.to_le_bytes())
     }
 
     /// The additions by themselves.
@@ -284,17 +291,20 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn composed(&self) -> Result<&Composed, BuildError> {
-        if let Some(composed) = self.composed.get() {
-            return Ok(composed);
+    fn composition(&self) -> Result<&Composition, BuildError> {
+        if let Some(composition) = self.composition.get() {
+            return Ok(composition);
         }
-        let composed = self.compose()?;
-        Ok(self.composed.get_or_init(|| composed))
+        let composition = self.compose()?;
+        Ok(self.composition.get_or_init(|| composition))
     }
 
-    fn compose(&self) -> Result<Composed, BuildError> {
+    fn compose(&self) -> Result<Composition, BuildError> {
         let packages =
             compose::packages(self.inputs.lock, self.inputs.cache, self.store, &compose::sets(self.flavour))?;
+        let count = packages.len();
+        let unpacked = packages.iter().filter(|package| package.unpacked);
+        let unpacked = unpacked.map(|package| package.name.clone()).collect();
         let mut composed = compose::root(compose::RootInputs {
             packages,
             flavour: self.flavour,
@@ -303,36 +313,40 @@ impl<'a> Builder<'a> {
             epoch: self.epoch,
         })?;
         self.add_to(&mut composed.tree)?;
-        Ok(composed)
+        Ok(Composition { composed, packages: count, unpacked })
     }
 
-    /// The root volume; the kernel and the boot programs that came with it are kept beside it.
-    fn root(&self) -> Result<SealedVolume, BuildError> {
-        let key = self.root_key()?;
-        seal(self.store, Volume::Root, &key, self.epoch, || {
-            Ok::<_, BuildError>(self.composed()?.tree.clone())
-        })
+    /// The root volume.
+    fn root(&self) -> Result<(SealedVolume, Explained), BuildError> {
+        let inputs = self.root_inputs()?;
+        let volume = seal(self.store, Volume::Root, &inputs.key(), self.epoch, || {
+            Ok::<_, BuildError>(self.composition()?.composed.tree.clone())
+        })?;
+        let mut explained = explain_volume("root", &volume, inputs);
+        if let (Some(work), Some(composition)) = (&mut explained.work, self.composition.get()) {
+            work.packages = composition.packages;
+            work.unpacked.clone_from(&composition.unpacked);
+        }
+        Ok((volume, explained))
     }
 
     /// The payload: what is there of it in this version, the schema.
-    fn payload(&self) -> Result<SealedVolume, BuildError> {
+    fn payload(&self) -> Result<(SealedVolume, Explained), BuildError> {
         let schema = serde_json::to_string_pretty(&kubedos_spec::model::schema()).unwrap_or_default();
-        let key = KeyBuilder::new("payload", PIPELINE)
-            .with("epoch", self.epoch.to_le_bytes())
-            .with("schema", &schema)
-            .with("program", self.program)
-            .finish();
-        seal(self.store, Volume::Payload, &key, self.epoch, || {
+        let inputs = self.inputs("payload").with("schema", &schema);
+        let volume = seal(self.store, Volume::Payload, &inputs.key(), self.epoch, || {
             let origin: Arc<str> = Arc::from("kubedos");
             let mut tree = Tree::new(self.epoch);
             let node = Node::file(schema.into_bytes(), &origin);
             tree.add("share/clusterspec.schema.json", node).map_err(ComposeError::from)?;
             Ok::<_, BuildError>(tree)
-        })
+        })?;
+        let explained = explain_volume("payload", &volume, inputs);
+        Ok((volume, explained))
     }
 
     /// The signed UKI and boot loader.
-    fn boot(&self, root: &SealedVolume, payload: &SealedVolume) -> Result<Boot, BuildError> {
+    fn boot(&self, root: &SealedVolume, payload: &SealedVolume) -> Result<(Boot, Explained), BuildError> {
         let public = self.inputs.keys.public();
         let manifest = BootManifest::new(
             self.release.to_owned(),
@@ -343,23 +357,25 @@ impl<'a> Builder<'a> {
         )
         .and_then(|manifest| manifest.with_additions(!self.inputs.additions.is_empty()).emit())
         .map_err(BuildError::BootManifest)?;
-        let key = KeyBuilder::new("boot", uki::WRITER)
-            .with("program", self.program)
-            .with("root", self.root_key()?)
-            .with("manifest", &manifest)
-            .with("db", public.secure_boot.db.last().map(Vec::as_slice).unwrap_or_default())
-            .finish();
-        let reused = self.store.find("boot", &key);
-        let was_there = reused.is_some();
-        let folder = match reused {
+        let inputs = KeyInputs::new("boot", uki::WRITER)
+            .with("kubedos-build", self.program)
+            .with("what the root is made from", self.root_inputs()?.key())
+            .with("boot manifest", &manifest)
+            .with("db certificate", public.secure_boot.db.last().map(Vec::as_slice).unwrap_or_default());
+        let key = inputs.key();
+        let kept = self.store.find("boot", &key)?;
+        let reused = kept.is_some();
+        let folder = match kept {
             Some(folder) => folder,
             None => self.store.insert("boot", &key, |folder| self.make_boot(folder, &manifest))?,
         };
-        Ok(Boot { uki: folder.join("uki.efi"), boot_loader: folder.join("boot.efi"), reused: was_there })
+        let boot = Boot { uki: folder.join("uki.efi"), boot_loader: folder.join("boot.efi") };
+        let explained = Explained { part: "uki", reused, bytes: size(&boot.uki), inputs, work: None };
+        Ok((boot, explained))
     }
 
     fn make_boot(&self, folder: &Path, manifest: &str) -> Result<(), BuildError> {
-        let composed = self.composed()?;
+        let composed = &self.composition()?.composed;
         let cmdline = compose::data::cmdline();
         let init: Arc<[u8]> = Arc::from(self.inputs.init.as_slice());
         let initrd = compose::initrd(
@@ -392,7 +408,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The configuration volume and its signed statement.
-    fn configuration(&self) -> Result<(SealedVolume, Vec<u8>), BuildError> {
+    fn configuration(&self) -> Result<(SealedVolume, Vec<u8>, Explained), BuildError> {
         let public = self.inputs.keys.public();
         let name = self.inputs.plan.spec().metadata.name.to_string();
         let cluster_id = public.cluster_id(&name);
@@ -408,13 +424,14 @@ impl<'a> Builder<'a> {
         let cluster = self.inputs.plan.cluster_document(&trust);
         let shards = self.inputs.plan.shards().map(|(name, shard)| (name.to_string(), shard));
         let documents = Configuration::new(&cluster, shards)?;
-        let key = documents.key(self.epoch);
-        let volume = seal(self.store, Volume::Configuration, &key, self.epoch, || {
+        let inputs = documents.inputs(self.epoch);
+        let volume = seal(self.store, Volume::Configuration, &inputs.key(), self.epoch, || {
             Ok::<_, BuildError>(documents.tree(self.epoch)?)
         })?;
         let signer = self.inputs.keys.configuration_signer()?;
         let statement = configuration::statement(&cluster, cluster_id, volume.seal, &signer)?;
-        Ok((volume, statement))
+        let explained = explain_volume("configuration", &volume, inputs);
+        Ok((volume, statement, explained))
     }
 
     /// The EFI system partition's files.

@@ -10,7 +10,7 @@ use kubedos_spec::node::{ClusterDocument, Shard};
 
 use crate::compose::tree::{Node, Tree, TreeError};
 use crate::erofs;
-use crate::key::{Key, KeyBuilder};
+use crate::key::Inputs;
 
 /// Raised when the same documents give another volume.
 const WRITER: u32 = 1;
@@ -68,12 +68,12 @@ impl Configuration {
         Ok(Self { documents })
     }
 
-    /// The key of the volume.
-    pub fn key(&self, epoch: u64) -> Key {
-        let start = KeyBuilder::new("configuration", WRITER)
-            .with("erofs", erofs::identity())
-            .with("epoch", epoch.to_le_bytes());
-        self.documents.iter().fold(start, |key, (path, text)| key.with(path, text)).finish()
+    /// What the volume is made from.
+    pub fn inputs(&self, epoch: u64) -> Inputs {
+        let start = Inputs::new("configuration", WRITER)
+            .with("way of writing volumes", erofs::identity())
+            .with("date of the lock", epoch.to_le_bytes());
+        self.documents.iter().fold(start, |inputs, (path, text)| inputs.with(path, text))
     }
 
     /// The volume's tree.

@@ -4,6 +4,7 @@ pub mod boot_partition;
 pub mod build;
 pub mod configuration;
 pub mod disk;
+pub mod explain;
 pub mod manifest;
 pub mod phase;
 pub mod run_record;

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::build::Explained;
+use super::explain::Explained;
 use super::phase::Span;
 use crate::release::date::Moment;
 
@@ -25,7 +25,7 @@ pub struct RunRecord {
     pub host: Host,
     /// How long each phase took.
     pub phases: Vec<Span>,
-    /// What was taken from an earlier build, and what was made anew.
+    /// What was taken from the store, what was made anew, and from what.
     pub parts: Vec<Explained>,
 }
 

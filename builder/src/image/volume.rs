@@ -1,18 +1,16 @@
 //! Sealed volumes: a tree becomes an EROFS, its blocks are hashed into a verity tree as they are written, and both are kept under the key of their inputs.
 //!
-//! The salt and the UUID come from what the volume holds, so that a volume whose content did not change keeps its bytes. A kept volume is hashed
-//! again before it is used: what rotted in the store is found, not believed, and built anew.
+//! The salt and the UUID come from what the volume holds, so that a volume whose content did not change keeps its bytes.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use kubedos_image::boot::{BLOCK, Seal};
-use kubedos_image::erofs::Sink;
+use kubedos_image::erofs::{Sink, Statistics};
 use kubedos_image::hex32::Salt;
 use kubedos_image::layout::{Area, Volume};
-use kubedos_image::source::FileSource;
-use kubedos_image::verity::{self, Leaves, VerityError};
+use kubedos_image::verity::{Leaves, VerityError};
 use serde::{Deserialize, Serialize};
 
 use crate::compose::Tree;
@@ -36,8 +34,8 @@ pub struct SealedVolume {
     pub data: PathBuf,
     /// The verity superblock and tree.
     pub hash: PathBuf,
-    /// It was in the store already.
-    pub reused: bool,
+    /// What writing it took; nothing when it was in the store already.
+    pub written: Option<Statistics>,
 }
 
 /// Why a volume could not be sealed.
@@ -95,7 +93,7 @@ struct Kept {
     seal: Seal,
 }
 
-/// The volume under `key`: from the store if it is there and still verifies, else made of the tree that `compose` gives.
+/// The volume under `key`: from the store if it is there, else made of the tree that `compose` gives.
 ///
 /// # Errors
 /// What `compose` returns, or a [`VolumeError`].
@@ -106,21 +104,21 @@ pub fn seal<E: From<VolumeError>>(
     epoch: u64,
     compose: impl FnOnce() -> Result<Tree, E>,
 ) -> Result<SealedVolume, E> {
-    if let Some(folder) = store.find(KIND, key) {
-        if let Some(seal) = verified(&folder)? {
-            return Ok(sealed(volume, seal, &folder, true));
-        }
-        store.discard(KIND, key).map_err(VolumeError::from)?;
+    if let Some(folder) = store.find(KIND, key).map_err(VolumeError::from)? {
+        return Ok(sealed(volume, kept(&folder)?.seal, &folder, None));
     }
     let tree = compose()?;
-    let folder = store
-        .insert::<VolumeError>(KIND, key, |folder| fill(folder, volume, epoch, &tree, &Segments(store)))?;
+    let mut written = None;
+    let folder = store.insert::<VolumeError>(KIND, key, |folder| {
+        written = Some(fill(folder, volume, epoch, &tree, &Segments(store))?);
+        Ok(())
+    })?;
     let seal = kept(&folder)?.seal;
-    Ok(sealed(volume, seal, &folder, false))
+    Ok(sealed(volume, seal, &folder, written))
 }
 
-fn sealed(volume: Volume, seal: Seal, folder: &Path, reused: bool) -> SealedVolume {
-    SealedVolume { volume, seal, data: folder.join(DATA), hash: folder.join(HASH), reused }
+fn sealed(volume: Volume, seal: Seal, folder: &Path, written: Option<Statistics>) -> SealedVolume {
+    SealedVolume { volume, seal, data: folder.join(DATA), hash: folder.join(HASH), written }
 }
 
 /// The base of a volume's UUID and salt: everything that the volume holds, and nothing else, so that equal content has equal bytes
@@ -137,7 +135,7 @@ fn fill(
     epoch: u64,
     tree: &Tree,
     segments: &Segments<'_>,
-) -> Result<(), VolumeError> {
+) -> Result<Statistics, VolumeError> {
     let data = folder.join(DATA);
     let base = salt_base(tree);
     let salt = Salt::new(base.derive("kubedos verity salt"));
@@ -155,7 +153,8 @@ fn fill(
     fs::write(&hash, &tree.hash_area).map_err(|error| file("write", &hash, error))?;
     let text = toml::to_string(&Kept { version: 1, seal: tree.seal }).unwrap_or_default();
     let path = folder.join(SEAL);
-    fs::write(&path, text).map_err(|error| file("write", &path, error))
+    fs::write(&path, text).map_err(|error| file("write", &path, error))?;
+    Ok(written)
 }
 
 /// A volume's data on its way into its file, each block hashed as it passes.
@@ -171,29 +170,10 @@ impl Sink for Hashed {
     }
 }
 
-/// The seal of a kept volume, if its data still hashes to it and its hash area is what the data gives.
-fn verified(folder: &Path) -> Result<Option<Seal>, VolumeError> {
-    let Ok(kept) = kept(folder) else { return Ok(None) };
-    let source = source(&folder.join(DATA))?;
-    let path = folder.join(HASH);
-    let hash_area = fs::read(&path).map_err(|error| file("read", &path, error))?;
-    let sound = verity::verify(&source, &hash_area, &kept.seal).is_ok();
-    Ok(sound.then_some(kept.seal))
-}
-
 fn kept(folder: &Path) -> Result<Kept, VolumeError> {
     let path = folder.join(SEAL);
     let text = fs::read_to_string(&path).map_err(|error| file("read", &path, error))?;
     toml::from_str(&text).map_err(|error| file("read", &path, io::Error::other(error)))
-}
-
-fn source(path: &Path) -> Result<FileSource, VolumeError> {
-    let open = || -> io::Result<FileSource> {
-        let handle = File::open(path)?;
-        let len = handle.metadata()?.len();
-        Ok(FileSource::new(handle, len))
-    };
-    open().map_err(|error| file("open", path, error))
 }
 
 fn check_room(volume: Volume, bytes: u64) -> Result<(), VolumeError> {

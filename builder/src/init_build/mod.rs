@@ -16,8 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
-use crate::digest::Sha256;
-use crate::key::{Key, KeyBuilder};
+use crate::key::{Inputs, Key, KeyBuilder};
 use crate::lock::LockedPackage;
 use crate::store::{Store, StoreError};
 use crate::toolbox::{Toolbox, ToolboxError};
@@ -28,10 +27,9 @@ pub const SET: &str = "toolchain";
 
 /// Raised whenever the same sources would give another binary.
 const RECIPE: u32 = 1;
-/// The kind of the store's entries, and their two files.
+/// The kind of the store's entries, and their file.
 const KIND: &str = "init";
 const BINARY: &str = "kubedos-init";
-const DIGEST: &str = "sha256";
 
 /// What a binary is made of, read once.
 #[derive(Debug)]
@@ -41,7 +39,7 @@ pub struct Recipe {
     /// Compilers, C library and flags.
     compiler: Key,
     /// All of it.
-    key: Key,
+    inputs: Inputs,
 }
 
 /// By what it is made: nothing of this may reach its bytes.
@@ -119,21 +117,22 @@ impl Recipe {
             compiler = compiler.with(&pin.name, pin.sha256.to_string());
         }
         let compiler = compiler.finish();
-        let key = KeyBuilder::new(KIND, RECIPE).with("sources", sources.digest()).with("compiler", compiler);
-        Ok(Self { workspace: workspace.to_owned(), sources, compiler, key: key.finish() })
+        let inputs = Inputs::new(KIND, RECIPE)
+            .with("its sources", sources.digest())
+            .with("its compiler and C library", compiler);
+        Ok(Self { workspace: workspace.to_owned(), sources, compiler, inputs })
     }
 
-    /// The binary, if it was built before and is what it was.
+    /// What the binary is made from.
+    pub const fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+
+    /// The binary, if it was built before.
     pub fn kept(&self, store: &Store) -> Result<Option<Vec<u8>>, InitBuildError> {
-        let Some(folder) = store.find(KIND, &self.key) else { return Ok(None) };
-        match kept(&folder) {
-            Ok(Some(binary)) => Ok(Some(binary)),
-            // What rotted in the store, or was cut short by a power cut, is built anew.
-            Ok(None) | Err(_) => {
-                store.discard(KIND, &self.key)?;
-                Ok(None)
-            }
-        }
+        let Some(folder) = store.find(KIND, &self.inputs.key())? else { return Ok(None) };
+        let path = folder.join(BINARY);
+        fs::read(&path).map(Some).map_err(|source| file("read", &path, source))
     }
 
     /// Builds the binary and keeps it.
@@ -151,23 +150,12 @@ impl Recipe {
                 return Err(InitBuildError::Leak(folder));
             }
         }
-        store.insert(KIND, &self.key, |folder| {
-            let digest = Sha256::of(&binary).to_string();
-            for (name, bytes) in [(BINARY, binary.as_slice()), (DIGEST, digest.as_bytes())] {
-                let path = folder.join(name);
-                fs::write(&path, bytes).map_err(|source| file("write", &path, source))?;
-            }
-            Ok::<_, InitBuildError>(())
+        store.insert(KIND, &self.inputs.key(), |folder| {
+            let path = folder.join(BINARY);
+            fs::write(&path, &binary).map_err(|source| file("write", &path, source))
         })?;
         Ok(binary)
     }
-}
-
-/// The binary of an entry, unless its digest says otherwise.
-fn kept(folder: &Path) -> io::Result<Option<Vec<u8>>> {
-    let binary = fs::read(folder.join(BINARY))?;
-    let digest = fs::read_to_string(folder.join(DIGEST))?;
-    Ok((Sha256::of(&binary).to_string() == digest).then_some(binary))
 }
 
 /// Whether the bytes hold the name of a folder. One of a single component, such as `/src`, also stands within names that are no one's.

@@ -55,9 +55,8 @@ fn a_kept_binary_that_rotted_is_not_believed() {
     let recipe = Recipe::read(workspace, &[]).unwrap();
     assert_eq!(recipe.kept(&store).unwrap(), None);
     let place = store
-        .insert::<InitBuildError>(KIND, &recipe.key, |folder| {
+        .insert::<InitBuildError>(KIND, &recipe.inputs.key(), |folder| {
             fs::write(folder.join(BINARY), b"binary").unwrap();
-            fs::write(folder.join(DIGEST), Sha256::of(b"binary").to_string()).unwrap();
             Ok(())
         })
         .unwrap();

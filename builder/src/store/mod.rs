@@ -1,7 +1,10 @@
 //! What was built before, under the key of its inputs: a folder `<kind>/<key>` whose existence means that it is complete.
 //!
-//! An entry is written beside its place and renamed into it; two builds that make the same entry at once both succeed. What is read
-//! back is still checked by its user: a sealed volume by its root hash, a file by the digest that stands beside it.
+//! An entry is written beside its place and renamed into it; two builds that make the same entry at once both succeed. What is found is
+//! what was put there: each file is held against its digest, or against what the file system remembers of it ([`checked`]); an entry that
+//! has rotted is removed, and made anew by whoever wanted it.
+
+mod checked;
 
 use std::fs::{self, File};
 use std::io;
@@ -38,10 +41,25 @@ impl Store {
         Self { root }
     }
 
-    /// The folder of an entry, if it is there.
-    pub fn find(&self, kind: &'static str, key: &Key) -> Option<PathBuf> {
+    /// The folder of an entry, if it is there and sound. One that is not is removed.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn find(&self, kind: &'static str, key: &Key) -> Result<Option<PathBuf>, StoreError> {
         let path = self.place(kind, key);
-        path.is_dir().then_some(path)
+        if !path.is_dir() {
+            return Ok(None);
+        }
+        // What cannot be read is as good as rotten.
+        if checked::is_sound(&path).unwrap_or(false) {
+            return Ok(Some(path));
+        }
+        match fs::remove_dir_all(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError { doing: "remove", kind, path, source })
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Makes an entry: `fill` writes its files into an empty folder, which then gets its name.
@@ -62,6 +80,7 @@ impl Store {
         let partial = Temporary::new(parent.join(format!("{PARTIAL}{key}.{}", std::process::id())));
         fs::create_dir(partial.path()).map_err(|source| error("make", source))?;
         fill(partial.path())?;
+        checked::record(partial.path()).map_err(|source| error("check", source))?;
         let named = partial.finish(|partial| fs::rename(partial, &place));
         match named {
             // Another build was first: its entry has the same content.
@@ -102,15 +121,6 @@ impl Store {
         Ok(file)
     }
 
-    /// Removes an entry that did not verify.
-    ///
-    /// # Errors
-    /// When it cannot be removed.
-    pub fn discard(&self, kind: &'static str, key: &Key) -> Result<(), StoreError> {
-        let path = self.place(kind, key);
-        remove(&path).map_err(|source| StoreError { doing: "discard", kind, path, source })
-    }
-
     fn place(&self, kind: &str, key: &Key) -> PathBuf {
         self.root.join(kind).join(key.to_string())
     }
@@ -137,7 +147,7 @@ mod tests {
     #[test]
     fn an_entry_exists_only_when_it_is_complete() {
         let (_folder, store, key) = store();
-        assert_eq!(store.find("volume", &key), None);
+        assert_eq!(store.find("volume", &key).unwrap(), None);
         let failed = store.insert("volume", &key, |path| {
             fs::write(path.join("half"), b"x").unwrap();
             Err(StoreError {
@@ -148,14 +158,14 @@ mod tests {
             })
         });
         failed.unwrap_err();
-        assert_eq!(store.find("volume", &key), None);
+        assert_eq!(store.find("volume", &key).unwrap(), None);
         let place = store
             .insert::<StoreError>("volume", &key, |path| {
                 fs::write(path.join("data"), b"whole").unwrap();
                 Ok(())
             })
             .unwrap();
-        assert_eq!(store.find("volume", &key), Some(place.clone()));
+        assert_eq!(store.find("volume", &key).unwrap(), Some(place.clone()));
         assert_eq!(fs::read_dir(place.parent().unwrap()).unwrap().count(), 1);
     }
 
@@ -174,7 +184,7 @@ mod tests {
             .unwrap();
         store.sweep().unwrap();
         assert!(!left.exists());
-        assert!(store.find("volume", &key).is_some());
+        assert!(store.find("volume", &key).unwrap().is_some());
     }
 
     #[test]
@@ -187,8 +197,65 @@ mod tests {
         let first = store.insert("volume", &key, fill).unwrap();
         let second = store.insert("volume", &key, fill).unwrap();
         assert_eq!(first, second);
-        store.discard("volume", &key).unwrap();
-        assert_eq!(store.find("volume", &key), None);
-        store.discard("volume", &key).unwrap();
+    }
+
+    /// What it is, and how it is done to the folder of an entry.
+    type Damage<'a> = (&'a str, &'a dyn Fn(&Path));
+
+    #[test]
+    fn what_is_not_as_it_was_made_is_not_found_and_can_be_made_again() {
+        let flip = |path: &Path| {
+            let mut bytes = fs::read(path).unwrap();
+            bytes[0] ^= 1;
+            fs::write(path, bytes).unwrap();
+        };
+        let damages: [Damage<'_>; 6] = [
+            ("a flipped bit", &|place| flip(&place.join("data"))),
+            ("a flipped bit with the old times", &|place| {
+                let path = place.join("data");
+                let times = fs::metadata(&path).unwrap();
+                flip(&path);
+                let file = File::options().write(true).open(path).unwrap();
+                file.set_times(fs::FileTimes::new().set_modified(times.modified().unwrap())).unwrap();
+            }),
+            ("a file cut short", &|place| fs::write(place.join("seal"), b"").unwrap()),
+            ("a file taken away", &|place| fs::remove_file(place.join("data")).unwrap()),
+            ("a file more", &|place| fs::write(place.join("other"), b"x").unwrap()),
+            ("no record", &|place| fs::write(place.join("checked.json"), b"{").unwrap()),
+        ];
+        for (name, damage) in damages {
+            let (_folder, store, key) = store();
+            let fill = |path: &Path| -> Result<(), StoreError> {
+                fs::write(path.join("data"), b"whole").unwrap();
+                fs::write(path.join("seal"), b"sealed").unwrap();
+                Ok(())
+            };
+            let place = store.insert("volume", &key, fill).unwrap();
+            assert!(store.find("volume", &key).unwrap().is_some());
+            damage(&place);
+            assert_eq!(store.find("volume", &key).unwrap(), None, "{name}");
+            assert!(!place.exists(), "{name}");
+            store.insert("volume", &key, fill).unwrap();
+            assert!(store.find("volume", &key).unwrap().is_some(), "{name}");
+        }
+    }
+
+    /// A copy of the store, say in another home, has other marks and the same bytes.
+    #[test]
+    fn what_was_only_copied_or_touched_is_compared_once_and_found() {
+        let (_folder, store, key) = store();
+        let fill = |path: &Path| -> Result<(), StoreError> {
+            fs::write(path.join("data"), b"whole").unwrap();
+            Ok(())
+        };
+        let place = store.insert("volume", &key, fill).unwrap();
+        let before = fs::read(place.join("checked.json")).unwrap();
+        fs::write(place.join("copy"), b"whole").unwrap();
+        fs::rename(place.join("copy"), place.join("data")).unwrap();
+        assert_eq!(store.find("volume", &key).unwrap(), Some(place.clone()));
+        let compared = fs::read(place.join("checked.json")).unwrap();
+        assert_ne!(before, compared);
+        assert_eq!(store.find("volume", &key).unwrap(), Some(place.clone()));
+        assert_eq!(fs::read(place.join("checked.json")).unwrap(), compared);
     }
 }

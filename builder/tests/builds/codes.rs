@@ -120,15 +120,21 @@ fn what_rotted_in_the_store_is_built_anew() {
     let bench = Bench::new(&[Shared::Packages, Shared::Built("init")]);
     Ran::of(&mut bench.image(&["--format", "raw"])).succeeds();
     let manifest = fs::read(bench.path("out/manifest.json")).unwrap();
-    let volumes = bench.path("cache/built/volume");
-    for key in crate::workshop::names(&volumes) {
-        let path = volumes.join(key).join("data");
-        let mut bytes = fs::read(&path).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        fs::write(&path, bytes).unwrap();
+    for (kind, file) in [("volume", "data"), ("boot", "uki.efi")] {
+        let entries = bench.path("cache/built").join(kind);
+        for key in crate::workshop::names(&entries) {
+            let path = entries.join(key).join(file);
+            let mut bytes = fs::read(&path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            fs::write(&path, bytes).unwrap();
+        }
     }
     let ran = Ran::of(&mut bench.image(&["--format", "raw", "--explain"])).succeeds();
-    assert!(ran.err.lines().any(|line| line.starts_with("root") && line.ends_with("built")), "{ran:?}");
+    let again = "built: its inputs are as before, but it was not in the store";
+    for part in ["root", "payload", "uki", "configuration"] {
+        let is_told = |line: &str| line.starts_with(part) && line.ends_with(again);
+        assert!(ran.err.lines().any(is_told), "{part}: {ran:?}");
+    }
     assert_eq!(fs::read(bench.path("out/manifest.json")).unwrap(), manifest);
 }

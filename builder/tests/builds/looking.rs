@@ -139,6 +139,33 @@ fn a_seed_is_shown_without_its_secrets() {
     }
 }
 
+/// `--explain` holds a build against the one before in the same folder, and names the inputs that changed.
+#[test]
+fn explain_names_what_changed_since_the_build_before() {
+    let bench = Bench::new(&[Shared::Packages, Shared::Built("init"), Shared::Built("volume")]);
+    let (keys, spec) = (bench.path("keys"), bench.path("spec.yaml"));
+    run(&["keys", "init", "lab", "--keys", keys.to_str().unwrap()]).succeeds();
+    let text = fs::read_to_string(project().join(SPEC)).unwrap();
+    let build = |text: &str| {
+        fs::write(&spec, text).unwrap();
+        let more = ["--keys", keys.to_str().unwrap(), "--format", "raw", "--explain"];
+        crate::ran::Ran::of(&mut bench.image_of(spec.to_str().unwrap(), &more)).succeeds().err
+    };
+    let has = |told: &str, part: &str, end: &str| {
+        assert!(told.lines().any(|line| line.starts_with(part) && line.ends_with(end)), "{part}: {told}");
+    };
+    let told = build(&text);
+    has(&told, "root", "from the store");
+    has(&told, "uki", "built: no build before it in this folder");
+    let told = build(&text.replacen("sizeGiB: 14", "sizeGiB: 20", 1));
+    for part in ["kubedos-init", "root", "payload", "uki"] {
+        has(&told, part, "as before");
+    }
+    has(&told, "configuration", "built: shards/cp-1.toml");
+    has(&told, "", "1 of 1 segments compressed");
+    has(&build(&text), "configuration", "from the store");
+}
+
 /// C1: an edit of the spec changes the configuration, its statement and the names of its partitions, and nothing else.
 #[test]
 fn a_spec_edit_differs_in_the_configuration_alone() {

@@ -19,6 +19,7 @@ use std::sync::OnceLock;
 use compare::changed;
 use copy::Copy;
 use kubedos_builder::cache::Cache;
+use kubedos_builder::lock::Lock;
 use kubedos_builder::store::Store;
 use kubedos_tests::{Pins, Product, assemble, initrd_file, kubedos_build, project, succeeds};
 use surroundings::Surroundings;
@@ -88,13 +89,24 @@ fn a_spec_edit_leaves_uki_root_and_payload_as_they_are() {
     compare::files(&Product::open(out).output("efi"), &Product::open(&edited).output("efi"));
 }
 
+/// Of the build after it, the explanation: one package is unpacked, and few pieces of files are compressed.
 #[test]
 fn a_changed_package_changes_the_root_volume_and_what_names_it_and_nothing_else() {
     let First { copy, out } = First::built();
     let cache = Cache::at(&copy.cache("cache of the package")).unwrap();
+    let store = Store::new(cache.root().join("built"));
+    let build = |lock: &Lock, name: &str| {
+        let out = out.with_file_name(name);
+        let explanation = assemble(SPEC, lock, &cache, &store, Vec::new(), &out);
+        let root = explanation.into_iter().find(|part| part.part == "root").unwrap();
+        (out, root.work.unwrap())
+    };
+    let (_, work) = build(Pins::get().lock(), "unchanged");
+    assert_eq!((work.unpacked.len(), work.compressed), (work.packages, work.segments));
     let lock = package::change(&cache, "base-files", "usr/share/doc/base-files/copyright");
-    let (store, after) = (Store::new(cache.root().join("built")), out.with_file_name("changed"));
-    assemble(SPEC, &lock, &cache, &store, Vec::new(), &after);
+    let (after, work) = build(&lock, "changed");
+    assert_eq!(work.unpacked, ["base-files"]);
+    assert!(work.compressed * 10 <= work.segments, "{work}");
     // The ESP holds the UKI, and that the root hash.
     assert_eq!(changed(out, &after), ["esp", "root-a", "root-a-hash"]);
 }

@@ -1,13 +1,14 @@
 //! Boots of the default example whose root volume was written in one way or another.
 //!
-//! The builder takes a root volume from its store if it hashes to the seal beside it. So each way's volume is put there with a seal of its
-//! own, and the image built around it: everything else of it is the product's.
+//! The builder takes a root volume from its store if one is there. So each way's volume is put there with a seal of its own, and the image built
+//! around it: everything else of it is the product's.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use kubedos_builder::image::manifest::Manifest;
-use kubedos_builder::store::Store;
+use kubedos_builder::key::Key;
+use kubedos_builder::store::{Store, StoreError};
 use kubedos_image::layout::Volume;
 use kubedos_image::verity;
 use kubedos_tests::{Pins, Product, Rig, assemble, kubedos_build, succeeds};
@@ -18,6 +19,9 @@ use crate::ours::{BootTimes, boot_pair};
 use crate::peer::Why;
 
 const SPEC: &str = "examples/lab.yaml";
+/// The kind of the store's volumes, and the file of a volume that says how it is opened.
+const KIND: &str = "volume";
+const SEAL: &str = "seal.toml";
 
 /// Pairs of a first and a second boot with a root volume of one way.
 #[derive(Debug, Serialize)]
@@ -65,41 +69,49 @@ pub fn measure(folder: &Path, ways: &[Way], count: u32) -> Result<Vec<WayBoots>,
     Ok(measured)
 }
 
-/// A store with everything for the image of the example but its root volume, and the folder of that.
+/// A store with everything for the image of the example, and the entry of its root volume.
 struct Around {
-    store: PathBuf,
-    root: PathBuf,
+    store: Store,
+    root: Key,
     /// The seal that stands in the folder.
     seal: kubedos_image::boot::Seal,
 }
 
 impl Around {
     fn new(folder: &Path) -> Self {
-        let (store, out) = (folder.join("built"), folder.join("image"));
-        if store.exists() {
-            fs::remove_dir_all(&store).unwrap();
+        let (place, out) = (folder.join("built"), folder.join("image"));
+        if place.exists() {
+            fs::remove_dir_all(&place).unwrap();
         }
+        let store = Store::new(place.clone());
         let seal = root_seal(&build(&store, &out));
         let hash = seal.root_hash.to_string();
-        let entries = fs::read_dir(store.join("volume")).unwrap().map(|entry| entry.unwrap().path());
-        let mut ours = entries.filter(|entry| {
-            fs::read_to_string(entry.join("seal.toml")).is_ok_and(|text| text.contains(&hash))
-        });
-        let root = ours.next().expect("the store keeps root volumes in another way than is known here");
-        Self { store, root, seal }
+        let mut entries = fs::read_dir(place.join(KIND)).unwrap().map(|entry| entry.unwrap());
+        let root = entries
+            .find(|entry| fs::read_to_string(entry.path().join(SEAL)).is_ok_and(|text| text.contains(&hash)));
+        let root = root.expect("the store keeps root volumes in another way than is known here");
+        let mut digest = [0; 32];
+        hex::decode_to_slice(root.file_name().as_encoded_bytes(), &mut digest).unwrap();
+        Self { store, root: Key::from(digest), seal }
     }
 
     /// The image around this volume.
     fn image(&mut self, volume: &[u8], out: &Path) -> (u64, &'static Product) {
         let built = verity::build(&volume, &self.seal.salt).unwrap();
-        let text = fs::read_to_string(self.root.join("seal.toml")).unwrap();
+        let place = self.store.find(KIND, &self.root).unwrap().unwrap();
+        let text = fs::read_to_string(place.join(SEAL)).unwrap();
         let blocks = |blocks: u64| format!("data_blocks = {blocks}\n");
         let text = text
             .replace(&self.seal.root_hash.to_string(), &built.seal.root_hash.to_string())
             .replace(&blocks(self.seal.data_blocks), &blocks(built.seal.data_blocks));
-        for (name, bytes) in [("data", volume), ("hash", &built.hash_area), ("seal.toml", text.as_bytes())] {
-            fs::write(self.root.join(name), bytes).unwrap();
-        }
+        fs::remove_dir_all(place).unwrap();
+        let fill = |folder: &Path| -> Result<(), StoreError> {
+            fs::write(folder.join("data"), volume).unwrap();
+            fs::write(folder.join("hash"), &built.hash_area).unwrap();
+            fs::write(folder.join(SEAL), text).unwrap();
+            Ok(())
+        };
+        self.store.insert(KIND, &self.root, fill).unwrap();
         self.seal = built.seal;
         let found = root_seal(&build(&self.store, out));
         assert_eq!(found, self.seal, "the builder did not take the volume");
@@ -108,9 +120,9 @@ impl Around {
     }
 }
 
-fn build(store: &Path, out: &Path) -> Manifest {
+fn build(store: &Store, out: &Path) -> Manifest {
     let pins = Pins::get();
-    assemble(SPEC, pins.lock(), pins.cache(), &Store::new(store.to_owned()), Vec::new(), out);
+    assemble(SPEC, pins.lock(), pins.cache(), store, Vec::new(), out);
     serde_json::from_slice(&fs::read(out.join("manifest.json")).unwrap()).unwrap()
 }
 

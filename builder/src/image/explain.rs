@@ -1,0 +1,206 @@
+//! How each part of an image came about: what it was made from, what had to be made anew, and how its inputs differ from those of the
+//! build before in the same folder, which left them in `run.json`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::image::run_record::RUN_RECORD;
+use crate::key::Inputs;
+
+/// No more changes of one part are told; the others are counted.
+const MOST: usize = 6;
+
+/// One part of the image and how it came about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Explained {
+    /// The part.
+    pub part: &'static str,
+    /// It was taken from the store, where something of the same inputs lay.
+    pub reused: bool,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// What it was made from.
+    pub inputs: Inputs,
+    /// What making it took, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub work: Option<Work>,
+}
+
+/// What had to be done for a part, and what lay in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Work {
+    /// The packages it is made of.
+    pub packages: usize,
+    /// Those that were unpacked, by name.
+    pub unpacked: Vec<String>,
+    /// The pieces of its files that are compressed by themselves.
+    pub segments: usize,
+    /// Those that were compressed.
+    pub compressed: usize,
+}
+
+/// How a part's inputs compare with those of the build before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// No build before is known.
+    Unknown,
+    /// They are the same.
+    Unchanged,
+    /// They differ: each difference in words.
+    Changed(Vec<String>),
+}
+
+/// What the build before left of itself in an output folder.
+#[derive(Debug, Default)]
+pub struct Before(BTreeMap<String, BTreeMap<String, String>>);
+
+/// Of the record, what is read again; a record of another version has other things in it.
+#[derive(Deserialize)]
+struct Record {
+    parts: Vec<Part>,
+}
+
+#[derive(Deserialize)]
+struct Part {
+    part: String,
+    inputs: BTreeMap<String, String>,
+}
+
+impl Before {
+    /// Reads the record in a folder. What cannot be read is no build that anything could be compared with.
+    pub fn read(folder: &Path) -> Self {
+        let text = std::fs::read(folder.join(RUN_RECORD)).unwrap_or_default();
+        let record: Option<Record> = serde_json::from_slice(&text).ok();
+        let parts = record.map_or_else(Vec::new, |record| record.parts);
+        Self(parts.into_iter().map(|part| (part.part, part.inputs)).collect())
+    }
+
+    /// Compares a part.
+    pub fn why(&self, part: &Explained) -> Why {
+        let Some(before) = self.0.get(part.part) else { return Why::Unknown };
+        let now = part.inputs.shown();
+        let gone = before.keys().filter(|label| !now.contains_key(*label)).map(|label| format!("- {label}"));
+        let changes = now.iter().filter_map(|(label, value)| match before.get(label) {
+            None => Some(format!("+ {label}")),
+            Some(old) if old == value => None,
+            Some(old) => Some(match (version(old), version(value)) {
+                (Some(old), Some(new)) if old != new => format!("{label} {old} → {new}"),
+                _ => label.clone(),
+            }),
+        });
+        let changes: Vec<String> = changes.chain(gone).collect();
+        if changes.is_empty() { Why::Unchanged } else { Why::Changed(changes) }
+    }
+}
+
+/// The version in front of the digest.
+fn version(value: &str) -> Option<&str> {
+    value.split_once(' ').map(|(version, _)| version)
+}
+
+impl Explained {
+    /// In words: how it came about, and why. The second line, if there is one, says what the work was.
+    pub fn words(&self, why: &Why) -> (String, Option<String>) {
+        let first = match (self.reused, why) {
+            (true, Why::Unchanged) => "as before".to_owned(),
+            (true, _) => "from the store".to_owned(),
+            (false, Why::Unknown) => "built: no build before it in this folder".to_owned(),
+            (false, Why::Unchanged) => {
+                "built: its inputs are as before, but it was not in the store".to_owned()
+            }
+            (false, Why::Changed(changes)) => {
+                let shown: Vec<&str> = changes.iter().take(MOST).map(String::as_str).collect();
+                let more = changes.len().saturating_sub(MOST);
+                let more = if more == 0 { String::new() } else { format!(", and {more} more") };
+                format!("built: {}{more}", shown.join(", "))
+            }
+        };
+        (first, self.work.as_ref().map(ToString::to_string))
+    }
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { packages, unpacked, segments, compressed } = self;
+        if *packages > 0 {
+            write!(f, "{} of {packages} packages unpacked", unpacked.len())?;
+            if (1..=MOST).contains(&unpacked.len()) {
+                write!(f, " ({})", unpacked.join(", "))?;
+            }
+            f.write_str(", ")?;
+        }
+        write!(f, "{compressed} of {segments} segments compressed")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(inputs: Inputs, reused: bool) -> Explained {
+        Explained { part: "root", reused, bytes: 1, inputs, work: None }
+    }
+
+    fn inputs(libc: &str, init: &str) -> Inputs {
+        Inputs::new("root", 1).with_version("libc6", libc, libc.as_bytes()).with("kubedos-init", init)
+    }
+
+    /// What a build of these inputs leaves.
+    fn before(inputs: Inputs) -> Before {
+        let folder = tempfile::tempdir().unwrap();
+        let record = serde_json::json!({ "version": 1, "parts": [part(inputs, false)], "host": {} });
+        std::fs::write(folder.path().join(RUN_RECORD), record.to_string()).unwrap();
+        Before::read(folder.path())
+    }
+
+    #[test]
+    fn the_inputs_that_changed_are_named_and_no_other() {
+        let now = part(inputs("2.41-13", "b"), false);
+        for (old, expected) in [
+            (inputs("2.41-13", "b"), Why::Unchanged),
+            (inputs("2.41-12", "b"), Why::Changed(vec!["libc6 2.41-12 → 2.41-13".into()])),
+            (inputs("2.41-13", "a"), Why::Changed(vec!["kubedos-init".into()])),
+            (
+                Inputs::new("root", 1).with("gone", "x").with("kubedos-init", "b"),
+                Why::Changed(vec!["+ libc6".into(), "- gone".into()]),
+            ),
+        ] {
+            assert_eq!(before(old).why(&now), expected);
+        }
+    }
+
+    #[test]
+    fn other_bytes_of_one_version_are_a_change() {
+        let of = |bytes: &str| Inputs::new("root", 1).with_version("libc6", "2.41-12", bytes.as_bytes());
+        assert_eq!(before(of("1")).why(&part(of("2"), false)), Why::Changed(vec!["libc6".into()]));
+    }
+
+    #[test]
+    fn without_a_record_that_can_be_read_nothing_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = part(inputs("1", "a"), true);
+        assert_eq!(Before::read(folder.path()).why(&now), Why::Unknown);
+        for text in ["", "{", "{\"parts\":[{\"part\":\"root\"}]}", "[]"] {
+            std::fs::write(folder.path().join(RUN_RECORD), text).unwrap();
+            assert_eq!(Before::read(folder.path()).why(&now), Why::Unknown, "{text}");
+        }
+    }
+
+    #[test]
+    fn words_say_how_and_why() {
+        let changed = |count: usize| Why::Changed((0..count).map(|number| format!("p{number}")).collect());
+        for (reused, why, words) in [
+            (true, Why::Unchanged, "as before"),
+            (true, changed(1), "from the store"),
+            (false, changed(2), "built: p0, p1"),
+            (false, changed(9), "built: p0, p1, p2, p3, p4, p5, and 3 more"),
+        ] {
+            assert_eq!(part(inputs("1", "a"), reused).words(&why).0, words);
+        }
+        let work = Work { packages: 141, unpacked: vec!["libc6".into()], segments: 40, compressed: 2 };
+        assert_eq!(work.to_string(), "1 of 141 packages unpacked (libc6), 2 of 40 segments compressed");
+    }
+}

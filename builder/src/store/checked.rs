@@ -1,0 +1,116 @@
+//! What the files of an entry were when it was made: their digests, and the marks by which the file system tells that nobody has written
+//! to them since. Digests are compared when a mark has changed, and once after every start of the machine, since a power cut may
+//! have taken what was not yet on the disk.
+
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Sha256;
+use crate::interrupt::Temporary;
+
+/// The file of an entry that says what its other files are.
+const RECORD: &str = "checked.json";
+/// Where the kernel says which start of the machine this is.
+const BOOT: &str = "/proc/sys/kernel/random/boot_id";
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Record {
+    /// The start of the machine in which the digests were compared last.
+    boot: String,
+    files: Vec<Entry>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Entry {
+    name: String,
+    sha256: Sha256,
+    mark: Mark,
+}
+
+/// What changes when somebody writes to a file, replaces it, or sets its times back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Mark {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Mark {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+/// Writes down what the files of a folder are.
+pub(super) fn record(folder: &Path) -> io::Result<()> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let file = File::open(entry.path())?;
+        let mark = Mark::of(&file.metadata()?);
+        let name = entry.file_name().into_string().map_err(|_| io::ErrorKind::InvalidFilename)?;
+        files.push(Entry { name, sha256: Sha256::of_reader(file)?.0, mark });
+    }
+    write(folder, files)
+}
+
+/// Are all files of a folder what they were, and no file more or less?
+pub(super) fn is_sound(folder: &Path) -> io::Result<bool> {
+    let record: Record = match serde_json::from_slice(&fs::read(folder.join(RECORD))?) {
+        Ok(record) => record,
+        Err(_) => return Ok(false),
+    };
+    if fs::read_dir(folder)?.count() != record.files.len() + 1 {
+        return Ok(false);
+    }
+    let this_boot = record.boot == boot();
+    let (mut files, mut compared) = (Vec::new(), false);
+    for known in record.files {
+        let file = File::open(folder.join(&known.name))?;
+        let mark = Mark::of(&file.metadata()?);
+        if mark.size != known.mark.size {
+            return Ok(false);
+        }
+        if !this_boot || mark != known.mark {
+            compared = true;
+            if Sha256::of_reader(file)?.0 != known.sha256 {
+                return Ok(false);
+            }
+        }
+        files.push(Entry { mark, ..known });
+    }
+    if compared {
+        // Who may read only compares again next time.
+        write(folder, files).unwrap_or_default();
+    }
+    Ok(true)
+}
+
+/// Beside its place first: two builds may look at one entry at once.
+fn write(folder: &Path, files: Vec<Entry>) -> io::Result<()> {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let text = serde_json::to_vec(&Record { boot: boot(), files })?;
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("{}{}.{count}.{RECORD}", super::PARTIAL, std::process::id());
+    let beside = Temporary::new(folder.with_file_name(name));
+    fs::write(beside.path(), text)?;
+    beside.finish(|beside| fs::rename(beside, folder.join(RECORD)))
+}
+
+/// Nothing where the kernel does not tell: then the start of the machine is always another.
+fn boot() -> String {
+    fs::read_to_string(BOOT).unwrap_or_default().trim().to_owned()
+}
