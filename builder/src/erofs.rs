@@ -14,8 +14,8 @@ use crate::compose::tree::{Kind, Node, Tree};
 use crate::key::Key;
 use crate::store::{Store, StoreError};
 
-/// How volumes are compressed, and the largest cluster in bytes (ADR 0033).
-pub const COMPRESSION: Compression = Compression::Lz4hc(9);
+/// How volumes are compressed, and the largest cluster in bytes (ADR 0057).
+pub const COMPRESSION: Compression = Compression::Zstd(10);
 const CLUSTER: u32 = 64 << 10;
 
 /// What the bytes of a volume depend on beside its tree.

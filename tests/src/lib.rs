@@ -27,5 +27,5 @@ pub use probe::{answers, answers_disk, initrd_file, noise, probe_image};
 pub use product::Product;
 pub use rig::{DISK, Rig};
 pub use tamper::{Slice, flip, plant, read_esp, transplant, uki_name};
-pub use trees::{Told, generated, many};
+pub use trees::{Told, generated, many, told_of};
 pub use variant::{Variant, key_directory};

@@ -1,10 +1,11 @@
-//! A tree that no package makes, written by our EROFS writer, and what a reader has to say of it: in the words of the probe.
+//! Trees in the words of the probe: such as no package makes, written by our EROFS writer; and whatever our reader finds in a volume.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
+use kubedos_image::erofs::reader::{self, Volume};
 use kubedos_image::erofs::{
     Attributes, Compression, Device, InodeId, Kind, NoCache, Params, Time, Tree, write,
 };
@@ -38,11 +39,7 @@ impl Writer {
             attributes.xattrs.insert(b"security.kubedos".to_vec(), b"the same for many".to_vec());
             attributes.xattrs.insert(b"trusted.number".to_vec(), number.to_be_bytes().to_vec());
         }
-        let xattrs: String = attributes
-            .xattrs
-            .iter()
-            .map(|(name, value)| format!(" {}={}", String::from_utf8_lossy(name), hex::encode(value)))
-            .collect();
+        let xattrs: String = attributes.xattrs.iter().map(told_xattr).collect();
         let Attributes { mode, uid, gid, mtime, .. } = &attributes;
         let told = format!("{mode:04o} {uid}:{gid} {}.{} {names}{xattrs}", mtime.seconds, mtime.nanos);
         (attributes, told)
@@ -56,9 +53,7 @@ impl Writer {
 
     fn file(&mut self, parent: InodeId, path: &[u8], content: Vec<u8>, names: u32) -> InodeId {
         let (attributes, told) = self.attributes(names);
-        let digest = content.iter().fold(0xcbf2_9ce4_8422_2325_u64, |digest, byte| {
-            (digest ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let digest = digest(&content);
         self.told.insert(hex::encode(path), format!("file {} {digest:016x} {told}", content.len()));
         self.tree.add(parent, name(path), Kind::File(Box::new(content)), attributes).unwrap()
     }
@@ -167,6 +162,46 @@ fn fill(writer: &mut Writer) {
             &format!("block {major}:{minor}"),
         );
     }
+}
+
+/// What our reader finds in a volume.
+///
+/// # Panics
+/// When it cannot be read.
+pub fn told_of(volume: &Volume<'_>) -> Told {
+    let mut reader = volume.reader();
+    let mut told = Told::new();
+    for found in volume.walk() {
+        let reader::Found { path, inode } = found.unwrap();
+        let content = match inode.kind {
+            reader::Kind::Directory => "directory".to_owned(),
+            reader::Kind::Symlink => format!("link {}", hex::encode(volume.link(&inode).unwrap())),
+            reader::Kind::File => {
+                let mut content = vec![0; usize::try_from(inode.size).unwrap()];
+                reader.read_at(&inode, 0, &mut content).unwrap();
+                format!("file {} {:016x}", content.len(), digest(&content))
+            }
+            other => panic!("{} is {other:?}", path.escape_ascii()),
+        };
+        let xattrs: String = volume.xattrs(&inode).unwrap().iter().map(told_xattr).collect();
+        let line = format!(
+            "{content} {:04o} {}:{} {}.{} {}{xattrs}",
+            inode.mode, inode.uid, inode.gid, inode.mtime, inode.mtime_nanos, inode.links
+        );
+        told.insert(hex::encode(path), line);
+    }
+    told
+}
+
+fn told_xattr((name, value): (&Vec<u8>, &Vec<u8>)) -> String {
+    format!(" {}={}", String::from_utf8_lossy(name), hex::encode(value))
+}
+
+/// 64-bit FNV-1a.
+fn digest(content: &[u8]) -> u64 {
+    content.iter().fold(0xcbf2_9ce4_8422_2325, |digest, byte| {
+        (digest ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 fn name(path: &[u8]) -> &[u8] {

@@ -11,7 +11,7 @@ use crate::workshop::{ALL, Bench, Running, Shared, kubedos_build, names, product
 /// Interrupts builds until one was caught in this phase; it is short, and the machine may be busy with other things.
 fn caught_in(bench: &Bench, phase: &str, signal: Signal, more: &[&str]) {
     for _ in 0..30 {
-        let running = Running::start(&mut bench.image(more));
+        let running = Running::start(&bench.image(more));
         assert!(running.says(phase), "{phase}: {:#?}", running.end());
         running.signal(signal);
         let (code, said) = running.end();
@@ -50,7 +50,7 @@ fn outputs_get_their_names_together() {
     let bench = Bench::new(&ALL);
     Ran::of(&mut bench.image(&[])).succeeds();
     for _ in 0..3 {
-        let running = Running::start(&mut bench.image(&[]));
+        let running = Running::start(&bench.image(&[]));
         assert!(running.says("publishing"), "{:#?}", running.end());
         running.signal(Signal::INT);
         let (code, said) = running.end();
@@ -68,7 +68,7 @@ fn a_compilation_is_ended() {
     let target = bench.path("target");
     // The product's init may have been kept from an earlier build, which needs no compiler.
     run(&["fetch", "--set", "toolchain", "--lock", product().lock.to_str().unwrap()]).succeeds();
-    let running = Running::start(&mut bench.image(&["--init-target", target.to_str().unwrap()]));
+    let running = Running::start(&bench.image(&["--init-target", target.to_str().unwrap()]));
     assert!(running.says("Compiling"), "{:#?}", running.end());
     running.signal(Signal::TERM);
     let (code, said) = running.end();
@@ -83,7 +83,7 @@ fn a_compilation_is_ended() {
 fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
     let bench = Bench::new(&ALL);
     caught_in(&bench, "images", Signal::HUP, &[]);
-    let running = Running::start(&mut after("trap '' HUP", &bench.image(&[])));
+    let running = Running::start(&after("trap '' HUP", &bench.image(&[])));
     assert!(running.says("images"));
     running.signal(Signal::HUP);
     let (code, said) = running.end();
@@ -94,7 +94,7 @@ fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
 #[test]
 fn a_killed_build_is_tidied_up_after() {
     let bench = Bench::new(&[Shared::Packages, Shared::Built("init")]);
-    let running = Running::start(&mut bench.image(&[]));
+    let running = Running::start(&bench.image(&[]));
     assert!(running.says("root volume"));
     let volumes = bench.path("cache/built/volume");
     while names(&volumes).is_empty() {

@@ -35,8 +35,7 @@ fn an_output_folder_that_cannot_be_written_is_named() {
 fn two_builds_at_once_make_the_same_image() {
     let bench = Bench::new(&[Shared::Packages, Shared::Built("init")]);
     let outs = ["a", "b"].map(|name| bench.path(name));
-    let builds =
-        outs.each_ref().map(|out| Running::start(&mut bench.image(&["--out", out.to_str().unwrap()])));
+    let builds = outs.each_ref().map(|out| Running::start(&bench.image(&["--out", out.to_str().unwrap()])));
     for build in builds {
         let (code, said) = build.end();
         assert_eq!(code, Some(0), "{said:#?}");
@@ -52,7 +51,7 @@ fn two_builds_at_once_make_the_same_image() {
 #[test]
 fn a_second_build_into_one_folder_says_that_it_has_to_wait() {
     let bench = Bench::new(&[Shared::Packages, Shared::Built("init")]);
-    let first = Running::start(&mut bench.image(&[]));
+    let first = Running::start(&bench.image(&[]));
     assert!(first.says("root volume"));
     let out = bench.path("out");
     Ran::of(&mut bench.image(&[]))

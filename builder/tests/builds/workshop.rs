@@ -13,7 +13,7 @@ use std::time::Duration;
 use kubedos_builder::cache::Place;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::ran::Ran;
+use crate::ran::{Ran, interruptible};
 
 /// The example that is built.
 pub const SPEC: &str = "examples/lab.yaml";
@@ -227,7 +227,8 @@ pub struct Running {
 }
 
 impl Running {
-    pub fn start(command: &mut Command) -> Self {
+    pub fn start(command: &Command) -> Self {
+        let mut command = interruptible(command);
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());

@@ -22,7 +22,7 @@ use kubedos_builder::digest::Sha256;
 use kubedos_builder::fetch::{FetchError, Fetcher, Problem, Retry, Silent};
 use kubedos_builder::lock::Lock;
 use kubedos_builder::mirror::{Mirror, Mirrors};
-use ran::{Ran, limited};
+use ran::{Ran, interruptible, limited};
 use rustix::process::{Pid, Signal, kill_process};
 use server::{Rule, Server};
 
@@ -400,7 +400,8 @@ fn a_killed_or_interrupted_fetch_leaves_no_broken_file_and_the_next_goes_on() {
         let world = World::locked();
         let (path, bytes) = (deb_path("lib", "2.0-1"), deb("lib", "2.0-1"));
         world.server.rule(&path, Rule::Stall(60_000));
-        let mut child = world.command(&["fetch", "--set", "root"]).stderr(Stdio::null()).spawn().unwrap();
+        let mut fetch = interruptible(&world.command(&["fetch", "--set", "root"]));
+        let mut child = fetch.stderr(Stdio::null()).spawn().unwrap();
         let partial = world.path("cache/partial").join(Sha256::of(&bytes).to_string());
         let deadline = Instant::now() + Duration::from_secs(60);
         while fs::metadata(&partial).map_or(0, |metadata| metadata.len()) < 60_000 {

@@ -48,15 +48,28 @@ pub fn limited(command: &Command, kib: u64) -> Command {
 pub fn after(first: &str, command: &Command) -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("{first}; exec \"$@\""), "sh"]);
-    shell.arg(command.get_program()).args(command.get_args());
+    around(shell, command)
+}
+
+/// A command that starts another by its last arguments.
+fn around(mut outer: Command, command: &Command) -> Command {
+    outer.arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
-            Some(value) => shell.env(name, value),
-            None => shell.env_remove(name),
+            Some(value) => outer.env(name, value),
+            None => outer.env_remove(name),
         };
     }
     if let Some(folder) = command.get_current_dir() {
-        shell.current_dir(folder);
+        outer.current_dir(folder);
     }
-    shell
+    outer
+}
+
+/// The same command, which heeds interrupts even where whoever runs the tests does not: a shell without job control starts its background
+/// jobs so, and the program would leave it at that.
+pub fn interruptible(command: &Command) -> Command {
+    let mut plain = Command::new("env");
+    plain.arg("--default-signal=INT,TERM,HUP");
+    around(plain, command)
 }

@@ -50,6 +50,7 @@ fn main() -> io::Result<()> {
     ask("volumes", &|| volumes::read_all())?;
     ask("files", &|| volumes::walk())?;
     ask("trees", &|| trees::read_all())?;
+    ask("own trees", &|| trees::read_volumes())?;
     write(Value::Object(answers).to_string().as_bytes())?;
     say(READY)
 }

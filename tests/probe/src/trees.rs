@@ -1,4 +1,4 @@
-//! Trees that a test wrote: each disk whose serial number begins with [`TREE`] is mounted, and everything in it is told.
+//! Trees, as the kernel shows them: those that a test wrote on disks whose serial numbers begin with [`TREE`], and the node's own volumes.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -12,6 +12,8 @@ use serde_json::{Map, Value, json};
 
 /// How the serial numbers of such disks begin; of a virtio disk's, Linux has twenty bytes.
 const TREE: &str = "kubedos-tree-";
+/// Where the sealed volumes are mounted.
+const VOLUMES: [&str; 3] = ["/", "/usr/lib/kubedos/payload", "/usr/lib/kubedos/configuration"];
 const PLACE: &str = "/run/kubedos-probe-tree";
 
 /// Each disk by its serial number: every path below its root, in hexadecimal, with a line of what is there; or why there is none.
@@ -27,6 +29,17 @@ pub fn read_all() -> Value {
         .collect()
 }
 
+/// The node's own volumes by the place where they are mounted, told in the same way. What is mounted over a directory is left out, with it.
+pub fn read_volumes() -> Value {
+    VOLUMES
+        .iter()
+        .map(|place| {
+            let told = walk(Path::new(place)).unwrap_or_else(|error| json!({ "error": error.to_string() }));
+            ((*place).to_owned(), told)
+        })
+        .collect()
+}
+
 fn read(device: &Path) -> io::Result<Value> {
     fs::create_dir_all(PLACE)?;
     mount(device, PLACE, "erofs", MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID, None)?;
@@ -38,8 +51,12 @@ fn read(device: &Path) -> io::Result<Value> {
 fn walk(root: &Path) -> io::Result<Value> {
     let mut told = Map::new();
     let mut left = vec![root.to_owned()];
+    let device = fs::symlink_metadata(root)?.dev();
     while let Some(path) = left.pop() {
         let metadata = fs::symlink_metadata(&path)?;
+        if metadata.dev() != device {
+            continue;
+        }
         if metadata.is_dir() {
             let entries = fs::read_dir(&path)?.collect::<io::Result<Vec<_>>>()?;
             left.extend(entries.into_iter().map(|entry| entry.path()));

@@ -1,17 +1,19 @@
 //! T6, A5, A12: what a node answers when it is asked, by a test image with one more unit.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use kubedos_image::erofs::Compression;
+use kubedos_image::erofs::{self, Compression};
 use kubedos_image::layout::{Area, Role, Slot, Volume};
+use kubedos_image::source::{FileSource, Window};
 use kubedos_lab::{Disk, Format, Patience};
 use kubedos_spec::record::{Outcome, Record};
 use kubedos_tests::{
     Rig, Told, answers, answers_disk, flip, generated, kubedos_build, many, noise, probe_image, project,
-    scratch,
+    scratch, told_of,
 };
 use serde_json::Value;
 
@@ -25,6 +27,40 @@ fn the_kernel_reads_generated_trees_as_they_were_written() {
             assert_eq!(found.get(path).and_then(Value::as_str), Some(line.as_str()), "{name}: {path}");
         }
         assert_eq!(found.len(), expected.len(), "{name}");
+    }
+}
+
+/// A1, A4: the node's kernel reads the real root, payload and configuration as our reader does in the image: content, mode, owner, times, names
+/// and attributes. Directories that something is mounted over are the only ones that it does not show.
+#[test]
+fn the_kernel_reads_the_real_volumes_as_they_are_in_the_image() {
+    let mounts = asked()["mounts"].as_array().unwrap();
+    let mounted: Vec<&str> =
+        mounts.iter().map(|line| line.as_str().unwrap().split_whitespace().nth(4).unwrap()).collect();
+    let image = probe_image();
+    for (volume, place) in [
+        (Volume::Root, "/"),
+        (Volume::Payload, "/usr/lib/kubedos/payload"),
+        (Volume::Configuration, "/usr/lib/kubedos/configuration"),
+    ] {
+        let range = image.partition(Role::Volume(volume, Area::Data, Slot::A));
+        let file = FileSource::new(File::open(image.raw()).unwrap(), image.length());
+        let partition = Window::new(&file, range.start, range.end - range.start).unwrap();
+        let expected = told_of(&erofs::reader::Volume::open(&partition).unwrap());
+        let found = asked()["own trees"][place].as_object().unwrap();
+        assert!(found.keys().all(|path| expected.contains_key(path)), "{place}: {found:?}");
+        for (path, line) in &expected {
+            match found.get(path) {
+                Some(told) => assert_eq!(told, line, "{place}: {path}"),
+                None => {
+                    let path = String::from_utf8(hex::decode(path).unwrap()).unwrap();
+                    let whole = Path::new(place).join(&path);
+                    let is_hidden = mounted.iter().any(|over| *over != place && whole.starts_with(over));
+                    assert!(is_hidden, "{place}: {path} is not there");
+                }
+            }
+        }
+        assert!(found.len() * 10 > expected.len() * 9, "{place}: {} of {}", found.len(), expected.len());
     }
 }
 

@@ -62,16 +62,6 @@ impl Peer {
         fs::write(path, example_with(added)).map_err(Why::new)
     }
 
-    /// Compresses like kubedOS does.
-    pub(super) fn use_lz4(&self) -> Result<(), Why> {
-        let path = self.recipe().join("mkosi.repart/10-root.conf");
-        let text = fs::read_to_string(&path).map_err(Why::new)?;
-        let text = text
-            .replace("Compression=zstd\nCompressionLevel=12\n", "Compression=lz4hc\nCompressionLevel=9\n");
-        assert!(text.contains("lz4hc"), "the recipe compresses in another way than is known here");
-        fs::write(path, text).map_err(Why::new)
-    }
-
     /// The sizes of what was built last.
     pub(super) fn sizes(&self) -> Result<Sizes, Why> {
         let file = File::open(self.image()).map_err(Why::new)?;

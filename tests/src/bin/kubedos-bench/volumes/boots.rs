@@ -135,6 +135,9 @@ pub fn ways() -> Vec<Way> {
     let compared = [
         (Writer::Ours, "lz4hc 9"),
         (Writer::Ours, "zstd 10"),
+        (Writer::Ours, "zstd 10, clusters of 16 KiB"),
+        (Writer::Ours, "zstd 10, clusters of 128 KiB"),
+        (Writer::Ours, "zstd 14"),
         (Writer::MkfsErofs, "lz4hc 9"),
         (Writer::MkfsErofs, "zstd 12, dedupe, fragments"),
     ];

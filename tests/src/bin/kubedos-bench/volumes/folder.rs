@@ -31,6 +31,9 @@ pub struct WriteFolder {
     /// Where compressed segments are kept
     #[arg(long)]
     cache: Option<PathBuf>,
+    /// Bytes of the largest cluster
+    #[arg(long, default_value_t = CLUSTER)]
+    cluster: u32,
     /// zstd:LEVEL or lz4hc:LEVEL
     #[arg(value_parser = compression)]
     compression: Compression,
@@ -57,7 +60,7 @@ pub fn write_folder(arguments: &WriteFolder) {
         uuid: [1; 16],
         epoch: Time { seconds: EPOCH, nanos: 0 },
         compression: arguments.compression,
-        cluster: CLUSTER,
+        cluster: arguments.cluster,
         threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
     };
     let tree = tree(&arguments.folder);

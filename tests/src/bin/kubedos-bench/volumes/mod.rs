@@ -78,11 +78,14 @@ const fn squashfs(settings: &'static str, options: &'static [&'static str]) -> W
 }
 
 /// Everything that is measured.
-const WAYS: [Way; 11] = [
+const WAYS: [Way; 14] = [
     ours("lz4hc 9", &["lz4hc:9"]),
     ours("zstd 3", &["zstd:3"]),
     ours("zstd 10", &["zstd:10"]),
     ours("zstd 14", &["zstd:14"]),
+    ours("zstd 10, clusters of 16 KiB", &["zstd:10", "--cluster=16384"]),
+    ours("zstd 10, clusters of 128 KiB", &["zstd:10", "--cluster=131072"]),
+    ours("zstd 10, clusters of 1 MiB", &["zstd:10", "--cluster=1048576"]),
     erofs("lz4hc 9", &["-zlz4hc,level=9"]),
     erofs("zstd 3", &["-zzstd,level=3"]),
     erofs("zstd 12", &["-zzstd,level=12"]),
