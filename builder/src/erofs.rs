@@ -140,7 +140,7 @@ impl Segments<'_> {
 impl SegmentCache for Segments<'_> {
     fn get(&self, key: &[u8; 32]) -> Option<Vec<u8>> {
         // What cannot be read is made anew.
-        let folder = self.0.find(Self::KIND, &Key::from(*key)).ok()??;
+        let folder = self.0.find(Self::KIND, &Key::from(*key))?;
         fs::read(folder.join(Self::FILE)).ok()
     }
 

@@ -32,6 +32,7 @@ pub mod size;
 pub mod sparse_digest;
 pub mod sparse_file;
 pub mod spec_file;
+mod stamp;
 pub mod store;
 pub mod toolbox;
 pub mod verify;

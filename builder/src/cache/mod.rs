@@ -10,13 +10,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use thiserror::Error;
 
 use crate::digest::Sha256;
+use crate::stamp::Stamp;
 pub use place::{Place, VARIABLE};
 
 /// What bytes are asked for: a name for people, and what the bytes must be.
@@ -95,32 +96,11 @@ pub enum CacheError {
     },
 }
 
-/// What a file looked like when it was checked: as long as it looks the same, it is not read again in this process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    fn of(metadata: &fs::Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-}
-
 /// The cache in its folder.
 #[derive(Debug)]
 pub struct Cache {
     root: PathBuf,
+    /// What is not read again in this process, while it looks the same.
     checked: Mutex<HashMap<Sha256, Stamp>>,
 }
 
@@ -205,7 +185,7 @@ impl Cache {
             Err(error) => return Err(io("open")(error)),
         };
         let stamp = Stamp::of(&file.metadata().map_err(io("open"))?);
-        if self.remembered(&pin.sha256) != Some(stamp) || stamp.size != pin.size {
+        if self.remembered(&pin.sha256) != Some(stamp) || stamp.size() != pin.size {
             let (got, size) = Sha256::of_reader(&mut file).map_err(io("read"))?;
             if got != pin.sha256 || size != pin.size {
                 let unlike = Unlike::new(size, got, pin);

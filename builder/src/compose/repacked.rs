@@ -28,7 +28,7 @@ pub(super) fn open(
         source: Box::new(source),
     };
     let key = KeyBuilder::new(KIND, VERSION).with("sha256", package.sha256.to_string()).finish();
-    let kept = store.find(KIND, &key)?;
+    let kept = store.find(KIND, &key);
     let unpacked = kept.is_none();
     let folder = match kept {
         Some(folder) => folder,

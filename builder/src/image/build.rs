@@ -363,7 +363,7 @@ impl<'a> Builder<'a> {
             .with("boot manifest", &manifest)
             .with("db certificate", public.secure_boot.db.last().map(Vec::as_slice).unwrap_or_default());
         let key = inputs.key();
-        let kept = self.store.find("boot", &key)?;
+        let kept = self.store.find("boot", &key);
         let reused = kept.is_some();
         let folder = match kept {
             Some(folder) => folder,

@@ -115,7 +115,7 @@ impl Explained {
                 let shown: Vec<&str> = changes.iter().take(MOST).map(String::as_str).collect();
                 let more = changes.len().saturating_sub(MOST);
                 let more = if more == 0 { String::new() } else { format!(", and {more} more") };
-                format!("built: {}{more}", shown.join(", "))
+                format!("built, changed: {}{more}", shown.join(", "))
             }
         };
         (first, self.work.as_ref().map(ToString::to_string))
@@ -195,8 +195,8 @@ mod tests {
         for (reused, why, words) in [
             (true, Why::Unchanged, "as before"),
             (true, changed(1), "from the store"),
-            (false, changed(2), "built: p0, p1"),
-            (false, changed(9), "built: p0, p1, p2, p3, p4, p5, and 3 more"),
+            (false, changed(2), "built, changed: p0, p1"),
+            (false, changed(9), "built, changed: p0, p1, p2, p3, p4, p5, and 3 more"),
         ] {
             assert_eq!(part(inputs("1", "a"), reused).words(&why).0, words);
         }

@@ -104,7 +104,7 @@ pub fn seal<E: From<VolumeError>>(
     epoch: u64,
     compose: impl FnOnce() -> Result<Tree, E>,
 ) -> Result<SealedVolume, E> {
-    if let Some(folder) = store.find(KIND, key).map_err(VolumeError::from)? {
+    if let Some(folder) = store.find(KIND, key) {
         return Ok(sealed(volume, kept(&folder)?.seal, &folder, None));
     }
     let tree = compose()?;

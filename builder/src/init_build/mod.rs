@@ -130,7 +130,7 @@ impl Recipe {
 
     /// The binary, if it was built before.
     pub fn kept(&self, store: &Store) -> Result<Option<Vec<u8>>, InitBuildError> {
-        let Some(folder) = store.find(KIND, &self.inputs.key())? else { return Ok(None) };
+        let Some(folder) = store.find(KIND, &self.inputs.key()) else { return Ok(None) };
         let path = folder.join(BINARY);
         fs::read(&path).map(Some).map_err(|source| file("read", &path, source))
     }

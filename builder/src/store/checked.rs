@@ -1,10 +1,9 @@
-//! What the files of an entry were when it was made: their digests, and the marks by which the file system tells that nobody has written
-//! to them since. Digests are compared when a mark has changed, and once after every start of the machine, since a power cut may
+//! What the files of an entry were when it was made: their digests, and the stamps by which the file system tells that nobody has written
+//! to them since. Digests are compared when a stamp has changed, and once after every start of the machine, since a power cut may
 //! have taken what was not yet on the disk.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Sha256;
 use crate::interrupt::Temporary;
+use crate::stamp::Stamp;
 
 /// The file of an entry that says what its other files are.
 const RECORD: &str = "checked.json";
@@ -29,29 +29,7 @@ struct Record {
 struct Entry {
     name: String,
     sha256: Sha256,
-    mark: Mark,
-}
-
-/// What changes when somebody writes to a file, replaces it, or sets its times back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Mark {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Mark {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
+    stamp: Stamp,
 }
 
 /// Writes down what the files of a folder are.
@@ -60,9 +38,9 @@ pub(super) fn record(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let file = File::open(entry.path())?;
-        let mark = Mark::of(&file.metadata()?);
+        let stamp = Stamp::of(&file.metadata()?);
         let name = entry.file_name().into_string().map_err(|_| io::ErrorKind::InvalidFilename)?;
-        files.push(Entry { name, sha256: Sha256::of_reader(file)?.0, mark });
+        files.push(Entry { name, sha256: Sha256::of_reader(file)?.0, stamp });
     }
     write(folder, files)
 }
@@ -80,17 +58,17 @@ pub(super) fn is_sound(folder: &Path) -> io::Result<bool> {
     let (mut files, mut compared) = (Vec::new(), false);
     for known in record.files {
         let file = File::open(folder.join(&known.name))?;
-        let mark = Mark::of(&file.metadata()?);
-        if mark.size != known.mark.size {
+        let stamp = Stamp::of(&file.metadata()?);
+        if stamp.size() != known.stamp.size() {
             return Ok(false);
         }
-        if !this_boot || mark != known.mark {
+        if !this_boot || stamp != known.stamp {
             compared = true;
             if Sha256::of_reader(file)?.0 != known.sha256 {
                 return Ok(false);
             }
         }
-        files.push(Entry { mark, ..known });
+        files.push(Entry { stamp, ..known });
     }
     if compared {
         // Who may read only compares again next time.

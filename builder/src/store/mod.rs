@@ -1,8 +1,8 @@
 //! What was built before, under the key of its inputs: a folder `<kind>/<key>` whose existence means that it is complete.
 //!
 //! An entry is written beside its place and renamed into it; two builds that make the same entry at once both succeed. What is found is
-//! what was put there: each file is held against its digest, or against what the file system remembers of it ([`checked`]); an entry that
-//! has rotted is removed, and made anew by whoever wanted it.
+//! what was put there: each file is held against its digest, or against what the file system remembers of it ([`checked`]). An entry that
+//! has rotted is not found, and whoever then makes it anew puts it in the other's place.
 
 mod checked;
 
@@ -17,6 +17,10 @@ use crate::key::Key;
 
 /// How the name of an entry begins that is being made.
 const PARTIAL: &str = ".";
+/// Who makes an entry holds this lock with others, who sweeps holds it alone.
+const ENTRIES: &str = ".lock";
+/// Who gives an entry its name holds this lock alone, so that no sound entry is replaced.
+const NAMES: &str = ".names";
 
 /// Why the store failed: an operation and the entry.
 #[derive(Debug, thiserror::Error)]
@@ -41,25 +45,10 @@ impl Store {
         Self { root }
     }
 
-    /// The folder of an entry, if it is there and sound. One that is not is removed.
-    ///
-    /// # Errors
-    /// When it cannot be removed.
-    pub fn find(&self, kind: &'static str, key: &Key) -> Result<Option<PathBuf>, StoreError> {
+    /// The folder of an entry, if it is there and sound.
+    pub fn find(&self, kind: &'static str, key: &Key) -> Option<PathBuf> {
         let path = self.place(kind, key);
-        if !path.is_dir() {
-            return Ok(None);
-        }
-        // What cannot be read is as good as rotten.
-        if checked::is_sound(&path).unwrap_or(false) {
-            return Ok(Some(path));
-        }
-        match fs::remove_dir_all(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(StoreError { doing: "remove", kind, path, source })
-            }
-            _ => Ok(None),
-        }
+        is_sound(&path).then_some(path)
     }
 
     /// Makes an entry: `fill` writes its files into an empty folder, which then gets its name.
@@ -76,17 +65,21 @@ impl Store {
         let error = |doing, source| StoreError { doing, kind, path: place.clone(), source };
         let parent = place.parent().unwrap_or(&self.root);
         fs::create_dir_all(parent).map_err(|source| error("make", source))?;
-        let _inserting = self.lock(FlockOperation::LockShared).map_err(|source| error("make", source))?;
+        let _inserting =
+            self.lock(ENTRIES, FlockOperation::LockShared).map_err(|source| error("make", source))?;
         let partial = Temporary::new(parent.join(format!("{PARTIAL}{key}.{}", std::process::id())));
         fs::create_dir(partial.path()).map_err(|source| error("make", source))?;
         fill(partial.path())?;
         checked::record(partial.path()).map_err(|source| error("check", source))?;
-        let named = partial.finish(|partial| fs::rename(partial, &place));
-        match named {
+        let _naming =
+            self.lock(NAMES, FlockOperation::LockExclusive).map_err(|source| error("name", source))?;
+        if is_sound(&place) {
             // Another build was first: its entry has the same content.
-            Err(source) if !place.is_dir() => Err(error("name", source).into()),
-            _ => Ok(place),
+            return Ok(place);
         }
+        remove(&place).map_err(|source| error("replace", source))?;
+        partial.finish(|partial| fs::rename(partial, &place)).map_err(|source| error("name", source))?;
+        Ok(place)
     }
 
     /// Removes what killed builds left behind, unless another build is at work.
@@ -98,7 +91,7 @@ impl Store {
         if !self.root.is_dir() {
             return Ok(());
         }
-        let Ok(_alone) = self.lock(FlockOperation::NonBlockingLockExclusive) else { return Ok(()) };
+        let Ok(_alone) = self.lock(ENTRIES, FlockOperation::NonBlockingLockExclusive) else { return Ok(()) };
         for kind in fs::read_dir(&self.root).map_err(error)? {
             let kind = kind.map_err(error)?.path();
             if !kind.is_dir() {
@@ -114,9 +107,8 @@ impl Store {
         Ok(())
     }
 
-    /// Who inserts holds the lock shared, who sweeps alone.
-    fn lock(&self, how: FlockOperation) -> io::Result<File> {
-        let file = File::options().create(true).truncate(false).write(true).open(self.root.join(".lock"))?;
+    fn lock(&self, name: &str, how: FlockOperation) -> io::Result<File> {
+        let file = File::options().create(true).truncate(false).write(true).open(self.root.join(name))?;
         flock(&file, how)?;
         Ok(file)
     }
@@ -124,6 +116,11 @@ impl Store {
     fn place(&self, kind: &str, key: &Key) -> PathBuf {
         self.root.join(kind).join(key.to_string())
     }
+}
+
+/// What cannot be read is as good as rotten.
+fn is_sound(path: &Path) -> bool {
+    checked::is_sound(path).unwrap_or(false)
 }
 
 fn remove(path: &Path) -> io::Result<()> {
@@ -147,7 +144,7 @@ mod tests {
     #[test]
     fn an_entry_exists_only_when_it_is_complete() {
         let (_folder, store, key) = store();
-        assert_eq!(store.find("volume", &key).unwrap(), None);
+        assert_eq!(store.find("volume", &key), None);
         let failed = store.insert("volume", &key, |path| {
             fs::write(path.join("half"), b"x").unwrap();
             Err(StoreError {
@@ -158,14 +155,14 @@ mod tests {
             })
         });
         failed.unwrap_err();
-        assert_eq!(store.find("volume", &key).unwrap(), None);
+        assert_eq!(store.find("volume", &key), None);
         let place = store
             .insert::<StoreError>("volume", &key, |path| {
                 fs::write(path.join("data"), b"whole").unwrap();
                 Ok(())
             })
             .unwrap();
-        assert_eq!(store.find("volume", &key).unwrap(), Some(place.clone()));
+        assert_eq!(store.find("volume", &key), Some(place.clone()));
         assert_eq!(fs::read_dir(place.parent().unwrap()).unwrap().count(), 1);
     }
 
@@ -184,7 +181,7 @@ mod tests {
             .unwrap();
         store.sweep().unwrap();
         assert!(!left.exists());
-        assert!(store.find("volume", &key).unwrap().is_some());
+        assert!(store.find("volume", &key).is_some());
     }
 
     #[test]
@@ -231,12 +228,11 @@ mod tests {
                 Ok(())
             };
             let place = store.insert("volume", &key, fill).unwrap();
-            assert!(store.find("volume", &key).unwrap().is_some());
+            assert!(store.find("volume", &key).is_some());
             damage(&place);
-            assert_eq!(store.find("volume", &key).unwrap(), None, "{name}");
-            assert!(!place.exists(), "{name}");
+            assert_eq!(store.find("volume", &key), None, "{name}");
             store.insert("volume", &key, fill).unwrap();
-            assert!(store.find("volume", &key).unwrap().is_some(), "{name}");
+            assert!(store.find("volume", &key).is_some(), "{name}");
         }
     }
 
@@ -252,10 +248,10 @@ mod tests {
         let before = fs::read(place.join("checked.json")).unwrap();
         fs::write(place.join("copy"), b"whole").unwrap();
         fs::rename(place.join("copy"), place.join("data")).unwrap();
-        assert_eq!(store.find("volume", &key).unwrap(), Some(place.clone()));
+        assert_eq!(store.find("volume", &key), Some(place.clone()));
         let compared = fs::read(place.join("checked.json")).unwrap();
         assert_ne!(before, compared);
-        assert_eq!(store.find("volume", &key).unwrap(), Some(place.clone()));
+        assert_eq!(store.find("volume", &key), Some(place.clone()));
         assert_eq!(fs::read(place.join("checked.json")).unwrap(), compared);
     }
 }

@@ -161,7 +161,7 @@ fn explain_names_what_changed_since_the_build_before() {
     for part in ["kubedos-init", "root", "payload", "uki"] {
         has(&told, part, "as before");
     }
-    has(&told, "configuration", "built: shards/cp-1.toml");
+    has(&told, "configuration", "built, changed: shards/cp-1.toml");
     has(&told, "", "1 of 1 segments compressed");
     has(&build(&text), "configuration", "from the store");
 }

@@ -98,7 +98,7 @@ impl Around {
     /// The image around this volume.
     fn image(&mut self, volume: &[u8], out: &Path) -> (u64, &'static Product) {
         let built = verity::build(&volume, &self.seal.salt).unwrap();
-        let place = self.store.find(KIND, &self.root).unwrap().unwrap();
+        let place = self.store.find(KIND, &self.root).unwrap();
         let text = fs::read_to_string(place.join(SEAL)).unwrap();
         let blocks = |blocks: u64| format!("data_blocks = {blocks}\n");
         let text = text
