@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::num::NonZeroUsize;
 use std::path::Path;
 
 use kubedos_image::erofs::{
     Attributes, Compression, Device, InodeId, Kind as InodeKind, Params, SegmentCache, Sink, Statistics,
     Time, Tree as ErofsTree, TreeError, WriteError,
 };
+
+use kubedos_image::ordered::threads;
 
 use crate::compose::tree::{Kind, Node, Tree};
 use crate::key::Key;
@@ -20,11 +21,8 @@ const CLUSTER: u32 = 64 << 10;
 
 /// What the bytes of a volume depend on beside its tree.
 pub fn identity() -> String {
-    format!("{} {COMPRESSION:?} {CLUSTER}", kubedos_image::erofs::WRITER)
+    format!("{} {COMPRESSION:?} {CLUSTER}", kubedos_image::erofs::writer())
 }
-
-/// More threads than this wait for each other.
-const THREADS: usize = 16;
 
 /// Why no EROFS was written.
 #[derive(Debug, thiserror::Error)]
@@ -62,14 +60,7 @@ pub fn write(
     sink: &mut dyn Sink,
 ) -> Result<Statistics, ErofsError> {
     let epoch = Time { seconds: epoch, nanos: 0 };
-    let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(THREADS);
-    let params = Params {
-        uuid,
-        epoch,
-        compression: COMPRESSION,
-        cluster: CLUSTER,
-        threads: NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN),
-    };
+    let params = Params { uuid, epoch, compression: COMPRESSION, cluster: CLUSTER, threads: threads() };
     Ok(kubedos_image::erofs::write(&inodes(tree, epoch)?, &params, cache, sink)?)
 }
 

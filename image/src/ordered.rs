@@ -17,9 +17,12 @@ struct State<R> {
     is_over: bool,
 }
 
-/// As many as there are processors.
+/// More threads than this wait for each other.
+const MOST: NonZeroUsize = NonZeroUsize::new(16).unwrap();
+
+/// As many as there are processors, and not too many.
 pub fn threads() -> NonZeroUsize {
-    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN).min(MOST)
 }
 
 /// Calls `work` for each item in some thread, and `sink` with each result, in order, in this one. Ends at the sink's first error.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::path::Path;
 
 use kubedos_image::erofs::reader::{self, Volume};
@@ -10,17 +11,20 @@ use kubedos_image::erofs::{
     Attributes, Compression, Device, InodeId, Kind, NoCache, Params, Time, Tree, write,
 };
 use kubedos_image::hex32::sha256;
+use kubedos_image::sparse::Runs;
 
 /// Each path in hexadecimal, and the line that is told of it.
 pub type Told = BTreeMap<String, String>;
 
-/// The time of the volume, which only the root has.
+/// The time of the volume, which the root has, and every fourth inode.
 const EPOCH: u64 = 1_763_300_000;
 
 struct Writer {
     tree: Tree<'static>,
     told: Told,
     count: u32,
+    /// The next inodes have the largest attribute that EROFS has.
+    large_attribute: bool,
 }
 
 impl Writer {
@@ -39,6 +43,9 @@ impl Writer {
             attributes.xattrs.insert(b"security.kubedos".to_vec(), b"the same for many".to_vec());
             attributes.xattrs.insert(b"trusted.number".to_vec(), number.to_be_bytes().to_vec());
         }
+        if self.large_attribute {
+            attributes.xattrs.insert(b"trusted.large".to_vec(), noise(usize::from(u16::MAX)));
+        }
         let xattrs: String = attributes.xattrs.iter().map(told_xattr).collect();
         let Attributes { mode, uid, gid, mtime, .. } = &attributes;
         let told = format!("{mode:04o} {uid}:{gid} {}.{} {names}{xattrs}", mtime.seconds, mtime.nanos);
@@ -56,6 +63,18 @@ impl Writer {
         let digest = digest(&content);
         self.told.insert(hex::encode(path), format!("file {} {digest:016x} {told}", content.len()));
         self.tree.add(parent, name(path), Kind::File(Box::new(content)), attributes).unwrap()
+    }
+
+    /// A file with holes: its content, and where in it there is something.
+    fn sparse(&mut self, parent: InodeId, path: &[u8], content: &[u8], data: &[Range<usize>]) {
+        let mut runs = Runs::new(content.len() as u64);
+        for range in data {
+            runs.add_bytes(range.start as u64, content[range.clone()].to_vec()).unwrap();
+        }
+        let (attributes, told) = self.attributes(1);
+        let line = format!("file {} {:016x} {told}", content.len(), digest(content));
+        self.told.insert(hex::encode(path), line);
+        self.tree.add(parent, name(path), Kind::File(Box::new(runs)), attributes).unwrap();
     }
 
     fn other(&mut self, parent: InodeId, path: &str, kind: Kind<'static>, words: &str) {
@@ -102,7 +121,7 @@ fn written(
     let root = Attributes { mode: 0o755, mtime: Time { seconds: EPOCH, nanos: 0 }, ..Attributes::default() };
     let line = format!("directory 0755 0:0 {EPOCH}.0 {}", 2 + directories);
     let told = BTreeMap::from([(String::new(), line)]);
-    let mut writer = Writer { tree: Tree::new(root).unwrap(), told, count: 0 };
+    let mut writer = Writer { tree: Tree::new(root).unwrap(), told, count: 0, large_attribute: false };
     fill(&mut writer);
     let params = Params {
         uuid: [4; 16],
@@ -125,6 +144,12 @@ fn fill(writer: &mut Writer) {
             }
         }
     }
+    let mut holes = vec![0; (3 << 20) + 100];
+    let data = [700_000..900_000, (3 << 20)..(3 << 20) + 100];
+    for range in &data {
+        holes[range.clone()].copy_from_slice(&text(range.len()));
+    }
+    writer.sparse(sizes, b"sizes/holes", &holes, &data);
     let wide = writer.directory(InodeId::ROOT, "wide", 0);
     for number in 0..400_usize {
         writer.file(wide, format!("wide/{number}").as_bytes(), text(number * 3), 1);
@@ -144,6 +169,15 @@ fn fill(writer: &mut Writer) {
         writer.tree.link(kinds, name(again.as_bytes()), first).unwrap();
         writer.told.insert(hex::encode(again), line.clone());
     }
+    writer.large_attribute = true;
+    writer.file(kinds, b"kinds/attribute", text(5000), 1);
+    writer.other(
+        kinds,
+        "kinds/link-attribute",
+        Kind::Symlink(b"a/b".repeat(900)),
+        &format!("link {}", hex::encode(b"a/b".repeat(900))),
+    );
+    writer.large_attribute = false;
     for target in ["a".to_owned(), "0123456789/".repeat(372)] {
         let path = format!("kinds/link-{}", target.len());
         let words = format!("link {}", hex::encode(&target));

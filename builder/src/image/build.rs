@@ -22,7 +22,7 @@ use crate::compose::{self, ComposeError, Composed, KernelFlavour, Node, Tree};
 use crate::image::boot_partition;
 use crate::image::configuration::{self, Configuration, ConfigurationError};
 use crate::image::disk::{self, DiskError, Parts, VolumeParts};
-use crate::image::explain::{Explained, Work};
+use crate::image::explain::Explained;
 use crate::image::manifest::{Manifest, Output, VolumeEntry, describe};
 use crate::image::phase::{Phase, Timeline};
 use crate::image::uki::{self, UkiParts};
@@ -200,19 +200,6 @@ pub fn build_image(inputs: &Inputs<'_>, formats: Formats, out: &OutputDir) -> Re
     Ok(Built { manifest, explanation: vec![of_root, of_payload, of_boot, of_configuration] })
 }
 
-fn explain_volume(part: &'static str, volume: &SealedVolume, inputs: KeyInputs) -> Explained {
-    let work = volume.written.map(|written| Work {
-        segments: written.segments,
-        compressed: written.segments - written.cached_segments,
-        ..Work::default()
-    });
-    Explained { part, reused: work.is_none(), bytes: size(&volume.data), inputs, work }
-}
-
-fn size(path: &Path) -> u64 {
-    fs::metadata(path).map_or(0, |metadata| metadata.len())
-}
-
 /// The inputs with what is derived from them once.
 struct Builder<'a> {
     inputs: &'a Inputs<'a>,
@@ -322,7 +309,7 @@ impl<'a> Builder<'a> {
         let volume = seal(self.store, Volume::Root, &inputs.key(), self.epoch, || {
             Ok::<_, BuildError>(self.composition()?.composed.tree.clone())
         })?;
-        let mut explained = explain_volume("root", &volume, inputs);
+        let mut explained = Explained::volume(&volume, inputs);
         if let (Some(work), Some(composition)) = (&mut explained.work, self.composition.get()) {
             work.packages = composition.packages;
             work.unpacked.clone_from(&composition.unpacked);
@@ -341,7 +328,7 @@ impl<'a> Builder<'a> {
             tree.add("share/clusterspec.schema.json", node).map_err(ComposeError::from)?;
             Ok::<_, BuildError>(tree)
         })?;
-        let explained = explain_volume("payload", &volume, inputs);
+        let explained = Explained::volume(&volume, inputs);
         Ok((volume, explained))
     }
 
@@ -370,7 +357,7 @@ impl<'a> Builder<'a> {
             None => self.store.insert("boot", &key, |folder| self.make_boot(folder, &manifest))?,
         };
         let boot = Boot { uki: folder.join("uki.efi"), boot_loader: folder.join("boot.efi") };
-        let explained = Explained { part: "uki", reused, bytes: size(&boot.uki), inputs, work: None };
+        let explained = Explained::file("uki", reused, &boot.uki, inputs);
         Ok((boot, explained))
     }
 
@@ -430,7 +417,7 @@ impl<'a> Builder<'a> {
         })?;
         let signer = self.inputs.keys.configuration_signer()?;
         let statement = configuration::statement(&cluster, cluster_id, volume.seal, &signer)?;
-        let explained = explain_volume("configuration", &volume, inputs);
+        let explained = Explained::volume(&volume, inputs);
         Ok((volume, statement, explained))
     }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::image::run_record::RUN_RECORD;
+use crate::image::volume::SealedVolume;
 use crate::key::Inputs;
 
 /// No more changes of one part are told; the others are counted.
@@ -102,6 +103,23 @@ fn version(value: &str) -> Option<&str> {
 }
 
 impl Explained {
+    /// A part that is a file.
+    pub fn file(part: &'static str, reused: bool, path: &Path, inputs: Inputs) -> Self {
+        let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        Self { part, reused, bytes, inputs, work: None }
+    }
+
+    /// A part that is a volume.
+    pub fn volume(volume: &SealedVolume, inputs: Inputs) -> Self {
+        let work = volume.written.map(|written| Work {
+            segments: written.segments,
+            compressed: written.segments - written.cached_segments,
+            ..Work::default()
+        });
+        let part = Self::file(volume.volume.name(), work.is_none(), &volume.data, inputs);
+        Self { work, ..part }
+    }
+
     /// In words: how it came about, and why. The second line, if there is one, says what the work was.
     pub fn words(&self, why: &Why) -> (String, Option<String>) {
         let first = match (self.reused, why) {

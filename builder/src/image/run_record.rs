@@ -1,5 +1,5 @@
-//! `run.json`: when, where and how long. It stands beside the outputs, is listed nowhere and compared with nothing, so that the outputs
-//! can be equal.
+//! `run.json`: when, where and how long. It stands beside the outputs and is listed nowhere, so that the outputs can be equal; the next build
+//! in the same folder reads there what this one was made from.
 
 use serde::Serialize;
 

@@ -2,15 +2,14 @@
 //! to them since. Digests are compared when a stamp has changed, and once after every start of the machine, since a power cut may
 //! have taken what was not yet on the disk.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Sha256;
-use crate::interrupt::Temporary;
 use crate::stamp::Stamp;
 
 /// The file of an entry that says what its other files are.
@@ -20,8 +19,8 @@ const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Record {
-    /// The start of the machine in which the digests were compared last.
-    boot: String,
+    /// The start of the machine in which the digests were compared last; none where the kernel does not tell.
+    boot: Option<String>,
     files: Vec<Entry>,
 }
 
@@ -54,7 +53,7 @@ pub(super) fn is_sound(folder: &Path) -> io::Result<bool> {
     if fs::read_dir(folder)?.count() != record.files.len() + 1 {
         return Ok(false);
     }
-    let this_boot = record.boot == boot();
+    let this_boot = record.boot.is_some() && record.boot == boot();
     let (mut files, mut compared) = (Vec::new(), false);
     for known in record.files {
         let file = File::open(folder.join(&known.name))?;
@@ -79,16 +78,16 @@ pub(super) fn is_sound(folder: &Path) -> io::Result<bool> {
 
 /// Beside its place first: two builds may look at one entry at once.
 fn write(folder: &Path, files: Vec<Entry>) -> io::Result<()> {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
     let text = serde_json::to_vec(&Record { boot: boot(), files })?;
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let name = format!("{}{}.{count}.{RECORD}", super::PARTIAL, std::process::id());
-    let beside = Temporary::new(folder.with_file_name(name));
-    fs::write(beside.path(), text)?;
-    beside.finish(|beside| fs::rename(beside, folder.join(RECORD)))
+    let mut beside = super::partial()
+        .permissions(Permissions::from_mode(0o644))
+        .tempfile_in(folder.parent().unwrap_or(folder))?;
+    beside.write_all(&text)?;
+    beside.persist(folder.join(RECORD))?;
+    Ok(())
 }
 
-/// Nothing where the kernel does not tell: then the start of the machine is always another.
-fn boot() -> String {
-    fs::read_to_string(BOOT).unwrap_or_default().trim().to_owned()
+fn boot() -> Option<String> {
+    let id = fs::read_to_string(BOOT).ok()?;
+    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
 }

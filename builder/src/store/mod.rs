@@ -6,8 +6,9 @@
 
 mod checked;
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -67,8 +68,10 @@ impl Store {
         fs::create_dir_all(parent).map_err(|source| error("make", source))?;
         let _inserting =
             self.lock(ENTRIES, FlockOperation::LockShared).map_err(|source| error("make", source))?;
-        let partial = Temporary::new(parent.join(format!("{PARTIAL}{key}.{}", std::process::id())));
-        fs::create_dir(partial.path()).map_err(|source| error("make", source))?;
+        let mut made = partial();
+        made.permissions(Permissions::from_mode(0o755));
+        let made = made.tempdir_in(parent).map_err(|source| error("make", source))?;
+        let partial = Temporary::new(made.keep());
         fill(partial.path())?;
         checked::record(partial.path()).map_err(|source| error("check", source))?;
         let _naming =
@@ -123,8 +126,21 @@ fn is_sound(path: &Path) -> bool {
     checked::is_sound(path).unwrap_or(false)
 }
 
+/// How something unfinished is named: nobody else makes the same name, in this process or another, which may call itself by the same number.
+fn partial() -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(PARTIAL);
+    builder
+}
+
+/// Removes a folder or a file, if it is there.
 fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
@@ -174,26 +190,46 @@ mod tests {
         store
             .insert::<StoreError>("volume", &key, |path| {
                 fs::create_dir(&left).unwrap();
+                fs::write(left.with_extension("checked.json"), b"{").unwrap();
                 store.sweep().unwrap();
                 assert!(left.is_dir() && path.is_dir());
                 Ok(())
             })
             .unwrap();
         store.sweep().unwrap();
-        assert!(!left.exists());
+        assert!(!left.exists() && !left.with_extension("checked.json").exists());
         assert!(store.find("volume", &key).is_some());
     }
 
+    /// Builds that look, make, damage and sweep at once: each finds what it made, whoever was first.
     #[test]
-    fn the_second_of_two_builds_keeps_the_first_ones_entry() {
+    fn many_at_once_make_one_entry_and_all_can_read_it() {
         let (_folder, store, key) = store();
-        let fill = |path: &Path| -> Result<(), StoreError> {
-            fs::write(path.join("data"), b"same").unwrap();
-            Ok(())
+        let work = |number: usize| {
+            for round in 0..40 {
+                let place = store.find("volume", &key).unwrap_or_else(|| {
+                    let fill = |path: &Path| -> Result<(), StoreError> {
+                        fs::write(path.join("data"), b"same").unwrap();
+                        Ok(())
+                    };
+                    store.insert("volume", &key, fill).unwrap()
+                });
+                assert_eq!(fs::read(place.join("data")).unwrap(), b"same");
+                store.sweep().unwrap();
+                // A copy over the entry changes its stamps and not its bytes.
+                if (round + number).is_multiple_of(7) {
+                    let beside = store.root.join(format!("copy-{number}"));
+                    fs::write(&beside, b"same").unwrap();
+                    fs::rename(beside, place.join("data")).unwrap();
+                }
+            }
         };
-        let first = store.insert("volume", &key, fill).unwrap();
-        let second = store.insert("volume", &key, fill).unwrap();
-        assert_eq!(first, second);
+        std::thread::scope(|scope| {
+            let work = &work;
+            (0..4).for_each(|number| drop(scope.spawn(move || work(number))));
+        });
+        let names: Vec<_> = fs::read_dir(store.root.join("volume")).unwrap().collect();
+        assert_eq!(names.len(), 1, "{names:?}");
     }
 
     /// What it is, and how it is done to the folder of an entry.

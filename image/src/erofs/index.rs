@@ -27,7 +27,7 @@ pub(super) struct Extent {
     /// How many bytes of the file.
     pub(super) len: u32,
     pub(super) stored: Stored,
-    /// First block of the cluster; 0 for a fragment.
+    /// First block of the cluster; of a fragment the upper 32 bits of its place in the packed inode.
     pub(super) block: u32,
 }
 

@@ -18,5 +18,5 @@ mod writer;
 pub use format::Algorithm;
 pub use tree::{Attributes, Device, InodeId, Kind, LINK_MAX, Time, Tree, TreeError};
 pub use writer::{
-    CompressError, Compression, NoCache, Params, SegmentCache, Sink, Statistics, WRITER, WriteError, write,
+    CompressError, Compression, NoCache, Params, SegmentCache, Sink, Statistics, WriteError, write, writer,
 };

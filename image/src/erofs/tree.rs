@@ -104,6 +104,9 @@ pub enum TreeError {
     /// More than 10⁹ nanoseconds, or mode bits beside those of permissions.
     #[error("mode {0:o} or {1} nanoseconds are out of their range")]
     Attributes(u16, u32),
+    /// Seconds that the kernel, which counts them with a sign, would take for a time before 1970.
+    #[error("{0} seconds are more than a time can have")]
+    Seconds(u64),
     /// The attribute's name has no prefix that EROFS knows, or is too long, or its value is.
     #[error("extended attribute {0:?} cannot be written")]
     Xattr(String),
@@ -265,6 +268,9 @@ fn check_kind(kind: &Kind<'_>) -> Result<(), TreeError> {
 fn check_attributes(attributes: &Attributes) -> Result<(), TreeError> {
     if attributes.mode > 0o7777 || attributes.mtime.nanos >= 1_000_000_000 {
         return Err(TreeError::Attributes(attributes.mode, attributes.mtime.nanos));
+    }
+    if i64::try_from(attributes.mtime.seconds).is_err() {
+        return Err(TreeError::Seconds(attributes.mtime.seconds));
     }
     match attributes.xattrs.iter().find(|(name, value)| !writable(name, value)) {
         Some((name, _)) => Err(TreeError::Xattr(lossy(name))),

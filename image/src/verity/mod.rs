@@ -78,7 +78,7 @@ fn levels(data_blocks: u64) -> Vec<u64> {
 
 /// How many threads to use for so many blocks: a short volume is not worth starting any.
 fn threads_for(blocks: u64) -> usize {
-    let most = std::thread::available_parallelism().map_or(1, usize::from).min(16);
+    let most = crate::ordered::threads().get();
     usize::try_from(blocks / 1024).unwrap_or(most).clamp(1, most)
 }
 

@@ -120,7 +120,7 @@ pub(super) fn write(
     let mut compressed = Vec::new();
     for &id in order {
         let Some(source) = content(tree, id) else { continue };
-        if let Some(bits) = chunk_bits(source) {
+        if let Some(bits) = chunk_bits(source)? {
             files.others.push((id, write_chunks(source, bits, area)?));
         } else if params.compression == Compression::None || source.is_empty() {
             files.others.push((id, write_flat(tree, id, source.len(), area)?));
@@ -275,11 +275,11 @@ fn write_flat(tree: &Tree<'_>, inode: InodeId, len: u64, area: &mut Area<'_>) ->
     Ok(Storage::Flat { block, tail: usize::try_from(tail).unwrap_or_default() })
 }
 
-/// A file of which at least a half is holes is stored in chunks; so many at most, unless a chunk would have 2^31 blocks.
+/// A file of which at least a half is holes is stored in chunks; so many at most, each of at most 2^30 blocks.
 const CHUNKS: u64 = 8192;
 
 /// log2 of the blocks of a chunk for a file with holes; none for another.
-fn chunk_bits(source: &dyn Source) -> Option<u8> {
+fn chunk_bits(source: &dyn Source) -> Result<Option<u8>, WriteError> {
     let (mut at, mut data) = (0, 0);
     while let Some(stretch) = source.next_data(at) {
         data += stretch.end - stretch.start;
@@ -287,9 +287,10 @@ fn chunk_bits(source: &dyn Source) -> Option<u8> {
     }
     let len = source.len();
     if len < 16 * BLOCK_U64 || data > len / 2 {
-        return None;
+        return Ok(None);
     }
-    (0..31).find(|bits| len.div_ceil(BLOCK_U64 << bits) <= CHUNKS)
+    let fits = |bits: &u8| len.div_ceil(BLOCK_U64 << bits) <= CHUNKS;
+    (0..31).find(fits).map(Some).ok_or(WriteError::TooLarge)
 }
 
 /// Writes the chunks that hold something.

@@ -165,9 +165,14 @@ fn place(planned: &mut [Planned]) -> usize {
     for planned in planned {
         at = at.next_multiple_of(SLOT);
         if let Body::Tail { bytes, .. } = &planned.body {
-            let start = at + planned.head_len();
-            if start / BLOCK != (start + bytes.len() - 1) / BLOCK {
+            let head = planned.head_len();
+            let crosses = |at: usize| (at + head) / BLOCK != (at + head + bytes.len() - 1) / BLOCK;
+            if crosses(at) {
                 at = at.next_multiple_of(BLOCK);
+            }
+            // Behind many attributes a tail may cross from there, too; it is shorter than a block by more than a slot.
+            while crosses(at) {
+                at += SLOT;
             }
         }
         planned.at = at;

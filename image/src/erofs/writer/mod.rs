@@ -16,7 +16,7 @@ mod zstd;
 
 pub use area::Sink;
 pub use cut::{CompressError, Compression};
-pub use segment::{NoCache, SegmentCache, WRITER};
+pub use segment::{NoCache, SegmentCache, writer};
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -85,6 +85,9 @@ pub enum WriteError {
     /// A file's content cannot be read.
     #[error("failed to read the content of a file")]
     Source(#[source] io::Error),
+    /// It was read twice, and was not the same.
+    #[error("the content of a file changed while it was read")]
+    Changed,
     /// The volume cannot be written.
     #[error("failed to write the volume")]
     Sink(#[source] io::Error),
@@ -99,7 +102,8 @@ pub enum WriteError {
     TooManyXattrs,
 }
 
-/// Writes the tree as a volume: every block of it from 0 on, each once, block 0 last.
+/// Writes the tree as a volume: every block of it from 0 on, block 0 last. Blocks of directories are written twice, the second time with their
+/// entries, when every inode has its number.
 pub fn write(
     tree: &Tree<'_>,
     params: &Params,

@@ -62,7 +62,7 @@ pub(super) fn write(
             piece.stretch.read(tree, &mut bytes)?;
         }
         bytes.resize(usize::try_from(group.len).map_err(|_| WriteError::TooLarge)?, 0);
-        Ok(cut_segment(&bytes, &sha256(&[&bytes]), &settings, cache)?)
+        cut_segment(&bytes, &sha256(&[&bytes]), &settings, cache)
     };
     ordered(params.threads, &groups, cut, |_, cut: Result<_, WriteError>| {
         let (cut, was_cached) = cut?;

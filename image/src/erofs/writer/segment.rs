@@ -1,6 +1,7 @@
 //! Segments: the pieces of files that are compressed by themselves, by any thread, or found compressed already.
 
-use super::cut::{CompressError, Compression, Cut, EXTENT_MAX, End, cut};
+use super::WriteError;
+use super::cut::{Compression, Cut, EXTENT_MAX, End, cut};
 use crate::erofs::format::{BLOCK, CLUSTER_MAX};
 use crate::erofs::index::Stored;
 use crate::hex32::sha256;
@@ -9,8 +10,13 @@ use crate::hex32::sha256;
 /// half a block.
 pub(super) const SEGMENT: u64 = 4 << 20;
 
-/// Raised when the same tree gives another volume.
-pub const WRITER: u32 = 1;
+/// Raised when the same tree gives another volume; a test holds it against one.
+const WRITER: u32 = 1;
+
+/// What the bytes of a volume depend on beside tree and parameters: this writer, and the libraries that compress.
+pub fn writer() -> String {
+    format!("{WRITER} zstd {} lz4 {}", zstd_safe::version_number(), lz4::liblz4::version())
+}
 
 /// Keeps compressed segments from one run to the next. What it hands out is checked, so it may be damaged; it may forget at any time.
 pub trait SegmentCache: Sync {
@@ -53,7 +59,7 @@ impl Settings {
         let settings = [algorithm, level, end];
         sha256(&[
             b"kubedos erofs segment",
-            &WRITER.to_le_bytes(),
+            writer().as_bytes(),
             &settings,
             &self.cluster.to_le_bytes(),
             digest,
@@ -67,11 +73,15 @@ pub(super) fn cut_segment(
     digest: &[u8; 32],
     settings: &Settings,
     cache: &dyn SegmentCache,
-) -> Result<(Cut, bool), CompressError> {
+) -> Result<(Cut, bool), WriteError> {
     let key = settings.key(digest);
     let kept = cache.get(&key).and_then(|bytes| decode(&key, &bytes)).filter(|cut| fits(cut, data, settings));
     if let Some(cut) = kept {
         return Ok((cut, true));
+    }
+    // Else the cache would have other bytes under this digest for ever.
+    if sha256(&[data]) != *digest {
+        return Err(WriteError::Changed);
     }
     let cluster = usize::try_from(settings.cluster).unwrap_or(BLOCK);
     let cut = cut(data, settings.compression, cluster, settings.end)?;

@@ -260,8 +260,6 @@ fn found(volume: &[u8]) -> BTreeMap<Vec<u8>, Expected> {
         let expected = Expected { kind: inode.kind, attributes, links: inode.links, content, inode: 0 };
         paths.insert(path, (inode.nid, expected));
     }
-    let count = numbers.len();
-    assert_eq!(count, 0);
     paths
         .into_iter()
         .map(|(path, (nid, mut expected))| {
@@ -361,6 +359,93 @@ fn lengths_around_every_border_come_back() {
     }
 }
 
+/// With plain content, an end stands behind the inode's attributes, all of it in one block (`erofs_read_inode`, `EROFS_INODE_FLAT_INLINE`).
+#[test]
+fn an_end_lies_in_one_block_however_many_attributes_stand_before_it() {
+    let mut tree = Tree::new(Attributes::default()).unwrap();
+    let mut contents = BTreeMap::new();
+    for value in (0..2200).step_by(137).chain([4000, 20_000, 65_535]) {
+        for len in [1, 900, 1024, 2900, 3000, 3071, 3072, 3073, 4096 + 3000] {
+            let name = format!("{value}-{len}").into_bytes();
+            let attributes = Attributes {
+                xattrs: BTreeMap::from([(b"user.a".to_vec(), bytes(1, value, 3))]),
+                ..Attributes::default()
+            };
+            let content = bytes(1, len, 5);
+            tree.add(InodeId::ROOT, &name, Kind::File(Box::new(content.clone())), attributes).unwrap();
+            contents.insert(name, (content, value));
+        }
+        let attributes = Attributes {
+            xattrs: BTreeMap::from([(b"user.a".to_vec(), bytes(1, value, 3))]),
+            ..Attributes::default()
+        };
+        let (name, target) = (format!("link-{value}").into_bytes(), vec![b'x'; 3000]);
+        tree.add(InodeId::ROOT, &name, Kind::Symlink(target.clone()), attributes).unwrap();
+        contents.insert(name, (target, value));
+    }
+    let found = found(&written(&tree, &params(Compression::None, 4096, 1)));
+    for (name, (content, value)) in contents {
+        let found = &found[&name];
+        assert!(found.content == content, "{}", name.escape_ascii());
+        assert_eq!(found.attributes.xattrs[&b"user.a"[..]], bytes(1, value, 3), "{}", name.escape_ascii());
+    }
+}
+
+#[test]
+fn a_file_may_have_more_names_than_sixteen_bits_count() {
+    let mut tree = Tree::new(Attributes::default()).unwrap();
+    let content = Kind::File(Box::new(b"one".to_vec()));
+    let id = tree.add(InodeId::ROOT, b"first", content, Attributes::default()).unwrap();
+    for number in 0..70_000 {
+        tree.link(InodeId::ROOT, format!("{number}").as_bytes(), id).unwrap();
+    }
+    let found = found(&written(&tree, &params(Compression::Zstd(1), 4096, 1)));
+    assert_eq!((found.len(), found[&b"first"[..]].links), (70_002, 70_001));
+}
+
+/// The bytes of one tree, so that nobody changes them without knowing: then WRITER is to be raised, since caches hold what older writers made.
+#[test]
+fn the_same_tree_is_the_same_volume_in_every_release_of_the_writer() {
+    let mut tree = Tree::new(Attributes::default()).unwrap();
+    for (number, len) in [(1, 300_000), (2, 70_000), (3, 5_000_000), (4, 700_000), (3, 900), (4, 4096)] {
+        let content = Kind::File(Box::new(bytes(number, len, 11)));
+        tree.add(InodeId::ROOT, format!("{number}-{len}").as_bytes(), content, Attributes::default())
+            .unwrap();
+    }
+    let digests = [Compression::None, Compression::Lz4hc(9), Compression::Zstd(10)].map(|compression| {
+        hex::encode(crate::hex32::sha256(&[&written(&tree, &params(compression, 65_536, 2))]))
+    });
+    let known = [
+        "470ad6583a8a96a6005b4478f4285fb48b858ca8eeb8d29266e03752d01fb62d",
+        "d5153cc829689684c47e6f79be3336c677d3a1944e7c5c746712bd70574d2896",
+        "a723e99be035a16e94c1d42447dac3413df43324392700ceec72cf25d95821af",
+    ];
+    assert_eq!(digests, known, "by writer {}", writer());
+}
+
+/// A file that is read twice, and is not the same the second time, is no file that anything could be kept of.
+#[test]
+fn content_that_changes_while_it_is_read_is_an_error_and_is_not_kept() {
+    struct Changing(Mutex<u8>);
+    impl Source for Changing {
+        fn len(&self) -> u64 {
+            200_000
+        }
+        fn read_exact_at(&self, buffer: &mut [u8], _: u64) -> io::Result<()> {
+            let mut count = self.0.lock().unwrap();
+            *count += 1;
+            buffer.fill(*count);
+            Ok(())
+        }
+    }
+    let mut tree = Tree::new(Attributes::default()).unwrap();
+    let changing = Kind::File(Box::new(Changing(Mutex::new(0))));
+    tree.add(InodeId::ROOT, b"changing", changing, Attributes::default()).unwrap();
+    let params = params(Compression::Zstd(1), 65_536, 1);
+    let error = write(&tree, &params, &NoCache, &mut Vec::new()).unwrap_err();
+    assert!(matches!(error, WriteError::Changed), "{error}");
+}
+
 #[test]
 fn equal_files_and_equal_clusters_are_stored_once() {
     let text = bytes(3, 700_000, 5);
@@ -376,7 +461,18 @@ fn equal_files_and_equal_clusters_are_stored_once() {
     let (one, two) = (written(&one, &params), written(&two, &params));
     assert!(two.len() <= one.len() + 2 * BLOCK, "{} and {}", one.len(), two.len());
     assert_eq!(found(&two)[&b"d"[..]].content, text);
-    // A million zeroes are one cluster, however many of them there are.
+    // Two files that begin alike have clusters in common.
+    let mut alike = Tree::new(Attributes::default()).unwrap();
+    for (name, seed) in [(&b"a"[..], 7), (b"b", 8)] {
+        let content = [bytes(3, 250_000, 5), bytes(3, 60_000, seed)].concat();
+        alike.add(InodeId::ROOT, name, file(&content), Attributes::default()).unwrap();
+    }
+    let mut single = Tree::new(Attributes::default()).unwrap();
+    let content = [bytes(3, 250_000, 5), bytes(3, 60_000, 7)].concat();
+    single.add(InodeId::ROOT, b"a", file(&content), Attributes::default()).unwrap();
+    let (alike, single) = (written(&alike, &params).len(), written(&single, &params).len());
+    assert!(alike * 10 < single * 17, "{alike} and {single}");
+    // Zeroes take a cluster for each MiB.
     let mut zeroes = Tree::new(Attributes::default()).unwrap();
     zeroes.add(InodeId::ROOT, b"z", file(&vec![0; 6 << 20]), Attributes::default()).unwrap();
     let volume = written(&zeroes, &params);
