@@ -14,6 +14,9 @@ use crate::Product;
 use crate::assembled::assemble;
 use crate::pins::{Pins, cargo, kubedos_build, project, scratch, succeeds};
 
+/// It reads hundreds of megabytes with an emulated processor, which minutes may pass over.
+const ANSWERING: Patience = Patience::seconds(900);
+
 /// The default example with the probe in it.
 ///
 /// # Panics
@@ -132,7 +135,7 @@ pub fn answers_disk(bench: &Bench) -> Disk {
 /// When it does not answer.
 pub fn answers(machine: &Machine, disk: &Disk) -> Value {
     let said = |line: &str| line.contains("kubedos-probe: answered");
-    machine.wait_for_line("the probe's answers", Patience::BOOT, said).unwrap();
+    machine.wait_for_line("the probe's answers", ANSWERING, said).unwrap();
     let bytes = std::fs::read(disk.file()).unwrap();
     let (length, text) = bytes.split_first_chunk::<8>().unwrap();
     let length = usize::try_from(u64::from_le_bytes(*length)).unwrap();
