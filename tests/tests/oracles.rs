@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+use std::ffi::OsStr;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::PathBuf;
 
+use kubedos_image::erofs::reader;
 use kubedos_image::layout::{Area, Role, Slot, Volume};
 use kubedos_tests::{Product, oracles, project, succeeds, tools};
 use object::{Object as _, ObjectSection as _};
@@ -99,12 +102,39 @@ fn veritysetup_verifies_every_volume_against_the_manifest() {
     }
 }
 
+/// A1, A4: and extracts of each what our reader finds in it.
 #[test]
 fn fsck_erofs_finds_every_volume_clean() {
     let folder = tempfile::tempdir().unwrap();
     for volume in VOLUMES {
         let data = extracted(&folder, Role::Volume(volume, Area::Data, Slot::A));
-        succeeds(oracle("usr/bin/fsck.erofs").arg(&data));
+        let tree = folder.path().join(volume.name());
+        let mut fsck = oracle("usr/bin/fsck.erofs");
+        fsck.arg(format!("--extract={}", tree.display())).args(["--no-preserve-owner", "--preserve-perms"]);
+        succeeds(fsck.arg(&data));
+        let bytes = std::fs::read(&data).unwrap();
+        let volume = reader::Volume::open(&bytes).unwrap();
+        let mut files = 0;
+        for found in volume.walk() {
+            let reader::Found { path, inode } = found.unwrap();
+            let place = tree.join(OsStr::from_bytes(&path));
+            let metadata = std::fs::symlink_metadata(&place).unwrap();
+            if inode.kind == reader::Kind::File {
+                let mut content = vec![0; usize::try_from(inode.size).unwrap()];
+                volume.read_at(&inode, 0, &mut content).unwrap();
+                assert!(std::fs::read(&place).unwrap() == content, "{}", place.display());
+                files += 1;
+            }
+            if inode.kind != reader::Kind::Symlink {
+                assert_eq!(
+                    metadata.permissions().mode() & 0o7777,
+                    u32::from(inode.mode),
+                    "{}",
+                    place.display()
+                );
+            }
+        }
+        assert!(files > 0);
     }
 }
 
