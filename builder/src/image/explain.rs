@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::image::run_record::RUN_RECORD;
 use crate::image::volume::SealedVolume;
 use crate::key::Inputs;
 
@@ -54,49 +53,6 @@ pub enum Why {
     Changed(Vec<String>),
 }
 
-/// What the build before left of itself in an output folder.
-#[derive(Debug, Default)]
-pub struct Before(BTreeMap<String, BTreeMap<String, String>>);
-
-/// Of the record, what is read again; a record of another version has other things in it.
-#[derive(Deserialize)]
-struct Record {
-    parts: Vec<Part>,
-}
-
-#[derive(Deserialize)]
-struct Part {
-    part: String,
-    inputs: BTreeMap<String, String>,
-}
-
-impl Before {
-    /// Reads the record in a folder. What cannot be read is no build that anything could be compared with.
-    pub fn read(folder: &Path) -> Self {
-        let text = std::fs::read(folder.join(RUN_RECORD)).unwrap_or_default();
-        let record: Option<Record> = serde_json::from_slice(&text).ok();
-        let parts = record.map_or_else(Vec::new, |record| record.parts);
-        Self(parts.into_iter().map(|part| (part.part, part.inputs)).collect())
-    }
-
-    /// Compares a part.
-    pub fn why(&self, part: &Explained) -> Why {
-        let Some(before) = self.0.get(part.part) else { return Why::Unknown };
-        let now = part.inputs.shown();
-        let gone = before.keys().filter(|label| !now.contains_key(*label)).map(|label| format!("- {label}"));
-        let changes = now.iter().filter_map(|(label, value)| match before.get(label) {
-            None => Some(format!("+ {label}")),
-            Some(old) if old == value => None,
-            Some(old) => Some(match (version(old), version(value)) {
-                (Some(old), Some(new)) if old != new => format!("{label} {old} → {new}"),
-                _ => label.clone(),
-            }),
-        });
-        let changes: Vec<String> = changes.chain(gone).collect();
-        if changes.is_empty() { Why::Unchanged } else { Why::Changed(changes) }
-    }
-}
-
 /// The version in front of the digest.
 fn version(value: &str) -> Option<&str> {
     value.split_once(' ').map(|(version, _)| version)
@@ -118,6 +74,22 @@ impl Explained {
         });
         let part = Self::file(volume.volume.name(), work.is_none(), &volume.data, inputs);
         Self { work, ..part }
+    }
+
+    /// Against the inputs of the same part before.
+    pub fn why(&self, before: &BTreeMap<String, String>) -> Why {
+        let now = self.inputs.shown();
+        let gone = before.keys().filter(|label| !now.contains_key(*label)).map(|label| format!("- {label}"));
+        let changes = now.iter().filter_map(|(label, value)| match before.get(label) {
+            None => Some(format!("+ {label}")),
+            Some(old) if old == value => None,
+            Some(old) => Some(match (version(old), version(value)) {
+                (Some(old), Some(new)) if old != new => format!("{label} {old} → {new}"),
+                _ => label.clone(),
+            }),
+        });
+        let changes: Vec<String> = changes.chain(gone).collect();
+        if changes.is_empty() { Why::Unchanged } else { Why::Changed(changes) }
     }
 
     /// In words: how it came about, and why. The second line, if there is one, says what the work was.
@@ -166,14 +138,6 @@ mod tests {
         Inputs::new("root", 1).with_version("libc6", libc, libc.as_bytes()).with("kubedos-init", init)
     }
 
-    /// What a build of these inputs leaves.
-    fn before(inputs: Inputs) -> Before {
-        let folder = tempfile::tempdir().unwrap();
-        let record = serde_json::json!({ "version": 1, "parts": [part(inputs, false)], "host": {} });
-        std::fs::write(folder.path().join(RUN_RECORD), record.to_string()).unwrap();
-        Before::read(folder.path())
-    }
-
     #[test]
     fn the_inputs_that_changed_are_named_and_no_other() {
         let now = part(inputs("2.41-13", "b"), false);
@@ -186,25 +150,14 @@ mod tests {
                 Why::Changed(vec!["+ libc6".into(), "- gone".into()]),
             ),
         ] {
-            assert_eq!(before(old).why(&now), expected);
+            assert_eq!(now.why(old.shown()), expected);
         }
     }
 
     #[test]
     fn other_bytes_of_one_version_are_a_change() {
         let of = |bytes: &str| Inputs::new("root", 1).with_version("libc6", "2.41-12", bytes.as_bytes());
-        assert_eq!(before(of("1")).why(&part(of("2"), false)), Why::Changed(vec!["libc6".into()]));
-    }
-
-    #[test]
-    fn without_a_record_that_can_be_read_nothing_is_known() {
-        let folder = tempfile::tempdir().unwrap();
-        let now = part(inputs("1", "a"), true);
-        assert_eq!(Before::read(folder.path()).why(&now), Why::Unknown);
-        for text in ["", "{", "{\"parts\":[{\"part\":\"root\"}]}", "[]"] {
-            std::fs::write(folder.path().join(RUN_RECORD), text).unwrap();
-            assert_eq!(Before::read(folder.path()).why(&now), Why::Unknown, "{text}");
-        }
+        assert_eq!(part(of("2"), false).why(of("1").shown()), Why::Changed(vec!["libc6".into()]));
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! `run.json`: when, where and how long. It stands beside the outputs and is listed nowhere, so that the outputs can be equal; the next build
 //! in the same folder reads there what this one was made from.
 
-use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::Path;
 
-use super::explain::Explained;
+use serde::{Deserialize, Serialize};
+
+use super::explain::{Explained, Why};
 use super::phase::Span;
 use crate::release::date::Moment;
 
@@ -74,5 +77,67 @@ impl RunRecord {
         let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
         text.push('\n');
         text
+    }
+}
+
+/// What the build before left of itself in an output folder.
+#[derive(Debug, Default)]
+pub struct Before(BTreeMap<String, BTreeMap<String, String>>);
+
+/// Of the record, what is read again; a record of another version has other things in it.
+#[derive(Deserialize)]
+struct Record {
+    parts: Vec<Part>,
+}
+
+#[derive(Deserialize)]
+struct Part {
+    part: String,
+    inputs: BTreeMap<String, String>,
+}
+
+impl Before {
+    /// Reads the record in a folder. What cannot be read is no build that anything could be compared with.
+    pub fn read(folder: &Path) -> Self {
+        let text = std::fs::read(folder.join(RUN_RECORD)).unwrap_or_default();
+        let record: Option<Record> = serde_json::from_slice(&text).ok();
+        let parts = record.map_or_else(Vec::new, |record| record.parts);
+        Self(parts.into_iter().map(|part| (part.part, part.inputs)).collect())
+    }
+
+    /// Compares a part.
+    pub fn why(&self, part: &Explained) -> Why {
+        self.0.get(part.part).map_or(Why::Unknown, |before| part.why(before))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::Inputs;
+
+    fn part(init: &str) -> Explained {
+        let inputs = Inputs::new("root", 1).with("kubedos-init", init);
+        Explained { part: "root", reused: true, bytes: 1, inputs, work: None }
+    }
+
+    #[test]
+    fn the_next_build_reads_what_this_one_was_made_from() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Before::read(folder.path()).why(&part("a")), Why::Unknown);
+        let record = RunRecord::new(Moment::now(), Vec::new(), vec![part("a")]);
+        std::fs::write(folder.path().join(RUN_RECORD), record.emit()).unwrap();
+        let before = Before::read(folder.path());
+        assert_eq!(before.why(&part("a")), Why::Unchanged);
+        assert_eq!(before.why(&part("b")), Why::Changed(vec!["kubedos-init".into()]));
+    }
+
+    #[test]
+    fn without_a_record_that_can_be_read_nothing_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        for text in ["", "{", "{\"parts\":[{\"part\":\"root\"}]}", "[]"] {
+            std::fs::write(folder.path().join(RUN_RECORD), text).unwrap();
+            assert_eq!(Before::read(folder.path()).why(&part("a")), Why::Unknown, "{text}");
+        }
     }
 }

@@ -5,7 +5,7 @@
 
 use lz4::block::{CompressionMode, compress_bound, compress_to_buffer};
 
-use super::cut::{CompressError, EXTENT_MAX, Fill, Filled};
+use super::fill::{CompressError, EXTENT_MAX, Fill, Filled};
 use super::predict::Prediction;
 use crate::erofs::format::BLOCK;
 use crate::erofs::reader::lz4::{MATCH_MIN, byte, length};

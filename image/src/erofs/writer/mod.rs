@@ -4,18 +4,21 @@ mod area;
 mod cut;
 mod directory;
 mod files;
+mod fill;
 mod lz4;
 mod metadata;
 mod packed;
 mod predict;
 mod segment;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod xattr;
 mod zstd;
 
 pub use area::Sink;
-pub use cut::{CompressError, Compression};
+pub use cut::Compression;
+pub use fill::CompressError;
 pub use segment::{NoCache, SegmentCache, writer};
 
 use std::io;
@@ -196,7 +199,7 @@ fn first_block(
 fn configure(algorithm: Algorithm, params: &Params) -> Vec<u8> {
     let blocks = u16::try_from(params.cluster >> BLOCK_BITS).unwrap_or(u16::MAX);
     let lz4 = Lz4Config { max_distance: 0.into(), max_cluster_blocks: blocks.into(), reserved: [0; 10] };
-    let zstd = ZstdConfig { format: 0, window_log: zstd::WINDOW_LOG - 10, reserved: [0; 4] };
+    let zstd = ZstdConfig { format: 0, window_log: stream::WINDOW_LOG - 10, reserved: [0; 4] };
     let bytes = match algorithm {
         Algorithm::Lz4 => lz4.as_bytes(),
         Algorithm::Zstd => zstd.as_bytes(),

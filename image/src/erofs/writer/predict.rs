@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::cut::{CompressError, EXTENT_MAX};
-use super::zstd::{append, context};
+use super::fill::{CompressError, EXTENT_MAX};
+use super::stream::{append, context};
 
 /// Predictions are interpolated within so many bytes.
 const GRAIN: usize = 8192;

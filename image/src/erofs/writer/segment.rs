@@ -1,7 +1,8 @@
 //! Segments: the pieces of files that are compressed by themselves, by any thread, or found compressed already.
 
 use super::WriteError;
-use super::cut::{Compression, Cut, EXTENT_MAX, End, cut};
+use super::cut::{Compression, Cut, End, cut};
+use super::fill::EXTENT_MAX;
 use crate::erofs::format::{BLOCK, CLUSTER_MAX};
 use crate::erofs::index::Stored;
 use crate::hex32::sha256;

@@ -7,14 +7,11 @@
 //!
 //! The frame header gets the content size, which is only known at the end, so it is written here.
 
-use zstd_safe::zstd_sys::ZSTD_EndDirective;
-use zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, ResetDirective, SafeResult};
+use zstd_safe::{CCtx, ResetDirective};
 
-use super::cut::{CompressError, EXTENT_MAX, Fill, Filled};
+use super::fill::{CompressError, EXTENT_MAX, Fill, Filled};
 use super::predict::Prediction;
-
-/// log2 of the window: the history that a reader keeps for each stream. A cluster of 64 KiB seldom reaches back further.
-pub(super) const WINDOW_LOG: u8 = 18;
+use super::stream::{append, context, failed};
 
 /// What the pieces of a frame are to take of the room that is left, in thousandths. Every piece costs tables of its own, and saves up to a block.
 const AIMS: [usize; 3] = [900, 850, 750];
@@ -93,41 +90,6 @@ impl Fill for Zstd<'_> {
     fn is_short(&mut self, at: usize) -> Result<bool, CompressError> {
         Ok(self.predicted.is_short(at, self.data.len(), self.cluster))
     }
-}
-
-fn failed(code: usize) -> CompressError {
-    CompressError(zstd_safe::get_error_name(code))
-}
-
-/// A context of a level for inputs of about `hint` bytes, that writes neither size nor checksum.
-pub(super) fn context(level: u8, hint: u32) -> Result<CCtx<'static>, CompressError> {
-    let mut context = CCtx::try_create().ok_or(CompressError("out of memory"))?;
-    for parameter in [
-        CParameter::CompressionLevel(level.into()),
-        CParameter::WindowLog(WINDOW_LOG.into()),
-        CParameter::SrcSizeHint(hint),
-        CParameter::ContentSizeFlag(false),
-        CParameter::ChecksumFlag(false),
-    ] {
-        context.set_parameter(parameter).map_err(failed)?;
-    }
-    Ok(context)
-}
-
-/// Compresses a piece and ends its last block.
-pub(super) fn append(context: &mut CCtx<'_>, piece: &[u8], frame: &mut Vec<u8>) -> Result<(), CompressError> {
-    let mut room = vec![0; zstd_safe::compress_bound(piece.len()) + 64];
-    let written = {
-        let mut output = OutBuffer::around(room.as_mut_slice());
-        let mut input = InBuffer::around(piece);
-        let mut step = || -> SafeResult {
-            context.compress_stream2(&mut output, &mut input, ZSTD_EndDirective::ZSTD_e_flush)
-        };
-        while step().map_err(failed)? > 0 {}
-        output.pos()
-    };
-    frame.extend_from_slice(room.get(..written).unwrap_or_default());
-    Ok(())
 }
 
 /// The frame of `blocks`, which are behind a header that does not know their content's size.

@@ -1,0 +1,45 @@
+//! libzstd as a stream that is flushed where its user says.
+
+use zstd_safe::zstd_sys::ZSTD_EndDirective;
+use zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, SafeResult};
+
+use super::fill::CompressError;
+
+/// log2 of the window: the history that a reader keeps for each stream. A cluster of 64 KiB seldom reaches back further.
+pub(super) const WINDOW_LOG: u8 = 18;
+
+/// The library's word for an error.
+pub(super) fn failed(code: usize) -> CompressError {
+    CompressError(zstd_safe::get_error_name(code))
+}
+
+/// A context of a level for inputs of about `hint` bytes, that writes neither size nor checksum.
+pub(super) fn context(level: u8, hint: u32) -> Result<CCtx<'static>, CompressError> {
+    let mut context = CCtx::try_create().ok_or(CompressError("out of memory"))?;
+    for parameter in [
+        CParameter::CompressionLevel(level.into()),
+        CParameter::WindowLog(WINDOW_LOG.into()),
+        CParameter::SrcSizeHint(hint),
+        CParameter::ContentSizeFlag(false),
+        CParameter::ChecksumFlag(false),
+    ] {
+        context.set_parameter(parameter).map_err(failed)?;
+    }
+    Ok(context)
+}
+
+/// Compresses a piece and ends its last block.
+pub(super) fn append(context: &mut CCtx<'_>, piece: &[u8], frame: &mut Vec<u8>) -> Result<(), CompressError> {
+    let mut room = vec![0; zstd_safe::compress_bound(piece.len()) + 64];
+    let written = {
+        let mut output = OutBuffer::around(room.as_mut_slice());
+        let mut input = InBuffer::around(piece);
+        let mut step = || -> SafeResult {
+            context.compress_stream2(&mut output, &mut input, ZSTD_EndDirective::ZSTD_e_flush)
+        };
+        while step().map_err(failed)? > 0 {}
+        output.pos()
+    };
+    frame.extend_from_slice(room.get(..written).unwrap_or_default());
+    Ok(())
+}
