@@ -46,7 +46,7 @@ impl Inputs {
     }
 
     fn packages(&self, flavour: KernelFlavour) -> Vec<Package<File>> {
-        let store = Store::new(self.cache.root().join("built"));
+        let store = Store::of(&self.cache);
         packages(&self.lock, &self.cache, &store, &sets(flavour)).unwrap()
     }
 

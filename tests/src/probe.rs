@@ -26,8 +26,8 @@ pub fn probe_image() -> &'static Product {
     PROBE.get_or_init(|| {
         let out = scratch().join("images/probe");
         let spec = "examples/lab.yaml";
-        let built = Pins::get().cache().root().join("built");
-        assemble(spec, Pins::get().lock(), Pins::get().cache(), &Store::new(built), additions(), &out);
+        let (lock, cache) = (Pins::get().lock(), Pins::get().cache());
+        assemble(spec, lock, cache, &Store::of(cache), additions(), &out);
         succeeds(kubedos_build().args(["seed", "--all", "--spec"]).arg(spec).arg("--out").arg(&out));
         Product::open(&out)
     })
@@ -67,7 +67,7 @@ fn additions() -> Vec<(String, Node)> {
             format!("{units}/multi-user.target.wants/kubedos-probe.service"),
             Node::symlink("../kubedos-probe.service", &origin),
         ),
-        ("usr/share/kubedos-probe/noise".into(), file(noise())),
+        ("usr/share/kubedos-probe/noise".into(), file(noise(NOISE))),
         ("usr/lib/kubedos-probe/32-bit".into(), file(program_of_32_bits()).with_mode(0o755)),
         ("usr/lib/kubedos-probe/modules/1-unsigned".into(), file(unsigned)),
         ("usr/lib/kubedos-probe/modules/2-changed".into(), file(changed)),
@@ -75,10 +75,13 @@ fn additions() -> Vec<(String, Node)> {
     ]
 }
 
-/// The content of a file that nothing can compress, so that it lies in the volume as it is; the same each time.
-pub fn noise() -> Vec<u8> {
+/// The length of the probe's file of [`noise`].
+pub const NOISE: usize = 256 << 10;
+
+/// Content that nothing can compress, so that it lies in a volume as it is; the same each time.
+pub fn noise(len: usize) -> Vec<u8> {
     let block = |number: u32| sha256(&[b"noise", &number.to_le_bytes()]);
-    (0..8192).flat_map(block).collect()
+    (0..).flat_map(block).take(len).collect()
 }
 
 /// A module's object file: behind it lie the signature, twelve bytes that end with its length, big-endian, and a marker

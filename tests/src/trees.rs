@@ -10,8 +10,9 @@ use kubedos_image::erofs::reader::{self, Volume};
 use kubedos_image::erofs::{
     Attributes, Compression, Device, InodeId, Kind, NoCache, Params, Time, Tree, write,
 };
-use kubedos_image::hex32::sha256;
 use kubedos_image::sparse::Runs;
+
+use crate::probe::noise;
 
 /// Each path in hexadecimal, and the line that is told of it.
 pub type Told = BTreeMap<String, String>;
@@ -59,10 +60,8 @@ impl Writer {
     }
 
     fn file(&mut self, parent: InodeId, path: &[u8], content: Vec<u8>, names: u32) -> InodeId {
-        let (attributes, told) = self.attributes(names);
-        let digest = digest(&content);
-        self.told.insert(hex::encode(path), format!("file {} {digest:016x} {told}", content.len()));
-        self.tree.add(parent, name(path), Kind::File(Box::new(content)), attributes).unwrap()
+        let told = format!("file {} {:016x}", content.len(), digest(&content));
+        self.add(parent, path, Kind::File(Box::new(content)), &told, names)
     }
 
     /// A file with holes: its content, and where in it there is something.
@@ -71,16 +70,18 @@ impl Writer {
         for range in data {
             runs.add_bytes(range.start as u64, content[range.clone()].to_vec()).unwrap();
         }
-        let (attributes, told) = self.attributes(1);
-        let line = format!("file {} {:016x} {told}", content.len(), digest(content));
-        self.told.insert(hex::encode(path), line);
-        self.tree.add(parent, name(path), Kind::File(Box::new(runs)), attributes).unwrap();
+        let told = format!("file {} {:016x}", content.len(), digest(content));
+        self.add(parent, path, Kind::File(Box::new(runs)), &told, 1);
     }
 
     fn other(&mut self, parent: InodeId, path: &str, kind: Kind<'static>, words: &str) {
-        let (attributes, told) = self.attributes(1);
+        self.add(parent, path.as_bytes(), kind, words, 1);
+    }
+
+    fn add(&mut self, parent: InodeId, path: &[u8], kind: Kind<'static>, words: &str, names: u32) -> InodeId {
+        let (attributes, told) = self.attributes(names);
         self.told.insert(hex::encode(path), format!("{words} {told}"));
-        self.tree.add(parent, name(path.as_bytes()), kind, attributes).unwrap();
+        self.tree.add(parent, name(path), kind, attributes).unwrap()
     }
 }
 
@@ -249,8 +250,4 @@ fn text(len: usize) -> Vec<u8> {
         .flat_map(|number: u64| format!("{:x} of {number} ", number * number % 977).into_bytes())
         .take(len)
         .collect()
-}
-
-fn noise(len: usize) -> Vec<u8> {
-    (0..).flat_map(|number: u64| sha256(&[&number.to_le_bytes()])).take(len).collect()
 }

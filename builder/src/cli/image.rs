@@ -159,7 +159,7 @@ impl Image {
     ) -> Result<(Built, Vec<Span>), Failure> {
         let Request { plan, keys, lock, flavour } = request;
         let cache = self.inputs.open_cache()?;
-        let store = store.unwrap_or_else(|| Store::new(cache.root().join("built")));
+        let store = store.unwrap_or_else(|| Store::of(&cache));
         let mut init = Init::look(&store, &lock)?;
         let sets = compose::sets(flavour).into_iter().chain(init.needed_set());
         let sets: Vec<String> = sets.map(str::to_owned).collect();

@@ -44,8 +44,7 @@ impl LedgerCommand {
         let sources = lock.sources(&names).map_err(lock_failure)?;
         self.inputs.fetcher(&cache, &mirrors).fetch(&sources, &Console::new()).map_err(fetch_failure)?;
 
-        let packages = compose::packages(&lock, &cache, &Store::new(cache.root().join("built")), &sets)
-            .map_err(failed)?;
+        let packages = compose::packages(&lock, &cache, &Store::of(&cache), &sets).map_err(failed)?;
         let all: Vec<_> = packages
             .iter()
             .flat_map(|package| scripts(&package.name, &package.version, package.deb.control_files()))

@@ -27,7 +27,7 @@ use crate::image::manifest::{Manifest, Output, VolumeEntry, describe};
 use crate::image::phase::{Phase, Timeline};
 use crate::image::uki::{self, UkiParts};
 use crate::image::volume::{SealedVolume, VolumeError, seal};
-use crate::key::Inputs as KeyInputs;
+use crate::key::{Inputs as KeyInputs, Key};
 use crate::keys::{KeyDir, KeyError};
 use crate::lock::Lock;
 use crate::output::{OutputDir, OutputError, Unpublished};
@@ -169,7 +169,7 @@ pub fn build_image(inputs: &Inputs<'_>, formats: Formats, out: &OutputDir) -> Re
     let timeline = inputs.timeline;
     let (root, of_root) = timeline.run(Phase::Root, || builder.root())?;
     let (payload, of_payload) = timeline.run(Phase::Payload, || builder.payload())?;
-    let (boot, of_boot) = timeline.run(Phase::Uki, || builder.boot(&root, &payload))?;
+    let (boot, of_boot) = timeline.run(Phase::Uki, || builder.boot(&root, of_root.inputs.key(), &payload))?;
     let (configuration, statement, of_configuration) =
         timeline.run(Phase::Configuration, || builder.configuration())?;
     let esp = builder.esp(&boot)?;
@@ -332,8 +332,13 @@ impl<'a> Builder<'a> {
         Ok((volume, explained))
     }
 
-    /// The signed UKI and boot loader.
-    fn boot(&self, root: &SealedVolume, payload: &SealedVolume) -> Result<(Boot, Explained), BuildError> {
+    /// The signed UKI and boot loader; `made_from` is the key of the root's inputs.
+    fn boot(
+        &self,
+        root: &SealedVolume,
+        made_from: Key,
+        payload: &SealedVolume,
+    ) -> Result<(Boot, Explained), BuildError> {
         let public = self.inputs.keys.public();
         let manifest = BootManifest::new(
             self.release.to_owned(),
@@ -346,7 +351,7 @@ impl<'a> Builder<'a> {
         .map_err(BuildError::BootManifest)?;
         let inputs = KeyInputs::new("boot", uki::WRITER)
             .with("kubedos-build", self.program)
-            .with("what the root is made from", self.root_inputs()?.key())
+            .with("what the root is made from", made_from)
             .with("boot manifest", &manifest)
             .with("db certificate", public.secure_boot.db.last().map(Vec::as_slice).unwrap_or_default());
         let key = inputs.key();

@@ -6,6 +6,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -87,7 +88,9 @@ fn write(folder: &Path, files: Vec<Entry>) -> io::Result<()> {
     Ok(())
 }
 
+/// Read once: it is the same as long as this process lives.
 fn boot() -> Option<String> {
-    let id = fs::read_to_string(BOOT).ok()?;
-    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+    static ID: OnceLock<Option<String>> = OnceLock::new();
+    let read = || Some(fs::read_to_string(BOOT).ok()?.trim().to_owned()).filter(|id| !id.is_empty());
+    ID.get_or_init(read).clone()
 }

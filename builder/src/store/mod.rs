@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::cache::Cache;
 use crate::interrupt::Temporary;
 use crate::key::Key;
 
@@ -44,6 +45,11 @@ impl Store {
     /// A store below `root`, which is made when the first entry is.
     pub fn new(root: PathBuf) -> Self {
         Self { root }
+    }
+
+    /// The store that belongs to a cache.
+    pub fn of(cache: &Cache) -> Self {
+        Self::new(cache.root().join("built"))
     }
 
     /// The folder of an entry, if it is there and sound.

@@ -94,7 +94,7 @@ fn a_spec_edit_leaves_uki_root_and_payload_as_they_are() {
 fn a_changed_package_changes_the_root_volume_and_what_names_it_and_nothing_else() {
     let First { copy, out } = First::built();
     let cache = Cache::at(&copy.cache("cache of the package")).unwrap();
-    let store = Store::new(cache.root().join("built"));
+    let store = Store::of(&cache);
     let build = |lock: &Lock, name: &str| {
         let out = out.with_file_name(name);
         let explanation = assemble(SPEC, lock, &cache, &store, Vec::new(), &out);

@@ -12,8 +12,8 @@ use kubedos_image::source::{FileSource, Window};
 use kubedos_lab::{Disk, Format, Patience};
 use kubedos_spec::record::{Outcome, Record};
 use kubedos_tests::{
-    Rig, Told, answers, answers_disk, flip, generated, kubedos_build, many, noise, probe_image, project,
-    scratch, told_of,
+    NOISE, Rig, Told, answers, answers_disk, flip, generated, kubedos_build, many, noise, probe_image,
+    project, scratch, told_of,
 };
 use serde_json::Value;
 
@@ -325,7 +325,7 @@ fn a_tampered_data_block_never_reaches_a_reader_and_is_named() {
 /// Where the incompressible file of the probe lies in the root volume: it is stored as it is.
 fn place_of_noise(image: &std::path::Path, start: u64, end: u64) -> u64 {
     let file = std::fs::File::open(image).unwrap();
-    let noise = noise();
+    let noise = noise(NOISE);
     // In the middle of the file, away from what is packed with neighbours.
     let piece = &noise[noise.len() / 2..][..64];
     let mut volume = vec![0; usize::try_from(end - start).unwrap()];

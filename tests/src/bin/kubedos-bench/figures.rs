@@ -230,15 +230,18 @@ impl Figures {
     }
 }
 
-fn wall(costs: &[Cost]) -> Series {
+/// From start to end, each run.
+pub fn wall(costs: &[Cost]) -> Series {
     Series::of(costs.iter().map(|cost| cost.wall_seconds))
 }
 
-fn processor(costs: &[Cost]) -> Series {
+/// User and system time, each run.
+pub fn processor(costs: &[Cost]) -> Series {
     Series::of(costs.iter().map(|cost| cost.processor_seconds))
 }
 
-fn memory(costs: &[Cost]) -> Series {
+/// The most memory, each run.
+pub fn memory(costs: &[Cost]) -> Series {
     Series::of(costs.iter().map(|cost| float(cost.peak_bytes)))
 }
 
@@ -261,7 +264,7 @@ fn put_sizes(to: &mut BTreeMap<&'static str, Series>, sizes: &Sizes) {
 
 /// What is measured here is far below 2^53.
 #[expect(clippy::cast_precision_loss, reason = "sizes of files and processes")]
-fn float(bytes: u64) -> f64 {
+pub const fn float(bytes: u64) -> f64 {
     bytes as f64
 }
 

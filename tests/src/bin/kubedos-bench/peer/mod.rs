@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::ours::Sizes;
 use crate::timed::Cost;
 pub use boot::PeerBoot;
-pub use package::Package;
+pub use package::{Package, make_whole};
 
 /// Why the peer was not measured.
 #[derive(Debug, Clone, Serialize)]

@@ -30,6 +30,22 @@ pub fn mirrors() -> Mirrors {
     Mirrors::find(&Wanted::from_environment(None, None))
 }
 
+/// Makes a folder unless it is there: `fill` writes beside its place, and what is whole gets its name.
+///
+/// # Errors
+/// What `fill` returns, and what the file system refuses.
+pub fn make_whole(folder: &Path, fill: impl FnOnce(&Path) -> Result<(), Why>) -> Result<(), Why> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let beside = folder.with_extension("new");
+    if beside.exists() {
+        fs::remove_dir_all(&beside).map_err(Why::new)?;
+    }
+    fill(&beside)?;
+    fs::rename(&beside, folder).map_err(Why::new)
+}
+
 impl Package {
     /// Fetches the package, and unpacks what begins with `prefix` into `folder`, without it.
     ///

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use kubedos_builder::mirror::{Archive, Mirrors};
 
 use super::Why;
-use super::package::{Package, mirrors};
+use super::package::{Package, make_whole, mirrors};
 
 /// The release of trixie.
 const MKOSI: Package = Package {
@@ -52,16 +52,10 @@ pub fn check_host() -> Result<(), Why> {
 
 /// Fetches the package, and unpacks the program below `folder`, unless it is there.
 pub fn unpack_mkosi(folder: &Path) -> Result<(), Why> {
-    if folder.join("mkosi").is_dir() {
-        return Ok(());
-    }
-    let beside = folder.with_extension("new");
-    if beside.exists() {
-        fs::remove_dir_all(&beside).map_err(Why::new)?;
-    }
-    MKOSI.unpack(MODULES, &beside)?;
-    point_at(&mirrors(), &beside.join(DEBIAN))?;
-    fs::rename(&beside, folder).map_err(Why::new)
+    make_whole(folder, |beside| {
+        MKOSI.unpack(MODULES, beside)?;
+        point_at(&mirrors(), &beside.join(DEBIAN))
+    })
 }
 
 /// Makes mkosi use the host's mirrors for everything, its tools tree too, and not ask for debug symbols, which few mirrors have.

@@ -10,6 +10,7 @@ mod plot;
 mod read;
 mod table;
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
@@ -213,7 +214,7 @@ impl Bench<'_> {
     }
 
     fn command(&self, way: Way, out: &Path, cache: Option<&Path>) -> Command {
-        let mut command = match way.writer {
+        match way.writer {
             Writer::Ours => {
                 let mut command = Command::new(std::env::current_exe().unwrap());
                 command.arg(folder::SUBCOMMAND);
@@ -221,22 +222,27 @@ impl Bench<'_> {
                     command.arg("--cache").arg(cache);
                 }
                 command.args(way.options).arg(out).arg(self.tree);
-                return command;
+                command
             }
-            Writer::MkfsErofs => oracles().command("usr/bin/mkfs.erofs").unwrap(),
-            Writer::Mksquashfs => self.squashfs.command("usr/bin/mksquashfs").unwrap(),
-        };
-        match way.writer {
+            Writer::MkfsErofs => {
+                let mut command = oracles().command("usr/bin/mkfs.erofs").unwrap();
+                command.arg(format!("-C{CLUSTER}")).arg(format!("-T{}", folder::EPOCH));
+                command.args(way.options).arg(out).arg(self.tree);
+                command
+            }
             Writer::Mksquashfs => {
+                let mut command = self.squashfs.command("usr/bin/mksquashfs").unwrap();
                 command.arg(self.tree).arg(out).args(["-comp", "zstd", "-noappend", "-no-progress"]);
                 command.args(way.options);
-            }
-            _ => {
-                command.arg(format!("-C{CLUSTER}")).arg(format!("-T{}", folder::EPOCH)).args(way.options);
-                command.arg(out).arg(self.tree);
+                command
             }
         }
-        command
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}", self.writer.name(), self.settings)
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use kubedos_builder::toolbox::Toolbox;
 use kubedos_tests::oracles;
 
-use crate::peer::{Package, Why};
+use crate::peer::{Package, Why, make_whole};
 
 /// The releases of trixie.
 const PACKAGES: [Package; 2] = [
@@ -28,13 +28,9 @@ const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
 /// mksquashfs, in a folder of its own.
 pub fn squashfs_tools(folder: &Path) -> Result<Toolbox, Why> {
-    if !folder.is_dir() {
-        let beside = folder.with_extension("new");
-        if beside.exists() {
-            fs::remove_dir_all(&beside).map_err(Why::new)?;
-        }
+    make_whole(folder, |beside| {
         for package in &PACKAGES {
-            package.unpack("", &beside)?;
+            package.unpack("", beside)?;
         }
         let libraries = beside.join(LIBRARIES);
         for entry in fs::read_dir(oracles().root().join(LIBRARIES)).map_err(Why::new)?.flatten() {
@@ -43,7 +39,7 @@ pub fn squashfs_tools(folder: &Path) -> Result<Toolbox, Why> {
                 symlink(entry.path(), place).map_err(Why::new)?;
             }
         }
-        fs::rename(&beside, folder).map_err(Why::new)?;
-    }
+        Ok(())
+    })?;
     Ok(Toolbox::unpacked(folder, "squashfs-tools"))
 }

@@ -7,8 +7,8 @@ use plotters::prelude::{
     RGBColor, SVGBackend, Text, WHITE,
 };
 
-use super::table::{float, median};
 use super::{Volumes, Writer};
+use crate::figures::{float, processor};
 
 const SIZE: (u32, u32) = (900, 520);
 const WRITERS: [(Writer, RGBColor); 3] = [
@@ -21,7 +21,7 @@ const MEBIBYTE: f64 = 1_048_576.0;
 /// The drawing as SVG.
 pub fn plot(volumes: &Volumes) -> String {
     let point = |written: &super::Written| {
-        let seconds = median(written.costs.iter().map(|cost| cost.processor_seconds));
+        let seconds = processor(&written.costs).median();
         (seconds, float(written.bytes) / MEBIBYTE)
     };
     let points: Vec<(f64, f64)> = volumes.written.iter().map(point).collect();

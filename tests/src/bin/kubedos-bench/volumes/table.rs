@@ -1,9 +1,8 @@
 //! The table of volumes, and how ours stands beside the smallest of the peers.
 
-use super::{BEST, HELD, Volumes, Way, WayBoots, Writer, Written};
-use crate::figures::{Series, Unit};
+use super::{BEST, HELD, Volumes, WayBoots, Writer, Written};
+use crate::figures::{Series, Unit, float, memory, processor, wall};
 use crate::report;
-use crate::timed::Cost;
 
 /// What ours may take of the peer's, and in what.
 const AIMS: [(&str, f64); 3] =
@@ -27,24 +26,22 @@ pub fn table(volumes: &Volumes) -> String {
 }
 
 fn row(written: &Written) -> Vec<String> {
-    let Way { writer, settings, .. } = written.way;
-    let of = |costs: &[Cost], get: fn(&Cost) -> f64, unit: Unit| match costs {
-        [] => String::new(),
-        costs => Series::of(costs.iter().map(get)).show(unit),
-    };
+    let touched =
+        if written.touched.is_empty() { String::new() } else { wall(&written.touched).show(Unit::Seconds) };
     let mut cells = vec![
-        format!("{}, {settings}", writer.name()),
+        written.way.to_string(),
         Unit::Bytes.show(float(written.bytes)),
-        of(&written.costs, |cost| cost.wall_seconds, Unit::Seconds),
-        of(&written.costs, |cost| cost.processor_seconds, Unit::Seconds),
-        of(&written.costs, |cost| float(cost.peak_bytes), Unit::Bytes),
-        of(&written.touched, |cost| cost.wall_seconds, Unit::Seconds),
+        wall(&written.costs).show(Unit::Seconds),
+        processor(&written.costs).show(Unit::Seconds),
+        memory(&written.costs).show(Unit::Bytes),
+        touched,
     ];
     match &written.reads {
         Ok(reads) => {
-            let micros = |samples: &[f64]| format!("{:.0} µs", median(samples.iter().copied()) * 1e6);
+            let micros =
+                |samples: &[f64]| format!("{:.0} µs", Series::of(samples.iter().copied()).median() * 1e6);
             cells.extend([micros(&reads.small), micros(&reads.large)]);
-            cells.push(Unit::Seconds.show(median(reads.whole.iter().copied())));
+            cells.push(Unit::Seconds.show(Series::of(reads.whole.iter().copied()).median()));
         }
         Err(why) => cells.extend([format!("not measured: {why}"), String::new(), String::new()]),
     }
@@ -60,8 +57,7 @@ pub fn boot_table(ways: &[WayBoots]) -> String {
                 let seconds = one.boots.iter().map(|pair| pair[which].baseline);
                 Series::of(seconds).show(Unit::Seconds)
             };
-            let name = format!("{}, {}", one.way.writer.name(), one.way.settings);
-            vec![name, Unit::Bytes.show(float(one.bytes)), boot(0), boot(1)]
+            vec![one.way.to_string(), Unit::Bytes.show(float(one.bytes)), boot(0), boot(1)]
         })
         .collect();
     let head = ["Booting from a root volume by", "size", "first boot: UKI start → Baseline", "second boot"];
@@ -74,32 +70,21 @@ fn comparison(volumes: &Volumes) -> Option<String> {
         volumes.written.iter().find(|one| one.way.writer == writer && one.way.settings == settings)
     };
     let (ours, best) = (find(HELD)?, find(BEST)?);
-    let wall = |costs: &[Cost]| median(costs.iter().map(|cost| cost.wall_seconds));
+    let time = wall(&best.costs).median();
     let shares = [
         float(ours.bytes) / float(best.bytes),
-        wall(&ours.costs) / wall(&best.costs),
-        wall(&ours.touched) / wall(&best.costs),
+        wall(&ours.costs).median() / time,
+        wall(&ours.touched).median() / time,
     ];
     let verdicts = AIMS.iter().zip(shares).map(|((what, most), share)| {
         let verdict = if share <= *most { "met" } else { "missed" };
         format!("{what} {} (aim ≤ {}: {verdict})", ratio(share), ratio(*most))
     });
     let verdicts: Vec<String> = verdicts.collect();
-    let name = |(writer, settings): (Writer, &str)| format!("{}, {settings}", writer.name());
-    Some(format!("{} beside {}: {}\n\n", name(HELD), name(BEST), verdicts.join(", ")))
+    Some(format!("{} beside {}: {}\n\n", ours.way, best.way, verdicts.join(", ")))
 }
 
 /// Three decimals where two would hide what is aimed at.
 fn ratio(share: f64) -> String {
     if share <= 0.2 { format!("1/{:.0}", 1.0 / share) } else { format!("{share:.3}") }
-}
-
-pub(super) fn median(samples: impl IntoIterator<Item = f64>) -> f64 {
-    Series::of(samples).median()
-}
-
-/// What is measured here is far below 2^53.
-#[expect(clippy::cast_precision_loss, reason = "sizes of files and processes")]
-pub(super) const fn float(bytes: u64) -> f64 {
-    bytes as f64
 }
