@@ -273,6 +273,49 @@ fn modules_are_indexed_as_depmod_would() {
     }
 }
 
+/// A5: what the kernels can reach before stage 1 loads a module, of all that could be a module, is what `docs/boot.md` lists: by name, in the
+/// columns of the cloud kernel only, of the generic kernel only, and of both.
+#[test]
+fn the_documented_built_ins_are_those_of_the_kernels() {
+    let [cloud, generic] = [KernelFlavour::Cloud, KernelFlavour::Metal].map(built_ins);
+    let page = fs::read_to_string(project().join("docs/boot.md")).unwrap();
+    for (row, folder) in [("file systems", "kernel/fs/"), ("drivers", "kernel/drivers/")] {
+        let row = page.lines().find_map(|line| line.strip_prefix(&format!("| {row} | "))).unwrap();
+        let documented: Vec<BTreeSet<String>> = row.trim_end_matches(" |").split(" | ").map(names).collect();
+        let [cloud, generic] = [&cloud, &generic].map(|paths| {
+            let inside = paths.iter().filter(|path| path.starts_with(folder));
+            let name =
+                |path: &String| path.rsplit('/').next().unwrap().trim_end_matches(".ko").replace('-', "_");
+            inside.map(name).collect::<BTreeSet<String>>()
+        });
+        assert!(cloud.len() > 5 && generic.len() > 5, "{cloud:?} {generic:?}");
+        let expected = [&cloud - &generic, &generic - &cloud, &cloud & &generic];
+        assert_eq!(documented, expected, "{folder}");
+    }
+}
+
+/// The names of a cell: `` `a`, `b` ``.
+fn names(cell: &str) -> BTreeSet<String> {
+    cell.split(", ").filter_map(|name| name.strip_prefix('`')?.strip_suffix('`')).map(str::to_owned).collect()
+}
+
+/// The lines of `modules.builtin`.
+fn built_ins(flavour: KernelFlavour) -> Vec<String> {
+    let mut lines = Vec::new();
+    for mut package in Inputs::open(flavour).packages(flavour) {
+        let visited: Result<(), kubedos_builder::deb::DebError> = package.deb.visit(|entry, content| {
+            if entry.path.ends_with("/modules.builtin") {
+                let mut text = String::new();
+                std::io::Read::read_to_string(content, &mut text).unwrap();
+                lines.extend(text.lines().map(str::to_owned));
+            }
+            Ok(())
+        });
+        visited.unwrap();
+    }
+    lines
+}
+
 type Keys = BTreeMap<String, BTreeSet<String>>;
 
 fn ours(tree: &Tree, release: &str, name: &str) -> Keys {

@@ -151,8 +151,9 @@ fn the_boot_programs_are_sound_and_signed() {
     }
     let command_line = program.section_by_name(".cmdline").unwrap().data().unwrap();
     let baked = std::fs::read_to_string(project().join("kernel-config/cmdline")).unwrap();
-    let first = String::from_utf8_lossy(command_line).split_whitespace().next().unwrap().to_owned();
-    assert!(baked.contains(&first), "{first}");
+    let words: Vec<&str> = baked.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    assert_eq!(words.last(), Some(&"--"));
+    assert_eq!(String::from_utf8_lossy(command_line), words.join(" "));
 
     let esp = extracted(&folder, Role::Esp);
     let loader = folder.path().join("boot.efi");

@@ -37,7 +37,8 @@ embedded!(modules, Modules, "kernel-config/modules.toml");
 embedded!(drivers_metal, Modules, "kernel-config/drivers-metal.toml");
 embedded!(ledger, super::ledger::Ledger, "rootfs/ledger.toml");
 
-/// The kernel's command line of `kernel-config/cmdline`: one word a line there, joined with single spaces here.
+/// The kernel's command line of `kernel-config/cmdline`: one word a line there, joined with single spaces here. Its last word is `--`,
+/// behind which the kernel takes no parameter: systemd-stub appends what the hypervisor wants.
 pub fn cmdline() -> String {
     let text = include_str!("../../../kernel-config/cmdline");
     let words = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
@@ -247,6 +248,16 @@ pub enum InInitrd {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A5.
+    #[test]
+    fn the_command_line_ends_with_the_dashes() {
+        let cmdline = cmdline();
+        let words: Vec<&str> = cmdline.split(' ').collect();
+        assert_eq!(words.iter().position(|word| *word == "--"), Some(words.len() - 1), "{cmdline}");
+        assert!(!cmdline.contains('"'), "a quote would hide the dashes: {cmdline}");
+        assert!(cmdline.len() < 1024, "half of what the kernel takes");
+    }
 
     #[test]
     fn every_rule_file_is_understood_and_gives_reasons() {

@@ -8,11 +8,14 @@
     reason = "a test may panic; the lint exempts test functions, not their helpers"
 )]
 
+mod addons;
 mod adopted;
 mod asked;
 mod boots;
+mod cmdline;
 mod configuration;
 mod disks;
+mod foreign;
 mod planted;
 mod power;
 mod secure_boot;

@@ -16,21 +16,26 @@ use kubedos_tests::{
 };
 
 /// A machine whose firmware knows the certificates of the demo keys, and no others.
-fn enrolled(rig: &Rig, disk: Disk) -> Hardware {
+pub(crate) fn enrolled(rig: &Rig, disk: Disk) -> Hardware {
+    let nodes = Product::built().nodes();
+    let seed = Product::built().seed(&nodes[0]);
+    Hardware::new(Firmware::SecureBoot { varstore: varstore(rig, &[]) }).watchdog().disk(disk).disk(seed)
+}
+
+/// Variables of a firmware with Secure Boot on that knows the certificates of the demo keys and these.
+pub(crate) fn varstore(rig: &Rig, others: &[&[u8]]) -> PathBuf {
     let public = KeyDir::open(&project().join("keys/demo")).unwrap().public().secure_boot.clone();
     let template = std::fs::read(tools().file("usr/share/OVMF/OVMF_VARS_4M.fd").unwrap()).unwrap();
-    let db: Vec<&[u8]> = public.db.iter().map(Vec::as_slice).collect();
+    let db: Vec<&[u8]> = public.db.iter().map(Vec::as_slice).chain(others.iter().copied()).collect();
     let keys = varstore::Keys {
         pk: &public.pk,
         kek: &public.kek,
         db: &db,
         time: Timestamp::from_unix(1_763_300_000).unwrap(),
     };
-    let varstore: PathBuf = rig.bench().path("enrolled.fd");
-    std::fs::write(&varstore, varstore::enrol(&template, &keys).unwrap()).unwrap();
-    let nodes = Product::built().nodes();
-    let seed = Product::built().seed(&nodes[0]);
-    Hardware::new(Firmware::SecureBoot { varstore }).watchdog().disk(disk).disk(seed)
+    let path = rig.bench().path("enrolled.fd");
+    std::fs::write(&path, varstore::enrol(&template, &keys).unwrap()).unwrap();
+    path
 }
 
 #[test]
@@ -72,7 +77,7 @@ fn uki() -> Vec<u8> {
     std::fs::read(Product::built().output("efi")).unwrap()
 }
 
-fn boot_loader() -> Vec<u8> {
+pub(crate) fn boot_loader() -> Vec<u8> {
     read_esp(Product::built().raw(), Product::built().partition(Role::Esp), "EFI/BOOT/BOOTX64.EFI")
 }
 

@@ -1,0 +1,113 @@
+//! A5: add-ons of systemd-stub. They are signed programs beside the UKI whose `.cmdline` and `.initrd` it appends to those of the UKI.
+
+use std::path::Path;
+
+use kubedos_builder::keys::KeyDir;
+use kubedos_image::layout::Role;
+use kubedos_image::{authenticode, pe};
+use kubedos_lab::{Attachment, Disk, Format};
+use kubedos_tests::{
+    Expect, Product, Rig, baseline, halts, key_directory, no_failed_unit, plant, project, uki_name,
+};
+
+use crate::foreign;
+use crate::secure_boot::{boot_loader, enrolled};
+
+/// What an add-on appends.
+const APPENDED: &str = "rdinit=/none root=/dev/nvme0n1 rootwait init=/sbin/init";
+
+/// An unsigned add-on: any program with these sections, and no kernel, is one.
+fn addon(sections: &[(&str, &[u8])]) -> Vec<u8> {
+    let program = authenticode::detach(&boot_loader()).unwrap().0;
+    pe::uki(&program, sections).unwrap()
+}
+
+fn signed(program: &[u8], keys: &Path) -> Vec<u8> {
+    let signer = KeyDir::open(keys).unwrap().secure_boot_signer().unwrap();
+    authenticode::sign(program, &signer).unwrap()
+}
+
+/// A copy of the image with these add-ons in both places: for this UKI, and for every UKI.
+fn beside(rig: &Rig, addons: &[(&str, Vec<u8>)]) -> Disk {
+    let copy = rig.copy("image");
+    let esp = Product::built().partition(Role::Esp);
+    let uki = uki_name(&copy, esp.clone());
+    for folder in [format!("EFI/Linux/{uki}.extra.d"), "loader/addons".to_owned()] {
+        for (name, content) in addons {
+            plant(&copy, esp.clone(), &format!("{folder}/{name}.addon.efi"), content);
+        }
+    }
+    rig.overlay("disk", &Disk::new(copy, Format::Raw))
+}
+
+fn foreign_root(rig: &Rig) -> Disk {
+    foreign::root(rig.bench(), "foreign").attached(Attachment::Nvme)
+}
+
+fn console(machine: &kubedos_lab::Machine) -> String {
+    String::from_utf8_lossy(&std::fs::read(machine.log()).unwrap()).into_owned()
+}
+
+/// Firmware refuses each of them, systemd-stub leaves them out, and the node boots as if they were not there.
+#[test]
+fn addons_that_we_did_not_sign_are_left_out_under_secure_boot() {
+    let rig = Rig::new("foreign_addons");
+    let initrd = foreign::initrd();
+    let cmdline = addon(&[(".cmdline", APPENDED.as_bytes())]);
+    let both = addon(&[(".cmdline", APPENDED.as_bytes()), (".initrd", &initrd), (".ucode", &initrd)]);
+    let addons = [
+        ("unsigned", both.clone()),
+        ("foreign", signed(&both, &key_directory("second"))),
+        ("foreign-cmdline", signed(&cmdline, &key_directory("second"))),
+    ];
+    let disk = beside(&rig, &addons);
+    let mut machine = rig.boot(&enrolled(&rig, disk).disk(foreign_root(&rig)));
+    baseline(&machine, Expect::Baseline);
+    let console = console(&machine);
+    for (name, _) in &addons {
+        assert!(console.contains(&format!("{name}.addon.efi")), "firmware was not asked for {name}");
+    }
+    assert!(!console.contains(foreign::MARK));
+    no_failed_unit(&mut machine);
+}
+
+fn halts_at_the_command_line(machine: &kubedos_lab::Machine) {
+    let record = halts(machine);
+    let error = record.error.as_deref().unwrap();
+    assert!(error.contains(&format!("appended is \" {APPENDED}")), "{error}");
+    assert!(!console(machine).contains(foreign::MARK));
+}
+
+/// Whoever holds the key may sign an add-on, and gets no further than an SMBIOS string.
+#[test]
+fn an_addon_of_our_own_key_halts() {
+    let rig = Rig::new("own_addon");
+    let own = signed(&addon(&[(".cmdline", APPENDED.as_bytes())]), &project().join("keys/demo"));
+    let disk = beside(&rig, &[("own", own)]);
+    halts_at_the_command_line(&rig.boot(&enrolled(&rig, disk).disk(foreign_root(&rig))));
+}
+
+/// Without Secure Boot the command line of an unsigned add-on is appended.
+#[test]
+fn an_unsigned_addon_without_secure_boot_halts() {
+    let rig = Rig::new("unsigned_addon");
+    let disk = beside(&rig, &[("unsigned", addon(&[(".cmdline", APPENDED.as_bytes())]))]);
+    halts_at_the_command_line(&rig.boot(&rig.hardware(disk).disk(foreign_root(&rig))));
+}
+
+/// A boot entry that hands the UKI an initrd and options of its own: under Secure Boot neither reaches the kernel.
+#[test]
+fn initrd_and_options_of_a_boot_entry_are_left_out_under_secure_boot() {
+    let rig = Rig::new("entry_initrd");
+    let copy = rig.copy("image");
+    let esp = Product::built().partition(Role::Esp);
+    let uki = uki_name(&copy, esp.clone());
+    let entry = format!("title evil\nefi /EFI/Linux/{uki}\ninitrd /evil.cpio\noptions {APPENDED}\n");
+    plant(&copy, esp.clone(), "evil.cpio", &foreign::initrd());
+    plant(&copy, esp.clone(), "loader/entries/evil.conf", entry.as_bytes());
+    plant(&copy, esp, "loader/loader.conf", b"timeout 0\ndefault evil.conf\n");
+    let disk = rig.overlay("disk", &Disk::new(copy, Format::Raw));
+    let machine = rig.boot(&enrolled(&rig, disk).disk(foreign_root(&rig)));
+    baseline(&machine, Expect::Baseline);
+    assert!(!console(&machine).contains(foreign::MARK));
+}
