@@ -23,7 +23,7 @@ mod variant;
 pub use assembled::assemble;
 pub use node::{Expect, baseline, halts, halts_at, last, no_failed_unit, status_page};
 pub use pins::{Pins, kubedos_build, oracles, project, scratch, succeeds, tools};
-pub use probe::{NOISE, answers, answers_disk, initrd_file, noise, probe_image};
+pub use probe::{MODULE_SIGNER, NOISE, answers, answers_disk, initrd_file, noise, probe_image};
 pub use product::Product;
 pub use rig::{DISK, Rig};
 pub use tamper::{Slice, flip, plant, read_esp, transplant, uki_name};

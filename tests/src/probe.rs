@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use crate::Product;
 use crate::assembled::assemble;
-use crate::pins::{Pins, cargo, kubedos_build, project, scratch, succeeds};
+use crate::pins::{Pins, cargo, kubedos_build, oracles, project, scratch, succeeds};
+use crate::variant::key_directory;
 
 /// It reads hundreds of megabytes with an emulated processor, which minutes may pass over.
 const ANSWERING: Patience = Patience::seconds(900);
@@ -48,7 +49,8 @@ pub fn initrd_file(product: &Product, end: &str) -> Vec<u8> {
     }
 }
 
-/// The probe, its unit, and modules for it to try: one without its signature, one changed, one as it was made.
+/// The probe, its unit, and modules for it to try: one without its signature, one changed, one as it was made, one with the signature of
+/// another key.
 fn additions() -> Vec<(String, Node)> {
     let origin: Arc<str> = Arc::from("probe");
     let file = |content: Vec<u8>| Node::file(content, &origin);
@@ -57,6 +59,7 @@ fn additions() -> Vec<(String, Node)> {
     // A module that a machine without a CD has not loaded.
     let signed = initrd_file(Product::built(), "/loop.ko");
     let unsigned = without_signature(&signed).to_vec();
+    let foreign = signed_by(&unsigned, MODULE_SIGNER);
     let mut changed = signed.clone();
     changed[signed.len() / 2] ^= 1;
     let units = "usr/lib/systemd/system";
@@ -71,7 +74,8 @@ fn additions() -> Vec<(String, Node)> {
         ("usr/lib/kubedos-probe/32-bit".into(), file(program_of_32_bits()).with_mode(0o755)),
         ("usr/lib/kubedos-probe/modules/1-unsigned".into(), file(unsigned)),
         ("usr/lib/kubedos-probe/modules/2-changed".into(), file(changed)),
-        ("usr/lib/kubedos-probe/modules/3-signed".into(), file(signed)),
+        ("usr/lib/kubedos-probe/modules/3-foreign".into(), file(foreign)),
+        ("usr/lib/kubedos-probe/modules/4-signed".into(), file(signed)),
     ]
 }
 
@@ -91,6 +95,25 @@ fn without_signature(module: &[u8]) -> &[u8] {
     let (signed, length) = signed.split_last_chunk::<4>().unwrap();
     let length = usize::try_from(u32::from_be_bytes(*length)).unwrap();
     &signed[..signed.len() - 8 - length]
+}
+
+/// Whose key signs the foreign module: this key directory's, of `db`.
+pub const MODULE_SIGNER: &str = "second";
+
+/// A module as `scripts/sign-file` of the kernel signs it: a detached PKCS #7 message without attributes or certificates, then
+/// `struct module_signature`.
+fn signed_by(module: &[u8], keys: &str) -> Vec<u8> {
+    const PKCS7: u8 = 2;
+    let (keys, folder) = (key_directory(keys), tempfile::tempdir().unwrap());
+    let (content, signature) = (folder.path().join("module"), folder.path().join("signature"));
+    std::fs::write(&content, module).unwrap();
+    let mut sign = oracles().command("usr/bin/openssl").unwrap();
+    sign.args(["cms", "-sign", "-binary", "-noattr", "-nocerts", "-md", "sha256", "-outform", "DER"]);
+    sign.arg("-signer").arg(keys.join("public/db-1.crt")).arg("-inkey").arg(keys.join("db-1.key"));
+    succeeds(sign.arg("-in").arg(&content).arg("-out").arg(&signature));
+    let signature = std::fs::read(signature).unwrap();
+    let length = u32::try_from(signature.len()).unwrap().to_be_bytes();
+    [module, &signature, &[0, 0, PKCS7, 0, 0, 0, 0, 0], &length, b"~Module signature appended~\n"].concat()
 }
 
 /// An ELF file for i386 with one segment: `mov eax, 1; xor ebx, ebx; int 0x80`, that is `exit(0)`.

@@ -130,11 +130,40 @@ pub fn enrol(template: &[u8], keys: &Keys<'_>) -> Result<Vec<u8>, EfiSignatureEr
     {
         push(&mut body, &encode(name, vendor, BOOT_SERVICE_ONLY, [0; TIME_LENGTH], &[value])?);
     }
+    with_body(template, area, body)
+}
+
+/// A copy of a store with one more variable, as a program could have set it: without a signature, without a time.
+pub fn add(
+    store: &[u8],
+    name: &str,
+    vendor: Guid,
+    attributes: u32,
+    data: &[u8],
+) -> Result<Vec<u8>, EfiSignatureError> {
+    let area = area(store)?;
+    let mut body = Vec::new();
+    for variable in variables(store)? {
+        if variable.is(name, vendor) {
+            return Err(malformed("it has a variable of this name already"));
+        }
+        push(&mut body, variable.encoded);
+    }
+    push(&mut body, &encode(name, vendor, attributes, [0; TIME_LENGTH], data)?);
+    with_body(store, area, body)
+}
+
+/// A copy of a store with these variables instead of its own.
+fn with_body(
+    store: &[u8],
+    area: std::ops::Range<usize>,
+    mut body: Vec<u8>,
+) -> Result<Vec<u8>, EfiSignatureError> {
     if body.len() > area.len() {
         return Err(EfiSignatureError::TooLarge("the set of variables"));
     }
     body.resize(area.len(), 0xff);
-    let mut out = template.to_vec();
+    let mut out = store.to_vec();
     out.get_mut(area).ok_or(malformed("shorter than its header says"))?.copy_from_slice(&body);
     Ok(out)
 }
@@ -326,6 +355,20 @@ mod tests {
         assert_eq!(names(&used).len(), 4);
         used[0x64 + 2] = REPLACING;
         assert!(enrolled(&used).is_err());
+    }
+
+    #[test]
+    fn a_variable_is_added_behind_the_others_and_only_once() {
+        let store = enrolled(&template()).unwrap();
+        let more = add(&store, "MokListRT", CUSTOM_MODE, 7, b"keys").unwrap();
+        let listed = variables(&more).unwrap();
+        let (last, others) = listed.split_last().unwrap();
+        assert_eq!(others, variables(&store).unwrap());
+        assert!(last.is("MokListRT", CUSTOM_MODE));
+        assert_eq!(last.data, b"keys");
+        assert_eq!(more[0x4000..], store[0x4000..]);
+        assert!(add(&more, "MokListRT", CUSTOM_MODE, 7, b"").is_err(), "twice");
+        assert!(add(&store, "large", CUSTOM_MODE, 7, &[0; 0x4000]).is_err(), "larger than the store");
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod halt;
 pub mod modules;
 pub mod mounts;
 pub mod switch_root;
+pub mod variables;
 pub mod verity;
 pub mod volumes;
 
@@ -53,6 +54,9 @@ pub enum Stage1Error {
     /// Firmware.
     #[error(transparent)]
     Firmware(#[from] firmware::FirmwareError),
+    /// A variable of firmware that must not exist.
+    #[error(transparent)]
+    Variables(#[from] variables::VariablesError),
     /// Modules.
     #[error(transparent)]
     Modules(#[from] modules::ModulesError),
@@ -166,6 +170,7 @@ fn prepare() -> Result<(Ready, String), Stage1Error> {
     loader.load_by_need();
     let watchdog = halt::arm_watchdog();
     mounts::EFIVARS.make(None)?;
+    variables::require_none()?;
     let firmware = firmware::observe()?;
     let armed = if watchdog.is_some() { "watchdog armed" } else { "no watchdog" };
     let secure = if firmware.secure_boot { "Secure Boot on" } else { "Secure Boot off" };

@@ -21,3 +21,4 @@ mod power;
 mod secure_boot;
 mod seeds;
 mod tamper;
+mod variables;

@@ -1,0 +1,108 @@
+//! A5, T6: EFI variables that would add keys to the kernel's or words to PID 1's command line, as somebody with access to the firmware's
+//! store plants them.
+
+use kubedos_image::efi_signatures::varstore;
+use kubedos_image::guid::Guid;
+use kubedos_lab::{Firmware, Hardware};
+use kubedos_spec::stage::EarlyStage;
+use kubedos_tests::{Expect, Product, Rig, baseline, halts, no_failed_unit, project, tools};
+
+use crate::secure_boot;
+
+/// `EFI_SHIM_LOCK_GUID`.
+const SHIM: &str = "605dab50-e046-4300-abb6-3dd810dd8b23";
+/// `EFI_VENDOR_SYSTEMD`.
+const SYSTEMD: &str = "8cf2644b-4b0b-428f-9387-6d876050dc67";
+
+/// `NON_VOLATILE | BOOTSERVICE_ACCESS`, and with `RUNTIME_ACCESS`.
+const BOOT: u32 = 3;
+const RUNTIME: u32 = 7;
+
+struct Planted {
+    name: &'static str,
+    vendor: &'static str,
+    attributes: u32,
+    data: Vec<u8>,
+}
+
+fn planted(name: &'static str, vendor: &'static str, data: impl Into<Vec<u8>>) -> Planted {
+    Planted { name, vendor, attributes: RUNTIME, data: data.into() }
+}
+
+/// A signature list that the kernel takes.
+fn keys() -> Vec<u8> {
+    std::fs::read(project().join("keys/demo/public/db.esl")).unwrap()
+}
+
+/// Variables of a firmware that nothing was enrolled in, so that Secure Boot is off.
+fn empty() -> Vec<u8> {
+    std::fs::read(tools().file("usr/share/OVMF/OVMF_VARS_4M.fd").unwrap()).unwrap()
+}
+
+/// A machine with these variables in its firmware besides those of the store.
+fn with(rig: &Rig, store: Vec<u8>, planted: &[Planted]) -> Hardware {
+    let store = planted.iter().fold(store, |store, variable| {
+        let vendor: Guid = variable.vendor.parse().unwrap();
+        varstore::add(&store, variable.name, vendor, variable.attributes, &variable.data).unwrap()
+    });
+    let path = rig.bench().path("planted.fd");
+    std::fs::write(&path, store).unwrap();
+    let nodes = Product::built().nodes();
+    let seed = Product::built().seed(&nodes[0]);
+    Hardware::new(Firmware::SecureBoot { varstore: path }).watchdog().disk(rig.disk("disk")).disk(seed)
+}
+
+fn is_named(rig: &Rig, store: Vec<u8>, variable: Planted) {
+    let file = format!("{}-{}", variable.name, variable.vendor);
+    let machine = rig.boot(&with(rig, store, &[variable]));
+    let record = halts(&machine);
+    assert_eq!(record.stage, EarlyStage::Modules.name(), "{record:?}");
+    let error = record.error.as_deref().unwrap();
+    for words in [format!("variable {file} exists"), "remove: ".to_owned()] {
+        assert!(error.contains(&words), "{words} is not in: {error}");
+    }
+}
+
+#[test]
+fn a_planted_mok_list_halts() {
+    is_named(&Rig::new("mok_list"), empty(), planted("MokListRT", SHIM, keys()));
+}
+
+/// What the node would otherwise trust in the case that matters.
+#[test]
+fn a_planted_mok_list_halts_under_secure_boot() {
+    let rig = Rig::new("mok_list_secure");
+    let store = std::fs::read(secure_boot::varstore(&rig, &[])).unwrap();
+    is_named(&rig, store, planted("MokListRT", SHIM, keys()));
+}
+
+/// The other names; content and length do not matter.
+#[test]
+fn every_other_variable_that_changes_trust_halts() {
+    for (name, vendor, data) in [
+        ("MokListTrustedRT", SHIM, vec![1]),
+        ("MokListXRT", SHIM, vec![0x5a; 6000]),
+        ("MokListRT1", SHIM, keys()),
+        ("MokIgnoreDB", SHIM, vec![0]),
+        ("MokSBStateRT", SHIM, vec![0]),
+        ("SystemdOptions", SYSTEMD, b"systemd.debug_shell=1".to_vec()),
+    ] {
+        is_named(&Rig::new(&format!("variable_{name}")), empty(), planted(name, vendor, data));
+    }
+}
+
+/// What the kernel does not read stops nobody: remains of another system's shim, other spellings, and what only firmware sees.
+#[test]
+fn variables_that_change_nothing_do_not_halt() {
+    let rig = Rig::new("harmless_variables");
+    let harmless = [
+        planted("moklistrt", SHIM, keys()),
+        planted("MokListRT", "8be4df61-93ca-11d2-aa0d-00e098032b8c", keys()),
+        planted("SbatPolicy", SHIM, [1]),
+        planted("MokNew", SHIM, keys()),
+        Planted { name: "MokListRT", vendor: SHIM, attributes: BOOT, data: keys() },
+    ];
+    let mut machine = rig.boot(&with(&rig, empty(), &harmless));
+    baseline(&machine, Expect::Baseline);
+    no_failed_unit(&mut machine);
+}
