@@ -210,6 +210,24 @@ fn the_documented_limits_are_those_of_the_code() {
     assert_eq!(rows.get("console record"), Some(&format!("{MAX_BYTES} bytes").as_str()));
 }
 
+/// The words of a text between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// T6: the page gives a reason for every word of the sealed command line, and for no other.
+#[test]
+fn the_documented_command_line_is_the_sealed_one() {
+    let page = page("docs/hardening.md");
+    let section = page.split("\n## ").find(|section| section.starts_with("Kernel command line\n")).unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let documented: BTreeSet<&str> = rows.flat_map(|row| quoted(row.split(" | ").next().unwrap())).collect();
+    let source = fs::read_to_string(project().join("kernel-config/cmdline")).unwrap();
+    let sealed: BTreeSet<&str> =
+        source.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    assert_eq!(documented, sealed);
+}
+
 #[test]
 fn what_we_write_is_rust() {
     // Data and documents, and what tools demand in their own language.

@@ -54,10 +54,12 @@ const fn mount(
 }
 
 /// Before anything else; they move into the new root.
-pub const EARLY: [Mount; 4] = [
+pub const EARLY: [Mount; 5] = [
     mount("proc", "/proc", &[], NODEV.union(NOSUID).union(NOEXEC)),
     mount("sysfs", "/sys", &[], NODEV.union(NOSUID).union(NOEXEC)),
-    mount("devtmpfs", "/dev", &[("mode", "0755")], NOSUID),
+    mount("devtmpfs", "/dev", &[("mode", "0755")], NOSUID.union(NOEXEC)),
+    // systemd would mount it executable, and leaves one that is there.
+    mount("tmpfs", "/dev/shm", &[("mode", "1777")], NODEV.union(NOSUID).union(NOEXEC)),
     mount(
         "tmpfs",
         "/run",
@@ -138,9 +140,9 @@ mod tests {
 
     #[test]
     fn what_can_be_written_can_not_be_executed_nor_hold_devices() {
-        assert!(VAR.attributes.contains(NODEV | NOSUID | NOEXEC));
-        for early in EARLY.iter().filter(|early| early.kind != "devtmpfs") {
-            assert!(early.attributes.contains(NODEV | NOSUID), "{}", early.target);
+        for mount in EARLY.iter().chain([&VAR, &EFIVARS]) {
+            assert!(mount.attributes.contains(NOSUID | NOEXEC), "{}", mount.target);
+            assert_eq!(mount.attributes.contains(NODEV), mount.kind != "devtmpfs", "{}", mount.target);
         }
     }
 }
