@@ -1,6 +1,6 @@
 //! A5: add-ons of systemd-stub. They are signed programs beside the UKI whose `.cmdline` and `.initrd` it appends to those of the UKI.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kubedos_builder::keys::KeyDir;
 use kubedos_image::layout::Role;
@@ -11,6 +11,7 @@ use kubedos_tests::{
 };
 
 use crate::foreign;
+use crate::planted::extensions_and_credentials;
 use crate::secure_boot::{boot_loader, enrolled};
 
 /// What an add-on appends.
@@ -28,7 +29,7 @@ fn signed(program: &[u8], keys: &Path) -> Vec<u8> {
 }
 
 /// A copy of the image with these add-ons in both places: for this UKI, and for every UKI.
-fn beside(rig: &Rig, addons: &[(&str, Vec<u8>)]) -> Disk {
+fn beside(rig: &Rig, addons: &[(&str, Vec<u8>)]) -> PathBuf {
     let copy = rig.copy("image");
     let esp = Product::built().partition(Role::Esp);
     let uki = uki_name(&copy, esp.clone());
@@ -37,6 +38,10 @@ fn beside(rig: &Rig, addons: &[(&str, Vec<u8>)]) -> Disk {
             plant(&copy, esp.clone(), &format!("{folder}/{name}.addon.efi"), content);
         }
     }
+    copy
+}
+
+fn disk(rig: &Rig, copy: PathBuf) -> Disk {
     rig.overlay("disk", &Disk::new(copy, Format::Raw))
 }
 
@@ -48,7 +53,8 @@ fn console(machine: &kubedos_lab::Machine) -> String {
     String::from_utf8_lossy(&std::fs::read(machine.log()).unwrap()).into_owned()
 }
 
-/// Firmware refuses each of them, systemd-stub leaves them out, and the node boots as if they were not there.
+/// Firmware refuses each of them, systemd-stub leaves them out, and the node boots as if they were not there. So it does with credentials and
+/// extensions, which nobody signs.
 #[test]
 fn addons_that_we_did_not_sign_are_left_out_under_secure_boot() {
     let rig = Rig::new("foreign_addons");
@@ -60,8 +66,9 @@ fn addons_that_we_did_not_sign_are_left_out_under_secure_boot() {
         ("foreign", signed(&both, &key_directory("second"))),
         ("foreign-cmdline", signed(&cmdline, &key_directory("second"))),
     ];
-    let disk = beside(&rig, &addons);
-    let mut machine = rig.boot(&enrolled(&rig, disk).disk(foreign_root(&rig)));
+    let copy = beside(&rig, &addons);
+    extensions_and_credentials(&copy);
+    let mut machine = rig.boot(&enrolled(&rig, disk(&rig, copy)).disk(foreign_root(&rig)));
     baseline(&machine, Expect::Baseline);
     let console = console(&machine);
     for (name, _) in &addons {
@@ -83,16 +90,16 @@ fn halts_at_the_command_line(machine: &kubedos_lab::Machine) {
 fn an_addon_of_our_own_key_halts() {
     let rig = Rig::new("own_addon");
     let own = signed(&addon(&[(".cmdline", APPENDED.as_bytes())]), &project().join("keys/demo"));
-    let disk = beside(&rig, &[("own", own)]);
-    halts_at_the_command_line(&rig.boot(&enrolled(&rig, disk).disk(foreign_root(&rig))));
+    let copy = beside(&rig, &[("own", own)]);
+    halts_at_the_command_line(&rig.boot(&enrolled(&rig, disk(&rig, copy)).disk(foreign_root(&rig))));
 }
 
 /// Without Secure Boot the command line of an unsigned add-on is appended.
 #[test]
 fn an_unsigned_addon_without_secure_boot_halts() {
     let rig = Rig::new("unsigned_addon");
-    let disk = beside(&rig, &[("unsigned", addon(&[(".cmdline", APPENDED.as_bytes())]))]);
-    halts_at_the_command_line(&rig.boot(&rig.hardware(disk).disk(foreign_root(&rig))));
+    let copy = beside(&rig, &[("unsigned", addon(&[(".cmdline", APPENDED.as_bytes())]))]);
+    halts_at_the_command_line(&rig.boot(&rig.hardware(disk(&rig, copy)).disk(foreign_root(&rig))));
 }
 
 /// A boot entry that hands the UKI an initrd and options of its own: under Secure Boot neither reaches the kernel.
@@ -106,8 +113,7 @@ fn initrd_and_options_of_a_boot_entry_are_left_out_under_secure_boot() {
     plant(&copy, esp.clone(), "evil.cpio", &foreign::initrd());
     plant(&copy, esp.clone(), "loader/entries/evil.conf", entry.as_bytes());
     plant(&copy, esp, "loader/loader.conf", b"timeout 0\ndefault evil.conf\n");
-    let disk = rig.overlay("disk", &Disk::new(copy, Format::Raw));
-    let machine = rig.boot(&enrolled(&rig, disk).disk(foreign_root(&rig)));
+    let machine = rig.boot(&enrolled(&rig, disk(&rig, copy)).disk(foreign_root(&rig)));
     baseline(&machine, Expect::Baseline);
     assert!(!console(&machine).contains(foreign::MARK));
 }

@@ -1,5 +1,7 @@
 //! A5: what a hypervisor, or a writer of the unsigned ESP, hands to a node reaches neither verification nor PID 1.
 
+use std::path::Path;
+
 use kubedos_image::layout::Role;
 use kubedos_lab::{Disk, Format};
 use kubedos_tests::{Expect, Product, Rig, baseline, halts, no_failed_unit, plant, uki_name};
@@ -52,18 +54,23 @@ fn fwcfg_unit_is_ignored() {
 fn planted_sysext_and_credentials_are_ignored() {
     let rig = Rig::new("planted_sysext_and_credentials_are_ignored");
     let copy = rig.copy("image");
-    let esp = Product::built().partition(Role::Esp);
-    let uki = uki_name(&copy, esp.clone());
-    plant(&copy, esp.clone(), &format!("EFI/Linux/{uki}.extra.d/planted.sysext.raw"), &[0x5a; 8192]);
-    plant(&copy, esp.clone(), &format!("EFI/Linux/{uki}.extra.d/planted.confext.raw"), &[0x5a; 8192]);
-    for folder in [format!("EFI/Linux/{uki}.extra.d"), "loader/credentials".into()] {
-        let unit = format!("{folder}/systemd.extra-unit.planted.service.cred");
-        plant(&copy, esp.clone(), &unit, PLANTED_UNIT.as_bytes());
-        let want = format!("{folder}/systemd.unit-dropin.multi-user.target.cred");
-        plant(&copy, esp.clone(), &want, PLANTED_WANT.as_bytes());
-    }
+    extensions_and_credentials(&copy);
     let disk = rig.overlay("disk", &Disk::new(copy, Format::Raw));
     let mut machine = rig.boot(&rig.hardware(disk));
     baseline(&machine, Expect::Baseline);
     no_failed_unit(&mut machine);
+}
+
+/// Plants them on the ESP of a copy of the image. A unit fails if they are taken.
+pub(crate) fn extensions_and_credentials(copy: &Path) {
+    let esp = Product::built().partition(Role::Esp);
+    let uki = uki_name(copy, esp.clone());
+    plant(copy, esp.clone(), &format!("EFI/Linux/{uki}.extra.d/planted.sysext.raw"), &[0x5a; 8192]);
+    plant(copy, esp.clone(), &format!("EFI/Linux/{uki}.extra.d/planted.confext.raw"), &[0x5a; 8192]);
+    for folder in [format!("EFI/Linux/{uki}.extra.d"), "loader/credentials".into()] {
+        let unit = format!("{folder}/systemd.extra-unit.planted.service.cred");
+        plant(copy, esp.clone(), &unit, PLANTED_UNIT.as_bytes());
+        let want = format!("{folder}/systemd.unit-dropin.multi-user.target.cred");
+        plant(copy, esp.clone(), &want, PLANTED_WANT.as_bytes());
+    }
 }
