@@ -1,7 +1,7 @@
 //! Minting a node's seed: the small volume with the secrets of one node and one incarnation (ADR 0002), attached by the substrate or
 //! written into a personalised copy of an image.
 //!
-//! A seed is a function of the key directory, the node and the incarnation: minting it again gives the same bytes. It is readable by its
+//! A seed is a function of the key directory, the node, the incarnation and the floors: minting it again gives the same bytes. It is readable by its
 //! owner only, and never lands in the image that is published: [`personalise`] writes a copy, and only of an image whose configuration
 //! these very keys signed for this very cluster.
 
@@ -11,12 +11,13 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use kubedos_image::DocumentError;
+use kubedos_image::accept::{self, accept};
 use kubedos_image::gpt::{self, SectorSize};
 use kubedos_image::hex32::ClusterId;
 use kubedos_image::iso::seed as volume;
 use kubedos_image::layout::{Area, Role, SEED_SIZE, Slot, Volume};
 use kubedos_image::source::{FileSource, Source};
-use kubedos_image::statement::{self, ConfigurationStatement, Domain, Seed, SeedParts, StatementError};
+use kubedos_image::statement::{self, Domain, Floors, Seed};
 use rustix::fs::SeekFrom;
 use zeroize::Zeroizing;
 
@@ -69,14 +70,24 @@ pub enum SeedError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// The configuration in the image is not signed by these keys.
-    #[error("the configuration in {} is not signed by these keys", path.display())]
-    Unsigned {
+    /// The configuration in the image is not one that nodes with these keys accept.
+    #[error("the configuration in {} is not accepted under these keys", path.display())]
+    NotAccepted {
         /// The image.
         path: PathBuf,
         /// The cause.
         #[source]
-        source: StatementError,
+        source: accept::Refusal,
+    },
+    /// The node would refuse the image.
+    #[error("{} has generation {found}, below the seed's floor {floor}: the node would refuse it", path.display())]
+    BelowFloor {
+        /// The image.
+        path: PathBuf,
+        /// In the image.
+        found: u64,
+        /// In the seed.
+        floor: u64,
     },
     /// The output.
     #[error(transparent)]
@@ -88,7 +99,22 @@ pub enum SeedError {
 pub struct Minted {
     /// Whose.
     pub cluster_id: ClusterId,
+    /// The least that its node may boot.
+    pub floors: Floors,
     bytes: Zeroizing<Vec<u8>>,
+}
+
+/// Whose seed is minted, and what the node may boot with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mint<'a> {
+    /// The cluster's name.
+    pub cluster: &'a str,
+    /// The node's name.
+    pub node: &'a str,
+    /// Which incarnation of the node, from 1.
+    pub incarnation: u32,
+    /// The least that it may boot.
+    pub floors: Floors,
 }
 
 impl Minted {
@@ -98,25 +124,27 @@ impl Minted {
     }
 }
 
-/// Mints the seed of one incarnation (from 1) of a node.
+/// Mints the seed of one incarnation of a node.
 ///
 /// # Errors
 /// When the seed key or the node master secret cannot be used, or a value cannot be in a seed.
-pub fn mint(keys: &KeyDir, cluster: &str, node: &str, incarnation: u32) -> Result<Minted, SeedError> {
+pub fn mint(keys: &KeyDir, wanted: &Mint<'_>) -> Result<Minted, SeedError> {
+    let Mint { cluster, node, incarnation, floors } = wanted.clone();
     let cluster_id = keys.public().cluster_id(cluster);
     let secrets = keys.node_secrets(cluster_id, node, incarnation)?;
-    let seed = Seed::new(SeedParts {
+    let seed = Seed {
         cluster: cluster.to_owned(),
         cluster_id,
         node: node.to_owned(),
         incarnation,
+        floors: Some(floors.clone()),
         disk_key: secrets.disk,
         birth_key: secrets.birth,
         voucher: None,
-    })?;
+    };
     let body = seed.emit()?;
     let signed = Zeroizing::new(statement::write(Domain::Seed, &body, &[&keys.seed_signer()?])?);
-    Ok(Minted { cluster_id, bytes: Zeroizing::new(volume::write(&signed)?) })
+    Ok(Minted { cluster_id, floors, bytes: Zeroizing::new(volume::write(&signed)?) })
 }
 
 /// Writes the seed as a file of its own, readable by its owner.
@@ -176,11 +204,14 @@ fn seed_offset(image: &Path, disk: FileSource, seed: &Minted, keys: &PublicKeys)
     let length = usize::try_from(length).unwrap_or(usize::MAX).min(statement::MAX_LEN);
     let mut bytes = vec![0; length];
     disk.read_exact_at(&mut bytes, at).map_err(failed)?;
-    let unsigned = |source| SeedError::Unsigned { path: image.to_owned(), source };
-    let statement = statement::read(&bytes).map_err(unsigned)?;
-    let verified = statement.verify(Domain::Configuration, &keys.configuration).map_err(unsigned)?;
-    if ConfigurationStatement::parse(&verified)?.cluster_id != seed.cluster_id {
+    let accepted = accept(&bytes, &keys.authority())
+        .map_err(|source| SeedError::NotAccepted { path: image.to_owned(), source })?;
+    if accepted.statement.cluster_id != seed.cluster_id {
         return Err(refuse("it is of another cluster"));
+    }
+    let (found, floor) = (accepted.statement.generation, seed.floors.generation);
+    if found < floor {
+        return Err(SeedError::BelowFloor { path: image.to_owned(), found, floor });
     }
 
     let (at, length) = one(Role::Seed, "it does not have exactly one seed partition")?;

@@ -1,10 +1,13 @@
 //! `kubedos/verity.toml` in the initrd (ADR 0002): which root, which payload, whose configuration. It is covered by the UKI's
 //! signature and is the only input of verification.
 
+use crate::accept::Authority;
 use crate::document::{self, DocumentError};
 use crate::hex32::{PublicKey, RootHash, Salt};
 use crate::layout::{Area, Volume};
+use crate::release::Release;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Where the initrd holds the manifest.
 pub const MANIFEST_PATH: &str = "kubedos/verity.toml";
@@ -44,17 +47,22 @@ pub struct ConfigurationKey {
     pub ed25519: PublicKey,
 }
 
+/// The version that this release writes. Version 1 has no `identity`: the first configuration key stands for it.
+const VERSION: u64 = 2;
+
 /// The boot manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Text", into = "Text")]
 pub struct BootManifest {
-    /// Always 1.
     version: u64,
     /// The release of kubedOS, never of the cluster.
-    pub release: String,
+    pub release: Release,
     /// Seconds since 1970 of the newest signed index of the lock: the clock is never set before it.
     pub epoch: u64,
+    /// The first configuration key there ever was: cluster ids are derived from it. It outlives that key (ADR 0011), so it need not be
+    /// among `configuration_keys`, and a signature by it alone counts for nothing.
+    pub identity: PublicKey,
     /// The root volume holds what is not of the release, so this is a test's image and no product: `verify` refuses it.
-    #[serde(default, skip_serializing_if = "is_false")]
     pub additions: bool,
     /// The root volume.
     pub root: Seal,
@@ -64,19 +72,47 @@ pub struct BootManifest {
     pub configuration_keys: Vec<ConfigurationKey>,
 }
 
+/// A boot manifest as it is written.
+#[derive(Serialize, Deserialize)]
+struct Text {
+    version: u64,
+    release: Release,
+    epoch: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    identity: Option<PublicKey>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    additions: bool,
+    root: Seal,
+    payload: Seal,
+    configuration_keys: Vec<ConfigurationKey>,
+}
+
+/// What a boot manifest is made of.
+#[derive(Debug, Clone)]
+pub struct BootParts<'a> {
+    /// The release of kubedOS.
+    pub release: Release,
+    /// Seconds since 1970 of the newest signed index of the lock.
+    pub epoch: u64,
+    /// The first configuration key there ever was.
+    pub identity: PublicKey,
+    /// The root volume.
+    pub root: Seal,
+    /// The payload volume.
+    pub payload: Seal,
+    /// Whose configuration is accepted.
+    pub configuration_keys: &'a [PublicKey],
+}
+
 impl BootManifest {
     /// A manifest of the version that this release writes.
-    pub fn new(
-        release: String,
-        epoch: u64,
-        root: Seal,
-        payload: Seal,
-        configuration_keys: &[PublicKey],
-    ) -> Result<Self, DocumentError> {
+    pub fn new(parts: BootParts<'_>) -> Result<Self, DocumentError> {
+        let BootParts { release, epoch, identity, root, payload, configuration_keys } = parts;
         let configuration_keys =
             configuration_keys.iter().map(|key| ConfigurationKey { ed25519: *key }).collect();
+        let version = VERSION;
         let manifest =
-            Self { version: 1, release, epoch, additions: false, root, payload, configuration_keys };
+            Self { version, release, epoch, identity, additions: false, root, payload, configuration_keys };
         manifest.check()?;
         Ok(manifest)
     }
@@ -89,12 +125,10 @@ impl BootManifest {
 
     /// Reads a manifest.
     pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
-        let manifest: Self = document::parse(bytes)?;
-        manifest.check()?;
-        Ok(manifest)
+        Self::try_from(document::parse::<Text>(bytes, VERSION)?)
     }
 
-    /// The manifest as text; the same manifest always gives the same text.
+    /// The manifest as text, in the version that it was read in; the same manifest always gives the same text.
     pub fn emit(&self) -> Result<String, DocumentError> {
         toml::to_string(self).map_err(|error| DocumentError::Form(error.to_string()))
     }
@@ -104,19 +138,51 @@ impl BootManifest {
         self.configuration_keys.iter().map(|key| key.ed25519).collect()
     }
 
+    /// What configurations are judged by.
+    pub fn authority(&self) -> Authority {
+        Authority { identity: self.identity, keys: self.keys(), release: self.release.clone() }
+    }
+
     fn check(&self) -> Result<(), DocumentError> {
+        let keys: BTreeSet<PublicKey> = self.keys().into_iter().collect();
         for (field, holds) in [
-            ("release", document::is_name(&self.release)),
             ("epoch", i64::try_from(self.epoch).is_ok()),
             ("root.data_blocks", self.root.fits(Volume::Root)),
             ("payload.data_blocks", self.payload.fits(Volume::Payload)),
             ("configuration_keys", (1..=8).contains(&self.configuration_keys.len())),
+            ("configuration_keys", self.version == 1 || keys.len() == self.configuration_keys.len()),
         ] {
             if !holds {
                 return Err(DocumentError::Value(field));
             }
         }
         Ok(())
+    }
+}
+
+impl TryFrom<Text> for BootManifest {
+    type Error = DocumentError;
+
+    fn try_from(text: Text) -> Result<Self, DocumentError> {
+        let Text { version, release, epoch, identity, additions, root, payload, configuration_keys } = text;
+        let identity = match version {
+            1 => configuration_keys.first().map(|key| key.ed25519),
+            _ => identity,
+        };
+        let identity = identity.ok_or(DocumentError::Missing("identity"))?;
+        let manifest =
+            Self { version, release, epoch, identity, additions, root, payload, configuration_keys };
+        manifest.check()?;
+        Ok(manifest)
+    }
+}
+
+impl From<BootManifest> for Text {
+    fn from(manifest: BootManifest) -> Self {
+        let BootManifest { version, release, epoch, identity, additions, root, payload, configuration_keys } =
+            manifest;
+        let identity = (version > 1).then_some(identity);
+        Self { version, release, epoch, identity, additions, root, payload, configuration_keys }
     }
 }
 
@@ -131,9 +197,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const GOLDEN: &str = "version = 1
+    const GOLDEN: &str = "version = 2
 release = \"0.1.0\"
 epoch = 1763300000
+identity = \"6666666666666666666666666666666666666666666666666666666666666666\"
 
 [root]
 root_hash = \"1111111111111111111111111111111111111111111111111111111111111111\"
@@ -156,14 +223,48 @@ ed25519 = \"5555555555555555555555555555555555555555555555555555555555555555\"
             data_blocks,
         };
         let keys = [PublicKey::new([0x55; 32])];
-        BootManifest::new("0.1.0".into(), 1_763_300_000, seal(0x11, 0x22, 15000), seal(0x33, 0x44, 1), &keys)
-            .unwrap()
+        BootManifest::new(BootParts {
+            release: Release::new(0, 1, 0),
+            epoch: 1_763_300_000,
+            identity: PublicKey::new([0x66; 32]),
+            root: seal(0x11, 0x22, 15000),
+            payload: seal(0x33, 0x44, 1),
+            configuration_keys: &keys,
+        })
+        .unwrap()
+    }
+
+    /// As releases before the identity wrote it.
+    fn version_1() -> String {
+        GOLDEN.replacen("version = 2", "version = 1", 1).replacen(
+            &format!("identity = \"{}\"\n", "66".repeat(32)),
+            "",
+            1,
+        )
     }
 
     #[test]
-    fn the_text_is_that_of_version_1() {
+    fn the_text_is_that_of_version_2() {
         assert_eq!(manifest().emit().unwrap(), GOLDEN);
         assert_eq!(BootManifest::parse(GOLDEN.as_bytes()).unwrap(), manifest());
+    }
+
+    /// `inspect` and `verify` read older images: the first key was the identity there, and the text stays as it was written.
+    #[test]
+    fn a_manifest_of_version_1_is_read_with_its_first_key_as_identity() {
+        let manifest = BootManifest::parse(version_1().as_bytes()).unwrap();
+        assert_eq!(manifest.identity, PublicKey::new([0x55; 32]));
+        assert_eq!(manifest.emit().unwrap(), version_1());
+        let ignored = version_1().replacen("epoch", &format!("identity = \"{}\"\nepoch", "77".repeat(32)), 1);
+        assert_eq!(BootManifest::parse(ignored.as_bytes()).unwrap(), manifest);
+    }
+
+    /// The identity is no key: it is not among those whose signature counts unless it is listed.
+    #[test]
+    fn the_authority_has_the_listed_keys_and_no_other() {
+        let authority = manifest().authority();
+        assert_eq!(authority.keys, [PublicKey::new([0x55; 32])]);
+        assert_eq!(authority.identity, PublicKey::new([0x66; 32]));
     }
 
     #[test]
@@ -178,8 +279,13 @@ ed25519 = \"5555555555555555555555555555555555555555555555555555555555555555\"
     fn unknown_fields_are_ignored_and_unknown_versions_refused() {
         let newer = GOLDEN.replace("epoch", "hint = [\"x\"]\nepoch").replace("[root]", "[root]\nmore = 1");
         assert_eq!(BootManifest::parse(newer.as_bytes()).unwrap(), manifest());
-        let version = GOLDEN.replace("version = 1", "version = 2");
-        assert_eq!(BootManifest::parse(version.as_bytes()), Err(DocumentError::Version(2)));
+        let version = GOLDEN.replace("version = 2", "version = 3");
+        assert_eq!(
+            BootManifest::parse(version.as_bytes()),
+            Err(DocumentError::Version { found: 3, newest: 2 })
+        );
+        let nameless = GOLDEN.replacen("identity", "identities", 1);
+        assert_eq!(BootManifest::parse(nameless.as_bytes()), Err(DocumentError::Missing("identity")));
     }
 
     #[test]
@@ -187,6 +293,9 @@ ed25519 = \"5555555555555555555555555555555555555555555555555555555555555555\"
         for (field, from, to) in [
             ("release", "0.1.0", "../x"),
             ("release", "0.1.0", ""),
+            ("release", "0.1.0", "0.1.0+1"),
+            ("identity", "6666", "666"),
+            ("identity", "identity = \"66", "identity = \"X6"),
             ("epoch", "1763300000", "-1"),
             ("root.data_blocks", "15000", "0"),
             ("root.data_blocks", "15000", "131073"),
@@ -206,6 +315,10 @@ ed25519 = \"5555555555555555555555555555555555555555555555555555555555555555\"
             BootManifest::parse(without_key.as_bytes()),
             Err(DocumentError::Value("configuration_keys"))
         );
+        let key = "[[configuration_keys]]";
+        let (head, one) = GOLDEN.split_once(key).unwrap();
+        let twice = format!("{head}{key}{one}\n{key}{one}");
+        assert_eq!(BootManifest::parse(twice.as_bytes()), Err(DocumentError::Value("configuration_keys")));
         assert_eq!(BootManifest::parse(&[0xff]), Err(DocumentError::NotUtf8));
         assert_eq!(BootManifest::parse(&vec![b' '; 65_537]), Err(DocumentError::TooLong(65_537)));
     }
@@ -213,12 +326,12 @@ ed25519 = \"5555555555555555555555555555555555555555555555555555555555555555\"
     proptest! {
         #[test]
         fn any_manifest_round_trips(
-            release in "[0-9a-z][0-9a-z.+~_-]{0,63}",
+            release: [u32; 3],
             epoch in 0..i64::MAX as u64,
-            hashes: [[u8; 32]; 4],
+            hashes: [[u8; 32]; 5],
             root in 1u64..=131_072,
             payload in 1u64..=786_432,
-            keys in proptest::collection::vec(any::<[u8; 32]>(), 1..=8),
+            keys in proptest::collection::btree_set(any::<[u8; 32]>(), 1..=8),
         ) {
             let seal = |hash: usize, data_blocks| Seal {
                 root_hash: RootHash::new(hashes[hash]),
@@ -226,7 +339,15 @@ ed25519 = \"5555555555555555555555555555555555555555555555555555555555555555\"
                 data_blocks,
             };
             let keys: Vec<PublicKey> = keys.into_iter().map(PublicKey::new).collect();
-            let manifest = BootManifest::new(release, epoch, seal(0, root), seal(2, payload), &keys).unwrap();
+            let [major, minor, patch] = release.map(u64::from);
+            let manifest = BootManifest::new(BootParts {
+                release: Release::new(major, minor, patch),
+                epoch,
+                identity: PublicKey::new(hashes[4]),
+                root: seal(0, root),
+                payload: seal(2, payload),
+                configuration_keys: &keys,
+            }).unwrap();
             let text = manifest.emit().unwrap();
             prop_assert_eq!(BootManifest::parse(text.as_bytes()), Ok(manifest));
         }

@@ -16,9 +16,17 @@ pub enum DocumentError {
     /// Not TOML, or not with the fields of its kind. The text is the parser's, without the document's content.
     #[error("document does not have the form of its kind: {0}")]
     Form(String),
-    /// Written by a release that this one does not know.
-    #[error("document has version {0}, understood is 1")]
-    Version(u64),
+    /// Written by another release, in a version that this one does not understand.
+    #[error("document has version {found}, this release understands versions 1 to {newest}")]
+    Version {
+        /// In the document.
+        found: u64,
+        /// The newest that is understood.
+        newest: u64,
+    },
+    /// A field that its version requires is missing.
+    #[error("field `{0}` is missing")]
+    Missing(&'static str),
     /// A value outside of what its field may hold.
     #[error("field `{0}` holds a value that it must not")]
     Value(&'static str),
@@ -39,12 +47,13 @@ pub(crate) fn text(bytes: &[u8]) -> Result<&str, DocumentError> {
     std::str::from_utf8(bytes).map_err(|_| DocumentError::NotUtf8)
 }
 
-pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DocumentError> {
+/// Reads a document whose version is 1 to `newest`. What each version requires is for the caller to check.
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8], newest: u64) -> Result<T, DocumentError> {
     let text = text(bytes)?;
     let form = |error: toml::de::Error| DocumentError::Form(error.message().to_owned());
     let versioned: Versioned = toml::from_str(text).map_err(form)?;
-    if versioned.version != 1 {
-        return Err(DocumentError::Version(versioned.version));
+    if !(1..=newest).contains(&versioned.version) {
+        return Err(DocumentError::Version { found: versioned.version, newest });
     }
     toml::from_str(text).map_err(form)
 }

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod accept;
 pub mod authenticode;
 pub mod boot;
 pub mod cpio;
@@ -24,6 +25,7 @@ pub mod ordered;
 pub mod pe;
 pub mod pkcs7;
 pub mod qcow2;
+pub mod release;
 pub mod source;
 pub mod sparse;
 pub mod statement;

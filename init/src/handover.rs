@@ -12,6 +12,12 @@ use serde::{Deserialize, Serialize};
 /// Where the hand-over lies.
 pub const PATH: &str = "/run/kubedos/handover.toml";
 
+/// Where stage 1 leaves a copy of the initrd's boot manifest: the agent judges configurations by it.
+pub const MANIFEST: &str = "/run/kubedos/verity.toml";
+
+/// Where stage 1 leaves the signed statement of the configuration that it opened.
+pub const STATEMENT: &str = "/run/kubedos/configuration.kst";
+
 /// Where the agent keeps the count of records over its own restarts.
 pub const RECORD_COUNTER: &str = "/run/kubedos/records";
 
@@ -108,6 +114,14 @@ impl Handover {
         let handover: Self = toml::from_str(text).map_err(HandoverError::Parse)?;
         if handover.version == VERSION { Ok(handover) } else { Err(HandoverError::Version(handover.version)) }
     }
+}
+
+/// Writes a file beside the hand-over.
+///
+/// # Errors
+/// [`HandoverError::Access`].
+pub fn keep(path: &Path, bytes: &[u8]) -> Result<(), HandoverError> {
+    fs::write(path, bytes).map_err(HandoverError::Access)
 }
 
 #[cfg(test)]

@@ -6,7 +6,10 @@ use clap::Args;
 use kubedos_builder::failure::{Class, Failure};
 use kubedos_builder::keys::KeyDir;
 use kubedos_builder::output::OutputDir;
-use kubedos_builder::seed::{self, SeedError};
+use kubedos_builder::seed::{self, Mint, SeedError};
+use kubedos_image::release::Release;
+use kubedos_image::statement::Floors;
+use kubedos_spec::model::{Metadata, NodeSpec};
 use serde_json::json;
 
 use super::keys;
@@ -25,9 +28,15 @@ pub struct Seed {
     /// Every node of the spec
     #[arg(long, conflicts_with_all = ["node", "into"])]
     all: bool,
-    /// Which incarnation: a replaced node has the next one
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    incarnation: u32,
+    /// Which incarnation: a replaced node has the next one [default: the node's in the spec]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    incarnation: Option<u32>,
+    /// The lowest generation of the configuration that the node may boot [default: the spec's]
+    #[arg(long, value_name = "N")]
+    generation_floor: Option<u64>,
+    /// The lowest release of kubedOS that the node may boot [default: this program's]
+    #[arg(long, value_name = "RELEASE")]
+    minimum_release: Option<Release>,
     /// Write a copy of IMAGE with the seed inside, for bare metal
     #[arg(long, value_name = "IMAGE")]
     into: Option<PathBuf>,
@@ -51,26 +60,52 @@ impl Seed {
         let file = load(&self.spec)?;
         let spec = file.validated().spec();
         let cluster = spec.metadata.name.as_str();
-        let names: Vec<&str> = spec.spec.nodes.inventory.iter().map(|node| node.name.as_str()).collect();
-        let chosen = match self.node.as_deref() {
-            None => names,
-            Some(node) if names.contains(&node) => vec![node],
-            Some(node) => {
-                let failure = Failure::new(Class::Usage, format!("the spec has no node {node}"));
-                let known: Vec<&str> = names.into_iter().take(20).collect();
-                return Err(failure.with_help(format!("it has: {}", known.join(", "))));
-            }
-        };
+        let nodes = &spec.spec.nodes.inventory;
+        let wanted = |node: &&NodeSpec| self.node.as_deref().is_none_or(|name| node.name.as_str() == name);
+        let chosen: Vec<&NodeSpec> = nodes.iter().filter(wanted).collect();
+        if let (Some(node), true) = (&self.node, chosen.is_empty()) {
+            let failure = Failure::new(Class::Usage, format!("the spec has no node {node}"));
+            let known: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).take(20).collect();
+            return Err(failure.with_help(format!("it has: {}", known.join(", "))));
+        }
         let place = KeyDir::locate(self.keys.as_deref(), &self.spec, cluster);
         let keys = KeyDir::open_for(&place, &self.spec, cluster).map_err(keys::failure)?;
         if keys.public().demo {
             say!("warning: seeds made of the published demo keys protect nothing");
         }
-        chosen.into_iter().try_for_each(|node| self.mint(&keys, cluster, node))
+        let floors = self.floors(&spec.metadata);
+        chosen.into_iter().try_for_each(|node| {
+            let incarnation = self.incarnation_of(node)?;
+            self.mint(&keys, &Mint { cluster, node: node.name.as_str(), incarnation, floors: floors.clone() })
+        })
     }
 
-    fn mint(&self, keys: &KeyDir, cluster: &str, node: &str) -> Result<(), Failure> {
-        let minted = seed::mint(keys, cluster, node, self.incarnation).map_err(failure)?;
+    /// The least that the node may boot: this spec with this release, unless asked otherwise.
+    fn floors(&self, metadata: &Metadata) -> Floors {
+        Floors {
+            generation: self.generation_floor.unwrap_or(metadata.generation),
+            release: self.minimum_release.clone().unwrap_or_else(Release::this),
+        }
+    }
+
+    /// The incarnation that the configuration expects, or the one that was asked for, which must not be earlier.
+    fn incarnation_of(&self, node: &NodeSpec) -> Result<u32, Failure> {
+        match self.incarnation {
+            Some(asked) if asked < node.incarnation => {
+                let (name, expected) = (&node.name, node.incarnation);
+                let message = format!(
+                    "the spec expects incarnation {expected} of {name}: the node would refuse a seed of incarnation {asked}"
+                );
+                Err(Failure::new(Class::Usage, message)
+                    .with_help("leave --incarnation out, or lower `incarnation` of the node in the spec"))
+            }
+            asked => Ok(asked.unwrap_or(node.incarnation)),
+        }
+    }
+
+    fn mint(&self, keys: &KeyDir, wanted: &Mint<'_>) -> Result<(), Failure> {
+        let node = wanted.node;
+        let minted = seed::mint(keys, wanted).map_err(failure)?;
         let folder = self.out.join("seeds");
         let suffix = if self.into.is_some() { "raw" } else { "img" };
         let name = format!("{node}.{suffix}");
@@ -90,10 +125,12 @@ impl Seed {
         }
         let document = json!({
             "version": 1,
-            "cluster": cluster,
+            "cluster": wanted.cluster,
             "cluster_id": minted.cluster_id,
             "node": node,
-            "incarnation": self.incarnation,
+            "incarnation": wanted.incarnation,
+            "generation_floor": minted.floors.generation,
+            "minimum_release": minted.floors.release,
             "demo": keys.public().demo,
             "written": !self.dry_run,
             "path": path,
@@ -105,8 +142,11 @@ impl Seed {
 fn failure(error: SeedError) -> Failure {
     match error {
         SeedError::Keys(error) => keys::failure(error),
-        SeedError::Unsigned { .. } => Failure::new(Class::Mismatch, error)
+        SeedError::NotAccepted { .. } => Failure::new(Class::Mismatch, error)
             .with_help("personalise an image that was built with these keys, or say --keys"),
+        SeedError::BelowFloor { found, .. } => Failure::new(Class::Mismatch, error).with_help(format!(
+            "build the image again; or mint the seed with --generation-floor {found}, which lets the node go back"
+        )),
         SeedError::Refused { .. } | SeedError::Table { .. } => Failure::new(Class::Mismatch, error),
         error => Failure::new(Class::Failed, error),
     }

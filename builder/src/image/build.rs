@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kubedos_image::authenticode::{self, AuthenticodeError};
-use kubedos_image::boot::{BootManifest, CMDLINE_PATH, MANIFEST_PATH};
+use kubedos_image::boot::{BootManifest, BootParts, CMDLINE_PATH, MANIFEST_PATH};
 use kubedos_image::cpio::CpioError;
 use kubedos_image::esp::{self, EspError};
 use kubedos_image::layout::{Names, Volume};
 use kubedos_image::pe::PeError;
+use kubedos_image::release::Release;
 use kubedos_image::source::{FileSource, Source};
 use kubedos_image::{DocumentError, qcow2};
 use kubedos_spec::node::PublicTrust;
@@ -206,6 +207,8 @@ struct Builder<'a> {
     store: &'a Store,
     epoch: u64,
     release: &'static str,
+    /// The lowest release that may use the configuration.
+    minimum_release: Release,
     flavour: KernelFlavour,
     /// SHA-256 of this program: the rules of composing are part of it.
     program: [u8; 32],
@@ -221,12 +224,15 @@ impl<'a> Builder<'a> {
             kubedos_spec::node::SubstrateType::Metal => KernelFlavour::Metal,
             _ => KernelFlavour::Cloud,
         };
+        let demanded = inputs.plan.spec().metadata.minimum_release.as_ref();
+        let minimum_release = configuration::minimum_release(demanded)?;
         inputs.store.sweep()?;
         Ok(Self {
             inputs,
             store: inputs.store,
             epoch: inputs.lock.epoch().unix(),
             release: env!("CARGO_PKG_VERSION"),
+            minimum_release,
             flavour,
             program: kubedos_image::hex32::sha256(&[&program]),
             composition: OnceCell::new(),
@@ -340,13 +346,14 @@ impl<'a> Builder<'a> {
         payload: &SealedVolume,
     ) -> Result<(Boot, Explained), BuildError> {
         let public = self.inputs.keys.public();
-        let manifest = BootManifest::new(
-            self.release.to_owned(),
-            self.epoch,
-            root.seal,
-            payload.seal,
-            &public.configuration,
-        )
+        let manifest = BootManifest::new(BootParts {
+            release: Release::this(),
+            epoch: self.epoch,
+            identity: public.identity,
+            root: root.seal,
+            payload: payload.seal,
+            configuration_keys: &public.configuration,
+        })
         .and_then(|manifest| manifest.with_additions(!self.inputs.additions.is_empty()).emit())
         .map_err(BuildError::BootManifest)?;
         let inputs = KeyInputs::new("boot", uki::WRITER)
@@ -421,7 +428,13 @@ impl<'a> Builder<'a> {
             Ok::<_, BuildError>(documents.tree(self.epoch)?)
         })?;
         let signer = self.inputs.keys.configuration_signer()?;
-        let statement = configuration::statement(&cluster, cluster_id, volume.seal, &signer)?;
+        let statement = configuration::statement(
+            &cluster,
+            cluster_id,
+            self.minimum_release.clone(),
+            volume.seal,
+            &signer,
+        )?;
         let explained = Explained::volume(&volume, inputs);
         Ok((volume, statement, explained))
     }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use kubedos_image::DocumentError;
 use kubedos_image::boot::Seal;
 use kubedos_image::hex32::ClusterId;
+use kubedos_image::release::Release;
 use kubedos_image::statement::{self, ConfigurationStatement, Domain, Signer};
 use kubedos_spec::node::{ClusterDocument, Shard};
+use kubedos_spec::value::ReleaseVersion;
 
 use crate::compose::tree::{Node, Tree, TreeError};
 use crate::erofs;
@@ -14,6 +16,10 @@ use crate::key::Inputs;
 
 /// Raised when the same documents give another volume.
 const WRITER: u32 = 1;
+
+/// The first release that understands everything that this one writes into a configuration. It rises when something is added that an older
+/// release must not ignore.
+const UNDERSTOOD_SINCE: Release = Release::new(0, 1, 0);
 
 /// Why the configuration could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +39,16 @@ pub enum ConfigurationError {
     /// It could not be signed.
     #[error("failed to sign the configuration")]
     Sign(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The spec demands a newer release than this one.
+    #[error(
+        "metadata.minimumRelease is {demanded}, but this is release {release}: its nodes would refuse the configuration"
+    )]
+    Release {
+        /// In the spec.
+        demanded: ReleaseVersion,
+        /// Of this program, and of the image.
+        release: Release,
+    },
     /// Two documents want one place.
     #[error("failed to lay out the configuration")]
     Tree(#[source] TreeError),
@@ -92,6 +108,20 @@ impl Configuration {
     }
 }
 
+/// The lowest release that may use a configuration of this spec: what the spec demands, and at least the first that understands what is
+/// written here.
+///
+/// # Errors
+/// [`ConfigurationError::Release`] when the image of this release would refuse its own configuration.
+pub fn minimum_release(demanded: Option<&ReleaseVersion>) -> Result<Release, ConfigurationError> {
+    let release = Release::this();
+    let Some(demanded) = demanded else { return Ok(UNDERSTOOD_SINCE) };
+    match demanded.as_str().parse::<Release>() {
+        Ok(minimum) if minimum <= release => Ok(minimum.max(UNDERSTOOD_SINCE)),
+        Ok(_) | Err(_) => Err(ConfigurationError::Release { demanded: demanded.clone(), release }),
+    }
+}
+
 /// The signed statement over a sealed configuration volume.
 ///
 /// # Errors
@@ -99,15 +129,16 @@ impl Configuration {
 pub fn statement<S: Signer>(
     cluster: &ClusterDocument,
     cluster_id: ClusterId,
+    minimum_release: Release,
     seal: Seal,
     signer: &S,
 ) -> Result<Vec<u8>, ConfigurationError>
 where
     S::Error: Send + Sync + 'static,
 {
-    let statement =
-        ConfigurationStatement::new(cluster.name.to_string(), cluster_id, cluster.generation, seal)
-            .map_err(ConfigurationError::Statement)?;
+    let name = cluster.name.to_string();
+    let statement = ConfigurationStatement::new(name, cluster_id, cluster.generation, minimum_release, seal)
+        .map_err(ConfigurationError::Statement)?;
     let body = statement.emit().map_err(ConfigurationError::Statement)?;
     statement::write(Domain::Configuration, &body, &[signer])
         .map_err(|error| ConfigurationError::Sign(Box::new(error)))

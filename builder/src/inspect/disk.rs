@@ -1,8 +1,8 @@
 //! Disk images: the partition table, the ESP, and the volumes that the boot manifest and the statement name.
 
+use kubedos_image::accept::Authority;
 use kubedos_image::boot::Seal;
 use kubedos_image::gpt::{Copy, OtherCopy, Partition};
-use kubedos_image::hex32::PublicKey;
 use kubedos_image::layout::{Role, Slot, State, Volume};
 use kubedos_image::source::Source;
 use kubedos_image::sparse::for_data;
@@ -27,9 +27,12 @@ pub(super) fn report(disk: &Disk, trees: Trees, problems: &mut Vec<Problem>) -> 
         disk.found().table.partitions().map(|(number, p)| partition(disk, number, p, problems)).collect();
     let (esp, programs) = esp(disk, problems);
     let boot = programs.iter().find_map(|program| program.uki.as_ref()).map(|uki| &uki.boot);
-    let keys: Option<Vec<PublicKey>> =
-        boot.map(|boot| boot.configuration_keys.iter().filter_map(|signer| signer.key).collect());
-    let configuration = configuration(disk, keys.as_deref(), problems);
+    let authority = boot.map(|boot| Authority {
+        identity: boot.identity,
+        keys: boot.configuration_keys.iter().filter_map(|signer| signer.key).collect(),
+        release: boot.release.clone(),
+    });
+    let configuration = configuration(disk, authority.as_ref(), problems);
     let named = [
         boot.map(|boot| (Volume::Root, boot.root)),
         boot.map(|boot| (Volume::Payload, boot.payload)),
@@ -129,12 +132,12 @@ fn esp(disk: &Disk, problems: &mut Vec<Problem>) -> (Vec<FileReport>, Vec<Progra
 
 fn configuration(
     disk: &Disk,
-    keys: Option<&[PublicKey]>,
+    authority: Option<&Authority>,
     problems: &mut Vec<Problem>,
 ) -> Option<StatementReport> {
     const PART: &str = "configuration statement";
     let bytes = noted(disk.statement(Slot::A), PART, problems)?;
-    noted(statement::configuration(&bytes, keys), PART, problems)
+    noted(statement::configuration(&bytes, authority), PART, problems)
 }
 
 fn volume(

@@ -86,6 +86,7 @@ fn boot_report(boot: &BootManifest) -> BootReport {
         payload: boot.payload,
         root_table: dm_table(Volume::Root, &boot.root),
         payload_table: dm_table(Volume::Payload, &boot.payload),
+        identity: boot.identity,
         configuration_keys: boot.keys().into_iter().map(|key| signer(key.id(), &[key])).collect(),
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use kubedos_image::boot::Seal;
 use kubedos_image::guid::Guid;
 use kubedos_image::hex32::{ClusterId, KeyId, PublicKey};
+use kubedos_image::release::Release;
 use serde::Serialize;
 
 use crate::artifact::Wrapper;
@@ -203,7 +204,7 @@ pub struct UkiReport {
 #[derive(Debug, Clone, Serialize)]
 pub struct BootReport {
     /// The release of kubedOS.
-    pub release: String,
+    pub release: Release,
     /// The floor of the clock, seconds since 1970.
     pub epoch: u64,
     /// The root volume holds a test's additions: no product.
@@ -216,6 +217,8 @@ pub struct BootReport {
     pub root_table: String,
     /// dm table of the payload device.
     pub payload_table: String,
+    /// What cluster ids derive from: the first configuration key there ever was.
+    pub identity: PublicKey,
     /// Whose configuration is accepted.
     pub configuration_keys: Vec<SignerReport>,
 }
@@ -316,14 +319,19 @@ pub struct NodeReport {
 pub struct StatementReport {
     /// Who is said to have signed.
     pub signers: Vec<SignerReport>,
-    /// A key that the boot manifest accepts has signed; `null` without a boot manifest beside it.
+    /// The image accepts it, as stage 1 judges; `null` without a boot manifest beside it.
     pub accepted: Option<bool>,
+    /// Why it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
     /// The cluster's name.
     pub cluster: String,
     /// The cluster's id.
     pub cluster_id: ClusterId,
     /// The generation.
     pub generation: u64,
+    /// The lowest release that may use it; `null` in a statement of version 1.
+    pub minimum_release: Option<Release>,
     /// The volume that it covers.
     pub volume: Seal,
 }
@@ -341,6 +349,10 @@ pub struct SeedReport {
     pub node: String,
     /// From 1.
     pub incarnation: u32,
+    /// The lowest generation that the node may boot; `null` in a seed of version 1.
+    pub generation_floor: Option<u64>,
+    /// The lowest release that the node may boot; `null` in a seed of version 1.
+    pub minimum_release: Option<Release>,
     /// It holds a voucher.
     pub voucher: bool,
 }

@@ -1,11 +1,13 @@
 //! Signed statements: of configurations, and what of a seed is not secret.
 
 use kubedos_image::DocumentError;
+use kubedos_image::accept::{Authority, accept};
 use kubedos_image::hex32::{KeyId, PublicKey};
 use kubedos_image::iso::seed::{self, SeedVolumeError};
-use kubedos_image::statement::{self, Domain, Statement, StatementError};
+use kubedos_image::statement::{self, Statement, StatementError};
 
 use super::report::{Problem, SeedReport, SignerReport, StatementReport};
+use crate::failure::chain;
 use crate::keys;
 
 /// Why a statement cannot be shown.
@@ -25,21 +27,24 @@ pub(super) fn signer(id: KeyId, known: &[PublicKey]) -> SignerReport {
     SignerReport { id, key, demo: keys::is_demo(id) }
 }
 
-/// A configuration's statement; `accepted` are the keys of the boot manifest, where there is one.
+/// A configuration's statement; `authority` is that of the image it lies in, where there is one.
 pub(super) fn configuration(
     bytes: &[u8],
-    accepted: Option<&[PublicKey]>,
+    authority: Option<&Authority>,
 ) -> Result<StatementReport, ShowError> {
     let statement = statement::read(bytes)?;
     let says = statement.claims().configuration()?;
-    let known = accepted.unwrap_or_default();
+    let known = authority.map_or(&[][..], |authority| &authority.keys);
+    let judged = authority.map(|authority| accept(bytes, authority));
     Ok(StatementReport {
         signers: signers(&statement, known),
-        accepted: accepted.map(|keys| statement.verify(Domain::Configuration, keys).is_ok()),
+        accepted: judged.as_ref().map(Result::is_ok),
+        refusal: judged.and_then(Result::err).map(|refusal| chain(&refusal)),
         volume: says.seal(),
         cluster: says.cluster,
         cluster_id: says.cluster_id,
         generation: says.generation,
+        minimum_release: says.minimum_release,
     })
 }
 
@@ -62,7 +67,9 @@ fn read_seed(volume: &[u8]) -> Result<SeedReport, ShowError> {
     let claims = statement.claims().seed()?;
     Ok(SeedReport {
         signers: signers(&statement, &[]),
-        voucher: claims.has_voucher(),
+        voucher: claims.has_voucher,
+        generation_floor: claims.floors.as_ref().map(|floors| floors.generation),
+        minimum_release: claims.floors.map(|floors| floors.release),
         cluster: claims.cluster,
         cluster_id: claims.cluster_id,
         node: claims.node,

@@ -171,6 +171,7 @@ fn boot(f: &mut Formatter<'_>, report: &BootReport) -> fmt::Result {
     }
     line(f, "root", format_args!("{}\n{:14}{}", report.root.root_hash, "", report.root_table))?;
     line(f, "payload", format_args!("{}\n{:14}{}", report.payload.root_hash, "", report.payload_table))?;
+    line(f, "identity", report.identity)?;
     report
         .configuration_keys
         .iter()
@@ -251,8 +252,11 @@ fn statement(f: &mut Formatter<'_>, report: &StatementReport) -> fmt::Result {
     for signer in &report.signers {
         line(f, "signed", format_args!("by {}", Signer(signer)))?;
     }
-    if report.accepted == Some(false) {
-        line(f, "", "NOT ACCEPTED: no key that the UKI accepts has signed it")?;
+    if let Some(refusal) = &report.refusal {
+        line(f, "", format_args!("NOT ACCEPTED by this image: {}", plain(refusal)))?;
+    }
+    if let Some(release) = &report.minimum_release {
+        line(f, "needs", format_args!("release {release} or newer"))?;
     }
     line(f, "volume", format_args!("{}, {}", report.volume.root_hash, human(report.volume.data_bytes())))
 }
@@ -261,6 +265,12 @@ fn seed(f: &mut Formatter<'_>, report: &SeedReport) -> fmt::Result {
     line(f, "node", format_args!("{}, incarnation {}", report.node, report.incarnation))?;
     line(f, "cluster", &report.cluster)?;
     line(f, "cluster id", report.cluster_id)?;
+    match (report.generation_floor, &report.minimum_release) {
+        (Some(generation), Some(release)) => {
+            line(f, "floors", format_args!("generation {generation}, release {release}"))?;
+        }
+        _ => line(f, "floors", "none: a seed of version 1")?,
+    }
     line(f, "voucher", if report.voucher { "yes" } else { "no" })?;
     report.signers.iter().try_for_each(|signer| line(f, "signed", format_args!("by {}", Signer(signer))))
 }

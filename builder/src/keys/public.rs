@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use kubedos_image::accept::Authority;
 use kubedos_image::hex32::{ClusterId, KeyId, PublicKey};
 use kubedos_image::pkcs7::Certificate;
+use kubedos_image::release::Release;
 
 use super::index::PublicIndex;
 use super::{INDEX, KeyError, files};
@@ -92,6 +94,11 @@ impl PublicKeys {
         };
         keys.secure_boot.check(path)?;
         Ok(keys)
+    }
+
+    /// What images of this release that are built with these keys judge configurations by.
+    pub fn authority(&self) -> Authority {
+        Authority { identity: self.identity, keys: self.configuration.clone(), release: Release::this() }
     }
 
     /// The id of the cluster `name` under these keys. A name is asked for because the demo keys serve several.

@@ -6,6 +6,8 @@ use kubedos_image::gpt::Table;
 use kubedos_image::guid::Guid;
 use kubedos_image::hex32::{RootHash, Salt};
 use kubedos_image::layout::{Layout, MIB, Names, shipped};
+use kubedos_image::release::Release;
+use kubedos_image::statement::ConfigurationStatement;
 
 use super::*;
 
@@ -24,6 +26,12 @@ fn offset(role: Role) -> u64 {
 
 const SIGNATURE: Role = Role::Volume(Volume::Configuration, Area::Signature, Slot::A);
 
+const FLOORS: Floors = Floors { generation: 1, release: Release::new(0, 1, 0) };
+
+fn wanted(node: &str, incarnation: u32) -> Mint<'_> {
+    Mint { cluster: "lab", node, incarnation, floors: FLOORS }
+}
+
 /// An image with a partition table and a signed configuration of `cluster`: what a seed has to know of one.
 fn image(path: &Path, cluster: &str) {
     let keys = demo();
@@ -41,7 +49,8 @@ fn image(path: &Path, cluster: &str) {
     }
     let id = keys.public().cluster_id(cluster);
     let seal = Seal { root_hash: RootHash::new([2; 32]), salt: Salt::new([4; 32]), data_blocks: 1 };
-    let body = ConfigurationStatement::new(cluster.into(), id, 1, seal).unwrap().emit().unwrap();
+    let body = ConfigurationStatement::new(cluster.into(), id, 1, Release::new(0, 1, 0), seal).unwrap();
+    let body = body.emit().unwrap();
     let signer = keys.configuration_signer().unwrap();
     let statement = statement::write(Domain::Configuration, &body, &[&signer]).unwrap();
     file.write_all_at(&statement, offset(SIGNATURE)).unwrap();
@@ -58,16 +67,46 @@ fn parsed(volume_bytes: &[u8]) -> (Seed, Vec<u8>) {
 #[test]
 fn a_seed_is_the_same_again_and_of_one_incarnation() {
     let keys = demo();
-    let first = mint(&keys, "lab", "cp-1", 1).unwrap();
-    assert!(first.bytes() == mint(&keys, "lab", "cp-1", 1).unwrap().bytes());
-    let second = mint(&keys, "lab", "cp-1", 2).unwrap();
+    let first = mint(&keys, &wanted("cp-1", 1)).unwrap();
+    assert!(first.bytes() == mint(&keys, &wanted("cp-1", 1)).unwrap().bytes());
+    let second = mint(&keys, &wanted("cp-1", 2)).unwrap();
     let ((one, _), (two, _)) = (parsed(first.bytes()), parsed(second.bytes()));
     assert_eq!((one.node.as_str(), one.incarnation, two.incarnation), ("cp-1", 1, 2));
     assert_eq!(one.cluster_id, keys.public().cluster_id("lab"));
     assert!(one.disk_key.expose() != two.disk_key.expose());
     assert!(one.birth_key.expose() != two.birth_key.expose());
-    assert!(mint(&keys, "lab", "cp-1", 0).is_err());
-    assert!(mint(&keys, "lab", "no such name!", 1).is_err());
+    assert!(mint(&keys, &wanted("cp-1", 0)).is_err());
+    assert!(mint(&keys, &wanted("no such name!", 1)).is_err());
+}
+
+/// C0: the floors are in what is signed, and a seed that was minted with others is another seed.
+#[test]
+fn a_seed_carries_its_floors_under_its_signature() {
+    let keys = demo();
+    let floors = Floors { generation: 7, release: "0.10.0-rc.1".parse().unwrap() };
+    let minted = mint(&keys, &Mint { floors: floors.clone(), ..wanted("cp-1", 1) }).unwrap();
+    assert_eq!(parsed(minted.bytes()).0.floors, Some(floors));
+    let lower = mint(&keys, &wanted("cp-1", 1)).unwrap();
+    assert_eq!(parsed(lower.bytes()).0.floors, Some(FLOORS));
+    let mut forged = minted.bytes().to_vec();
+    let at = forged.windows(20).position(|window| window == b"generation_floor = 7").unwrap();
+    forged[at + 19] = b'1';
+    let statement = statement::read(volume::read(&forged).unwrap()).ok().unwrap();
+    assert!(statement.verify(Domain::Seed, &keys.public().seed).is_err());
+}
+
+/// A node must not get a medium that it would refuse at once.
+#[test]
+fn an_image_below_the_seeds_floor_is_refused_and_names_both() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lab.raw");
+    image(&path, "lab");
+    let (keys, out) = (demo(), OutputDir::lock(&folder.path().join("out")).unwrap());
+    let seed =
+        mint(&keys, &Mint { floors: Floors { generation: 2, ..FLOORS }, ..wanted("cp-1", 1) }).unwrap();
+    let error = personalise(&path, &seed, keys.public(), &out, "copy.raw").unwrap_err().to_string();
+    assert!(error.contains("has generation 1, below the seed's floor 2"), "{error}");
+    assert!(!out.path().join("copy.raw").exists());
 }
 
 /// A4, T5: the image that is published keeps no secret; its copy differs from it in the seed partition alone, and is its owner's.
@@ -78,7 +117,7 @@ fn a_personalised_copy_differs_in_its_seed_partition_only() {
     image(&path, "lab");
     let before = fs::read(&path).unwrap();
     let (keys, out) = (demo(), OutputDir::lock(&folder.path().join("out")).unwrap());
-    let seed = mint(&keys, "lab", "cp-1", 1).unwrap();
+    let seed = mint(&keys, &wanted("cp-1", 1)).unwrap();
     let copy = personalise(&path, &seed, keys.public(), &out, "cp-1.raw").unwrap();
     assert!(fs::read(&path).unwrap() == before);
     let mut after = fs::read(&copy).unwrap();
@@ -99,7 +138,7 @@ fn an_image_that_is_not_fresh_or_not_ours_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lab.raw");
     let (keys, out) = (demo(), OutputDir::lock(&folder.path().join("out")).unwrap());
-    let seed = mint(&keys, "lab", "cp-1", 1).unwrap();
+    let seed = mint(&keys, &wanted("cp-1", 1)).unwrap();
     let refusal = |why: &str, change: &dyn Fn(&File)| {
         image(&path, "lab");
         change(&fs::OpenOptions::new().write(true).open(&path).unwrap());
@@ -113,7 +152,7 @@ fn an_image_that_is_not_fresh_or_not_ours_is_refused() {
     let error = refusal("a damaged table", &put(1024));
     assert!(matches!(error, SeedError::Refused { reason, .. } if reason.contains("damaged")), "{error}");
     let error = refusal("a forged configuration", &put(offset(SIGNATURE) + 60));
-    assert!(matches!(error, SeedError::Unsigned { .. }), "{error}");
+    assert!(matches!(error, SeedError::NotAccepted { .. }), "{error}");
     let error = refusal("a file without a table", &|file: &File| file.set_len(4096).unwrap());
     assert!(matches!(error, SeedError::Table { .. }), "{error}");
 
@@ -145,7 +184,7 @@ fn a_seed_partition_of_another_size_is_refused() {
         for extent in table.extents() {
             file.write_all_at(&extent.bytes, extent.offset).unwrap();
         }
-        let seed = mint(&keys, "lab", "cp-1", 1).unwrap();
+        let seed = mint(&keys, &wanted("cp-1", 1)).unwrap();
         personalise(&path, &seed, keys.public(), &out, "copy.raw").unwrap_err()
     };
     let error = rewrite(&table);

@@ -1,12 +1,13 @@
 //! Disk images, from the partition table inwards, and at last as a whole.
 
+use kubedos_image::accept::{Accepted, accept};
 use kubedos_image::boot::Seal;
 use kubedos_image::esp;
 use kubedos_image::gpt::{Copy, OtherCopy};
 use kubedos_image::hex32::{ClusterId, KeyId};
 use kubedos_image::layout::{Role, Slot, State, Volume};
 use kubedos_image::pe::Pe;
-use kubedos_image::statement::{self, ConfigurationStatement, Domain};
+use kubedos_image::statement::ConfigurationStatement;
 use kubedos_image::verity;
 
 use super::{Checks, program, seed, whole};
@@ -40,7 +41,7 @@ pub(super) fn disk(disk: &Disk, checks: &mut Checks<'_>) -> Option<Facts> {
     let uki = program::uki("uki", &pe, checks)?;
     let shipped = disk.recognised().is_some_and(|recognised| recognised.state == State::Shipped);
     if shipped {
-        whole::esp(disk, &tree, &uki.boot.release, loader, uki_bytes, checks);
+        whole::esp(disk, &tree, &uki.boot.release.to_string(), loader, uki_bytes, checks);
     } else {
         checks.unchecked("esp", format!("a node may have changed it: {uki_path} is what was looked at"));
     }
@@ -51,7 +52,7 @@ pub(super) fn disk(disk: &Disk, checks: &mut Checks<'_>) -> Option<Facts> {
     volume(disk, Volume::Configuration, statement.seal(), checks);
     let facts = Facts {
         uki: uki_bytes.to_vec(),
-        release: uki.boot.release.clone(),
+        release: uki.boot.release.to_string(),
         epoch: uki.boot.epoch,
         root: uki.boot.root,
         payload: uki.boot.payload,
@@ -136,45 +137,37 @@ fn volume(disk: &Disk, volume: Volume, seal: Seal, checks: &mut Checks<'_>) {
     }
 }
 
-/// The configuration's statement is signed by a key that the UKI accepts. Signer and length come along.
+/// The image accepts its configuration, by the very judgement of its stage 1. Signer and length come along.
 fn configuration(
     bytes: &[u8],
     uki: &Uki<'_>,
     checks: &mut Checks<'_>,
 ) -> Option<(ConfigurationStatement, KeyId, usize)> {
     const PART: &str = "configuration signature";
-    let statement = checks.need(PART, statement::read(bytes))?;
-    let keys = uki.boot.keys();
-    let verified = checks.need(PART, statement.verify(Domain::Configuration, &keys))?;
-    let says = checks.need(PART, ConfigurationStatement::parse(&verified))?;
-    let whose = format!("{}, generation {}", says.cluster, says.generation);
-    let signer = verified.signer().id();
-    let belongs = match checks.keys {
-        Some(own) => own.cluster_id(&says.cluster) == says.cluster_id,
-        // Made of the first key there ever was, which may have been rotated away since.
-        None => {
-            keys.iter().any(|key| ClusterId::derive(key, &says.cluster) == says.cluster_id) || keys.len() > 1
-        }
-    };
-    if belongs {
-        checks.holds(PART, format!("{whose}, by key {signer}, which the UKI accepts"));
-    } else {
-        checks.fails(PART, format!("{whose}: its cluster id is not of this name and these keys"));
-    }
-    Some((says, signer, statement.encoded_len()))
+    let Accepted { statement, signer, encoded_len } =
+        checks.need(PART, accept(bytes, &uki.boot.authority()))?;
+    let signer = signer.id();
+    checks.holds(PART, format!("{}, by key {signer}, which the UKI accepts", whose(&statement)));
+    Some((statement, signer, encoded_len))
 }
 
 /// A statement that is a file by itself.
 pub(super) fn detached(bytes: &[u8], checks: &mut Checks<'_>) {
     const PART: &str = "configuration signature";
-    let Some(statement) = checks.need(PART, statement::read(bytes)) else { return };
     let Some(keys) = checks.keys else {
         return checks.unchecked(PART, "for a statement by itself say --keys DIR");
     };
-    let verified = statement.verify(Domain::Configuration, &keys.configuration);
-    let Some(verified) = checks.need(PART, verified) else { return };
-    let Some(says) = checks.need(PART, ConfigurationStatement::parse(&verified)) else { return };
-    checks.holds(PART, format!("{}, generation {}", says.cluster, says.generation));
+    if let Some(accepted) = checks.need(PART, accept(bytes, &keys.authority())) {
+        checks.holds(PART, whose(&accepted.statement));
+    }
+}
+
+fn whose(statement: &ConfigurationStatement) -> String {
+    let ConfigurationStatement { cluster, generation, minimum_release, .. } = statement;
+    match minimum_release {
+        Some(release) => format!("{cluster}, generation {generation}, for release {release} or newer"),
+        None => format!("{cluster}, generation {generation}, for any release"),
+    }
 }
 
 /// Is there a seed in the image?

@@ -91,6 +91,13 @@ fn boot_manifest(uki: &Uki<'_>, checks: &mut Checks<'_>) {
         Some(keys) if keys.configuration != uki.boot.keys() => {
             checks.fails(PART, format!("it accepts configurations of other keys than {} has", keys.cluster));
         }
+        Some(keys) if keys.identity != uki.boot.identity => checks.fails(
+            PART,
+            format!(
+                "its identity is {}, that of {} is {}: it would take their configurations for another cluster's",
+                uki.boot.identity, keys.cluster, keys.identity
+            ),
+        ),
         Some(keys) => {
             checks.holds(PART, format!("it accepts configurations of {}, and no other", keys.cluster))
         }

@@ -2,7 +2,7 @@
 
 use kubedos_image::hex32::ClusterId;
 use kubedos_image::iso::seed as volume;
-use kubedos_image::statement::{self, Domain, Seed};
+use kubedos_image::statement::{self, Domain, Floors, Seed};
 
 use super::Checks;
 
@@ -19,7 +19,14 @@ pub(super) fn seed(bytes: &[u8], image: Option<ClusterId>, checks: &mut Checks<'
     }
     let Some(read) = checks.need(PART, statement::read(statement)) else { return };
     let Some(claims) = checks.need(PART, read.claims().seed()) else { return };
-    let whose = format!("of {}, node {}, incarnation {}", claims.cluster, claims.node, claims.incarnation);
+    let floors = match &claims.floors {
+        Some(Floors { generation, release }) => {
+            format!("for generation {generation} and release {release} or newer")
+        }
+        None => "without floors".to_owned(),
+    };
+    let whose =
+        format!("of {}, node {}, incarnation {}, {floors}", claims.cluster, claims.node, claims.incarnation);
     if image.is_some_and(|image| image != claims.cluster_id) {
         return checks.fails(PART, format!("it is {whose}: another cluster than the image's"));
     }

@@ -1,8 +1,9 @@
 //! Documents that machines write for machines, and signed statements.
 
-use kubedos_image::boot::{BootManifest, Seal};
+use kubedos_image::boot::{BootManifest, BootParts, Seal};
 use kubedos_image::hex32::{PublicKey, RootHash, Salt, Secret32};
-use kubedos_image::statement::{self, ConfigurationStatement, Domain, Seed as NodeSeed, SeedParts};
+use kubedos_image::release::Release;
+use kubedos_image::statement::{self, ConfigurationStatement, Domain, Floors, Seed as NodeSeed};
 use kubedos_init::handover::{Handover, Medium};
 use kubedos_init::stages::disks::memory::{self, Machine, Memory, Verdict};
 use kubedos_spec::allocation::Allocation;
@@ -75,7 +76,7 @@ fn statement_body(input: &[u8]) {
     if let Ok(seed) = frugal(TOML, body.len(), || NodeSeed::parse(&verified)) {
         let claimed = claims.seed().unwrap();
         assert_eq!((&claimed.node, claimed.incarnation), (&seed.node, seed.incarnation));
-        assert_eq!(claimed.has_voucher(), seed.voucher.is_some());
+        assert_eq!((claimed.has_voucher, &claimed.floors), (seed.voucher.is_some(), &seed.floors));
         let text = seed.emit().unwrap();
         let again = again(&text);
         let verified = statement::read(&again).unwrap().verify(domain, &keys::trusted()).unwrap();
@@ -87,19 +88,27 @@ fn statement_body_seeds() -> Vec<Seed> {
     let seal = Seal { root_hash: RootHash::new([1; 32]), salt: Salt::new([2; 32]), data_blocks: 5 };
     let cluster_id = keys::cluster_id("lab");
     let configuration =
-        ConfigurationStatement::new("lab".into(), cluster_id, 3, seal).unwrap().emit().unwrap();
-    let seed = NodeSeed::new(SeedParts {
+        ConfigurationStatement::new("lab".into(), cluster_id, 3, Release::new(0, 1, 0), seal).unwrap();
+    let configuration = configuration.emit().unwrap();
+    let mut seed = NodeSeed {
         cluster: "lab".into(),
         cluster_id,
         node: "cp-1".into(),
         incarnation: 1,
+        floors: Some(Floors { generation: 3, release: Release::new(0, 1, 0) }),
         disk_key: Secret32::new([7; 32]),
         birth_key: Secret32::new([8; 32]),
         voucher: Some(String::from("voucher").into()),
-    });
-    let seed = seed.unwrap().emit().unwrap();
+    };
     let of = |kind: u8, body: &str| [&[kind], body.as_bytes()].concat();
-    vec![("configuration", of(0, &configuration)), ("seed", of(1, &seed))]
+    let with_floors = of(1, &seed.emit().unwrap());
+    seed.floors = None;
+    let without_floors = of(1, &seed.emit().unwrap());
+    vec![
+        ("configuration", of(0, &configuration)),
+        ("seed", with_floors),
+        ("seed-of-version-1", without_floors),
+    ]
 }
 
 /// What is read is read as the same when it is written again.
@@ -116,8 +125,15 @@ pub(crate) fn boot_manifest_text() -> String {
     let seal =
         |data_blocks| Seal { root_hash: RootHash::new([1; 32]), salt: Salt::new([2; 32]), data_blocks };
     let keys = [PublicKey::new([3; 32]), PublicKey::new([4; 32])];
-    let manifest = BootManifest::new("0.1.0".into(), 1_763_300_000, seal(15_000), seal(1), &keys).unwrap();
-    manifest.emit().unwrap()
+    let manifest = BootManifest::new(BootParts {
+        release: Release::new(0, 1, 0),
+        epoch: 1_763_300_000,
+        identity: PublicKey::new([5; 32]),
+        root: seal(15_000),
+        payload: seal(1),
+        configuration_keys: &keys,
+    });
+    manifest.unwrap().emit().unwrap()
 }
 
 /// Shards and cluster documents: what is read is read as the same when it is written again.

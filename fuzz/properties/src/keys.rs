@@ -3,8 +3,10 @@
 use std::sync::LazyLock;
 
 use kubedos_builder::keys::{DEMO, Ed25519Signer, KeyDir, RsaSigner};
+use kubedos_builder::seed::{self, Mint};
 use kubedos_image::hex32::{ClusterId, PublicKey};
-use kubedos_image::statement::{self, Domain};
+use kubedos_image::release::Release;
+use kubedos_image::statement::{self, Domain, Floors};
 
 static KEYS: LazyLock<KeyDir> =
     LazyLock::new(|| KeyDir::open(&crate::project().join("keys").join(DEMO)).unwrap());
@@ -30,5 +32,6 @@ pub(crate) fn signed(domain: Domain, body: &str) -> Vec<u8> {
 
 /// A seed volume of that node.
 pub(crate) fn seed_volume(cluster: &str, node: &str) -> Vec<u8> {
-    kubedos_builder::seed::mint(&KEYS, cluster, node, 1).unwrap().bytes().to_vec()
+    let floors = Floors { generation: 1, release: Release::new(0, 1, 0) };
+    seed::mint(&KEYS, &Mint { cluster, node, incarnation: 1, floors }).unwrap().bytes().to_vec()
 }

@@ -35,15 +35,20 @@ pub(crate) const TARGETS: [Target; 5] = [
 
 /// A seed volume without its system area. It is believed only as the seed that was signed, and not beside another one.
 fn seed(input: &[u8]) {
-    let candidate = |device: &str, bytes: Vec<u8>| Candidate { device: device.into(), bytes: bytes.into() };
-    let trust = Trust { keys: keys::trusted().to_vec(), cluster_id: keys::cluster_id("lab").to_string() };
-    let found = candidate("vdb", volumes::seed_volume_of(input));
-    let signed = candidate("vda2", keys::seed_volume("lab", "cp-1"));
-    let statement = |candidate: &Candidate| volume::read(&candidate.bytes).map(<[u8]>::to_vec);
-    let believed = matches!(judge(std::slice::from_ref(&found), &trust), Ok(Some(_)));
-    assert!(!believed || is_signed(&statement(&found).unwrap()), "a seed that nobody signed");
-    let beside = judge(&[signed, found], &trust);
-    assert!(beside.is_err() || believed);
+    let candidate =
+        |device: &str, bytes: Vec<u8>| Candidate { device: device.into(), bytes: Ok(bytes.into()) };
+    let trust = Trust { keys: keys::trusted().to_vec(), cluster_id: keys::cluster_id("lab") };
+    let bytes = volumes::seed_volume_of(input);
+    let found = || candidate("vdb", bytes.clone());
+    let signed = || candidate("vda2", keys::seed_volume("lab", "cp-1"));
+    let believed = judge(vec![found()], &trust).ok().unwrap().found.is_some();
+    assert!(!believed || is_signed(volume::read(&bytes).unwrap()), "a seed that nobody signed");
+    // Whatever is beside it, and wherever: the signed seed is used.
+    for candidates in [vec![signed(), found()], vec![found(), signed()]] {
+        let judged = judge(candidates, &trust).ok().unwrap();
+        assert!(judged.found.is_some());
+        assert_eq!(judged.skipped.is_empty(), believed);
+    }
 }
 
 /// The very seed, whatever other signatures are beside ours.

@@ -5,13 +5,17 @@ use crate::boot::Seal;
 use crate::document::{self, DocumentError};
 use crate::hex32::{ClusterId, RootHash, Salt, Secret32};
 use crate::layout::Volume;
+use crate::release::Release;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
+
+/// The version of both bodies that this release writes. A body of version 1 has no floors, and is read still: nodes and their seeds
+/// outlive releases. An older release refuses version 2, because it would ignore the floors.
+pub(super) const VERSION: u64 = 2;
 
 /// What a configuration volume's signature covers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigurationStatement {
-    /// Always 1.
     version: u64,
     /// The cluster's name.
     pub cluster: String,
@@ -19,6 +23,9 @@ pub struct ConfigurationStatement {
     pub cluster_id: ClusterId,
     /// Counts up with each change; one below the remembered floor is refused.
     pub generation: u64,
+    /// The lowest release that may use this configuration; `None` in version 1 only, which demands none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum_release: Option<Release>,
     /// The volume's root hash.
     pub root_hash: RootHash,
     /// The volume's salt.
@@ -33,10 +40,13 @@ impl ConfigurationStatement {
         cluster: String,
         cluster_id: ClusterId,
         generation: u64,
+        minimum_release: Release,
         seal: Seal,
     ) -> Result<Self, DocumentError> {
         let Seal { root_hash, salt, data_blocks } = seal;
-        let statement = Self { version: 1, cluster, cluster_id, generation, root_hash, salt, data_blocks };
+        let (version, minimum_release) = (VERSION, Some(minimum_release));
+        let statement =
+            Self { version, cluster, cluster_id, generation, minimum_release, root_hash, salt, data_blocks };
         statement.check()?;
         Ok(statement)
     }
@@ -50,7 +60,14 @@ impl ConfigurationStatement {
     }
 
     pub(super) fn parse_body(body: &str) -> Result<Self, DocumentError> {
-        let statement: Self = document::parse(body.as_bytes())?;
+        let mut statement: Self = document::parse(body.as_bytes(), VERSION)?;
+        match statement.version {
+            1 => statement.minimum_release = None, // an unknown field there, so it is ignored (ADR 0003)
+            _ if statement.minimum_release.is_none() => {
+                return Err(DocumentError::Missing("minimum_release"));
+            }
+            _ => {}
+        }
         statement.check()?;
         Ok(statement)
     }
@@ -79,12 +96,34 @@ impl ConfigurationStatement {
     }
 }
 
+/// The least that a seed's node may boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Floors {
+    /// The lowest generation of the configuration.
+    pub generation: u64,
+    /// The lowest release of kubedOS.
+    pub release: Release,
+}
+
+impl Floors {
+    /// The floors that a body of `version` with these fields has: `None` in version 1, which knows none.
+    pub(super) fn read(
+        version: u64,
+        generation: Option<u64>,
+        release: Option<Release>,
+    ) -> Result<Option<Self>, DocumentError> {
+        if version == 1 {
+            return Ok(None);
+        }
+        let generation = generation.ok_or(DocumentError::Missing("generation_floor"))?;
+        let release = release.ok_or(DocumentError::Missing("minimum_release"))?;
+        Ok(Some(Self { generation, release }))
+    }
+}
+
 /// The secrets of one node and one incarnation. No `Debug`; wiped when dropped.
-#[derive(Serialize, Deserialize)]
 #[expect(missing_debug_implementations, reason = "secrets must not be printed")]
 pub struct Seed {
-    /// Always 1.
-    version: u64,
     /// The cluster's name.
     pub cluster: String,
     /// The cluster's id.
@@ -93,63 +132,89 @@ pub struct Seed {
     pub node: String,
     /// From 1; a replaced node has the next one.
     pub incarnation: u32,
+    /// The least that the node may boot; `None` in a seed of version 1, which has no floors.
+    pub floors: Option<Floors>,
     /// Opens STATE and DATA.
     pub disk_key: Secret32,
     /// The X25519 private key of the node's birth address.
     pub birth_key: Secret32,
     /// The one-time right to enrol.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub voucher: Option<Zeroizing<String>>,
 }
 
-/// What a seed says about whose it is, and its secrets.
-#[expect(missing_debug_implementations, reason = "secrets must not be printed")]
-pub struct SeedParts {
-    /// The cluster's name.
-    pub cluster: String,
-    /// The cluster's id.
-    pub cluster_id: ClusterId,
-    /// The node's name.
-    pub node: String,
-    /// From 1.
-    pub incarnation: u32,
-    /// Opens STATE and DATA.
-    pub disk_key: Secret32,
-    /// The X25519 private key of the birth address.
-    pub birth_key: Secret32,
-    /// The one-time right to enrol.
-    pub voucher: Option<Zeroizing<String>>,
+/// A seed as it is written.
+#[derive(Deserialize)]
+struct SeedText {
+    version: u64,
+    cluster: String,
+    cluster_id: ClusterId,
+    node: String,
+    incarnation: u32,
+    generation_floor: Option<u64>,
+    minimum_release: Option<Release>,
+    disk_key: Secret32,
+    birth_key: Secret32,
+    voucher: Option<Zeroizing<String>>,
+}
+
+/// The same, of borrowed parts: a secret is not copied in order to be written.
+#[derive(Serialize)]
+struct SeedBody<'a> {
+    version: u64,
+    cluster: &'a str,
+    cluster_id: ClusterId,
+    node: &'a str,
+    incarnation: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generation_floor: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    minimum_release: Option<&'a Release>,
+    disk_key: &'a Secret32,
+    birth_key: &'a Secret32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    voucher: Option<&'a str>,
 }
 
 impl Seed {
-    /// A seed of the version that this release writes.
-    pub fn new(parts: SeedParts) -> Result<Self, DocumentError> {
-        let SeedParts { cluster, cluster_id, node, incarnation, disk_key, birth_key, voucher } = parts;
-        let seed = Self { version: 1, cluster, cluster_id, node, incarnation, disk_key, birth_key, voucher };
-        seed.check()?;
-        Ok(seed)
-    }
-
     /// Reads a verified body.
     pub fn parse(verified: &Verified<'_>) -> Result<Self, DocumentError> {
         if verified.domain() != Domain::Seed {
             return Err(DocumentError::Value("domain"));
         }
-        let seed: Self = document::parse(verified.body().as_bytes()).map_err(document::without_content)?;
+        let text: SeedText =
+            document::parse(verified.body().as_bytes(), VERSION).map_err(document::without_content)?;
+        let SeedText { cluster, cluster_id, node, incarnation, disk_key, birth_key, voucher, .. } = text;
+        let floors = Floors::read(text.version, text.generation_floor, text.minimum_release)?;
+        let seed = Self { cluster, cluster_id, node, incarnation, floors, disk_key, birth_key, voucher };
         seed.check()?;
         Ok(seed)
     }
 
-    /// The body to sign; wiped when dropped.
+    /// The body to sign, of the lowest version that holds it; wiped when dropped.
     pub fn emit(&self) -> Result<Zeroizing<String>, DocumentError> {
-        toml::to_string(self).map(Zeroizing::new).map_err(|error| DocumentError::Form(error.to_string()))
+        self.check()?;
+        let body = SeedBody {
+            version: if self.floors.is_some() { VERSION } else { 1 },
+            cluster: &self.cluster,
+            cluster_id: self.cluster_id,
+            node: &self.node,
+            incarnation: self.incarnation,
+            generation_floor: self.floors.as_ref().map(|floors| floors.generation),
+            minimum_release: self.floors.as_ref().map(|floors| &floors.release),
+            disk_key: &self.disk_key,
+            birth_key: &self.birth_key,
+            voucher: self.voucher.as_ref().map(|voucher| voucher.as_str()),
+        };
+        toml::to_string(&body).map(Zeroizing::new).map_err(|error| DocumentError::Form(error.to_string()))
     }
 
     fn check(&self) -> Result<(), DocumentError> {
+        let generation = self.floors.as_ref().map_or(0, |floors| floors.generation);
         for (field, holds) in [
             ("cluster", document::is_name(&self.cluster)),
             ("node", document::is_name(&self.node)),
             ("incarnation", self.incarnation > 0),
+            ("generation_floor", i64::try_from(generation).is_ok()),
             ("voucher", self.voucher.as_ref().is_none_or(|voucher| (1..=4096).contains(&voucher.len()))),
         ] {
             if !holds {

@@ -1,8 +1,10 @@
 //! What a statement says while nobody has verified it: to be shown to people, and for nothing else. Of a seed only what is not secret.
 
-use super::{ConfigurationStatement, Statement};
+use super::bodies::VERSION;
+use super::{ConfigurationStatement, Floors, Statement};
 use crate::document::{self, DocumentError};
 use crate::hex32::ClusterId;
+use crate::release::Release;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -13,8 +15,8 @@ pub struct Claims<'a> {
     body: &'a str,
 }
 
-/// Whose a seed says that it is. The secrets beside that are skipped.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+/// What a seed claims besides its secrets, which are skipped.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeedClaims {
     /// The cluster's name.
     pub cluster: String,
@@ -24,14 +26,22 @@ pub struct SeedClaims {
     pub node: String,
     /// From 1.
     pub incarnation: u32,
-    voucher: Option<IgnoredAny>,
+    /// The least that the node may boot; `None` in a seed of version 1.
+    pub floors: Option<Floors>,
+    /// It holds a voucher.
+    pub has_voucher: bool,
 }
 
-impl SeedClaims {
-    /// Is there a voucher in it?
-    pub fn has_voucher(&self) -> bool {
-        self.voucher.is_some()
-    }
+#[derive(Deserialize)]
+struct ClaimsText {
+    version: u64,
+    cluster: String,
+    cluster_id: ClusterId,
+    node: String,
+    incarnation: u32,
+    generation_floor: Option<u64>,
+    minimum_release: Option<Release>,
+    voucher: Option<IgnoredAny>,
 }
 
 impl<'a> Statement<'a> {
@@ -49,12 +59,16 @@ impl Claims<'_> {
 
     /// As a seed.
     pub fn seed(&self) -> Result<SeedClaims, DocumentError> {
-        let claims: SeedClaims = document::parse(self.body.as_bytes()).map_err(document::without_content)?;
-        for (field, text) in [("cluster", &claims.cluster), ("node", &claims.node)] {
-            if !document::is_name(text) {
+        let text: ClaimsText =
+            document::parse(self.body.as_bytes(), VERSION).map_err(document::without_content)?;
+        for (field, name) in [("cluster", &text.cluster), ("node", &text.node)] {
+            if !document::is_name(name) {
                 return Err(DocumentError::Value(field));
             }
         }
-        Ok(claims)
+        let floors = Floors::read(text.version, text.generation_floor, text.minimum_release)?;
+        let has_voucher = text.voucher.is_some();
+        let ClaimsText { cluster, cluster_id, node, incarnation, .. } = text;
+        Ok(SeedClaims { cluster, cluster_id, node, incarnation, floors, has_voucher })
     }
 }

@@ -9,7 +9,7 @@ mod format;
 mod reader;
 mod writer;
 
-pub use bodies::{ConfigurationStatement, Seed, SeedParts};
+pub use bodies::{ConfigurationStatement, Floors, Seed};
 pub use claims::{Claims, SeedClaims};
 pub use format::MAX_LEN;
 pub use reader::{Statement, Verified, read};
@@ -74,4 +74,4 @@ pub enum StatementError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

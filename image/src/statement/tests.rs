@@ -1,14 +1,15 @@
 use super::*;
 use crate::boot::Seal;
 use crate::hex32::{ClusterId, PublicKey, RootHash, Salt, Secret32, sha256};
+use crate::release::Release;
 use proptest::prelude::*;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use zeroize::Zeroizing;
 
-struct Key(Ed25519KeyPair);
+pub(crate) struct Key(Ed25519KeyPair);
 
 impl Key {
-    fn new(seed: u8) -> Self {
+    pub(crate) fn new(seed: u8) -> Self {
         Self(Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap())
     }
 }
@@ -153,34 +154,52 @@ fn seed(domain: Domain, body: &str) -> Result<Seed, crate::DocumentError> {
     Seed::parse(&verified.ok().unwrap())
 }
 
+const CONFIGURATION_1: &str = include_str!("golden/configuration-v1.toml");
+const CONFIGURATION_2: &str = include_str!("golden/configuration-v2.toml");
+const SEED_1: &str = include_str!("golden/seed-v1.toml");
+const SEED_2: &str = include_str!("golden/seed-v2.toml");
+
 #[test]
 fn a_configuration_statement_round_trips_and_is_checked() {
-    let id = ClusterId::derive(&Key::new(1).public_key(), "lab");
-    let statement = ConfigurationStatement::new("lab".into(), id, 7, SEAL).unwrap();
-    let body = statement.emit().unwrap();
-    let read = configuration(&body).unwrap();
+    let id = ClusterId::new([3; 32]);
+    let statement = ConfigurationStatement::new("lab".into(), id, 7, Release::new(0, 1, 0), SEAL).unwrap();
+    assert_eq!(statement.emit().unwrap(), CONFIGURATION_2);
+    let read = configuration(CONFIGURATION_2).unwrap();
     assert_eq!((&read, read.seal()), (&statement, SEAL));
-    assert_eq!(configuration(&format!("later = 1\n{body}")).unwrap(), statement);
+    assert_eq!(configuration(&format!("later = 1\n{CONFIGURATION_2}")).unwrap(), statement);
     for (from, to) in [
-        ("version = 1", "version = 2"),
+        ("version = 2", "version = 3"),
+        ("version = 2", "version = 0"),
         ("cluster = \"lab\"", "cluster = \"../lab\""),
         ("generation = 7", "generation = -1"),
         ("data_blocks = 12", "data_blocks = 0"),
         ("data_blocks = 12", "data_blocks = 8193"),
+        ("minimum_release = \"0.1.0\"", "minimum_release = \"latest\""),
+        ("minimum_release = \"0.1.0\"\n", ""),
         ("salt", "sale"),
     ] {
-        let bad = body.replacen(from, to, 1);
-        assert_ne!(bad, body);
+        let bad = CONFIGURATION_2.replacen(from, to, 1);
+        assert_ne!(bad, CONFIGURATION_2);
         assert!(configuration(&bad).is_err(), "{to}");
     }
 }
 
-fn parts(voucher: Option<&str>) -> SeedParts {
-    SeedParts {
+/// A statement of version 1 is read as it was written: it demands no release, whatever an unknown field of it says.
+#[test]
+fn a_configuration_statement_of_version_1_demands_no_release() {
+    let statement = configuration(CONFIGURATION_1).unwrap();
+    assert_eq!((statement.minimum_release.as_ref(), statement.generation), (None, 7));
+    assert_eq!(statement.emit().unwrap(), CONFIGURATION_1);
+    assert_eq!(configuration(&format!("minimum_release = \"9.0.0\"\n{CONFIGURATION_1}")).unwrap(), statement);
+}
+
+fn a_seed(voucher: Option<&str>) -> Seed {
+    Seed {
         cluster: "lab".into(),
         cluster_id: ClusterId::new([3; 32]),
         node: "cp-1".into(),
         incarnation: 2,
+        floors: Some(Floors { generation: 6, release: Release::new(0, 1, 0) }),
         disk_key: Secret32::new([4; 32]),
         birth_key: Secret32::new([5; 32]),
         voucher: voucher.map(|voucher| Zeroizing::new(voucher.to_owned())),
@@ -190,14 +209,20 @@ fn parts(voucher: Option<&str>) -> SeedParts {
 #[test]
 fn a_seed_round_trips_and_is_checked() {
     for voucher in [None, Some("v1")] {
-        let body = Seed::new(parts(voucher)).ok().unwrap().emit().unwrap();
+        let body = a_seed(voucher).emit().unwrap();
         let read = seed(Domain::Seed, &body).ok().unwrap();
         assert_eq!((read.cluster.as_str(), read.node.as_str(), read.incarnation), ("lab", "cp-1", 2));
         assert_eq!((read.disk_key.expose(), read.birth_key.expose()), (&[4; 32], &[5; 32]));
+        assert_eq!(read.floors, Some(Floors { generation: 6, release: Release::new(0, 1, 0) }));
         assert_eq!(read.voucher.as_ref().map(|voucher| voucher.as_str()), voucher);
         for (from, to) in [
-            ("version = 1", "version = 0"),
+            ("version = 2", "version = 0"),
+            ("version = 2", "version = 3"),
             ("incarnation = 2", "incarnation = 0"),
+            ("generation_floor = 6\n", ""),
+            ("generation_floor = 6", "generation_floor = -1"),
+            ("minimum_release = \"0.1.0\"\n", ""),
+            ("minimum_release = \"0.1.0\"", "minimum_release = \"0.1\""),
             ("0404", "040"),
             ("node = \"cp-1\"", "node = \"cp/1\""),
             ("birth_key", "brith_key"),
@@ -206,19 +231,32 @@ fn a_seed_round_trips_and_is_checked() {
         }
         assert!(seed(Domain::Configuration, &body).is_err());
     }
-    assert!(Seed::new(parts(Some(""))).is_err());
+    assert_eq!(*a_seed(Some("v1")).emit().unwrap(), SEED_2);
+    assert!(a_seed(Some("")).emit().is_err());
+    assert!(Seed { incarnation: 0, ..a_seed(None) }.emit().is_err());
+}
+
+/// Seeds of earlier releases open their nodes still: they have no floors.
+#[test]
+fn a_seed_of_version_1_has_no_floors() {
+    let read = seed(Domain::Seed, SEED_1).ok().unwrap();
+    assert_eq!((read.floors.as_ref(), read.incarnation), (None, 2));
+    assert_eq!(*read.emit().unwrap(), SEED_1);
+    let ignored = format!("generation_floor = 9\nminimum_release = \"9.0.0\"\n{SEED_1}");
+    assert_eq!(seed(Domain::Seed, &ignored).ok().unwrap().floors, None);
 }
 
 /// T5: what a parser says about a broken seed goes to the console, so it must not repeat it.
 #[test]
 fn errors_about_a_seed_hold_nothing_of_its_secrets() {
-    let body = Seed::new(parts(Some("hush-hush"))).ok().unwrap().emit().unwrap();
+    let body = a_seed(Some("hush-hush")).emit().unwrap();
     let broken = [
         body.replacen(&"04".repeat(32), &format!("{}zz", "04".repeat(31)), 1),
         body.replacen("\"hush-hush\"", "\"hush-hush\" \"", 1),
         body.replacen("\"hush-hush\"", "[\"hush-hush\"]", 1),
         body.replacen(&format!("\"{}\"", "05".repeat(32)), "hush-hush", 1),
         body.replacen("incarnation = 2", "incarnation = \"hush-hush\"", 1),
+        body.replacen("minimum_release = \"0.1.0\"", "minimum_release = \"hush-hush\"", 1),
     ];
     for broken in broken {
         let error = seed(Domain::Seed, &broken).err().unwrap();
@@ -230,11 +268,12 @@ fn errors_about_a_seed_hold_nothing_of_its_secrets() {
 /// What is shown of an unverified seed is whose it is; the secrets have no way out.
 #[test]
 fn claims_of_a_seed_are_its_names() {
-    let body = Seed::new(parts(Some("the voucher"))).unwrap().emit().unwrap();
+    let body = a_seed(Some("the voucher")).emit().unwrap();
     let bytes = signed(Domain::Seed, &body, &[1]);
     let claims = read(&bytes).unwrap().claims();
     let seed = claims.seed().unwrap();
-    assert!(seed.has_voucher());
+    assert!(seed.has_voucher);
+    assert_eq!(seed.floors, Some(Floors { generation: 6, release: Release::new(0, 1, 0) }));
     assert!(!format!("{seed:?}").contains("the voucher"));
     assert!(claims.configuration().is_err());
     let hostile = body.replace("cp-1", "cp-1\\u001b[2J");

@@ -29,7 +29,7 @@ use crate::stages::baseline::{self, Kernel};
 use crate::stages::disks::memory::Machine;
 use crate::stages::disks::real::Real;
 use crate::stages::disks::stage as disks;
-use crate::stages::validate_shard::{self as validate, Identity, Places, Stranger};
+use crate::stages::validate_shard::{self as validate, HandedOver, Identity, Places, Stranger};
 use crate::status_page::{self, Moment, tty};
 use board::{Board, DiskLine};
 use heartbeat::Heartbeat;
@@ -110,7 +110,14 @@ fn boot(walk: &Walk<'_>, handover: &Handover) -> Result<Node, Halted> {
 }
 
 fn validate_shard(walk: &Walk<'_>, handover: &Handover) -> Result<Identity, Halted> {
-    let places = Places { root: "/".into(), configuration: handover::CONFIGURATION.into() };
+    let places = Places {
+        root: "/".into(),
+        configuration: handover::CONFIGURATION.into(),
+        handed_over: HandedOver {
+            manifest: handover::MANIFEST.into(),
+            statement: handover::STATEMENT.into(),
+        },
+    };
     let mut stranger = None;
     let identity = walk.stage(Stage::ValidateShard, || {
         let stranger = match &stranger {

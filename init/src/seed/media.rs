@@ -1,5 +1,8 @@
 //! Where seeds are looked for: the seed partition of the boot disk, then every other whole block device. At most 4 MiB of each are
-//! read, and only where the first bytes say that it is a seed.
+//! read, and of another device only where its first bytes mark a seed volume.
+//!
+//! The seed partition is ours, so whatever is in it is a candidate unless it is all zeroes; a place that cannot be read is one too, since
+//! unreadable is not empty. An empty drive is no place.
 
 use std::fs::{self, File};
 use std::io;
@@ -9,6 +12,7 @@ use std::path::Path;
 use kubedos_image::gpt::{self, SectorSize};
 use kubedos_image::iso::seed as volume;
 use kubedos_image::source::FileSource;
+use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use super::Candidate;
@@ -16,10 +20,13 @@ use super::Candidate;
 /// Devices that carry no medium of their own.
 const NO_MEDIA: [&str; 8] = ["loop", "ram", "zram", "dm-", "md", "fd", "nbd", "mtdblock"];
 
-/// All seed volumes, the boot disk's own first. A device that cannot be read (an empty drive) holds none.
+/// All candidates, those of the boot disk first.
+///
+/// # Errors
+/// When the devices cannot be listed. A device that cannot be read is a candidate that says so.
 pub fn find(root: &Path, boot_device: &str) -> io::Result<Vec<Candidate>> {
-    let mut candidates = Vec::new();
-    candidates.extend(on_boot_disk(root, boot_device)?);
+    let mut candidates =
+        on_boot_disk(root, boot_device).unwrap_or_else(|error| vec![unreadable(boot_device, error)]);
     let mut names = Vec::new();
     for entry in fs::read_dir(root.join("sys/block"))? {
         names.push(entry?.file_name().to_string_lossy().into_owned());
@@ -27,52 +34,62 @@ pub fn find(root: &Path, boot_device: &str) -> io::Result<Vec<Candidate>> {
     names.sort();
     for name in names {
         if name != boot_device && !NO_MEDIA.iter().any(|prefix| name.starts_with(prefix)) {
-            candidates.extend(on_device(root, &name).unwrap_or_default());
+            match on_device(root, &name) {
+                Ok(found) => {
+                    candidates.extend(found.map(|bytes| Candidate { device: name, bytes: Ok(bytes) }))
+                }
+                Err(error) if has_no_medium(&error) => {}
+                Err(error) => candidates.push(unreadable(&name, error)),
+            }
         }
     }
     Ok(candidates)
 }
 
-fn on_boot_disk(root: &Path, boot_device: &str) -> io::Result<Option<Candidate>> {
+fn unreadable(device: &str, error: io::Error) -> Candidate {
+    Candidate { device: device.to_owned(), bytes: Err(error) }
+}
+
+/// A drive without a medium, or a device that was taken out since it was listed.
+fn has_no_medium(error: &io::Error) -> bool {
+    let absent = [Errno::NOMEDIUM, Errno::NXIO, Errno::NODEV, Errno::NOENT];
+    absent.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+fn on_boot_disk(root: &Path, boot_device: &str) -> io::Result<Vec<Candidate>> {
     let disk = File::open(root.join("dev").join(boot_device))?;
     let bytes = size(root, boot_device)?;
-    let source = FileSource::new(disk.try_clone()?, bytes);
-    let Ok(found) = gpt::read_from(&source, SectorSize::B512) else {
-        return Ok(None); // stage 1 booted from it, so there is one; Disks will say what is wrong with it
-    };
-    let Some((number, place)) = found
-        .table
-        .of_type(super::partition_type())
-        .map(|(number, partition)| {
-            (number, (found.table.start_bytes(partition), found.table.len_bytes(partition)))
-        })
-        .next()
-    else {
-        return Ok(None);
-    };
-    let device = format!("{boot_device} partition {number}");
-    read(&disk, place.0, place.1, device)
+    let found = gpt::read_from(&FileSource::new(disk.try_clone()?, bytes), SectorSize::B512);
+    let table = found.map_err(io::Error::other)?.table;
+    let partitions = table.of_type(super::partition_type());
+    let candidates = partitions.filter_map(|(number, partition)| {
+        let device = format!("{boot_device} partition {number}");
+        match read(&disk, table.start_bytes(partition), table.len_bytes(partition)) {
+            Ok(bytes) if bytes.iter().all(|byte| *byte == 0) => None,
+            bytes => Some(Candidate { device, bytes }),
+        }
+    });
+    Ok(candidates.collect())
 }
 
-fn on_device(root: &Path, name: &str) -> io::Result<Option<Candidate>> {
-    let device = File::open(root.join("dev").join(name))?;
-    read(&device, 0, size(root, name)?, name.to_owned())
-}
-
-/// Reads a seed volume at `start`, if one is there.
-fn read(file: &File, start: u64, room: u64, device: String) -> io::Result<Option<Candidate>> {
-    let mut probe = vec![0; volume::PROBE_BYTES];
+/// The seed volume on a whole device, if its first bytes mark one.
+fn on_device(root: &Path, name: &str) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    let room = size(root, name)?;
     if room < volume::PROBE_BYTES as u64 {
         return Ok(None);
     }
-    file.read_exact_at(&mut probe, start)?;
-    if !volume::is_seed(&probe) {
-        return Ok(None);
-    }
+    let device = File::open(root.join("dev").join(name))?;
+    let mut probe = vec![0; volume::PROBE_BYTES];
+    device.read_exact_at(&mut probe, 0)?;
+    if volume::is_seed(&probe) { read(&device, 0, room).map(Some) } else { Ok(None) }
+}
+
+/// What is at `start`, as far as a seed volume can reach.
+fn read(file: &File, start: u64, room: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     let len = usize::try_from(room.min(volume::MAX_BYTES)).map_err(io::Error::other)?;
     let mut bytes = Zeroizing::new(vec![0; len]);
     file.read_exact_at(&mut bytes, start)?;
-    Ok(Some(Candidate { device, bytes }))
+    Ok(bytes)
 }
 
 /// The size of a block device, by sysfs, which counts in 512 bytes.
@@ -116,7 +133,48 @@ mod tests {
         device(root, "vdd", 512);
         fs::create_dir_all(root.join("sys/block/sr1")).unwrap();
         fs::write(root.join("sys/block/sr1/size"), "0\n").unwrap();
-        let names: Vec<String> = find(root, "vdb").unwrap().into_iter().map(|found| found.device).collect();
-        assert_eq!(names, ["vdb partition 2", "sr0", "vda"]);
+        fs::write(root.join("sys/block/vdd/size"), "not a number\n").unwrap();
+        let found = find(root, "vdb").unwrap();
+        let names: Vec<&str> = found.iter().map(|found| found.device.as_str()).collect();
+        assert_eq!(names, ["vdb partition 2", "sr0", "vda", "vdd"]);
+        assert_eq!(found.iter().filter(|found| found.bytes.is_err()).count(), 1, "vdd cannot be measured");
+    }
+
+    /// Unreadable is not empty: a device that is shorter than it says, or that refuses to be read, is named.
+    #[test]
+    fn a_place_that_cannot_be_read_is_a_candidate_that_says_so() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        device(root, "vdb", 1 << 20).set_len(4096).unwrap(); // reads end early, as on a device with a bad sector
+        device(root, "sda", 1 << 20);
+        fs::remove_file(root.join("dev/sda")).unwrap();
+        fs::create_dir(root.join("dev/sda")).unwrap(); // opens, and fails to be read
+        device(root, "sr0", 1 << 20);
+        fs::remove_file(root.join("dev/sr0")).unwrap(); // taken out since it was listed
+        let found = find(root, "vdb").unwrap();
+        let names: Vec<&str> = found.iter().map(|found| found.device.as_str()).collect();
+        assert_eq!(names, ["vdb", "sda"]);
+        assert!(found.iter().all(|found| found.bytes.is_err()));
+    }
+
+    /// The seed partition is ours: noise in it is a damaged seed, and not an empty place.
+    #[test]
+    fn noise_in_the_seed_partition_is_a_candidate() {
+        let root = tempfile::tempdir().unwrap();
+        let shipped = layout::shipped(1 << 20).unwrap();
+        let vda = device(root.path(), "vda", shipped.disk_bytes());
+        let table = shipped.table(SectorSize::B512, Guid::from_u128(1), |_| Guid::from_u128(2)).unwrap();
+        for extent in table.extents() {
+            vda.write_all_at(&extent.bytes, extent.offset).unwrap();
+        }
+        let place = shipped.place(Role::Seed).unwrap();
+        for at in [place.start, place.start + place.len - 1] {
+            vda.write_all_at(&[0xa5], at).unwrap();
+            let found = find(root.path(), "vda").unwrap();
+            assert_eq!(found[0].device, "vda partition 2");
+            assert!(found[0].bytes.as_ref().is_ok_and(|bytes| bytes.len() as u64 == place.len));
+            vda.write_all_at(&[0], at).unwrap();
+            assert!(find(root.path(), "vda").unwrap().is_empty());
+        }
     }
 }

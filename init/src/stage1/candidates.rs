@@ -123,10 +123,11 @@ pub fn search(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kubedos_image::boot::Seal;
+    use kubedos_image::boot::{BootParts, Seal};
     use kubedos_image::gpt::SectorSize;
     use kubedos_image::hex32::{PublicKey, Salt};
     use kubedos_image::layout::shipped;
+    use kubedos_image::release::Release;
 
     const ROOT: RootHash = RootHash::new([1; 32]);
     const PAYLOAD: RootHash = RootHash::new([2; 32]);
@@ -134,7 +135,15 @@ mod tests {
 
     fn manifest() -> BootManifest {
         let seal = |root_hash| Seal { root_hash, salt: Salt::new([9; 32]), data_blocks: 1 };
-        BootManifest::new("0.1.0".into(), 1, seal(ROOT), seal(PAYLOAD), &[PublicKey::new([4; 32])]).unwrap()
+        BootManifest::new(BootParts {
+            release: Release::new(0, 1, 0),
+            epoch: 1,
+            identity: PublicKey::new([4; 32]),
+            root: seal(ROOT),
+            payload: seal(PAYLOAD),
+            configuration_keys: &[PublicKey::new([4; 32])],
+        })
+        .unwrap()
     }
 
     fn esp(of: u8) -> Guid {

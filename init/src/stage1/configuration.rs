@@ -2,15 +2,15 @@
 //! volume the highest generation wins that a configuration key of the initrd has signed for this cluster; other devices count only when it
 //! has none, so that a stick and the disk it was copied to never mix. Whatever else was found is named with the reason (requirement C0).
 //!
-//! The floor below which a generation is refused lies in STATE, which is not open yet: the agent checks it.
+//! Whether a statement is acceptable is decided by [`accept`] alone. The floors below which a generation is refused lie in the seed and in
+//! STATE, which are not open yet: the agent checks them.
 
+use std::cmp::Reverse;
 use std::fs::File;
 use std::io::{self, Read as _};
 
-use kubedos_image::DocumentError;
-use kubedos_image::boot::BootManifest;
-use kubedos_image::hex32::ClusterId;
-use kubedos_image::statement::{self, ConfigurationStatement, Domain, StatementError};
+use kubedos_image::accept::{self, Accepted, Authority, accept};
+use kubedos_image::statement::{ConfigurationStatement, StatementError};
 
 use super::candidates::statements;
 use super::devices::{self, DeviceError, Disk};
@@ -27,15 +27,9 @@ pub enum Refusal {
     /// Its partition cannot be read.
     #[error("failed to read")]
     Read(#[from] io::Error),
-    /// It is none, or not signed by a key of this image.
+    /// This image does not accept it.
     #[error(transparent)]
-    Statement(#[from] StatementError),
-    /// What was signed is no configuration statement.
-    #[error(transparent)]
-    Document(#[from] DocumentError),
-    /// It belongs to another cluster.
-    #[error("signed for another cluster, {0}")]
-    Foreign(String),
+    Refused(#[from] accept::Refusal),
 }
 
 /// A statement as it was found.
@@ -45,38 +39,42 @@ pub struct Found<'a> {
     pub disk: &'a Disk,
     /// The partition's number.
     pub number: u32,
-    /// What it says, or why it does not count.
-    pub statement: Result<ConfigurationStatement, Refusal>,
+    /// What is accepted, with its own bytes; or why it does not count.
+    pub statement: Result<(Accepted, Vec<u8>), Refusal>,
 }
 
 /// Reads every statement on the disks, in their order.
-pub fn observe<'a>(ranked: &[&'a Disk], manifest: &BootManifest) -> Vec<Found<'a>> {
+pub fn observe<'a>(ranked: &[&'a Disk], authority: &Authority) -> Vec<Found<'a>> {
     let places =
         ranked.iter().flat_map(|disk| statements(disk).into_iter().map(move |number| (*disk, number)));
-    places.map(|(disk, number)| Found { disk, number, statement: read(disk, number, manifest) }).collect()
+    places.map(|(disk, number)| Found { disk, number, statement: read(disk, number, authority) }).collect()
 }
 
-fn read(disk: &Disk, number: u32, manifest: &BootManifest) -> Result<ConfigurationStatement, Refusal> {
+fn read(disk: &Disk, number: u32, authority: &Authority) -> Result<(Accepted, Vec<u8>), Refusal> {
     let partition = devices::partition(disk, number)?;
     let mut bytes = Vec::new();
     File::open(&partition.path)?.take(PARTITION).read_to_end(&mut bytes)?;
-    accept(&bytes, manifest)
+    let accepted = accept(&bytes, authority)?;
+    bytes.truncate(accepted.encoded_len);
+    Ok((accepted, bytes))
 }
 
-/// The statement in a partition's bytes, if this image accepts it.
-pub fn accept(bytes: &[u8], manifest: &BootManifest) -> Result<ConfigurationStatement, Refusal> {
-    let keys = manifest.keys();
-    let verified = statement::read(bytes)?.verify(Domain::Configuration, &keys)?;
-    let statement = ConfigurationStatement::parse(&verified)?;
-    let ours = keys.first().map(|first| ClusterId::derive(first, &statement.cluster));
-    if ours == Some(statement.cluster_id) { Ok(statement) } else { Err(Refusal::Foreign(statement.cluster)) }
+/// An acceptable statement, where it lies, and its bytes.
+#[derive(Debug)]
+pub struct Acceptable<'a> {
+    /// The disk.
+    pub disk: &'a Disk,
+    /// What it says.
+    pub statement: ConfigurationStatement,
+    /// As it was signed, for the agent, which judges it again.
+    pub bytes: Vec<u8>,
 }
 
 /// What to open, best first, and what was refused.
 #[derive(Debug)]
 pub struct Choice<'a> {
     /// Acceptable statements: in the order of the disks, and on each the highest generation first.
-    pub acceptable: Vec<(&'a Disk, ConfigurationStatement)>,
+    pub acceptable: Vec<Acceptable<'a>>,
     /// One line for each of the others.
     pub refused: Vec<String>,
 }
@@ -86,8 +84,10 @@ pub fn choose(found: Vec<Found<'_>>) -> Choice<'_> {
     let mut choice = Choice { acceptable: Vec::new(), refused: Vec::new() };
     for Found { disk, number, statement } in found {
         match statement {
-            Ok(statement) => choice.acceptable.push((disk, statement)),
-            Err(Refusal::Statement(StatementError::Empty)) => {}
+            Ok((Accepted { statement, .. }, bytes)) => {
+                choice.acceptable.push(Acceptable { disk, statement, bytes });
+            }
+            Err(Refusal::Refused(accept::Refusal::Statement(StatementError::Empty))) => {}
             Err(refusal) => {
                 choice.refused.push(format!(
                     "{} partition {number}: {}",
@@ -97,10 +97,10 @@ pub fn choose(found: Vec<Found<'_>>) -> Choice<'_> {
             }
         }
     }
-    let mut order: Vec<&str> = choice.acceptable.iter().map(|(disk, _)| disk.name.as_str()).collect();
+    let mut order: Vec<&str> = choice.acceptable.iter().map(|found| found.disk.name.as_str()).collect();
     order.dedup(); // a disk's statements lie side by side
-    choice.acceptable.sort_by_key(|(disk, statement)| {
-        (order.iter().position(|name| *name == disk.name), std::cmp::Reverse(statement.generation))
+    choice.acceptable.sort_by_key(|found| {
+        (order.iter().position(|name| *name == found.disk.name), Reverse(found.statement.generation))
     });
     choice
 }
@@ -112,7 +112,8 @@ mod tests {
     use kubedos_image::boot::Seal;
     use kubedos_image::gpt::SectorSize;
     use kubedos_image::guid::Guid;
-    use kubedos_image::hex32::{PublicKey, RootHash, Salt};
+    use kubedos_image::hex32::{ClusterId, PublicKey, RootHash, Salt};
+    use kubedos_image::release::Release;
 
     fn disk(name: &str) -> Disk {
         let table = kubedos_image::layout::shipped(4096)
@@ -125,9 +126,15 @@ mod tests {
     fn found<'a>(disk: &'a Disk, number: u32, generation: Option<u64>) -> Found<'a> {
         let id = ClusterId::derive(&PublicKey::new([4; 32]), "lab");
         let seal = Seal { root_hash: RootHash::new([1; 32]), salt: Salt::new([2; 32]), data_blocks: 1 };
+        let accepted = |generation| {
+            let statement =
+                ConfigurationStatement::new("lab".into(), id, generation, Release::new(0, 1, 0), seal)
+                    .unwrap();
+            (Accepted { statement, signer: PublicKey::new([4; 32]), encoded_len: 0 }, Vec::new())
+        };
         let statement = generation
-            .map(|generation| ConfigurationStatement::new("lab".into(), id, generation, seal).unwrap())
-            .ok_or_else(|| Refusal::Foreign("other".into()));
+            .map(accepted)
+            .ok_or_else(|| Refusal::Refused(accept::Refusal::Statement(StatementError::UnknownSigner(1))));
         Found { disk, number, statement }
     }
 
@@ -142,15 +149,21 @@ mod tests {
             found(&stick, 18, None),
         ]);
         let order: Vec<_> =
-            choice.acceptable.iter().map(|(disk, s)| (disk.name.as_str(), s.generation)).collect();
+            choice.acceptable.iter().map(|f| (f.disk.name.as_str(), f.statement.generation)).collect();
         assert_eq!(order, [("vda", 4), ("vda", 3), ("sdb", 9)]);
-        assert_eq!(choice.refused, ["sdb partition 18: signed for another cluster, other"]);
+        assert_eq!(
+            choice.refused,
+            ["sdb partition 18: not signed by any of the 1 keys that are trusted here"]
+        );
     }
 
     #[test]
     fn another_disk_counts_when_the_own_one_has_none() {
         let (own, stick) = (disk("vda"), disk("sdb"));
         let choice = choose(vec![found(&own, 7, None), found(&stick, 7, Some(2))]);
-        assert_eq!(choice.acceptable.iter().map(|(disk, _)| disk.name.as_str()).collect::<Vec<_>>(), ["sdb"]);
+        assert_eq!(
+            choice.acceptable.iter().map(|found| found.disk.name.as_str()).collect::<Vec<_>>(),
+            ["sdb"]
+        );
     }
 }

@@ -26,7 +26,6 @@ use std::time::{Duration, Instant};
 use kubedos_image::DocumentError;
 use kubedos_image::boot::{BootManifest, MANIFEST_PATH};
 use kubedos_image::layout::Volume;
-use kubedos_image::statement::ConfigurationStatement;
 use kubedos_spec::record::Outcome;
 use kubedos_spec::stage::EarlyStage;
 use kubedos_sys::dm::DeviceMapper;
@@ -34,6 +33,7 @@ use kubedos_sys::uevent::Uevents;
 use kubedos_sys::watchdog::Watchdog;
 
 use self::candidates::Search;
+use self::configuration::Acceptable;
 use self::devices::{Devices, Disk};
 use self::firmware::Firmware;
 use self::halt::{Failure, console};
@@ -248,22 +248,23 @@ fn open_payload(
 }
 
 /// The highest acceptable generation that opens on the root volume's device; on the others only when that has none.
-fn open_configuration(
+fn open_configuration<'a>(
     ready: &Ready,
     mapper: &DeviceMapper,
-    disks: &[&Disk],
+    disks: &[&'a Disk],
     root: &Disk,
-) -> Result<(ConfigurationStatement, String), Stage1Error> {
+) -> Result<(Acceptable<'a>, String), Stage1Error> {
     ready.keep_alive();
     let mut ranked = disks.to_vec();
     ranked.sort_by_key(|disk| disk.name != root.name);
     let configuration::Choice { acceptable, mut refused } =
-        configuration::choose(configuration::observe(&ranked, &ready.manifest));
+        configuration::choose(configuration::observe(&ranked, &ready.manifest.authority()));
     if acceptable.is_empty() {
         return Err(Stage1Error::NoConfiguration(listed(&refused)));
     }
-    for (disk, statement) in acceptable {
-        let pairs = candidates::pairs(&ranked, Some(disk), Volume::Configuration, &statement.root_hash);
+    for found in acceptable {
+        let statement = &found.statement;
+        let pairs = candidates::pairs(&ranked, Some(found.disk), Volume::Configuration, &statement.root_hash);
         match volumes::open(mapper, Volume::Configuration, &statement.seal(), &pairs, &mounts::CONFIGURATION)
         {
             Ok(opened) => {
@@ -276,7 +277,7 @@ fn open_configuration(
                 } else {
                     format!("{chosen}; refused: {}", listed(&refused))
                 };
-                return Ok((statement, note));
+                return Ok((found, note));
             }
             Err(error) => refused.push(format!("generation {}: {error}", statement.generation)),
         }
@@ -292,27 +293,30 @@ fn listed(refused: &[String]) -> String {
 fn switch_root(
     ready: &Ready,
     root: &Disk,
-    configuration: &ConfigurationStatement,
+    configuration: &Acceptable<'_>,
 ) -> Result<((), String), Stage1Error> {
     ready.keep_alive();
     mounts::VAR.make(None)?;
-    let manifest = &ready.manifest;
+    let (manifest, Acceptable { statement, bytes, .. }) = (&ready.manifest, configuration);
     let handover = Handover {
         version: handover::VERSION,
-        release: manifest.release.clone(),
+        release: manifest.release.to_string(),
         boot_device: root.name.clone(),
         boot_partuuid: ready.firmware.boot_partition.map(|uuid| uuid.to_string()),
         medium: root.medium,
         root_hash: manifest.root.root_hash.to_string(),
         payload_hash: manifest.payload.root_hash.to_string(),
-        configuration_hash: configuration.root_hash.to_string(),
-        cluster: configuration.cluster.clone(),
-        cluster_id: configuration.cluster_id.to_string(),
-        generation: configuration.generation,
+        configuration_hash: statement.root_hash.to_string(),
+        cluster: statement.cluster.clone(),
+        cluster_id: statement.cluster_id.to_string(),
+        generation: statement.generation,
         record_count: console().next() + 1, // one more follows: this step's end
         epoch: manifest.epoch,
     };
     handover.write(Path::new(handover::PATH))?;
+    let initrd_manifest = fs::read(Path::new("/").join(MANIFEST_PATH)).map_err(Stage1Error::Read)?;
+    handover::keep(Path::new(handover::MANIFEST), &initrd_manifest)?;
+    handover::keep(Path::new(handover::STATEMENT), bytes)?;
     switch_root::enter()?;
     Ok(((), String::new()))
 }

@@ -52,7 +52,7 @@ fn repairs(rule: &str, text: &str) -> Vec<String> {
             let digits = lower.trim_start_matches("sha256").trim_start_matches([':', '=', ' ']);
             vec![format!("sha256:{}", digits.replace(':', ""))]
         }
-        "artifact-version" => {
+        "artifact-version" | "release" => {
             let plain = lower.trim_start_matches('v');
             vec![plain.to_owned(), format!("{plain}.0")]
         }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{KubernetesSpec, Lifecycle, Networking, Nodes, Security, Storage, Substrate, yes};
-use crate::value::{ArtifactVersion, ClusterName};
+use crate::value::{ArtifactVersion, ClusterName, ReleaseVersion};
 
 /// One cluster, declared completely.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -52,6 +52,9 @@ pub struct Metadata {
     #[serde(default = "first_generation")]
     #[schemars(range(min = 1, max = 4_294_967_295_u64))]
     pub generation: u64,
+    /// The lowest release of kubedOS that may use this configuration; nodes of an older one refuse it. Raise it when an older release has a fault that must not come back. Without one, it is the first release that understands everything in a configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum_release: Option<ReleaseVersion>,
 }
 
 const fn first_generation() -> u64 {

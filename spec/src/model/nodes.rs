@@ -54,6 +54,10 @@ pub struct NodeSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = 1)]
     pub id: Option<NodeId>,
+    /// Which incarnation of the node the configuration expects: raise it by one when the node is replaced. The node refuses the seed of an earlier one, also on an empty disk.
+    #[serde(default = "first_incarnation")]
+    #[schemars(range(min = 1, max = 4_294_967_295_u64))]
+    pub incarnation: u32,
     /// What the node is in the cluster.
     pub role: Role,
     /// The node's failure domain, one of `failureDomains`.
@@ -81,6 +85,10 @@ pub struct NodeSpec {
     /// The node on the underlay, the network that carries the planes.
     #[serde(default)]
     pub underlay: NodeUnderlay,
+}
+
+const fn first_incarnation() -> u32 {
+    1
 }
 
 /// One disk of a node.

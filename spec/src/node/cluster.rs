@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DocumentError, parse, write};
+use super::{CLUSTER_VERSION, DocumentError, parse, write};
 use crate::value::{
     ArtifactVersion, Cidr, ClusterId, ClusterName, Ed25519Key, Endpoint, KubernetesVersion, NodeId, NodeName,
     OperatorName, PlaneId, PortRange, WireguardKey,
@@ -26,7 +26,7 @@ pub struct PublicTrust {
 /// The public facts of the whole cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterDocument {
-    /// Always [`super::VERSION`].
+    /// Always [`super::CLUSTER_VERSION`].
     pub version: u32,
     /// The cluster's name.
     pub name: ClusterName,
@@ -60,9 +60,9 @@ pub struct ClusterDocument {
 }
 
 impl ClusterDocument {
-    /// Reads the document; unknown fields are ignored, another version is refused.
+    /// Reads the document; unknown fields are ignored, a later version is refused.
     pub fn parse(text: &str) -> Result<Self, DocumentError> {
-        parse(text)
+        parse(text, CLUSTER_VERSION)
     }
 
     /// The document as TOML.

@@ -1,7 +1,7 @@
 //! What a node reads from its configuration volume: `cluster.toml` and its own shard, public data only.
 //!
-//! Written by one release and read by it or a neighbour: `version = 1`, unknown fields are ignored, another version is refused
-//! (ADR 0003). Nothing here is a secret; those come in the seed.
+//! Written by one release and read by it or a neighbour: unknown fields are ignored, earlier versions are read, a later version is
+//! refused (ADR 0003). Nothing here is a secret; those come in the seed.
 
 mod cluster;
 mod shard;
@@ -18,8 +18,11 @@ pub use shard::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// The version of both documents.
-pub const VERSION: u32 = 1;
+/// The version of `cluster.toml`.
+pub const CLUSTER_VERSION: u32 = 1;
+
+/// The version of a shard. Version 2 brought `incarnation`, which a reader must not ignore.
+pub const SHARD_VERSION: u32 = 2;
 
 /// The longest document that is read, in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -34,8 +37,16 @@ pub enum DocumentError {
     #[error("the document does not read as TOML of its kind")]
     Toml(#[from] toml::de::Error),
     /// Its version is not understood.
-    #[error("the document has version {0}, and only version {VERSION} is understood")]
-    Version(u32),
+    #[error("the document has version {found}, this release understands versions 1 to {newest}")]
+    Version {
+        /// In the document.
+        found: u32,
+        /// The newest that is understood.
+        newest: u32,
+    },
+    /// A field that its version requires is missing, or holds a value that it must not.
+    #[error("the document's field `{0}` is missing or out of range")]
+    Field(&'static str),
     /// It cannot be written.
     #[error("the document does not write as TOML")]
     Write(#[from] toml::ser::Error),
@@ -47,13 +58,13 @@ struct Head {
 }
 
 /// The version is read first and alone, so that a document of another version says so, whatever else it holds.
-fn parse<T: DeserializeOwned>(text: &str) -> Result<T, DocumentError> {
+fn parse<T: DeserializeOwned>(text: &str, newest: u32) -> Result<T, DocumentError> {
     if text.len() > MAX_BYTES {
         return Err(DocumentError::TooLong(text.len()));
     }
     let Head { version } = toml::from_str(text)?;
-    if version != VERSION {
-        return Err(DocumentError::Version(version));
+    if !(1..=newest).contains(&version) {
+        return Err(DocumentError::Version { found: version, newest });
     }
     Ok(toml::from_str(text)?)
 }

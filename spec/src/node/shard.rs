@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DocumentError, PlanePurpose, parse, write};
+use super::{DocumentError, PlanePurpose, SHARD_VERSION, parse, write};
 use crate::value::{
     Cidr, ClusterName, DiskName, DomainName, Endpoint, HostAddress, IfName, MacAddress, NodeId, NodeName,
     PlaneId,
@@ -15,7 +15,7 @@ use crate::value::{
 /// Everything public that one node must know about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shard {
-    /// Always [`super::VERSION`].
+    /// 1 to [`super::SHARD_VERSION`].
     pub version: u32,
     /// The cluster that it belongs to.
     pub cluster: ClusterName,
@@ -23,6 +23,9 @@ pub struct Shard {
     pub generation: u64,
     /// The node that it is for.
     pub node: NodeName,
+    /// The incarnation that the configuration expects, from 1: the seed of an earlier one is refused.
+    #[serde(default)]
+    pub incarnation: u32,
     /// The node's number; its addresses are made of it.
     pub id: NodeId,
     /// What the node is in the cluster.
@@ -49,9 +52,16 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Reads a shard; unknown fields are ignored, another version is refused.
+    /// Reads a shard; unknown fields are ignored, a later version is refused. A shard of version 1 expects the first incarnation.
     pub fn parse(text: &str) -> Result<Self, DocumentError> {
-        parse(text)
+        let mut shard: Self = parse(text, SHARD_VERSION)?;
+        if shard.version == 1 {
+            shard.incarnation = 1; // an unknown field there, so it is ignored
+        }
+        if shard.incarnation == 0 {
+            return Err(DocumentError::Field("incarnation"));
+        }
+        Ok(shard)
     }
 
     /// The shard as TOML.

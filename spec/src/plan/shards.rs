@@ -30,10 +30,11 @@ impl ClusterPlan {
         let zone = node.domain.iter().map(|domain| (ZONE.to_owned(), domain.to_string()));
         let labels: BTreeMap<String, String> = zone.collect();
         Some(Shard {
-            version: node::VERSION,
+            version: node::SHARD_VERSION,
             cluster: self.spec().metadata.name.clone(),
             generation: self.spec().metadata.generation,
             node: planned.name.clone(),
+            incarnation: node.incarnation,
             id: planned.id,
             role: planned.role,
             hostname: planned.name.clone(),
@@ -80,7 +81,7 @@ impl ClusterPlan {
                 .collect(),
         });
         ClusterDocument {
-            version: node::VERSION,
+            version: node::CLUSTER_VERSION,
             name: metadata.name.clone(),
             cluster_id: trust.cluster_id.clone(),
             generation: metadata.generation,

@@ -14,7 +14,7 @@ pub use name::{
     ProxmoxTag, UserName,
 };
 pub use net::{Cidr, Endpoint, HostAddress, MacAddress, NodeId, PortRange, Protocol};
-pub use version::{ArtifactVersion, KubernetesVersion};
+pub use version::{ArtifactVersion, KubernetesVersion, ReleaseVersion};
 
 use std::fmt;
 
@@ -153,7 +153,7 @@ macro_rules! text {
 pub(crate) use {checked, text};
 
 /// Every kind of value with its constructor, in alphabetical order of the rules.
-pub const KINDS: [(ValueRule, Check); 22] = [
+pub const KINDS: [(ValueRule, Check); 23] = [
     (ArtifactVersion::RULE, ArtifactVersion::check),
     (Cidr::RULE, Cidr::check),
     (ClusterId::RULE, ClusterId::check),
@@ -174,6 +174,7 @@ pub const KINDS: [(ValueRule, Check); 22] = [
     (PortRange::RULE, PortRange::check),
     (ProxmoxName::RULE, ProxmoxName::check),
     (ProxmoxTag::RULE, ProxmoxTag::check),
+    (ReleaseVersion::RULE, ReleaseVersion::check),
     (UserName::RULE, UserName::check),
     (WireguardKey::RULE, WireguardKey::check),
 ];

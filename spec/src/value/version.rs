@@ -30,6 +30,23 @@ text! {
     }
 }
 
+/// Precedence needs identifiers that are compared as numbers to have one text.
+fn no_leading_zero(text: &str) -> bool {
+    text.split('.')
+        .all(|part| part == "0" || !part.starts_with('0') || !part.bytes().all(|b| b.is_ascii_digit()))
+}
+
+text! {
+    /// A release of kubedOS, by Semantic Versioning 2.0.
+    ReleaseVersion, "release",
+    "a release MAJOR.MINOR.PATCH of kubedOS, with an optional -pre-release (Semantic Versioning 2.0), of at most 40 bytes",
+    "^(0|[1-9][0-9]{0,8})(\\.(0|[1-9][0-9]{0,8})){2}(-[0-9A-Za-z.-]+)?$", "0.1.0",
+    |text| text.len() <= 40 && match text.split_once('-') {
+        Some((version, pre)) => triple(version) && identifiers(pre) && no_leading_zero(pre),
+        None => triple(text),
+    }
+}
+
 text! {
     /// The version of Kubernetes.
     KubernetesVersion, "pinned-version",
@@ -54,6 +71,11 @@ mod tests {
         }
         for bad in ["0.1", "v0.1.0", "1.2.3-", "1.2.3-a..b", "1.2.3/../x"] {
             assert!(bad.parse::<ArtifactVersion>().is_err(), "{bad}");
+            assert!(bad.parse::<ReleaseVersion>().is_err(), "{bad}");
+        }
+        for (text, good) in [("1.2.3-rc.1", true), ("1.2.3-0", true), ("1.2.3-01", false), ("1.2.3+1", false)]
+        {
+            assert_eq!(text.parse::<ReleaseVersion>().is_ok(), good, "{text}");
         }
     }
 }

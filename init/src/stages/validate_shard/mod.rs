@@ -1,21 +1,30 @@
 //! ValidateShard: who this node is. The cluster's document and the node's shard come from the signed configuration volume, the
-//! node's name and secrets from its seed; all of them must agree. Changes nothing, so it always ends `unchanged`.
+//! node's name and secrets from its seed; all of them must agree, and nothing may be below a floor ([`floors`]). Changes nothing, so it
+//! always ends `unchanged`.
 //!
-//! Without a seed the node waits, and shows the fingerprint of a key that it made for this boot: media may be plugged in later.
+//! Without a usable seed the node waits, and shows the fingerprint of a key that it made for this boot: media may be changed meanwhile.
 
+pub mod floors;
+
+use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use kubedos_image::DocumentError;
+use kubedos_image::accept::{self, accept};
+use kubedos_image::boot::BootManifest;
 use kubedos_image::hex32::{PublicKey, sha256};
-use kubedos_image::statement::Seed;
+use kubedos_image::release::Release;
+use kubedos_image::statement::{ConfigurationStatement, Seed};
 use kubedos_spec::node::{self, ClusterDocument, Shard};
 use ring::agreement::{EphemeralPrivateKey, X25519};
 use ring::rand::SystemRandom;
 
+use self::floors::{Booted, Claimed, FloorError};
 use crate::agent::walk::{Class, Classified, Step};
 use crate::handover::Handover;
-use crate::seed::{self, SeedError, Trust, media};
+use crate::seed::{self, Skipped, Trust, TwoSeeds, media};
 
 /// Everything that later stages know about the node.
 #[expect(missing_debug_implementations, reason = "holds the seed's secrets")]
@@ -40,6 +49,12 @@ pub enum ShardError {
         #[source]
         source: io::Error,
     },
+    /// The boot manifest that stage 1 left cannot be used.
+    #[error("the boot manifest cannot be used")]
+    Manifest(#[source] DocumentError),
+    /// The configuration that stage 1 opened is not one that this image accepts.
+    #[error("the configuration is not accepted")]
+    NotAccepted(#[from] accept::Refusal),
     /// A document is not what it should be.
     #[error("{path} cannot be used")]
     Document {
@@ -67,9 +82,12 @@ pub enum ShardError {
         /// Of the configuration.
         generation: u64,
     },
-    /// The seed is refused.
+    /// Two seeds are there.
     #[error(transparent)]
-    Seed(#[from] SeedError),
+    Seeds(#[from] TwoSeeds),
+    /// Something is below a floor.
+    #[error(transparent)]
+    Floor(#[from] FloorError),
     /// Devices cannot be looked at.
     #[error("failed to look for a seed")]
     Look(#[source] io::Error),
@@ -85,8 +103,11 @@ impl Classified for ShardError {
             Self::Read { .. }
             | Self::Document { .. }
             | Self::Disagrees { .. }
+            | Self::Manifest(_)
+            | Self::NotAccepted(_)
             | Self::NoShard { .. }
-            | Self::Seed(_) => Class::Halt,
+            | Self::Seeds(_)
+            | Self::Floor(_) => Class::Halt,
         }
     }
 }
@@ -98,6 +119,17 @@ pub struct Places {
     pub root: PathBuf,
     /// The configuration volume.
     pub configuration: PathBuf,
+    /// The boot manifest and the configuration's statement, as stage 1 left them.
+    pub handed_over: HandedOver,
+}
+
+/// Files that stage 1 left for the agent.
+#[derive(Debug, Clone)]
+pub struct HandedOver {
+    /// The boot manifest of the initrd.
+    pub manifest: PathBuf,
+    /// The statement of the configuration that was opened.
+    pub statement: PathBuf,
 }
 
 /// The key of a node without a seed, for this boot.
@@ -128,36 +160,81 @@ pub fn attempt(
     handover: &Handover,
     stranger: &Stranger,
 ) -> Result<Step<Identity>, ShardError> {
-    let cluster = cluster(&places.configuration, handover)?;
+    let (release, statement) = accepted(&places.handed_over, handover)?;
+    let cluster = cluster(&places.configuration, &statement)?;
     let trust = Trust {
         keys: cluster.seed_keys.iter().map(|key| PublicKey::new(*key.bytes())).collect(),
-        cluster_id: cluster.cluster_id.to_string(),
+        cluster_id: statement.cluster_id,
     };
     let candidates = media::find(&places.root, &handover.boot_device).map_err(ShardError::Look)?;
-    let Some((device, seed)) = seed::judge(&candidates, &trust)? else {
+    let seed::Judged { found, skipped } = seed::judge(candidates, &trust)?;
+    let Some(seed::Found { device, seed }) = found else {
+        let nothing = if skipped.is_empty() { "no seed on any device" } else { "no usable seed" };
         let note = format!(
-            "no seed on any device; attach one, or approve this node by its key {}",
-            stranger.fingerprint()
+            "{nothing}; attach one, or approve this node by its key {}{}",
+            stranger.fingerprint(),
+            listed(&skipped)
         );
         return Ok(Step::Waiting { on: "seed".into(), note: Some(note) });
     };
     let shard = shard(&places.configuration, &cluster, &seed.node)?;
+    let booted = Booted { release, generation: statement.generation };
+    let newer = floors::judge(&booted, &Claimed::of(&seed), shard.incarnation)?;
     let demo = if cluster.demo_keys { "DEMO KEYS, published secrets, not for real use; " } else { "" };
-    let note = format!("{demo}seed on {device}, incarnation {}", seed.incarnation);
+    let newer = newer.map(|newer| format!(", {newer}")).unwrap_or_default();
+    let incarnation = seed.incarnation;
+    let note = format!("{demo}seed on {device}, incarnation {incarnation}{newer}{}", listed(&skipped));
     Ok(Step::Unchanged { output: Identity { cluster, shard, seed }, note: Some(note) })
+}
+
+/// How many skipped candidates a record names, so that it is not cut.
+const NAMED: usize = 3;
+
+fn listed(skipped: &[Skipped]) -> String {
+    let mut text = String::new();
+    for (at, candidate) in skipped.iter().take(NAMED).enumerate() {
+        // Writing to a String does not fail.
+        let _written = write!(text, "{}{candidate}", if at == 0 { "; skipped: " } else { "; " });
+    }
+    if skipped.len() > NAMED {
+        let _written = write!(text, "; and {} more", skipped.len() - NAMED);
+    }
+    text
+}
+
+/// Judges once more what stage 1 has accepted, and holds the hand-over against it.
+fn accepted(
+    places: &HandedOver,
+    handover: &Handover,
+) -> Result<(Release, ConfigurationStatement), ShardError> {
+    let manifest = BootManifest::parse(&bytes(&places.manifest)?).map_err(ShardError::Manifest)?;
+    let statement = accept(&bytes(&places.statement)?, &manifest.authority())?.statement;
+    agree("cluster of the hand-over", &handover.cluster, &statement.cluster)?;
+    agree("cluster id of the hand-over", &handover.cluster_id, &statement.cluster_id.to_string())?;
+    agree(
+        "generation of the hand-over",
+        &handover.generation.to_string(),
+        &statement.generation.to_string(),
+    )?;
+    agree("volume of the hand-over", &handover.configuration_hash, &statement.root_hash.to_string())?;
+    Ok((manifest.release, statement))
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, ShardError> {
+    fs::read(path).map_err(|source| ShardError::Read { path: path.to_owned(), source })
 }
 
 fn text(path: &Path) -> Result<String, ShardError> {
     fs::read_to_string(path).map_err(|source| ShardError::Read { path: path.to_owned(), source })
 }
 
-fn cluster(configuration: &Path, handover: &Handover) -> Result<ClusterDocument, ShardError> {
+fn cluster(configuration: &Path, statement: &ConfigurationStatement) -> Result<ClusterDocument, ShardError> {
     let path = configuration.join("cluster.toml");
     let cluster =
         ClusterDocument::parse(&text(&path)?).map_err(|source| ShardError::Document { path, source })?;
-    agree("cluster", cluster.name.as_str(), &handover.cluster)?;
-    agree("cluster id", cluster.cluster_id.as_str(), &handover.cluster_id)?;
-    agree("generation", &cluster.generation.to_string(), &handover.generation.to_string())?;
+    agree("cluster", cluster.name.as_str(), &statement.cluster)?;
+    agree("cluster id", cluster.cluster_id.as_str(), &statement.cluster_id.to_string())?;
+    agree("generation", &cluster.generation.to_string(), &statement.generation.to_string())?;
     Ok(cluster)
 }
 
