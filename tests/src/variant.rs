@@ -3,7 +3,10 @@
 //! The demo keys serve the examples only, so variants have keys of the tests' own. Root and payload are those of every image.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use kubedos_lab::{Disk, Format};
 
 use crate::Product;
 use crate::pins::{Pins, kubedos_build, project, scratch, succeeds};
@@ -44,6 +47,23 @@ impl Variant {
         self.edit("  artifactVersion:", format!("  generation: {generation}\n  artifactVersion:"))
     }
 
+    /// Mints the seed of a node of it once more, with these arguments beside those of [`Self::build`], which comes first.
+    ///
+    /// # Panics
+    /// When it cannot be minted.
+    pub fn mint(&self, node: &str, arguments: &[&str], out: &Path) -> Disk {
+        let (spec, keys) = (self.folder().join("cluster.yaml"), key_directory(self.keys));
+        let mut seed = kubedos_build();
+        seed.args(["seed", "--node", node, "--spec"]).arg(spec).arg("--keys").arg(keys);
+        succeeds(seed.args(arguments).arg("--out").arg(out));
+        let file = out.join("seeds").join(node).with_extension("img");
+        Disk::new(file, Format::Raw).read_only().not_bootable()
+    }
+
+    fn folder(&self) -> PathBuf {
+        scratch().join("images").join(self.name)
+    }
+
     /// Builds it, with a seed for every node. Built before, it is only looked at.
     ///
     /// # Panics
@@ -54,7 +74,7 @@ impl Variant {
         let one_at_a_time = File::create(images.join("variants.lock")).unwrap();
         one_at_a_time.lock().unwrap();
         let keys = key_directory(self.keys);
-        let out = images.join(self.name);
+        let out = self.folder();
         std::fs::create_dir_all(&out).unwrap();
         let mut text = std::fs::read_to_string(project().join("examples/lab.yaml")).unwrap();
         for (from, to) in &self.edits {
@@ -72,6 +92,29 @@ impl Variant {
         );
         Product::open(&out)
     }
+}
+
+/// A key directory in which the configuration key was replaced and the first one dropped, as it was before that and as it is since.
+///
+/// # Panics
+/// When it cannot be made.
+pub fn rotated_keys() -> (&'static str, &'static str) {
+    const NAMES: (&str, &str) = ("before-drop", "after-drop");
+    let keys = scratch().join("keys");
+    std::fs::create_dir_all(&keys).unwrap();
+    let one_at_a_time = File::create(keys.join("rotated.lock")).unwrap();
+    one_at_a_time.lock().unwrap();
+    let before = key_directory(NAMES.0);
+    let after = scratch().join("keys").join(NAMES.1);
+    if !after.exists() {
+        let unfinished = after.with_extension("unfinished");
+        succeeds(Command::new("cp").arg("-a").arg(&before).arg(&unfinished));
+        let mut rotate = kubedos_build();
+        rotate.args(["keys", "rotate", "lab", "configuration", "--drop-old", "--keys"]).arg(&unfinished);
+        succeeds(&mut rotate);
+        std::fs::rename(&unfinished, &after).unwrap();
+    }
+    NAMES
 }
 
 /// One of the tests' own key directories, made when it is first asked for.

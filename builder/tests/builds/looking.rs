@@ -225,6 +225,101 @@ fn a_spec_edit_differs_in_the_configuration_alone() {
     assert!(ran.out.contains("uki.boot.configuration_keys"), "{ran:?}");
 }
 
+/// C0: after `keys rotate configuration --drop-old`, `verify` accepts what a node accepts, and refuses what the dropped key has signed.
+#[test]
+fn a_dropped_configuration_key_signs_nothing_for_new_images() {
+    let bench = Bench::new(&[Shared::Packages, Shared::Built("init"), Shared::Built("volume")]);
+    let keys = bench.path("keys");
+    let keys = keys.to_str().unwrap();
+    run(&["keys", "init", "lab", "--keys", keys]).succeeds();
+    let image = |name: &str| {
+        let spec = bench.path("spec.yaml");
+        fs::copy(project().join(SPEC), &spec).unwrap();
+        let out = bench.path(name);
+        let more = ["--keys", keys, "--format", "raw", "--out", out.to_str().unwrap()];
+        crate::ran::Ran::of(&mut bench.image_of(spec.to_str().unwrap(), &more)).succeeds();
+        out.join("lab-0.1.0.raw")
+    };
+    let before = image("before");
+    run(&["keys", "rotate", "lab", "configuration", "--drop-old", "--keys", keys]).succeeds();
+    run(&["verify", before.to_str().unwrap(), "--keys", keys]).fails(4, &["of other keys than lab has"]);
+    let after = image("after");
+    for with in [&["--keys", keys][..], &[]] {
+        run(&[&["verify", after.to_str().unwrap()], with].concat()).succeeds();
+    }
+    let (old, new) = (document(&before), document(&after));
+    assert_eq!(old["configuration"]["cluster_id"], new["configuration"]["cluster_id"]);
+    assert_eq!(new["configuration"]["accepted"], true);
+    let boot = |shown: &Value| {
+        let programs = shown["programs"].as_array().unwrap().clone();
+        programs.iter().find_map(|program| program["uki"].get("boot").cloned()).unwrap()
+    };
+    assert_eq!(boot(&old)["identity"], boot(&new)["identity"]);
+    assert_ne!(boot(&old)["configuration_keys"], boot(&new)["configuration_keys"]);
+
+    // The statement that the dropped key has signed, over the very same volume, in the new image.
+    let (from, to) = (disk(&before), disk(&after));
+    let role = Role::Volume(Volume::Configuration, Area::Signature, Slot::A);
+    let ((start, len), (at, _)) = (partition(&from, role), partition(&to, role));
+    let mut statement = vec![0; usize::try_from(len).unwrap()];
+    from.source().read_exact_at(&mut statement, start).unwrap();
+    File::options().write(true).open(&after).unwrap().write_all_at(&statement, at).unwrap();
+    for with in [&["--keys", keys][..], &[]] {
+        run(&[&["verify", after.to_str().unwrap()], with].concat())
+            .fails(4, &["configuration signature: not signed by any of the 1 keys"]);
+    }
+    let shown = document(&after);
+    assert_eq!(shown["configuration"]["accepted"], false);
+    assert!(shown["configuration"]["refusal"].as_str().unwrap().starts_with("not signed by any"));
+}
+
+/// C0: a seed has the floors and the incarnation of the spec that it is minted with, unless asked otherwise.
+#[test]
+fn a_seed_has_the_floors_of_its_spec() {
+    let bench = Bench::new(&[]);
+    let (keys, spec) = (bench.path("keys"), bench.path("spec.yaml"));
+    let (keys, spec) = (keys.to_str().unwrap(), spec.to_str().unwrap());
+    run(&["keys", "init", "lab", "--keys", keys]).succeeds();
+    let text = fs::read_to_string(project().join(SPEC)).unwrap();
+    let text = text.replacen("metadata:\n", "metadata:\n  generation: 5\n", 1);
+    fs::write(spec, text.replacen("- name: cp-1\n", "- name: cp-1\n        incarnation: 3\n", 1)).unwrap();
+    let out = bench.path("out");
+    let seed = |more: &[&str]| {
+        let common = ["seed", "--json", "--spec", spec, "--keys", keys, "--node", "cp-1", "--out"];
+        run(&[&common[..], &[out.to_str().unwrap()], more].concat())
+    };
+    for (more, incarnation, generation, release) in [
+        (&[][..], 3, 5, env!("CARGO_PKG_VERSION")),
+        (&["--incarnation", "4"], 4, 5, env!("CARGO_PKG_VERSION")),
+        (&["--generation-floor", "2", "--minimum-release", "0.0.9"], 3, 2, "0.0.9"),
+    ] {
+        let told: Value = serde_json::from_str(&seed(more).succeeds().out).unwrap();
+        let shown = document(&out.join("seeds/cp-1.img"));
+        for seed in [&told, &shown["seed"]] {
+            assert_eq!(seed["incarnation"], incarnation, "{seed}");
+            assert_eq!(
+                (&seed["generation_floor"], &seed["minimum_release"]),
+                (&generation.into(), &release.into())
+            );
+        }
+    }
+    seed(&["--incarnation", "2"]).fails(2, &["the spec expects incarnation 3 of cp-1", "help:"]);
+    seed(&["--minimum-release", "0.1"]).fails(2, &["not a release"]);
+}
+
+/// C0: an image never refuses its own configuration: a spec that demands a newer release is refused before anything is built.
+#[test]
+fn a_spec_that_demands_a_newer_release_is_not_built() {
+    let bench = Bench::new(&[Shared::Packages, Shared::Built("init")]);
+    let (keys, spec) = (bench.path("keys"), bench.path("spec.yaml"));
+    run(&["keys", "init", "lab", "--keys", keys.to_str().unwrap()]).succeeds();
+    let text = fs::read_to_string(project().join(SPEC)).unwrap();
+    fs::write(&spec, text.replacen("metadata:\n", "metadata:\n  minimumRelease: 99.0.0\n", 1)).unwrap();
+    let more = ["--keys", keys.to_str().unwrap(), "--format", "raw"];
+    let ran = crate::ran::Ran::of(&mut bench.image_of(spec.to_str().unwrap(), &more));
+    assert!(ran.code != Some(0) && ran.err.contains("metadata.minimumRelease is 99.0.0"), "{ran:?}");
+}
+
 #[test]
 fn equal_images_are_equal_in_every_form() {
     let (raw, qcow2) = (product().file("raw"), product().file("qcow2"));

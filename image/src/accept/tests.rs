@@ -27,7 +27,7 @@ fn refusal(bytes: &[u8], authority: &Authority) -> String {
     accept(bytes, authority).unwrap_err().to_string()
 }
 
-/// L4: a dropped key signs nothing any more, and the cluster stays the same without it.
+/// C0: a dropped key signs nothing any more, and the cluster stays the same without it.
 #[test]
 fn the_identity_outlives_its_key_and_signs_nothing() {
     let after = authority(1, &[2], "0.1.0");

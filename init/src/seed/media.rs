@@ -99,12 +99,12 @@ fn size(root: &Path, name: &str) -> io::Result<u64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use kubedos_image::guid::Guid;
     use kubedos_image::layout::{self, Role};
 
-    fn device(root: &Path, name: &str, bytes: u64) -> File {
+    pub(crate) fn device(root: &Path, name: &str, bytes: u64) -> File {
         fs::create_dir_all(root.join("dev")).unwrap();
         fs::create_dir_all(root.join("sys/block").join(name)).unwrap();
         fs::write(root.join("sys/block").join(name).join("size"), format!("{}\n", bytes / 512)).unwrap();
@@ -113,19 +113,26 @@ mod tests {
         file
     }
 
+    /// A boot disk as it is shipped, with what is in its seed partition.
+    pub(crate) fn boot_disk(root: &Path, name: &str, seed: &[u8]) -> File {
+        let shipped = layout::shipped(1 << 20).unwrap();
+        let disk = device(root, name, shipped.disk_bytes());
+        let table = shipped.table(SectorSize::B512, Guid::from_u128(1), |_| Guid::from_u128(2)).unwrap();
+        for extent in table.extents() {
+            disk.write_all_at(&extent.bytes, extent.offset).unwrap();
+        }
+        disk.write_all_at(seed, shipped.place(Role::Seed).unwrap().start).unwrap();
+        disk
+    }
+
     #[test]
     fn the_boot_disks_partition_comes_first_then_whole_devices_in_order() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
         let seed = volume::write(b"statement").unwrap();
-        let shipped = layout::shipped(1 << 20).unwrap();
-        let vdb = device(root, "vdb", shipped.disk_bytes());
-        let table = shipped.table(SectorSize::B512, Guid::from_u128(1), |_| Guid::from_u128(2)).unwrap();
-        for extent in table.extents() {
-            vdb.write_all_at(&extent.bytes, extent.offset).unwrap();
-        }
+        boot_disk(root, "vdb", &[]);
         assert!(find(root, "vdb").unwrap().is_empty(), "a partition of zeroes is no seed");
-        vdb.write_all_at(&seed, shipped.place(Role::Seed).unwrap().start).unwrap();
+        boot_disk(root, "vdb", &seed);
         device(root, "vda", 1 << 20).write_all_at(&seed, 0).unwrap();
         device(root, "sr0", seed.len() as u64).write_all_at(&seed, 0).unwrap();
         device(root, "loop0", 1 << 20).write_all_at(&seed, 0).unwrap();
@@ -161,12 +168,8 @@ mod tests {
     #[test]
     fn noise_in_the_seed_partition_is_a_candidate() {
         let root = tempfile::tempdir().unwrap();
+        let vda = boot_disk(root.path(), "vda", &[]);
         let shipped = layout::shipped(1 << 20).unwrap();
-        let vda = device(root.path(), "vda", shipped.disk_bytes());
-        let table = shipped.table(SectorSize::B512, Guid::from_u128(1), |_| Guid::from_u128(2)).unwrap();
-        for extent in table.extents() {
-            vda.write_all_at(&extent.bytes, extent.offset).unwrap();
-        }
         let place = shipped.place(Role::Seed).unwrap();
         for at in [place.start, place.start + place.len - 1] {
             vda.write_all_at(&[0xa5], at).unwrap();

@@ -4,14 +4,14 @@ use kubedos_image::release::Release;
 use proptest::prelude::*;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
-struct Key(Ed25519KeyPair);
+pub(crate) struct Key(Ed25519KeyPair);
 
 impl Key {
-    fn new(seed: u8) -> Self {
+    pub(crate) fn new(seed: u8) -> Self {
         Self(Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap())
     }
 
-    fn public(&self) -> PublicKey {
+    pub(crate) fn public(&self) -> PublicKey {
         PublicKey::new(self.0.public_key().as_ref().try_into().unwrap())
     }
 }
@@ -28,7 +28,7 @@ impl statement::Signer for Key {
     }
 }
 
-const OURS: [u8; 32] = [0x33; 32];
+pub(crate) const OURS: [u8; 32] = [0x33; 32];
 
 fn trust() -> Trust {
     Trust { keys: vec![Key::new(1).public(), Key::new(3).public()], cluster_id: ClusterId::new(OURS) }
@@ -36,18 +36,18 @@ fn trust() -> Trust {
 
 /// A seed of a test: node, incarnation, generation floor (0: a seed of version 1), cluster, signer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Minted {
-    node: &'static str,
-    incarnation: u32,
-    floor: u64,
-    cluster: [u8; 32],
-    signer: u8,
+pub(crate) struct Minted {
+    pub(crate) node: &'static str,
+    pub(crate) incarnation: u32,
+    pub(crate) floor: u64,
+    pub(crate) cluster: [u8; 32],
+    pub(crate) signer: u8,
 }
 
-const GOOD: Minted = Minted { node: "cp-1", incarnation: 1, floor: 1, cluster: OURS, signer: 1 };
+pub(crate) const GOOD: Minted = Minted { node: "cp-1", incarnation: 1, floor: 1, cluster: OURS, signer: 1 };
 
 impl Minted {
-    fn on(self, device: &str) -> Candidate {
+    pub(crate) fn on(self, device: &str) -> Candidate {
         let floors =
             (self.floor > 0).then(|| Floors { generation: self.floor, release: Release::new(0, 1, 0) });
         let seed = Seed {

@@ -10,17 +10,20 @@ use kubedos_lab::{Disk, Format, Patience};
 use kubedos_spec::record::Outcome;
 use kubedos_spec::stage::{EarlyStage, Stage};
 use kubedos_tests::{
-    DISK, Expect, Product, Rig, Variant, baseline, halts, halts_at, last, no_failed_unit, oracles, succeeds,
-    tools, transplant,
+    DISK, Expect, Product, Rig, Variant, baseline, halts, halts_at, last, no_failed_unit, oracles,
+    rotated_keys, status_page, succeeds, tools, transplant,
 };
 
 const AREAS: [Area; 3] = [Area::Signature, Area::Hash, Area::Data];
 
+fn variant(number: u64) -> Variant {
+    let names = ["generation-1", "generation-2", "generation-3"];
+    Variant::new(names[usize::try_from(number).unwrap() - 1]).generation(number)
+}
+
 fn generation(number: u64) -> &'static Product {
     static BUILT: [OnceLock<Product>; 3] = [const { OnceLock::new() }; 3];
-    let names = ["generation-1", "generation-2", "generation-3"];
-    let index = usize::try_from(number).unwrap() - 1;
-    BUILT[index].get_or_init(|| Variant::new(names[index]).generation(number).build())
+    BUILT[usize::try_from(number).unwrap() - 1].get_or_init(|| variant(number).build())
 }
 
 fn foreign() -> &'static Product {
@@ -135,12 +138,95 @@ fn rig_with(test: &str, given: Option<u64>) -> (Rig, Disk) {
     (rig, Disk::new(disk, Format::Raw))
 }
 
-/// What the node has seen once it does not go below.
+/// What the node has seen once it does not go below, also with a seed that would let it.
 #[test]
-fn an_older_configuration_is_refused() {
+fn an_older_configuration_is_refused_by_what_state_remembers() {
     let (rig, disk) = rig_with("an_older_configuration", Some(1));
-    let machine = rig.boot(&rig.hardware(disk));
+    let seed = variant(2).mint("cp-1", &["--generation-floor", "1"], rig.bench().path("lower").as_path());
+    let machine = rig.boot(&rig.unseeded(disk).disk(seed));
     halts_at(&machine, Stage::Disks, "this node has seen generation 2");
+}
+
+/// The seed's floor holds where STATE remembers nothing: a new disk, and an old image that is soundly signed.
+#[test]
+fn an_older_image_on_a_new_disk_is_refused_by_the_floor_of_the_seed() {
+    let newer = generation(2).seed("cp-1");
+    let rig = Rig::of(generation(1), "an_older_image_on_a_new_disk");
+    let machine = rig.boot(&rig.unseeded(rig.disk("disk")).disk(newer));
+    halts_at(&machine, Stage::ValidateShard, "has generation 1, below the floor 2 of the seed");
+    assert_eq!(machine.writes(0).unwrap(), 0, "the disk was written to");
+}
+
+/// An old release does not come back with a seed that was minted for a later one; the message has both.
+#[test]
+fn a_release_below_the_floor_of_the_seed_is_refused() {
+    let rig = Rig::of(generation(2), "a_release_below_the_floor");
+    let seed = variant(2).mint("cp-1", &["--minimum-release", "99.1.0"], rig.bench().path("later").as_path());
+    let machine = rig.boot(&rig.unseeded(rig.disk("disk")).disk(seed));
+    let release = env!("CARGO_PKG_VERSION");
+    halts_at(&machine, Stage::ValidateShard, &format!("this is release {release}, below the floor 99.1.0"));
+    assert_eq!(machine.writes(0).unwrap(), 0, "the disk was written to");
+}
+
+/// The seed of a replaced node opens nothing any more, although its disk is empty and STATE is new.
+#[test]
+fn the_seed_of_an_earlier_incarnation_is_refused_on_a_new_disk() {
+    static REPLACED: OnceLock<Product> = OnceLock::new();
+    let replaced = REPLACED.get_or_init(|| {
+        Variant::new("replaced").edit("name: cp-1", "name: cp-1\n        incarnation: 2").build()
+    });
+    let old = generation(1).seed("cp-1");
+    let rig = Rig::of(replaced, "an_earlier_incarnation");
+    let machine = rig.boot(&rig.unseeded(rig.disk("disk")).disk(old));
+    halts_at(&machine, Stage::ValidateShard, "of incarnation 1, the configuration expects incarnation 2");
+    assert_eq!(machine.writes(0).unwrap(), 0, "the disk was written to");
+}
+
+fn after_drop() -> &'static Product {
+    static AFTER: OnceLock<Product> = OnceLock::new();
+    AFTER.get_or_init(|| Variant::new("after-drop").keys(rotated_keys().1).generation(2).build())
+}
+
+/// C0: `keys rotate configuration --drop-old` makes images that boot on the node's old disk, as the same node of the same cluster.
+#[test]
+fn an_image_without_the_first_configuration_key_boots_on_the_old_disk() {
+    static BEFORE: OnceLock<Product> = OnceLock::new();
+    let before = BEFORE.get_or_init(|| Variant::new("before-drop").keys(rotated_keys().0).build());
+    let key = |page: &[String]| page.iter().find(|line| line.contains("node key")).cloned().unwrap();
+    let (old, was) = {
+        let rig = Rig::kept_of(before, "before_drop");
+        let disk = rig.disk("disk");
+        let mut machine = rig.boot(&rig.hardware(disk.clone()));
+        baseline(&machine, Expect::Baseline);
+        let was = key(&status_page(&mut machine));
+        machine.press_power().unwrap();
+        machine.wait_for_end(Patience::STEP).unwrap();
+        (rig.bench().raw_copy(tools(), "raw", &disk).unwrap(), was)
+    };
+    // As an upgrade does: the new boot files and the new configuration; root and payload are the same.
+    let esp = after_drop().partition(Role::Esp);
+    transplant(after_drop().raw(), esp.clone(), &old, esp.start);
+    give_all(after_drop(), &old);
+    let rig = Rig::of(after_drop(), "after_drop");
+    let mut machine = rig.boot(&rig.hardware(Disk::new(old, Format::Raw)));
+    let records = baseline(&machine, Expect::Baseline);
+    let note = last(&records, Stage::Disks).note.clone().unwrap_or_default();
+    assert_eq!(key(&status_page(&mut machine)), was, "STATE was kept: {note}");
+    no_failed_unit(&mut machine);
+}
+
+/// C0: what the dropped key signs is refused, however new it is, and stage 1 says why.
+#[test]
+fn a_configuration_signed_by_the_dropped_key_halts() {
+    let leaked = Variant::new("by-dropped").keys(rotated_keys().0).generation(3).build();
+    let rig = Rig::of(after_drop(), "by_dropped_key");
+    let copy = rig.copy("image");
+    give_all(&leaked, &copy);
+    let machine = rig.boot(&rig.hardware(Disk::new(copy, Format::Raw)));
+    let record = halts(&machine);
+    assert_eq!(record.stage, EarlyStage::OpenConfiguration.name(), "{record:?}");
+    let error = record.error.unwrap_or_default();
+    assert!(error.contains("not signed by any of the 1 keys that are trusted here"), "{error}");
 }
 
 /// C1: a newer one is taken, with the same UKI, root and payload.

@@ -1,14 +1,20 @@
 //! C0, T2: a seed names its node, and only the cluster's own are believed.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::OnceLock;
 
+use kubedos_builder::keys::KeyDir;
+use kubedos_image::iso::seed as volume;
 use kubedos_image::layout::Role;
-use kubedos_lab::{Disk, Format, Patience};
+use kubedos_image::statement::{self, Domain, Seed};
+use kubedos_lab::{Disk, Format, Hardware, Patience};
 use kubedos_spec::record::{Outcome, Record};
 use kubedos_spec::stage::Stage;
 use kubedos_tests::{
-    DISK, Expect, Product, Rig, Variant, baseline, flip, halts_at, kubedos_build, no_failed_unit,
-    status_page, succeeds, tools,
+    DISK, Expect, Product, Rig, Variant, baseline, flip, halts, halts_at, kubedos_build, last,
+    no_failed_unit, project, status_page, succeeds, tools,
 };
 
 /// The same cluster as the variants' others, with the worker under another name.
@@ -36,36 +42,113 @@ fn a_node_without_a_seed_shows_its_fingerprint_and_waits() {
     assert_eq!(machine.writes(0).unwrap(), 0, "the disk was written to");
 }
 
-fn halts_with(test: &str, seeds: Vec<Disk>, error: &str) {
+/// A machine with these seeds, in this order.
+fn seeded(rig: &Rig, seeds: Vec<Disk>) -> Hardware {
+    seeds.into_iter().fold(rig.unseeded(rig.disk("disk")), Hardware::disk)
+}
+
+/// The node has no usable seed: it waits, and the record names this device and this reason. The disk is not written to.
+fn waits_because(test: &str, seeds: Vec<Disk>, reason: &str) {
     let rig = Rig::new(test);
-    let hardware =
-        seeds.into_iter().fold(rig.unseeded(rig.disk("disk")), |hardware, seed| hardware.disk(seed));
-    let machine = rig.boot(&hardware);
-    halts_at(&machine, Stage::ValidateShard, error);
+    let machine = rig.boot(&seeded(&rig, seeds));
+    let waits =
+        |record: &Record| record.stage == Stage::ValidateShard.name() && record.outcome == Outcome::Waiting;
+    let record = machine.wait_for("waiting for a seed", Patience::BOOT, waits).unwrap();
+    assert_eq!(record.on.as_deref(), Some("seed"));
+    let note = record.note.unwrap();
+    assert!(note.contains("skipped: vdb ") && note.contains(reason), "{note}");
     assert_eq!(machine.writes(0).unwrap(), 0, "the disk was written to");
 }
 
-#[test]
-fn a_seed_of_another_cluster_is_refused() {
-    halts_with("a_seed_of_another_cluster", vec![renamed().seed("cp-1")], "is refused");
+/// A copy of the first node's seed, changed.
+fn changed_seed(rig: &Rig, name: &str, change: impl FnOnce(&Path)) -> Disk {
+    let copy = rig.bench().copy(name, &Product::built().seed_file("cp-1")).unwrap();
+    change(&copy);
+    Disk::new(copy, Format::Raw).read_only().not_bootable()
+}
+
+/// Where the statement starts in a seed file.
+fn statement_in(seed: &Path) -> u64 {
+    let bytes = std::fs::read(seed).unwrap();
+    u64::try_from(bytes.windows(8).position(|window| window == b"KUBEDST1").unwrap()).unwrap()
+}
+
+fn one_bit_in_the_body(seed: &Path) {
+    flip(seed, statement_in(seed) + 16 + 96 + 10);
+}
+
+fn without_its_signature(seed: &Path) {
+    let at = statement_in(seed) + 12;
+    File::options().write(true).open(seed).unwrap().write_all_at(&[0, 0], at).unwrap();
 }
 
 #[test]
-fn two_different_seeds_are_refused() {
-    let seeds = vec![Product::built().seed("cp-1"), Product::built().seed("w-1")];
-    halts_with("two_different_seeds", seeds, "two different seeds");
+fn a_seed_of_another_cluster_is_skipped_and_named() {
+    let foreign = vec![renamed().seed("cp-1")];
+    waits_because("a_seed_of_another_cluster", foreign, "not signed by any of the 1 keys");
 }
 
 #[test]
-fn a_seed_with_a_flipped_bit_is_refused() {
-    let rig = Rig::new("a_seed_with_a_flipped_bit");
-    let copy = rig.bench().copy("seed", &Product::built().seed_file("cp-1")).unwrap();
-    let bytes = std::fs::read(&copy).unwrap();
-    let statement = bytes.windows(8).position(|window| window == b"KUBEDST1").unwrap();
-    flip(&copy, u64::try_from(statement).unwrap() + 16 + 96 + 10);
-    let seed = Disk::new(copy, Format::Raw).read_only().not_bootable();
-    let machine = rig.boot(&rig.unseeded(rig.disk("disk")).disk(seed));
-    halts_at(&machine, Stage::ValidateShard, "is refused");
+fn a_seed_with_a_flipped_bit_is_skipped_and_named() {
+    let rig = Rig::new("a_flipped_seed");
+    let seed = changed_seed(&rig, "flipped", one_bit_in_the_body);
+    let machine = rig.boot(&seeded(&rig, vec![seed]));
+    let waits = |record: &Record| record.outcome == Outcome::Waiting;
+    let record = machine.wait_for("waiting for a seed", Patience::BOOT, waits).unwrap();
+    let note = record.note.unwrap();
+    assert!(note.contains("skipped: vdb ") && note.contains("a signature does not verify"), "{note}");
+}
+
+#[test]
+fn two_different_seeds_are_refused_and_both_are_named() {
+    let rig = Rig::new("two_different_seeds");
+    let machine = rig.boot(&seeded(&rig, vec![Product::built().seed("cp-1"), Product::built().seed("w-1")]));
+    let record = halts(&machine);
+    let error = record.error.unwrap_or_default();
+    assert_eq!(record.stage, Stage::ValidateShard.name(), "{error}");
+    for part in
+        ["two different seeds", "cp-1 incarnation 1", "on vdb", "w-1 incarnation 1", "on vdc: remove one"]
+    {
+        assert!(error.contains(part), "not {part:?}: {error}");
+    }
+    assert_eq!(machine.writes(0).unwrap(), 0, "the disk was written to");
+}
+
+/// Whoever can attach a device cannot keep the node from booting: a foreign, an unsigned and a damaged seed before and after its own.
+#[test]
+fn planted_seeds_do_not_keep_the_node_from_its_own() {
+    let rig = Rig::new("planted_seeds");
+    let planted = vec![
+        renamed().seed("cp-1"),
+        changed_seed(&rig, "unsigned", without_its_signature),
+        Product::built().seed("cp-1"),
+        changed_seed(&rig, "flipped", one_bit_in_the_body),
+    ];
+    let mut machine = rig.boot(&seeded(&rig, planted));
+    let records = baseline(&machine, Expect::Baseline);
+    let note = last(&records, Stage::ValidateShard).note.clone().unwrap();
+    for part in ["seed on vdd", "skipped: vdb ", "not signed by any", "; vdc ", "; vde ", "does not verify"] {
+        assert!(note.contains(part), "not {part:?}: {note}");
+    }
+    no_failed_unit(&mut machine);
+}
+
+/// Nodes outlive releases: a seed of version 1, which has no floors, opens its node still.
+#[test]
+fn a_seed_of_version_1_is_believed() {
+    let rig = Rig::new("a_seed_of_version_1");
+    let keys = KeyDir::open(&project().join("keys/demo")).unwrap();
+    let own = std::fs::read(Product::built().seed_file("cp-1")).unwrap();
+    let read = statement::read(volume::read(&own).unwrap()).unwrap();
+    let seed = Seed::parse(&read.verify(Domain::Seed, &keys.public().seed).unwrap()).unwrap();
+    let body = Seed { floors: None, ..seed }.emit().unwrap();
+    assert!(body.starts_with("version = 1\n"));
+    let signed = statement::write(Domain::Seed, &body, &[&keys.seed_signer().unwrap()]).unwrap();
+    let file = rig.bench().path("version-1");
+    std::fs::write(&file, volume::write(&signed).unwrap()).unwrap();
+    let seed = Disk::new(file, Format::Raw).read_only().not_bootable();
+    let machine = rig.boot(&seeded(&rig, vec![seed]));
+    baseline(&machine, Expect::Baseline);
 }
 
 /// Rightly signed, for a node that the configuration does not have.

@@ -4,19 +4,17 @@
 //!
 //! Without a usable seed the node waits, and shows the fingerprint of a key that it made for this boot: media may be changed meanwhile.
 
+mod documents;
 pub mod floors;
 
 use std::fmt::Write as _;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use kubedos_image::DocumentError;
-use kubedos_image::accept::{self, accept};
-use kubedos_image::boot::BootManifest;
+use kubedos_image::accept;
 use kubedos_image::hex32::{PublicKey, sha256};
-use kubedos_image::release::Release;
-use kubedos_image::statement::{ConfigurationStatement, Seed};
+use kubedos_image::statement::Seed;
 use kubedos_spec::node::{self, ClusterDocument, Shard};
 use ring::agreement::{EphemeralPrivateKey, X25519};
 use ring::rand::SystemRandom;
@@ -160,8 +158,8 @@ pub fn attempt(
     handover: &Handover,
     stranger: &Stranger,
 ) -> Result<Step<Identity>, ShardError> {
-    let (release, statement) = accepted(&places.handed_over, handover)?;
-    let cluster = cluster(&places.configuration, &statement)?;
+    let (release, statement) = documents::accepted(&places.handed_over, handover)?;
+    let cluster = documents::cluster(&places.configuration, &statement)?;
     let trust = Trust {
         keys: cluster.seed_keys.iter().map(|key| PublicKey::new(*key.bytes())).collect(),
         cluster_id: statement.cluster_id,
@@ -177,7 +175,7 @@ pub fn attempt(
         );
         return Ok(Step::Waiting { on: "seed".into(), note: Some(note) });
     };
-    let shard = shard(&places.configuration, &cluster, &seed.node)?;
+    let shard = documents::shard(&places.configuration, &cluster, &seed.node)?;
     let booted = Booted { release, generation: statement.generation };
     let newer = floors::judge(&booted, &Claimed::of(&seed), shard.incarnation)?;
     let demo = if cluster.demo_keys { "DEMO KEYS, published secrets, not for real use; " } else { "" };
@@ -202,61 +200,5 @@ fn listed(skipped: &[Skipped]) -> String {
     text
 }
 
-/// Judges once more what stage 1 has accepted, and holds the hand-over against it.
-fn accepted(
-    places: &HandedOver,
-    handover: &Handover,
-) -> Result<(Release, ConfigurationStatement), ShardError> {
-    let manifest = BootManifest::parse(&bytes(&places.manifest)?).map_err(ShardError::Manifest)?;
-    let statement = accept(&bytes(&places.statement)?, &manifest.authority())?.statement;
-    agree("cluster of the hand-over", &handover.cluster, &statement.cluster)?;
-    agree("cluster id of the hand-over", &handover.cluster_id, &statement.cluster_id.to_string())?;
-    agree(
-        "generation of the hand-over",
-        &handover.generation.to_string(),
-        &statement.generation.to_string(),
-    )?;
-    agree("volume of the hand-over", &handover.configuration_hash, &statement.root_hash.to_string())?;
-    Ok((manifest.release, statement))
-}
-
-fn bytes(path: &Path) -> Result<Vec<u8>, ShardError> {
-    fs::read(path).map_err(|source| ShardError::Read { path: path.to_owned(), source })
-}
-
-fn text(path: &Path) -> Result<String, ShardError> {
-    fs::read_to_string(path).map_err(|source| ShardError::Read { path: path.to_owned(), source })
-}
-
-fn cluster(configuration: &Path, statement: &ConfigurationStatement) -> Result<ClusterDocument, ShardError> {
-    let path = configuration.join("cluster.toml");
-    let cluster =
-        ClusterDocument::parse(&text(&path)?).map_err(|source| ShardError::Document { path, source })?;
-    agree("cluster", cluster.name.as_str(), &statement.cluster)?;
-    agree("cluster id", cluster.cluster_id.as_str(), &statement.cluster_id.to_string())?;
-    agree("generation", &cluster.generation.to_string(), &statement.generation.to_string())?;
-    Ok(cluster)
-}
-
-fn shard(configuration: &Path, cluster: &ClusterDocument, node: &str) -> Result<Shard, ShardError> {
-    let path = configuration.join("shards").join(format!("{node}.toml"));
-    let text = match text(&path) {
-        Err(ShardError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            return Err(ShardError::NoShard { node: node.to_owned(), generation: cluster.generation });
-        }
-        text => text?,
-    };
-    let shard = Shard::parse(&text).map_err(|source| ShardError::Document { path, source })?;
-    agree("node", shard.node.as_str(), node)?;
-    agree("cluster of the shard", shard.cluster.as_str(), cluster.name.as_str())?;
-    agree("generation of the shard", &shard.generation.to_string(), &cluster.generation.to_string())?;
-    Ok(shard)
-}
-
-fn agree(field: &'static str, inside: &str, outside: &str) -> Result<(), ShardError> {
-    if inside == outside {
-        Ok(())
-    } else {
-        Err(ShardError::Disagrees { field, inside: inside.to_owned(), outside: outside.to_owned() })
-    }
-}
+#[cfg(test)]
+mod tests;
