@@ -60,6 +60,8 @@ pub struct Facts {
     pub role: Option<String>,
     /// The incarnation that its seed names.
     pub incarnation: Option<u32>,
+    /// The least that its seed lets it boot, as text.
+    pub floors: Option<String>,
     /// Whether the cluster was made with the published demonstration keys.
     pub demo_keys: bool,
     /// The fingerprint of the node's own key.

@@ -20,6 +20,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use kubedos_image::statement::Floors;
 use kubedos_spec::stage::Stage;
 use rustix::rand::{GetRandomFlags, getrandom};
 
@@ -135,10 +136,19 @@ fn validate_shard(walk: &Walk<'_>, handover: &Handover) -> Result<Identity, Halt
         facts.node = Some(identity.shard.node.to_string());
         facts.role = Some(role(identity.shard.role).to_owned());
         facts.incarnation = Some(identity.seed.incarnation);
+        facts.floors = Some(floors(identity.seed.floors.as_ref()));
         facts.demo_keys = identity.cluster.demo_keys;
         facts.fingerprint = None;
     });
     Ok(identity)
+}
+
+/// The floors of a seed, as the status page shows them.
+fn floors(floors: Option<&Floors>) -> String {
+    match floors {
+        Some(Floors { generation, release }) => format!("generation {generation}, release {release} (seed)"),
+        None => "none: the seed is of version 1".to_owned(),
+    }
 }
 
 const fn role(role: kubedos_spec::node::Role) -> &'static str {

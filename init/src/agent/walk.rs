@@ -125,10 +125,13 @@ impl Walk<'_> {
                 }
                 Ok(Step::Waiting { on, note }) => {
                     failures = 0;
-                    if waits_on.as_ref() != Some(&on) {
-                        self.wait(stage, &on, note.as_deref(), None);
-                        waits_on = Some(on);
+                    let reason = Some((on, note));
+                    if reason != waits_on
+                        && let Some((on, note)) = &reason
+                    {
+                        self.wait(stage, on, note.as_deref(), None);
                     }
+                    waits_on = reason;
                     (self.pause)(LOOK_AGAIN);
                 }
                 Err(error) => match error.class() {
@@ -142,11 +145,13 @@ impl Walk<'_> {
                         return Err(Halted(stage));
                     }
                     Class::Degrade => {
-                        let on = chain(&error);
-                        if waits_on.as_ref() != Some(&on) {
-                            self.wait(stage, &on, None, None);
-                            waits_on = Some(on);
+                        let reason = Some((chain(&error), None));
+                        if reason != waits_on
+                            && let Some((on, _)) = &reason
+                        {
+                            self.wait(stage, on, None, None);
                         }
+                        waits_on = reason;
                         (self.pause)(LOOK_AGAIN);
                     }
                 },
@@ -294,18 +299,30 @@ mod tests {
     #[test]
     fn waiting_is_said_once_for_each_reason() {
         let wait = |on: &str| Ok(Step::Waiting { on: on.into(), note: None });
+        let noted = |note: &str| Ok(Step::Waiting { on: "other seed".into(), note: Some(note.into()) });
         let (result, records, _) = run(vec![
             wait("seed"),
             wait("seed"),
             wait("other seed"),
+            noted("vdb is skipped"),
+            noted("vdb is skipped"),
+            noted("vdc is skipped"),
             Ok(Step::Unchanged { output: 1, note: None }),
         ]);
         assert_eq!(result, Ok(1));
         assert_eq!(
             outcomes(&records),
-            [Outcome::Started, Outcome::Waiting, Outcome::Waiting, Outcome::Unchanged]
+            [
+                Outcome::Started,
+                Outcome::Waiting,
+                Outcome::Waiting,
+                Outcome::Waiting,
+                Outcome::Waiting,
+                Outcome::Unchanged
+            ]
         );
         assert_eq!(records[1].on.as_deref(), Some("seed"));
+        assert_eq!(records[4].note.as_deref(), Some("vdc is skipped"), "what a person may do has changed");
     }
 
     #[test]

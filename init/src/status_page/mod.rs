@@ -57,6 +57,9 @@ fn head(page: &mut Page, facts: &Facts, moment: &Moment) {
                 handover.generation
             ),
         );
+        if let Some(floors) = &facts.floors {
+            page.field("floors", floors);
+        }
         let medium = match handover.medium {
             Medium::Disk => "disk",
             Medium::Cd => "CD",

@@ -36,6 +36,7 @@ fn board() -> Board {
         facts.node = Some("cp-1".into());
         facts.role = Some("control-plane".into());
         facts.incarnation = Some(1);
+        facts.floors = Some("generation 3, release 0.1.0 (seed)".into());
         facts.demo_keys = true;
         facts.fingerprint = Some("5d".repeat(32));
         facts.disks = vec![
