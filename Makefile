@@ -32,6 +32,11 @@ test: build ## Every test that proves the project; one summary at the end
 drill: build ## The long runs: many more boots and power cuts
 	$(CARGO) test --release --locked --workspace --test vm -- --ignored --nocapture
 
+.PHONY: previous-disk
+previous-disk: build ## tests/previous/: what the previous release left on a node's disk, made with that release
+	$(CARGO) build --release --locked --workspace --bin kubedos-previous
+	target/release/kubedos-previous
+
 .PHONY: bench
 bench: ## Benchmarks beside mkosi (needs root for it), against the figures of docs/benchmarks.md; BENCH="--help" lists the options
 	$(CARGO) build --release --locked --workspace --bin kubedos-build --bin kubedos-bench

@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod console;
+mod durable;
 pub mod handover;
 pub mod seed;
 pub mod stage1;

@@ -89,6 +89,21 @@ pub fn no_failed_unit(machine: &mut Machine) {
     assert!(page.iter().any(|line| line.contains("units     none failed")), "{page:#?}");
 }
 
+/// Presses the power button until the machine ends: the first press is lost when systemd-logind does not listen yet.
+///
+/// # Panics
+/// When the machine does not end.
+pub fn powers_off(machine: &mut Machine) {
+    const PRESSES: usize = 4;
+    for press in 1..=PRESSES {
+        machine.press_power().unwrap();
+        match machine.wait_for_end(Patience::STEP) {
+            Ok(_) => return,
+            Err(error) => assert!(press < PRESSES, "{error}"),
+        }
+    }
+}
+
 /// The last record of a stage.
 ///
 /// # Panics

@@ -80,6 +80,10 @@ pub const FORBIDDEN: [&str; 66] = [
     "as",
 ];
 
+/// Kernel modules that no volume holds. `crypto_null`: a cipher that encrypts nothing, which a forged LUKS2 header may ask for
+/// (CVE-2025-59054 and its relatives).
+pub const FORBIDDEN_MODULES: [&str; 1] = ["crypto_null"];
+
 /// Something that may not be there.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
@@ -96,6 +100,8 @@ pub struct Finding {
 pub enum Fault {
     /// The name of a shell, an interpreter, a package manager and the like.
     ForbiddenName,
+    /// A kernel module that must not be loadable.
+    ForbiddenModule,
     /// Executable, and starts with `#!`.
     Script,
     /// Executable, but neither ELF nor script.
@@ -125,6 +131,7 @@ impl fmt::Display for Finding {
         write!(f, "/{} (of {}) ", self.path, self.origin)?;
         match &self.fault {
             Fault::ForbiddenName => write!(f, "has the name of a program that no volume may hold"),
+            Fault::ForbiddenModule => write!(f, "is a kernel module that no volume may hold"),
             Fault::Script => write!(f, "is an executable script"),
             Fault::UnknownProgram => write!(f, "is executable, but no program"),
             Fault::SetId(mode) => write!(f, "is setuid or setgid ({mode:04o})"),
@@ -171,6 +178,9 @@ pub fn audit(tree: &Tree, allowed: &Allowed<'_>) -> Vec<Finding> {
         if !node.is_directory() && in_program_folder(path) && FORBIDDEN.contains(&unversioned(name)) {
             faults.push(Fault::ForbiddenName);
         }
+        if !node.is_directory() && is_forbidden_module(name) {
+            faults.push(Fault::ForbiddenModule);
+        }
         findings.extend(faults.into_iter().map(|fault| Finding {
             path: path.to_owned(),
             origin: node.origin.to_string(),
@@ -179,6 +189,11 @@ pub fn audit(tree: &Tree, allowed: &Allowed<'_>) -> Vec<Finding> {
     }
     findings.sort();
     findings
+}
+
+/// `crypto_null.ko`, however it is compressed; in the names of files `-` and `_` are the same to the kernel.
+fn is_forbidden_module(name: &str) -> bool {
+    name.split_once(".ko").is_some_and(|(module, _)| FORBIDDEN_MODULES.contains(&&*module.replace('-', "_")))
 }
 
 fn attributes(path: &str, node: &Node, allowed: &Allowed<'_>, faults: &mut Vec<Fault>) {
@@ -330,6 +345,16 @@ mod tests {
     }
 
     /// A12.
+    /// Finding 6 of the review: a cipher that encrypts nothing cannot be loaded.
+    #[test]
+    fn a_module_without_encryption_is_found_under_any_name() {
+        for name in ["crypto_null.ko", "crypto-null.ko.xz", "crypto_null.ko.zst"] {
+            let path = format!("usr/lib/modules/6.12/kernel/crypto/{name}");
+            assert_eq!(faults(&path, file(b"x", 0o644)), [Fault::ForbiddenModule], "{name}");
+        }
+        assert_eq!(faults("usr/lib/modules/6.12/kernel/crypto/xts.ko", file(b"x", 0o644)), []);
+    }
+
     #[test]
     fn modes_capabilities_owners_and_devices_are_found() {
         assert_eq!(faults("f", file(b"", 0o4644)), [Fault::SetId(0o4644)]);

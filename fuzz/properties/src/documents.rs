@@ -5,7 +5,7 @@ use kubedos_image::hex32::{PublicKey, RootHash, Salt, Secret32};
 use kubedos_image::release::Release;
 use kubedos_image::statement::{self, ConfigurationStatement, Domain, Floors, Seed as NodeSeed};
 use kubedos_init::handover::{Handover, Medium};
-use kubedos_init::stages::disks::memory::{self, Machine, Memory, Verdict};
+use kubedos_init::stages::disks::node_record::{self, Machine, NodeRecord, Verdict};
 use kubedos_spec::allocation::Allocation;
 use kubedos_spec::modules::{Module, ModuleTable};
 use kubedos_spec::node::{ClusterDocument, Shard};
@@ -22,7 +22,7 @@ pub(crate) const TARGETS: [Target; 9] = [
     Target { name: "allocation", property: allocation, seeds: allocation_seeds, mutants: 50_000 },
     Target { name: "module_table", property: module_table, seeds: module_table_seeds, mutants: 50_000 },
     Target { name: "handover", property: handover, seeds: handover_seeds, mutants: 50_000 },
-    Target { name: "memory", property: memory, seeds: memory_seeds, mutants: 50_000 },
+    Target { name: "node_record", property: node_record, seeds: node_record_seeds, mutants: 50_000 },
     Target { name: "record", property: record, seeds: record_seeds, mutants: 100_000 },
 ];
 
@@ -224,36 +224,48 @@ fn handover_seeds() -> Vec<Seed> {
     vec![("from-disk", handover.emit().unwrap().into_bytes())]
 }
 
-/// What is read is read as the same when it is written again; merged with itself it changes nothing, and floors never fall.
-fn memory(input: &[u8]) {
+/// What is read is written as the same text again; merged with itself it changes nothing, unknown fields stay, and floors never fall.
+fn node_record(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
-    let Ok(then) = frugal(TOML, input.len(), || Memory::parse(text)) else { return };
-    assert_eq!(Memory::parse(&then.emit().unwrap()).unwrap(), then);
-    assert_eq!(memory::judge(Some(&then), &then).unwrap(), Verdict::Same);
+    let Ok(then) = frugal(TOML, input.len(), || NodeRecord::parse(text)) else { return };
+    let written = then.emit().unwrap();
+    assert_eq!(NodeRecord::parse(&written).unwrap().emit().unwrap(), written);
+    let is_current = then.version == node_record::VERSION && then == then.clone(); // a NaN among unknown fields equals nothing
+    assert!(!is_current || node_record::judge(Some(&then), &then) == Verdict::Same);
     let now = remembered();
-    let merged = memory::merged(&then, &now);
+    let merged = node_record::merged(&then, &now);
     assert!(merged.generation_floor >= then.generation_floor && merged.clock_floor >= then.clock_floor);
-    assert_eq!(memory::merged(&merged, &now), merged);
+    assert_eq!(node_record::merged(&merged, &now).emit().unwrap(), merged.emit().unwrap());
+    assert_eq!(merged.unknown.len(), then.unknown.len());
 }
 
-fn remembered() -> Memory {
-    Memory {
-        version: 1,
+fn remembered() -> NodeRecord {
+    NodeRecord {
+        version: node_record::VERSION,
         node: "cp-1".into(),
         cluster_id: "33".repeat(32),
         incarnation: 2,
         generation_floor: 4,
+        release_floor: None,
         clock_floor: 1_763_300_000,
         machine: Machine {
             product_uuid: Some("u-1".into()),
-            product_serial: None,
             board_serial: Some("b".into()),
+            ..Machine::default()
         },
+        unknown: Default::default(),
     }
 }
 
-fn memory_seeds() -> Vec<Seed> {
-    vec![("whole", remembered().emit().unwrap().into_bytes())]
+fn node_record_seeds() -> Vec<Seed> {
+    let whole = remembered().emit().unwrap();
+    let newer = format!("roster_epoch = 9\n{whole}tpm = \"t\"\n\n[later]\ny = true\n");
+    let version_1 = whole.replace("version = 2", "version = 1");
+    vec![
+        ("whole", whole.into_bytes()),
+        ("unknown-fields", newer.into_bytes()),
+        ("version-1", version_1.into_bytes()),
+    ]
 }
 
 /// A console line. What is found is found again in the line that is made of it, which the kernel takes whole and which stays the same.

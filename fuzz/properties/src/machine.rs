@@ -12,11 +12,12 @@ use kubedos_image::sparse::for_data;
 use kubedos_init::agent::corruption::bad_block;
 use kubedos_init::seed::{Candidate, Trust, judge};
 use kubedos_init::stage1::{cmdline, firmware, modules};
+use kubedos_init::stages::disks::anchor::{self, Anchor, Found};
 use kubedos_init::stages::disks::containers::{self, Content};
 use kubedos_init::stages::disks::filesystems::Superblock;
 use kubedos_init::stages::disks::identity::{self, EDGE};
-use kubedos_init::stages::disks::luks::{self, COPY_BYTES, Headers};
-use kubedos_init::stages::disks::replica::{Medium, ext4_head, luks_copies};
+use kubedos_init::stages::disks::luks::{self, COPY_BYTES, Checked, Headers};
+use kubedos_init::stages::disks::replica::{Medium, ext4_head, luks_area_of};
 use kubedos_init::stages::disks::survey::{Disk, Store, Stretch};
 use kubedos_init::stages::disks::table::{self, FreshNames, TableChange, TableFacts, TableWish};
 use kubedos_lab::write_log::{self, Action};
@@ -25,10 +26,11 @@ use kubedos_sys::uevent::Uevent;
 use crate::frugal::{LITTLE, Most, frugal};
 use crate::{Seed, Target, keys, sparse, volumes};
 
-pub(crate) const TARGETS: [Target; 5] = [
+pub(crate) const TARGETS: [Target; 6] = [
     Target { name: "seed", property: seed, seeds: seed_seeds, mutants: 4000 },
     Target { name: "disk_table", property: disk_table, seeds: disk_table_seeds, mutants: 1000 },
     Target { name: "partition_head", property: partition_head, seeds: partition_head_seeds, mutants: 20_000 },
+    Target { name: "anchor", property: anchor, seeds: anchor_seeds, mutants: 5000 },
     Target { name: "kernel_texts", property: kernel_texts, seeds: kernel_texts_seeds, mutants: 100_000 },
     Target { name: "write_log", property: write_log, seeds: write_log_seeds, mutants: 50_000 },
 ];
@@ -178,27 +180,62 @@ fn partition_head(input: &[u8]) {
     read_headers(&mended);
 }
 
+/// What is accepted as a container of ours is accepted again from its checked copy, which names no cipher but AES-XTS.
 fn read_headers(head: &[u8]) {
     let headers = frugal(LITTLE, 0, || Headers::read(head));
     assert!(headers.copies.len() <= 2);
     assert!(headers.newest().is_none_or(|newest| newest.whole));
+    let mut area = head.to_vec();
+    area.resize(luks::AREA_BYTES, 0);
     for store in Store::ALL {
-        if containers::content(store, head) == Content::Finished {
+        if let Content::Finished(header) = containers::content(store, &area) {
             let newest = headers.newest().unwrap();
             assert_eq!((newest.label.as_str(), newest.subsystem.as_str()), (&*store.label(), luks::FINISHED));
+            assert_eq!(containers::content(store, header.bytes()), Content::Finished(header.clone()));
+            let text = String::from_utf8_lossy(&header.bytes()[luks::BINARY_BYTES..COPY_BYTES]).into_owned();
+            assert_eq!(text.matches(r#""encryption":"#).count(), 2, "{text}");
+            assert_eq!(text.matches(r#""encryption":"aes-xts-plain64""#).count(), 2, "{text}");
         }
     }
 }
 
+/// Header copies alone: the key slot behind them is anything.
+fn copies(store: Store, subsystem: &str, sequence: u64) -> Vec<u8> {
+    let mut area = luks_area_of(store, subsystem, sequence);
+    area.truncate(luks::HEAD_BYTES);
+    area
+}
+
 fn partition_head_seeds() -> Vec<Seed> {
-    let mut torn = luks_copies("kubedos-state", "kubedos", 4);
+    let mut torn = copies(Store::State, luks::FINISHED, 4);
     torn[100] ^= 1;
     vec![
-        ("container", luks_copies("kubedos-state", "kubedos", 3)),
+        ("container", copies(Store::State, luks::FINISHED, 3)),
         ("first-copy-torn", torn),
-        ("unfinished", luks_copies("kubedos-data", "kubedos-unfinished", 1)),
+        ("unfinished", copies(Store::Data, luks::UNFINISHED, 1)),
         ("ext4", ext4_head(10 << 30)),
     ]
+}
+
+/// An anchor is believed only as it was sealed with the node's key; any record survives sealing.
+fn anchor(input: &[u8]) {
+    let key = [7; 32].into();
+    if let Found::Own(anchor) =
+        frugal(Most { factor: 4, constant: 16 << 10 }, input.len(), || anchor::open(input, &key))
+    {
+        let sealed = anchor::seal(&anchor, &key);
+        assert_eq!(sealed, input[..sealed.len()], "an anchor that nobody sealed");
+    }
+    assert!(!matches!(anchor::open(input, &[8; 32].into()), Found::Own(_)));
+    let Ok(record) = std::str::from_utf8(input.get(..1000).unwrap_or(input)) else { return };
+    let header = Checked::read(&luks_area_of(Store::Data, luks::FINISHED, 3)).unwrap();
+    let whole = Anchor { sequence: 3, record: record.to_owned(), headers: [(Store::Data, header)].into() };
+    assert_eq!(anchor::open(&anchor::seal(&whole, &key), &key), Found::Own(whole));
+}
+
+fn anchor_seeds() -> Vec<Seed> {
+    let small = Anchor { sequence: 1, record: "version = 2\n".into(), headers: BTreeMap::new() };
+    vec![("without-headers", anchor::seal(&small, &[7; 32].into()))]
 }
 
 /// Short texts of kernel, firmware and devices: a record of the kernel's log, an event, a command line, a variable of the boot loader, the

@@ -70,11 +70,11 @@ properties! {
     gpt seed_volume verity erofs
     cpio qcow2 esp
     pe pkcs7 efi_signatures varstore
-    statement statement_body boot_manifest node_documents allocation module_table handover memory record
+    statement statement_body boot_manifest node_documents allocation module_table handover node_record record
     control packages relations versions release inrelease deb lock lock_proof
     module_index elf
     yaml cluster_spec
-    seed disk_table partition_head kernel_texts write_log
+    seed disk_table partition_head anchor kernel_texts write_log
 }
 
 /// A target has a test here, a folder of inputs, and a program for libFuzzer; and nothing else has.

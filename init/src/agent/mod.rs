@@ -27,7 +27,8 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use crate::console::{Console, chain, uptime};
 use crate::handover::{self, Handover, HandoverError};
 use crate::stages::baseline::{self, Kernel};
-use crate::stages::disks::memory::Machine;
+use crate::stages::disks::Patience;
+use crate::stages::disks::node_record::Machine;
 use crate::stages::disks::real::Real;
 use crate::stages::disks::stage as disks;
 use crate::stages::validate_shard::{self as validate, HandedOver, Identity, Places, Stranger};
@@ -41,8 +42,12 @@ use walk::{Halted, Step, Walk};
 /// How long systemd is waited for when the status page is asked for.
 const UNITS_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a disk that the spec names may take to appear (USB, slow controllers) before the node goes on without.
+/// How long a disk that the spec names may take to appear (USB, slow controllers) before the node goes on without, and how long a
+/// header that cannot be read may take to become readable.
 const DISK_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a disk must read as empty before it is laid out: storage that appears late may read as zeroes at first.
+const EMPTY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why the agent cannot even begin.
 #[derive(Debug, thiserror::Error)]
@@ -159,13 +164,17 @@ const fn role(role: kubedos_spec::node::Role) -> &'static str {
 }
 
 fn settle_disks(walk: &Walk<'_>, handover: &Handover, identity: &Identity) -> Result<disks::Stored, Halted> {
-    let now = disks::memory_of(handover, identity, Machine::observe(Path::new("/sys")));
+    let machine = Machine::observe(Path::new("/sys"));
     let begun = uptime();
+    let patience = || match uptime().saturating_sub(begun) {
+        passed if passed < EMPTY_PATIENCE => Patience::Fresh,
+        passed if passed < DISK_PATIENCE => Patience::Tried,
+        _ => Patience::Over,
+    };
     let stored = walk.stage(Stage::Disks, || {
         disks::attempt(
             &mut Real::default(),
-            disks::wish(handover, identity, uptime().saturating_sub(begun) < DISK_PATIENCE),
-            &now,
+            disks::wish(handover, identity, machine.clone(), patience()),
             disks::state_folder(),
             &mut random,
         )

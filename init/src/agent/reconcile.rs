@@ -11,9 +11,10 @@ use super::random;
 use super::walk::{Class, Classified, Walk};
 use crate::console::uptime;
 use crate::stages::baseline::{self, BaselineError, Kernel};
+use crate::stages::disks::node_record::Machine;
 use crate::stages::disks::real::Real;
 use crate::stages::disks::stage as disks;
-use crate::stages::disks::{DisksError, settle};
+use crate::stages::disks::{DisksError, Patience, settle};
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(60);
@@ -64,8 +65,9 @@ fn mend_disks(node: &Node) -> Result<Vec<String>, DisksError> {
     if node.volatile {
         return Ok(vec![]); // a disk that comes later is taken by the next boot: what is in memory now cannot be moved under running services
     }
-    let settled =
-        settle(&mut Real::default(), &disks::wish(&node.handover, &node.identity, false), &mut random)?;
+    let machine = Machine::observe(Path::new("/sys"));
+    let wish = disks::wish(&node.handover, &node.identity, machine, Patience::Over);
+    let settled = settle(&mut Real::default(), &wish, &mut random)?;
     Ok(settled.lasting.into_iter().chain(settled.passing).collect())
 }
 

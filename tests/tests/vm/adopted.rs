@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use kubedos_lab::{Disk, Patience};
+use kubedos_lab::Disk;
 use kubedos_spec::record::Record;
-use kubedos_tests::{Expect, Rig, baseline, status_page};
+use kubedos_tests::{Expect, Rig, baseline, powers_off, status_page};
 
 /// What a first boot left.
 #[derive(Debug)]
@@ -30,8 +30,7 @@ pub fn adopted() -> &'static Adopted {
         let mut machine = rig.boot(&rig.hardware(disk.clone().write_log(&write_log)));
         let records = baseline(&machine, Expect::Baseline);
         let page = status_page(&mut machine);
-        machine.press_power().unwrap();
-        machine.wait_for_end(Patience::STEP).unwrap();
+        powers_off(&mut machine);
         Adopted { disk, write_log, records, page }
     })
 }

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use kubedos_image::layout::{Area, Role, Slot, Volume};
-use kubedos_lab::{Disk, Format, Patience};
+use kubedos_lab::{Disk, Format};
 use kubedos_spec::record::Outcome;
 use kubedos_spec::stage::{EarlyStage, Stage};
 use kubedos_tests::{
     DISK, Expect, Product, Rig, Variant, baseline, halts, halts_at, last, no_failed_unit, oracles,
-    rotated_keys, status_page, succeeds, tools, transplant,
+    powers_off, rotated_keys, status_page, succeeds, tools, transplant,
 };
 
 const AREAS: [Area; 3] = [Area::Signature, Area::Hash, Area::Data];
@@ -121,8 +121,7 @@ fn has_run_generation_2() -> &'static Path {
         let disk = rig.disk("disk");
         let mut machine = rig.boot(&rig.hardware(disk.clone()));
         baseline(&machine, Expect::Baseline);
-        machine.press_power().unwrap();
-        machine.wait_for_end(Patience::STEP).unwrap();
+        powers_off(&mut machine);
         rig.bench().raw_copy(tools(), "raw", &disk).unwrap()
     })
 }
@@ -199,8 +198,7 @@ fn an_image_without_the_first_configuration_key_boots_on_the_old_disk() {
         let mut machine = rig.boot(&rig.hardware(disk.clone()));
         baseline(&machine, Expect::Baseline);
         let was = key(&status_page(&mut machine));
-        machine.press_power().unwrap();
-        machine.wait_for_end(Patience::STEP).unwrap();
+        powers_off(&mut machine);
         (rig.bench().raw_copy(tools(), "raw", &disk).unwrap(), was)
     };
     // As an upgrade does: the new boot files and the new configuration; root and payload are the same.

@@ -17,8 +17,8 @@ use kubedos_sys::audit::{Rule, Rules};
 use rustix::time::{ClockId, Timespec, clock_settime};
 use serde::{Deserialize, Serialize};
 
-use super::disks::memory::keep;
 use crate::agent::walk::{Class, Classified};
+use crate::durable;
 use audit::{Auditor, ThisKernel};
 use parameters::{Parameter, ParametersError};
 
@@ -236,7 +236,7 @@ pub fn describe(change: &Change) -> String {
 }
 
 /// What was last brought about, as STATE remembers it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Remembered {
     version: u32,
     hostname: String,
@@ -245,6 +245,9 @@ struct Remembered {
     /// SHA-256 over all audit rules.
     #[serde(default)]
     audit: String,
+    /// Fields of a later release, kept when this one writes the file again (ADR 0003).
+    #[serde(flatten)]
+    unknown: toml::Table,
 }
 
 /// Remembers that the baseline holds; `true` when that was news, that is, when this node was last left with another one.
@@ -253,19 +256,24 @@ pub fn remember(state: &Path, want: &Want, hostname: &str) -> Result<bool, Basel
     for parameter in &want.parameters {
         listing.push_str(&format!("{}\0{}\0", parameter.name, parameter.value));
     }
+    let path = state.join(FILE);
+    let then = match fs::read_to_string(&path) {
+        Ok(text) => toml::from_str::<Remembered>(&text).ok(), // not understood: news
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(BaselineError::Remember(error)),
+    };
     let now = Remembered {
         version: 1,
         hostname: hostname.to_owned(),
         parameters: hex::encode(sha256(&[listing.as_bytes()])),
         audit: hex::encode(sha256(&want.rules.iter().map(Rule::as_bytes).collect::<Vec<_>>())),
+        unknown: then.as_ref().map(|then| then.unknown.clone()).unwrap_or_default(),
     };
-    let then =
-        fs::read_to_string(state.join(FILE)).ok().and_then(|text| toml::from_str::<Remembered>(&text).ok()); // absent or not understood: news
     if then.as_ref() == Some(&now) {
         return Ok(false);
     }
     let text = toml::to_string(&now).map_err(|error| BaselineError::Remember(io::Error::other(error)))?;
-    keep(state, FILE, text.as_bytes()).map_err(BaselineError::Remember)?;
+    durable::replace(state, FILE, text.as_bytes()).map_err(BaselineError::Remember)?;
     Ok(true)
 }
 
@@ -403,6 +411,17 @@ mod tests {
         assert!(!remember(root.path(), &want, "cp-1").unwrap());
         let mut other = want.clone();
         other.parameters[0].value = "1".into();
+        let file = root.path().join(FILE);
+        let newer = format!("later = 7\n{}", fs::read_to_string(&file).unwrap());
+        fs::write(&file, &newer).unwrap();
+        assert!(!remember(root.path(), &want, "cp-1").unwrap());
         assert!(remember(root.path(), &other, "cp-1").unwrap());
+        assert!(
+            fs::read_to_string(&file).unwrap().contains("later = 7"),
+            "a field of a later release is kept"
+        );
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        assert!(remember(root.path(), &other, "cp-1").is_err(), "unreadable is not absent");
     }
 }

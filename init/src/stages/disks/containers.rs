@@ -1,33 +1,37 @@
 //! The LUKS2 containers of STATE and DATA: what is in their partitions, and what to do about it. Pure.
 //!
 //! Making a container is many writes by several programs. It bears the mark [`luks::UNFINISHED`] until everything inside has been
-//! made and flushed; the last step replaces the mark, in one header update that has two copies. So a container is either
-//! unfinished, has never held anything, and is made anew from the start; or it is finished and is never formatted unasked.
+//! made and flushed; the last step replaces the mark, in one header update that has two copies. The partition table names a store's
+//! partition only once its container is finished (ADR 0060), and the anchor of a disk outlives its headers. So a store is either
+//! not made yet, and is made; or it was made, and is never made again unasked: a header that cannot be read any more is restored from
+//! its backup, or the node halts.
 
 use super::identity;
-use super::luks::{self, Headers};
-use super::survey::{Store, Survey};
+use super::luks::{self, Checked, Headers, Unacceptable};
+use super::survey::Store;
 
 /// What lies in the partition of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// Nothing that is known: it may be used. (Our partition was just made here.)
-    Free,
-    /// Ours, but its making was cut off.
+    /// No header and no other known mark.
+    Nothing,
+    /// Ours, but its making was cut off: it has never been used.
     Unfinished,
-    /// Ours, finished.
-    Finished,
-    /// Ours by its marks, but neither copy of its header is whole.
+    /// Ours, finished, and of the one shape that the agent makes.
+    Finished(Checked),
+    /// Marked as a LUKS2 header, but neither copy is whole.
     Damaged,
+    /// Marked as ours and finished, but not of the shape that the agent makes.
+    Unacceptable(Unacceptable),
     /// Somebody else's.
     Foreign(String),
 }
 
-/// The content of a store's partition, from its first bytes.
-pub fn content(store: Store, head: &[u8]) -> Content {
-    let headers = Headers::read(head);
+/// The content of a store's partition, from its first [`luks::AREA_BYTES`].
+pub fn content(store: Store, area: &[u8]) -> Content {
+    let headers = Headers::read(area);
     if headers.copies.is_empty() {
-        return identity::known(head).map_or(Content::Free, |what| Content::Foreign(what.into()));
+        return identity::known(area).map_or(Content::Nothing, |what| Content::Foreign(what.into()));
     }
     let Some(newest) = headers.newest() else {
         // Cut off while the first header was written: nothing had ever been in it.
@@ -39,18 +43,28 @@ pub fn content(store: Store, head: &[u8]) -> Content {
             Content::Foreign(format!("a LUKS container labelled `{}`", newest.label))
         }
         luks::UNFINISHED => Content::Unfinished,
-        luks::FINISHED => Content::Finished,
+        luks::FINISHED => Checked::read(area).map_or_else(Content::Unacceptable, Content::Finished),
         other => Content::Foreign(format!("a LUKS container of `{other}`")),
     }
 }
 
 /// One thing to do about a container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ContainerChange {
-    /// Format, open, make the file system, finish.
-    Make(Store),
-    /// Open with the node's key.
-    Open(Store),
+    /// Format, open, make the file system, finish. What was there is lost.
+    Make {
+        /// Which one.
+        store: Store,
+        /// What is lost by it; `None` where nothing was.
+        lost: Option<String>,
+    },
+    /// Write the header and its key slot back from the backup.
+    Restore {
+        /// Which one.
+        store: Store,
+        /// What is written.
+        header: Checked,
+    },
 }
 
 /// Why a partition is left as it is.
@@ -68,11 +82,34 @@ pub enum ContainerRefusal {
         /// What it holds.
         what: String,
     },
-    /// Its header is damaged.
+    /// Its container was made before, and has no header that can be used any more.
     #[error(
-        "the header of the container of {store} on {partition} is damaged in both copies; it was left as it is"
+        "{partition} held {store}, but {what}; it was left as it is: restore the header from a backup (cryptsetup luksHeaderRestore), name the disk in allowDestroy to make {store} anew, or replace the node (a seed of a new incarnation and an empty disk)"
     )]
-    Damaged {
+    Lost {
+        /// The kernel's name of the partition.
+        partition: String,
+        /// What it is for.
+        store: &'static str,
+        /// What was found.
+        what: &'static str,
+    },
+    /// Its header may have been forged.
+    #[error("the header of {store} on {partition} is not one that kubedOS makes, and was not used")]
+    Unacceptable {
+        /// The kernel's name of the partition.
+        partition: String,
+        /// What it is for.
+        store: &'static str,
+        /// What is wrong.
+        #[source]
+        source: Unacceptable,
+    },
+    /// Its header is whole, but was made with another key.
+    #[error(
+        "the key of this node's seed does not open {partition}: {store} belongs to another node or another incarnation; it was left as it is, since its disk is not named in allowDestroy"
+    )]
+    OtherKey {
         /// The kernel's name of the partition.
         partition: String,
         /// What it is for.
@@ -80,7 +117,7 @@ pub enum ContainerRefusal {
     },
 }
 
-/// A store's partition and what lies in it.
+/// A store's partition and what is known of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerFacts {
     /// Which store.
@@ -89,125 +126,207 @@ pub struct ContainerFacts {
     pub partition: String,
     /// What lies in it.
     pub content: Content,
+    /// A finished container is open now, or this node's key has opened it.
+    pub opens: bool,
+    /// The store was made before on this disk: the table has its partition, or the disk's anchor knows it.
+    pub made: bool,
+    /// The header in the disk's anchor.
+    pub backup: Option<Checked>,
 }
 
-/// The changes after which both containers are open. Empty when they are.
-pub fn plan(
-    facts: &[ContainerFacts],
-    survey: &Survey,
-    may_destroy: bool,
-) -> Result<Vec<ContainerChange>, ContainerRefusal> {
+/// The changes after which both containers can be opened. Empty when they are open.
+pub fn plan(facts: &[ContainerFacts], may_destroy: bool) -> Result<Vec<ContainerChange>, ContainerRefusal> {
     let mut changes = Vec::new();
-    for ContainerFacts { store, partition, content } in facts {
-        let change = match content {
-            Content::Finished if survey.open.contains_key(store) => continue,
-            Content::Finished => ContainerChange::Open(*store),
-            Content::Free | Content::Unfinished => ContainerChange::Make(*store),
-            Content::Damaged | Content::Foreign(_) if may_destroy => ContainerChange::Make(*store),
-            Content::Damaged => {
-                return Err(ContainerRefusal::Damaged { partition: partition.clone(), store: store.name() });
-            }
-            Content::Foreign(what) => {
-                let what = what.clone();
-                return Err(ContainerRefusal::Foreign {
-                    partition: partition.clone(),
-                    store: store.name(),
-                    what,
-                });
-            }
-        };
-        changes.push(change);
+    for facts in facts {
+        changes.extend(plan_one(facts, may_destroy)?);
     }
     Ok(changes)
 }
 
+fn plan_one(facts: &ContainerFacts, may_destroy: bool) -> Result<Option<ContainerChange>, ContainerRefusal> {
+    let store = facts.store;
+    let (partition, name) = (facts.partition.clone(), store.name());
+    let unreadable = match &facts.content {
+        Content::Finished(_) if facts.opens => return Ok(None),
+        Content::Nothing | Content::Unfinished if !facts.made => {
+            return Ok(Some(ContainerChange::Make { store, lost: None }));
+        }
+        Content::Nothing => Some("it has no header any more"),
+        Content::Unfinished => Some("its header is one of a container that was never used"),
+        Content::Damaged => Some("both copies of its header are damaged"),
+        Content::Finished(_) | Content::Unacceptable(_) | Content::Foreign(_) => None,
+    };
+    if let (Some(_), Some(backup)) = (unreadable, &facts.backup) {
+        return Ok(Some(ContainerChange::Restore { store, header: backup.clone() }));
+    }
+    let refusal = match (&facts.content, unreadable) {
+        (_, Some(what)) => ContainerRefusal::Lost { partition, store: name, what },
+        (Content::Unacceptable(source), _) => {
+            ContainerRefusal::Unacceptable { partition, store: name, source: source.clone() }
+        }
+        (Content::Foreign(what), _) => {
+            ContainerRefusal::Foreign { partition, store: name, what: what.clone() }
+        }
+        (_, None) => ContainerRefusal::OtherKey { partition, store: name },
+    };
+    if !may_destroy {
+        return Err(refusal);
+    }
+    let lost = match &refusal {
+        ContainerRefusal::Foreign { what, .. } => what.clone(),
+        ContainerRefusal::Lost { what, .. } => format!("the {name} of before: {what}"),
+        ContainerRefusal::Unacceptable { .. } => {
+            format!("a container of {name} with a header of another shape")
+        }
+        ContainerRefusal::OtherKey { .. } => format!("a container of {name} with another key"),
+    };
+    Ok(Some(ContainerChange::Make { store, lost: Some(lost) }))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::replica::luks_copies;
+    use super::super::replica::luks_area_of;
     use super::*;
 
-    fn facts(content: Content) -> Vec<ContainerFacts> {
-        vec![ContainerFacts { store: Store::State, partition: "vda25".into(), content }]
-    }
-
-    fn head(label: &str, subsystem: &str) -> Vec<u8> {
-        luks_copies(label, subsystem, 1)
-    }
-
-    #[test]
-    fn the_content_of_a_partition_is_recognised() {
-        let finished = head("kubedos-state", luks::FINISHED);
-        let unfinished = head("kubedos-state", luks::UNFINISHED);
-        let mut torn = unfinished.clone();
-        torn[CHECKED] ^= 1;
-        torn[luks::COPY_BYTES..].fill(0);
-        let mut second_only = finished.clone();
-        second_only[..512].fill(0);
-        let mut damaged = finished.clone();
-        damaged[CHECKED] ^= 1;
-        damaged[luks::COPY_BYTES + CHECKED] ^= 1;
-        let mut xfs = vec![0; luks::HEAD_BYTES];
-        xfs[..4].copy_from_slice(b"XFSB");
-        let cases = [
-            (vec![0; luks::HEAD_BYTES], Content::Free),
-            (vec![0x5a; luks::HEAD_BYTES], Content::Free),
-            (finished, Content::Finished),
-            (second_only, Content::Finished),
-            (unfinished, Content::Unfinished),
-            (torn, Content::Unfinished),
-            (damaged, Content::Damaged),
-            (head("backup", "mine"), Content::Foreign("a LUKS container labelled `backup`".into())),
-            (
-                head("kubedos-data", luks::FINISHED),
-                Content::Foreign("a LUKS container labelled `kubedos-data`".into()),
-            ),
-            (xfs, Content::Foreign("an XFS file system".into())),
-        ];
-        for (head, expected) in cases {
-            assert_eq!(content(Store::State, &head), expected);
+    fn facts(content: Content) -> ContainerFacts {
+        ContainerFacts {
+            store: Store::State,
+            partition: "vda25".into(),
+            content,
+            opens: false,
+            made: false,
+            backup: None,
         }
+    }
+
+    fn area(subsystem: &str) -> Vec<u8> {
+        luks_area_of(Store::State, subsystem, 1)
+    }
+
+    fn finished() -> Checked {
+        Checked::read(&area(luks::FINISHED)).unwrap()
     }
 
     /// A byte of the JSON area, which the checksum covers.
     const CHECKED: usize = 5000;
 
+    #[test]
+    fn the_content_of_a_partition_is_recognised() {
+        let whole = area(luks::FINISHED);
+        let unfinished = area(luks::UNFINISHED);
+        let mut torn = unfinished.clone();
+        torn[CHECKED] ^= 1;
+        torn[luks::COPY_BYTES..].fill(0);
+        let mut second_only = whole.clone();
+        second_only[..512].fill(0);
+        let mut damaged = whole.clone();
+        damaged[CHECKED] ^= 1;
+        damaged[luks::COPY_BYTES + CHECKED] ^= 1;
+        let mut xfs = vec![0; luks::AREA_BYTES];
+        xfs[..4].copy_from_slice(b"XFSB");
+        let data = luks_area_of(Store::Data, luks::FINISHED, 1);
+        let cases = [
+            (vec![0; luks::AREA_BYTES], Content::Nothing),
+            (vec![0x5a; luks::AREA_BYTES], Content::Nothing),
+            (whole, Content::Finished(finished())),
+            (second_only, Content::Finished(finished())),
+            (unfinished, Content::Unfinished),
+            (torn, Content::Unfinished),
+            (damaged, Content::Damaged),
+            (data, Content::Foreign("a LUKS container labelled `kubedos-data`".into())),
+            (xfs, Content::Foreign("an XFS file system".into())),
+        ];
+        for (area, expected) in cases {
+            assert_eq!(content(Store::State, &area), expected);
+        }
+    }
+
     /// The newer copy counts, also when it is the second one.
     #[test]
     fn an_interrupted_finish_is_unfinished_or_finished_but_never_damaged() {
-        let old = luks_copies("kubedos-state", luks::UNFINISHED, 4);
-        let new = luks_copies("kubedos-state", luks::FINISHED, 5);
+        let old = luks_area_of(Store::State, luks::UNFINISHED, 4);
+        let new = luks_area_of(Store::State, luks::FINISHED, 5);
         let mut both = new[..luks::COPY_BYTES].to_vec();
         both.extend_from_slice(&old[luks::COPY_BYTES..]);
-        assert_eq!(content(Store::State, &both), Content::Finished);
+        assert!(matches!(content(Store::State, &both), Content::Finished(_)));
         both[CHECKED] ^= 1; // the first copy was torn: the older one counts, and nothing has been used yet
         assert_eq!(content(Store::State, &both), Content::Unfinished);
     }
 
-    /// O1, S3: what is somebody else's is refused by name, and taken only with allowDestroy.
+    fn contents() -> Vec<Content> {
+        vec![
+            Content::Nothing,
+            Content::Unfinished,
+            Content::Damaged,
+            Content::Finished(finished()),
+            Content::Unacceptable(Unacceptable::Binary("the size")),
+            Content::Foreign("an XFS file system".into()),
+        ]
+    }
+
+    /// O1: what was made once is never made again unasked, whatever lies there now; every refusal names the partition.
     #[test]
-    fn foreign_and_damaged_content_needs_allow_destroy() {
-        let survey = Survey::default();
-        for content in [Content::Foreign("an XFS file system".into()), Content::Damaged] {
-            let refusal = plan(&facts(content.clone()), &survey, false).unwrap_err();
-            assert!(refusal.to_string().contains("vda25") && refusal.to_string().contains("left as it is"));
-            assert_eq!(plan(&facts(content), &survey, true), Ok(vec![ContainerChange::Make(Store::State)]));
+    fn what_was_made_is_never_made_again_unasked() {
+        for content in contents() {
+            for backup in [None, Some(finished())] {
+                let made = ContainerFacts { made: true, backup: backup.clone(), ..facts(content.clone()) };
+                match plan(&[made], false) {
+                    Ok(changes) => assert!(
+                        matches!(changes.as_slice(), [ContainerChange::Restore { header, .. }] if Some(header) == backup.as_ref()),
+                        "{content:?}: {changes:?}"
+                    ),
+                    Err(refusal) => assert!(refusal.to_string().contains("vda25"), "{refusal}"),
+                }
+            }
+        }
+    }
+
+    /// S3: with allowDestroy a backup still comes first, and what is lost is named.
+    #[test]
+    fn allow_destroy_makes_anew_only_what_cannot_be_restored() {
+        for content in contents() {
+            let made = ContainerFacts { made: true, ..facts(content.clone()) };
+            let changes = plan(std::slice::from_ref(&made), true).unwrap();
+            assert!(
+                matches!(changes.as_slice(), [ContainerChange::Make { lost: Some(_), .. }]),
+                "{content:?}: {changes:?}"
+            );
+            let restorable = ContainerFacts { backup: Some(finished()), ..made };
+            let restored =
+                matches!(plan(&[restorable], true).unwrap().as_slice(), [ContainerChange::Restore { .. }]);
+            let unreadable = matches!(content, Content::Nothing | Content::Unfinished | Content::Damaged);
+            assert_eq!(restored, unreadable, "{content:?}");
         }
     }
 
     #[test]
-    fn a_finished_container_is_opened_once_and_never_made_again() {
-        let mut survey = Survey::default();
-        for may_destroy in [false, true] {
-            survey.open.clear();
-            let opened = plan(&facts(Content::Finished), &survey, may_destroy);
-            assert_eq!(opened, Ok(vec![ContainerChange::Open(Store::State)]));
-            survey.open.insert(Store::State, 1 << 30);
-            assert_eq!(plan(&facts(Content::Finished), &survey, may_destroy), Ok(vec![]));
+    fn a_new_store_is_made_and_foreign_content_is_not_taken_for_nothing() {
+        for content in [Content::Nothing, Content::Unfinished] {
+            let made = plan(&[facts(content)], false).unwrap();
+            assert_eq!(made, [ContainerChange::Make { store: Store::State, lost: None }]);
         }
-        assert_eq!(
-            plan(&facts(Content::Unfinished), &survey, false),
-            Ok(vec![ContainerChange::Make(Store::State)]),
-            "an open mapping of an unfinished container is no reason to keep it"
-        );
+        for content in
+            [Content::Damaged, Content::Finished(finished()), Content::Foreign("an XFS file system".into())]
+        {
+            assert!(plan(&[facts(content)], false).is_err());
+        }
+    }
+
+    #[test]
+    fn an_open_container_needs_nothing() {
+        for may_destroy in [false, true] {
+            let open = ContainerFacts { opens: true, made: true, ..facts(Content::Finished(finished())) };
+            assert_eq!(plan(&[open], may_destroy), Ok(vec![]));
+        }
+    }
+
+    /// The message says what an operator can do.
+    #[test]
+    fn a_lost_header_names_the_ways_out() {
+        let made = ContainerFacts { made: true, ..facts(Content::Nothing) };
+        let text = plan(&[made], false).unwrap_err().to_string();
+        for words in ["vda25", "state", "luksHeaderRestore", "allowDestroy", "new incarnation"] {
+            assert!(text.contains(words), "{words} is not in {text}");
+        }
     }
 }

@@ -9,6 +9,7 @@ use kubedos_image::guid::Guid;
 use kubedos_sys::block::PartitionRequest;
 use zeroize::Zeroizing;
 
+use super::luks::Checked;
 use super::survey::{Store, Stretch, Survey};
 
 /// The 256-bit key of the node's containers, from its seed. Wiped when dropped.
@@ -22,8 +23,11 @@ pub enum ContainerStep {
         /// Its UUID.
         uuid: Guid,
     },
-    /// Opens it with the node's key.
-    Open,
+    /// Opens it with the node's key, by the header that was checked and not by the one on the disk.
+    Open {
+        /// The checked header.
+        header: Checked,
+    },
     /// Marks it as finished: from now on it is never formatted unasked.
     Finish,
     /// Closes it, when an earlier attempt left it open.
@@ -87,14 +91,18 @@ pub trait DiskOps {
     /// Looks at everything; changes nothing.
     fn survey(&mut self) -> Result<Survey, OpsError>;
 
-    /// Reads `len` bytes at `at` of a disk or partition, or of the inside of an open container (`kubedos-state`).
+    /// Reads `len` bytes at `at` of a disk or partition, or of the inside of an open container (`kubedos-state`): from the medium, not
+    /// from what was read before.
     fn read(&mut self, device: &str, at: u64, len: usize) -> Result<Vec<u8>, OpsError>;
 
-    /// Writes to a whole disk. Not on the medium before [`DiskOps::flush`].
-    fn write(&mut self, disk: &str, at: u64, bytes: &[u8]) -> Result<(), OpsError>;
+    /// Writes to a disk or partition. Not on the medium before [`DiskOps::flush`].
+    fn write(&mut self, device: &str, at: u64, bytes: &[u8]) -> Result<(), OpsError>;
 
-    /// Returns when everything written to the disk is on its medium.
-    fn flush(&mut self, disk: &str) -> Result<(), OpsError>;
+    /// Returns when everything written to the device is on its medium.
+    fn flush(&mut self, device: &str) -> Result<(), OpsError>;
+
+    /// Whether the node's key opens a container with this header. Opens nothing.
+    fn opens(&mut self, header: &Checked, key: &DiskKey) -> Result<bool, OpsError>;
 
     /// Tells the kernel about one partition of a disk that may be in use.
     fn announce(

@@ -1,8 +1,8 @@
 //! Disks in memory, for tests and dry runs of the real code: every write and flush is logged, so that a power cut can be put at
 //! any of them, and the outcome saved as a sparse file for other people's tools.
 //!
-//! Partition tables are the real bytes. Containers and file systems are their skeletons: true LUKS2 headers (without key slots;
-//! a digest of the key stands in their place) and true ext4 superblocks, nothing behind them.
+//! Partition tables are the real bytes. Containers and file systems are their skeletons: true LUKS2 headers (a digest of the key
+//! stands in place of the key slot) and true ext4 superblocks, nothing behind them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -14,17 +14,15 @@ use kubedos_image::guid::Guid;
 use kubedos_sys::block::PartitionRequest;
 use ring::digest;
 
-use super::luks;
+use super::anchor;
+use super::luks::{self, Checked};
 use super::ops::{ContainerStep, DiskKey, DiskOps, FilesystemStep, OpsError};
 use super::survey::{Disk, Store, Stretch, Survey};
 
 const PAGE: usize = 4096;
 
-/// Where a container's data begins: cryptsetup's default.
-const DATA_OFFSET: u64 = 16 << 20;
-
-/// Where the digest of the key stands.
-const KEY_AREA: u64 = 32 * 1024;
+/// Where the digest of the key stands: in the key slot.
+const KEY_AREA: u64 = luks::HEAD_BYTES as u64;
 
 /// The bytes of one disk; pages of zeroes are not kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -101,6 +99,10 @@ pub struct Replica {
     pub deeds: Vec<String>,
     /// A disk that fails each write.
     pub failing: Option<String>,
+    /// A disk that fails each read.
+    pub unreadable: Option<String>,
+    /// Disks that read as zeroes, for as many reads: storage that is not ready yet.
+    pub not_ready: BTreeMap<String, usize>,
     open: BTreeMap<Store, String>,
     mounted: BTreeSet<Store>,
 }
@@ -161,7 +163,7 @@ impl Replica {
         for store in Store::ALL {
             if device == store.label() {
                 let partition = self.open.get(&store).ok_or_else(missing)?;
-                return self.place(partition).map(|(disk, start)| (disk, start + DATA_OFFSET));
+                return self.place(partition).map(|(disk, start)| (disk, start + luks::DATA_OFFSET));
             }
         }
         for disk in &self.disks {
@@ -187,16 +189,6 @@ impl Replica {
         self.disks.iter().find_map(of).unwrap_or_default()
     }
 
-    fn write_device(&mut self, device: &str, at: u64, bytes: &[u8]) -> Result<(), OpsError> {
-        let (disk, start) = self.place(device)?;
-        self.write(&disk, start + at, bytes)
-    }
-
-    fn flush_device(&mut self, device: &str) -> Result<(), OpsError> {
-        let (disk, _) = self.place(device)?;
-        self.flush(&disk)
-    }
-
     /// A header as cryptsetup updates it: first copy torn, first copy, second copy.
     fn write_header(
         &mut self,
@@ -205,46 +197,65 @@ impl Replica {
         subsystem: &str,
         sequence: u64,
     ) -> Result<(), OpsError> {
-        let copies = luks_copies(&store.label(), subsystem, sequence);
-        let (first, second) = copies.split_at(luks::COPY_BYTES);
+        let area = luks_area_of(store, subsystem, sequence);
+        let (first, second) = area.split_at(luks::COPY_BYTES);
+        let second = second.get(..luks::COPY_BYTES).unwrap_or_default();
         let mut torn = first.to_vec();
         if let Some(sum) = torn.get_mut(luks::CHECKSUM..luks::CHECKSUM + 64) {
             sum.fill(0);
         }
-        self.write_device(partition, 0, &torn)?;
-        self.flush_device(partition)?;
-        self.write_device(partition, 0, first)?;
-        self.flush_device(partition)?;
-        self.write_device(partition, luks::COPY_BYTES as u64, second)?;
-        self.flush_device(partition)
+        self.write(partition, 0, &torn)?;
+        self.flush(partition)?;
+        self.write(partition, 0, first)?;
+        self.flush(partition)?;
+        self.write(partition, luks::COPY_BYTES as u64, second)?;
+        self.flush(partition)
     }
 }
 
 impl DiskOps for Replica {
     fn survey(&mut self) -> Result<Survey, OpsError> {
-        let open =
-            self.open.iter().map(|(store, partition)| (*store, self.len(partition) - DATA_OFFSET)).collect();
+        let open = self
+            .open
+            .iter()
+            .map(|(store, partition)| (*store, self.len(partition) - luks::DATA_OFFSET))
+            .collect();
         Ok(Survey { disks: self.disks.clone(), open, mounted: self.mounted.clone() })
     }
 
     fn read(&mut self, device: &str, at: u64, len: usize) -> Result<Vec<u8>, OpsError> {
         let (disk, start) = self.place(device)?;
+        if self.unreadable.as_deref() == Some(disk.as_str()) {
+            let source = io::Error::other("Input/output error");
+            return Err(OpsError::Io { verb: "read from", object: device.to_owned(), source });
+        }
+        if let Some(reads) = self.not_ready.get_mut(&disk).filter(|reads| **reads > 0) {
+            *reads -= 1;
+            return Ok(vec![0; len]);
+        }
         Ok(self.media.get(&disk).map(|medium| medium.read(start + at, len)).unwrap_or_default())
     }
 
-    fn write(&mut self, disk: &str, at: u64, bytes: &[u8]) -> Result<(), OpsError> {
-        if self.failing.as_deref() == Some(disk) {
+    fn write(&mut self, device: &str, at: u64, bytes: &[u8]) -> Result<(), OpsError> {
+        let (disk, start) = self.place(device)?;
+        if self.failing.as_ref() == Some(&disk) {
             let source = io::Error::other("Input/output error");
-            return Err(OpsError::Io { verb: "write to", object: disk.to_owned(), source });
+            return Err(OpsError::Io { verb: "write to", object: device.to_owned(), source });
         }
-        self.log.push(Logged::Write { disk: disk.to_owned(), at, bytes: bytes.to_vec() });
-        self.media.entry(disk.to_owned()).or_default().write(at, bytes);
+        self.media.entry(disk.clone()).or_default().write(start + at, bytes);
+        self.log.push(Logged::Write { disk, at: start + at, bytes: bytes.to_vec() });
         Ok(())
     }
 
-    fn flush(&mut self, disk: &str) -> Result<(), OpsError> {
-        self.log.push(Logged::Flush { disk: disk.to_owned() });
+    fn flush(&mut self, device: &str) -> Result<(), OpsError> {
+        let (disk, _) = self.place(device)?;
+        self.log.push(Logged::Flush { disk });
         Ok(())
+    }
+
+    fn opens(&mut self, header: &Checked, key: &DiskKey) -> Result<bool, OpsError> {
+        let lock = digest::digest(&digest::SHA256, key.as_slice());
+        Ok(header.bytes().get(luks::HEAD_BYTES..).is_some_and(|slot| slot.starts_with(lock.as_ref())))
     }
 
     fn announce(
@@ -272,17 +283,24 @@ impl DiskOps for Replica {
         step: &ContainerStep,
         key: &DiskKey,
     ) -> Result<(), OpsError> {
-        self.deeds.push(format!("{step:?} {} {partition}", store.name()));
+        let word = match step {
+            ContainerStep::Format { .. } => "Format",
+            ContainerStep::Open { .. } => "Open",
+            ContainerStep::Finish => "Finish",
+            ContainerStep::Close => "Close",
+        };
+        self.deeds.push(format!("{word} {} {partition}", store.name()));
         let lock = digest::digest(&digest::SHA256, key.as_slice());
         match step {
             ContainerStep::Format { .. } => {
-                self.write_device(partition, 0, &vec![0; luks::HEAD_BYTES])?;
+                self.write(partition, 0, &vec![0; luks::AREA_BYTES])?;
+                self.write(partition, anchor::PLACE, &vec![0; anchor::MAX_BYTES])?; // as luksFormat wipes to the data's start
                 self.write_header(partition, store, luks::UNFINISHED, 1)?;
-                self.write_device(partition, KEY_AREA, lock.as_ref())?;
+                self.write(partition, KEY_AREA, lock.as_ref())?;
                 self.write_header(partition, store, luks::UNFINISHED, 2)
             }
-            ContainerStep::Open => {
-                if self.read(partition, KEY_AREA, 32)? != lock.as_ref() {
+            ContainerStep::Open { header } => {
+                if !self.opens(header, key)? {
                     return Err(OpsError::WrongKey { partition: partition.to_owned() });
                 }
                 self.open.insert(store, partition.to_owned());
@@ -299,17 +317,19 @@ impl DiskOps for Replica {
     fn filesystem(&mut self, store: Store, step: &FilesystemStep) -> Result<(), OpsError> {
         self.deeds.push(format!("{step:?} {}", store.name()));
         let label = store.label();
-        let size =
-            self.open.get(&store).map_or(0, |partition| self.len(partition).saturating_sub(DATA_OFFSET));
+        let size = self
+            .open
+            .get(&store)
+            .map_or(0, |partition| self.len(partition).saturating_sub(luks::DATA_OFFSET));
         match step {
             FilesystemStep::Make { .. } => {
-                self.write_device(&label, 64 * 1024, &[0xff; PAGE])?; // bitmaps and the like
-                self.write_device(&label, 0, &ext4_head(size))?;
-                self.flush_device(&label)
+                self.write(&label, 64 * 1024, &[0xff; PAGE])?; // bitmaps and the like
+                self.write(&label, 0, &ext4_head(size))?;
+                self.flush(&label)
             }
             FilesystemStep::Grow => {
-                self.write_device(&label, 0, &ext4_head(size))?;
-                self.flush_device(&label)
+                self.write(&label, 0, &ext4_head(size))?;
+                self.flush(&label)
             }
             FilesystemStep::Check => Ok(()),
             FilesystemStep::Mount | FilesystemStep::MountMemory => {
@@ -320,30 +340,49 @@ impl DiskOps for Replica {
     }
 }
 
-/// Both copies of a LUKS2 header.
-pub fn luks_copies(label: &str, subsystem: &str, sequence: u64) -> Vec<u8> {
-    let mut copies = Vec::with_capacity(luks::HEAD_BYTES);
-    for magic in luks::MAGIC {
+/// The metadata that the agent's luksFormat writes, with salts of its own.
+const METADATA: &str = concat!(
+    r#"{"keyslots":{"0":{"type":"luks2","key_size":64,"af":{"type":"luks1","stripes":4000,"hash":"sha256"},"#,
+    r#""area":{"type":"raw","offset":"32768","size":"258048","encryption":"aes-xts-plain64","key_size":64},"#,
+    r#""kdf":{"type":"pbkdf2","hash":"sha256","iterations":1000,"salt":"c2FsdA=="}}},"tokens":{},"#,
+    r#""segments":{"0":{"type":"crypt","offset":"16777216","size":"dynamic","iv_tweak":"0","#,
+    r#""encryption":"aes-xts-plain64","sector_size":512}},"#,
+    r#""digests":{"0":{"type":"pbkdf2","keyslots":["0"],"segments":["0"],"hash":"sha256","iterations":1000,"#,
+    r#""salt":"c2FsdA==","digest":"c2FsdA=="}},"config":{"json_size":"12288","keyslots_size":"16744448"}}"#
+);
+
+/// Header and empty key slot of a store's container, as the agent makes them.
+pub fn luks_area_of(store: Store, subsystem: &str, sequence: u64) -> Vec<u8> {
+    luks_area(&store.label(), subsystem, sequence, METADATA)
+}
+
+/// Both copies of a LUKS2 header with this metadata, and an empty key slot.
+pub fn luks_area(label: &str, subsystem: &str, sequence: u64, metadata: &str) -> Vec<u8> {
+    let mut area = Vec::with_capacity(luks::AREA_BYTES);
+    for (index, magic) in luks::MAGIC.into_iter().enumerate() {
         let mut copy = vec![0; luks::COPY_BYTES];
         let uuid = Guid::ZERO.to_string();
-        let fields: [(usize, &[u8]); 8] = [
+        let fields: [(usize, &[u8]); 10] = [
             (0, magic),
             (6, &2u16.to_be_bytes()),
-            (8, &(luks::COPY_BYTES as u64).to_be_bytes()),
+            (luks::HEADER_SIZE, &(luks::COPY_BYTES as u64).to_be_bytes()),
             (luks::SEQUENCE, &sequence.to_be_bytes()),
             (luks::LABEL, label.as_bytes()),
+            (luks::CHECKSUM_KIND, b"sha256"),
             (luks::UUID, uuid.as_bytes()),
             (luks::SUBSYSTEM, subsystem.as_bytes()),
-            (luks::BINARY_BYTES, br#"{"keyslots":{},"tokens":{},"segments":{},"digests":{},"config":{}}"#),
+            (luks::PLACE, &((index * luks::COPY_BYTES) as u64).to_be_bytes()),
+            (luks::BINARY_BYTES, metadata.as_bytes()),
         ];
         for (at, bytes) in fields {
             put(&mut copy, at, bytes);
         }
         let sum = luks::checksum(&copy).unwrap_or_default();
         put(&mut copy, luks::CHECKSUM, &sum);
-        copies.extend_from_slice(&copy);
+        area.extend_from_slice(&copy);
     }
-    copies
+    area.resize(luks::AREA_BYTES, 0);
+    area
 }
 
 /// The start of an ext4 of that size, cleanly unmounted.

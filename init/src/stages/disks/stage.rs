@@ -1,31 +1,21 @@
-//! The Disks stage as the walk sees it: settle the disks, then compare what STATE remembers with what was booted.
+//! The Disks stage as the walk sees it: settle the disks, then compare what the node remembers with what was booted.
 //!
-//! A clone (the disk was made in another machine) and a new incarnation get new keys of their own. The memory is written last: a
-//! power cut before that repeats the work, so keys are never kept by halves.
+//! A clone (the disk was made in another machine) and a new incarnation get keys of their own; the keys of before are set aside. The
+//! record is written last, in STATE and then in the anchors: a power cut before that repeats the work.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use kubedos_image::hex32::sha256;
-use ring::rand::SystemRandom;
-use ring::signature::{Ed25519KeyPair, KeyPair};
 use zeroize::Zeroizing;
 
 use super::choose::Boot;
-use super::memory::{self, Machine, Memory, MemoryError, Verdict, keep};
+use super::node_keys::{self, Exchanged, KeyError, Owner};
+use super::node_record::{self, Machine, NodeRecord, RecordError, Verdict};
 use super::ops::DiskOps;
 use super::survey::Store;
-use super::{DisksError, Settled, Storage, Wish, settle};
+use super::{DisksError, Patience, Settled, Storage, Wish, keep_anchors, settle};
 use crate::agent::walk::{Class, Classified, Step};
 use crate::handover::Handover;
 use crate::stages::validate_shard::Identity;
-
-/// The folder in STATE for what only this node has.
-const KEYS: &str = "keys";
-
-/// The node's own key: an Ed25519 key pair in PKCS#8, made here, never leaving the node.
-const NODE_KEY: &str = "node.pk8";
 
 /// What later stages need of this one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,52 +36,58 @@ pub enum StageError {
     Disks(#[from] DisksError),
     /// What STATE remembers.
     #[error(transparent)]
-    Memory(#[from] MemoryError),
+    Record(#[from] RecordError),
     /// The node's own key.
-    #[error("failed to {0} the node's key")]
-    Key(&'static str, #[source] io::Error),
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }
 
 impl Classified for StageError {
     fn class(&self) -> Class {
         match self {
             Self::Disks(error) => error.class(),
-            Self::Memory(MemoryError::Access(..)) | Self::Key(..) => Class::Retry,
-            Self::Memory(
-                MemoryError::Parse(_)
-                | MemoryError::Compose(_)
-                | MemoryError::Version(_)
-                | MemoryError::OtherCluster { .. }
-                | MemoryError::OtherNode { .. }
-                | MemoryError::OldIncarnation { .. }
-                | MemoryError::OldGeneration { .. },
+            Self::Record(RecordError::Access(..)) | Self::Key(_) => Class::Retry,
+            Self::Record(
+                RecordError::Parse(_)
+                | RecordError::Compose(_)
+                | RecordError::Version(_)
+                | RecordError::OtherCluster { .. }
+                | RecordError::OtherNode { .. }
+                | RecordError::OldIncarnation { .. }
+                | RecordError::OldGeneration { .. }
+                | RecordError::OldRelease { .. },
             ) => Class::Halt,
         }
     }
 }
 
 /// What the stage is to bring about on this node.
-pub fn wish(handover: &Handover, identity: &Identity, patient: bool) -> Wish {
+pub fn wish(handover: &Handover, identity: &Identity, machine: Machine, patience: Patience) -> Wish {
     Wish {
         boot: Boot { device: handover.boot_device.clone(), medium: handover.medium },
+        booted: handover.boot_partuuid.as_deref().and_then(|uuid| uuid.parse().ok()),
+        now: record_of(handover, identity, machine),
+        release: identity.release.clone(),
         system: identity.shard.system_disk().cloned(),
         allow_destroy: identity.shard.allow_destroy.clone(),
         key: Zeroizing::new(*identity.seed.disk_key.expose()),
         rename: false,
-        patient,
+        patience,
     }
 }
 
-/// What this boot would have STATE remember.
-pub fn memory_of(handover: &Handover, identity: &Identity, machine: Machine) -> Memory {
-    Memory {
-        version: memory::VERSION,
+/// What this boot would have the node remember.
+fn record_of(handover: &Handover, identity: &Identity, machine: Machine) -> NodeRecord {
+    NodeRecord {
+        version: node_record::VERSION,
         node: identity.shard.node.to_string(),
         cluster_id: handover.cluster_id.clone(),
         incarnation: identity.seed.incarnation,
-        generation_floor: handover.generation,
+        generation_floor: identity.floors.generation,
+        release_floor: Some(identity.floors.release.clone()),
         clock_floor: handover.epoch,
         machine,
+        unknown: toml::Table::new(),
     }
 }
 
@@ -99,55 +95,59 @@ pub fn memory_of(handover: &Handover, identity: &Identity, machine: Machine) -> 
 pub fn attempt(
     ops: &mut dyn DiskOps,
     mut wish: Wish,
-    now: &Memory,
     state: &Path,
     random: &mut dyn FnMut() -> [u8; 16],
 ) -> Result<Step<Stored>, StageError> {
     let mut settled = settle(ops, &wish, random)?;
-    let then = memory::recall(state)?;
-    let verdict = memory::judge(then.as_ref(), now)?;
-    let mut anew = Vec::new();
-    if matches!(verdict, Verdict::Clone | Verdict::Reborn) {
-        discard_keys(state)?;
-        anew.push(match verdict {
-            Verdict::Clone => "this disk was made in another machine: new names and keys",
-            _ => "a new incarnation: new keys",
-        });
+    let now = wish.now.clone();
+    let inner = node_record::load(state)?;
+    let then = node_record::newest(inner.as_ref(), settled.remembered.as_ref());
+    if let Some(then) = &then {
+        node_record::accept(then, &now, &wish.release)?;
     }
-    let fingerprint = node_key(state)?;
+    let verdict = node_record::judge(then.as_ref(), &now);
+    let mut news = Vec::new();
+    if let (Verdict::Clone | Verdict::Reborn, Some(then)) = (&verdict, &then) {
+        let why = match verdict {
+            Verdict::Clone => "this disk was made in another machine",
+            _ => "a new incarnation",
+        };
+        let keys = match node_keys::exchange(state, &Owner::of(then), &Owner::of(&now))? {
+            Exchanged::Returned => "keys of that time taken up again",
+            Exchanged::New => "new keys",
+        };
+        let names = if verdict == Verdict::Clone { "new names and " } else { "" };
+        news.push(format!("{why}: {names}{keys}, the keys of before set aside"));
+    }
+    let fingerprint = node_keys::fingerprint(state, &Owner::of(&now))?;
     if verdict == Verdict::Clone {
         wish.rename = true;
         settled.lasting.extend(settle(ops, &wish, random)?.lasting);
     }
-    let remembered = then.as_ref().map_or_else(|| now.clone(), |then| memory::merged(then, now));
-    if verdict != Verdict::Same {
-        memory::remember(state, &remembered)?;
+    let record = then.as_ref().map_or_else(|| now.clone(), |then| node_record::merged(then, &now));
+    if inner.as_ref() != Some(&record) {
+        node_record::store(state, &record)?;
     }
-    anew.extend((verdict == Verdict::News).then_some("what is remembered was renewed"));
-    settled.lasting.extend(anew.into_iter().map(str::to_owned));
-    Ok(step(
-        settled,
-        Stored {
-            storage: Storage::Memory { why: String::new() },
-            clock_floor: remembered.clock_floor,
-            fingerprint,
-        },
-    ))
+    let anchored = keep_anchors(ops, &settled.storage, &wish, &record)?;
+    if verdict == Verdict::News || (anchored && verdict == Verdict::Same) {
+        news.push("what is remembered was renewed".to_owned());
+    }
+    settled.lasting.extend(news);
+    let Settled { storage, lasting, .. } = settled;
+    Ok(step(Stored { storage, clock_floor: record.clock_floor, fingerprint }, &lasting))
 }
 
-fn step(settled: Settled, stored: Stored) -> Step<Stored> {
-    let Settled { storage, lasting, .. } = settled;
-    let output = Stored { storage: storage.clone(), ..stored };
-    match storage {
+fn step(stored: Stored, lasting: &[String]) -> Step<Stored> {
+    match stored.storage.clone() {
         Storage::Memory { why } => Step::Degraded {
-            output,
+            output: stored,
             on: "disk".into(),
             note: Some(format!("{why}; STATE and DATA are in memory and end with this boot")),
         },
-        Storage::Disk { .. } if lasting.is_empty() => {
-            Step::Unchanged { output, note: Some(located(&storage)) }
+        storage @ Storage::Disk { .. } if lasting.is_empty() => {
+            Step::Unchanged { output: stored, note: Some(located(&storage)) }
         }
-        Storage::Disk { .. } => Step::Done { output, note: Some(lasting.join(", ")) },
+        Storage::Disk { .. } => Step::Done { output: stored, note: Some(lasting.join(", ")) },
     }
 }
 
@@ -160,34 +160,6 @@ fn located(storage: &Storage) -> String {
             places.collect::<Vec<_>>().join(", ")
         }
     }
-}
-
-fn discard_keys(state: &Path) -> Result<(), StageError> {
-    match fs::remove_dir_all(state.join(KEYS)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StageError::Key("discard", error)),
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
-/// Makes the node's key if it has none; gives its fingerprint.
-fn node_key(state: &Path) -> Result<String, StageError> {
-    let folder: PathBuf = state.join(KEYS);
-    let path = folder.join(NODE_KEY);
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => Zeroizing::new(bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new());
-            let made = made.map_err(|_| StageError::Key("make", io::Error::other("no randomness")))?;
-            let bytes = Zeroizing::new(made.as_ref().to_vec());
-            fs::create_dir_all(&folder).map_err(|error| StageError::Key("keep", error))?;
-            keep(&folder, NODE_KEY, &bytes).map_err(|error| StageError::Key("keep", error))?;
-            bytes
-        }
-        Err(error) => return Err(StageError::Key("read", error)),
-    };
-    let pair = Ed25519KeyPair::from_pkcs8(&bytes);
-    let pair = pair.map_err(|_| StageError::Key("read", io::Error::from(io::ErrorKind::InvalidData)))?;
-    Ok(hex::encode(sha256(&[pair.public_key().as_ref()])))
 }
 
 /// What the status page shows of it: name and text.
@@ -222,6 +194,7 @@ mod tests {
     use super::super::survey::{Disk, GIB};
     use super::*;
     use crate::handover::Medium as BootMedium;
+    use kubedos_image::release::Release;
     use std::collections::BTreeMap;
 
     fn replica() -> Replica {
@@ -240,36 +213,41 @@ mod tests {
         replica
     }
 
-    fn a_wish() -> Wish {
+    fn a_wish(now: &NodeRecord) -> Wish {
         Wish {
             boot: Boot { device: "vda".into(), medium: BootMedium::Disk },
+            booted: None,
+            now: now.clone(),
+            release: Release::this(),
             system: None,
             allow_destroy: vec![],
             key: Zeroizing::new([7; 32]),
             rename: false,
-            patient: false,
+            patience: Patience::Over,
         }
     }
 
-    fn now(uuid: &str, incarnation: u32) -> Memory {
-        Memory {
-            version: memory::VERSION,
+    fn now(uuid: &str, incarnation: u32) -> NodeRecord {
+        NodeRecord {
+            version: node_record::VERSION,
             node: "cp-1".into(),
             cluster_id: "33".repeat(32),
             incarnation,
             generation_floor: 4,
+            release_floor: None,
             clock_floor: 1,
             machine: Machine { product_uuid: Some(uuid.into()), ..Machine::default() },
+            unknown: toml::Table::new(),
         }
     }
 
-    fn run(ops: &mut Replica, state: &Path, now: &Memory, from: u8) -> Step<Stored> {
+    fn run(ops: &mut Replica, state: &Path, now: &NodeRecord, from: u8) -> Step<Stored> {
         let mut count = from;
         let mut random = || {
             count += 1;
             [count; 16]
         };
-        attempt(ops, a_wish(), now, state, &mut random).unwrap()
+        attempt(ops, a_wish(now), state, &mut random).unwrap()
     }
 
     fn fingerprint(step: &Step<Stored>) -> String {
@@ -302,7 +280,7 @@ mod tests {
         let before = ops.media.clone();
         let clone = run(&mut ops, state.path(), &now("u-2", 1), 50);
         assert!(
-            matches!(&clone, Step::Done { note: Some(note), .. } if note.contains("another machine")),
+            matches!(&clone, Step::Done { note: Some(note), .. } if note.contains("another machine") && note.contains("set aside")),
             "{clone:?}"
         );
         assert_ne!(fingerprint(&first), fingerprint(&clone));
@@ -310,6 +288,8 @@ mod tests {
         let again = run(&mut ops, state.path(), &now("u-2", 1), 90);
         assert!(matches!(again, Step::Unchanged { .. }));
         assert_eq!(fingerprint(&clone), fingerprint(&again));
+        let back = run(&mut ops, state.path(), &now("u-1", 1), 120);
+        assert_eq!(fingerprint(&first), fingerprint(&back), "the keys of before were set aside, not deleted");
     }
 
     #[test]
@@ -319,15 +299,16 @@ mod tests {
         let second = run(&mut ops, state.path(), &now("u-1", 2), 50);
         assert_ne!(fingerprint(&first), fingerprint(&second));
         let mut random = || [0; 16];
-        let refused = attempt(&mut ops, a_wish(), &now("u-1", 1), state.path(), &mut random).unwrap_err();
+        let refused = attempt(&mut ops, a_wish(&now("u-1", 1)), state.path(), &mut random).unwrap_err();
         assert_eq!(refused.class(), Class::Halt);
     }
 
     #[test]
     fn a_cd_without_a_disk_runs_in_memory_and_says_so() {
         let (mut ops, state) = (replica(), tempfile::tempdir().unwrap());
-        let wish = Wish { boot: Boot { device: "sr0".into(), medium: BootMedium::Cd }, ..a_wish() };
-        let step = attempt(&mut ops, wish, &now("u-1", 1), state.path(), &mut || [0; 16]).unwrap();
+        let wish =
+            Wish { boot: Boot { device: "sr0".into(), medium: BootMedium::Cd }, ..a_wish(&now("u-1", 1)) };
+        let step = attempt(&mut ops, wish, state.path(), &mut || [0; 16]).unwrap();
         assert!(
             matches!(&step, Step::Degraded { on, note: Some(note), .. } if on == "disk" && note.contains("CD")),
             "{step:?}"
@@ -340,16 +321,19 @@ mod tests {
     #[test]
     fn a_disk_that_may_still_come_is_waited_for() {
         let (mut ops, state) = (replica(), tempfile::tempdir().unwrap());
-        let absent =
-            |patient| Wish { boot: Boot { device: "sda".into(), ..a_wish().boot }, patient, ..a_wish() };
-        let error =
-            attempt(&mut ops, absent(true), &now("u-1", 1), state.path(), &mut || [0; 16]).unwrap_err();
-        assert_eq!(
-            (error.class(), error.to_string().as_str()),
-            (Class::Degrade, "disk: the boot disk sda is gone")
-        );
+        let absent = |patience| {
+            let wish = a_wish(&now("u-1", 1));
+            Wish { boot: Boot { device: "sda".into(), ..wish.boot.clone() }, patience, ..wish }
+        };
+        for patience in [Patience::Fresh, Patience::Tried] {
+            let error = attempt(&mut ops, absent(patience), state.path(), &mut || [0; 16]).unwrap_err();
+            assert_eq!(
+                (error.class(), error.to_string().as_str()),
+                (Class::Degrade, "disk: the boot disk sda is gone")
+            );
+        }
         assert!(ops.deeds.is_empty());
-        let step = attempt(&mut ops, absent(false), &now("u-1", 1), state.path(), &mut || [0; 16]).unwrap();
+        let step = attempt(&mut ops, absent(Patience::Over), state.path(), &mut || [0; 16]).unwrap();
         assert!(matches!(step, Step::Degraded { .. }));
     }
 
@@ -358,9 +342,9 @@ mod tests {
     fn a_failing_disk_is_named_and_tried_again() {
         let (mut ops, state) = (replica(), tempfile::tempdir().unwrap());
         ops.failing = Some("vda".into());
-        let error = attempt(&mut ops, a_wish(), &now("u-1", 1), state.path(), &mut || [0; 16]).unwrap_err();
+        let error = attempt(&mut ops, a_wish(&now("u-1", 1)), state.path(), &mut || [0; 16]).unwrap_err();
         assert_eq!(error.class(), Class::Retry);
-        assert!(crate::console::chain(&error).contains("write to vda: Input/output error"), "{error}");
+        assert!(crate::console::chain(&error).contains("write to vda25: Input/output error"), "{error}");
         ops.failing = None;
         assert!(matches!(run(&mut ops, state.path(), &now("u-1", 1), 0), Step::Done { .. }));
     }

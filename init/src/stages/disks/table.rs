@@ -12,6 +12,9 @@ use kubedos_sys::block::PartitionRequest;
 use super::identity;
 use super::survey::{Disk, Stretch};
 
+/// Why a table is written to a disk that has none.
+pub const LAID_OUT: &str = "laid out";
+
 /// Names for what a disk gets anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FreshNames {
@@ -60,6 +63,14 @@ pub enum TableRefusal {
         disk: String,
         /// What lies on it.
         what: String,
+    },
+    /// It was laid out for this node, and has no table any more.
+    #[error(
+        "{disk} has no partition table, but holds this node's STATE and DATA; it was left as it is: restore the table from a backup (sgdisk --load-backup), name the disk in allowDestroy to lay it out anew, or replace the node (a seed of a new incarnation and an empty disk)"
+    )]
+    Lost {
+        /// The disk.
+        disk: String,
     },
     /// Its sectors are of a size that this version has no layout for.
     #[error(
@@ -159,7 +170,7 @@ pub fn plan(
                     place: *place,
                 }));
             }
-            changes.push(TableChange::Write { why: "laid out", steps: wanted.steps() });
+            changes.push(TableChange::Write { why: LAID_OUT, steps: wanted.steps() });
             (wanted, changes)
         }
     };

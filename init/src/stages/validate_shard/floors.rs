@@ -105,6 +105,15 @@ pub fn judge(booted: &Booted, seed: &Claimed, expected: u32) -> Result<Option<Ne
     Ok((seed.incarnation > expected).then_some(Newer { expected }))
 }
 
+/// What an accepted boot makes the node remember: it ran this generation, and its seed and configuration demand at least these releases.
+/// The release that runs is no floor by itself: an update that fails goes back to the one before.
+pub fn accepted(booted: &Booted, seed: &Seed, configuration: Option<&Release>) -> Floors {
+    let demanded = seed.floors.as_ref().map(|floors| &floors.release);
+    let least = demanded.max(configuration).cloned().unwrap_or_else(|| Release::new(0, 0, 0));
+    let generation = seed.floors.as_ref().map_or(0, |floors| floors.generation).max(booted.generation);
+    Floors { generation, release: least }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

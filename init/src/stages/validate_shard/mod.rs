@@ -14,7 +14,8 @@ use std::path::PathBuf;
 use kubedos_image::DocumentError;
 use kubedos_image::accept;
 use kubedos_image::hex32::{PublicKey, sha256};
-use kubedos_image::statement::Seed;
+use kubedos_image::release::Release;
+use kubedos_image::statement::{Floors, Seed};
 use kubedos_spec::node::{self, ClusterDocument, Shard};
 use ring::agreement::{EphemeralPrivateKey, X25519};
 use ring::rand::SystemRandom;
@@ -33,6 +34,10 @@ pub struct Identity {
     pub shard: Shard,
     /// Its secrets.
     pub seed: Seed,
+    /// The release that runs.
+    pub release: Release,
+    /// What the node must not go below from now on: what it runs, and what its seed and its configuration demand.
+    pub floors: Floors,
 }
 
 /// Why the node does not know who it is.
@@ -182,7 +187,9 @@ pub fn attempt(
     let newer = newer.map(|newer| format!(", {newer}")).unwrap_or_default();
     let incarnation = seed.incarnation;
     let note = format!("{demo}seed on {device}, incarnation {incarnation}{newer}{}", listed(&skipped));
-    Ok(Step::Unchanged { output: Identity { cluster, shard, seed }, note: Some(note) })
+    let floors = floors::accepted(&booted, &seed, statement.minimum_release.as_ref());
+    let identity = Identity { cluster, shard, seed, release: booted.release, floors };
+    Ok(Step::Unchanged { output: identity, note: Some(note) })
 }
 
 /// How many skipped candidates a record names, so that it is not cut.

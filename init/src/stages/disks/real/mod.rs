@@ -9,16 +9,21 @@ mod programs;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::num::NonZeroU64;
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use kubedos_sys::block::{PartitionRequest, tell_partition};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{Advice, FlockOperation, fadvise, flock};
 use rustix::mount::{MountFlags, mount};
 
+use super::luks::{self, Checked};
 use super::ops::{ContainerStep, DiskKey, DiskOps, FilesystemStep, OpsError};
 use super::survey::{Store, Stretch, Survey};
 use programs::Program;
+
+/// Where the checked copy of a header lies while a program reads it.
+const HEADER: &str = "run/kubedos/luks-header";
 
 /// The kernel's disks.
 #[derive(Debug)]
@@ -51,6 +56,31 @@ impl Real {
 
     fn node_text(&self, device: &str) -> String {
         self.node(device).to_string_lossy().into_owned()
+    }
+
+    /// A header for cryptsetup, in memory: on a tmpfs, readable by root only. Removed by [`Real::with_header`].
+    fn write_header(&self, path: &Path, header: &Checked) -> io::Result<()> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        file.write_all_at(header.bytes(), 0)?;
+        file.set_len(luks::DATA_OFFSET) // cryptsetup wants room for all key slots that a header may name; sparse
+    }
+
+    /// Runs a program that reads the container's header from a file.
+    fn with_header(
+        &self,
+        header: &Checked,
+        object: &str,
+        run: impl FnOnce(&str) -> Result<(), OpsError>,
+    ) -> Result<(), OpsError> {
+        let path = self.root.join(HEADER);
+        self.write_header(&path, header).map_err(failed("copy the header of", object))?;
+        let ran = run(&path.to_string_lossy());
+        let removed = fs::remove_file(&path).map_err(failed("remove the copied header of", object));
+        ran.and(removed)
     }
 
     /// The disk, open for writing.
@@ -106,7 +136,10 @@ impl DiskOps for Real {
     fn read(&mut self, device: &str, at: u64, len: usize) -> Result<Vec<u8>, OpsError> {
         let read = || {
             let mut bytes = vec![0; len];
-            File::open(self.node(device))?.read_exact_at(&mut bytes, at)?;
+            let file = File::open(self.node(device))?;
+            // A disk and its partitions have caches of their own, and a device that was not ready may have been read as zeroes.
+            fadvise(&file, at, NonZeroU64::new(len as u64), Advice::DontNeed)?;
+            file.read_exact_at(&mut bytes, at)?;
             Ok(bytes)
         };
         read().map_err(failed("read from", device))
@@ -118,6 +151,16 @@ impl DiskOps for Real {
 
     fn flush(&mut self, disk: &str) -> Result<(), OpsError> {
         self.writable(disk)?.sync_all().map_err(failed("flush", disk))
+    }
+
+    fn opens(&mut self, header: &Checked, key: &DiskKey) -> Result<bool, OpsError> {
+        let tested =
+            self.with_header(header, "a container", |file| programs::test(file, key).run("a container"));
+        match tested {
+            Ok(()) => Ok(true),
+            Err(OpsError::WrongKey { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn announce(
@@ -143,7 +186,9 @@ impl DiskOps for Real {
         let run = |program: &Program<'_>| program.run(partition);
         match step {
             ContainerStep::Format { uuid } => run(&programs::format(&node, &label, &uuid.to_string(), key)),
-            ContainerStep::Open => run(&programs::open(&node, &label, key)),
+            ContainerStep::Open { header } => {
+                self.with_header(header, partition, |file| run(&programs::open(&node, file, &label, key)))
+            }
             ContainerStep::Finish => run(&programs::finish(&node, &label)),
             ContainerStep::Close => run(&programs::close(&label)),
         }

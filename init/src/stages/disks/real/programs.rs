@@ -54,8 +54,19 @@ pub(super) fn format<'a>(node: &str, label: &str, uuid: &str, key: &'a DiskKey) 
     program("cryptsetup", &arguments, Some(key))
 }
 
-pub(super) fn open<'a>(node: &str, label: &str, key: &'a DiskKey) -> Program<'a> {
-    program("cryptsetup", &["open", "--type", "luks2", "--key-file", "-", node, label], Some(key))
+/// Opens the container on `node` by the header in the file `header`; what lies at the start of `node` is not read.
+pub(super) fn open<'a>(node: &str, header: &str, label: &str, key: &'a DiskKey) -> Program<'a> {
+    let arguments = ["open", "--type", "luks2", "--header", header, "--key-file", "-", node, label];
+    program("cryptsetup", &arguments, Some(key))
+}
+
+/// Whether the key opens the header in this file.
+pub(super) fn test<'a>(header: &str, key: &'a DiskKey) -> Program<'a> {
+    program(
+        "cryptsetup",
+        &["open", "--test-passphrase", "--type", "luks2", "--key-file", "-", header],
+        Some(key),
+    )
 }
 
 pub(super) fn finish(node: &str, label: &str) -> Program<'static> {

@@ -2,6 +2,6 @@
 
 use kubedos_properties::{Target, target};
 
-const TARGET: &Target = target("memory");
+const TARGET: &Target = target("anchor");
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| TARGET.hold(input));
