@@ -307,7 +307,7 @@ fn a_personalised_image_is_checked_around_its_seed() {
     let personal = out.join("seeds/cp-1.raw");
     let path = personal.to_str().unwrap();
     let ran = run(&["verify", path, "--keys", "keys/demo"]).succeeds();
-    assert!(ran.out.contains("node cp-1, incarnation 1; signed by a seed key"), "{ran:?}");
+    assert!(ran.out.contains("node cp-1, incarnation 1, for generation 1 and release "), "{ran:?}");
     let ran = run(&["verify", path]).succeeds();
     assert!(ran.out.contains("it says that it is of lab, node cp-1"), "{ran:?}");
     let (start, _) = partition(&disk(&personal), Role::Seed);
