@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use kubedos_image::boot::Seal;
 use kubedos_image::layout::Volume;
+use kubedos_spec::printable::{self, Row};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -297,16 +298,18 @@ impl Comparison {
 impl Display for Comparison {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for (part, differences) in &self.differences {
-            writeln!(f, "{}", part.escape_debug())?;
+            writeln!(f, "{}", Row(format_args!("{part}")))?;
             for difference in differences {
-                writeln!(f, "  {difference}")?;
+                writeln!(f, "{}", Row(format_args!("  {difference}")))?;
             }
         }
         if !self.equal && !self.same.is_empty() {
             writeln!(f, "the same in both")?;
         }
         if !self.equal {
-            self.same_by_kind().iter().try_for_each(|line| writeln!(f, "  {}", line.escape_debug()))?;
+            self.same_by_kind()
+                .iter()
+                .try_for_each(|line| writeln!(f, "{}", Row(format_args!("  {line}"))))?;
         }
         Ok(())
     }
@@ -315,7 +318,7 @@ impl Display for Comparison {
 impl Display for Difference {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let name =
-            |name: &str| if name.is_empty() { String::new() } else { format!("{}: ", name.escape_debug()) };
+            |name: &str| if name.is_empty() { String::new() } else { format!("{}: ", printable::name(name)) };
         let field = name(self.path.as_deref().unwrap_or_default()) + &name(&self.field);
         match (&self.a, &self.b) {
             (Value::Null, b) if self.field == "content" && self.path.is_none() => {
@@ -334,7 +337,7 @@ impl Display for Difference {
                 } else {
                     words.join(" ")
                 };
-                write!(f, "{field}{}", words.escape_debug())
+                write!(f, "{field}{}", printable::name(&words))
             }
             (a, b) => write!(f, "{field}{} -> {}", shown(a), shown(b)),
         }
@@ -349,7 +352,7 @@ fn is_digest(text: &str) -> bool {
 fn shown(value: &Value) -> String {
     match value {
         Value::String(text) if is_digest(text) => format!("{}…", text.get(..16).unwrap_or(text)),
-        Value::String(text) => text.escape_debug().to_string(),
+        Value::String(text) => printable::name(text).into_owned(),
         Value::Array(list) => format!("{} entries", list.len()),
         Value::Object(map) => {
             let brief = ["sha256", "bytes", "uuid", "kind", "mode", "content"];

@@ -7,9 +7,11 @@ use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// A line to stderr. If nobody can read it there is nobody to tell: the exit code says it.
+use kubedos_spec::printable::{self, Row};
+
+/// One printable line to stderr. If nobody can read it there is nobody to tell: the exit code says it.
 pub fn tell(line: fmt::Arguments<'_>) {
-    drop(writeln!(std::io::stderr().lock(), "{line}"));
+    drop(writeln!(std::io::stderr().lock(), "{}", Row(line)));
 }
 
 /// An error and its causes on one line.
@@ -88,7 +90,7 @@ impl Failure {
     /// Prints what is not printed yet to stderr and gives the exit code.
     pub fn report(&self) -> ExitCode {
         if !self.reported {
-            tell(format_args!("{self}"));
+            self.to_string().lines().for_each(|line| tell(format_args!("{line}")));
         }
         ExitCode::from(self.class.code())
     }
@@ -96,22 +98,49 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", self.error)?;
+        write!(f, "error: {}", Message(&self.error))?;
         let mut cause = self.error.source();
         while let Some(error) = cause {
-            write!(f, "\n  caused by: {error}")?;
+            write!(f, "\n  caused by: {}", Message(&error))?;
             cause = error.source();
         }
         if let Some(help) = &self.help {
-            write!(f, "\n  help: {help}")?;
+            write!(f, "\n  help: {}", Message(help))?;
         }
         Ok(())
+    }
+}
+
+/// A message that may quote untrusted text. Parsers of TOML write several lines: each further one is behind a bar, so that no text
+/// looks like a line of the failure itself.
+struct Message<'a, T>(&'a T);
+
+impl<T: fmt::Display> fmt::Display for Message<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.to_string();
+        let mut lines = text.trim_end().split('\n').map(printable::line);
+        f.write_str(&lines.next().unwrap_or_default())?;
+        lines.try_for_each(|line| write!(f, "\n    | {line}"))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Names in errors come from files of unknown origin.
+    #[test]
+    fn a_failure_cannot_be_forged_by_what_it_quotes() {
+        let name = "a\u{1b}[2K\r\nerror: b\n  help: run this\u{202e}";
+        let failure = Failure::new(Class::Failed, format!("cannot read {name}")).with_help(name);
+        let text = r"error: cannot read a\u{1b}[2K\r
+    | error: b
+    |   help: run this\u{202e}
+  help: a\u{1b}[2K\r
+    | error: b
+    |   help: run this\u{202e}";
+        assert_eq!(failure.to_string(), text);
+    }
 
     #[test]
     fn a_failure_prints_its_chain_and_its_help() {

@@ -84,8 +84,10 @@ fn end(last: fn()) -> ! {
     }
     last();
     // A program that was ended may have begun a line.
-    let line_end = if unfinished.programs.is_empty() { "" } else { "\n" };
-    tell(format_args!("{line_end}interrupted"));
+    if !unfinished.programs.is_empty() {
+        tell(format_args!(""));
+    }
+    tell(format_args!("interrupted"));
     std::process::exit(i32::from(Class::Interrupted.code()))
 }
 

@@ -17,7 +17,10 @@ fn main() -> ExitCode {
     if let Some(error) = compiler::run_under_its_name() {
         return Failure::new(Class::Failed, error).report();
     }
-    let cli = cli::Cli::parse();
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return cli::refuse(&error),
+    };
     if let Err(error) = interrupt::watch(cli::clear_line) {
         return Failure::new(Class::Failed, error).report();
     }

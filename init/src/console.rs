@@ -171,7 +171,7 @@ impl Console {
 
     /// Writes a line for people, which is no record.
     pub fn say(&self, text: &str) {
-        drop(self.lock().sink.write_record(WARNING, &format!("kubedos-init: {text}"))); // nobody left to tell
+        drop(self.lock().sink.write_record(WARNING, &Record::remark(text))); // nobody left to tell
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {

@@ -16,6 +16,7 @@ pub mod modules;
 pub mod node;
 #[cfg(feature = "cluster")]
 pub mod plan;
+pub mod printable;
 pub mod record;
 #[cfg(feature = "cluster")]
 pub mod reference;

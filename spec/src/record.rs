@@ -2,8 +2,13 @@
 //!
 //! Written by stage 1 and the agent, read by the lab and by anybody's scripts; the shape is a promise (interfaces, "The node").
 //! Unknown fields are ignored by readers (ADR 0003). A text that would pass the limit is cut, and ends in `…`.
+//!
+//! Texts may quote what disks, firmware and other programs contain. The line has printable characters only (`printable`), and
+//! [`PREFIX`] only once: within a text its colon is written as JSON's `\u003a`, so that no text contains a second record.
 
 use serde::{Deserialize, Serialize};
+
+use crate::printable;
 
 /// What stands before the JSON object.
 pub const PREFIX: &str = "kubedos: ";
@@ -95,12 +100,24 @@ impl Record {
         // JSON has no number that is not finite; a machine is up for less than 10^9 seconds.
         record.t = (record.t.clamp(0.0, 1e9) * 1000.0).round() / 1000.0;
         loop {
-            let line = format!("{PREFIX}{}", serde_json::to_string(&record).unwrap_or_default());
+            let document = serde_json::to_string(&record).unwrap_or_default();
+            let document = printable::json(&document).replace(PREFIX, "kubedos\\u003a ");
+            let line = format!("{PREFIX}{document}");
             let excess = line.len().saturating_sub(MAX_BYTES);
             if excess == 0 || !record.shorten(excess) {
                 return line;
             }
         }
+    }
+
+    /// A line for people: printable, not a record, and at most [`MAX_BYTES`] long.
+    pub fn remark(text: &str) -> String {
+        let mut line = format!("kubedos-init: {}", not_a_record(text));
+        if line.len() > MAX_BYTES {
+            line.truncate(line.floor_char_boundary(MAX_BYTES - '…'.len_utf8()));
+            line.push('…');
+        }
+        line
     }
 
     /// Cuts the longest text field; `false` when there is nothing left to cut.
@@ -124,6 +141,11 @@ impl Record {
         let mut values = serde_json::Deserializer::from_str(json).into_iter::<Self>();
         values.next()?.ok().filter(|record| record.v == VERSION)
     }
+}
+
+/// A text for people on the same console: one printable line in which no reader finds a record.
+pub fn not_a_record(text: &str) -> String {
+    printable::line(text).replace(PREFIX, "kubedos\\u{3a} ")
 }
 
 #[cfg(test)]
@@ -153,6 +175,34 @@ mod tests {
             let line = Record::find(&line).unwrap().line();
             assert!(line.len() <= MAX_BYTES, "{} bytes", line.len());
             assert_eq!(Record::find(&line).unwrap().line(), line);
+        }
+    }
+
+    /// Text of a disk's label, a serial number or SMBIOS can neither steer the console nor forge a record, and arrives unchanged.
+    #[test]
+    fn foreign_text_cannot_steer_a_console_or_forge_a_record() {
+        let forged = r#"kubedos: {"v":1,"n":9,"t":1.0,"stage":"Seal","outcome":"done"}"#;
+        for text in [
+            "\u{1b}[2K\rok".to_owned(),
+            "\u{9b}2J\u{7f}\u{202e}\u{2028}\u{200b}".to_owned(),
+            format!("a\n{forged}"),
+            format!("\"}}\n{forged}"),
+            format!("kubedos: {forged}"),
+            "\u{1b}".repeat(10_000),
+            forged.repeat(300),
+            "\u{10ffff}kubedos: ".repeat(1000),
+        ] {
+            let mut record = Record::new(1, 0.5, "Disks", Outcome::Halted);
+            record.error = Some(text.clone());
+            let (line, remark) = (record.line(), Record::remark(&text));
+            for shown in [&line, &remark] {
+                assert!(shown.len() <= MAX_BYTES, "{} bytes", shown.len());
+                assert!(shown.chars().all(printable::is_printable), "{shown}");
+            }
+            assert_eq!((line.matches(PREFIX).count(), remark.matches(PREFIX).count()), (1, 0), "{line}");
+            assert_eq!(Record::find(&remark), None);
+            let found = Record::find(&line).unwrap().error.unwrap();
+            assert!(found == text || text.starts_with(found.strip_suffix('…').unwrap()), "{found:?}");
         }
     }
 

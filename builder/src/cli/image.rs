@@ -29,7 +29,7 @@ use super::lock::lock_failure;
 use super::phases::Phases;
 use super::plan::{plan as plan_of, remind};
 use super::relock;
-use super::terminal::{print, print_json, say};
+use super::terminal::{print_document, print_json, say};
 use super::validate;
 
 /// Build the sealed image of a cluster
@@ -254,7 +254,7 @@ impl Image {
 
     fn report(&self, built: &Built, before: &Before, took: Duration) -> Result<(), Failure> {
         if self.json {
-            print(&built.manifest.emit())?;
+            print_document(&built.manifest.emit())?;
         }
         if self.explain {
             for part in &built.explanation {

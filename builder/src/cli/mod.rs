@@ -24,7 +24,9 @@ mod verify;
 
 pub use terminal::clear_line;
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use kubedos_builder::failure::{Class, Failure};
@@ -56,6 +58,18 @@ enum Command {
     Schema(schema::Schema),
     Seed(seed::Seed),
     Verify(verify::Verify),
+}
+
+/// Prints what clap has to say: help and version to stdout; wrong usage, which quotes arguments, to stderr, with class 2.
+pub fn refuse(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() {
+        terminal::say_lines(&error.render().to_string());
+        return ExitCode::from(Class::Usage.code());
+    }
+    match error.print() {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Failure::new(Class::Failed, error).report(),
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 impl Cli {

@@ -9,7 +9,7 @@ use kubedos_builder::spec_file::{self, PlanRefusal, SpecFile};
 use kubedos_spec::plan::{self, ClusterPlan};
 use serde_json::json;
 
-use super::terminal::{print, say, say_lines};
+use super::terminal::{print, print_pretty, say, say_painted};
 use super::validate::load;
 
 /// Show what follows from a ClusterSpec: numbers, addresses, peers, policy, stages
@@ -53,7 +53,7 @@ impl Plan {
         match &self.node {
             Some(name) => self.node(&plan, name),
             None if self.dot => print(&plan.dot()),
-            None if self.json => print(&format!("{:#}\n", json!(plan.document()))),
+            None if self.json => print_pretty(&json!(plan.document())),
             None if self.dry_run => Ok(()),
             None => print(&plan.tables()),
         }
@@ -75,13 +75,13 @@ impl Plan {
             (plane.to_string(), peers.collect())
         });
         let peers: serde_json::Map<String, serde_json::Value> = planes.collect();
-        print(&format!("{:#}\n", json!({ "version": 1, "shard": plan.shard(node), "peers": peers })))
+        print_pretty(&json!({ "version": 1, "shard": plan.shard(node), "peers": peers }))
     }
 
     fn changes(&self, old: &SpecFile, new: &SpecFile) -> Result<(), Failure> {
         let changes = plan::changes(old.validated(), new.validated());
         if self.json {
-            return print(&format!("{:#}\n", json!({ "version": 1, "changes": changes })));
+            return print_pretty(&json!({ "version": 1, "changes": changes }));
         }
         let width = changes.iter().map(|change| change.path.len()).max().unwrap_or(0);
         let lines =
@@ -133,7 +133,7 @@ pub fn plan(file: &SpecFile) -> Result<ClusterPlan, Failure> {
 pub fn no_plan(refusal: PlanRefusal) -> Failure {
     match refusal {
         PlanRefusal::Invalid(refused) => {
-            say_lines(&refused.render(spec_file::stderr_color()));
+            say_painted(&refused.render(spec_file::stderr_color()));
             Failure::reported(Class::InvalidSpec)
         }
         PlanRefusal::Allocation(path, error) => {

@@ -4,7 +4,7 @@ use clap::Args;
 use kubedos_builder::failure::Failure;
 use kubedos_spec::{model, reference};
 
-use super::terminal::print;
+use super::terminal::{print, print_pretty};
 
 /// Print the JSON Schema of the ClusterSpec, or a page of its documentation
 #[derive(Debug, Args)]
@@ -26,7 +26,7 @@ impl Schema {
         match self {
             Self { reference: true, .. } => print(&reference::fields()),
             Self { invariants: true, .. } => print(&reference::rules()),
-            Self { json: _, .. } => print(&format!("{:#}\n", model::schema())),
+            Self { json: _, .. } => print_pretty(&model::schema()),
         }
     }
 }

@@ -7,7 +7,7 @@ use kubedos_builder::failure::{Class, Failure};
 use kubedos_builder::spec_file::{self, PlanRefusal, Refusal, SpecFile};
 
 use super::plan::{no_plan, plan, remind};
-use super::terminal::{print, say, say_lines};
+use super::terminal::{print_pretty, say_lines, say_painted};
 
 /// Check a ClusterSpec: shape, values, every rule, and the ids recorded beside it
 #[derive(Debug, Args)]
@@ -27,7 +27,7 @@ impl Validate {
         }
         let file = load(&self.spec)?;
         let plan = plan(&file)?;
-        say!("{}", file.summary());
+        say_lines(&file.summary());
         remind(&file, &plan);
         Ok(())
     }
@@ -42,7 +42,7 @@ impl Validate {
             Err(Refusal::Invalid(refused)) => (refused.report(), false),
             Err(Refusal::Unread(error)) => return Err(unread(error)),
         };
-        print(&format!("{document:#}\n"))?;
+        print_pretty(&document)?;
         if valid { Ok(()) } else { Err(Failure::reported(Class::InvalidSpec)) }
     }
 }
@@ -51,11 +51,11 @@ impl Validate {
 pub fn load(path: &Path) -> Result<SpecFile, Failure> {
     match spec_file::load(path) {
         Ok(file) => {
-            say_lines(&file.warnings(spec_file::stderr_color()));
+            say_painted(&file.warnings(spec_file::stderr_color()));
             Ok(file)
         }
         Err(Refusal::Invalid(refused)) => {
-            say_lines(&refused.render(spec_file::stderr_color()));
+            say_painted(&refused.render(spec_file::stderr_color()));
             Err(Failure::reported(Class::InvalidSpec))
         }
         Err(Refusal::Unread(error)) => Err(unread(error)),

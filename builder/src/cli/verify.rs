@@ -10,11 +10,12 @@ use kubedos_builder::interrupt::Temporary;
 use kubedos_builder::keys::{PUBLIC, PublicKeys};
 use kubedos_builder::output::OutputDir;
 use kubedos_builder::verify::{self, Check, Outcome, Verification};
+use kubedos_spec::printable::Row;
 
 use super::image::{Again, Image, output_failure};
 use super::inputs::Inputs;
 use super::relock::LOCK_USED;
-use super::terminal::{print, print_pretty, say, takes_color};
+use super::terminal::{print_painted, print_pretty, say, takes_color};
 use super::{inspect, keys};
 
 /// Check a built file, or a folder of outputs: tables, hash trees, signatures, and that nothing else is in it
@@ -58,7 +59,7 @@ impl Verify {
         if self.json {
             print_pretty(&verification)?;
         } else {
-            print(&table(&verification, takes_color(&std::io::stdout())))?;
+            print_painted(&table(&verification, takes_color(&std::io::stdout())))?;
         }
         conclude(&verification)
     }
@@ -114,7 +115,7 @@ fn table(verification: &Verification, color: bool) -> String {
             Outcome::Unchecked => ("?   ", "33"),
         };
         let word = if color { format!("\x1b[{code}m{word}\x1b[0m") } else { word.to_owned() };
-        format!("{word}  {:<width$}  {}\n", check.part, check.detail)
+        format!("{word}  {}\n", Row(format_args!("{:<width$}  {}", check.part, check.detail)))
     };
     verification.checks.iter().map(row).collect()
 }

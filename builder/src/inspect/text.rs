@@ -1,7 +1,10 @@
 //! The document as text for people. Digests of single files are cut to sixteen digits: the whole ones are in the JSON. Names and texts
-//! come from a file of unknown origin: control characters are shown, not sent to the terminal.
+//! come from a file of unknown origin: a row is written by `row!` only, which keeps it on one printable line, and a name by
+//! `printable::name`, which keeps it from imitating an escape.
 
 use std::fmt::{self, Display, Formatter};
+
+use kubedos_spec::printable::{self, Row};
 
 use super::report::{
     BootReport, Content, DiskReport, EntryReport, NodeReport, ProgramReport, Report, SeedReport,
@@ -11,6 +14,41 @@ use crate::artifact::Wrapper;
 use crate::image::manifest::Manifest;
 use crate::release::date::Moment;
 use crate::size::human;
+
+/// The widest line, in characters.
+const WIDTH: usize = 100;
+/// Where a row that is wider goes on.
+const INDENT: usize = 14;
+
+/// A row, whatever is formatted into it.
+macro_rules! row {
+    ($f:expr, $($text:tt)*) => {
+        wrapped($f, &Row(format_args!($($text)*)).to_string())
+    };
+}
+
+/// A row after an empty one.
+macro_rules! heading {
+    ($f:expr, $($text:tt)*) => {
+        writeln!($f).and_then(|()| row!($f, $($text)*))
+    };
+}
+
+/// A row over as many lines as it needs, broken after a space or a slash where there is one.
+fn wrapped(f: &mut Formatter<'_>, row: &str) -> fmt::Result {
+    let mut rest = row.trim_end();
+    let mut indent = 0;
+    while let Some((most, _)) = rest.char_indices().nth(WIDTH - indent) {
+        let (fits, _) = rest.split_at(most);
+        // Not within the columns before the last one, which may be mostly spaces.
+        let end = fits.rfind([' ', '/']).map(|at| at + 1).filter(|end| end * 2 > most).unwrap_or(most);
+        let (line, next) = rest.split_at(end);
+        writeln!(f, "{:indent$}{}", "", line.trim_end())?;
+        rest = next.trim_start();
+        indent = INDENT;
+    }
+    writeln!(f, "{:indent$}{rest}", "")
+}
 
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -23,47 +61,39 @@ impl Display for Report {
                     Wrapper::Qcow2 => "qcow2",
                 };
                 let cd = if report.cd { ", also a CD" } else { "" };
-                writeln!(f, "{name}: disk image ({wrapper}{cd}), {size}")?;
+                row!(f, "{name}: disk image ({wrapper}{cd}), {size}")?;
                 disk(f, report)?;
             }
             Content::Program(report) => {
                 let kind = if report.uki.is_some() { "unified kernel image" } else { "EFI program" };
-                writeln!(f, "{name}: {kind}, {size}")?;
+                row!(f, "{name}: {kind}, {size}")?;
                 program(f, report)?;
             }
             Content::Seed { seed: report } => {
-                writeln!(f, "{name}: seed volume, {size}; its secrets are not shown")?;
+                row!(f, "{name}: seed volume, {size}; its secrets are not shown")?;
                 report.iter().try_for_each(|report| seed(f, report))?;
             }
             Content::Statement { statement: report } => {
-                writeln!(f, "{name}: statement over a configuration, {size}")?;
+                row!(f, "{name}: statement over a configuration, {size}")?;
                 report.iter().try_for_each(|report| statement(f, report))?;
             }
             Content::Manifest { manifest: report } => {
-                writeln!(f, "{name}: manifest, {size}")?;
+                row!(f, "{name}: manifest, {size}")?;
                 manifest(f, report)?;
             }
         }
         if !self.problems.is_empty() {
-            writeln!(f, "\ncannot be read")?;
+            heading!(f, "cannot be read")?;
         }
         self.problems
             .iter()
-            .try_for_each(|problem| writeln!(f, "  {}: {}", plain(&problem.part), problem.error))
+            .try_for_each(|problem| row!(f, "  {}: {}", printable::name(&problem.part), problem.error))
     }
-}
-
-/// A text without control characters.
-fn plain(text: &str) -> String {
-    let shown = |letter: char| {
-        if letter.is_control() { letter.escape_default().collect() } else { letter.to_string() }
-    };
-    text.chars().map(shown).collect()
 }
 
 /// One line of a block: a word of at most ten letters, then what it says.
 fn line(f: &mut Formatter<'_>, word: &str, says: impl Display) -> fmt::Result {
-    writeln!(f, "  {word:<12}{says}")
+    row!(f, "  {word:<12}{says}")
 }
 
 fn disk(f: &mut Formatter<'_>, report: &DiskReport) -> fmt::Result {
@@ -75,63 +105,64 @@ fn disk(f: &mut Formatter<'_>, report: &DiskReport) -> fmt::Result {
     let other = match table.other.as_str() {
         "same" => "both copies are the same".to_owned(),
         "differs" => "the two copies DIFFER".to_owned(),
-        error => format!("shown is the {} copy; of the other: {}", table.copy, plain(error)),
+        error => format!("shown is the {} copy; of the other: {}", table.copy, printable::name(error)),
     };
     let mbr = if table.protective_mbr { "" } else { "; there is no protective MBR" };
     line(f, "layout", format_args!("{}; {other}{mbr}", table.layout))?;
 
-    let width = report.partitions.iter().map(|p| plain(&p.name).len()).max().unwrap_or(0).max(9);
-    writeln!(f, "\n   # {:<width$}  {:>10}  {:>10}  {:>10}  uuid", "partition", "start", "size", "used")?;
+    let width =
+        report.partitions.iter().map(|p| printable::name(&p.name).chars().count()).max().unwrap_or(0).max(9);
+    heading!(f, "   # {:<width$}  {:>10}  {:>10}  {:>10}  uuid", "partition", "start", "size", "used")?;
     for partition in &report.partitions {
         let used = partition.used.map_or("?".to_owned(), |used| match used {
             0 => "-".to_owned(),
             used => human(used),
         });
-        writeln!(
+        row!(
             f,
             "  {:>2} {:<width$}  {:>10}  {:>10}  {used:>10}  {}",
             partition.number,
-            plain(&partition.name),
+            printable::name(&partition.name),
             human(partition.start),
             human(partition.bytes),
             partition.uuid
         )?;
     }
     if !report.esp.is_empty() {
-        writeln!(f, "\nEFI system partition")?;
+        heading!(f, "EFI system partition")?;
     }
-    let width = report.esp.iter().map(|file| file.path.len()).max().unwrap_or(0);
+    let width = report.esp.iter().map(|file| file.path.chars().count()).max().unwrap_or(0);
     for file in &report.esp {
-        writeln!(f, "  {:<width$}  {:>10}  {}", file.path, human(file.bytes), short(&file.sha256))?;
+        row!(f, "  {:<width$}  {:>10}  {}", file.path, human(file.bytes), short(&file.sha256))?;
     }
     for report in &report.programs {
         let kind = if report.uki.is_some() { ": unified kernel image" } else { "" };
-        writeln!(f, "\n{}{kind}", report.path)?;
+        heading!(f, "{}{kind}", report.path)?;
         program(f, report)?;
     }
     if !report.volumes.is_empty() {
-        writeln!(f, "\nvolumes")?;
+        heading!(f, "volumes")?;
     }
     for volume in &report.volumes {
         let missing = if volume.present { "" } else { "; NO PARTITIONS of that UUID" };
-        writeln!(f, "  {:<14}{}, {}{missing}", volume.name, volume.seal.root_hash, human(volume.bytes))?;
+        row!(f, "  {:<14}{}, {}{missing}", volume.name, volume.seal.root_hash, human(volume.bytes))?;
         if let Some(tree) = &volume.tree {
-            writeln!(f, "{:16}{}", "", Counts(tree))?;
+            row!(f, "{:16}{}", "", Counts(tree))?;
         }
     }
     for volume in &report.volumes {
         if let Some(entries) = volume.tree.as_ref().and_then(|tree| tree.entries.as_ref()) {
-            writeln!(f, "\nfiles of {}", volume.name)?;
+            heading!(f, "files of {}", volume.name)?;
             entries.iter().try_for_each(|entry| node(f, entry))?;
         }
     }
     if let Some(report) = &report.configuration {
-        writeln!(f, "\nconfiguration")?;
+        heading!(f, "configuration")?;
         statement(f, report)?;
     }
     match &report.seed {
         Some(report) => {
-            writeln!(f, "\nseed: this image is PERSONALISED, it holds the secrets of a node")?;
+            heading!(f, "seed: this image is PERSONALISED, it holds the secrets of a node")?;
             seed(f, report)
         }
         None => Ok(()),
@@ -156,10 +187,10 @@ fn program(f: &mut Formatter<'_>, report: &ProgramReport) -> fmt::Result {
 }
 
 fn uki(f: &mut Formatter<'_>, report: &UkiReport) -> fmt::Result {
-    line(f, "kernel", plain(&report.kernel))?;
-    line(f, "cmdline", plain(&report.cmdline))?;
+    line(f, "kernel", printable::name(&report.kernel))?;
+    line(f, "cmdline", printable::name(&report.cmdline))?;
     let name = report.os_release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
-    line(f, "system", plain(name.unwrap_or("(no PRETTY_NAME)").trim_matches('"')))?;
+    line(f, "system", printable::name(name.unwrap_or("(no PRETTY_NAME)").trim_matches('"')))?;
     boot(f, &report.boot)
 }
 
@@ -169,8 +200,10 @@ fn boot(f: &mut Formatter<'_>, report: &BootReport) -> fmt::Result {
     if report.additions {
         line(f, "additions", "YES: the root volume holds those of a test, this is NO PRODUCT")?;
     }
-    line(f, "root", format_args!("{}\n{:14}{}", report.root.root_hash, "", report.root_table))?;
-    line(f, "payload", format_args!("{}\n{:14}{}", report.payload.root_hash, "", report.payload_table))?;
+    line(f, "root", report.root.root_hash)?;
+    line(f, "", &report.root_table)?;
+    line(f, "payload", report.payload.root_hash)?;
+    line(f, "", &report.payload_table)?;
     line(f, "identity", report.identity)?;
     report
         .configuration_keys
@@ -182,21 +215,21 @@ fn initrd(f: &mut Formatter<'_>, entries: &[EntryReport]) -> fmt::Result {
     let bytes: u64 = entries.iter().map(|entry| entry.bytes).sum();
     line(f, "initrd", format_args!("{} entries, {}", entries.len(), human(bytes)))?;
     for entry in entries {
-        let path = plain(&entry.path);
+        let path = printable::name(&entry.path);
         match entry.kind {
             "file" => {
                 let content = short(&entry.content);
-                writeln!(f, "    {} {:>10}  {content}  {path}", entry.mode, human(entry.bytes))?;
+                row!(f, "    {} {:>10}  {content}  {path}", entry.mode, human(entry.bytes))?;
             }
-            "link" => writeln!(
+            "link" => row!(
                 f,
                 "    {} {:>10}  {:16}  {path} -> {}",
                 entry.mode,
                 "link",
                 "",
-                plain(&entry.content)
+                printable::name(&entry.content)
             )?,
-            kind => writeln!(f, "    {} {kind:>10}  {:16}  {path}", entry.mode, entry.content)?,
+            kind => row!(f, "    {} {kind:>10}  {:16}  {path}", entry.mode, entry.content)?,
         }
     }
     Ok(())
@@ -204,23 +237,32 @@ fn initrd(f: &mut Formatter<'_>, entries: &[EntryReport]) -> fmt::Result {
 
 /// A path of a volume: permissions, owner, size, what is in it, and where.
 fn node(f: &mut Formatter<'_>, node: &NodeReport) -> fmt::Result {
-    let owner = format!("{}:{}", node.uid, node.gid);
-    let (size, content) = match node.kind {
-        "file" => (human(node.bytes), short(&node.content)),
-        "character device" | "block device" => (node.kind.replace(" device", ""), node.content.as_str()),
-        kind => (kind.to_owned(), ""),
-    };
-    write!(f, "  {} {owner:>9} {size:>10}  {content:16}  {}", node.mode, plain(&node.path))?;
-    if node.kind == "link" {
-        write!(f, " -> {}", plain(&node.content))?;
+    row!(f, "{}", Node(node))
+}
+
+struct Node<'a>(&'a NodeReport);
+
+impl Display for Node<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let node = self.0;
+        let owner = format!("{}:{}", node.uid, node.gid);
+        let (size, content) = match node.kind {
+            "file" => (human(node.bytes), short(&node.content)),
+            "character device" | "block device" => (node.kind.replace(" device", ""), node.content.as_str()),
+            kind => (kind.to_owned(), ""),
+        };
+        write!(f, "  {} {owner:>9} {size:>10}  {content:16}  {}", node.mode, printable::name(&node.path))?;
+        if node.kind == "link" {
+            write!(f, " -> {}", printable::name(&node.content))?;
+        }
+        if let Some(first) = &node.same_as {
+            write!(f, " = {}", printable::name(first))?;
+        }
+        for (name, value) in &node.xattrs {
+            write!(f, "  {}={value}", printable::name(name))?;
+        }
+        Ok(())
     }
-    if let Some(first) = &node.same_as {
-        write!(f, " = {}", plain(first))?;
-    }
-    for (name, value) in &node.xattrs {
-        write!(f, "  {}={value}", plain(name))?;
-    }
-    writeln!(f)
 }
 
 /// What is in a volume, in a phrase.
@@ -253,7 +295,7 @@ fn statement(f: &mut Formatter<'_>, report: &StatementReport) -> fmt::Result {
         line(f, "signed", format_args!("by {}", Signer(signer)))?;
     }
     if let Some(refusal) = &report.refusal {
-        line(f, "", format_args!("NOT ACCEPTED by this image: {}", plain(refusal)))?;
+        line(f, "", format_args!("NOT ACCEPTED by this image: {}", refusal))?;
     }
     if let Some(release) = &report.minimum_release {
         line(f, "needs", format_args!("release {release} or newer"))?;
@@ -280,27 +322,36 @@ fn manifest(f: &mut Formatter<'_>, manifest: &Manifest) -> fmt::Result {
     line(
         f,
         "cluster",
-        format_args!("{} {}, generation {generation}", plain(cluster), plain(artifact_version)),
+        format_args!(
+            "{} {}, generation {generation}",
+            printable::name(cluster),
+            printable::name(artifact_version)
+        ),
     )?;
     line(
         f,
         "release",
-        format_args!("{}, packages of {}", plain(release), Moment::from_unix(manifest.epoch)),
+        format_args!("{}, packages of {}", printable::name(release), Moment::from_unix(manifest.epoch)),
     )?;
-    line(f, "lock", plain(&manifest.lock_sha256))?;
+    line(f, "lock", printable::name(&manifest.lock_sha256))?;
     if manifest.demo_keys {
         line(f, "keys", "the published demo keys: it protects nothing")?;
     }
-    writeln!(f, "\nvolumes")?;
+    heading!(f, "volumes")?;
     for volume in &manifest.volumes {
         let bytes = human(volume.seal.data_bytes());
-        writeln!(f, "  {:<14}{}, {bytes}", plain(&volume.name), volume.seal.root_hash)?;
+        row!(f, "  {:<14}{}, {bytes}", printable::name(&volume.name), volume.seal.root_hash)?;
     }
-    writeln!(f, "\noutputs")?;
-    let width = manifest.outputs.iter().map(|output| plain(&output.name).len()).max().unwrap_or(0);
+    heading!(f, "outputs")?;
+    let width = manifest
+        .outputs
+        .iter()
+        .map(|output| printable::name(&output.name).chars().count())
+        .max()
+        .unwrap_or(0);
     for output in &manifest.outputs {
-        let name = plain(&output.name);
-        writeln!(f, "  {name:<width$}  {:>10}  {}", human(output.size), short(&plain(&output.sha256)))?;
+        let name = printable::name(&output.name);
+        row!(f, "  {name:<width$}  {:>10}  {}", human(output.size), short(&printable::name(&output.sha256)))?;
     }
     Ok(())
 }
@@ -321,7 +372,7 @@ struct Signature<'a>(Option<&'a SignatureReport>);
 impl Display for Signature<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Some(signature) = self.0 else { return f.write_str("no") };
-        let name = signature.signer.as_deref().map_or("an unknown signer".to_owned(), plain);
+        let name = signature.signer.as_deref().map_or("an unknown signer".into(), printable::name);
         let certificate = signature.certificate.as_deref().map_or("not included", short);
         let holds = if signature.holds { "" } else { "; it DOES NOT HOLD" };
         write!(f, "by {name} (certificate {certificate}){holds}")

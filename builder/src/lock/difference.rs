@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use kubedos_spec::printable::Row;
 use serde::Serialize;
 
 use super::LockedPackage;
@@ -116,6 +117,6 @@ impl Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|change| writeln!(f, "{change}"))
+        self.0.iter().try_for_each(|change| writeln!(f, "{}", Row(format_args!("{change}"))))
     }
 }

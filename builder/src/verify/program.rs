@@ -131,8 +131,8 @@ fn sections(pe: &Pe<'_>) -> Option<String> {
 fn initrd(entries: &[Entry<'_>]) -> Option<String> {
     let mut seen = BTreeSet::new();
     if let Some(twice) = entries.iter().find(|entry| !seen.insert(entry.path)) {
-        return Some(format!("its initrd has {} twice", twice.path.escape_debug()));
+        return Some(format!("its initrd has {} twice", twice.path));
     }
     let foreign = entries.iter().find(|entry| (entry.uid, entry.gid) != (0, 0));
-    foreign.map(|entry| format!("{} in its initrd is not root's", entry.path.escape_debug()))
+    foreign.map(|entry| format!("{} in its initrd is not root's", entry.path))
 }

@@ -21,6 +21,7 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kubedos_image::statement::Floors;
+use kubedos_spec::record::not_a_record;
 use kubedos_spec::stage::Stage;
 use rustix::rand::{GetRandomFlags, getrandom};
 
@@ -63,10 +64,15 @@ pub fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("<3>the agent cannot begin: {}", chain(&error)); // `<3>` is the priority that journald reads off
+            log(3, &format!("the agent cannot begin: {}", chain(&error)));
             ExitCode::FAILURE
         }
     }
+}
+
+/// A line for the journal; journald reads the priority off its start (sd-daemon(3)).
+fn log(priority: u8, text: &str) {
+    eprintln!("<{priority}>{}", not_a_record(text));
 }
 
 fn run() -> Result<(), StartError> {
@@ -271,7 +277,7 @@ fn start_consoles(board: &Arc<Board>) -> Result<(), StartError> {
         spawn("console", move || {
             let page = || status_page::render(&board.facts(), &moment());
             if let Err(error) = tty::listen(Path::new(path), &page) {
-                eprintln!("<6>{path} is not listened to: {error}"); // most machines lack one of the two
+                log(6, &format!("{path} is not listened to: {error}")); // most machines lack one of the two
             }
         })?;
     }

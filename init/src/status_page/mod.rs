@@ -1,7 +1,7 @@
 //! The status page: what Enter on the console prints (interfaces, "The node"). A pure function from facts to lines.
 //!
-//! It fits 80 columns, and 24 lines while little is wrong; it shows no secret and takes no command. Text that comes from disks
-//! or from errors is stripped of control characters: a label on a foreign disk must not move a terminal's cursor.
+//! It fits 80 columns, and 24 lines while little is wrong; it shows no secret and takes no command. Every line is printed by
+//! `Page::line`, which escapes it (`kubedos_spec::record::not_a_record`): a label on a foreign disk must not move a terminal's cursor.
 
 pub mod tty;
 
@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::agent::board::{Facts, Standing};
 use crate::agent::walk::word;
 use crate::handover::Medium;
+use kubedos_spec::record::not_a_record;
 use kubedos_spec::stage::Stage;
 
 /// The page's width.
@@ -132,7 +133,7 @@ struct Page(String);
 
 impl Page {
     fn line(&mut self, text: &str) {
-        self.0.push_str(clean(text, WIDTH).trim_end());
+        self.0.push_str(shown(text, WIDTH).trim_end());
         self.0.push('\n');
     }
 
@@ -142,7 +143,7 @@ impl Page {
 
     /// A field over up to three lines.
     fn wrapped(&mut self, name: &str, text: &str) {
-        let text = clean(text, 3 * (WIDTH - 10));
+        let text = shown(text, 3 * (WIDTH - 10));
         let mut rest: Vec<char> = text.chars().collect();
         let mut name = name;
         while !rest.is_empty() {
@@ -162,14 +163,13 @@ impl Page {
     }
 }
 
-/// Without control characters, and cut to `width` characters.
-fn clean(text: &str, width: usize) -> String {
-    let mut clean: String =
-        text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).take(width + 1).collect();
-    if clean.chars().count() > width {
-        clean = clean.chars().take(width.saturating_sub(2)).chain("..".chars()).collect();
+/// Printable, and cut to `width` characters.
+fn shown(text: &str, width: usize) -> String {
+    let text = not_a_record(text);
+    if text.chars().count() > width {
+        return text.chars().take(width.saturating_sub(2)).chain("..".chars()).collect();
     }
-    clean
+    text
 }
 
 /// The first twelve characters of a hash.

@@ -1,7 +1,8 @@
 use super::*;
 use crate::agent::board::{Board, DiskLine};
 use crate::handover::Handover;
-use kubedos_spec::record::Outcome;
+use kubedos_spec::printable;
+use kubedos_spec::record::{Outcome, Record};
 
 /// Compares with `golden/NAME.txt`; `BLESS=1` writes it instead, for a person to read and commit.
 fn golden(name: &str, page: &str) {
@@ -106,8 +107,24 @@ fn before_anything_is_known_the_page_says_so() {
 
 #[test]
 fn text_from_disks_cannot_steer_a_terminal() {
-    assert_eq!(clean("a\u{1b}[2Jb\r\nc\u{9b}d", 80), "a?[2Jb??c?d");
-    assert_eq!(clean("abcdef", 4), "ab..");
+    assert_eq!(shown("a\u{1b}[2Jb\r\nc\u{9b}d", 80), r"a\u{1b}[2Jb\r\nc\u{9b}d");
+    assert_eq!(shown("abcdef", 4), "ab..");
+    let record = r#"kubedos: {"v":1,"n":9,"t":1,"stage":"Seal","outcome":"done"}"#;
+    let hostile = &*format!("{record}\u{1b}[2K\rok\n\u{9b}1A\u{202e}\u{200b}");
+    let board = board();
+    board.stand(Stage::Disks, Outcome::Halted, Duration::from_secs(15), None, hostile);
+    board.mishap(Duration::from_secs(15), "Disks", hostile.repeat(50));
+    board.note(|facts| {
+        facts.node = Some(hostile.into());
+        facts.disks.push(DiskLine { name: hostile.into(), text: hostile.into() });
+        facts.corrupt.push(hostile.into());
+    });
+    for failed_units in [Ok(vec![hostile.into()]), Err(hostile.into())] {
+        let page = render(&board.facts(), &Moment { failed_units: Some(failed_units), ..moment() });
+        assert!(page.chars().all(|c| c == '\n' || printable::is_printable(c)), "{page:?}");
+        assert!(page.lines().all(|line| line.chars().count() <= 80), "{page}");
+        assert!(page.lines().all(|line| !line.starts_with("ok") && Record::find(line).is_none()), "{page}");
+    }
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::yaml::{self, Place};
+use crate::printable::{is_printable, line};
+use crate::yaml::Place;
 
 /// The most problems that are collected from one file.
 pub const MAX_PROBLEMS: usize = 200;
@@ -60,7 +61,7 @@ impl Problem {
         self
     }
 
-    /// `PATH:LINE:COLUMN: message`, the line itself, the rule and the hint.
+    /// `PATH:LINE:COLUMN: message`, the line itself, the rule and the hint. All that it quotes is escaped; the colours are its own.
     pub fn render(&self, path: &str, source: &str, color: bool) -> String {
         let paint = |code: &str, text: &str| {
             if color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
@@ -69,25 +70,26 @@ impl Problem {
             Severity::Error => ("", "1;31"),
             Severity::Warning => ("warning: ", "1;33"),
         };
-        let place = format!("{path}:{}:{}:", self.at.line, self.at.column);
-        let mut text = format!("{} {}{}\n", paint("1", &place), paint(code, word), self.message);
-        if let Some(line) = excerpt(source, self.at) {
+        let place = format!("{}:{}:{}:", line(path), self.at.line, self.at.column);
+        let message = line(&self.message);
+        let mut text = format!("{} {}{message}\n", paint("1", &place), paint(code, word));
+        if let Some(excerpt) = excerpt(source, self.at) {
             let number = self.at.line.to_string();
             let margin = " ".repeat(number.len());
-            let marks = "^".repeat(line.length.max(1));
+            let marks = "^".repeat(excerpt.length.max(1));
             let bar = paint("34", "|");
             // Writing to a String does not fail.
             let _written = writeln!(
                 text,
                 "  {number} {bar} {}\n  {margin} {bar} {}{}",
-                line.text,
-                " ".repeat(line.column),
+                excerpt.text,
+                " ".repeat(excerpt.column),
                 paint(code, &marks)
             );
         }
         let _written = writeln!(text, "  {} {}", paint("34", "rule:"), self.rule);
         if let Some(help) = &self.help {
-            let _written = writeln!(text, "  {} {help}", paint("34", "help:"));
+            let _written = writeln!(text, "  {} {}", paint("34", "help:"), line(help));
         }
         text
     }
@@ -102,6 +104,7 @@ pub fn render(path: &str, source: &str, problems: &[Problem], color: bool) -> St
         let more = if problems.len() >= MAX_PROBLEMS { ", and perhaps more" } else { "" };
         let warnings = counted(of(Severity::Warning), "warning");
         // Writing to a String does not fail.
+        let path = line(path);
         let _written = writeln!(text, "{path}: invalid: {}, {warnings}{more}", counted(errors, "error"));
     }
     text
@@ -122,9 +125,8 @@ struct Excerpt {
 pub(super) fn shown(c: char) -> char {
     match c {
         '\t' => ' ',
-        '\r' | '\n' => char::REPLACEMENT_CHARACTER,
-        c if yaml::is_hidden(c) => char::REPLACEMENT_CHARACTER,
-        c => c,
+        c if is_printable(c) => c,
+        _ => char::REPLACEMENT_CHARACTER,
     }
 }
 
