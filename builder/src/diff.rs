@@ -12,7 +12,7 @@ use kubedos_spec::printable::{self, Row};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::artifact::{self, Artifact, ArtifactError, Disk, MANIFEST};
+use crate::artifact::{self, Artifact, ArtifactError, Disk};
 use crate::compare::{self, BLOCK};
 use crate::inspect::{self, Content, Problem, Trees};
 
@@ -117,19 +117,15 @@ pub fn diff(a: &Path, b: &Path) -> Result<Comparison, DiffError> {
     })
 }
 
-fn resolve(path: &Path) -> PathBuf {
-    if path.is_dir() { path.join(MANIFEST) } else { path.to_owned() }
-}
-
 fn open(path: &Path) -> Result<Artifact, ArtifactError> {
-    artifact::open(&resolve(path))
+    artifact::open(&artifact::resolve(path)?)
 }
 
 type Volumes = BTreeMap<&'static str, Seal>;
 
 /// What `inspect` says of a file, and the volumes whose partitions are there.
 fn document(path: &Path) -> Result<(Value, Volumes), DiffError> {
-    let report = inspect::inspect(&resolve(path), Trees::Closed)?;
+    let report = inspect::inspect(path, Trees::Closed)?;
     if let Some(problem) = report.problems.first() {
         return Err(DiffError::Problem { path: path.to_owned(), problem: problem.clone() });
     }

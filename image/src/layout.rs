@@ -10,7 +10,7 @@ use std::fmt;
 
 mod recognise;
 
-pub use recognise::{Recognised, State, recognise};
+pub use recognise::{Recognised, State, lies_at, recognise};
 
 /// One mebibyte: every partition starts and ends at a multiple of it.
 pub const MIB: u64 = 1 << 20;

@@ -24,6 +24,7 @@ pub mod layout;
 pub mod ordered;
 pub mod pe;
 pub mod pkcs7;
+#[cfg(feature = "qcow2")]
 pub mod qcow2;
 pub mod release;
 pub mod source;

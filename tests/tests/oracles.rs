@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use kubedos_image::erofs::reader;
 use kubedos_image::layout::{Area, Role, Slot, Volume};
-use kubedos_tests::{Product, oracles, project, succeeds, tools};
+use kubedos_tests::{Product, kubedos_build, oracles, project, succeeds, tools};
 use object::{Object as _, ObjectSection as _};
 use serde_json::Value;
 
@@ -173,6 +173,80 @@ fn qemu_img_finds_the_qcow2_equal_to_the_raw_image() {
     succeeds(image().args(["check", "-q", "-f", "qcow2"]).arg(&qcow2));
     let said = succeeds(image().args(["compare", "-f", "raw", "-F", "qcow2"]).arg(raw).arg(&qcow2));
     assert!(said.contains("Images are identical"), "{said}");
+}
+
+/// A5, field testing: what `qemu-img convert` makes of the image in any ordinary way is read, equal to the raw image, and verifies.
+#[test]
+fn converted_images_are_read_and_verify() {
+    let raw = Product::built().raw();
+    let folder = tempfile::tempdir_in(Product::built().folder()).unwrap();
+    for options in [
+        &["-o", "compat=0.10"][..],
+        &["-c"],
+        &["-c", "-o", "compat=0.10,cluster_size=4k"],
+        &["-c", "-o", "compression_type=zstd,cluster_size=1M"],
+        &["-o", "cluster_size=2M,preallocation=metadata"],
+        &["-o", "lazy_refcounts=on,refcount_bits=1"],
+    ] {
+        let path = folder.path().join("converted.qcow2");
+        let mut convert = tools().command("usr/bin/qemu-img").unwrap();
+        succeeds(convert.args(["convert", "-f", "raw", "-O", "qcow2"]).args(options).arg(raw).arg(&path));
+        succeeds(kubedos_build().arg("diff").arg(raw).arg(&path));
+        let said = succeeds(kubedos_build().arg("verify").arg(&path));
+        assert!(said.contains("another tool has written the file"), "{options:?}: {said}");
+        succeeds(kubedos_build().arg("inspect").arg(&path));
+    }
+}
+
+/// What is not read is refused with the command that makes a file which is.
+#[test]
+fn images_that_cannot_be_read_are_refused_with_the_command_that_converts_them() {
+    let raw = Product::built().raw();
+    let folder = tempfile::tempdir_in(Product::built().folder()).unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let qemu_img = || tools().command("usr/bin/qemu-img").unwrap();
+    let mut extended = qemu_img();
+    extended.args(["convert", "-f", "raw", "-O", "qcow2", "-o", "extended_l2=on"]);
+    succeeds(extended.arg(raw).arg(path("extended")));
+    let mut overlay = qemu_img();
+    overlay.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(raw);
+    succeeds(overlay.arg(path("overlay")));
+    let mut external = qemu_img();
+    external.args(["convert", "-f", "raw", "-O", "qcow2", "-o"]);
+    external.arg(format!("data_file={}", path("data").display()));
+    succeeds(external.arg(raw).arg(path("external")));
+    for (name, says) in [
+        ("extended", "it has extended tables"),
+        ("overlay", "it has a backing file"),
+        ("external", "its data is in another file"),
+    ] {
+        for command in ["verify", "inspect"] {
+            let refused = kubedos_build().arg(command).arg(path(name)).output().unwrap();
+            let said = String::from_utf8(refused.stderr).unwrap();
+            assert_eq!(refused.status.code(), Some(1), "{said}");
+            let help = format!("qemu-img convert -O raw '{}' disk.raw", path(name).display());
+            assert!(said.contains(says) && said.contains(&help), "{said}");
+        }
+        let converted = path("disk.raw");
+        succeeds(qemu_img().args(["convert", "-O", "raw"]).arg(path(name)).arg(&converted));
+        succeeds(kubedos_build().arg("verify").arg(&converted));
+    }
+}
+
+/// A5, field testing: `sgdisk -e` moves the second copy of the table to the end of a larger medium.
+#[test]
+fn a_table_that_sgdisk_moved_verifies() {
+    let folder = tempfile::tempdir_in(Product::built().folder()).unwrap();
+    let path = folder.path().join("stick.raw");
+    let mut convert = tools().command("usr/bin/qemu-img").unwrap();
+    succeeds(convert.args(["convert", "-f", "raw", "-O", "raw"]).arg(Product::built().raw()).arg(&path));
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_len(Product::built().length() + (2 << 30)).unwrap();
+    succeeds(kubedos_build().arg("verify").arg(&path));
+    succeeds(oracle("usr/sbin/sgdisk").arg("-e").arg(&path));
+    let said = succeeds(kubedos_build().arg("verify").arg(&path));
+    assert!(said.contains("as `sgdisk -e` writes it") && !said.contains("FAIL"), "{said}");
+    succeeds(kubedos_build().arg("inspect").arg(&path));
 }
 
 /// `SHA256SUMS` and `manifest.json` say what is there.

@@ -72,6 +72,17 @@ impl Disk {
         }
     }
 
+    /// Checks that a qcow2 file is one that the builder writes; `None` for other files.
+    ///
+    /// # Errors
+    /// With what is different: other tools write other files around the same disk.
+    pub fn wrapped_by_us(&self) -> Option<Result<(), qcow2::Qcow2Error>> {
+        match &self.content {
+            Content::Raw(_) => None,
+            Content::Qcow2(image) => Some(qcow2::check(image.file()).map(drop)),
+        }
+    }
+
     /// The bytes of the disk.
     pub fn source(&self) -> &dyn Source {
         match &self.content {
@@ -113,11 +124,11 @@ impl Disk {
         }
     }
 
-    /// The files of the EFI system partition.
+    /// The files of the EFI system partition, and what others have put beside them.
     ///
     /// # Errors
     /// [`PartError`].
-    pub fn esp(&self) -> Result<esp::Tree<'static>, PartError> {
+    pub fn esp(&self) -> Result<esp::Listing, PartError> {
         Ok(esp::read(&self.part(Role::Esp)?)?)
     }
 

@@ -44,10 +44,20 @@ pub enum ArtifactError {
         source: io::Error,
     },
     /// It is none of the files that kubedOS makes.
-    #[error("{} is none of the files that kubedOS makes", path.display())]
+    #[error("{} is none of the files that kubedOS makes: {what}", path.display())]
     Unknown {
         /// The file.
         path: PathBuf,
+        /// What it is instead.
+        what: &'static str,
+    },
+    /// A folder that is not one of outputs.
+    #[error("{} is a directory without {MANIFEST}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Files in it that may be meant, by name.
+        files: Vec<String>,
     },
     /// It is larger than any file of its kind.
     #[error("{} is larger than any {kind}: {bytes} bytes, at most {most}", path.display())]
@@ -70,8 +80,8 @@ pub enum ArtifactError {
         #[source]
         source: ReadError,
     },
-    /// A qcow2 file of another form than ours, or damaged.
-    #[error("{} is not a qcow2 file as kubedOS writes them", path.display())]
+    /// A qcow2 file that is damaged or cannot be read.
+    #[error("cannot read {} as a qcow2 file", path.display())]
     Qcow2 {
         /// The file.
         path: PathBuf,
@@ -111,6 +121,43 @@ pub enum Artifact {
     Manifest(Manifest),
 }
 
+/// The file that a path means: of a folder of outputs, its manifest.
+///
+/// # Errors
+/// [`ArtifactError::Folder`] for another folder, [`ArtifactError::Io`] for one that cannot be read.
+pub fn resolve(path: &Path) -> Result<PathBuf, ArtifactError> {
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let manifest = path.join(MANIFEST);
+    let failed = |source| ArtifactError::Io { doing: "read", path: path.to_owned(), source };
+    if manifest.try_exists().map_err(failed)? {
+        return Ok(manifest);
+    }
+    let entries = std::fs::read_dir(path).map_err(failed)?;
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let is_ours = |name: &String| ENDINGS.iter().any(|ending| name.ends_with(ending));
+    let mut files: Vec<String> = names.filter(is_ours).collect();
+    files.sort();
+    Err(ArtifactError::Folder { path: path.to_owned(), files })
+}
+
+/// What the files of the builder end in.
+const ENDINGS: [&str; 5] = [".raw", ".iso", ".qcow2", ".efi", ".img"];
+
+/// How many bytes a file or a block device has.
+///
+/// # Errors
+/// [`ArtifactError::Io`].
+pub fn length(path: &Path) -> Result<u64, ArtifactError> {
+    let file = SparseFile::open(path);
+    file.map(|file| file.len()).map_err(|source| ArtifactError::Io {
+        doing: "open",
+        path: path.to_owned(),
+        source,
+    })
+}
+
 /// Opens a file and finds out what it is.
 ///
 /// # Errors
@@ -139,9 +186,11 @@ pub fn open(path: &Path) -> Result<Artifact, ArtifactError> {
         let manifest = parsed.map_err(|source| ArtifactError::Manifest { path: path.to_owned(), source })?;
         return Ok(Artifact::Manifest(manifest));
     }
-    match gpt::read_from(&file, SectorSize::B512) {
+    match table(&file) {
         Ok(found) => Ok(Artifact::Disk(Disk::raw(file, found))),
-        Err(error) if is_no_disk(&error) => Err(ArtifactError::Unknown { path: path.to_owned() }),
+        Err(error) if is_no_disk(&error) => {
+            Err(ArtifactError::Unknown { path: path.to_owned(), what: kind(&head) })
+        }
         Err(source) => Err(ArtifactError::Table { path: path.to_owned(), source }),
     }
 }
@@ -149,9 +198,34 @@ pub fn open(path: &Path) -> Result<Artifact, ArtifactError> {
 fn qcow2(path: &Path, file: SparseFile) -> Result<Artifact, ArtifactError> {
     let image =
         qcow2::Image::open(file).map_err(|source| ArtifactError::Qcow2 { path: path.to_owned(), source })?;
-    let found = gpt::read_from(&image, SectorSize::B512)
-        .map_err(|source| ArtifactError::Table { path: path.to_owned(), source })?;
+    let found = table(&image).map_err(|source| ArtifactError::Table { path: path.to_owned(), source })?;
     Ok(Artifact::Disk(Disk::qcow2(image, found)))
+}
+
+/// What a file that is none of ours seems to be, by its first bytes.
+fn kind(head: &[u8]) -> &'static str {
+    const KINDS: [(&[u8], &str); 8] = [
+        (b"\x1f\x8b", "it is compressed by gzip; decompress it first"),
+        (b"\xfd7zXZ\0", "it is compressed by xz; decompress it first"),
+        (b"\x28\xb5\x2f\xfd", "it is compressed by zstd; decompress it first"),
+        (b"PK\x03\x04", "it is a zip archive; unpack it first"),
+        (b"KDMV", "it is a VMDK file; `qemu-img convert -O raw` makes a raw one of it"),
+        (b"vhdxfile", "it is a VHDX file; `qemu-img convert -O raw` makes a raw one of it"),
+        (b"conectix", "it is a VHD file; `qemu-img convert -O raw` makes a raw one of it"),
+        (b"<<< ", "it is a VDI file; `qemu-img convert -O raw` makes a raw one of it"),
+    ];
+    if head.is_empty() {
+        return "it is empty";
+    }
+    let known = KINDS.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, what)| *what);
+    let is_text = || std::str::from_utf8(head).is_ok_and(|text| !text.contains('\0'));
+    known.unwrap_or_else(|| if is_text() { "it is text" } else { "it has no partition table" })
+}
+
+/// The partition table. Of a disk with sectors of 4096 bytes it lies elsewhere.
+fn table(disk: &dyn Source) -> Result<gpt::Found, ReadError> {
+    gpt::read_from(disk, SectorSize::B512)
+        .or_else(|error| gpt::read_from(disk, SectorSize::B4096).map_err(|_| error))
 }
 
 /// Neither end of the file has anything like a partition table.

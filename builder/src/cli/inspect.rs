@@ -1,18 +1,19 @@
 //! `inspect FILE`: what a built file holds.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kubedos_builder::artifact::ArtifactError;
 use kubedos_builder::failure::{Class, Failure};
 use kubedos_builder::inspect::{self, Trees};
+use kubedos_image::qcow2::{Qcow2Error, Unsupported};
 
 use super::terminal::{print, print_pretty};
 
 /// Show what a built file holds: partitions, programs, signatures, initrd, volumes; never a secret
 #[derive(Debug, Args)]
 pub struct Inspect {
-    /// An image (.raw, .iso, .qcow2), UKI (.efi), seed (.img) or manifest.json
+    /// An image (.raw, .iso, .qcow2) or a disk, UKI (.efi), seed (.img), manifest.json, or a folder with one
     file: PathBuf,
 
     /// List every path of the volumes, with mode, owner, size, SHA-256 and attributes
@@ -51,9 +52,21 @@ impl Inspect {
 /// Sorts an error of opening a built file.
 pub fn failure(error: ArtifactError) -> Failure {
     let help = match &error {
-        ArtifactError::Unknown { .. } => {
-            Some("it takes a disk image (.raw, .iso, .qcow2), a UKI (.efi), a seed (.img) or manifest.json")
+        ArtifactError::Unknown { .. } => Some(
+            "give a disk image (.raw, .iso, .qcow2) or a disk, a UKI (.efi), a seed (.img) or manifest.json"
+                .to_owned(),
+        ),
+        ArtifactError::Folder { path, files } => Some(match files.as_slice() {
+            [] => "give a file, or the folder that `image` wrote its outputs to".to_owned(),
+            files => {
+                let first = files.iter().take(8).map(|name| path.join(name).display().to_string());
+                format!("give one of its files: {}", first.collect::<Vec<_>>().join(", "))
+            }
+        }),
+        ArtifactError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            Some("give it to a user who may read it; a disk is read by root".to_owned())
         }
+        ArtifactError::Qcow2 { path, source: Qcow2Error::Unsupported(what) } => Some(conversion(path, *what)),
         _ => None,
     };
     let class = match &error {
@@ -63,5 +76,23 @@ pub fn failure(error: ArtifactError) -> Failure {
     match help {
         Some(help) => Failure::new(class, error).with_help(help),
         None => Failure::new(class, error),
+    }
+}
+
+/// The command that makes a file which can be read.
+fn conversion(path: &Path, what: Unsupported) -> String {
+    // Quoted for a shell.
+    let path = format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
+    let convert = format!("qemu-img convert -O raw {path} disk.raw");
+    match what {
+        Unsupported::Dirty | Unsupported::Corrupt => {
+            format!(
+                "shut its machine down, run `qemu-img check -r all {path}`, then `{convert}`, and give disk.raw"
+            )
+        }
+        Unsupported::Encrypted => {
+            format!("run `{convert}` with its key (--object secret, --image-opts), and give disk.raw")
+        }
+        _ => format!("run `{convert}`, and give disk.raw"),
     }
 }

@@ -9,8 +9,10 @@ use kubedos_builder::image::build::Formats;
 use kubedos_builder::interrupt::Temporary;
 use kubedos_builder::keys::{PUBLIC, PublicKeys};
 use kubedos_builder::output::OutputDir;
-use kubedos_builder::verify::{self, Check, Outcome, Verification};
+use kubedos_builder::verify::{self, Check, Outcome, Verdict, Verification};
+use kubedos_image::qcow2::Qcow2Error;
 use kubedos_spec::printable::Row;
+use serde::Serialize;
 
 use super::image::{Again, Image, output_failure};
 use super::inputs::Inputs;
@@ -57,7 +59,7 @@ impl Verify {
             verification.checks.extend(self.build_again(spec)?);
         }
         if self.json {
-            print_pretty(&verification)?;
+            print_pretty(&Document { verdict: verification.verdict(), verification: &verification })?;
         } else {
             print_painted(&table(&verification, takes_color(&std::io::stdout())))?;
         }
@@ -101,9 +103,20 @@ fn public_half(path: &Path) -> Result<PublicKeys, Failure> {
 
 fn failure(error: ArtifactError) -> Failure {
     match &error {
-        ArtifactError::Io { .. } | ArtifactError::Unknown { .. } => inspect::failure(error),
+        ArtifactError::Io { .. }
+        | ArtifactError::Unknown { .. }
+        | ArtifactError::Folder { .. }
+        | ArtifactError::Qcow2 { source: Qcow2Error::Unsupported(_), .. } => inspect::failure(error),
         _ => Failure::new(Class::Mismatch, error),
     }
+}
+
+/// The checks with the verdict on them.
+#[derive(Serialize)]
+struct Document<'v> {
+    verdict: Verdict,
+    #[serde(flatten)]
+    verification: &'v Verification,
 }
 
 fn table(verification: &Verification, color: bool) -> String {
@@ -113,6 +126,8 @@ fn table(verification: &Verification, color: bool) -> String {
             Outcome::Holds => ("ok  ", "32"),
             Outcome::Fails => ("FAIL", "1;31"),
             Outcome::Unchecked => ("?   ", "33"),
+            Outcome::Differs => ("diff", "33"),
+            Outcome::Foreign => ("-   ", "33"),
         };
         let word = if color { format!("\x1b[{code}m{word}\x1b[0m") } else { word.to_owned() };
         format!("{word}  {}\n", Row(format_args!("{:<width$}  {}", check.part, check.detail)))
@@ -121,23 +136,37 @@ fn table(verification: &Verification, color: bool) -> String {
 }
 
 fn conclude(verification: &Verification) -> Result<(), Failure> {
-    let failed: Vec<&Check> = verification.with(Outcome::Fails).collect();
-    let (holds, unchecked) =
-        (verification.with(Outcome::Holds).count(), verification.with(Outcome::Unchecked).count());
-    match failed.as_slice() {
-        [] if holds == 0 => {
-            Err(Failure::new(Class::Failed, "nothing could be checked").with_help("say --keys DIR"))
+    let file = verification.file.display();
+    let count = |outcome| verification.with(outcome).count();
+    let (holds, unchecked) = (count(Outcome::Holds), count(Outcome::Unchecked));
+    let rest = if unchecked == 0 { String::new() } else { format!("; {unchecked} things were not checked") };
+    match verification.verdict() {
+        Verdict::AsBuilt => say!("{file}: all {holds} checks hold{rest}"),
+        Verdict::Sealed => {
+            let (differs, foreign) = (count(Outcome::Differs), count(Outcome::Foreign));
+            let foreign = match foreign {
+                0 => String::new(),
+                count => format!("; {count} things on it are not of kubedOS, and take no part in a boot"),
+            };
+            say!(
+                "{file}: the sealed parts verify, all {holds} checks hold; {differs} differences from the shipped file, normal for a medium in use{foreign}{rest}"
+            );
         }
-        [] => {
-            let more =
-                if unchecked == 0 { String::new() } else { format!("; {unchecked} things were not checked") };
-            say!("{}: all {holds} checks hold{more}", verification.file.display());
-            Ok(())
+        Verdict::Damaged => {
+            let failed: Vec<&Check> = verification.with(Outcome::Fails).collect();
+            let more = failed.len().saturating_sub(1);
+            let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+            let first = failed.first().map(ToString::to_string).unwrap_or_default();
+            return Err(Failure::new(Class::Mismatch, format!("{file} does not verify: {first}{more}")));
         }
-        [first, rest @ ..] => {
-            let more = if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) };
-            let file = verification.file.display();
-            Err(Failure::new(Class::Mismatch, format!("{file} does not verify: {first}{more}")))
+        Verdict::NotOurs => {
+            let failure = Failure::new(Class::Failed, format!("{file} is not a disk of kubedOS"));
+            return Err(failure.with_help("it has no partition of kubedOS; nothing was checked"));
+        }
+        Verdict::Unchecked => {
+            let failure = Failure::new(Class::Failed, "nothing could be checked");
+            return Err(failure.with_help("give the keys: --keys DIR"));
         }
     }
+    Ok(())
 }

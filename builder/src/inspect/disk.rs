@@ -19,6 +19,8 @@ use crate::artifact::Disk;
 use crate::failure::chain;
 use crate::image::disk::cd_extent;
 
+/// Where the primary volume descriptor says how many sectors the CD has (ECMA-119, 8.4.8).
+const CD_SECTORS: u64 = 16 * 2048 + 80;
 /// The unit in which zeroes are skipped.
 const BLOCK: u64 = 4096;
 
@@ -76,11 +78,17 @@ fn table(disk: &Disk) -> TableReport {
     }
 }
 
-/// The ISO 9660 area is the one that the builder writes for this disk.
+/// The ISO 9660 area is the one that the builder writes for this image.
 fn is_cd(disk: &Disk) -> bool {
     let table = &disk.found().table;
     let esp = table.of_type(Role::Esp.type_guid()).next().map_or(0, |(_, esp)| table.start_bytes(esp));
-    let Ok(extent) = cd_extent(disk.source().len(), esp) else { return false };
+    // The image's length is in the descriptors: the medium may be larger.
+    let mut sectors = [0; 4];
+    if disk.source().read_exact_at(&mut sectors, CD_SECTORS).is_err() {
+        return false;
+    }
+    let bytes = u64::from(u32::from_le_bytes(sectors)) * 2048;
+    let Ok(extent) = cd_extent(bytes, esp) else { return false };
     let mut bytes = vec![0; extent.bytes.len()];
     disk.source().read_exact_at(&mut bytes, extent.offset).is_ok() && bytes == extent.bytes
 }
@@ -119,14 +127,17 @@ fn used(source: &dyn Source) -> std::io::Result<u64> {
 }
 
 fn esp(disk: &Disk, problems: &mut Vec<Problem>) -> (Vec<FileReport>, Vec<ProgramReport>) {
-    let Some(tree) = noted(disk.esp(), "esp", problems) else { return (Vec::new(), Vec::new()) };
+    let Some(listing) = noted(disk.esp(), "esp", problems) else { return (Vec::new(), Vec::new()) };
+    for fault in listing.faults() {
+        problems.push(Problem::new(format!("esp, {}", fault.path), &fault.error));
+    }
     let file = |(path, content): (&str, &[u8])| FileReport {
         path: path.to_owned(),
         bytes: content.len() as u64,
         sha256: hex_digest(content),
     };
-    let files = tree.files().map(file).collect();
-    let programs = tree.files().filter(|(_, content)| content.starts_with(b"MZ"));
+    let files = listing.files().map(file).collect();
+    let programs = listing.files().filter(|(_, content)| content.starts_with(b"MZ"));
     (files, programs.map(|(path, content)| program(path, content, problems)).collect())
 }
 

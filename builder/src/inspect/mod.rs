@@ -43,13 +43,13 @@ pub fn listing(volume: &dyn Source) -> Result<TreeReport, TreeError> {
     tree::tree(volume, true)
 }
 
-/// Looks at a file.
+/// Looks at a file; of a folder of outputs, at its manifest.
 ///
 /// # Errors
 /// When it cannot be read, or is none of the files that kubedOS makes.
 pub fn inspect(path: &Path, trees: Trees) -> Result<Report, ArtifactError> {
-    let failed = |source| ArtifactError::Io { doing: "read", path: path.to_owned(), source };
-    let bytes = std::fs::metadata(path).map_err(failed)?.len();
+    let path = &artifact::resolve(path)?;
+    let bytes = artifact::length(path)?;
     let artifact = artifact::open(path)?;
     let mut problems = Vec::new();
     let content = match &artifact {

@@ -2,19 +2,16 @@
 
 use kubedos_image::accept::{Accepted, accept};
 use kubedos_image::boot::Seal;
-use kubedos_image::esp;
-use kubedos_image::gpt::{Copy, OtherCopy};
 use kubedos_image::hex32::{ClusterId, KeyId};
-use kubedos_image::layout::{Role, Slot, State, Volume};
+use kubedos_image::layout::{self, Slot, Volume};
 use kubedos_image::pe::Pe;
 use kubedos_image::statement::ConfigurationStatement;
 use kubedos_image::verity;
 
-use super::{Checks, program, seed, whole};
+use super::table::{self, Medium};
+use super::{Checks, esp, program, seed, whole};
 use crate::artifact::{Disk, Uki};
 use crate::failure::chain;
-use crate::image::boot_partition::{BOOT_LOADER, UKIS};
-use crate::image::disk::cd_extent;
 use crate::size::human;
 
 /// What a manifest says about an image, too.
@@ -29,29 +26,34 @@ pub(super) struct Facts {
     pub(super) signer: KeyId,
 }
 
-/// All checks of an image; what it says of itself if they got that far.
+/// All checks of an image; what it says of itself if they got that far. What fails does not keep the rest from being checked.
 pub(super) fn disk(disk: &Disk, checks: &mut Checks<'_>) -> Option<Facts> {
-    table(disk, checks);
-    cd(disk, checks);
-    let tree = checks.need("esp", disk.esp())?;
-    let (loader, uki_path, uki_bytes) = programs(&tree, checks)?;
-    program::signature("boot loader", loader, checks);
-    program::signature("uki", uki_bytes, checks);
-    let pe = checks.need("uki", Pe::parse(uki_bytes))?;
-    let uki = program::uki("uki", &pe, checks)?;
-    let shipped = disk.recognised().is_some_and(|recognised| recognised.state == State::Shipped);
-    if shipped {
-        whole::esp(disk, &tree, &uki.boot.release.to_string(), loader, uki_bytes, checks);
-    } else {
-        checks.unchecked("esp", format!("a node may have changed it: {uki_path} is what was looked at"));
+    if !table::is_ours(&disk.found().table) {
+        checks.foreign("layout", "no partition is of a type of kubedOS");
+        return None;
     }
+    wrapper(disk, checks);
+    let medium = table::table(disk, checks);
+    let listing = checks.need("esp", disk.esp())?;
+    let programs = esp::programs(&listing, checks)?;
+    if !programs.loader.is_empty() {
+        program::signature("boot loader", programs.loader, checks);
+    }
+    program::signature("uki", programs.uki, checks);
+    let pe = checks.need("uki", Pe::parse(programs.uki))?;
+    let uki = program::uki("uki", &pe, checks)?;
+    let is_esp_as_built = esp::esp(disk, &listing, &programs, &uki.boot.release.to_string(), checks);
     volume(disk, Volume::Root, uki.boot.root, checks);
     volume(disk, Volume::Payload, uki.boot.payload, checks);
+    let shipped_bytes = layout::shipped(uki.boot.payload.data_bytes()).map(|layout| layout.disk_bytes());
+    if let Some(bytes) = checks.need("cd descriptors", shipped_bytes) {
+        table::cd(disk, bytes, checks);
+    }
     let bytes = checks.need("configuration", disk.statement(Slot::A))?;
     let (statement, signer, length) = configuration(&bytes, &uki, checks)?;
     volume(disk, Volume::Configuration, statement.seal(), checks);
     let facts = Facts {
-        uki: uki_bytes.to_vec(),
+        uki: programs.uki.to_vec(),
         release: uki.boot.release.to_string(),
         epoch: uki.boot.epoch,
         root: uki.boot.root,
@@ -60,67 +62,36 @@ pub(super) fn disk(disk: &Disk, checks: &mut Checks<'_>) -> Option<Facts> {
         signer,
     };
     let personalised = seed_partition(disk, facts.configuration.cluster_id, checks);
-    if shipped {
-        whole::uuids(disk, &facts, checks);
-        let statement = bytes.get(..length).unwrap_or_default().to_vec();
-        whole::whole(disk, &facts, &tree, &statement, personalised, checks);
-    } else {
-        checks
-            .unchecked("whole image", "this is not a shipped image: a node has adopted it, or it is foreign");
+    match &medium {
+        Medium::Shipped(layout) => {
+            whole::uuids(disk, layout, &facts, checks);
+            let statement = bytes.get(..length).unwrap_or_default().to_vec();
+            let loader = programs.loader;
+            whole::whole(
+                disk,
+                &facts,
+                loader,
+                &statement,
+                whole::Skip { personalised, esp: !is_esp_as_built },
+                checks,
+            );
+        }
+        Medium::Adopted => {
+            checks.unchecked("whole image", "what a node has made of it is not compared byte by byte")
+        }
+        Medium::Broken => checks.unchecked("whole image", "its layout is not that of an image"),
     }
     Some(facts)
 }
 
-fn table(disk: &Disk, checks: &mut Checks<'_>) {
-    const PART: &str = "partition table";
-    let found = disk.found();
-    match &found.other {
-        OtherCopy::Same => checks.holds(PART, "both copies are the same"),
-        OtherCopy::Differs(_) => checks.fails(PART, "the copy at the end says something else"),
-        OtherCopy::Damaged(error) => {
-            let which = if found.copy == Copy::Primary { "at the end" } else { "at the start" };
-            checks.fails(PART, format!("the copy {which} cannot be used: {}", chain(error)));
-        }
-    }
-    if !found.protective_mbr {
-        checks.fails(PART, "there is no protective MBR");
-    }
-    match disk.recognised().map(|recognised| recognised.state) {
-        Some(State::Shipped) => checks.holds("layout", "that of a shipped image"),
-        Some(State::Adopted) => checks.holds("layout", "that of a disk which a node has adopted"),
-        None => checks.fails("layout", "the partitions are not those of kubedOS"),
-    }
-}
-
-fn cd(disk: &Disk, checks: &mut Checks<'_>) {
-    const PART: &str = "cd descriptors";
-    let table = &disk.found().table;
-    let esp = table.of_type(Role::Esp.type_guid()).next().map_or(0, |(_, esp)| table.start_bytes(esp));
-    let Some(expected) = checks.need(PART, cd_extent(disk.source().len(), esp)) else { return };
-    let mut bytes = vec![0; expected.bytes.len()];
-    if checks.need(PART, disk.source().read_exact_at(&mut bytes, expected.offset)).is_none() {
-        return;
-    }
-    match bytes.iter().zip(&expected.bytes).position(|(a, b)| a != b) {
-        None => checks.holds(PART, "an empty ISO 9660 whose boot catalogue points at the ESP"),
-        Some(at) => checks.fails(PART, format!("byte {} is another", expected.offset + at as u64)),
-    }
-}
-
-/// The boot loader and the one UKI, by path and content.
-fn programs<'t>(tree: &'t esp::Tree<'_>, checks: &mut Checks<'_>) -> Option<(&'t [u8], &'t str, &'t [u8])> {
-    let loader = tree.files().find(|(path, _)| *path == BOOT_LOADER);
-    let mut ukis = tree.files().filter(|(path, _)| path.starts_with(UKIS));
-    match (loader, ukis.next(), ukis.next()) {
-        (Some((_, loader)), Some((path, uki)), None) => Some((loader, path, uki)),
-        (None, _, _) => {
-            checks.fails("boot loader", format!("there is no {BOOT_LOADER}"));
-            None
-        }
-        (_, first, _) => {
-            let what = if first.is_none() { "there is no file" } else { "there are several files" };
-            checks.fails("uki", format!("{what} in {UKIS}"));
-            None
+/// The qcow2 file around the disk. Only the disk counts: what a machine gets is read from it.
+fn wrapper(disk: &Disk, checks: &mut Checks<'_>) {
+    const PART: &str = "qcow2";
+    match disk.wrapped_by_us() {
+        None => {}
+        Some(Ok(())) => checks.holds(PART, "as the builder wraps an image, and nothing beside it"),
+        Some(Err(error)) => {
+            checks.differs(PART, format!("another tool has written the file: {}", chain(&error)))
         }
     }
 }

@@ -2,13 +2,17 @@
 //! hashes, and that nothing is there that the builder does not write.
 //!
 //! The last is one comparison: the image is assembled again from the parts that were checked, and every byte has to be the same. So there
-//! is no place in which something unchecked could hide. An image with a test's additions is refused by its own boot manifest, which says
+//! is no place in which something unchecked could hide. A medium that was in use differs from the shipped file without being damaged: it
+//! is larger, a node has adopted it, another system has written to its EFI system partition. Such differences have an outcome of their
+//! own, and the verdict separates them from a seal that fails. What can take part in a boot is never one of them. An image with a test's additions is refused by its own boot manifest, which says
 //! so; it is covered by the same signature as everything else.
 
 mod disk;
+mod esp;
 mod folder;
 mod program;
 mod seed;
+mod table;
 mod whole;
 
 use std::fmt::{self, Display, Formatter};
@@ -32,6 +36,26 @@ pub enum Outcome {
     /// It does not.
     Fails,
     /// It could not be made.
+    Unchecked,
+    /// It is not as in the shipped file, which is normal for a medium in use.
+    Differs,
+    /// It is not from kubedOS, and takes no part in a boot.
+    Foreign,
+}
+
+/// What came of all checks together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Every check holds: it is what the builder writes.
+    AsBuilt,
+    /// Every sealed part verifies. Around them it differs from the shipped file as media in use do.
+    Sealed,
+    /// A seal fails, or something of kubedOS is damaged or has company that can take part in a boot.
+    Damaged,
+    /// It is a disk without anything of kubedOS.
+    NotOurs,
+    /// Nothing could be checked.
     Unchecked,
 }
 
@@ -58,6 +82,20 @@ pub struct Verification {
 }
 
 impl Verification {
+    /// The verdict on the whole.
+    pub fn verdict(&self) -> Verdict {
+        let has = |outcome| self.with(outcome).next().is_some();
+        if has(Outcome::Fails) {
+            Verdict::Damaged
+        } else if has(Outcome::Holds) {
+            if has(Outcome::Differs) || has(Outcome::Foreign) { Verdict::Sealed } else { Verdict::AsBuilt }
+        } else if has(Outcome::Foreign) {
+            Verdict::NotOurs
+        } else {
+            Verdict::Unchecked
+        }
+    }
+
     /// Those with an outcome.
     pub fn with(&self, outcome: Outcome) -> impl Iterator<Item = &Check> {
         self.checks.iter().filter(move |check| check.outcome == outcome)
@@ -76,8 +114,7 @@ impl Display for Check {
 /// # Errors
 /// When it cannot be read, or is not of a known kind.
 pub fn verify(path: &Path, keys: Option<&PublicKeys>) -> Result<Verification, ArtifactError> {
-    let manifest = path.join(MANIFEST);
-    let opened = if path.is_dir() { manifest.as_path() } else { path };
+    let opened = &artifact::resolve(path)?;
     let mut checks = Checks { keys, made: Vec::new() };
     match &artifact::open(opened)? {
         Artifact::Disk(disk) => {
@@ -96,7 +133,7 @@ pub fn verify(path: &Path, keys: Option<&PublicKeys>) -> Result<Verification, Ar
 /// # Errors
 /// When it cannot be read, or is something else.
 pub fn manifest(path: &Path) -> Result<(PathBuf, Manifest), ArtifactError> {
-    let path = if path.is_dir() { path.join(MANIFEST) } else { path.to_owned() };
+    let path = artifact::resolve(path)?;
     match artifact::open(&path)? {
         Artifact::Manifest(manifest) => Ok((folder::of(&path).to_owned(), manifest)),
         _ => Err(ArtifactError::NoManifest { path }),
@@ -142,6 +179,14 @@ impl Checks<'_> {
 
     fn fails(&mut self, part: &str, detail: impl Into<String>) {
         self.add(part, Outcome::Fails, detail);
+    }
+
+    fn differs(&mut self, part: &str, detail: impl Into<String>) {
+        self.add(part, Outcome::Differs, detail);
+    }
+
+    fn foreign(&mut self, part: &str, detail: impl Into<String>) {
+        self.add(part, Outcome::Foreign, detail);
     }
 
     fn unchecked(&mut self, part: &str, detail: impl Into<String>) {

@@ -1,8 +1,10 @@
-//! Nothing but the builder's: the ESP, the partitions' names, and every byte of the image are what the builder makes of the checked parts.
+//! Nothing but the builder's: the partitions' names and every byte of the image are what the builder makes of the checked parts.
 
-use kubedos_image::esp::{EspError, Tree};
-use kubedos_image::gpt::SectorSize;
-use kubedos_image::layout::{Names, Role, Volume};
+use std::ops::Range;
+
+use kubedos_image::esp::EspError;
+use kubedos_image::gpt::{Partition, SectorSize, TableError};
+use kubedos_image::layout::{self, Layout, Names, PayloadTooLarge, Role, Volume};
 use kubedos_image::source::{Source, Window};
 
 use super::Checks;
@@ -12,59 +14,33 @@ use crate::compare::first_difference;
 use crate::image::boot_partition;
 use crate::image::disk::{DiskError, Parts, VolumeParts, assemble};
 
-/// The ESP holds the builder's files and not a byte more.
-pub(super) fn esp(
-    disk: &Disk,
-    tree: &Tree<'_>,
-    release: &str,
-    loader: &[u8],
-    uki_bytes: &[u8],
-    checks: &mut Checks<'_>,
-) {
-    const PART: &str = "esp";
-    let Some(expected) = checks.need(PART, boot_partition::tree(release, loader, uki_bytes)) else { return };
-    let find = |tree: &Tree<'_>, wanted: &str| {
-        tree.files().find(|(path, _)| *path == wanted).map(|(_, content)| content.to_vec())
-    };
-    for (path, content) in tree.files() {
-        match find(&expected, path) {
-            None => return checks.fails(PART, format!("{path} is not from the builder")),
-            Some(expected) if expected != content => {
-                return checks.fails(PART, format!("{path} has another content than the builder gives it"));
-            }
-            Some(_) => {}
-        }
-    }
-    if let Some((path, _)) = expected.files().find(|(path, _)| find(tree, path).is_none()) {
-        return checks.fails(PART, format!("there is no {path}"));
-    }
-    let count = expected.files().count();
-    let Some(runs) = checks.need(PART, expected.write(boot_partition::volume_id(release))) else { return };
-    let Some(window) = checks.need(PART, disk.part(Role::Esp)) else { return };
-    match checks.need(PART, first_difference(&runs, &window)) {
-        Some(None) => {
-            checks.holds(PART, format!("{count} files, all of the builder, and nothing between them"))
-        }
-        Some(Some(at)) => checks.fails(PART, format!("byte {at} of the file system is another")),
-        None => {}
-    }
-}
-
-/// Every partition's number, place, type and UUID is the one that follows from the root hashes.
-pub(super) fn uuids(disk: &Disk, facts: &Facts, checks: &mut Checks<'_>) {
+/// Every partition's number, place, type and UUID is the one that follows from the root hashes. Partitions behind ours are not ours.
+pub(super) fn uuids(disk: &Disk, layout: &Layout, facts: &Facts, checks: &mut Checks<'_>) {
     const PART: &str = "partition uuids";
     let names = names(facts);
-    let Some(recognised) = disk.recognised() else { return };
-    let expected = recognised.layout.table(SectorSize::B512, names.disk_guid(), |role| names.uuid(role));
-    let Some(expected) = checks.need(PART, expected) else { return };
     let found = &disk.found().table;
-    if let Some((_, wrong)) = found.partitions().find(|(number, p)| expected.get(*number) != Some(p)) {
-        return checks.fails(PART, format!("that of {} does not follow from its volume", wrong.name));
+    let expected = layout.table(found.sector_size(), names.disk_guid(), |role| names.uuid(role));
+    let Some(expected) = checks.need(PART, expected) else { return };
+    let same = |a: &Partition, b: &Partition| Partition { attributes: b.attributes, ..a.clone() } == *b;
+    for (number, wanted) in expected.partitions() {
+        if !found.get(number).is_some_and(|found| same(found, wanted)) {
+            return checks.fails(PART, format!("that of {} does not follow from its volume", wanted.name));
+        }
     }
-    if *found != expected {
-        return checks.fails(PART, "the disk's GUID or bounds do not follow from its volumes");
+    checks.holds(PART, format!("all {} follow from the root hashes", expected.partitions().count()));
+    if expected.partitions().any(|(number, wanted)| found.get(number) != Some(wanted)) {
+        checks.differs(PART, "attributes of partitions were changed");
     }
-    checks.holds(PART, format!("all {} follow from the root hashes", found.partitions().count()));
+    let shipped = layout::shipped(facts.payload.data_bytes()).map_or(0, |layout| layout.disk_bytes());
+    if found.disk_bytes() != shipped {
+        checks.differs(
+            PART,
+            "the table describes a larger medium than the shipped file, as `sgdisk -e` writes it",
+        );
+    }
+    if found.disk_guid() != expected.disk_guid() {
+        checks.differs(PART, "the disk has a GUID of its own");
+    }
 }
 
 fn names(facts: &Facts) -> Names {
@@ -84,41 +60,56 @@ enum WholeError {
     Esp(#[from] EspError),
     #[error(transparent)]
     Disk(#[from] DiskError),
+    #[error(transparent)]
+    Layout(#[from] PayloadTooLarge),
+    #[error(transparent)]
+    Table(#[from] TableError),
     #[error("the image cannot be read")]
     Read(#[from] std::io::Error),
 }
 
-/// The builder makes the very same image of these parts. Of a personalised one, the seed partition has been looked at by itself.
+/// What has been looked at by itself, and is another than in the shipped file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Skip {
+    /// There is a seed in its partition.
+    pub(super) personalised: bool,
+    /// Other systems have written to the EFI system partition.
+    pub(super) esp: bool,
+}
+
+/// The builder makes the very same image of these parts, but for what was looked at by itself.
 pub(super) fn whole(
     disk: &Disk,
     facts: &Facts,
-    tree: &Tree<'_>,
+    loader: &[u8],
     statement: &[u8],
-    personalised: bool,
+    skip: Skip,
     checks: &mut Checks<'_>,
 ) {
     const PART: &str = "whole image";
-    match checks.need(PART, unaccounted(disk, facts, tree, statement, personalised)) {
-        Some(None) => {
-            let beside = if personalised { " but the seed" } else { "" };
+    match checks.need(PART, unaccounted(disk, facts, loader, statement, skip)) {
+        Some((None, beside)) => {
+            let beside =
+                if beside.is_empty() { String::new() } else { format!(" but {}", beside.join(" and ")) };
             checks.holds(PART, format!("every byte{beside} follows from the parts above"));
         }
-        Some(Some(at)) => {
+        Some((Some(at), _)) => {
             checks.fails(PART, format!("byte {at}, in {}, is of no part of the builder", place(disk, at)));
         }
         None => {}
     }
 }
 
-/// The first byte that the builder would not have put there.
+/// The first byte that the builder would not have put there, and what was left out.
 fn unaccounted(
     disk: &Disk,
     facts: &Facts,
-    tree: &Tree<'_>,
+    loader: &[u8],
     statement: &[u8],
-    personalised: bool,
-) -> Result<Option<u64>, WholeError> {
-    let esp = tree.write(boot_partition::volume_id(&facts.release))?;
+    skip: Skip,
+) -> Result<(Option<u64>, Vec<&'static str>), WholeError> {
+    let esp = boot_partition::tree(&facts.release, loader, facts.uki.as_slice())?;
+    let esp = esp.write(boot_partition::volume_id(&facts.release))?;
     let root = disk.volume(Volume::Root, &facts.root)?;
     let configuration = disk.volume(Volume::Configuration, &facts.configuration.seal())?;
     let payload = disk.volume(Volume::Payload, &facts.payload)?;
@@ -128,21 +119,59 @@ fn unaccounted(
     let parts = Parts { esp: &esp, root, configuration, statement: &statement, payload, names: names(facts) };
     let expected = assemble(&parts)?;
     let source = disk.source();
-    let seed = disk.recognised().and_then(|recognised| recognised.layout.place(Role::Seed));
-    let (Some(seed), true) = (seed, personalised) else {
-        return Ok(first_difference(&expected, &source)?);
-    };
-    let end = seed.start.saturating_add(seed.len);
-    for (start, end) in [(0, seed.start), (end, source.len().max(expected.len()))] {
-        let length = |inner: &dyn Source| inner.len().min(end).saturating_sub(start);
-        let windows =
-            (Window::new(&expected, start, length(&expected)), Window::new(source, start, length(source)));
-        let (Some(a), Some(b)) = windows else { return Ok(Some(start)) };
-        if let Some(at) = first_difference(&a, &b)? {
-            return Ok(Some(start + at));
-        }
+    let layout = layout::shipped(facts.payload.data_bytes())?;
+    let place =
+        |role| layout.place(role).map_or(0..0, |place| place.start..place.start.saturating_add(place.len));
+    let mut left_out = Vec::new();
+    // Sector 0 was looked at with the table.
+    left_out.push((0..512, ""));
+    let [start, end] = tables(&layout);
+    let table = layout.table(SectorSize::B512, parts.names.disk_guid(), |role| parts.names.uuid(role))?;
+    if disk.found().table != table {
+        left_out.extend([(start, "the partition table"), (end, "")]);
+    } else if source.len() > layout.disk_bytes() && !has_second_copy(source, &layout)? {
+        left_out.push((end, "the second copy of the partition table"));
     }
-    Ok(None)
+    if skip.esp {
+        left_out.push((place(Role::Esp), "the EFI system partition"));
+    }
+    if skip.personalised {
+        left_out.push((place(Role::Seed), "the seed"));
+    }
+    left_out.sort_by_key(|(range, _)| range.start);
+    let beside = left_out.iter().map(|(_, what)| *what).filter(|what| !what.is_empty()).collect();
+    let mut at = 0;
+    for (range, _) in left_out.into_iter().chain([(expected.len()..expected.len(), "")]) {
+        if let Some(first) = differs(&expected, source, &(at..range.start.max(at)))? {
+            return Ok((Some(first), beside));
+        }
+        at = at.max(range.end);
+    }
+    Ok((None, beside))
+}
+
+/// Where the two copies of the partition table lie, with sector 0 and what is unused behind the last partition. Of a medium that was
+/// written to, they were looked at by themselves: a copy moves to the end of a larger one.
+fn tables(layout: &Layout) -> [Range<u64>; 2] {
+    let start = SectorSize::B512.bytes() * (2 + 32);
+    let end = layout.places().last().map_or(0, |last| last.start.saturating_add(last.len));
+    [0..start, end..layout.disk_bytes()]
+}
+
+/// The sector in which the shipped file has its second header still begins like one.
+fn has_second_copy(source: &dyn Source, layout: &Layout) -> std::io::Result<bool> {
+    let mut head = [0; 8];
+    let at = layout.disk_bytes().saturating_sub(SectorSize::B512.bytes());
+    source.read_exact_at(&mut head, at).map(|()| head == *b"EFI PART")
+}
+
+/// The first byte of a stretch in which the image and the medium differ; a medium that ends within it differs where it ends.
+fn differs(expected: &dyn Source, found: &dyn Source, range: &Range<u64>) -> std::io::Result<Option<u64>> {
+    let window = |source| Window::new(source, range.start, range.end.saturating_sub(range.start));
+    match (window(expected), window(found)) {
+        (Some(a), Some(b)) => Ok(first_difference(&a, &b)?.map(|at| range.start + at)),
+        _ => Ok(Some(found.len().max(range.start))),
+    }
 }
 
 /// Where a byte lies, in words.

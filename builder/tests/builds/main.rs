@@ -9,6 +9,7 @@ mod codes;
 mod full;
 mod interrupted;
 mod looking;
+mod media;
 #[path = "../support/ran.rs"]
 mod ran;
 mod surroundings;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kubedos_image::cpio::{self, Archive, Node};
 use kubedos_image::esp::{self, ESP_BYTES, EspError};
-use kubedos_image::qcow2::{self, Image};
+use kubedos_image::qcow2::{self, Image, Qcow2Error};
 use kubedos_image::source::Source;
 use kubedos_image::sparse::Runs;
 
@@ -44,19 +44,48 @@ fn cpio_seeds() -> Vec<Seed> {
     vec![("two-in-a-row", [whole.clone(), empty.clone()].concat()), ("whole", whole), ("empty", empty)]
 }
 
-/// A sparse image. The guest's bytes are those of an image that is made of them again.
+/// A sparse image of any tool. An image of our own form is read. What is read is what an image holds that is made of it again; of a damaged
+/// one it is an error, and never without end.
 fn qcow2(input: &[u8]) {
     let source = sparse::decode(input);
     // Tables are clusters of 64 KiB, of which a sparse input says the first bytes only.
     let most = Most { factor: 1 << 13, constant: 4 << 20 };
-    let Ok(image) = frugal(most, input.len(), || Image::open(&source)) else { return };
-    let (pieces, length) = wrapped(&image);
+    let is_ours = frugal(most, input.len(), || qcow2::check(&source)).is_ok();
+    // A first table of 32 MiB is the largest: its bytes, and what they say.
+    let most = Most { factor: 1 << 13, constant: 96 << 20 };
+    let image = match frugal(most, input.len(), || Image::open(&source)) {
+        Ok(image) => image,
+        Err(error) => return assert!(!is_ours, "{error}"),
+    };
+    let mut at = 0;
+    let mut data = 0;
+    while let Some(found) = image.next_data(at) {
+        assert!(found.start >= at && found.start < found.end && found.end <= image.len());
+        (at, data) = (found.end, data + found.end - found.start);
+        if data > MOST_DATA {
+            return;
+        }
+    }
+    let mut pieces = Vec::new();
+    let written = qcow2::write(&image, |at, bytes| {
+        pieces.push((at, bytes.to_vec()));
+        Ok(())
+    });
+    let length = match written {
+        Ok(length) => length,
+        Err(Qcow2Error::Length(_) | Qcow2Error::Io(_)) if !is_ours => return,
+        Err(error) => panic!("{error}"),
+    };
     let mut again = Runs::new(length);
     for (at, bytes) in pieces {
         again.add_bytes(at, bytes).unwrap();
     }
+    qcow2::check(&again).unwrap();
     assert!(sparse::same(&image, &Image::open(&again).unwrap()));
 }
+
+/// Bytes of a guest's disk that are copied.
+const MOST_DATA: u64 = 8 << 20;
 
 fn wrapped(source: &dyn Source) -> (Vec<(u64, Vec<u8>)>, u64) {
     let mut pieces = Vec::new();
@@ -88,14 +117,18 @@ fn qcow2_seeds() -> Vec<Seed> {
     ]
 }
 
-/// A sparse file system. Its files are those of a file system that is made of them again.
+/// A sparse file system. Its files, where the writer takes their names, are those of a file system that is made of them again.
 fn esp(input: &[u8]) {
     let source = sparse::decode(input);
     // The table of clusters and the map of those that were seen; a cluster of 2 KiB hangs on each entry of 4 bytes, and may hold 64 names.
-    let most = Most { factor: 1 << 13, constant: 2 << 20 };
-    let Ok(tree) = frugal(most, input.len(), || esp::read(&source)) else { return };
+    let most = Most { factor: 1 << 13, constant: 4 << 20 };
+    let Ok(listing) = frugal(most, input.len(), || esp::read(&source)) else { return };
+    for file in listing.listed() {
+        assert_eq!(file.path.matches('/').count(), file.short_path.matches('/').count());
+    }
+    let Ok(tree) = listing.tree() else { return };
     match tree.write(1) {
-        Ok(again) => assert!(esp::read(&again).unwrap() == tree),
+        Ok(again) => assert!(esp::read(&again).unwrap().tree().unwrap() == tree),
         Err(error) => assert!(matches!(error, EspError::Full(_)), "{error}"),
     }
 }

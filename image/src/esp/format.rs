@@ -73,13 +73,22 @@ pub(super) struct Boot {
     zero: [u8; 12],
     drive: u8,
     /// Linux and Windows keep "dirty" here while it is mounted.
-    pub(super) state: u8,
+    state: u8,
     extended: u8,
-    pub(super) volume_id: U32,
+    volume_id: U32,
     label: [u8; 11],
     kind: [u8; 8],
     code: [u8; 420],
     signature: [u8; 2],
+}
+
+impl Boot {
+    /// Everything is as [`boot`] writes it, but for what other systems change: the name of the system that formatted it, the state, the
+    /// serial number, the label, and code for a BIOS.
+    pub(super) fn has_our_geometry(&self) -> bool {
+        let expected = boot(self.volume_id.get());
+        *self == Self { oem: self.oem, state: self.state, label: self.label, code: self.code, ..expected }
+    }
 }
 
 pub(super) fn boot(volume_id: u32) -> Boot {

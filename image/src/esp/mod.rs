@@ -1,14 +1,16 @@
 //! The EFI system partition: FAT32 over 256 MiB (Microsoft, "FAT32 File System Specification" 1.03), in the one geometry that kubedOS ships.
 //!
 //! A [`Tree`] of files becomes a sparse file system: directories first, then every file in one piece, in sorted order, all with the same
-//! fixed time. The same tree and volume id give the same bytes. The reader takes what others (firmware, boot loader, kernel) have made of
-//! such a file system since; it knows no other geometry.
+//! fixed time. The same tree and volume id give the same bytes. The reader takes what other systems (firmware, boot loader, Linux, Windows,
+//! macOS) have made of such a file system since: other labels, more files, any names. It knows no other geometry.
 
 mod format;
+mod listing;
 mod names;
 mod reader;
 mod writer;
 
+pub use listing::{Fault, Listed, Listing};
 pub use reader::read;
 pub use writer::Tree;
 

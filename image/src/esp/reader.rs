@@ -1,41 +1,55 @@
-//! Reading all files of a file system of ours. No cluster is read twice, so loops end.
+//! Reading all files of a file system of ours, with what others have put beside them. No cluster is read twice, so loops end. An entry
+//! that cannot be read is a [`Fault`]; it keeps nothing else from being read.
 
 use super::format::{
     ATTRIBUTE_DIRECTORY, ATTRIBUTE_LABEL, ATTRIBUTE_LONG, Boot, CLUSTER, CLUSTER_BYTES, CLUSTERS, ENTRY,
-    FAT_MASK, FAT_SECTORS, FATS_AT, FIRST_END, LAST, LONG_LAST, LONG_UNITS, Long, ROOT, SECTOR, Short, boot,
+    FAT_MASK, FAT_SECTORS, FATS_AT, FIRST_END, LAST, LONG_LAST, LONG_UNITS, Long, ROOT, SECTOR, Short,
     checksum, offset_of,
 };
-use super::names::is_path;
-use super::{ESP_BYTES, EspError, Tree};
+use super::listing::{Fault, Listed, Listing};
+use super::{ESP_BYTES, EspError};
 use crate::source::Source;
+use std::collections::BTreeSet;
 use zerocopy::FromBytes;
 
-/// No directory of ours lies deeper.
-const MAX_DEPTH: usize = 8;
-/// No file system of ours has more files; empty ones take no cluster, so that clusters do not bound their number.
-const MAX_FILES: usize = 1024;
+/// Directories of other systems lie deeper than ours, but not deeper than this.
+const MAX_DEPTH: usize = 16;
+/// Empty files take no cluster, so that clusters do not bound their number.
+const MAX_FILES: usize = 4096;
+/// Bytes of all paths: names are short in clusters, and a path repeats those of its directories.
+const MAX_NAMES: usize = 2 << 20;
+/// Faults that are kept.
+const MAX_FAULTS: usize = 64;
 /// A long name has at most 255 units.
 const LONG_PIECES: u8 = 20;
 
-/// The files of a file system, with their long names.
-pub fn read(source: &dyn Source) -> Result<Tree<'static>, EspError> {
+/// The files of a file system, with their names.
+///
+/// # Errors
+/// [`EspError::NotOurs`] when its geometry is not the one that is written here, [`EspError::Damaged`] when its root directory cannot be
+/// read.
+pub fn read(source: &dyn Source) -> Result<Listing, EspError> {
     if source.len() < ESP_BYTES {
         return Err(EspError::NotOurs);
     }
     let mut sector = vec![0; usize::try_from(SECTOR).unwrap_or_default()];
     source.read_exact_at(&mut sector, 0).map_err(EspError::Io)?;
     let found = Boot::read_from_bytes(&sector).map_err(|_| EspError::NotOurs)?;
-    let mut expected = boot(found.volume_id.get());
-    expected.state = found.state;
-    if found != expected {
+    if !found.has_our_geometry() {
         return Err(EspError::NotOurs);
     }
-    let mut table = vec![0; usize::try_from(FAT_SECTORS * SECTOR).unwrap_or_default()];
-    let [first, _] = FATS_AT;
-    source.read_exact_at(&mut table, first).map_err(EspError::Io)?;
-    let mut reader = Reader { source, table, seen: vec![false; CLUSTERS as usize + 2], tree: Tree::new() };
-    reader.directory(ROOT, "", 0)?;
-    Ok(reader.tree)
+    let [table, second] = FATS_AT.map(|at| {
+        let mut table = vec![0; usize::try_from(FAT_SECTORS * SECTOR).unwrap_or_default()];
+        source.read_exact_at(&mut table, at).map(|()| table).map_err(EspError::Io)
+    });
+    let table = table?;
+    let listing = Listing { tables_differ: second? != table, ..Listing::default() };
+    let seen = vec![false; CLUSTERS as usize + 2];
+    let mut reader = Reader { source, table, seen, names: MAX_NAMES, is_full: false, listing };
+    reader.directory(ROOT, ["", ""], 0)?;
+    let mut listing = reader.listing;
+    listing.files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(listing)
 }
 
 struct Reader<'a> {
@@ -43,7 +57,11 @@ struct Reader<'a> {
     table: Vec<u8>,
     /// Which clusters were read: no honest file system uses one twice.
     seen: Vec<bool>,
-    tree: Tree<'static>,
+    /// Bytes that paths may still have.
+    names: usize,
+    /// A bound was reached: the rest is not listed.
+    is_full: bool,
+    listing: Listing,
 }
 
 impl Reader<'_> {
@@ -58,6 +76,10 @@ impl Reader<'_> {
                 return Err(EspError::Damaged("a chain leads out of the partition"));
             }
             self.see(cluster)?;
+            if most.is_none() {
+                let start = offset_of(cluster);
+                self.listing.directories.push(start..start + CLUSTER);
+            }
             let start = bytes.len();
             bytes.resize(start + CLUSTER_BYTES, 0);
             let piece = bytes.get_mut(start..).unwrap_or_default();
@@ -94,49 +116,94 @@ impl Reader<'_> {
         entry.map_or(0, |bytes| u32::from_le_bytes(*bytes) & FAT_MASK)
     }
 
-    fn directory(&mut self, cluster: u32, path: &str, depth: usize) -> Result<(), EspError> {
+    fn directory(
+        &mut self,
+        cluster: u32,
+        [path, short_path]: [&str; 2],
+        depth: usize,
+    ) -> Result<(), EspError> {
         if depth > MAX_DEPTH {
             return Err(EspError::Damaged("directories are nested too deeply"));
         }
         let bytes = self.chain(cluster, None)?;
         let mut long = LongName::default();
+        let mut answers = BTreeSet::new();
         for entry in bytes.chunks_exact(ENTRY) {
             let Ok(short) = Short::read_from_bytes(entry) else { break };
             match short.name.first() {
                 Some(0) => break,
-                Some(0xe5) => long = LongName::default(),
+                Some(0xe5) => {
+                    self.listing.erased += 1;
+                    long = LongName::default();
+                }
                 _ if short.attributes & 0x3f == ATTRIBUTE_LONG => long.push(entry),
-                _ if short.attributes & ATTRIBUTE_LABEL != 0 || short.name.starts_with(b".") => {
+                _ if short.attributes & ATTRIBUTE_LABEL != 0 || is_dots(&short.name) => {
                     long = LongName::default();
                 }
                 _ => {
-                    let name =
-                        std::mem::take(&mut long).finish(&short.name).unwrap_or_else(|| short_name(&short));
-                    let whole = if path.is_empty() { name } else { format!("{path}/{name}") };
-                    self.entry(&short, &whole, depth)?;
+                    let alias = short_name(&short);
+                    let name = std::mem::take(&mut long).finish(&short.name).unwrap_or_else(|| alias.clone());
+                    let names = [within(path, &name), within(short_path, &alias)];
+                    // A file is found by its long and by its short name, in any case.
+                    let [a, b] = [name, alias].map(|name| name.to_uppercase());
+                    let is_new = (a == b || answers.insert(a)) && answers.insert(b);
+                    self.entry(&short, names, is_new, depth);
                 }
             }
         }
         Ok(())
     }
 
-    fn entry(&mut self, short: &Short, path: &str, depth: usize) -> Result<(), EspError> {
-        if !is_path(path) {
-            return Err(EspError::Damaged("a name that kubedOS does not use"));
+    /// Takes up a file or the files of a directory; what is wrong with them is a fault of theirs.
+    fn entry(&mut self, short: &Short, [path, short_path]: [String; 2], is_new: bool, depth: usize) {
+        let names = self.names.checked_sub(path.len() + short_path.len());
+        let has_room = self.listing.files.len() < MAX_FILES && self.listing.faults.len() < MAX_FAULTS;
+        let Some(names) = names.filter(|_| has_room && !self.is_full) else {
+            if !std::mem::replace(&mut self.is_full, true) {
+                self.fault(
+                    path,
+                    EspError::Damaged("from here on there is more than any boot partition has"),
+                    true,
+                );
+            }
+            return;
+        };
+        self.names = names;
+        if !is_new {
+            self.fault(path.clone(), EspError::Damaged("two entries of a directory have one name"), true);
         }
-        let cluster = u32::from(short.cluster_high.get()) << 16 | u32::from(short.cluster_low.get());
+        let cluster =
+            (u32::from(short.cluster_high.get()) << 16 | u32::from(short.cluster_low.get())) & FAT_MASK;
         if short.attributes & ATTRIBUTE_DIRECTORY != 0 {
-            return self.directory(cluster & FAT_MASK, path, depth + 1);
+            if let Err(error) = self.directory(cluster, [&path, &short_path], depth + 1) {
+                self.fault(path, error, true);
+            }
+            return;
         }
         let content = match short.size.get() {
-            0 => Vec::new(),
-            size => self.chain(cluster & FAT_MASK, Some(size))?,
+            0 => Ok(Vec::new()),
+            size => self.chain(cluster, Some(size)),
         };
-        if self.tree.files().count() >= MAX_FILES {
-            return Err(EspError::Damaged("more files than any of kubedOS"));
+        match content {
+            Ok(content) => self.listing.files.push(Listed { path, short_path, content }),
+            Err(error) => self.fault(path, error, false),
         }
-        self.tree.add(path, content)
     }
+
+    fn fault(&mut self, path: String, error: EspError, hides_files: bool) {
+        self.listing.faults.push(Fault { path, error, hides_files });
+    }
+}
+
+fn within(directory: &str, name: &str) -> String {
+    // A slash parts the names of a path, and no system takes it into one.
+    let name = name.replace('/', "\u{fffd}");
+    if directory.is_empty() { name } else { format!("{directory}/{name}") }
+}
+
+/// The entries for the directory itself and for the one that it is in.
+fn is_dots(name: &[u8; 11]) -> bool {
+    name == b".          " || name == b"..         "
 }
 
 /// The pieces of a long name, which come last first.

@@ -1,4 +1,5 @@
 use super::super::format::{DATA_AT, END};
+use super::super::writer::Tree;
 use super::*;
 use crate::hex32::sha256;
 use crate::sparse::{Runs, for_data};
@@ -63,7 +64,8 @@ fn the_same_tree_gives_the_same_pinned_bytes() {
 #[test]
 fn files_come_back_as_they_were() {
     let tree = sample();
-    assert!(read(&tree.write(7).unwrap()).unwrap() == tree);
+    let listing = read(&tree.write(7).unwrap()).unwrap();
+    assert!(listing.tree().unwrap() == tree && listing.faults().is_empty() && !listing.tables_differ());
 }
 
 /// An implementation that is not ours reads the same files.
@@ -152,18 +154,95 @@ fn damaged_chains_are_refused() {
         let changes =
             value.to_le_bytes().into_iter().enumerate().map(|(at, byte)| (table + cluster * 4 + at, byte));
         let bad = Patched { runs: &runs, changes: changes.collect() };
-        assert!(matches!(read(&bad), Err(EspError::Damaged(_))), "{cluster} -> {value}");
+        match read(&bad) {
+            // Of the root directory, or of a file, which hides no other.
+            Err(EspError::Damaged(_)) => assert_eq!(cluster, 2),
+            // A root directory that goes on in the clusters of another one takes them from it.
+            Ok(listing) if cluster == 2 => assert!(!listing.faults().is_empty()),
+            Ok(listing) => {
+                assert_eq!(listing.faults().len(), 1, "{cluster} -> {value}");
+                assert!(listing.tables_differ() && listing.files().count() == 3, "{cluster} -> {value}");
+            }
+            Err(error) => panic!("{error}"),
+        }
     }
+}
+
+/// What Windows, macOS and Linux leave on a stick that they mount. An implementation that is not ours writes it.
+#[test]
+fn files_of_other_systems_hide_nothing() {
+    use std::io::Write;
+    let tree = sample();
+    let mut bytes = flat(&tree.write(7).unwrap());
+    {
+        let options = fatfs::FsOptions::new();
+        let file_system = fatfs::FileSystem::new(std::io::Cursor::new(&mut bytes), options).unwrap();
+        let root = file_system.root_dir();
+        for (folder, file) in [
+            ("System Volume Information", "IndexerVolumeGuid"),
+            (".fseventsd", "fseventsd-uuid"),
+            (".Trash-1000", "é ünïcode [1].txt"),
+        ] {
+            let folder = root.create_dir(folder).unwrap();
+            folder.create_file(file).unwrap().write_all(b"{123}").unwrap();
+        }
+        root.create_file("._kubedos").unwrap();
+        root.create_file("gone").unwrap();
+        root.remove("gone").unwrap();
+    }
+    let listing = read(&bytes).unwrap();
+    assert!(listing.faults().is_empty(), "{:?}", listing.faults());
+    assert!(listing.erased() > 0 && !listing.tables_differ());
+    let paths: Vec<&str> = listing.files().map(|(path, _)| path).collect();
+    for path in [
+        "._kubedos",
+        ".Trash-1000/é ünïcode [1].txt",
+        "System Volume Information/IndexerVolumeGuid",
+        ".fseventsd/fseventsd-uuid",
+    ] {
+        assert!(paths.contains(&path), "{path}: {paths:?}");
+    }
+    for (path, content) in tree.files() {
+        assert!(listing.files().any(|found| found == (path, content)), "{path}");
+    }
+    assert!(matches!(listing.tree(), Err(EspError::Path(_))));
+    bytes[71..82].copy_from_slice(b"MY STICK   ");
+    bytes[65] = 1;
+    assert!(read(&bytes).is_ok());
+}
+
+/// A second file that firmware would find under the name of ours: by another case, or by its short name.
+#[test]
+fn two_files_of_one_name_are_a_fault() {
+    let mut tree = Tree::new();
+    tree.add("EFI/BOOT/BOOTX64.EFI", vec![1; 10]).unwrap();
+    tree.add("EFI/BOOT/readme.text", vec![2; 10]).unwrap();
+    let bytes = flat(&tree.write(7).unwrap());
+    let alias = bytes.windows(11).position(|name| name == b"README~1TEX").unwrap();
+    let mut renamed = bytes.clone();
+    renamed[alias..alias + 11].copy_from_slice(b"BOOTX64 EFI");
+    // The piece of the long name holds with its new short name.
+    renamed[alias - 32 + 13] = checksum(b"BOOTX64 EFI");
+    let listing = read(&renamed).unwrap();
+    assert_eq!(listing.faults().len(), 1);
+    assert_eq!(listing.faults()[0].path, "EFI/BOOT/readme.text");
+    assert_eq!(listing.listed()[1].short_path, "EFI/BOOT/BOOTX64.EFI");
+    // A name that only looks like the entry for the directory itself is a file.
+    renamed = bytes;
+    renamed[alias..alias + 11].copy_from_slice(b".EVIL   EFI");
+    let listing = read(&renamed).unwrap();
+    assert!(listing.files().any(|(path, _)| path == "EFI/BOOT/.EVIL.EFI"), "{listing:?}");
 }
 
 /// Empty files take no cluster: their number is bounded by itself.
 #[test]
 fn a_flood_of_empty_files_is_refused() {
     let mut tree = Tree::new();
-    for number in 0..1025 {
+    for number in 0..=MAX_FILES {
         tree.add(&format!("{number}"), b"".as_slice()).unwrap();
     }
-    assert!(matches!(read(&tree.write(1).unwrap()), Err(EspError::Damaged(_))));
+    let listing = read(&tree.write(1).unwrap()).unwrap();
+    assert_eq!((listing.files().count(), listing.faults().len()), (MAX_FILES, 1));
 }
 
 #[test]
@@ -174,7 +253,7 @@ fn other_file_systems_are_not_ours() {
     assert!(matches!(read(&short), Err(EspError::NotOurs)));
     let mut sector = [0; 512];
     runs.read_exact_at(&mut sector, 0).unwrap();
-    for at in [0, 11, 13, 14, 16, 32, 36, 44, 510] {
+    for at in [0, 11, 13, 14, 16, 28, 32, 36, 40, 44, 510] {
         let bad = Patched { runs: &runs, changes: vec![(at, sector[at] ^ 1)] };
         assert!(matches!(read(&bad), Err(EspError::NotOurs)), "{at}");
     }
@@ -196,6 +275,7 @@ proptest! {
         }
         let runs = tree.write(3).unwrap();
         let read = read(&runs).unwrap();
+        prop_assert!(read.faults().is_empty());
         let found: BTreeMap<_, _> = read.files().collect();
         prop_assert!(found == expected);
     }

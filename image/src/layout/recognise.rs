@@ -56,7 +56,8 @@ pub fn recognise(table: &Table) -> Option<Recognised> {
     Some(Recognised { state, layout })
 }
 
-fn lies_at(table: &Table, partition: &Partition, place: &Place) -> bool {
+/// Does a partition have the type, the name and the place that the layout gives it?
+pub fn lies_at(table: &Table, partition: &Partition, place: &Place) -> bool {
     partition.type_guid == place.role.type_guid()
         && partition.name == place.role.to_string()
         && table.start_bytes(partition) == place.start

@@ -1,153 +1,326 @@
-//! Reading and checking images of our own form. Everything is checked when an image is opened: afterwards every cluster is known to lie
-//! inside of the image, and to be used once.
+//! The guest's view of an image of any tool. The header and the first table are checked when it is opened; the second tables and the data
+//! are read when they are asked for, since an image may be much larger than memory.
 
-use super::Qcow2Error;
-use super::format::{CLUSTER, COPIED, COUNTS, Header, OFFSET, Plan, TABLE, check_guest, l1_entries, plan};
+use super::compressed::Method;
+use super::format::{MAGIC, MAX_GUEST, OFFSET};
+use super::{Qcow2Error, Unsupported};
 use crate::source::Source;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
-use zerocopy::{FromBytes, IntoBytes};
+use std::sync::{Mutex, PoisonError};
+use zerocopy::big_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+
+/// The header of version 2.
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Head {
+    magic: [u8; 4],
+    version: U32,
+    backing_offset: U64,
+    backing_len: U32,
+    cluster_bits: U32,
+    guest: U64,
+    encryption: U32,
+    l1_entries: U32,
+    l1_offset: U64,
+    refcounts_offset: U64,
+    refcounts_clusters: U32,
+    snapshots: U32,
+    snapshots_offset: U64,
+}
+
+/// What version 3 has behind it.
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Features {
+    incompatible: U64,
+    compatible: U64,
+    autoclear: U64,
+    refcount_order: U32,
+    header_len: U32,
+}
+
+const DIRTY: u64 = 1;
+const CORRUPT: u64 = 1 << 1;
+const EXTERNAL_DATA: u64 = 1 << 2;
+const COMPRESSION: u64 = 1 << 3;
+const EXTENDED_TABLES: u64 = 1 << 4;
+/// Where version 3 has the way of compression, if its header is that long.
+const COMPRESSION_AT: u64 = 104;
+/// QEMU's bounds: clusters of 512 bytes to 2 MiB, and a first table of 32 MiB.
+const CLUSTER_BITS: std::ops::RangeInclusive<u32> = 9..=21;
+const MAX_L1_BYTES: u64 = 32 << 20;
+/// The guest reads zeroes, whatever the offset (version 3).
+const ZERO: u64 = 1;
+const COMPRESSED: u64 = 1 << 62;
+/// The unit in which the length of a compressed cluster is counted.
+const SECTOR: u64 = 512;
 
 /// The guest's view of an image.
 #[expect(missing_debug_implementations, reason = "the image need not be printable")]
 pub struct Image<S> {
     image: S,
     guest: u64,
-    /// For each of the guest's clusters that is there, where it lies.
-    clusters: BTreeMap<u64, u64>,
+    cluster_bits: u32,
+    version: u32,
+    method: Method,
+    /// For each entry of the first table that is used, where its second table lies, in the guest's order.
+    tables: Vec<(u64, u64)>,
+    /// The table and the compressed cluster that were read last.
+    last_table: Mutex<Option<(u64, Vec<u64>)>>,
+    last_cluster: Mutex<Option<(u64, Vec<u8>)>>,
+}
+
+/// Where a cluster of the guest is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Zeroes,
+    At(u64),
+    Compressed { offset: u64, len: u64 },
 }
 
 impl<S: Source> Image<S> {
-    /// Opens an image, and checks it: header, tables and reference counts are exactly those that this guest content has.
+    /// Opens an image.
+    ///
+    /// # Errors
+    /// [`Qcow2Error::Header`] and [`Qcow2Error::Damaged`] when it contradicts the format, [`Qcow2Error::Unsupported`] when it needs
+    /// something else to be read.
     pub fn open(image: S) -> Result<Self, Qcow2Error> {
-        let mut bytes = vec![0; size_of::<Header>()];
-        if image.len() < bytes.len() as u64 || !image.len().is_multiple_of(CLUSTER) {
-            return Err(Qcow2Error::Form("length"));
+        let head: Head = structure(&image, 0, "its start")?;
+        if head.magic != MAGIC {
+            return Err(Qcow2Error::Header("its magic number"));
         }
-        image.read_exact_at(&mut bytes, 0)?;
-        let header = Header::read_from_bytes(&bytes).map_err(|_| Qcow2Error::Form("header"))?;
-        let guest = header.guest.get();
-        check_guest(guest)?;
-        if header != plan(guest, 0, 0).header() && !same_form(&header, guest, image.len()) {
-            return Err(Qcow2Error::Form("header"));
+        let version = head.version.get();
+        let method = match version {
+            2 => Method::Deflate,
+            3 => features(&image)?,
+            other => return Err(Unsupported::Version(other).into()),
+        };
+        if head.encryption.get() != 0 {
+            return Err(Unsupported::Encrypted.into());
         }
-        // The first table lies behind the header whatever else there is.
-        let l1 = entries(&image, CLUSTER, l1_entries(guest))?;
-        let tables: Vec<(u64, u64)> = (0u64..).zip(l1).filter(|(_, entry)| *entry != 0).collect();
-        let total = image.len() / CLUSTER;
-        let layout = layout_of(guest, tables.len() as u64, total).ok_or(Qcow2Error::Form("length"))?;
-        if header != layout.header() {
-            return Err(Qcow2Error::Form("header"));
+        if head.backing_offset.get() != 0 {
+            return Err(Unsupported::BackingFile.into());
         }
-        let clusters = read_tables(&image, &layout, &tables)?;
-        check_counts(&image, &layout)?;
-        check_rest(&image, &layout)?;
-        Ok(Self { image, guest, clusters })
+        let cluster_bits = head.cluster_bits.get();
+        if !CLUSTER_BITS.contains(&cluster_bits) {
+            return Err(Qcow2Error::Header("the size of its clusters"));
+        }
+        let guest = head.guest.get();
+        if guest == 0 || guest > MAX_GUEST {
+            return Err(Qcow2Error::Length(guest));
+        }
+        // One table of the second level fills a cluster.
+        let needed = guest.div_ceil(1 << (2 * cluster_bits - 3));
+        if u64::from(head.l1_entries.get()) < needed || needed * 8 > MAX_L1_BYTES {
+            return Err(Qcow2Error::Header("the length of its first table"));
+        }
+        let tables = first_table(&image, head.l1_offset.get(), needed, cluster_bits)?;
+        let (last_table, last_cluster) = (Mutex::default(), Mutex::default());
+        Ok(Self { image, guest, cluster_bits, version, method, tables, last_table, last_cluster })
     }
 
-    /// How many clusters of 64 KiB hold data.
-    pub fn allocated(&self) -> u64 {
-        self.clusters.len() as u64
+    /// The file itself.
+    pub fn file(&self) -> &S {
+        &self.image
     }
-}
 
-/// A cheap look before the tables are read: the header is one that some plan of an image of that length has.
-fn same_form(header: &Header, guest: u64, len: u64) -> bool {
-    let total = len / CLUSTER;
-    (0..=l1_entries(guest))
-        .any(|tables| layout_of(guest, tables, total).is_some_and(|plan| plan.header() == *header))
-}
-
-/// The plan of an image of `total` clusters with that many second tables.
-fn layout_of(guest: u64, tables: u64, total: u64) -> Option<Plan> {
-    // The reference counts depend on the total alone, so that the data's share follows.
-    let empty = plan(guest, tables, 0);
-    let mut data = total.checked_sub(empty.total)?;
-    for _ in 0..8 {
-        let found = plan(guest, tables, data);
-        match found.total.checked_sub(total) {
-            Some(0) => return Some(found),
-            Some(over) => data = data.checked_sub(over)?,
-            None => return None,
-        }
+    fn cluster(&self) -> u64 {
+        1 << self.cluster_bits
     }
-    None
-}
 
-fn entries(image: &dyn Source, offset: u64, count: u64) -> Result<Vec<u64>, Qcow2Error> {
-    let len =
-        count.checked_mul(8).filter(|len| offset.checked_add(*len).is_some_and(|end| end <= image.len()));
-    let len = len.and_then(|len| usize::try_from(len).ok()).ok_or(Qcow2Error::Damaged("a table", offset))?;
-    let mut bytes = vec![0; len];
-    image.read_exact_at(&mut bytes, offset)?;
-    let chunks = bytes.chunks_exact(8);
-    Ok(chunks.filter_map(|chunk| chunk.first_chunk().map(|chunk| u64::from_be_bytes(*chunk))).collect())
-}
+    /// Entries of a second table.
+    fn per_table(&self) -> u64 {
+        self.cluster() / 8
+    }
 
-/// Tables and data lie one after the other in the guest's order.
-fn read_tables(
-    image: &dyn Source,
-    layout: &Plan,
-    tables: &[(u64, u64)],
-) -> Result<BTreeMap<u64, u64>, Qcow2Error> {
-    let mut clusters = BTreeMap::new();
-    let mut next = layout.data;
-    for (number, (table, entry)) in (0u64..).zip(tables) {
-        let at = (layout.l2 + number) * CLUSTER;
-        if *entry != COPIED | (at & OFFSET) {
-            return Err(Qcow2Error::Damaged("an entry of the first table", *table));
-        }
-        for (place, entry) in (0u64..).zip(entries(image, at, TABLE)?) {
-            if entry == 0 {
-                continue;
+    /// Calls `look` with a second table.
+    fn with_table<T>(&self, offset: u64, look: impl FnOnce(&[u64]) -> T) -> io::Result<T> {
+        let mut last = self.last_table.lock().unwrap_or_else(PoisonError::into_inner);
+        match last.as_ref() {
+            Some((at, table)) if *at == offset => Ok(look(table)),
+            _ => {
+                let table = entries(&self.image, offset, self.per_table())?;
+                let (_, table) = last.insert((offset, table));
+                Ok(look(table))
             }
-            let cluster = table * TABLE + place;
-            if entry != COPIED | (next * CLUSTER) || cluster * CLUSTER >= layout.guest {
-                return Err(Qcow2Error::Damaged("an entry of a second table", at + place * 8));
+        }
+    }
+
+    /// Where a cluster of the guest is.
+    fn place(&self, cluster: u64) -> io::Result<Place> {
+        let (index, within) = (cluster / self.per_table(), cluster % self.per_table());
+        let found = self.tables.binary_search_by_key(&index, |(index, _)| *index);
+        let Some((_, table)) = found.ok().and_then(|at| self.tables.get(at)) else {
+            return Ok(Place::Zeroes);
+        };
+        let within = usize::try_from(within).unwrap_or(usize::MAX);
+        let entry = self.with_table(*table, |table| table.get(within).copied().unwrap_or_default())?;
+        self.decode(entry)
+    }
+
+    fn decode(&self, entry: u64) -> io::Result<Place> {
+        if entry & COMPRESSED != 0 {
+            // The offset has fewer bits the larger a cluster is; above it is the number of further sectors.
+            let offset_bits = 62 - (self.cluster_bits - 8);
+            let (offset, sectors) =
+                (entry & ((1 << offset_bits) - 1), (entry & (COMPRESSED - 1)) >> offset_bits);
+            let end = (offset / SECTOR + sectors + 1) * SECTOR;
+            let end = end.min(self.image.len());
+            let len = end.checked_sub(offset).filter(|len| *len > 0).ok_or_else(|| outside(offset))?;
+            return Ok(Place::Compressed { offset, len });
+        }
+        let offset = entry & OFFSET;
+        match () {
+            () if self.version > 2 && entry & ZERO != 0 => Ok(Place::Zeroes),
+            () if entry & !(OFFSET | 1 << 63) != 0 => {
+                Err(invalid("an entry of a second table has unknown bits"))
             }
-            clusters.insert(cluster, next * CLUSTER);
-            next += 1;
+            () if offset == 0 => Ok(Place::Zeroes),
+            () if !offset.is_multiple_of(self.cluster()) => Err(invalid("a cluster is not at its multiple")),
+            () if offset >= self.image.len() => Err(outside(offset)),
+            () => Ok(Place::At(offset)),
         }
     }
-    if next == layout.total { Ok(clusters) } else { Err(Qcow2Error::Damaged("the number of clusters", next)) }
-}
 
-fn check_counts(image: &dyn Source, layout: &Plan) -> Result<(), Qcow2Error> {
-    let table = layout.refcount_table * CLUSTER;
-    let found = entries(image, table, layout.refcount_table_clusters * TABLE)?;
-    for (number, entry) in (0u64..).zip(found) {
-        let used = number < layout.refcount_block_count;
-        let expected = if used { (layout.refcount_blocks + number) * CLUSTER } else { 0 };
-        if entry != expected {
-            return Err(Qcow2Error::Damaged("an entry of the table of reference counts", number));
+    /// Fills `part` with bytes of a cluster.
+    fn read(&self, place: Place, within: u64, part: &mut [u8]) -> io::Result<()> {
+        match place {
+            Place::Zeroes => part.fill(0),
+            Place::At(offset) => {
+                // The last cluster of a file may be cut off where only zeroes follow.
+                let at = offset + within;
+                let there = self.image.len().saturating_sub(at).min(part.len() as u64);
+                let (data, rest) = part.split_at_mut(usize::try_from(there).unwrap_or_default());
+                self.image.read_exact_at(data, at)?;
+                rest.fill(0);
+            }
+            Place::Compressed { offset, len } => {
+                let mut last = self.last_cluster.lock().unwrap_or_else(PoisonError::into_inner);
+                if last.as_ref().is_none_or(|(at, _)| *at != offset) {
+                    let mut compressed = vec![0; usize::try_from(len).unwrap_or_default()];
+                    self.image.read_exact_at(&mut compressed, offset)?;
+                    let mut cluster = vec![0; 1 << self.cluster_bits];
+                    self.method.decompress(&compressed, &mut cluster)?;
+                    *last = Some((offset, cluster));
+                }
+                let cluster = last.as_ref().map(|(_, cluster)| cluster.as_slice()).unwrap_or_default();
+                let start = usize::try_from(within).unwrap_or(usize::MAX);
+                let bytes = cluster.get(start..).and_then(|rest| rest.get(..part.len()));
+                part.copy_from_slice(bytes.ok_or_else(|| invalid("a compressed cluster is too short"))?);
+            }
         }
+        Ok(())
     }
-    for block in 0..layout.refcount_block_count {
-        let at = (layout.refcount_blocks + block) * CLUSTER;
-        let used = layout.total.saturating_sub(block * COUNTS).min(COUNTS);
-        let mut expected = 1u16.to_be_bytes().repeat(usize::try_from(used).unwrap_or_default());
-        expected.resize(usize::try_from(CLUSTER).unwrap_or_default(), 0);
-        check_bytes(image, at, &expected, "a reference count")?;
+
+    /// The guest's clusters from `first` on that one second table has, up to the first that reads as zeroes.
+    fn run(&self, first: u64, index: u64, table: u64) -> io::Result<Option<Range<u64>>> {
+        let base = index * self.per_table();
+        let is_data = |entry: &u64| self.decode(*entry).map_or(true, |place| place != Place::Zeroes);
+        self.with_table(table, |entries| {
+            let skip = usize::try_from(first.saturating_sub(base)).unwrap_or(usize::MAX);
+            let start = skip + entries.get(skip..)?.iter().position(is_data)?;
+            let rest = entries.get(start..)?;
+            let len = rest.iter().position(|entry| !is_data(entry)).unwrap_or(rest.len());
+            Some(base + start as u64..base + (start + len) as u64)
+        })
     }
-    Ok(())
 }
 
-/// What follows header and first table up to their clusters' ends is zero.
-fn check_rest(image: &dyn Source, layout: &Plan) -> Result<(), Qcow2Error> {
-    let header = layout.header();
-    let l1_end = layout.l1 * CLUSTER + l1_entries(layout.guest) * 8;
-    for range in [header.as_bytes().len() as u64..CLUSTER, l1_end..layout.refcount_table * CLUSTER] {
-        let zeroes = vec![0; usize::try_from(range.end - range.start).unwrap_or_default()];
-        check_bytes(image, range.start, &zeroes, "padding")?;
+impl From<Unsupported> for Qcow2Error {
+    fn from(what: Unsupported) -> Self {
+        Self::Unsupported(what)
     }
-    Ok(())
 }
 
-fn check_bytes(image: &dyn Source, at: u64, expected: &[u8], what: &'static str) -> Result<(), Qcow2Error> {
-    let mut bytes = vec![0; expected.len()];
+fn structure<T: FromBytes>(image: &dyn Source, at: u64, what: &'static str) -> Result<T, Qcow2Error> {
+    let mut bytes = vec![0; size_of::<T>()];
+    if image.len() < at.saturating_add(bytes.len() as u64) {
+        return Err(Qcow2Error::Header(what));
+    }
     image.read_exact_at(&mut bytes, at)?;
-    if bytes == expected { Ok(()) } else { Err(Qcow2Error::Damaged(what, at)) }
+    T::read_from_bytes(&bytes).map_err(|_| Qcow2Error::Header(what))
+}
+
+/// What version 3 demands of its reader, and how it compresses.
+fn features(image: &dyn Source) -> Result<Method, Qcow2Error> {
+    let features: Features = structure(image, size_of::<Head>() as u64, "the length of its header")?;
+    let bits = features.incompatible.get();
+    for (bit, what) in [
+        (CORRUPT, Unsupported::Corrupt),
+        (DIRTY, Unsupported::Dirty),
+        (EXTERNAL_DATA, Unsupported::ExternalData),
+        (EXTENDED_TABLES, Unsupported::ExtendedTables),
+    ] {
+        if bits & bit != 0 {
+            return Err(what.into());
+        }
+    }
+    if bits & !COMPRESSION != 0 {
+        return Err(Unsupported::Features(bits & !COMPRESSION).into());
+    }
+    let header_len = u64::from(features.header_len.get());
+    if header_len < COMPRESSION_AT {
+        return Err(Qcow2Error::Header("the length of its header"));
+    }
+    let way =
+        if header_len > COMPRESSION_AT { structure::<u8>(image, COMPRESSION_AT, "its length")? } else { 0 };
+    match (way, bits & COMPRESSION != 0) {
+        (0, false) => Ok(Method::Deflate),
+        (1, true) => Ok(Method::Zstd),
+        (0 | 1, _) => Err(Qcow2Error::Header("its way of compression")),
+        (other, _) => Err(Unsupported::Compression(other).into()),
+    }
+}
+
+/// The entries of the first table that are used. No two may share a second table: only a hostile image makes much out of little so.
+fn first_table(
+    image: &dyn Source,
+    offset: u64,
+    count: u64,
+    cluster_bits: u32,
+) -> Result<Vec<(u64, u64)>, Qcow2Error> {
+    let end = offset.checked_add(count * 8).filter(|end| *end <= image.len());
+    if end.is_none() {
+        return Err(Qcow2Error::Damaged("the place of the first table", offset));
+    }
+    let mut tables = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (index, entry) in (0u64..).zip(entries(image, offset, count)?) {
+        let table = entry & OFFSET;
+        if entry & !(OFFSET | 1 << 63) != 0 {
+            return Err(Qcow2Error::Damaged("an entry of the first table", index));
+        }
+        if table == 0 {
+            continue;
+        }
+        let fits = table.checked_add(1 << cluster_bits).is_some_and(|end| end <= image.len());
+        if !fits || !table.is_multiple_of(1 << cluster_bits) || !seen.insert(table) {
+            return Err(Qcow2Error::Damaged("an entry of the first table", index));
+        }
+        tables.push((index, table));
+    }
+    Ok(tables)
+}
+
+fn entries(image: &dyn Source, offset: u64, count: u64) -> io::Result<Vec<u64>> {
+    let mut bytes = vec![0; usize::try_from(count * 8).unwrap_or_default()];
+    image.read_exact_at(&mut bytes, offset)?;
+    let (chunks, _) = bytes.as_chunks();
+    Ok(chunks.iter().map(|chunk| u64::from_be_bytes(*chunk)).collect())
+}
+
+fn invalid(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+fn outside(offset: u64) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        format!("a cluster lies at {offset}, behind the end of the file"),
+    )
 }
 
 impl<S: Source> Source for Image<S> {
@@ -163,27 +336,34 @@ impl<S: Source> Source for Image<S> {
         let mut rest = buffer;
         let mut at = offset;
         while !rest.is_empty() {
-            let within = at % CLUSTER;
-            let count = usize::try_from(CLUSTER - within).unwrap_or(usize::MAX).min(rest.len());
+            let within = at % self.cluster();
+            let count = usize::try_from(self.cluster() - within).unwrap_or(usize::MAX).min(rest.len());
             let (part, next) = rest.split_at_mut(count);
-            match self.clusters.get(&(at / CLUSTER)) {
-                Some(place) => self.image.read_exact_at(part, place + within)?,
-                None => part.fill(0),
-            }
+            self.read(self.place(at / self.cluster())?, within, part)?;
             at += count as u64;
             rest = next;
         }
         Ok(())
     }
 
+    /// A table that cannot be read is data: reading it says what is wrong.
     fn next_data(&self, offset: u64) -> Option<Range<u64>> {
-        let (cluster, _) = self.clusters.range(offset / CLUSTER..).next()?;
-        let start = (cluster * CLUSTER).max(offset);
-        let end = ((cluster + 1) * CLUSTER).min(self.guest);
-        (start < end).then_some(start..end)
+        let first = offset / self.cluster();
+        let from = self.tables.partition_point(|(index, _)| *index < first / self.per_table());
+        for (index, table) in self.tables.get(from..)? {
+            let found = match self.run(first, *index, *table) {
+                Ok(None) => continue,
+                Ok(Some(run)) => run,
+                Err(_) => index * self.per_table()..(index + 1) * self.per_table(),
+            };
+            let start = (found.start * self.cluster()).max(offset);
+            let end = (found.end * self.cluster()).min(self.guest);
+            return (start < end).then_some(start..end);
+        }
+        None
     }
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
+#[path = "reader_tests.rs"]
 mod tests;

@@ -8,8 +8,8 @@ use kubedos_lab::{Attachment, Disk, Fault, Firmware, Format, Hardware, Machine, 
 use kubedos_spec::record::Outcome;
 use kubedos_spec::stage::Stage;
 use kubedos_tests::{
-    DISK, Expect, Product, Rig, Variant, baseline, halts_at, last, no_failed_unit, oracles, succeeds, tools,
-    transplant,
+    DISK, Expect, Product, Rig, Variant, baseline, halts_at, kubedos_build, last, no_failed_unit, oracles,
+    succeeds, tools, transplant,
 };
 
 use crate::adopted::adopted;
@@ -159,6 +159,33 @@ fn a_clone_gets_keys_of_its_own() {
     assert!(note.contains("made in another machine"), "{note}");
     let key = |page: &[String]| page.iter().find(|line| line.contains("node key")).cloned().unwrap();
     assert_ne!(key(&kubedos_tests::status_page(&mut machine)), key(&first.page));
+}
+
+/// A5, field testing: `verify` finds nothing wrong with the disk of a healthy node, and says what is the node's own; also once the disk was
+/// grown, and as the qcow2 file that a backup makes of it. The overlay itself is refused with the command that converts it.
+#[test]
+fn the_disk_of_a_healthy_node_verifies() {
+    let first = adopted();
+    let rig = Rig::new("the_disk_of_a_healthy_node_verifies");
+    let raw = rig.bench().raw_copy(tools(), "raw", &first.disk).unwrap();
+    let backup = rig.bench().path("backup.qcow2");
+    let mut convert = tools().command("usr/bin/qemu-img").unwrap();
+    succeeds(convert.args(["convert", "-c", "-f", "raw", "-O", "qcow2"]).arg(&raw).arg(&backup));
+    for grown in [false, true] {
+        if grown {
+            std::fs::File::options().write(true).open(&raw).unwrap().set_len(DISK + (4 << 30)).unwrap();
+        }
+        let said = succeeds(kubedos_build().args(["verify", "--keys", "keys/demo"]).arg(&raw));
+        for words in ["a disk which a node has adopted", "are the node's own", "verify against root hash"] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        assert!(!said.contains("FAIL"), "{said}");
+    }
+    let said = succeeds(kubedos_build().args(["verify", "--keys", "keys/demo", "--json"]).arg(&backup));
+    assert!(said.contains("\"verdict\": \"sealed\""), "{said}");
+    let refused = kubedos_build().arg("verify").arg(first.disk.file()).output().unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.status.code() == Some(1) && said.contains("qemu-img convert -O raw"), "{said}");
 }
 
 /// Other people's tools find what the agent made sound: the partition table, both LUKS2 containers.
