@@ -43,14 +43,12 @@ impl InitrdModules {
                 todo.push(name);
             }
         }
-        let mut names = BTreeSet::new();
-        while let Some(name) = todo.pop() {
-            if let Some(module) = modules.get(&name)
-                && names.insert(name)
-            {
-                todo.extend(module.needs().filter(|need| modules.contains_key(*need)).map(str::to_owned));
-            }
+        let on_every_machine = with_needs(modules, always.clone());
+        let bound = |name: &&String| modules.get(*name).is_some_and(is_for_some_processors);
+        if let Some(name) = on_every_machine.iter().find(bound) {
+            return Err(KernelError::Processors(name.clone()));
         }
+        let names = with_needs(modules, todo);
         let chosen = || names.iter().filter_map(|name| modules.get(name));
         let entry = |module: &Module| kubedos_spec::modules::Module {
             name: module.name.clone(),
@@ -69,5 +67,74 @@ impl InitrdModules {
             .collect();
         files.insert(TABLE_PATH.to_owned(), table.emit()?.into_bytes().into());
         Ok(Self { table, files })
+    }
+}
+
+/// The modules, and all that they need.
+fn with_needs(modules: &BTreeMap<String, Module>, mut todo: Vec<String>) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    while let Some(name) = todo.pop() {
+        if let Some(module) = modules.get(&name)
+            && names.insert(name)
+        {
+            todo.extend(module.needs().filter(|need| modules.contains_key(*need)).map(str::to_owned));
+        }
+    }
+    names
+}
+
+/// It names processors or features of processors as its devices, and refuses to load without them.
+fn is_for_some_processors(module: &Module) -> bool {
+    module.aliases.iter().any(|alias| alias.starts_with("cpu:"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compose::data::{KernelOptions, ModuleGroup};
+
+    fn module(name: &str, alias: &str) -> (String, Module) {
+        let module = Module {
+            name: name.into(),
+            path: format!("kernel/{name}.ko"),
+            bytes: Arc::from(&b""[..]),
+            priority: 0,
+            origin: Arc::from("kernel"),
+            depends: Vec::new(),
+            aliases: vec![alias.into()],
+            softdeps: Vec::new(),
+            soft: Vec::new(),
+            weakdeps: Vec::new(),
+            exports: BTreeSet::new(),
+        };
+        (name.into(), module)
+    }
+
+    /// P2: stage 1 halts when a module of every machine does not load, so none of them may need a feature of the processor.
+    #[test]
+    fn a_module_for_some_processors_is_loaded_by_device_only() {
+        let modules = BTreeMap::from([
+            module("sha256_ssse3", "cpu:type:x86,ven*fam*mod*:feature:*0089*"),
+            module("dm_verity", "dm-verity"),
+            (
+                "erofs".into(),
+                Module { depends: vec!["sha256_ssse3".into()], ..module("erofs", "fs-erofs").1 },
+            ),
+        ]);
+        let options = KernelOptions { version: 1, option: Vec::new() };
+        let take = |initrd, name: &str| {
+            let group = ModuleGroup { initrd, modules: vec![name.into()], ..ModuleGroup::default() };
+            InitrdModules::of("6", &Rules { options: &options, groups: vec![&group] }, &modules)
+        };
+        assert_eq!(take(InInitrd::Always, "dm_verity").unwrap().table.always, ["dm_verity"]);
+        for name in ["sha256-ssse3", "erofs"] {
+            let error = take(InInitrd::Always, name).unwrap_err().to_string();
+            assert!(
+                error.starts_with("kernel module sha256_ssse3 is for some processors only"),
+                "{name}: {error}"
+            );
+        }
+        let table = take(InInitrd::ByDevice, "sha256_ssse3").unwrap().table;
+        assert!(table.always.is_empty() && table.modules[0].aliases.len() == 1, "{table:?}");
     }
 }

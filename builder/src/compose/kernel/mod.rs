@@ -69,6 +69,11 @@ pub enum KernelError {
         /// The module.
         name: String,
     },
+    /// A module that only some processors can run, on the list of what every machine loads.
+    #[error(
+        "kernel module {0} is for some processors only, so kernel-config must list it as by-device, not as always"
+    )]
+    Processors(String),
     /// A module that cannot be read.
     #[error("failed to read the kernel module /{path}")]
     Read {
