@@ -31,6 +31,8 @@ pub struct Hardware {
     pub(crate) acceleration: Option<Acceleration>,
     processors: u32,
     memory_mib: u32,
+    processor: Option<String>,
+    entropy: bool,
     smbios: Vec<String>,
     fw_cfg: Vec<(String, Vec<u8>)>,
     watchdog: bool,
@@ -58,6 +60,8 @@ impl Hardware {
             acceleration: None,
             processors: 1,
             memory_mib: 1024,
+            processor: None,
+            entropy: true,
             smbios: Vec::new(),
             fw_cfg: Vec::new(),
             watchdog: false,
@@ -86,6 +90,20 @@ impl Hardware {
     #[must_use]
     pub fn memory_mib(mut self, mib: u32) -> Self {
         self.memory_mib = mib;
+        self
+    }
+
+    /// Which processor, in QEMU's words: `kvm64,-cx16`. Without this the best one that works here. Under emulation it must not have cx16.
+    #[must_use]
+    pub fn processor(mut self, model: impl Into<String>) -> Self {
+        self.processor = Some(model.into());
+        self
+    }
+
+    /// Without the device that gives randomness.
+    #[must_use]
+    pub fn without_entropy(mut self) -> Self {
+        self.entropy = false;
         self
     }
 
@@ -175,6 +193,9 @@ impl Hardware {
             words.pair("-L", tools.file(folder)?);
         }
         words.add(&acceleration.arguments());
+        if let Some(model) = &self.processor {
+            words.pair("-cpu", model.as_str()); // the last one counts
+        }
         words.pair("-smp", self.processors.to_string());
         words.pair("-m", self.memory_mib.to_string());
         self.firmware_words(tools, files, &mut words)?;
@@ -182,7 +203,9 @@ impl Hardware {
         words.add(&["-serial", "chardev:console"]);
         words.add(&["-chardev", "socket,id=qmp,path=qmp,server=on,wait=off"]);
         words.add(&["-mon", "chardev=qmp,mode=control"]);
-        words.add(&["-device", "virtio-rng-pci"]);
+        if self.entropy {
+            words.add(&["-device", "virtio-rng-pci"]);
+        }
         if !self.reboots {
             words.add(&["-no-reboot"]);
         }
@@ -326,6 +349,14 @@ mod tests {
         assert!(words.contains(&"max,-cx16,-la57".to_owned()));
         assert!(words.contains(&"-nodefaults".to_owned()));
         assert!(!words.iter().any(|word| word.contains("net") || word == "-nic"));
+    }
+
+    #[test]
+    fn a_named_processor_replaces_the_default_one() {
+        let words = words(&Hardware::new(Firmware::Uefi).processor("kvm64,-cx16").without_entropy());
+        let last = words.iter().rposition(|word| word == "-cpu").unwrap();
+        assert_eq!(words[last + 1], "kvm64,-cx16");
+        assert!(!words.contains(&"virtio-rng-pci".to_owned()));
     }
 
     #[test]
