@@ -171,7 +171,7 @@ impl Console {
 
     /// Writes a line for people, which is no record.
     pub fn say(&self, text: &str) {
-        drop(self.lock().sink.write_record(WARNING, &Record::remark(text))); // nobody left to tell
+        drop(self.lock().sink.write_record(SHOWN, &Record::remark(text))); // nobody left to tell
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -184,29 +184,46 @@ pub fn uptime() -> Duration {
     Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
 }
 
-/// The kernel log level of a record that no human must act on. `notice` would fit some better, but a console that shows notices shows
-/// the kernel's audit, too, and records drown in it.
-const WARNING: u8 = 4;
+/// The kernel log level of a record that no human must act on. It is `err`, because the console has to show every record, and a console
+/// that also shows `warning` shows what healthy machines and drivers warn of at each boot.
+const SHOWN: u8 = 3;
 
-/// The kernel log level of an outcome: `err` where a human must act, else `warning`.
+/// The kernel log level of an outcome: `crit` where a human must act.
 const fn priority(outcome: Outcome) -> u8 {
     match outcome {
-        Outcome::Halted | Outcome::Corrupt => 3,
-        Outcome::Started | Outcome::Done | Outcome::Unchanged | Outcome::Waiting | Outcome::Retry => WARNING,
+        Outcome::Halted | Outcome::Corrupt => 2,
+        Outcome::Started | Outcome::Done | Outcome::Unchanged | Outcome::Waiting | Outcome::Retry => SHOWN,
     }
 }
 
+/// Holds the kernel's console level; its first number.
+const PRINTK: &str = "/proc/sys/kernel/printk";
+
 /// The kernel prints records above its console level only, and by default drops user space's when they come fast.
-/// `warning` must show, and no record may be lost.
+/// [`SHOWN`] must show, and no record may be lost.
 fn raise_levels() {
-    const SHOWS_WARNINGS: u8 = WARNING + 1;
-    let printk = Path::new("/proc/sys/kernel/printk");
-    let level =
-        fs::read_to_string(printk).ok().and_then(|text| text.split_whitespace().next()?.parse::<u8>().ok());
-    if level.is_some_and(|level| level < SHOWS_WARNINGS) {
-        drop(fs::write(printk, SHOWS_WARNINGS.to_string())); // read-only /proc in tests; the record still is in the log
+    if console_level().is_some_and(|level| level <= SHOWN) {
+        drop(fs::write(PRINTK, (SHOWN + 1).to_string())); // read-only /proc in tests; the record still is in the log
     }
     drop(fs::write("/proc/sys/kernel/printk_devkmsg", "on\n")); // with its line end, or it is refused; also refused when the command line has set it, which is as good
+}
+
+fn console_level() -> Option<u8> {
+    fs::read_to_string(PRINTK).ok().and_then(|text| text.split_whitespace().next()?.parse().ok())
+}
+
+/// Runs something of which the kernel complains although it is meant, and keeps the complaint off the console; it stays in the log.
+/// Only where nothing else can go wrong meanwhile.
+pub fn quietly(run: impl FnOnce()) {
+    const ALERT_ONLY: &str = "2";
+    let level = console_level();
+    if level.is_some() {
+        drop(fs::write(PRINTK, ALERT_ONLY)); // then the complaint shows
+    }
+    run();
+    if let Some(level) = level {
+        drop(fs::write(PRINTK, level.to_string())); // the agent raises it again
+    }
 }
 
 /// `/dev/kmsg`, and `/dev/console` where the kernel has none.
@@ -268,8 +285,8 @@ mod tests {
         let lines = fake.0.lock().unwrap().clone();
         let first = Record::find(&lines[0].1).unwrap();
         let second = Record::find(&lines[1].1).unwrap();
-        assert_eq!((lines[0].0, first.n, first.node), (4, 5, None));
-        assert_eq!((lines[1].0, second.n, second.node.as_deref()), (3, 6, Some("cp-1")));
+        assert_eq!((lines[0].0, first.n, first.node), (3, 5, None));
+        assert_eq!((lines[1].0, second.n, second.node.as_deref()), (2, 6, Some("cp-1")));
         assert_eq!(second.error.as_deref(), Some("failed to open volume root: bad superblock"));
         assert_eq!(second.took_ms, Some(12));
         assert!(second.t >= first.t && first.t > 0.0);

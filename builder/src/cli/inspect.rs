@@ -1,4 +1,4 @@
-//! `inspect FILE`: what a built file holds.
+//! `inspect FILE`: what a built file holds; `inspect --disks`: the disks of this machine.
 
 use std::path::{Path, PathBuf};
 
@@ -8,17 +8,22 @@ use kubedos_builder::failure::{Class, Failure};
 use kubedos_builder::inspect::{self, Trees};
 use kubedos_image::qcow2::{Qcow2Error, Unsupported};
 
+use super::attached::Attached;
 use super::terminal::{print, print_pretty};
 
 /// Show what a built file holds: partitions, programs, signatures, initrd, volumes; never a secret
 #[derive(Debug, Args)]
 pub struct Inspect {
     /// An image (.raw, .iso, .qcow2) or a disk, UKI (.efi), seed (.img), manifest.json, or a folder with one
-    file: PathBuf,
+    #[arg(required_unless_present = "disks", conflicts_with = "disks")]
+    file: Option<PathBuf>,
 
     /// List every path of the volumes, with mode, owner, size, SHA-256 and attributes
-    #[arg(long)]
+    #[arg(long, conflicts_with = "disks")]
     files: bool,
+
+    #[command(flatten)]
+    attached: Attached,
 
     /// One JSON document on stdout
     #[arg(long)]
@@ -28,8 +33,9 @@ pub struct Inspect {
 impl Inspect {
     /// Prints it. Fails when a part of the file cannot be read; what can be read is printed all the same.
     pub fn run(&self) -> Result<(), Failure> {
+        let Some(file) = &self.file else { return self.attached.run(self.json) };
         let trees = if self.files { Trees::Listed } else { Trees::Counted };
-        let report = inspect::inspect(&self.file, trees).map_err(failure)?;
+        let report = inspect::inspect(file, trees).map_err(failure)?;
         if self.json {
             print_pretty(&report)?;
         } else {

@@ -2,6 +2,7 @@
 //!
 //! Data goes to stdout, everything else to stderr. Nothing prompts.
 
+mod attached;
 mod diff;
 mod fetch;
 mod image;

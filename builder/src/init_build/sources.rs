@@ -12,7 +12,7 @@ use crate::key::{Key, KeyBuilder};
 /// Files of the workspace.
 const FILES: [&str; 3] = ["Cargo.lock", "Cargo.toml", TOOLCHAIN];
 /// The crates of which the binary is made, with what they are made of.
-const CRATES: [&str; 4] = ["image", "init", "init/sys", "spec"];
+const CRATES: [&str; 5] = ["image", "init", "init/survey", "init/sys", "spec"];
 /// Names the Rust toolchain.
 pub(super) const TOOLCHAIN: &str = "rust-toolchain.toml";
 

@@ -112,16 +112,8 @@ fn observed(medium: &Medium, bytes: u64) -> Result<gpt::Found, gpt::ReadError> {
 }
 
 fn planned(medium: &Medium, bytes: u64, wish: TableWish) -> Result<Vec<TableChange>, table::TableRefusal> {
-    let disk = Disk {
-        name: "vda".into(),
-        bytes,
-        sector_bytes: 512,
-        read_only: false,
-        serial: None,
-        wwn: None,
-        paths: Vec::new(),
-        partitions: BTreeMap::from([(3, Stretch { start: 1 << 20, len: 1 << 20 })]),
-    };
+    let partitions = BTreeMap::from([(3, Stretch { start: 1 << 20, len: 1 << 20 })]);
+    let disk = Disk { partitions, ..Disk::new("vda", bytes) };
     let (head, tail) = (medium.read(0, EDGE), medium.read(bytes - EDGE as u64, EDGE));
     let facts = TableFacts { disk: &disk, found: observed(medium, bytes), head, tail };
     let [disk, esp, seed, state, data] = [1, 2, 3, 4, 5].map(Guid::from_u128);

@@ -70,6 +70,8 @@ pub struct Facts {
     pub stages: Vec<Standing>,
     /// Disks and volumes.
     pub disks: Vec<DiskLine>,
+    /// Every attached disk, with the reason why it was chosen or not.
+    pub attached: Vec<DiskLine>,
     /// Volumes of which a block did not verify.
     pub corrupt: Vec<String>,
     /// The last errors, newest last.

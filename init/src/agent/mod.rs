@@ -29,6 +29,7 @@ use crate::console::{Console, chain, uptime};
 use crate::handover::{self, Handover, HandoverError};
 use crate::stages::baseline::{self, Kernel};
 use crate::stages::disks::Patience;
+use crate::stages::disks::attached;
 use crate::stages::disks::node_record::Machine;
 use crate::stages::disks::real::Real;
 use crate::stages::disks::stage as disks;
@@ -178,19 +179,25 @@ fn settle_disks(walk: &Walk<'_>, handover: &Handover, identity: &Identity) -> Re
         _ => Patience::Over,
     };
     let stored = walk.stage(Stage::Disks, || {
-        disks::attempt(
+        let attached = attached::observe(&mut Real::default(), handover, identity)?;
+        walk.board.note(|facts| facts.attached = disk_lines(attached.lines.clone()));
+        let step = disks::attempt(
             &mut Real::default(),
             disks::wish(handover, identity, machine.clone(), patience()),
             disks::state_folder(),
             &mut random,
-        )
+        );
+        step.map_err(|error| attached.explain(error))
     })?;
     walk.board.note(|facts| {
         facts.fingerprint = Some(stored.fingerprint.clone());
-        facts.disks =
-            disks::lines(&stored.storage).into_iter().map(|(name, text)| DiskLine { name, text }).collect();
+        facts.disks = disk_lines(disks::lines(&stored.storage));
     });
     Ok(stored)
+}
+
+fn disk_lines(lines: Vec<(String, String)>) -> Vec<DiskLine> {
+    lines.into_iter().map(|(name, text)| DiskLine { name, text }).collect()
 }
 
 fn set_baseline(walk: &Walk<'_>, identity: &Identity, clock_floor: u64) -> Result<(), Halted> {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use kubedos_image::gpt::{self, SectorSize, Table};
 use kubedos_image::source::FileSource;
 use kubedos_sys::block::{self, PartitionRequest};
+use rustix::io::Errno;
 
 use super::modules::{Loader, ModulesError};
 use crate::handover::Medium;
@@ -44,7 +45,13 @@ pub enum DeviceError {
     /// Something about it cannot be read.
     #[error("failed to read {0}")]
     Read(String, #[source] io::Error),
-    /// No table of a known kind.
+    /// It has no medium, as an empty drive.
+    #[error("{0} has no medium")]
+    NoMedium(String),
+    /// It has no partition table of the kind that an image has: a seed, a blank disk, somebody's data.
+    #[error("{0} has no GPT")]
+    NoTable(String),
+    /// A table that cannot be used.
     #[error("no usable partition table on {0}")]
     Table(String, #[source] gpt::ReadError),
     /// Sectors of a size that no table of ours has.
@@ -101,7 +108,7 @@ impl Devices {
         });
         let refused = self.refused.values().cloned();
         let all: Vec<String> = disks.chain(refused).collect();
-        if all.is_empty() { "no block device".into() } else { all.join(", ") }
+        if all.is_empty() { "no block device".into() } else { kubedos_survey::show::within(450, &all) }
     }
 }
 
@@ -122,15 +129,21 @@ fn drives() -> Vec<String> {
 
 fn look_at(name: &str, loader: &mut Loader) -> Result<Disk, DeviceError> {
     let read = |error| DeviceError::Read(name.to_owned(), error);
-    let file = File::open(Path::new("/dev").join(name)).map_err(read)?;
+    let file =
+        File::open(Path::new("/dev").join(name)).map_err(|error| match Errno::from_io_error(&error) {
+            Some(Errno::NOMEDIUM) => DeviceError::NoMedium(name.to_owned()),
+            _ => read(error),
+        })?;
     let bytes = block::size_bytes(&file).map_err(read)?;
+    if bytes == 0 {
+        return Err(DeviceError::NoMedium(name.to_owned()));
+    }
     let optical = name.starts_with("sr");
     let sector_bytes = if optical { 512 } else { block::logical_sector_bytes(&file).map_err(read)? };
     let sector_size = SectorSize::from_bytes(sector_bytes.into())
         .ok_or_else(|| DeviceError::SectorSize(name.to_owned(), sector_bytes))?;
     let source = FileSource::new(file.try_clone().map_err(read)?, bytes);
-    let found =
-        gpt::read_from(&source, sector_size).map_err(|error| DeviceError::Table(name.to_owned(), error))?;
+    let found = gpt::read_from(&source, sector_size).map_err(|error| no_table(name, error))?;
     let node = if optical {
         loader.require("loop").map_err(|error| DeviceError::Loop(name.to_owned(), error))?;
         let path = kubedos_sys::loopdev::attach(&file, 512)
@@ -142,6 +155,18 @@ fn look_at(name: &str, loader: &mut Loader) -> Result<Disk, DeviceError> {
     let table_note = table_note(&found);
     let medium = if optical { Medium::Cd } else { Medium::Disk };
     Ok(Disk { name: name.to_owned(), node, medium, table: found.table, table_note })
+}
+
+/// Neither copy is damaged, there is none: no fault.
+fn no_table(name: &str, error: gpt::ReadError) -> DeviceError {
+    match &error {
+        gpt::ReadError::NoCopy { primary, backup }
+            if matches!((&**primary, &**backup), (gpt::ReadError::Absent, gpt::ReadError::Absent)) =>
+        {
+            DeviceError::NoTable(name.to_owned())
+        }
+        _ => DeviceError::Table(name.to_owned(), error),
+    }
 }
 
 /// A copy that is merely not where the disk ends is what a file on a larger disk looks like, and no news.
@@ -211,4 +236,25 @@ fn known(node: &str, number: u32) -> io::Result<Option<(PartitionDevice, Extent)
 
 fn read_number(path: &Path) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(bytes: &[u8]) -> String {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), bytes).unwrap();
+        let source = FileSource::new(file.reopen().unwrap(), bytes.len() as u64);
+        crate::console::chain(&no_table("vdb", gpt::read_from(&source, SectorSize::B512).unwrap_err()))
+    }
+
+    /// D1: a seed or a blank disk beside the image is not reported like a fault; a damaged table is.
+    #[test]
+    fn a_disk_without_a_table_is_no_fault_and_a_damaged_table_is() {
+        let mut bytes = vec![0; 1 << 20];
+        assert_eq!(refused(&bytes), "vdb has no GPT");
+        bytes[512..520].copy_from_slice(b"EFI PART");
+        assert!(refused(&bytes).starts_with("no usable partition table on vdb: "), "{}", refused(&bytes));
+    }
 }

@@ -11,6 +11,7 @@ pub mod firmware;
 pub mod halt;
 pub mod modules;
 pub mod mounts;
+pub mod requirements;
 pub mod switch_root;
 pub mod variables;
 pub mod verity;
@@ -28,6 +29,7 @@ use kubedos_image::boot::{BootManifest, MANIFEST_PATH};
 use kubedos_image::layout::Volume;
 use kubedos_spec::record::Outcome;
 use kubedos_spec::stage::EarlyStage;
+use kubedos_survey::controllers;
 use kubedos_sys::dm::DeviceMapper;
 use kubedos_sys::uevent::Uevents;
 use kubedos_sys::watchdog::Watchdog;
@@ -39,7 +41,7 @@ use self::firmware::Firmware;
 use self::halt::{Failure, console};
 use self::modules::Loader;
 use self::volumes::OpenError;
-use crate::console::Event;
+use crate::console::{Event, quietly};
 use crate::handover::{self, Handover};
 
 /// Why a step of stage 1 failed.
@@ -57,6 +59,9 @@ pub enum Stage1Error {
     /// A variable of firmware that must not exist.
     #[error(transparent)]
     Variables(#[from] variables::VariablesError),
+    /// The machine lacks something.
+    #[error(transparent)]
+    Requirement(#[from] requirements::RequirementError),
     /// Modules.
     #[error(transparent)]
     Modules(#[from] modules::ModulesError),
@@ -76,10 +81,12 @@ pub enum Stage1Error {
     #[error("failed to use {MANIFEST_PATH} in the initrd")]
     Manifest(#[source] DocumentError),
     /// The volumes did not appear.
-    #[error("no device with the volumes of this image within {waited} seconds; found: {found}", waited = candidates::DEADLINE.as_secs())]
+    #[error("no device with the volumes of this image within {waited} seconds; found: {found}{advice}", waited = candidates::DEADLINE.as_secs())]
     NoVolumes {
         /// What was there.
         found: String,
+        /// What to do about controllers without a driver; begins with `; `, or is empty.
+        advice: String,
     },
     /// No acceptable configuration was found.
     #[error("no acceptable configuration; found: {0}")]
@@ -127,6 +134,8 @@ fn boot() -> Result<Infallible, Failure> {
     let configuration =
         step(EarlyStage::OpenConfiguration, || open_configuration(&ready, &mapper, &disks, root))?;
     step(EarlyStage::SwitchRoot, || switch_root(&ready, root, &configuration))?;
+    // The device stays armed when it is closed, which the kernel reports as critical; systemd opens it next.
+    quietly(|| drop(ready.watchdog.take()));
     switch_root::exec().map_err(|error| failure(EarlyStage::SwitchRoot, error))
 }
 
@@ -165,6 +174,7 @@ fn prepare() -> Result<(Ready, String), Stage1Error> {
     console().emit(Event::new(EarlyStage::Modules.name(), Outcome::Started));
     check_cmdline()?;
     firmware::require_uefi()?;
+    requirements::check()?;
     let manifest = read_manifest()?;
     let mut loader = Loader::start()?;
     loader.load_by_need();
@@ -212,13 +222,23 @@ fn find_volumes(ready: &mut Ready) -> Result<(Devices, String), Stage1Error> {
                 let note = format!("firmware booted from partition {booted}; found: {}", devices.report());
                 return Ok((devices, note));
             }
-            Search::Fails => return Err(Stage1Error::NoVolumes { found: devices.report() }),
+            Search::Fails => {
+                return Err(Stage1Error::NoVolumes { found: devices.report(), advice: driver_advice() });
+            }
             Search::GoesOn => {}
         }
         if events.next(Some(LONGEST_NAP)).map_err(Stage1Error::Events)?.is_some() {
             last_event = Instant::now();
             while events.next(Some(Duration::ZERO)).map_err(Stage1Error::Events)?.is_some() {}
         }
+    }
+}
+
+/// Disks may be behind a controller that this image has no driver for.
+fn driver_advice() -> String {
+    match controllers::without_driver(Path::new("/")) {
+        Ok(found) => controllers::advice(&found).map_or(String::new(), |advice| format!("; {advice}")),
+        Err(error) => format!("; failed to list controllers: {error}"),
     }
 }
 

@@ -16,6 +16,9 @@ use kubedos_spec::stage::Stage;
 /// The page's width.
 const WIDTH: usize = 80;
 
+/// The most lines of one disk: every field of `kubedos_survey::show` at its longest takes fewer.
+const DISK_LINES: usize = 12;
+
 /// What the page shows beside the board.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Moment {
@@ -35,6 +38,7 @@ pub fn render(facts: &Facts, moment: &Moment) -> String {
     for disk in &facts.disks {
         page.field(&disk.name, &disk.text);
     }
+    attached(&mut page, facts);
     trouble(&mut page, facts, moment);
     page.0
 }
@@ -109,6 +113,18 @@ fn stage(standing: &Standing) -> String {
     )
 }
 
+/// The attached disks: in full as long as STATE and DATA are on none of them, then one line for each that was not chosen.
+fn attached(page: &mut Page, facts: &Facts) {
+    let settled = facts.disks.iter().any(|disk| disk.name == "system");
+    for disk in &facts.attached {
+        if !settled {
+            page.wrapped(&disk.name, &disk.text, DISK_LINES);
+        } else if !disk.text.starts_with("chosen") && disk.name != "no driver" {
+            page.field("not used", &format!("{}: {}", disk.name, disk.text));
+        }
+    }
+}
+
 fn trouble(page: &mut Page, facts: &Facts, moment: &Moment) {
     if !facts.corrupt.is_empty() {
         page.field("CORRUPT", &facts.corrupt.join(", "));
@@ -123,7 +139,7 @@ fn trouble(page: &mut Page, facts: &Facts, moment: &Moment) {
         page.field("errors", "none");
     }
     for error in facts.errors.iter().rev().take(4) {
-        page.wrapped("error", &format!("{:.1} s {}: {}", error.at.as_secs_f64(), error.stage, error.text));
+        page.wrapped("error", &format!("{:.1} s {}: {}", error.at.as_secs_f64(), error.stage, error.text), 3);
     }
     page.rule("");
 }
@@ -141,13 +157,14 @@ impl Page {
         self.line(&format!("{name:<9} {text}"));
     }
 
-    /// A field over up to three lines.
-    fn wrapped(&mut self, name: &str, text: &str) {
-        let text = shown(text, 3 * (WIDTH - 10));
+    /// A field over up to `lines` lines.
+    fn wrapped(&mut self, name: &str, text: &str, lines: usize) {
+        let width = WIDTH - 10.max(name.chars().count() + 1);
+        let text = shown(text, lines * width);
         let mut rest: Vec<char> = text.chars().collect();
         let mut name = name;
         while !rest.is_empty() {
-            let tail = rest.split_off(rest.len().min(WIDTH - 10));
+            let tail = rest.split_off(rest.len().min(width));
             let part: String = rest.iter().collect();
             self.field(name, &part);
             name = "";

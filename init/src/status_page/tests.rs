@@ -99,6 +99,40 @@ fn a_node_in_trouble_shows_what_is_wrong() {
     assert!(page.lines().all(|line| line.chars().count() <= 80));
 }
 
+/// O1: without a usable disk the page lists every disk in full, however many there are, and why it was not chosen.
+#[test]
+fn a_node_without_a_disk_lists_every_disk() {
+    let board = board();
+    let line = |number: u32| DiskLine {
+        name: format!("sd{number}"),
+        text: format!(
+            "serial is \"S{number}\"; sd{number} 20.0 GiB model \"ACME {number}\" serial \"S{number}\" wwn \
+             \"naa.600140512345678990abcdef0123{number:04}\" path \"pci-0000:00:17.0-ata-{number}\""
+        ),
+    };
+    board.note(|facts| {
+        facts.disks =
+            vec![DiskLine { name: "disks".into(), text: "none: STATE and DATA are in memory".into() }];
+        facts.attached = (0..60).map(line).collect();
+    });
+    let page = render(&board.facts(), &moment());
+    assert!(page.lines().all(|line| line.chars().count() <= 80));
+    let joined = page.replace("\n          ", "");
+    for number in 0..60 {
+        assert!(joined.contains(&format!("path \"pci-0000:00:17.0-ata-{number}\"")), "{page}");
+    }
+    board.note(|facts| {
+        facts.disks = vec![DiskLine { name: "system".into(), text: "vda".into() }];
+        facts.attached.truncate(2);
+        facts.attached[0].text = "chosen; sd0 20.0 GiB".into();
+    });
+    let page = render(&board.facts(), &moment());
+    assert!(
+        !page.contains("sd0") && page.contains("not used  sd1: serial is \"S1\"; sd1 20.0 GiB"),
+        "{page}"
+    );
+}
+
 #[test]
 fn before_anything_is_known_the_page_says_so() {
     let page = render(&Board::default().facts(), &Moment::default());

@@ -44,16 +44,7 @@ pub fn kernel(disk: &Disk, medium: &Medium) -> BTreeMap<u32, Stretch> {
 }
 
 pub fn disk(name: &str, bytes: u64) -> Disk {
-    Disk {
-        name: name.into(),
-        bytes,
-        sector_bytes: 512,
-        read_only: false,
-        serial: Some(format!("serial-{name}")),
-        wwn: None,
-        paths: vec![],
-        partitions: BTreeMap::new(),
-    }
+    Disk { serials: vec![format!("serial-{name}")], ..Disk::new(name, bytes) }
 }
 
 /// A shipped image of a small payload, written to a larger disk; each sealed volume's first bytes are its own.

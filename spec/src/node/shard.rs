@@ -132,11 +132,11 @@ pub struct Disk {
 #[serde(rename_all = "camelCase")]
 #[schemars(deny_unknown_fields)]
 pub struct DiskRule {
-    /// The serial number as printed on the disk: what the kernel shows in `/sys/block/*/device/serial`, and udev in `ID_SERIAL_SHORT`.
+    /// The serial number, in the spelling of the kernel (`/sys/block/*/serial`, `/sys/block/*/device/serial`) or of udev (`ID_SERIAL_SHORT`). `kubedos-build inspect --disks` prints it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128), example = &"S3Z1NB0K100001")]
     pub serial: Option<String>,
-    /// The world-wide name, as udev shows it in `ID_WWN`.
+    /// The world-wide name, as the kernel shows it in `wwid` (`naa.…`, `eui.…`, `uuid.…`) or udev in `ID_WWN_WITH_EXTENSION` (`0x…`). `kubedos-build inspect --disks` prints it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128), example = &"0x5002538e40b1c2d3")]
     pub wwn: Option<String>,
@@ -159,11 +159,11 @@ pub struct DiskRule {
 #[serde(rename_all = "camelCase")]
 #[schemars(deny_unknown_fields)]
 pub struct DiskIdentity {
-    /// The serial number, as the disk's `match` has it.
+    /// The whole serial number, as the disk's `match` has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128), example = &"S3Z1NB0K100001")]
     pub serial: Option<String>,
-    /// The world-wide name, as the disk's `match` has it.
+    /// The whole world-wide name, as the disk's `match` has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128), example = &"0x5002538e40b1c2d3")]
     pub wwn: Option<String>,

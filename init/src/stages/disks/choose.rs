@@ -1,6 +1,11 @@
 //! Which disk holds STATE and DATA. Pure.
 
-use kubedos_spec::node;
+use std::fmt;
+
+use kubedos_spec::node::{self, DiskIdentity, DiskRule};
+use kubedos_survey::controllers;
+use kubedos_survey::judge::{self, Mismatch, Permission};
+use kubedos_survey::show;
 
 use super::survey::{Disk, GIB, Survey, size};
 use crate::handover::Medium;
@@ -14,18 +19,18 @@ pub struct Boot {
     pub medium: Medium,
 }
 
-/// Why no disk can be had; the node runs with volatile state.
+/// Why no disk is usable; the node runs with volatile state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoTarget {
-    /// Booted from a CD, and the spec says nothing of a disk.
+    /// Booted from a CD, and the spec declares no disk.
     #[error("booted from a CD, and the spec declares no disk for the system (`match`)")]
     CdWithoutTarget,
-    /// No disk is as the spec says.
-    #[error("no disk matches what the spec says of `{0}`")]
-    NoMatch(String),
-    /// Several are: the wrong one might be taken.
-    #[error("{1} disks match what the spec says of `{0}` ({2}): it must name one")]
-    Ambiguous(String, usize, String),
+    /// No disk matches the rule.
+    #[error("no disk matches {0}")]
+    NoMatch(Unmatched),
+    /// Several do: the wrong one might be taken.
+    #[error("{1} disks match {0}; {2}")]
+    Ambiguous(Unmatched, usize, String),
     /// The device that was booted from is not there any more.
     #[error("the boot disk {0} is gone")]
     BootDiskGone(String),
@@ -37,6 +42,108 @@ pub enum NoTarget {
         /// GiB in the spec.
         declared: u32,
     },
+}
+
+/// A rule, and every disk with the reason why it was not chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unmatched {
+    /// The disk's name in the spec.
+    pub name: String,
+    /// The rule as text.
+    pub rule: String,
+    /// One line for each disk, the ones that come closest first.
+    pub disks: Vec<String>,
+    /// What to do about controllers whose disks are not seen.
+    pub advice: Option<String>,
+}
+
+/// How many bytes of a record the list of disks may take: a record has 900 (`kubedos_spec::record::MAX_BYTES`), of which its other fields
+/// take up to 300.
+const RECORD_BYTES: usize = 480;
+
+/// How many characters of one value a record shows: a world-wide name of 128 bits has 36.
+const RECORD_VALUE: usize = 40;
+
+impl fmt::Display for Unmatched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rule = show::within(160, std::slice::from_ref(&self.rule));
+        write!(f, "the spec's disk `{}` ({rule}): ", self.name)?;
+        match self.disks.as_slice() {
+            [] => f.write_str("there is no disk"),
+            disks => {
+                let advice = self.advice.as_ref().map_or(0, String::len);
+                f.write_str(&show::within(RECORD_BYTES.saturating_sub(rule.len() + advice), disks))
+            }
+        }?;
+        self.advice.iter().try_for_each(|advice| write!(f, "; {advice}"))
+    }
+}
+
+/// A disk with the verdict on it for the record, after how far it is from a match: in names, then in all fields.
+fn judged(disk: &Disk, rule: &DiskRule) -> ((usize, usize), String) {
+    let mismatches = judge::rule(disk, rule);
+    let names = mismatches.iter().filter(|mismatch| matches!(mismatch, Mismatch::Name { .. })).count();
+    let reasons: Vec<String> = mismatches.iter().map(ToString::to_string).collect();
+    let reasons = if reasons.is_empty() { "matches".to_owned() } else { reasons.join(", ") };
+    ((names, mismatches.len()), format!("{}: {reasons}", show::line(disk, RECORD_VALUE)))
+}
+
+fn unmatched(name: String, rule: &DiskRule, survey: &Survey) -> Unmatched {
+    let mut disks: Vec<_> = survey.disks.iter().map(|disk| judged(disk, rule)).collect();
+    disks.sort_by_key(|(distance, _)| *distance);
+    Unmatched {
+        name,
+        rule: judge::rule_text(rule),
+        disks: disks.into_iter().map(|(_, line)| line).collect(),
+        advice: controllers::advice(&survey.undriven),
+    }
+}
+
+/// Every disk with the reason why it was chosen or not, and the entries of `allowDestroy` that permit nothing; for the status page.
+pub fn verdicts(
+    boot: &Boot,
+    system: Option<&node::Disk>,
+    allow_destroy: &[DiskIdentity],
+    survey: &Survey,
+) -> Vec<(String, String)> {
+    let rule = system.and_then(|system| system.rule.as_ref());
+    let chosen = target(boot, system, survey).map(|disk| disk.name.clone());
+    let verdict = |disk: &Disk| {
+        let verdict = match rule {
+            _ if chosen.as_ref().is_ok_and(|name| *name == disk.name) => "chosen".to_owned(),
+            Some(rule) => match judge::rule(disk, rule).as_slice() {
+                [] => "matches, but is not chosen".to_owned(),
+                reasons => reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            },
+            None if disk.name == boot.device => "booted from it, but it is not chosen".to_owned(),
+            None => "not booted from it".to_owned(),
+        };
+        let permission = match judge::permission(disk, &survey.disks, allow_destroy) {
+            Permission::Granted => "; allowDestroy names it".to_owned(),
+            Permission::NotNamed => String::new(),
+            Permission::Ambiguous { entry, disks } => format!("; {}", permits_nothing(&entry, &disks)),
+        };
+        (disk.name.clone(), format!("{verdict}{permission}; {}", show::line(disk, show::LONGEST)))
+    };
+    let undriven = survey.undriven.iter().map(|controller| ("no driver".to_owned(), controller.to_string()));
+    survey.disks.iter().map(verdict).chain(undriven).collect()
+}
+
+/// An entry of `allowDestroy` that names several disks.
+fn permits_nothing(entry: &str, disks: &[String]) -> String {
+    format!(
+        "the allowDestroy entry {entry} names {} disks ({}) and permits nothing",
+        disks.len(),
+        disks.join(", ")
+    )
+}
+
+/// Why `allowDestroy` does not permit the loss of what is on the disk, where an entry names it and others too.
+pub fn no_permission(disk: &Disk, survey: &Survey, allow_destroy: &[DiskIdentity]) -> Option<String> {
+    match judge::permission(disk, &survey.disks, allow_destroy) {
+        Permission::Ambiguous { entry, disks } => Some(permits_nothing(&entry, &disks)),
+        Permission::Granted | Permission::NotNamed => None,
+    }
 }
 
 /// The disk for STATE and DATA.
@@ -51,10 +158,10 @@ pub fn target<'a>(
             let matching: Vec<&Disk> = survey.disks.iter().filter(|disk| disk.matches(rule)).collect();
             match matching.as_slice() {
                 [disk] => *disk,
-                [] => return Err(NoTarget::NoMatch(name)),
+                [] => return Err(NoTarget::NoMatch(unmatched(name, rule, survey))),
                 several => {
-                    let names: Vec<&str> = several.iter().map(|disk| disk.name.as_str()).collect();
-                    return Err(NoTarget::Ambiguous(name, several.len(), names.join(", ")));
+                    let unmatched = unmatched(name, rule, survey);
+                    return Err(NoTarget::Ambiguous(unmatched, several.len(), judge::apart(several)));
                 }
             }
         }
@@ -71,7 +178,8 @@ pub fn target<'a>(
 
 /// The line that the status page shows of a disk.
 pub fn line(disk: &Disk) -> String {
-    let serial = disk.serial.as_ref().map_or(String::new(), |serial| format!(", serial {serial}"));
+    let serial =
+        disk.serials.first().map_or(String::new(), |serial| format!(", serial {}", show::plain(serial)));
     format!("{}, {}{serial}, {} partitions", disk.name, size(disk.bytes), disk.partitions.len())
 }
 
@@ -79,18 +187,11 @@ pub fn line(disk: &Disk) -> String {
 mod tests {
     use super::*;
     use kubedos_spec::node::{DiskPurpose, DiskRule};
-    use std::collections::BTreeMap;
 
     fn survey() -> Survey {
         let disk = |name: &str, gib: u64, serial: &str| Disk {
-            name: name.into(),
-            bytes: gib * GIB,
-            sector_bytes: 512,
-            read_only: false,
-            serial: Some(serial.into()),
-            wwn: None,
-            paths: vec![],
-            partitions: BTreeMap::new(),
+            serials: vec![serial.into()],
+            ..Disk::new(name, gib * GIB)
         };
         Survey {
             disks: vec![disk("vda", 20, "A"), disk("vdb", 40, "B"), disk("vdc", 40, "C")],
@@ -130,5 +231,79 @@ mod tests {
                 (got, expected) => panic!("{got:?}, not {expected:?}"),
             }
         }
+    }
+
+    fn no_target(rule: DiskRule, survey: &Survey) -> String {
+        let boot = Boot { device: "sr0".into(), medium: Medium::Cd };
+        target(&boot, Some(&system(Some(rule), None)), survey).unwrap_err().to_string()
+    }
+
+    /// O1: the operator sees which disks there are, and why each was not chosen; the closest one first.
+    #[test]
+    fn every_disk_is_listed_with_the_reason() {
+        let rule = DiskRule { serial: Some("C".into()), min_size_gib: Some(50), ..DiskRule::default() };
+        assert_eq!(
+            no_target(rule.clone(), &survey()),
+            "no disk matches the spec's disk `system` (serial \"C\", minSizeGiB 50): vdc 40.0 GiB serial \"C\": 40.0 GiB is \
+             less than minSizeGiB 50; vda 20.0 GiB serial \"A\": another serial, 20.0 GiB is less than minSizeGiB 50; vdb 40.0 \
+             GiB serial \"B\": another serial, 40.0 GiB is less than minSizeGiB 50"
+        );
+        assert!(no_target(rule, &Survey::default()).ends_with("there is no disk"));
+        let several = no_target(by_size(30).unwrap(), &survey());
+        assert!(
+            several.starts_with("2 disks match the spec's disk `system` (minSizeGiB 30): vdb 40.0 GiB"),
+            "{several}"
+        );
+        assert!(several.ends_with("name one by its `serial`"), "{several}");
+    }
+
+    /// O1: sixty disks with the longest names fit into one record, which counts the ones that it does not name.
+    #[test]
+    fn a_record_names_the_closest_disks_and_counts_the_others() {
+        let mut survey = Survey::default();
+        for number in 0..60 {
+            survey.disks.push(Disk {
+                model: Some("\u{1b}M".repeat(60)),
+                serials: vec![format!("{number:030}")],
+                wwns: vec![format!("naa.{number:032x}")],
+                paths: vec!["p".repeat(200)],
+                ..Disk::new(format!("sd{number}"), 20 * GIB)
+            });
+        }
+        survey.disks.push(Disk { serials: vec!["C".into()], ..Disk::new("vdz", GIB) });
+        let rule = DiskRule { serial: Some("C".into()), min_size_gib: Some(5), ..DiskRule::default() };
+        let error = no_target(rule, &survey);
+        let mut record =
+            kubedos_spec::record::Record::new(1000, 1000.5, "Disks", kubedos_spec::record::Outcome::Waiting);
+        record.node = Some("n".repeat(63));
+        record.on = Some("disk".into());
+        record.note = Some(format!("{error}; STATE and DATA are in memory and end with this boot"));
+        let line = record.line();
+        assert!(line.contains("vdz 1.0 GiB") && line.contains(" more; STATE and DATA"), "{line}");
+        assert!(!line.contains('…') || line.contains("end with this boot"), "{line}");
+    }
+
+    /// S3: the status page says which disk was chosen, why the others were not, and which permission has no effect.
+    #[test]
+    fn the_page_lists_every_disk_with_a_verdict() {
+        let mut survey = survey();
+        survey.disks.push(Disk { serials: vec!["B".into()], ..Disk::new("vdd", GIB) });
+        let boot = Boot { device: "vda".into(), medium: Medium::Disk };
+        let entry = |serial: &str| DiskIdentity { serial: Some(serial.into()), ..DiskIdentity::default() };
+        let allow = [entry("B"), entry("C")];
+        let lines = verdicts(&boot, Some(&system(by_size(20), None)), &allow, &survey);
+        let lines: Vec<String> = lines.into_iter().map(|(name, text)| format!("{name} {text}")).collect();
+        assert!(lines[0].starts_with("vda matches, but is not chosen; vda 20.0 GiB"), "{}", lines[0]);
+        assert!(lines[1].contains("names 2 disks (vdb, vdd) and permits nothing"), "{}", lines[1]);
+        assert!(lines[2].contains("allowDestroy names it"), "{}", lines[2]);
+        assert!(lines[3].starts_with("vdd 1.0 GiB is less than minSizeGiB 20"), "{}", lines[3]);
+        let lines = verdicts(&boot, None, &[], &survey);
+        assert!(
+            lines[0].1.starts_with("chosen") && lines[1].1.starts_with("not booted from it"),
+            "{lines:?}"
+        );
+        assert!(
+            !survey.may_destroy(&survey.disks[1], &allow) && survey.may_destroy(&survey.disks[2], &allow)
+        );
     }
 }

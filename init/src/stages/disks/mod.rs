@@ -8,6 +8,7 @@
 
 pub mod anchor;
 pub mod anchors;
+pub mod attached;
 pub mod choose;
 pub mod containers;
 pub mod filesystems;

@@ -220,7 +220,7 @@ impl DiskOps for Replica {
             .iter()
             .map(|(store, partition)| (*store, self.len(partition) - luks::DATA_OFFSET))
             .collect();
-        Ok(Survey { disks: self.disks.clone(), open, mounted: self.mounted.clone() })
+        Ok(Survey { disks: self.disks.clone(), open, mounted: self.mounted.clone(), undriven: Vec::new() })
     }
 
     fn read(&mut self, device: &str, at: u64, len: usize) -> Result<Vec<u8>, OpsError> {

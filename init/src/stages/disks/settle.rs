@@ -108,7 +108,7 @@ impl Work<'_> {
         let facts = observe_table(self.ops, &disk)?;
         let state = facts.found.as_ref().ok().and_then(|found| layout::recognise(&found.table));
         let adopted = state.is_some_and(|recognised| recognised.state == State::Adopted);
-        let may_destroy = wish.allow_destroy.iter().any(|identity| disk.is(identity));
+        let may_destroy = survey.may_destroy(&disk, &wish.allow_destroy);
         let changes = table::plan(&facts, TableWish { may_destroy, rename: wish.rename }, &self.names())?;
         traces::judge(traces, Some(&disk), &wish.now, &wish.release)?;
         let target = Target { may_destroy, adopted, trace: traces.on(&disk.name).cloned(), disk };

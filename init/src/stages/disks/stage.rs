@@ -195,20 +195,10 @@ mod tests {
     use super::*;
     use crate::handover::Medium as BootMedium;
     use kubedos_image::release::Release;
-    use std::collections::BTreeMap;
 
     fn replica() -> Replica {
         let mut replica = Replica::default();
-        let disk = Disk {
-            name: "vda".into(),
-            bytes: 20 * GIB,
-            sector_bytes: 512,
-            read_only: false,
-            serial: None,
-            wwn: None,
-            paths: vec![],
-            partitions: BTreeMap::new(),
-        };
+        let disk = Disk::new("vda", 20 * GIB);
         replica.add(disk, Medium::default());
         replica
     }

@@ -1,7 +1,6 @@
 use super::*;
 use kubedos_image::gpt;
 use kubedos_image::layout::Volume;
-use std::collections::BTreeMap;
 
 use super::super::replica::Medium;
 use super::super::survey::GIB;
@@ -17,16 +16,7 @@ pub(super) const FRESH: FreshNames = FreshNames {
 const PLAIN: TableWish = TableWish { may_destroy: false, rename: false };
 
 fn disk(bytes: u64) -> Disk {
-    Disk {
-        name: "vda".into(),
-        bytes,
-        sector_bytes: 512,
-        read_only: false,
-        serial: Some("A".into()),
-        wwn: None,
-        paths: vec![],
-        partitions: BTreeMap::new(),
-    }
+    Disk { serials: vec!["A".into()], ..Disk::new("vda", bytes) }
 }
 
 /// The shipped table, as it lies in the file.

@@ -1,0 +1,138 @@
+//! Disks as sysfs shows them, and whether they match a rule of the spec.
+//!
+//! The agent and `kubedos-build inspect --disks` share this crate, so both see the same disks and give the same reasons. It reads
+//! sysfs and `/dev/disk/by-path` ([`look`]), compares pure facts ([`judge`]), and formats them ([`show`]). It opens no disk and
+//! changes nothing. What the agent keeps on disks (partitions of its own, containers, mounts) is not known here.
+
+#![forbid(unsafe_code)]
+
+pub mod controllers;
+pub mod judge;
+pub mod look;
+pub mod names;
+pub mod show;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use kubedos_image::gpt::SectorSize;
+use kubedos_spec::node::{DiskIdentity, DiskRule};
+use serde::Serialize;
+
+/// One GiB.
+pub const GIB: u64 = 1 << 30;
+
+/// A range of a disk, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Stretch {
+    /// From the start of the disk.
+    pub start: u64,
+    /// Its length.
+    pub len: u64,
+}
+
+/// One whole disk. All texts are untrusted: a disk reports whatever its maker, or an attacker, put there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Disk {
+    /// The kernel's name (`vda`).
+    pub name: String,
+    /// Its size; 0 without a medium.
+    pub bytes: u64,
+    /// Bytes of a logical sector.
+    pub sector_bytes: u64,
+    /// The kernel refuses writes.
+    pub read_only: bool,
+    /// The model name.
+    pub model: Option<String>,
+    /// Serial numbers, the usual one first. A disk behind a USB bridge has one of the bridge and one of its own.
+    pub serials: Vec<String>,
+    /// How many bytes the transport can carry of a serial number; a serial number of this length may have been cut.
+    pub serial_limit: Option<usize>,
+    /// World-wide names in the kernel's spelling, the kernel's choice first (`naa.…`, `eui.…`, `uuid.…`, `nvme.…`, `t10.…`).
+    pub wwns: Vec<String>,
+    /// Names of its port, as in `/dev/disk/by-path`.
+    pub paths: Vec<String>,
+    /// The partitions that the kernel knows.
+    pub partitions: BTreeMap<u32, Stretch>,
+}
+
+impl Disk {
+    /// A disk of which only name and size are known.
+    pub fn new(name: impl Into<String>, bytes: u64) -> Self {
+        Self {
+            name: name.into(),
+            bytes,
+            sector_bytes: 512,
+            read_only: false,
+            model: None,
+            serials: Vec::new(),
+            serial_limit: None,
+            wwns: Vec::new(),
+            paths: Vec::new(),
+            partitions: BTreeMap::new(),
+        }
+    }
+
+    /// The sector size, where this version can lay out a table for it.
+    pub fn sector_size(&self) -> Option<SectorSize> {
+        SectorSize::from_bytes(self.sector_bytes).filter(|size| *size == SectorSize::B512)
+    }
+
+    /// The kernel's name of one of its partitions: a `p` stands between a name that ends in a digit and the number.
+    pub fn partition(&self, number: u32) -> String {
+        let joint = if self.name.ends_with(|last: char| last.is_ascii_digit()) { "p" } else { "" };
+        format!("{}{joint}{number}", self.name)
+    }
+
+    /// Whether every field of the rule holds ([`judge::rule`]). A rule without fields matches nothing.
+    pub fn matches(&self, rule: &DiskRule) -> bool {
+        judge::rule(self, rule).is_empty()
+    }
+
+    /// Whether the identity is this disk's, compared strictly ([`judge::is`]). An identity without fields is no disk's.
+    pub fn is(&self, identity: &DiskIdentity) -> bool {
+        judge::is(self, identity)
+    }
+}
+
+impl fmt::Display for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "disk {} ({}", self.name, size(self.bytes))?;
+        if let Some(serial) = self.serials.first() {
+            write!(f, ", serial {}", show::plain(serial))?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// A size for people: one decimal, in the largest unit that gives at least 1.
+pub fn size(bytes: u64) -> String {
+    let (unit, name) = [(1u64 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB")]
+        .into_iter()
+        .find(|(unit, _)| bytes >= *unit)
+        .unwrap_or((1 << 10, "KiB"));
+    let tenths = u128::from(bytes) * 10 / u128::from(unit);
+    format!("{}.{} {name}", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_are_named_as_the_kernel_names_them() {
+        for (name, partition) in
+            [("vda", "vda25"), ("sdaa", "sdaa25"), ("nvme0n1", "nvme0n1p25"), ("mmcblk0", "mmcblk0p25")]
+        {
+            assert_eq!(Disk::new(name, 1).partition(25), partition);
+        }
+    }
+
+    #[test]
+    fn sizes_read_well() {
+        assert_eq!(size(1 << 30), "1.0 GiB");
+        assert_eq!(size((3 << 30) + (1 << 29)), "3.5 GiB");
+        assert_eq!(size(4096), "4.0 KiB");
+        assert_eq!(size(u64::MAX), "16777215.9 TiB");
+    }
+}

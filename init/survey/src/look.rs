@@ -1,0 +1,221 @@
+//! What sysfs and `/dev/disk/by-path` show of disks (`Documentation/ABI/stable/sysfs-block`). Changes nothing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::names::SERIAL_BYTES;
+use super::{Disk, Stretch};
+
+/// sysfs counts sizes and places in these, whatever the disk's own sectors are.
+const SYSFS_SECTOR: u64 = 512;
+
+/// Block devices that are no disks of their own.
+const NO_DISKS: [&str; 9] = ["loop", "ram", "zram", "dm-", "md", "sr", "fd", "nbd", "mtdblock"];
+
+/// Bytes of a serial number that QEMU's SCSI disks carry (`scsi_disk_emulate_vpd_page`).
+const QEMU_SCSI_SERIAL_BYTES: usize = 36;
+
+/// The whole disks under `root`, by name, those without a medium included. Optical drives and devices that lie on others (loop, RAM,
+/// device mapper, zvols) are left out, and so are what shares a disk's names: the boot areas of eMMC, the single paths of NVMe
+/// multipath.
+pub fn disks(root: &Path) -> io::Result<Vec<Disk>> {
+    let paths = by_path(root)?;
+    let folder = root.join("sys/block");
+    let mut disks = Vec::new();
+    for name in names(&folder)? {
+        let device = folder.join(&name);
+        if is_disk(&device, &name)? {
+            disks.push(disk(&device, name, &paths)?);
+        }
+    }
+    Ok(disks)
+}
+
+fn is_disk(device: &Path, name: &str) -> io::Result<bool> {
+    if NO_DISKS.iter().any(|prefix| name.starts_with(prefix)) || is_emmc_area(name) {
+        return Ok(false);
+    }
+    let place = match fs::canonicalize(device) {
+        Ok(place) => place,
+        Err(error) if is_absent(&error) => return Ok(false), // gone meanwhile
+        Err(error) => return Err(error),
+    };
+    let is_virtual = place.to_string_lossy().contains("/devices/virtual/block/");
+    Ok(!is_virtual && line(device, "hidden")?.as_deref() != Some("1"))
+}
+
+/// `mmcblk0boot0`, `mmcblk0rpmb`, `mmcblk0gp1`: parts of an eMMC that have the serial number of the whole.
+fn is_emmc_area(name: &str) -> bool {
+    let rest = name.strip_prefix("mmcblk").map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+    rest.is_some_and(|rest| !rest.is_empty())
+}
+
+fn disk(device: &Path, name: String, paths: &BTreeMap<String, Vec<String>>) -> io::Result<Disk> {
+    let mut partitions = BTreeMap::new();
+    for entry in names(device)? {
+        let part = device.join(&entry);
+        let number = line(&part, "partition")?.and_then(|text| text.parse().ok());
+        let place = sectors(&part, "start")?.zip(sectors(&part, "size")?);
+        partitions.extend(number.zip(place.map(|(start, len)| Stretch { start, len })));
+    }
+    let vendor = line(device, "device/vendor")?;
+    Ok(Disk {
+        bytes: sectors(device, "size")?.unwrap_or(0),
+        sector_bytes: line(device, "queue/logical_block_size")?
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(512),
+        read_only: line(device, "ro")?.as_deref() == Some("1"),
+        model: model(device, vendor.as_deref())?,
+        serials: serials(device)?,
+        serial_limit: serial_limit(&name, vendor.as_deref()),
+        wwns: wwns(device)?,
+        paths: paths.get(&name).cloned().unwrap_or_default(),
+        partitions,
+        name,
+    })
+}
+
+/// Vendor and model of SCSI, where `ATA` is not a vendor; the model of others (eMMC calls it `name`).
+fn model(device: &Path, vendor: Option<&str>) -> io::Result<Option<String>> {
+    let model = match line(device, "device/model")? {
+        Some(model) => Some(model),
+        None => line(device, "device/name")?.filter(|_| vendor.is_none()),
+    };
+    // virtio's `device/vendor` is a number.
+    let vendor = vendor.filter(|vendor| *vendor != "ATA" && !vendor.starts_with("0x"));
+    Ok(match (vendor, model) {
+        (Some(vendor), Some(model)) => Some(format!("{vendor} {model}")),
+        (_, model) => model,
+    })
+}
+
+/// Which length means that a serial number may have been cut.
+fn serial_limit(name: &str, vendor: Option<&str>) -> Option<usize> {
+    match vendor {
+        _ if name.starts_with("vd") || name.starts_with("nvme") => Some(SERIAL_BYTES),
+        Some("ATA") => Some(SERIAL_BYTES),
+        Some("QEMU") => Some(QEMU_SCSI_SERIAL_BYTES),
+        _ => None,
+    }
+}
+
+/// Serial numbers: virtio's, the one of NVMe and eMMC, the SCSI unit's, and that of a USB bridge, which udev shows.
+fn serials(device: &Path) -> io::Result<Vec<String>> {
+    let found =
+        [line(device, "serial")?, line(device, "device/serial")?, unit_serial(device)?, usb_serial(device)?];
+    Ok(distinct(found))
+}
+
+/// World-wide names: the kernel's choice, and what NVMe has beside it. NVMe's `uuid` is not read: `wwid` has it, and where there is none
+/// the kernel logs a warning.
+fn wwns(device: &Path) -> io::Result<Vec<String>> {
+    let digits = |text: String| text.chars().filter(char::is_ascii_hexdigit).collect::<String>();
+    let eui = |text: Option<String>| {
+        text.map(digits)
+            .filter(|digits| digits.chars().any(|digit| digit != '0'))
+            .map(|digits| format!("eui.{digits}"))
+    };
+    let found = [
+        line(device, "wwid")?,
+        line(device, "device/wwid")?,
+        eui(line(device, "nguid")?),
+        eui(line(device, "eui")?),
+    ];
+    Ok(distinct(found))
+}
+
+fn distinct(found: [Option<String>; 4]) -> Vec<String> {
+    let mut list: Vec<String> = Vec::new();
+    for text in found.into_iter().flatten() {
+        if !list.iter().any(|known| known.eq_ignore_ascii_case(&text)) {
+            list.push(text);
+        }
+    }
+    list
+}
+
+/// A SCSI unit's serial number: vital product data page 80h, whose text begins after four bytes (SPC-4, 7.8.18).
+fn unit_serial(device: &Path) -> io::Result<Option<String>> {
+    let page = match fs::read(device.join("device/vpd_pg80")) {
+        Ok(page) => page,
+        Err(error) if is_absent(&error) => return Ok(None), // not a SCSI disk, or one without this page
+        Err(error) => return Err(error),
+    };
+    let text = page.get(4..).map(|text| String::from_utf8_lossy(text).trim_matches(['\0', ' ']).to_owned());
+    Ok(text.filter(|text| !text.is_empty()))
+}
+
+/// The serial number of the USB device that the disk is behind: the nearest ancestor with a `serial` beside `idVendor`.
+fn usb_serial(device: &Path) -> io::Result<Option<String>> {
+    let place = match fs::canonicalize(device.join("device")) {
+        Ok(place) => place,
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match place.ancestors().find(|folder| folder.join("idVendor").exists()) {
+        Some(usb) => line(usb, "serial"),
+        None => Ok(None),
+    }
+}
+
+/// Names of ports, by the kernel's name of the disk.
+fn by_path(root: &Path) -> io::Result<BTreeMap<String, Vec<String>>> {
+    let folder = root.join("dev/disk/by-path");
+    let mut paths: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let links = match names(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(), // no device has such a name
+        links => links?,
+    };
+    for name in links {
+        let target = fs::read_link(folder.join(&name)).ok(); // gone meanwhile
+        if let Some(disk) = target.as_deref().and_then(Path::file_name) {
+            paths.entry(disk.to_string_lossy().into_owned()).or_default().push(name);
+        }
+    }
+    Ok(paths)
+}
+
+/// Names in a folder, sorted.
+pub fn names(folder: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The attribute, without the spaces around it; `None` when it does not exist for this kind of disk, or is empty.
+pub fn line(folder: &Path, name: &str) -> io::Result<Option<String>> {
+    match fs::read(folder.join(name)) {
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes)
+                .trim_matches(|c: char| c.is_whitespace() || c == '\0')
+                .to_owned();
+            Ok(Some(text).filter(|text| !text.is_empty()))
+        }
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The attribute does not exist, or its driver says that the device has no such value (ENXIO and EINVAL of SCSI's `wwid`), or the device
+/// went away.
+fn is_absent(error: &io::Error) -> bool {
+    const ENXIO: i32 = 6;
+    const ENODEV: i32 = 19;
+    use io::ErrorKind::{InvalidInput, IsADirectory, NotADirectory, NotFound, Unsupported};
+    matches!(error.kind(), NotFound | NotADirectory | IsADirectory | InvalidInput | Unsupported)
+        || matches!(error.raw_os_error(), Some(ENXIO | ENODEV))
+}
+
+/// A number of sectors as bytes.
+pub fn sectors(folder: &Path, name: &str) -> io::Result<Option<u64>> {
+    let count = line(folder, name)?.and_then(|text| text.parse::<u64>().ok());
+    Ok(count.and_then(|count| count.checked_mul(SYSFS_SECTOR)))
+}
+
+#[cfg(test)]
+mod tests;
