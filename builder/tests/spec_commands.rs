@@ -159,3 +159,92 @@ fn what_cannot_be_read_is_wrong_usage() {
         assert!(text(&output.stderr).starts_with("error: cannot read "), "{}", text(&output.stderr));
     }
 }
+
+/// A machine's `sys` and `dev` with two namespaces of one NVMe controller, and a virtio disk whose serial number was cut.
+fn machine(root: &Path) {
+    let put = |path: &str, text: &str| {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    for (name, digit) in [("nvme0n1", 1), ("nvme0n2", 2)] {
+        put(&format!("sys/block/{name}/size"), "29360128\n");
+        put(&format!("sys/block/{name}/device/serial"), "S3Z1NB0K100001\n");
+        put(&format!("sys/block/{name}/device/model"), "ACME \u{1b}[2J\n");
+        put(&format!("sys/block/{name}/wwid"), &format!("eui.002538445000000{digit}\n"));
+    }
+    put("sys/block/vda/size", "29360128\n");
+    put("sys/block/vda/serial", "0123456789ABCDEFGHIJ\n");
+    put("sys/block/sdb/size", "0\n");
+}
+
+/// The lab example with a rule for the system disk of its first node.
+fn with_rule(folder: &Path, rule: &str) -> PathBuf {
+    let text = fs::read_to_string(project("examples/lab.yaml")).unwrap();
+    let rule =
+        format!("          - sizeGiB: 14\n            match: {rule}\n        allowDestroy: [{rule}]\n");
+    let spec = folder.join("cluster.yaml");
+    fs::write(&spec, text.replacen("          - sizeGiB: 14\n", &rule, 1)).unwrap();
+    spec
+}
+
+/// O1: an operator sees on any host what a node would see, why a disk does not match, and what tells the matching ones apart.
+#[test]
+fn inspect_disks_lists_every_disk_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("machine");
+    machine(&root);
+    let root = root.to_str().unwrap().to_owned();
+    let listed = run(folder.path(), &["inspect", "--disks", "--root", &root]);
+    assert_eq!(listed.status.code(), Some(0), "{}", text(&listed.stderr));
+    assert_eq!(
+        text(&listed.stdout),
+        "nvme0n1    14.0 GiB\n  model    \"ACME \\u{1b}[2J\"\n  serial   \"S3Z1NB0K100001\"\n  wwn      \"eui.0025384450000001\"\n\
+         nvme0n2    14.0 GiB\n  model    \"ACME \\u{1b}[2J\"\n  serial   \"S3Z1NB0K100001\"\n  wwn      \"eui.0025384450000002\"\n\
+         sdb        no medium\nvda        14.0 GiB\n  serial   \"0123456789ABCDEFGHIJ\"\n"
+    );
+    let judged = |rule: &str, more: &[&str]| {
+        let spec = with_rule(folder.path(), rule);
+        let spec = spec.to_str().unwrap().to_owned();
+        let arguments =
+            [&["inspect", "--disks", "--root", &root, "--spec", &spec, "--node", "cp-1"], more].concat();
+        let output = run(folder.path(), &arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let shared = judged("{ serial: S3Z1NB0K100001 }", &[]);
+    assert_eq!(shared.matches("rule     matches").count(), 2, "{shared}");
+    assert_eq!(shared.matches("names 2 disks (nvme0n1, nvme0n2) and permits nothing").count(), 2, "{shared}");
+    assert!(shared.contains("2 disks match, so the node takes none: name one by its `wwn`"), "{shared}");
+    let own = judged("{ wwn: nvme-eui.0025384450000002 }", &[]);
+    assert!(
+        own.contains("wwn      \"eui.0025384450000002\"\n  rule     matches\n  destroy  may lose"),
+        "{own}"
+    );
+    assert!(own.contains("rule     does not match: another wwn") && own.contains("has no wwn"), "{own}");
+    let cut = judged("{ serial: 0123456789ABCDEFGHIJKLMNO }", &["--json"]);
+    let report: serde_json::Value = serde_json::from_str(&cut).unwrap();
+    let disks = report["disks"].as_array().unwrap();
+    let matching: Vec<_> = disks.iter().filter(|disk| disk["matches"] == true).collect();
+    assert_eq!((matching.len(), &matching[0]["name"]), (1, &serde_json::json!("vda")), "{cut}");
+    assert!(matching[0].get("allow_destroy").is_none(), "a cut name permits nothing: {cut}");
+}
+
+#[test]
+fn inspect_disks_refuses_what_it_cannot_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = with_rule(folder.path(), "{ serial: A }");
+    let spec = spec.to_str().unwrap();
+    for arguments in [
+        &["inspect"][..],
+        &["inspect", "--disks", "file"],
+        &["inspect", "--disks", "--files"],
+        &["inspect", "--disks", "--spec", spec],
+        &["inspect", "--spec", spec, "--node", "cp-1"],
+        &["inspect", "--disks", "--spec", spec, "--node", "nobody"],
+    ] {
+        assert_eq!(run(folder.path(), arguments).status.code(), Some(2), "{arguments:?}");
+    }
+    let unreadable = run(folder.path(), &["inspect", "--disks", "--root", "/nowhere"]);
+    assert_eq!(unreadable.status.code(), Some(1), "no sysfs is not a machine without disks");
+}

@@ -21,7 +21,10 @@ mod trees;
 mod variant;
 
 pub use assembled::assemble;
-pub use node::{Expect, baseline, halts, halts_at, last, no_failed_unit, powers_off, status_page};
+pub use node::{
+    Expect, baseline, halts, halts_at, healthy_console, healthy_lines, last, no_failed_unit, powers_off,
+    status_page,
+};
 pub use pins::{Pins, kubedos_build, oracles, project, scratch, succeeds, tools};
 pub use probe::{MODULE_SIGNER, NOISE, answers, answers_disk, initrd_file, noise, probe_image};
 pub use product::Product;

@@ -126,3 +126,128 @@ pub fn status_page(machine: &mut Machine) -> Vec<String> {
         .unwrap();
     machine.console().lines().into_iter().skip(start).map(|line| line.text).collect()
 }
+
+/// Words that a person reads as a fault, in small letters.
+const ALARMING: [&str; 22] = [
+    "fail",
+    "error",
+    "warn",
+    "cannot",
+    "can't",
+    "could not",
+    "unable",
+    "refused",
+    "invalid",
+    "corrupt",
+    "not found",
+    "no such",
+    "no usable",
+    "missing",
+    "denied",
+    "suppressed",
+    "did not",
+    "bug",
+    "unknown",
+    "unsupported",
+    "ignoring",
+    "halted",
+];
+
+/// Whether a line is one of those that a healthy node prints: firmware, the kernel's loader, records, the status page.
+fn is_healthy(line: &str) -> bool {
+    let text = without_escapes(line);
+    let text = text.trim();
+    if text.is_empty() || text.starts_with("BdsDxe: ") {
+        return true; // firmware's own
+    }
+    let lower = text.to_lowercase().replace("errors    none", "").replace("units     none failed", "");
+    let is_calm = !ALARMING.iter().any(|word| lower.contains(word));
+    let is_record = Record::find(text)
+        .is_some_and(|record| !matches!(record.outcome, Outcome::Retry | Outcome::Corrupt | Outcome::Halted));
+    is_calm && (is_record || text.starts_with("EFI stub: Loaded initrd from "))
+}
+
+/// The line without the escape sequences of firmware and systemd (ECMA-48 control sequences and operating system commands).
+fn without_escapes(line: &str) -> String {
+    let mut text = String::new();
+    let mut rest = line.chars().peekable();
+    while let Some(c) = rest.next() {
+        match (c, rest.peek()) {
+            ('\u{1b}', Some('[')) => {
+                rest.next();
+                while rest.next().is_some_and(|c| !('@'..='~').contains(&c)) {}
+            }
+            ('\u{1b}', Some(']')) => while rest.next().is_some_and(|c| c != '\u{7}' && c != '\\') {},
+            ('\u{1b}', _) => drop(rest.next()),
+            (c, _) if c.is_control() => {}
+            (c, _) => text.push(c),
+        }
+    }
+    text
+}
+
+/// D1: nothing that the machine printed until now looks like a fault, nor is it anything but the lines of `docs/console.md`. A status
+/// page that was asked for is not looked at.
+///
+/// # Panics
+/// When a line is another.
+pub fn healthy_console(machine: &Machine) {
+    let lines: Vec<String> = machine.console().lines().into_iter().map(|line| line.text).collect();
+    healthy_lines(&lines);
+}
+
+/// The same of lines that were kept.
+///
+/// # Panics
+/// When a line is another.
+pub fn healthy_lines(lines: &[String]) {
+    let mut in_page = false;
+    let mut ill = Vec::new();
+    for line in lines {
+        let text = without_escapes(line);
+        if text.trim().starts_with("== kubedOS") {
+            in_page = true;
+        } else if in_page && text.trim_end().ends_with(&"=".repeat(80)) {
+            in_page = false;
+        } else if !in_page && !is_healthy(line) {
+            ill.push(line);
+        }
+    }
+    assert!(ill.is_empty(), "a healthy console has these lines: {ill:#?}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_look_like_faults_are_found() {
+        let record = |outcome: &str, note: &str| {
+            format!(
+                r#"[    8.1] kubedos: {{"v":1,"n":3,"t":8.0,"stage":"FindVolumes","outcome":"{outcome}","note":"{note}"}}"#
+            )
+        };
+        for calm in [
+            "",
+            "\u{1b}[2J\u{1b}[01;01HBdsDxe: loading Boot0001 \"UEFI Misc Device\"",
+            "\u{1b}[!p\u{1b}]104\u{1b}\\\u{1b}[?7h",
+            "EFI stub: Loaded initrd from LINUX_EFI_INITRD_MEDIA_GUID device path",
+            &record("done", "found: vda; vdb has no GPT"),
+            &record("waiting", "not in this version"),
+        ] {
+            healthy_lines(&[calm.to_owned()]);
+        }
+        for ill in [
+            "[    5.7] device-mapper: core: CONFIG_IMA_DISABLE_HTABLE is disabled.",
+            "[    7.9] GPT:Primary header thinks Alt. header is not at the end of the disk.",
+            "[    8.9] systemd[1]: Failed to find module 'autofs4'",
+            "[   13.5] kauditd_printk_skb: 31 callbacks suppressed",
+            "anything else",
+            &record("done", "no usable partition table on vdb"),
+            &record("retry", ""),
+            &record("halted", ""),
+        ] {
+            assert!(!is_healthy(ill), "{ill}");
+        }
+    }
+}

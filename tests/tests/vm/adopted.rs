@@ -16,6 +16,8 @@ pub struct Adopted {
     pub write_log: PathBuf,
     /// What the node said.
     pub records: Vec<Record>,
+    /// Every line of its console until the machine was turned off.
+    pub console: Vec<String>,
     /// The status page at the end.
     pub page: Vec<String>,
 }
@@ -30,7 +32,8 @@ pub fn adopted() -> &'static Adopted {
         let mut machine = rig.boot(&rig.hardware(disk.clone().write_log(&write_log)));
         let records = baseline(&machine, Expect::Baseline);
         let page = status_page(&mut machine);
+        let console = machine.console().lines().into_iter().map(|line| line.text).collect();
         powers_off(&mut machine);
-        Adopted { disk, write_log, records, page }
+        Adopted { disk, write_log, records, console, page }
     })
 }

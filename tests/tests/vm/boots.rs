@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use kubedos_lab::{Attachment, Disk, Format, Patience};
 use kubedos_spec::record::{Outcome, Record};
 use kubedos_spec::stage::Stage;
-use kubedos_tests::{Expect, Product, Rig, baseline, last, no_failed_unit};
+use kubedos_tests::{Expect, Product, Rig, baseline, healthy_console, healthy_lines, last, no_failed_unit};
 
 use crate::adopted::adopted;
 
@@ -26,6 +26,7 @@ fn boots_as_virtio_disk() {
     let adopted = adopted();
     assert!(adopted.page.iter().any(|line| line.contains("units     none failed")), "{:#?}", adopted.page);
     assert_eq!(last(&adopted.records, Stage::Disks).outcome, Outcome::Done, "a first boot creates the disks");
+    healthy_lines(&adopted.console);
 }
 
 /// A2.
@@ -89,6 +90,7 @@ fn boots_as_cd(test: &str, attachment: Attachment) {
     let mut machine = rig.boot(&rig.hardware(cd));
     baseline(&machine, Expect::BaselineVolatile);
     no_failed_unit(&mut machine);
+    healthy_console(&machine);
 }
 
 /// A2: the raw file is the ISO.
@@ -111,4 +113,5 @@ fn second_boot_says_unchanged() {
     let mut machine = rig.boot(&rig.hardware(rig.overlay("disk", &first.disk)));
     baseline(&machine, Expect::BaselineUnchanged);
     no_failed_unit(&mut machine);
+    healthy_console(&machine);
 }

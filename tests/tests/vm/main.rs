@@ -14,6 +14,7 @@ mod asked;
 mod boots;
 mod cmdline;
 mod configuration;
+mod devices;
 mod disks;
 mod foreign;
 mod losses;

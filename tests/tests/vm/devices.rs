@@ -1,0 +1,212 @@
+//! O1, P2, D1: what a machine must have, what a node says about the disks that it does not use, and what a healthy console shows.
+
+use std::sync::OnceLock;
+
+use kubedos_lab::{Attachment, Disk, Hardware, Machine, Patience};
+use kubedos_spec::record::{MAX_BYTES, Outcome};
+use kubedos_spec::stage::{EarlyStage, Stage};
+use kubedos_tests::{
+    DISK, Expect, Product, Rig, Variant, baseline, halts, healthy_console, last, no_failed_unit, status_page,
+};
+
+/// An image whose first node has its system on the disk that `rule` names.
+fn named(name: &'static str, rule: &str) -> Product {
+    let rule = format!("          - sizeGiB: 14\n            match:\n              {rule}\n");
+    Variant::new(name).edit("          - sizeGiB: 14\n", rule).build()
+}
+
+fn by_serial() -> &'static Product {
+    static PRODUCT: OnceLock<Product> = OnceLock::new();
+    PRODUCT.get_or_init(|| named("by-serial", "serial: target"))
+}
+
+/// A machine that boots the image as a CD, with the seed, and no disk for the system yet.
+fn from_cd(rig: &Rig, product: &Product) -> Hardware {
+    let cd = Disk::cd(product.raw(), Attachment::ScsiCd);
+    rig.unseeded(cd).disk(product.seed("cp-1"))
+}
+
+/// The text of the page, with the lines of one field joined.
+fn joined(page: &[String]) -> String {
+    page.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n").replace("\n          ", "")
+}
+
+/// P2: the default processor of older Proxmox versions has no SSSE3, no AES, no SSE 4.2 and no RDRAND; nothing gives randomness.
+#[test]
+fn a_processor_without_any_extension_boots_and_keeps_its_disk() {
+    let rig = Rig::new("a_processor_without_any_extension");
+    let disk = rig.disk("disk");
+    let hardware = |disk| rig.hardware(disk).processor("kvm64,-cx16").without_entropy();
+    let mut machine = rig.boot(&hardware(disk.clone()));
+    let records = baseline(&machine, Expect::Baseline);
+    let modules = records
+        .iter()
+        .find(|record| record.stage == EarlyStage::Modules.name() && record.outcome == Outcome::Done);
+    let note = modules.unwrap().note.clone().unwrap();
+    assert!(!note.contains("refused"), "{note}");
+    no_failed_unit(&mut machine);
+    healthy_console(&machine);
+    machine.press_power().unwrap();
+    machine.wait_for_end(Patience::STEP).unwrap();
+    let machine = rig.boot(&hardware(disk));
+    baseline(&machine, Expect::BaselineUnchanged);
+}
+
+/// P2: the smallest machine of `docs/limits.md` boots.
+#[test]
+fn the_smallest_documented_machine_boots() {
+    let rig = Rig::new("the_smallest_documented_machine");
+    let mut machine = rig.boot(&rig.hardware(rig.disk("disk")).memory_mib(512));
+    baseline(&machine, Expect::Baseline);
+    no_failed_unit(&mut machine);
+}
+
+/// P2: less memory than documented is named, instead of ending somewhere in a panic.
+#[test]
+fn too_little_memory_is_named() {
+    let rig = Rig::new("too_little_memory");
+    let machine = rig.boot(&rig.hardware(rig.disk("disk")).memory_mib(384));
+    let record = halts(&machine);
+    assert_eq!(record.stage, EarlyStage::Modules.name(), "{record:?}");
+    let error = record.error.unwrap();
+    assert!(error.contains("MiB of usable memory") && error.contains("at least 512 MiB"), "{error}");
+}
+
+/// P2: a disk behind a controller that the kernel has no driver for: the controller is named, with what to do.
+#[test]
+fn a_controller_without_a_driver_is_named() {
+    let rig = Rig::new("a_controller_without_a_driver");
+    let disk = rig.copy("disk");
+    let drive = serde_json::json!({
+        "driver": "raw", "node-name": "hidden", "file": { "driver": "file", "filename": disk },
+    });
+    let hardware = Hardware::new(kubedos_lab::Firmware::Uefi)
+        .extra("-device")
+        .extra("lsi53c895a,id=lsi")
+        .extra("-blockdev")
+        .extra(drive.to_string())
+        .extra("-device")
+        .extra("scsi-hd,bus=lsi.0,drive=hidden,bootindex=0");
+    let machine = rig.boot(&hardware);
+    let patience = Patience { silence: std::time::Duration::from_secs(300), ..Patience::BOOT };
+    let record = machine.wait_for("a halt", patience, |record| record.outcome == Outcome::Halted).unwrap();
+    assert_eq!(record.stage, EarlyStage::FindVolumes.name(), "{record:?}");
+    let error = record.error.unwrap();
+    for words in [
+        "no driver in this image for: SCSI controller at PCI 0000:00:",
+        "(1000:0012)",
+        "substrate.type: metal",
+    ] {
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+/// O1: no disk matches: the record says why for each disk, the page lists them in full; nothing on them is touched.
+#[test]
+fn when_no_disk_matches_every_disk_is_listed_with_the_reason() {
+    let rig = Rig::of(by_serial(), "no_disk_matches");
+    let blank = |name: &str| rig.bench().blank(name, DISK).unwrap().not_bootable();
+    let hardware = from_cd(&rig, by_serial())
+        .disk(blank("other").serial("Target"))
+        .disk(blank("sata").attached(Attachment::Sata).serial("S3Z1NB0K1"))
+        .disk(blank("nvme").attached(Attachment::Nvme).serial("nothing-like-it"));
+    let mut machine = rig.boot(&hardware);
+    let records = baseline(&machine, Expect::BaselineVolatile);
+    let record = last(&records, Stage::Disks);
+    assert!(record.outcome == Outcome::Waiting && record.on.as_deref() == Some("disk"), "{record:?}");
+    let note = record.note.clone().unwrap();
+    for words in [
+        "no disk matches the spec's disk `system` (serial \"target\"): ",
+        "serial \"Target\" path \"",
+        "serial differs in upper and lower case",
+        "another serial",
+        "model \"QEMU HARDDISK\"",
+        "STATE and DATA are in memory",
+    ] {
+        assert!(note.contains(words), "not {words:?}: {note}");
+    }
+    let lines = machine.console().lines();
+    assert!(
+        lines
+            .iter()
+            .filter(|line| line.text.contains("kubedos: {"))
+            .all(|line| line.text.len() < MAX_BYTES + 40)
+    );
+    let page = joined(&status_page(&mut machine));
+    for words in ["serial \"nothing-like-it\"", "wwn \"", "path \"", "14.0 GiB", "has no serial"] {
+        assert!(page.contains(words), "not {words:?}: {page}");
+    }
+    no_failed_unit(&mut machine);
+    for disk in 2..5 {
+        assert_eq!(machine.writes(disk).unwrap(), 0, "disk {disk} was written to");
+    }
+}
+
+/// Adds an NVMe controller with two namespaces of [`DISK`] bytes to the machine.
+fn with_namespaces(rig: &Rig, mut hardware: Hardware, serial: &str) -> Hardware {
+    hardware = hardware.extra("-device").extra(format!("nvme,id=twice,serial={serial}"));
+    for number in 1..=2 {
+        let file = rig.bench().blank(&format!("namespace-{number}"), DISK).unwrap();
+        let node = format!("namespace{number}");
+        let drive = serde_json::json!({
+            "driver": "raw", "node-name": node, "file": { "driver": "file", "filename": file.file() },
+        });
+        hardware =
+            hardware.extra("-blockdev").extra(drive.to_string()).extra("-device").extra(format!(
+                "nvme-ns,bus=twice,drive={node},nsid={number},eui64=0x002538445000000{number}"
+            ));
+    }
+    hardware
+}
+
+/// S3: the namespaces of one NVMe controller share its serial number: the node takes neither, and says what tells them apart.
+#[test]
+fn namespaces_that_share_a_serial_number_are_refused_and_told_apart() {
+    let rig = Rig::of(by_serial(), "namespaces_that_share_a_serial_number");
+    let machine = rig.boot(&with_namespaces(&rig, from_cd(&rig, by_serial()), "target"));
+    let record = halts(&machine);
+    assert_eq!(record.stage, Stage::Disks.name(), "{record:?}");
+    let error = record.error.unwrap();
+    for words in ["2 disks match", "nvme0n1", "nvme0n2", "name one by its `wwn` or `path`"] {
+        assert!(error.contains(words), "not {words:?}: {error}");
+    }
+}
+
+/// S3: the same two namespaces, one of them named by its own world-wide name.
+#[test]
+fn a_namespace_is_found_by_its_own_name() {
+    static PRODUCT: OnceLock<Product> = OnceLock::new();
+    let product = PRODUCT.get_or_init(|| named("by-eui", "wwn: eui.0025384450000002"));
+    let rig = Rig::of(product, "a_namespace_is_found_by_its_own_name");
+    let machine = rig.boot(&with_namespaces(&rig, from_cd(&rig, product), "target"));
+    let records = baseline(&machine, Expect::Baseline);
+    let note = last(&records, Stage::Disks).note.clone().unwrap();
+    assert!(note.contains("nvme0n2"), "{note}");
+}
+
+/// S3: virtio carries 20 bytes of a serial number; a spec with the whole one finds the disk.
+#[test]
+fn a_serial_number_that_virtio_cuts_finds_its_disk() {
+    static PRODUCT: OnceLock<Product> = OnceLock::new();
+    let product = PRODUCT.get_or_init(|| named("by-long-serial", "serial: 0123456789ABCDEFGHIJKLMNO"));
+    let rig = Rig::of(product, "a_serial_number_that_virtio_cuts");
+    let target = rig.bench().blank("target", DISK).unwrap().not_bootable();
+    let other = rig.bench().blank("other", DISK).unwrap().not_bootable();
+    let hardware = from_cd(&rig, product)
+        .disk(other.serial("0123456789ABCDEFGHIX"))
+        .disk(target.serial("0123456789ABCDEFGHIJKLMNO"));
+    let machine = rig.boot(&hardware);
+    let records = baseline(&machine, Expect::Baseline);
+    let note = last(&records, Stage::Disks).note.clone().unwrap();
+    assert!(note.contains("vdc"), "{note}");
+}
+
+/// D1: a healthy boot from CD without any disk shows nothing that looks like a fault, apart from what it waits for.
+#[test]
+fn a_boot_without_a_disk_shows_no_fault() {
+    let rig = Rig::new("a_boot_without_a_disk");
+    let cd = Disk::cd(Product::built().raw(), Attachment::AhciCd);
+    let machine: Machine = rig.boot(&rig.hardware(cd));
+    baseline(&machine, Expect::BaselineVolatile);
+    healthy_console(&machine);
+}
