@@ -12,12 +12,16 @@ use kubedos_spec::plan::ClusterPlan;
 use kubedos_spec::yaml::MAX_BYTES;
 use serde_json::{Value, json};
 
+use crate::keys::KeyDir;
+
 /// A spec that is valid, with the file that it came from.
 #[derive(Debug)]
 pub struct SpecFile {
     path: PathBuf,
     source: String,
     validated: Validated,
+    /// It was judged as one that is built with the demo keys.
+    demo_keys: bool,
 }
 
 /// A spec that is not valid.
@@ -72,12 +76,14 @@ fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
     Ok(bytes)
 }
 
-/// Reads and checks a spec.
+/// Reads and checks a spec. Only one that the demo keys serve may have their published operator.
 pub fn load(path: &Path) -> Result<SpecFile, Refusal> {
     let bytes = read(path).map_err(Refusal::Unread)?;
     let source = || String::from_utf8_lossy(&bytes).into_owned();
-    match Raw::new(&bytes).validate() {
-        Ok(validated) => Ok(SpecFile { path: path.to_owned(), source: source(), validated }),
+    let demo_keys = KeyDir::demo_serves(path);
+    let raw = if demo_keys { Raw::new(&bytes).with_demo_keys() } else { Raw::new(&bytes) };
+    match raw.validate() {
+        Ok(validated) => Ok(SpecFile { path: path.to_owned(), source: source(), validated, demo_keys }),
         Err(problems) => Err(Refusal::Invalid(Refused { path: path.to_owned(), source: source(), problems })),
     }
 }
@@ -91,6 +97,23 @@ impl SpecFile {
     /// The checked spec.
     pub const fn validated(&self) -> &Validated {
         &self.validated
+    }
+
+    /// Judges it once more for the keys that it is built with: an example that is built with other keys than the demo's is a cluster like
+    /// any other.
+    ///
+    /// # Errors
+    /// What is wrong with it then.
+    pub fn check_for(&self, keys: &KeyDir) -> Result<(), Refused> {
+        if keys.public().demo || !self.demo_keys {
+            return Ok(());
+        }
+        let judged = Raw::new(self.source.as_bytes()).validate();
+        judged.map(drop).map_err(|problems| Refused {
+            path: self.path.clone(),
+            source: self.source.clone(),
+            problems,
+        })
     }
 
     /// Where it was read from.
@@ -123,7 +146,7 @@ impl SpecFile {
         render(&self.path.display().to_string(), &self.source, self.validated.warnings(), color)
     }
 
-    /// That the spec is valid, and what of it is not in this version.
+    /// That the spec is valid, and how much of it is not in this version.
     pub fn summary(&self) -> String {
         let spec = self.validated.spec();
         let inventory = &spec.spec.nodes.inventory;
@@ -141,10 +164,19 @@ impl SpecFile {
         );
         let rows = self.validated.not_in_this_version();
         if !rows.is_empty() {
-            text.push_str("\nnot in this version:\n");
-            text.push_str(&list_not_yet(rows));
+            let fields = counted(rows.len(), "part");
+            let verb = if rows.len() == 1 { "has" } else { "have" };
+            text.push_str(&format!(
+                "\nnot in this version: {fields} of this spec {verb} no effect yet; validate --unsupported lists them"
+            ));
         }
-        text.trim_end().to_owned()
+        text
+    }
+
+    /// The parts of the spec that this version does not act on, by reasons.
+    pub fn unsupported(&self) -> String {
+        let rows = self.validated.not_in_this_version();
+        if rows.is_empty() { String::new() } else { format!("not in this version:\n{}", list_not_yet(rows)) }
     }
 
     /// The same as JSON, with the nodes whose ids are not recorded.

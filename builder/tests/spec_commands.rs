@@ -32,6 +32,15 @@ fn expected(folder: &Path, spec: &str, extension: &str) -> String {
     fs::read_to_string(folder.join(spec).with_extension(extension)).unwrap()
 }
 
+/// The key of the examples' operator, whose private half is published, and one whose private half nobody has.
+const PUBLISHED: &str = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=";
+const OWN: &str = "/sC7IdAPKKrByEx9BScM3rPg9skm4PXb6SwJow+502I=";
+
+/// The default example with an operator of its own, as a spec outside the examples has to have.
+fn own_lab() -> String {
+    fs::read_to_string(project("examples/lab.yaml")).unwrap().replace(PUBLISHED, OWN)
+}
+
 #[test]
 fn every_bad_spec_is_refused_with_code_3_and_its_diagnostics_on_stderr() {
     let folder = project("spec/tests/bad");
@@ -54,7 +63,7 @@ fn every_questionable_spec_passes_with_its_warnings_on_stderr() {
         let (stderr, warnings) = (text(&output.stderr), expected(&folder, &spec, "txt"));
         let rest = stderr.strip_prefix(&warnings).unwrap_or_else(|| panic!("{spec}: {stderr}"));
         assert!(rest.starts_with(&format!("{spec}: valid: cluster base 0.1.0, generation 1: ")), "{rest}");
-        assert!(rest.contains("\nnot in this version:\n"), "{rest}");
+        assert!(rest.contains("\nnot in this version: "), "{rest}");
         assert_eq!(text(&output.stdout), "", "{spec}");
     }
 }
@@ -95,7 +104,7 @@ fn the_plan_of_every_example_is_printed_as_tables_json_and_drawing() {
 fn ids_are_recorded_once_and_said_to_be_missing_before() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    fs::copy(project("examples/lab.yaml"), folder.join("lab.yaml")).unwrap();
+    fs::write(folder.join("lab.yaml"), own_lab()).unwrap();
     let file = folder.join("lab.alloc.toml");
     let reminder = "lab.yaml: the id of cp-1 and 1 more is not recorded";
     for arguments in [&["validate", "lab.yaml"], &["plan", "lab.yaml"]] {
@@ -124,7 +133,7 @@ fn ids_are_recorded_once_and_said_to_be_missing_before() {
 #[test]
 fn a_change_says_what_it_does_to_running_nodes() {
     let folder = tempfile::tempdir().unwrap();
-    let lab = fs::read_to_string(project("examples/lab.yaml")).unwrap();
+    let lab = own_lab();
     fs::write(folder.path().join("old.yaml"), &lab).unwrap();
     let new =
         lab.replace("6443/tcp", "6443-6444/tcp").replace("host-b\n        disks", "host-a\n        disks");
@@ -180,7 +189,7 @@ fn machine(root: &Path) {
 
 /// The lab example with a rule for the system disk of its first node.
 fn with_rule(folder: &Path, rule: &str) -> PathBuf {
-    let text = fs::read_to_string(project("examples/lab.yaml")).unwrap();
+    let text = own_lab();
     let rule =
         format!("          - sizeGiB: 14\n            match: {rule}\n        allowDestroy: [{rule}]\n");
     let spec = folder.join("cluster.yaml");
@@ -247,4 +256,127 @@ fn inspect_disks_refuses_what_it_cannot_answer() {
     }
     let unreadable = run(folder.path(), &["inspect", "--disks", "--root", "/nowhere"]);
     assert_eq!(unreadable.status.code(), Some(1), "no sysfs is not a machine without disks");
+}
+
+/// Whatever the copy, its operator and its folder are called, and however the key is encoded.
+#[test]
+fn a_published_operator_is_refused_wherever_the_demo_keys_do_not_serve() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let lab = fs::read_to_string(project("examples/lab.yaml")).unwrap();
+    let refused = |path: &str, text: &str| {
+        let at = folder.join(path);
+        fs::create_dir_all(at.parent().unwrap()).unwrap();
+        fs::write(&at, text).unwrap();
+        for command in [
+            &["validate"][..],
+            &["plan"],
+            &["seed", "--all", "--dry-run", "--spec"],
+            &["image", "--dry-run", "--spec"],
+        ] {
+            let output = run(folder, &[command, &[path]].concat());
+            assert_eq!(output.status.code(), Some(3), "{path} {command:?}: {}", text_of(&output));
+            assert!(
+                text_of(&output).contains("rule: published-operator-key"),
+                "{path}: {}",
+                text_of(&output)
+            );
+        }
+    };
+    refused("mine.yaml", &lab);
+    refused("mine.yaml", &lab.replace("name: demo", "name: ada").replace("name: lab", "name: prod"));
+    refused("mine.yaml", &lab.replace("qqbTmo=", "qqbTuo="));
+    refused("mine.yaml", &lab.replace(PUBLISHED, &format!("\"{PUBLISHED}\"")));
+    // A folder of that name is not enough, nor one beside keys that are not the demo's.
+    refused("examples/mine.yaml", &lab);
+    assert!(run(folder, &["keys", "init", "lab"]).status.success());
+    assert!(run(folder, &["keys", "init", "demo"]).status.success());
+    refused("examples/mine.yaml", &lab);
+
+    // A second spelling of the text is no key at all.
+    for spelling in [
+        &PUBLISHED[..43],
+        "hSDwCYkwp1R0i33ctD73Wg2_Og0mOBr066SpjqqbTmo=",
+        "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmp=",
+    ] {
+        fs::write(folder.join("mine.yaml"), lab.replace(PUBLISHED, spelling)).unwrap();
+        assert_eq!(run(folder, &["validate", "mine.yaml"]).status.code(), Some(3), "{spelling}");
+    }
+    fs::write(folder.join("mine.yaml"), own_lab()).unwrap();
+    assert!(run(folder, &["validate", "mine.yaml"]).status.success());
+}
+
+fn text_of(output: &Output) -> String {
+    text(&output.stderr)
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (path, to) = (entry.as_ref().unwrap().path(), to.join(entry.as_ref().unwrap().file_name()));
+        if path.is_dir() {
+            copy_tree(&path, &to);
+        } else {
+            fs::copy(&path, &to).unwrap();
+        }
+    }
+}
+
+/// The examples in a copy of the project are examples, from wherever the program is started; what a link leads out of them is not, and
+/// with other keys they are clusters like any other.
+#[test]
+fn the_published_operator_is_accepted_in_the_examples_beside_the_demo_keys_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    copy_tree(&project("examples"), &folder.join("examples"));
+    copy_tree(&project("keys/demo"), &folder.join("keys/demo"));
+    assert!(run(folder, &["validate", "examples/lab.yaml"]).status.success());
+    assert!(run(&folder.join("examples"), &["validate", "lab.yaml"]).status.success());
+    assert!(run(folder, &["seed", "--all", "--dry-run", "--spec", "examples/lab.yaml"]).status.success());
+
+    fs::copy(folder.join("examples/lab.yaml"), folder.join("outside.yaml")).unwrap();
+    std::os::unix::fs::symlink("../outside.yaml", folder.join("examples/link.yaml")).unwrap();
+    for spec in ["outside.yaml", "examples/link.yaml", "examples/../outside.yaml"] {
+        assert_eq!(run(folder, &["validate", spec]).status.code(), Some(3), "{spec}");
+    }
+    // The demo keys under another name serve nothing; keys of one's own refuse the published operator.
+    copy_tree(&folder.join("keys/demo"), &folder.join("copied"));
+    let copied =
+        run(folder, &["seed", "--all", "--dry-run", "--spec", "examples/lab.yaml", "--keys", "copied"]);
+    assert_eq!(copied.status.code(), Some(2), "{}", text_of(&copied));
+    assert!(run(folder, &["keys", "init", "lab"]).status.success());
+    for command in [&["seed", "--all"][..], &["image"]] {
+        let output = run(
+            folder,
+            &[command, &["--dry-run", "--spec", "examples/lab.yaml", "--keys", "keys/lab"]].concat(),
+        );
+        assert_eq!(output.status.code(), Some(3), "{command:?}: {}", text_of(&output));
+        assert!(text_of(&output).contains("rule: published-operator-key"), "{}", text_of(&output));
+    }
+}
+
+#[test]
+fn what_has_no_effect_yet_is_one_line_and_a_list_when_asked_for() {
+    let output = run(&project("."), &["validate", "examples/lab.yaml"]);
+    let told = text(&output.stderr);
+    assert_eq!(told.matches("not in this version").count(), 1, "{told}");
+    assert!(told.contains("validate --unsupported lists them"), "{told}");
+    assert!(told.lines().count() < 20 && !told.contains("spec.networking.planes"), "{told}");
+    assert_eq!(text(&output.stdout), "");
+    let listed = text(&run(&project("."), &["validate", "--unsupported", "examples/lab.yaml"]).stdout);
+    assert!(
+        listed.starts_with("not in this version:\n") && listed.contains("    spec.networking.planes\n"),
+        "{listed}"
+    );
+}
+
+/// Both commands of `make image` read the same spec: its warnings are printed by the first.
+#[test]
+fn seeds_do_not_repeat_the_warnings_of_the_spec() {
+    let image = text_of(&run(&project("."), &["image", "--dry-run", "--spec", "examples/lab.yaml"]));
+    assert!(image.contains("warning: "), "{image}");
+    let seed = run(&project("."), &["seed", "--all", "--dry-run", "--spec", "examples/lab.yaml"]);
+    assert_eq!(text_of(&seed).matches("warning: ").count(), 1, "of the demo keys: {}", text_of(&seed));
+    let quiet = run(&project("."), &["seed", "--all", "--quiet", "--dry-run", "--spec", "examples/lab.yaml"]);
+    assert!(!text_of(&quiet).contains("warning"), "{}", text_of(&quiet));
 }

@@ -31,4 +31,4 @@ pub use product::Product;
 pub use rig::{DISK, Rig};
 pub use tamper::{Slice, flip, plant, read_esp, transplant, uki_name};
 pub use trees::{Told, generated, many, told_of};
-pub use variant::{Variant, key_directory, rotated_keys};
+pub use variant::{Variant, key_directory, own_example, rotated_keys};

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kubedos_builder::failure::{Class, Failure};
+use kubedos_builder::keys::KeyDir;
 use kubedos_builder::spec_file::{self, PlanRefusal, Refusal, SpecFile};
 
 use super::plan::{no_plan, plan, remind};
-use super::terminal::{print_pretty, say_lines, say_painted};
+use super::terminal::{print, print_pretty, say_lines, say_painted};
 
 /// Check a ClusterSpec: shape, values, every rule, and the ids recorded beside it
 #[derive(Debug, Args)]
@@ -17,6 +18,9 @@ pub struct Validate {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
+    /// List the parts of the spec that this version does not act on
+    #[arg(long, conflicts_with = "json")]
+    unsupported: bool,
 }
 
 impl Validate {
@@ -28,6 +32,9 @@ impl Validate {
         let file = load(&self.spec)?;
         let plan = plan(&file)?;
         say_lines(&file.summary());
+        if self.unsupported {
+            print(&file.unsupported())?;
+        }
         remind(&file, &plan);
         Ok(())
     }
@@ -49,11 +56,23 @@ impl Validate {
 
 /// A valid spec with its warnings printed to stderr; else its problems are printed there.
 pub fn load(path: &Path) -> Result<SpecFile, Failure> {
+    let file = load_quietly(path)?;
+    say_painted(&file.warnings(spec_file::stderr_color()));
+    Ok(file)
+}
+
+/// Refuses a spec that must not be built with these keys; its problems are printed.
+pub fn check_for(file: &SpecFile, keys: &KeyDir) -> Result<(), Failure> {
+    file.check_for(keys).map_err(|refused| {
+        say_painted(&refused.render(spec_file::stderr_color()));
+        Failure::reported(Class::InvalidSpec)
+    })
+}
+
+/// A valid spec, for commands that do not depend on what its warnings are about; `validate`, `plan` and `image` print them.
+pub fn load_quietly(path: &Path) -> Result<SpecFile, Failure> {
     match spec_file::load(path) {
-        Ok(file) => {
-            say_painted(&file.warnings(spec_file::stderr_color()));
-            Ok(file)
-        }
+        Ok(file) => Ok(file),
         Err(Refusal::Invalid(refused)) => {
             say_painted(&refused.render(spec_file::stderr_color()));
             Err(Failure::reported(Class::InvalidSpec))

@@ -46,6 +46,9 @@ pub const INDEX: &str = "keys.toml";
 /// The committed demo keys.
 pub const DEMO: &str = "demo";
 
+/// The published master secret of the demo keys.
+const DEMO_NODE_MASTER: &[u8] = include_bytes!("../../../keys/demo/node-master-1.key");
+
 /// An opened key directory. Holds no secret itself.
 #[derive(Debug)]
 pub struct KeyDir {
@@ -63,6 +66,18 @@ impl KeyDir {
             None if serves_examples(&keys.join(DEMO), spec) => keys.join(DEMO),
             None => keys.join(cluster),
         }
+    }
+
+    /// Whether a spec is one of the examples that the demo keys serve, wherever the program was started: it lies in a folder `examples`
+    /// beside a folder `keys/demo` that holds demo keys.
+    pub fn demo_serves(spec: &Path) -> bool {
+        let Ok(spec) = spec.canonicalize() else { return false };
+        let examples = spec.ancestors().skip(1).filter(|folder| folder.ends_with("examples"));
+        let mut projects = examples.filter_map(Path::parent);
+        projects.any(|project| {
+            let public = project.join("keys").join(DEMO).join(PUBLIC);
+            PublicKeys::open(&public).is_ok_and(|keys| keys.demo)
+        })
     }
 
     /// Opens a key directory.
@@ -154,7 +169,10 @@ impl KeyDir {
         let text = files::read_secret(&path, self.public.demo)?;
         let mut master = Zeroizing::new([0; 32]);
         hex::decode_to_slice(text.trim_ascii_end(), master.as_mut())
-            .map_err(|_| KeyError::Malformed { path, what: "64 hex digits" })?;
+            .map_err(|_| KeyError::Malformed { path: path.clone(), what: "64 hex digits" })?;
+        if !self.public.demo && text.trim_ascii_end() == DEMO_NODE_MASTER.trim_ascii_end() {
+            return Err(KeyError::HiddenDemo { path });
+        }
         derive::node_secrets(&Secret32::new(*master), cluster, node, incarnation)
     }
 

@@ -13,6 +13,15 @@ use super::{INDEX, KeyError, files};
 /// The demo keys that are committed to the project: they are known by their bytes, whatever a copy calls itself.
 const DEMO_INDEX: &str = include_str!("../../../keys/demo/public/keys.toml");
 
+/// Their certificates.
+const DEMO_CERTIFICATES: [&[u8]; 5] = [
+    include_bytes!("../../../keys/demo/public/root-ca.crt"),
+    include_bytes!("../../../keys/demo/public/intermediate-ca-1.crt"),
+    include_bytes!("../../../keys/demo/public/PK-1.crt"),
+    include_bytes!("../../../keys/demo/public/KEK-1.crt"),
+    include_bytes!("../../../keys/demo/public/db-1.crt"),
+];
+
 /// The public half of a cluster's keys. In lists, the newest is last and signs; the others are accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicKeys {
@@ -93,12 +102,25 @@ impl PublicKeys {
             seed: index.seed,
         };
         keys.secure_boot.check(path)?;
+        if !keys.demo && keys.has_a_demo_certificate() {
+            return Err(KeyError::HiddenDemo { path: at });
+        }
         Ok(keys)
     }
 
     /// What images of this release that are built with these keys judge configurations by.
     pub fn authority(&self) -> Authority {
         Authority { identity: self.identity, keys: self.configuration.clone(), release: Release::this() }
+    }
+
+    /// Whether a certificate is one whose private key is published with the demo keys.
+    fn has_a_demo_certificate(&self) -> bool {
+        let demo = DEMO_CERTIFICATES.iter().filter_map(|text| files::decode_pem(text, "CERTIFICATE"));
+        let own = || {
+            let authorities = [&self.root_ca].into_iter().chain(&self.intermediate_ca);
+            authorities.chain([&self.secure_boot.pk, &self.secure_boot.kek]).chain(&self.secure_boot.db)
+        };
+        demo.into_iter().any(|known| own().any(|certificate| *certificate == known))
     }
 
     /// The id of the cluster `name` under these keys. A name is asked for because the demo keys serve several.

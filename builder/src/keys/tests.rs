@@ -285,6 +285,33 @@ fn demo_keys_serve_the_examples_only() {
     assert!(matches!(KeyDir::open_for(&hidden, &own, "prod"), Err(KeyError::HiddenDemo { .. })));
 }
 
+/// A directory of one's own that took over a part of the demo keys: each part is known by its bytes.
+#[test]
+fn one_part_of_the_demo_keys_makes_a_directory_refused() {
+    let demo = project().join("keys/demo");
+    for (own, published) in [
+        ("public/root-ca.crt", "public/root-ca.crt"),
+        ("public/intermediate-ca-1.crt", "public/intermediate-ca-1.crt"),
+        ("public/db-1.crt", "public/db-1.crt"),
+        ("public/KEK-1.crt", "public/KEK-1.crt"),
+        ("public/PK-1.crt", "public/PK-1.crt"),
+        ("public/db-1.crt", "public/PK-1.crt"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lab");
+        init(&path);
+        fs::copy(demo.join(published), path.join(own)).unwrap();
+        assert!(matches!(KeyDir::open(&path), Err(KeyError::HiddenDemo { .. })), "{published} as {own}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lab");
+    let keys = init(&path);
+    let cluster = keys.public().cluster_id("lab");
+    keys.node_secrets(cluster, "cp-1", 1).unwrap();
+    fs::write(path.join("node-master-1.key"), fs::read(demo.join("node-master-1.key")).unwrap()).unwrap();
+    assert!(matches!(keys.node_secrets(cluster, "cp-1", 1), Err(KeyError::HiddenDemo { .. })));
+}
+
 #[test]
 fn keys_of_another_cluster_are_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -23,7 +23,7 @@ spec:
     operators:
       - name: ada
         role: admin
-        wireguardKey: hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=
+        wireguardKey: /sC7IdAPKKrByEx9BScM3rPg9skm4PXb6SwJow+502I=
   kubernetes:
     enabled: true
     version: v1.34.2

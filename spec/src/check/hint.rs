@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::problem::shown;
 use super::shape::resolve;
 use crate::value::{self, Cidr, ValueRule};
-use crate::yaml::{Content, Node};
+use crate::yaml::{Content, Node, called, looks_like};
 
 /// What to write instead of a text that breaks the rule of its value.
 pub fn of_value(rule: ValueRule, text: &str) -> String {
@@ -20,6 +20,9 @@ pub fn of_value(rule: ValueRule, text: &str) -> String {
             "endpoint" => format!("write {meant}: each plane has its own port"),
             _ => format!("did you mean {meant}?"),
         };
+    }
+    if let Some((found, latin)) = letters_of_another_script(text) {
+        return format!("{found}; did you mean {latin}?");
     }
     let example = rule.example;
     match rule.id {
@@ -36,6 +39,16 @@ pub fn of_value(rule: ValueRule, text: &str) -> String {
         }
         _ => format!("for example: {example}"),
     }
+}
+
+/// The first character that only looks like one of ASCII, in words, and the text with all such characters replaced.
+pub fn letters_of_another_script(text: &str) -> Option<(String, String)> {
+    let (first, ascii) = text.chars().find_map(|c| looks_like(c).map(|ascii| (c, ascii)))?;
+    if text.len() > 100 {
+        return None;
+    }
+    let replaced = text.chars().map(|c| looks_like(c).unwrap_or(c)).collect();
+    Some((format!("{} is not the `{ascii}` that it looks like", called(first)), replaced))
 }
 
 /// Texts that the author may have meant; those that keep the rule are worth a question.

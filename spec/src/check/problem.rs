@@ -136,6 +136,11 @@ const WIDTH: usize = 100;
 fn excerpt(source: &str, at: Place) -> Option<Excerpt> {
     let line = source.lines().nth(usize::try_from(at.line).ok()?.checked_sub(1)?)?;
     let characters: Vec<char> = line.chars().map(shown).collect();
+    // A line that is mostly unreadable, as one of a UTF-16 file is, shows nothing.
+    let unreadable = characters.iter().filter(|c| **c == char::REPLACEMENT_CHARACTER).count();
+    if unreadable > 8 && unreadable * 3 > characters.len() && at.column == 1 {
+        return None;
+    }
     let column = usize::try_from(at.column).ok()?.saturating_sub(1).min(characters.len());
     let start = if characters.len() > WIDTH { column.saturating_sub(WIDTH / 2) } else { 0 };
     let shown: String = characters.iter().skip(start).take(WIDTH).collect();

@@ -18,7 +18,9 @@ rules! { FILE:
     FILE_TOO_LARGE = "file-too-large", "A file has at most 16 MiB.";
     NOT_UTF8 = "not-utf8", "A file is UTF-8.";
     BYTE_ORDER_MARK = "byte-order-mark", "A file does not start with a byte order mark.";
-    CONTROL_CHARACTER = "control-character", "A file has no control characters but line ends and tabs, and none that reorder text.";
+    CONTROL_CHARACTER = "control-character", "A file has no control characters but line ends and tabs, and none that reorder text, also in comments.";
+    HIDDEN_CHARACTER = "hidden-character", "A file has no characters that cannot be seen and no spaces but U+0020; comments may have spaces, joiners and variation selectors.";
+    LOOKALIKE = "lookalike", "Quotes, colons and the dash of a list item are those of ASCII.";
     TAB_INDENT = "tab-indent", "A line is not indented with tabs.";
     YAML_SYNTAX = "yaml-syntax", "A file is YAML 1.2, without directives.";
     ONE_DOCUMENT = "one-document", "A file holds one document.";

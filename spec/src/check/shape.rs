@@ -162,9 +162,10 @@ impl<'a> Walk<'a> {
         let above = self.path.get(..self.path.len().saturating_sub(1)).unwrap_or_default();
         let section =
             if above.is_empty() { "the document".into() } else { format!("`{}`", path_text(above)) };
-        let help = match near {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => {
+        let help = match (hint::letters_of_another_script(&entry.key), near) {
+            (Some((found, latin)), _) => format!("{found}; did you mean `{latin}`?"),
+            (None, Some(near)) => format!("did you mean `{near}`?"),
+            (None, None) => {
                 format!("it has: {}", hint::names(properties.into_iter().flatten().map(|(name, _)| name)))
             }
         };

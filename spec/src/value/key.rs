@@ -55,6 +55,12 @@ impl WireguardKey {
         (filled == 32 && bits == 0 && key != [0; 32]).then_some(Self(key))
     }
 
+    /// A key from its bytes.
+    #[cfg(test)]
+    pub(crate) const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The key's bytes.
     pub const fn bytes(&self) -> &[u8; 32] {
         &self.0

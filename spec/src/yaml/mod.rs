@@ -4,11 +4,16 @@
 //! tags, directives and a second document are refused, so a tree is never larger than its text. Kinds of plain scalars follow the
 //! core schema of YAML 1.2.2 §10.3.2.
 
+mod characters;
+mod lookalike;
 mod read;
 mod scalar;
+mod text;
 
+pub use characters::is_hidden;
+pub(crate) use characters::{called, looks_like};
 pub(crate) use read::MERGE_KEY;
-pub use read::{is_hidden, read};
+pub use read::read;
 pub(crate) use scalar::plain as plain_kind;
 
 use serde_json::{Map, Value};

@@ -6,17 +6,21 @@
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span};
 
-use super::{Content, Entry, MAX_BYTES, MAX_DEPTH, MAX_NODES, Node, Place, scalar};
-use crate::check::{Problem, Rule, rule};
+use super::characters::{Kind, called, is_hidden, kind};
+use super::text::{self, Text};
+use super::{Content, Entry, MAX_DEPTH, MAX_NODES, Node, Place, lookalike, scalar};
+use crate::check::{Problem, rule};
 
 /// Reads a file. The tree is there when the structure could be read to its end.
 pub fn read(bytes: &[u8]) -> (Option<Node>, Vec<Problem>) {
-    let text = match text(bytes) {
-        Ok(text) => text,
-        Err(problem) => return (None, vec![*problem]),
+    let source = match text::decode(bytes) {
+        Ok(source) => source,
+        Err(problems) => return (None, problems),
     };
-    let mut problems: Vec<Problem> = tabs(text).collect();
-    if !problems.is_empty() {
+    let (text, mut problems) = text::clean(source);
+    let hidden = problems.len();
+    problems.extend(tabs(source));
+    if text.is_unreadable || problems.len() > hidden {
         return (None, problems);
     }
     let options = granit_parser::options! {
@@ -26,11 +30,12 @@ pub fn read(bytes: &[u8]) -> (Option<Node>, Vec<Problem>) {
         flow_nesting_limit: MAX_DEPTH * 2,
         block_nesting_limit: MAX_DEPTH * 2,
     };
-    let mut builder = Builder::default();
-    for event in Parser::new_from_str_with_options(text, options) {
+    let mut builder = Builder { problems, ..Builder::new(&text) };
+    let mut problems = Vec::new();
+    for event in Parser::new_from_str_with_options(&text.text, options) {
         let stop = match event {
             Ok((event, span)) => builder.take(event, span),
-            Err(error) => Err(Box::new(syntax(&error))),
+            Err(error) => Err(Box::new(syntax(&error, &text))),
         };
         if let Err(problem) = stop {
             problems.append(&mut builder.problems);
@@ -50,9 +55,13 @@ pub fn read(bytes: &[u8]) -> (Option<Node>, Vec<Problem>) {
 }
 
 /// What the parser does not take, with what usually is the reason.
-fn syntax(error: &ScanError) -> Problem {
+fn syntax(error: &ScanError, text: &Text<'_>) -> Problem {
     let marker = error.marker();
-    let at = point(marker.line(), marker.col());
+    let at = point(marker.line(), marker.col(), text);
+    // A lookalike is the cause, and what the parser reports is what follows from it.
+    if let Some(problem) = lookalike::near(text, at.line) {
+        return problem;
+    }
     let help = match error.kind() {
         ErrorKind::RecursionLimitExceeded => return too_deep(at),
         ErrorKind::DirectiveDisallowed => "remove the line; a spec needs no directive",
@@ -81,65 +90,11 @@ fn too_deep(at: Place) -> Problem {
     rule::TOO_DEEP.at(at, format!("values are nested more than {MAX_DEPTH} deep")).help(help)
 }
 
-fn point(line: usize, column: usize) -> Place {
+/// A place that the parser reports, as one of the file.
+fn point(line: usize, column: usize, text: &Text<'_>) -> Place {
     let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-    Place { line: number(line.max(1)), column: number(column.saturating_add(1)), length: 0 }
-}
-
-/// The place of a byte offset; only for refusals, so its cost does not matter.
-fn place_of(bytes: &[u8], offset: usize) -> Place {
-    let before = bytes.get(..offset).unwrap_or(bytes);
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    let column = String::from_utf8_lossy(before.get(start..).unwrap_or_default()).chars().count();
-    point(line, column)
-}
-
-fn text(bytes: &[u8]) -> Result<&str, Box<Problem>> {
-    let refuse = |rule: &'static Rule, at: Place, message: &str, help: &str| {
-        Err(Box::new(rule.at(at, message).help(help)))
-    };
-    if bytes.len() > MAX_BYTES {
-        let message = format!("the file has more than {} MiB", MAX_BYTES >> 20);
-        let help = "a spec of 10,000 nodes has about 4 MiB; is this the right file?";
-        return refuse(&rule::FILE_TOO_LARGE, Place::START, &message, help);
-    }
-    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        return refuse(&rule::NOT_UTF8, Place::START, "the file is UTF-16, not UTF-8", "save it as UTF-8");
-    }
-    if bytes.starts_with(&[0xef, 0xbb, 0xbf]) {
-        let problem = rule::BYTE_ORDER_MARK.at(Place::START, "the file starts with a byte order mark");
-        return Err(Box::new(
-            problem.help("save it as UTF-8 without one: its first three bytes are EF BB BF"),
-        ));
-    }
-    let text = match std::str::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(error) => {
-            let at = error.valid_up_to();
-            let byte = bytes.get(at).copied().unwrap_or_default();
-            let message = format!("the byte 0x{byte:02x} is not UTF-8 here");
-            return refuse(&rule::NOT_UTF8, place_of(bytes, at), &message, "save the file as UTF-8");
-        }
-    };
-    if let Some((at, c)) = text.char_indices().find(|(_, c)| is_hidden(*c)) {
-        let message = format!("the character U+{:04X} has no place in a spec", u32::from(c));
-        return refuse(&rule::CONTROL_CHARACTER, place_of(bytes, at), &message, "remove it");
-    }
-    // YAML takes a carriage return alone for a line end, and nobody else does: lines would be counted in two ways.
-    if let Some((at, _)) = text.match_indices('\r').find(|(at, _)| bytes.get(at + 1) != Some(&b'\n')) {
-        let message = "a carriage return without a line feed";
-        let help = "end lines with a line feed, as on Linux, or with both";
-        return refuse(&rule::CONTROL_CHARACTER, place_of(bytes, at), message, help);
-    }
-    Ok(text)
-}
-
-/// Whether a character steers a terminal or makes a text look like another one: control characters but line ends and tabs, what
-/// reorders text (Unicode UAX #9), and the byte order mark within a text.
-pub fn is_hidden(c: char) -> bool {
-    let reorders = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-    (c.is_control() && !matches!(c, '\t' | '\n' | '\r')) || reorders
+    let line = number(line.max(1));
+    Place { line, column: text.column(line, number(column.saturating_add(1))), length: 0 }
 }
 
 fn tabs(text: &str) -> impl Iterator<Item = Problem> {
@@ -149,7 +104,9 @@ fn tabs(text: &str) -> impl Iterator<Item = Problem> {
         (indent < content.len()).then_some((line + 1, tab))
     });
     indented.take(MOST_ALIKE).map(|(line, column)| {
-        let problem = rule::TAB_INDENT.at(point(line, column), "a tab in the indentation");
+        let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+        let at = Place { line: number(line), column: number(column.saturating_add(1)), length: 0 };
+        let problem = rule::TAB_INDENT.at(at, "a tab in the indentation");
         problem.help("YAML is indented with spaces only")
     })
 }
@@ -168,8 +125,8 @@ enum Items {
     Map(Vec<Entry>, Option<(String, Place)>),
 }
 
-#[derive(Default)]
-struct Builder {
+struct Builder<'a> {
+    text: &'a Text<'a>,
     open: Vec<Open>,
     root: Option<Node>,
     documents: usize,
@@ -180,17 +137,23 @@ struct Builder {
 
 type Step = Result<(), Box<Problem>>;
 
-fn place(span: Span) -> Place {
-    let mut place = point(span.start.line(), span.start.col());
-    if span.end.line() == span.start.line() {
-        place.length = u32::try_from(span.end.col().saturating_sub(span.start.col())).unwrap_or(0);
+impl<'a> Builder<'a> {
+    fn new(text: &'a Text<'a>) -> Self {
+        Self { text, open: Vec::new(), root: None, documents: 0, nodes: 0, aliases: 0, problems: Vec::new() }
     }
-    place
-}
 
-impl Builder {
+    /// Where a span starts and ends in the file.
+    fn places(&self, span: Span) -> (Place, Place) {
+        let mut at = point(span.start.line(), span.start.col(), self.text);
+        let end = point(span.end.line(), span.end.col(), self.text);
+        if end.line == at.line {
+            at.length = end.column.saturating_sub(at.column);
+        }
+        (at, end)
+    }
+
     fn take(&mut self, event: Event<'_>, span: Span) -> Step {
-        let at = place(span);
+        let (at, end) = self.places(span);
         match event {
             Event::DocumentStart(..) => {
                 self.documents += 1;
@@ -204,9 +167,23 @@ impl Builder {
             Event::Scalar(text, style, anchor, tag) => {
                 self.properties(at, anchor, tag.is_some());
                 let key = self.wants_key();
-                let escaped = self.escaped(at, &text);
+                let quoted = style == ScalarStyle::DoubleQuoted;
+                // What is already reported within the text is reported once.
+                let reported = self.text.is_reported((at.line, at.column), (end.line, end.column));
+                let escaped = self.hides_something(at, &text, quoted);
+                if style == ScalarStyle::Plain
+                    && let Some(found) = lookalike::of_scalar(&text, at, self.stands_for_a_key(at))
+                {
+                    if found.changes_structure {
+                        return Err(Box::new(found.problem));
+                    }
+                    self.problem(found.problem);
+                    let content =
+                        if key { Content::Text(lookalike::unquoted(&text)) } else { Content::Refused };
+                    return self.put(Node { at, content });
+                }
                 let content = match style {
-                    _ if !key && (escaped || tag.is_some()) => Content::Refused,
+                    _ if !key && (escaped || reported || tag.is_some()) => Content::Refused,
                     ScalarStyle::Plain if !key => scalar::plain(&text),
                     ScalarStyle::Plain if scalar::plain(&text) == Content::Null => Content::Null,
                     _ => Content::Text(visible(&text)),
@@ -272,12 +249,27 @@ impl Builder {
         }
     }
 
-    /// Whether a text holds, written as an escape, what a file must not hold.
-    fn escaped(&mut self, at: Place, text: &str) -> bool {
+    /// Whether a text holds what a file must not hold: written as an escape, or behind a `#` that starts no comment.
+    fn hides_something(&mut self, at: Place, text: &str, quoted: bool) -> bool {
         let Some(hidden) = text.chars().find(|c| is_hidden(*c)) else { return false };
-        let message = format!("an escape in this text stands for the character U+{:04X}", u32::from(hidden));
-        self.problem(rule::CONTROL_CHARACTER.at(at, message).help("write the text without it"));
+        let rule = match kind(hidden) {
+            Some(Kind::Steers | Kind::Break) => &rule::CONTROL_CHARACTER,
+            _ => &rule::HIDDEN_CHARACTER,
+        };
+        let message = match quoted {
+            true => format!("an escape in this text stands for {}", called(hidden)),
+            false => format!("this text holds {}", called(hidden)),
+        };
+        self.problem(rule.at(at, message).help("write the text without it"));
         true
+    }
+
+    /// Whether a plain text here is either a key or stands where a section is expected: on a line of its own.
+    fn stands_for_a_key(&self, at: Place) -> bool {
+        match self.open.last().map(|open| &open.items) {
+            Some(Items::Map(_, Some((_, key_at)))) => key_at.line < at.line,
+            _ => true,
+        }
     }
 
     fn wants_key(&self) -> bool {

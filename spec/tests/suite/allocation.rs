@@ -30,7 +30,7 @@ fn cluster(nodes: &[(String, Option<u32>)], operators: &[usize]) -> Validated {
     let operators: Vec<_> = operators
         .iter()
         .map(|at| {
-            let key = format!("{}QAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", KEYS[*at]);
+            let key = format!("{}sC7IdAPKKrByEx9BScM3rPg9skm4PXb6SwJow+502I=", KEYS[*at]);
             serde_json::json!({ "name": format!("op-{at}"), "role": "admin", "wireguardKey": key })
         })
         .collect();

@@ -227,7 +227,7 @@ fn security(draw: &mut Draw, cluster: &Cluster) -> Value {
         .into_iter()
         .take(draw.below(4))
         .map(|letter| {
-            let key = format!("{letter}QAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+            let key = format!("{letter}sC7IdAPKKrByEx9BScM3rPg9skm4PXb6SwJow+502I=");
             json!({ "name": letter.to_lowercase(), "role": draw.pick(&["admin", "operator", "viewer"]), "wireguardKey": key })
         })
         .collect();

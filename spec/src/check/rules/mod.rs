@@ -3,6 +3,7 @@
 //! A rule is a row: id, sentence, what it reads, a function. It is left out when something that it reads is refused already.
 
 mod nodes;
+mod operator_keys;
 mod planes;
 mod platform;
 mod substrate;
@@ -58,6 +59,8 @@ pub static GROUPS: &[(&str, &[Invariant])] = &[
 pub struct Findings<'a> {
     rule: &'static Rule,
     tree: &'a Node,
+    /// Whether the spec is built with the published demo keys.
+    demo_keys: bool,
     problems: &'a mut Vec<Problem>,
 }
 
@@ -81,14 +84,20 @@ impl Findings<'_> {
 }
 
 /// Runs every rule that does not read what is refused.
-pub fn check(spec: &ClusterSpec, tree: &Node, refused: &Refused, problems: &mut Vec<Problem>) {
+pub fn check(
+    spec: &ClusterSpec,
+    tree: &Node,
+    refused: &Refused,
+    demo_keys: bool,
+    problems: &mut Vec<Problem>,
+) {
     // Patterns are few however many nodes are wrong, so this stays linear.
     let refused: HashSet<String> = refused.iter().map(|path| pattern(path)).collect();
     for invariant in GROUPS.iter().flat_map(|(_, invariants)| *invariants) {
         if invariant.reads.iter().any(|read| refused.iter().any(|bad| touches(bad, read))) {
             continue;
         }
-        let mut findings = Findings { rule: &invariant.rule, tree, problems };
+        let mut findings = Findings { rule: &invariant.rule, tree, demo_keys, problems };
         (invariant.check)(&spec.spec, &mut findings);
     }
 }

@@ -1,7 +1,11 @@
 //! Operators, the roster, and the one thing about SSH that is not inert.
 
+use super::operator_keys::{self, Flaw};
 use super::{Invariant, control_planes, must, path, repeated, should};
 use crate::node::OperatorRole;
+
+/// What to write instead of a key that others hold too.
+const OWN_KEY: &str = "make a key pair on the operator's machine and write its public half: (umask 077; wg genkey | tee operator.key | wg pubkey)";
 
 const OPERATORS: &str = "spec.security.operators";
 
@@ -42,6 +46,61 @@ pub(super) const RULES: &[Invariant] = &[
             f.again(&at, &first, "a second operator has this key", help);
         }
     }),
+    must(
+        "published-operator-key",
+        "No operator's key is a published one: of documentation, of a standard, or of the demo operator. The demo operator is for specs that are built with the demo keys.",
+        &[OPERATORS],
+        |s, f| {
+            for (index, operator) in s.security.operators.iter().enumerate() {
+                let place = match operator_keys::flaw(&operator.wireguard_key) {
+                    Some(Flaw::Demo) if f.demo_keys => continue,
+                    Some(Flaw::Demo) => "the examples of this project, and RFC 7748 (Alice)",
+                    Some(Flaw::Published(place)) => place,
+                    _ => continue,
+                };
+                let message = format!(
+                    "the key of operator {} is published, in {place}: whoever reads that can be this operator",
+                    operator.name
+                );
+                f.at(&path!["spec", "security", "operators", index, "wireguardKey"], message, OWN_KEY);
+            }
+        },
+    ),
+    must(
+        "weak-operator-key",
+        "No operator's key is a point of small order, a pattern, or the key of a private key that is easily guessed.",
+        &[OPERATORS],
+        |s, f| {
+            for (index, operator) in s.security.operators.iter().enumerate() {
+                let why = match operator_keys::flaw(&operator.wireguard_key) {
+                    Some(Flaw::Weak(why)) => format!("is {why}"),
+                    Some(Flaw::Guessable(what)) => {
+                        format!("has a private key that is easily guessed: {what}")
+                    }
+                    _ => continue,
+                };
+                let message = format!("the key of operator {} {why}", operator.name);
+                f.at(&path!["spec", "security", "operators", index, "wireguardKey"], message, OWN_KEY);
+            }
+        },
+    ),
+    must(
+        "published-fingerprint",
+        "The root certificate is not a published one. That of the demo keys is for specs that are built with them.",
+        &["spec.security.bootstrap.caFingerprint"],
+        |s, f| {
+            let Some(given) = &s.security.bootstrap.ca_fingerprint else { return };
+            let digits = given.as_str().trim_start_matches("sha256:");
+            let known = operator_keys::FINGERPRINTS.iter().find(|(known, _)| *known == digits);
+            if let Some((_, what)) = known.filter(|(_, what)| !(f.demo_keys && what.ends_with("demo keys"))) {
+                f.at(
+                    &path!["spec", "security", "bootstrap", "caFingerprint"],
+                    format!("this is {what}, not the root certificate of a cluster of yours"),
+                    "write what `kubedos-build keys show` prints for your own keys, or leave it out",
+                );
+            }
+        },
+    ),
     should("operator-admin", "There is an operator of role admin.", &[OPERATORS], |s, f| {
         if !s.security.operators.iter().any(|operator| operator.role == OperatorRole::Admin) {
             f.at(

@@ -13,7 +13,7 @@ use kubedos_builder::image::manifest::Manifest;
 use kubedos_image::layout::Volume;
 use kubedos_image::pe::Pe;
 use kubedos_image::verity::hash_area_bytes;
-use kubedos_tests::{Pins, key_directory, project};
+use kubedos_tests::{Pins, key_directory, own_example, project};
 
 use crate::kubedos_build;
 use crate::timed::{Cost, cost};
@@ -174,7 +174,7 @@ impl Ours {
 
 /// The default example with so many workers more.
 pub fn example_with(added: u32) -> String {
-    let example = fs::read_to_string(project().join("examples/lab.yaml")).unwrap();
+    let example = own_example();
     let (before, after) = example.split_once(LAST_NODE).expect("examples/lab.yaml has another last node");
     let node = |number: u32| {
         format!(
