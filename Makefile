@@ -19,7 +19,7 @@ build: ## kubedos-build itself
 .PHONY: image
 image: build ## The image of $(SPEC) and one seed per node, in $(OUT)/
 	$(BUILD) image --spec $(SPEC) --out $(OUT) --explain
-	$(BUILD) seed --spec $(SPEC) --out $(OUT) --all
+	$(BUILD) seed --spec $(SPEC) --out $(OUT) --all --quiet
 
 .PHONY: test
 test: build ## Every test that proves the project; one summary at the end

@@ -3,15 +3,20 @@
 //! A file is written without a name (`O_TMPFILE`) and linked into place when it is complete and flushed, so that an interrupted
 //! build leaves nothing behind. Where the file system cannot do that, a named temporary beside it is used; what a killed build leaves
 //! of those is removed at the next. All files of a build get their names together, `manifest.json` last.
+//!
+//! FAT, exFAT, SMB and shared folders of hypervisors have no hard links, and files without holes. What the folder can do is tried out
+//! when it is locked, before any work; a second name is then a copy, and room is asked for before the first byte is written.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, linkat, open};
 
 use crate::interrupt::{Temporary, whole};
+use crate::size::human;
 
 /// What stands at the end of every temporary name that this module makes.
 const TEMPORARY: &str = ".kubedos-partial";
@@ -34,6 +39,22 @@ pub enum OutputError {
         /// The folder.
         path: PathBuf,
     },
+    /// The file system has too little room for what is to be written.
+    #[error(
+        "{} needs {} for the outputs, and its file system has {}{}",
+        path.display(), human(*needed), human(*available),
+        if *holes { "" } else { " and no holes in files: an image occupies its whole size there" }
+    )]
+    NoRoom {
+        /// The folder.
+        path: PathBuf,
+        /// Bytes that the outputs will occupy.
+        needed: u64,
+        /// Bytes that may be used.
+        available: u64,
+        /// Whether holes occupy nothing.
+        holes: bool,
+    },
     /// A file could not be written, flushed or named.
     #[error("failed to {doing} {}", path.display())]
     File {
@@ -51,6 +72,7 @@ pub enum OutputError {
 #[derive(Debug)]
 pub struct OutputDir {
     path: PathBuf,
+    abilities: Abilities,
     _lock: File,
 }
 
@@ -78,7 +100,46 @@ impl OutputDir {
                 fs::remove_file(entry.path()).map_err(folder)?;
             }
         }
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        let abilities = Abilities::try_out(path).map_err(folder)?;
+        Ok(Self { path: path.to_owned(), abilities, _lock: lock })
+    }
+
+    /// What the file system of the folder can do.
+    pub const fn abilities(&self) -> Abilities {
+        self.abilities
+    }
+
+    /// Refuses before anything is written when the files of a set would not fit. Each has a length and the part of it that is no hole.
+    ///
+    /// # Errors
+    /// [`OutputError::NoRoom`]; [`OutputError::Folder`] when the file system cannot be asked.
+    pub fn reserve(&self, files: &[(u64, u64)]) -> Result<(), OutputError> {
+        let holes = self.abilities.holes;
+        let needed = files
+            .iter()
+            .fold(0_u64, |sum, (length, data)| sum.saturating_add(if holes { *data } else { *length }));
+        let room = rustix::fs::statvfs(&self.path)
+            .map_err(|source| OutputError::Folder { path: self.path.clone(), source: source.into() })?;
+        let available = room.f_bavail.saturating_mul(room.f_frsize);
+        // Some network file systems do not say how much room they have.
+        if room.f_blocks > 0 && available < needed {
+            return Err(OutputError::NoRoom { path: self.path.clone(), needed, available, holes });
+        }
+        Ok(())
+    }
+
+    /// A second file of the same content as one that is written but not named: a link where the folder has links, else a copy, made now.
+    ///
+    /// # Errors
+    /// [`OutputError::File`] when it cannot be copied.
+    pub fn twin(&self, of: &Unpublished, name: &str) -> Result<Twin, OutputError> {
+        if self.abilities.links {
+            let original = of.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            return Ok(Twin::Link(original, name.to_owned()));
+        }
+        let copy = self.create(name)?;
+        of.copy_to(&copy.file).map_err(|source| copy.error("copy", source))?;
+        Ok(Twin::Copy(copy))
     }
 
     /// The folder's path.
@@ -118,7 +179,8 @@ impl OutputDir {
     /// [`OutputError::File`]; some files may then have their names, but the last has not.
     pub fn publish(&self, files: Vec<Unpublished>, links: &[(String, String)]) -> Result<(), OutputError> {
         files.iter().try_for_each(Unpublished::flush)?;
-        whole(|| {
+        let mut named = Vec::new();
+        let published = whole(|| {
             if let Some(last) = files.last() {
                 match fs::remove_file(&last.path) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -130,12 +192,20 @@ impl OutputDir {
             let count = files.len();
             for (at, file) in files.into_iter().enumerate() {
                 if at + 1 == count {
-                    links.iter().try_for_each(|(of, name)| self.link(&self.path.join(of), name))?;
+                    for (of, name) in links {
+                        self.link(&self.path.join(of), name)?;
+                        named.push(self.path.join(name));
+                    }
                 }
-                file.name()?;
+                named.push(file.name()?);
             }
             Ok(())
-        })
+        });
+        if published.is_err() {
+            // No file may look like an output of a build that has no index. What cannot be removed is still without one.
+            named.iter().for_each(|path| drop(fs::remove_file(path)));
+        }
+        published
     }
 
     /// A second name of a published file, replacing an older one of that name.
@@ -161,6 +231,48 @@ impl OutputDir {
         io::Write::write_all(&mut unpublished.file, bytes)
             .map_err(|source| unpublished.error("write", source))?;
         Ok(unpublished)
+    }
+}
+
+/// The second file of a pair of equal ones.
+#[derive(Debug)]
+pub enum Twin {
+    /// A second name (of, name), given when the set is published.
+    Link(String, String),
+    /// A file of its own.
+    Copy(Unpublished),
+}
+
+/// What the file system of a folder can do, found out by doing it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Abilities {
+    /// A file can have two names.
+    pub links: bool,
+    /// A hole in a file occupies nothing.
+    pub holes: bool,
+}
+
+impl Abilities {
+    /// The size of the hole that is tried.
+    const HOLE: u64 = 4 << 20;
+
+    fn try_out(folder: &Path) -> io::Result<Self> {
+        let one = Temporary::new(folder.join(format!(".one{TEMPORARY}")));
+        let two = Temporary::new(folder.join(format!(".two{TEMPORARY}")));
+        let file = File::create(one.path())?;
+        // One byte: a file system may keep a file of nothing but a hole in its index.
+        file.write_all_at(&[1], 0)?;
+        let holes = match file.set_len(Self::HOLE) {
+            Ok(()) => {
+                file.sync_data()?;
+                file.metadata()?.blocks().saturating_mul(512) < Self::HOLE / 2
+            }
+            // A limit or a full disk: without holes it does not fit.
+            Err(_) => false,
+        };
+        // Whatever the reason is (EPERM, EOPNOTSUPP, EMLINK, ENOSYS), a copy serves.
+        let links = fs::hard_link(one.path(), two.path()).is_ok();
+        Ok(Self { links, holes })
     }
 }
 
@@ -190,6 +302,26 @@ impl Unpublished {
     /// [`OutputError::File`] when it cannot be flushed.
     pub fn flush(&self) -> Result<(), OutputError> {
         self.file.sync_data().map_err(|source| self.error("flush", source))
+    }
+
+    /// Copies the content; blocks of zeroes are left out, so that they are holes where there are holes.
+    fn copy_to(&self, to: &File) -> io::Result<()> {
+        let length = self.file.metadata()?.len();
+        to.set_len(length)?;
+        let mut buffer = vec![0; 1 << 20];
+        let mut at = 0;
+        while at < length {
+            let count = usize::try_from(length - at).unwrap_or(usize::MAX).min(buffer.len());
+            let Some(chunk) = buffer.get_mut(..count) else { break };
+            self.file.read_exact_at(chunk, at)?;
+            for (block, start) in chunk.chunks(4096).zip((at..).step_by(4096)) {
+                if block.iter().any(|byte| *byte != 0) {
+                    to.write_all_at(block, start)?;
+                }
+            }
+            at += count as u64;
+        }
+        Ok(())
     }
 
     /// Flushes the file and gives it its name, replacing an older file of that name in one step.
@@ -267,6 +399,55 @@ mod tests {
         fs::create_dir(out.path().join("b.raw")).unwrap();
         out.publish(vec![make("a.raw", b"3"), make("b.raw", b"3"), make("index", b"3")], &[]).unwrap_err();
         assert_eq!(names(out.path()), [".lock", "a.iso", "a.raw", "b.raw"]);
+    }
+
+    /// What FAT, exFAT, SMB and vboxsf refuse, without one of them: the folder is taken for one that cannot link.
+    #[test]
+    fn without_hard_links_the_second_file_is_a_copy_and_the_index_is_still_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut out = OutputDir::lock(&folder.path().join("out")).unwrap();
+        assert_eq!(out.abilities(), Abilities { links: true, holes: true }, "the tests' own file system");
+        out.abilities.links = false;
+        let mut content = vec![0; 3 << 20];
+        content[4096..4100].copy_from_slice(b"data");
+        content.push(9);
+        let raw = out.create_with("a.raw", &content).unwrap();
+        let Twin::Copy(iso) = out.twin(&raw, "a.iso").unwrap() else { panic!("a link") };
+        assert!(iso.file.metadata().unwrap().blocks() * 512 <= 64 << 10, "holes stay holes");
+        let index = out.create_with("index", b"1").unwrap();
+        out.publish(vec![raw, iso, index], &[]).unwrap();
+        assert_eq!(names(out.path()), [".lock", "a.iso", "a.raw", "index"]);
+        let read = |name: &str| fs::read(out.path().join(name)).unwrap();
+        assert!(read("a.iso") == content && read("a.raw") == content);
+        let inode = |name: &str| fs::metadata(out.path().join(name)).unwrap().ino();
+        assert_ne!(inode("a.iso"), inode("a.raw"));
+    }
+
+    #[test]
+    fn a_set_that_cannot_be_published_leaves_none_of_its_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = OutputDir::lock(folder.path()).unwrap();
+        let make = |name: &str| out.create_with(name, b"new").unwrap();
+        fs::create_dir(folder.path().join("index")).unwrap();
+        fs::write(folder.path().join("index/mine"), b"").unwrap();
+        let links = [("a.raw".to_owned(), "a.iso".to_owned())];
+        out.publish(vec![make("a.raw"), make("index")], &links).unwrap_err();
+        assert_eq!(names(out.path()), [".lock", "index"]);
+        fs::remove_dir_all(folder.path().join("index")).unwrap();
+        fs::create_dir(folder.path().join("b.raw")).unwrap();
+        out.publish(vec![make("a.raw"), make("b.raw"), make("index")], &links).unwrap_err();
+        assert_eq!(names(out.path()), [".lock", "b.raw"]);
+    }
+
+    #[test]
+    fn outputs_that_do_not_fit_are_refused_before_they_are_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut out = OutputDir::lock(folder.path()).unwrap();
+        out.reserve(&[(u64::MAX, 4096), (u64::MAX, 4096)]).unwrap();
+        out.abilities.holes = false;
+        let error = out.reserve(&[(1 << 60, 4096)]).unwrap_err().to_string();
+        assert!(error.contains("no holes in files"), "{error}");
+        assert_eq!(names(out.path()), [".lock"]);
     }
 
     #[test]

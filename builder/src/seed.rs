@@ -5,9 +5,11 @@
 //! owner only, and never lands in the image that is published: [`personalise`] writes a copy, and only of an image whose configuration
 //! these very keys signed for this very cluster.
 
-use std::fs::{File, Permissions};
+mod form;
+
+use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use kubedos_image::DocumentError;
@@ -20,6 +22,8 @@ use kubedos_image::source::{FileSource, Source};
 use kubedos_image::statement::{self, Domain, Floors, Seed};
 use rustix::fs::SeekFrom;
 use zeroize::Zeroizing;
+
+pub use form::Form;
 
 use crate::keys::{KeyDir, KeyError, PublicKeys};
 use crate::output::{OutputDir, OutputError, Unpublished};
@@ -89,9 +93,32 @@ pub enum SeedError {
         /// In the seed.
         floor: u64,
     },
+    /// What was given for an image is something else.
+    #[error("{} {form}, not a raw image of kubedOS: a seed cannot be put into it", path.display())]
+    Foreign {
+        /// What was given.
+        path: PathBuf,
+        /// What it is.
+        form: Form,
+    },
+    /// The file system of the output folder keeps no permissions.
+    #[error("{} would be readable by others: its file system keeps no permissions, and a seed is secret", path.display())]
+    Unprotected {
+        /// The file.
+        path: PathBuf,
+    },
     /// The output.
     #[error(transparent)]
     Output(#[from] OutputError),
+}
+
+/// Who may read a seed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protection {
+    /// Its owner; refused where the file system keeps no permissions.
+    Owner,
+    /// Whoever the file system lets.
+    None,
 }
 
 /// A minted seed volume. No `Debug`: it is all secrets.
@@ -151,8 +178,13 @@ pub fn mint(keys: &KeyDir, wanted: &Mint<'_>) -> Result<Minted, SeedError> {
 ///
 /// # Errors
 /// [`SeedError::Output`].
-pub fn write(seed: &Minted, out: &OutputDir, name: &str) -> Result<PathBuf, SeedError> {
-    let file = create_secret(out, name)?;
+pub fn write(
+    seed: &Minted,
+    out: &OutputDir,
+    name: &str,
+    protection: Protection,
+) -> Result<PathBuf, SeedError> {
+    let file = create_secret(out, name, protection)?;
     file.file.write_all_at(seed.bytes(), 0).map_err(|source| file.error("write", source))?;
     Ok(file.publish()?)
 }
@@ -167,17 +199,35 @@ pub fn personalise(
     keys: &PublicKeys,
     out: &OutputDir,
     name: &str,
+    protection: Protection,
 ) -> Result<PathBuf, SeedError> {
     let failed = |doing: &'static str| {
         move |source: io::Error| SeedError::Image { doing, path: image.to_owned(), source }
     };
+    let foreign = |form| SeedError::Foreign { path: image.to_owned(), form };
+    // Looked at before it is opened: a pipe would wait for somebody.
+    Form::of_place(image).map_err(failed("open"))?.map_or(Ok(()), |form| Err(foreign(form)))?;
     let file = File::open(image).map_err(failed("open"))?;
-    let length = file.metadata().map_err(failed("read"))?.len();
+    let metadata = file.metadata().map_err(failed("read"))?;
+    let length = metadata.len();
+    Form::of_content(&file, length).map_err(failed("read"))?.map_or(Ok(()), |form| Err(foreign(form)))?;
+    let target = out.path().join(name);
+    if fs::metadata(&target).is_ok_and(|there| (there.dev(), there.ino()) == (metadata.dev(), metadata.ino()))
+    {
+        return Err(foreign(Form::Target));
+    }
     let at =
         seed_offset(image, FileSource::new(file.try_clone().map_err(failed("open"))?, length), seed, keys)?;
-    let copy = create_secret(out, name)?;
+    let mut data = 0;
+    each_data(&file, length, |_, chunk| {
+        data += chunk.len() as u64;
+        Ok(())
+    })
+    .map_err(failed("read"))?;
+    out.reserve(&[(length, data)])?;
+    let copy = create_secret(out, name, protection)?;
     copy.file.set_len(length).map_err(|source| copy.error("write", source))?;
-    copy_data(&file, &copy.file, length).map_err(failed("copy"))?;
+    each_data(&file, length, |at, chunk| copy.file.write_all_at(chunk, at)).map_err(failed("copy"))?;
     copy.file.write_all_at(seed.bytes(), at).map_err(|source| copy.error("write", source))?;
     Ok(copy.publish()?)
 }
@@ -226,16 +276,31 @@ fn seed_offset(image: &Path, disk: FileSource, seed: &Minted, keys: &PublicKeys)
     Ok(at)
 }
 
-fn create_secret(out: &OutputDir, name: &str) -> Result<Unpublished, SeedError> {
+/// A file that only its owner may read, or an error where the file system keeps no permissions.
+fn create_secret(out: &OutputDir, name: &str, protection: Protection) -> Result<Unpublished, SeedError> {
     let file = out.create(name)?;
-    file.file
-        .set_permissions(Permissions::from_mode(0o600))
-        .map_err(|source| file.error("protect", source))?;
-    Ok(file)
+    let set = file.file.set_permissions(Permissions::from_mode(0o600));
+    let mode = file.file.metadata().map_err(|source| file.error("protect", source))?.permissions().mode();
+    match protection {
+        Protection::Owner if !is_private(mode) => {
+            Err(SeedError::Unprotected { path: file.path().to_owned() })
+        }
+        Protection::Owner => set.map(|()| file).map_err(|source| unprotectable(out, name, source)),
+        Protection::None => Ok(file),
+    }
 }
 
-/// Copies what is not a hole, and of that what is not zero.
-fn copy_data(from: &File, to: &File, length: u64) -> io::Result<()> {
+fn unprotectable(out: &OutputDir, name: &str, source: io::Error) -> SeedError {
+    OutputError::File { doing: "protect", path: out.path().join(name), source }.into()
+}
+
+/// Whether a file of this mode is its owner's alone. FAT and its like give every file the mode of the mount, and refuse another one.
+const fn is_private(mode: u32) -> bool {
+    mode & 0o077 == 0
+}
+
+/// Hands over what is not a hole, and of that what is not zero.
+fn each_data(from: &File, length: u64, mut take: impl FnMut(u64, &[u8]) -> io::Result<()>) -> io::Result<()> {
     let mut buffer = vec![0; CHUNK];
     let mut at = 0;
     while at < length {
@@ -243,14 +308,14 @@ fn copy_data(from: &File, to: &File, length: u64) -> io::Result<()> {
             Ok(data) => data.min(length),
             Err(rustix::io::Errno::NXIO) => break,
             // A file system without holes: everything is data.
-            Err(rustix::io::Errno::INVAL) => at,
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => at,
             Err(error) => return Err(error.into()),
         };
         let count = usize::try_from(length - at).unwrap_or(CHUNK).min(CHUNK);
         let Some(chunk) = buffer.get_mut(..count) else { break };
         from.read_exact_at(chunk, at)?;
         if chunk.iter().any(|byte| *byte != 0) {
-            to.write_all_at(chunk, at)?;
+            take(at, chunk)?;
         }
         at += count as u64;
     }

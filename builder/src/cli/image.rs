@@ -18,6 +18,7 @@ use kubedos_builder::output::{OutputDir, OutputError};
 use kubedos_builder::release::date::Moment;
 use kubedos_builder::size::human;
 use kubedos_builder::store::Store;
+use kubedos_image::layout::shipped;
 use kubedos_spec::node::SubstrateType;
 use kubedos_spec::plan::ClusterPlan;
 use serde_json::json;
@@ -119,6 +120,7 @@ impl Image {
             return self.survey(&request);
         }
         let out = OutputDir::lock(&self.out).map_err(output_failure)?;
+        self.has_room(&out)?;
         let before = Before::read(out.path());
         let phases = Phases::new();
         let timeline = Timeline::new(&phases);
@@ -127,6 +129,13 @@ impl Image {
         let record = out.create_with(RUN_RECORD, record.emit().as_bytes()).map_err(output_failure)?;
         record.publish().map_err(output_failure)?;
         self.report(&built, &before, clock.elapsed())
+    }
+
+    /// Refuses before the work what is certain to have no room: without holes in files, an image with an empty payload is large already.
+    fn has_room(&self, out: &OutputDir) -> Result<(), Failure> {
+        let least = shipped(0).map_err(|error| Failure::new(Class::Failed, error))?.disk_bytes();
+        let copies = 1 + usize::from(self.format.contains(&Format::Iso) && !out.abilities().links);
+        out.reserve(&vec![(least, 0); copies]).map_err(output_failure)
     }
 
     /// Reads spec, keys and lock.
@@ -141,6 +150,7 @@ impl Image {
             &cluster,
         )
         .map_err(key_failure)?;
+        validate::check_for(&spec, &keys)?;
         let lock = Lock::read_proven(&self.inputs.lock).map_err(lock_failure)?;
         let flavour = match plan.image_inputs().substrate {
             SubstrateType::Metal => KernelFlavour::Metal,
@@ -278,6 +288,9 @@ impl Image {
 
 /// Sorts a build's error: an input that does not match its pin is not the same as a full disk.
 fn build_failure(error: BuildError) -> Failure {
+    if let BuildError::Output(error) = error {
+        return output_failure(error);
+    }
     let class = match &error {
         BuildError::Compose(ComposeError::Cache(cause)) => match cause.as_ref() {
             CacheError::Damaged { .. } => Class::Mismatch,
@@ -295,6 +308,8 @@ pub fn output_failure(error: OutputError) -> Failure {
         OutputError::Busy { .. } => {
             Failure::new(Class::Failed, error).with_help("wait until it has ended, or say another --out")
         }
+        OutputError::NoRoom { .. } => Failure::new(Class::Failed, error)
+            .with_help("free some space, write less with --format, or say another --out"),
         error => Failure::new(Class::Failed, error),
     }
 }

@@ -6,15 +6,16 @@ use clap::Args;
 use kubedos_builder::failure::{Class, Failure};
 use kubedos_builder::keys::KeyDir;
 use kubedos_builder::output::OutputDir;
-use kubedos_builder::seed::{self, Mint, SeedError};
+use kubedos_builder::seed::{self, Mint, Protection, SeedError};
 use kubedos_image::release::Release;
 use kubedos_image::statement::Floors;
 use kubedos_spec::model::{Metadata, NodeSpec};
 use serde_json::json;
 
+use super::image::output_failure;
 use super::keys;
 use super::terminal::{print, print_json, say};
-use super::validate::load;
+use super::validate::{check_for, load_quietly};
 
 /// Mint the seed of a node: the secrets of one node and one incarnation
 #[derive(Debug, Args)]
@@ -46,6 +47,12 @@ pub struct Seed {
     /// Key directory [default: keys/<cluster>, or keys/demo for the examples]
     #[arg(long, value_name = "DIR")]
     keys: Option<PathBuf>,
+    /// Write seeds also where the file system has no permissions, so that others may read them
+    #[arg(long)]
+    unprotected: bool,
+    /// Print no warning: for a run behind `image`, which has printed them
+    #[arg(long)]
+    quiet: bool,
     /// Say what would be written, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -57,7 +64,7 @@ pub struct Seed {
 impl Seed {
     /// Mints the seed.
     pub fn run(&self) -> Result<(), Failure> {
-        let file = load(&self.spec)?;
+        let file = load_quietly(&self.spec)?;
         let spec = file.validated().spec();
         let cluster = spec.metadata.name.as_str();
         let nodes = &spec.spec.nodes.inventory;
@@ -70,7 +77,8 @@ impl Seed {
         }
         let place = KeyDir::locate(self.keys.as_deref(), &self.spec, cluster);
         let keys = KeyDir::open_for(&place, &self.spec, cluster).map_err(keys::failure)?;
-        if keys.public().demo {
+        check_for(&file, &keys)?;
+        if keys.public().demo && !self.quiet {
             say!("warning: seeds made of the published demo keys protect nothing");
         }
         let floors = self.floors(&spec.metadata);
@@ -113,10 +121,11 @@ impl Seed {
             say!("would write {}", folder.join(&name).display());
             folder.join(&name)
         } else {
-            let out = OutputDir::lock(&folder).map_err(|error| Failure::new(Class::Failed, error))?;
+            let out = OutputDir::lock(&folder).map_err(output_failure)?;
+            let protection = if self.unprotected { Protection::None } else { Protection::Owner };
             match &self.into {
-                Some(image) => seed::personalise(image, &minted, keys.public(), &out, &name),
-                None => seed::write(&minted, &out, &name),
+                Some(image) => seed::personalise(image, &minted, keys.public(), &out, &name, protection),
+                None => seed::write(&minted, &out, &name, protection),
             }
             .map_err(failure)?
         };
@@ -147,6 +156,13 @@ fn failure(error: SeedError) -> Failure {
         SeedError::BelowFloor { found, .. } => Failure::new(Class::Mismatch, error).with_help(format!(
             "build the image again; or mint the seed with --generation-floor {found}, which lets the node go back"
         )),
+        SeedError::Foreign { ref path, form } => {
+            let help = form.remedy(path);
+            Failure::new(Class::Usage, error).with_help(help)
+        }
+        SeedError::Unprotected { .. } => Failure::new(Class::Failed, error)
+            .with_help("say an --out on a file system with permissions, or --unprotected if nobody else can read that medium"),
+        SeedError::Output(error) => output_failure(error),
         SeedError::Refused { .. } | SeedError::Table { .. } => Failure::new(Class::Mismatch, error),
         error => Failure::new(Class::Failed, error),
     }

@@ -22,18 +22,20 @@ pub struct Tool {
     #[arg(long, value_name = "NAME", default_value = "tools")]
     set: String,
 
-    /// The program, by its path in the packages, such as usr/bin/qemu-img
-    #[arg(value_name = "PROGRAM")]
-    program: String,
-
-    /// Its arguments
-    #[arg(value_name = "ARGUMENT", trailing_var_arg = true, allow_hyphen_values = true)]
-    arguments: Vec<OsString>,
+    /// The program, by its path in the packages, such as usr/bin/qemu-img, and its arguments: everything behind the program is its own
+    #[arg(value_names = ["PROGRAM", "ARGUMENT"], num_args = 1.., required = true, trailing_var_arg = true)]
+    command: Vec<OsString>,
 }
 
 impl Tool {
     /// Fetches the set where needed, and becomes the program.
     pub fn run(&self) -> Result<(), Failure> {
+        let Some((program, arguments)) = self.command.split_first() else {
+            return Err(Failure::new(Class::Usage, "which program?"));
+        };
+        let program = program.to_str().ok_or_else(|| {
+            Failure::new(Class::Usage, format!("{} is the name of no program", program.display()))
+        })?;
         let lock = Lock::read_alone(&self.inputs.lock).map_err(lock_failure)?;
         let cache = self.inputs.open_cache()?;
         let mirrors = self.inputs.find_mirrors();
@@ -41,11 +43,11 @@ impl Tool {
         let fetcher = self.inputs.fetcher(&cache, &mirrors);
         fetcher.fetch(&sources, &Console::new()).map_err(fetch_failure)?;
         let toolbox = Toolbox::open(&cache, &lock, &self.set).map_err(toolbox_failure)?;
-        let mut command = toolbox.command(&self.program).map_err(toolbox_failure)?;
-        if self.program.contains("/qemu-system-") {
+        let mut command = toolbox.command(program).map_err(toolbox_failure)?;
+        if program.contains("/qemu-system-") {
             command.args(toolbox.firmware_arguments());
         }
-        Err(Failure::new(Class::Failed, command.args(&self.arguments).exec()))
+        Err(Failure::new(Class::Failed, command.args(arguments).exec()))
     }
 }
 
@@ -59,4 +61,47 @@ pub fn toolbox_failure(error: ToolboxError) -> Failure {
         _ => Class::Failed,
     };
     Failure::new(class, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    #[command(name = "kubedos-build", version, propagate_version = true)]
+    struct Whole {
+        #[arg(short = 'C', global = true)]
+        directory: Option<String>,
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    #[derive(Debug, clap::Subcommand)]
+    enum Command {
+        Tool(Tool),
+    }
+
+    /// Options that `kubedos-build` has too are the program's behind its name, and nobody else's.
+    #[test]
+    fn everything_behind_the_program_reaches_it() {
+        for arguments in [
+            &["--version"][..],
+            &["-V"],
+            &["--help"],
+            &["-C", "x"],
+            &["--set", "oracles"],
+            &["--offline", "--lock", "y"],
+            &["--", "--version"],
+            &["info", "-f", "raw", "--", "a"],
+        ] {
+            let line = [&["kubedos-build", "tool", "--set", "tools", "usr/bin/qemu-img"], arguments].concat();
+            let whole = Whole::try_parse_from(line).unwrap();
+            let Command::Tool(tool) = whole.command;
+            let got: Vec<&str> = tool.command.iter().map(|word| word.to_str().unwrap()).collect();
+            assert_eq!(got, [&["usr/bin/qemu-img"], arguments].concat());
+            assert_eq!((tool.set.as_str(), whole.directory), ("tools", None));
+        }
+        assert!(Whole::try_parse_from(["kubedos-build", "tool"]).is_err());
+    }
 }

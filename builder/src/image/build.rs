@@ -31,7 +31,7 @@ use crate::image::volume::{SealedVolume, VolumeError, seal};
 use crate::key::{Inputs as KeyInputs, Key};
 use crate::keys::{KeyDir, KeyError};
 use crate::lock::Lock;
-use crate::output::{OutputDir, OutputError, Unpublished};
+use crate::output::{OutputDir, OutputError, Twin, Unpublished};
 use crate::sparse_digest::Alongside;
 use crate::store::{Store, StoreError};
 
@@ -457,6 +457,12 @@ impl<'a> Builder<'a> {
         let metadata = &self.inputs.plan.spec().metadata;
         let base = format!("{}-{}", metadata.name, metadata.artifact_version);
         let raw_name = format!("{base}.raw");
+        let data = data_of(image);
+        let copies = 1 + u64::from(formats.iso && !out.abilities().links);
+        let mut wanted = vec![(uki.len() as u64, uki.len() as u64)];
+        wanted.extend((0..copies).map(|_| (image.len(), data)));
+        wanted.extend(formats.qcow2.then_some((data, data)));
+        out.reserve(&wanted)?;
         let raw = out.create(&raw_name)?;
         // Naming the image takes longer than writing it: the other outputs are made meanwhile.
         let digest = Alongside::start(image.len());
@@ -497,11 +503,28 @@ impl<'a> Builder<'a> {
             outputs,
         };
         unpublished.push(out.create_with(super::manifest::SUMS, manifest.sums().as_bytes())?);
+        let mut link = None;
+        if formats.iso {
+            match out.twin(&raw, &format!("{base}.iso"))? {
+                Twin::Link(of, name) => link = Some((of, name)),
+                Twin::Copy(iso) => unpublished.push(iso),
+            }
+        }
         unpublished.push(raw);
         unpublished.push(out.create_with("manifest.json", manifest.emit().as_bytes())?);
-        let iso = formats.iso.then(|| (format!("{base}.raw"), format!("{base}.iso")));
-        Ok((unpublished, iso, manifest))
+        Ok((unpublished, link, manifest))
     }
+}
+
+/// How much of an image is no hole.
+fn data_of(image: &dyn Source) -> u64 {
+    let mut sum = 0_u64;
+    let mut at = 0;
+    while let Some(data) = image.next_data(at) {
+        sum = sum.saturating_add(data.end.saturating_sub(data.start));
+        at = data.end;
+    }
+    sum
 }
 
 /// The two files of a volume.

@@ -104,7 +104,7 @@ fn an_image_below_the_seeds_floor_is_refused_and_names_both() {
     let (keys, out) = (demo(), OutputDir::lock(&folder.path().join("out")).unwrap());
     let seed =
         mint(&keys, &Mint { floors: Floors { generation: 2, ..FLOORS }, ..wanted("cp-1", 1) }).unwrap();
-    let error = personalise(&path, &seed, keys.public(), &out, "copy.raw").unwrap_err().to_string();
+    let error = personalise(&path, &seed, keys.public(), &out, "copy.raw", Protection::Owner).unwrap_err().to_string();
     assert!(error.contains("has generation 1, below the seed's floor 2"), "{error}");
     assert!(!out.path().join("copy.raw").exists());
 }
@@ -118,7 +118,7 @@ fn a_personalised_copy_differs_in_its_seed_partition_only() {
     let before = fs::read(&path).unwrap();
     let (keys, out) = (demo(), OutputDir::lock(&folder.path().join("out")).unwrap());
     let seed = mint(&keys, &wanted("cp-1", 1)).unwrap();
-    let copy = personalise(&path, &seed, keys.public(), &out, "cp-1.raw").unwrap();
+    let copy = personalise(&path, &seed, keys.public(), &out, "cp-1.raw", Protection::Owner).unwrap();
     assert!(fs::read(&path).unwrap() == before);
     let mut after = fs::read(&copy).unwrap();
     let at = usize::try_from(offset(Role::Seed)).unwrap();
@@ -128,7 +128,7 @@ fn a_personalised_copy_differs_in_its_seed_partition_only() {
     let metadata = fs::metadata(&copy).unwrap();
     assert_eq!(metadata.mode() & 0o777, 0o600);
     assert!(metadata.blocks() * 512 < metadata.len() / 10, "holes stay holes");
-    let alone = write(&seed, &out, "cp-1.img").unwrap();
+    let alone = write(&seed, &out, "cp-1.img", Protection::Owner).unwrap();
     assert_eq!(fs::metadata(&alone).unwrap().mode() & 0o777, 0o600);
     assert!(fs::read(alone).unwrap() == seed.bytes());
 }
@@ -142,7 +142,8 @@ fn an_image_that_is_not_fresh_or_not_ours_is_refused() {
     let refusal = |why: &str, change: &dyn Fn(&File)| {
         image(&path, "lab");
         change(&fs::OpenOptions::new().write(true).open(&path).unwrap());
-        let error = personalise(&path, &seed, keys.public(), &out, "copy.raw").unwrap_err();
+        let error =
+            personalise(&path, &seed, keys.public(), &out, "copy.raw", Protection::Owner).unwrap_err();
         assert!(!out.path().join("copy.raw").exists(), "{why}: nothing is left");
         error
     };
@@ -153,15 +154,52 @@ fn an_image_that_is_not_fresh_or_not_ours_is_refused() {
     assert!(matches!(error, SeedError::Refused { reason, .. } if reason.contains("damaged")), "{error}");
     let error = refusal("a forged configuration", &put(offset(SIGNATURE) + 60));
     assert!(matches!(error, SeedError::NotAccepted { .. }), "{error}");
-    let error = refusal("a file without a table", &|file: &File| file.set_len(4096).unwrap());
+    let error = refusal("a truncated image", &|file: &File| file.set_len(4096).unwrap());
     assert!(matches!(error, SeedError::Table { .. }), "{error}");
+    let error = refusal("a short file", &|file: &File| file.set_len(300).unwrap());
+    assert!(matches!(error, SeedError::Foreign { form: Form::Short, .. }), "{error}");
+    let error = refusal("a qcow2 file", &|file: &File| file.write_all_at(b"QFI\xfb\0\0\0\x03", 0).unwrap());
+    assert!(error.to_string().contains("lab.raw is a qcow2 file"), "{error}");
 
     image(&path, "other");
-    let error = personalise(&path, &seed, keys.public(), &out, "copy.raw").unwrap_err();
+    let error = personalise(&path, &seed, keys.public(), &out, "copy.raw", Protection::Owner).unwrap_err();
     assert!(
         matches!(error, SeedError::Refused { reason, .. } if reason.contains("another cluster")),
         "{error}"
     );
+}
+
+/// An image that stands where its copy is to go is not replaced by the copy.
+#[test]
+fn an_image_is_not_overwritten_by_its_own_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let (keys, out) = (demo(), OutputDir::lock(folder.path()).unwrap());
+    let path = folder.path().join("cp-1.raw");
+    image(&path, "lab");
+    let before = fs::read(&path).unwrap();
+    let seed = mint(&keys, &wanted("cp-1", 1)).unwrap();
+    let linked = folder.path().join("linked.raw");
+    fs::hard_link(&path, &linked).unwrap();
+    for image in [&path, &linked] {
+        let error =
+            personalise(image, &seed, keys.public(), &out, "cp-1.raw", Protection::Owner).unwrap_err();
+        assert!(matches!(error, SeedError::Foreign { form: Form::Target, .. }), "{error}");
+    }
+    assert!(fs::read(&path).unwrap() == before);
+    for (place, form) in [(folder.path(), Form::Folder), (Path::new("/dev/null"), Form::Device)] {
+        let error = personalise(place, &seed, keys.public(), &out, "a.raw", Protection::Owner).unwrap_err();
+        assert!(matches!(error, SeedError::Foreign { form: found, .. } if found == form), "{error}");
+    }
+}
+
+/// What FAT and its like answer: the mode of the mount, whatever was asked for.
+#[test]
+fn a_file_that_others_may_read_is_no_place_for_a_seed() {
+    for (mode, private) in
+        [(0o100_600, true), (0o100_400, true), (0o100_755, false), (0o100_640, false), (0o100_604, false)]
+    {
+        assert_eq!(is_private(mode), private, "{mode:o}");
+    }
 }
 
 /// The seed partition is found by its type, wherever it lies, and has to have the size of the layout.
@@ -185,7 +223,7 @@ fn a_seed_partition_of_another_size_is_refused() {
             file.write_all_at(&extent.bytes, extent.offset).unwrap();
         }
         let seed = mint(&keys, &wanted("cp-1", 1)).unwrap();
-        personalise(&path, &seed, keys.public(), &out, "copy.raw").unwrap_err()
+        personalise(&path, &seed, keys.public(), &out, "copy.raw", Protection::Owner).unwrap_err()
     };
     let error = rewrite(&table);
     assert!(
