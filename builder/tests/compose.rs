@@ -38,7 +38,7 @@ impl Inputs {
     fn open(flavour: KernelFlavour) -> Self {
         let lock = Lock::read_alone(&project().join("kubedos.lock")).unwrap();
         let cache = Place::from_environment(None).open().unwrap();
-        let mirrors = Mirrors::find(&Wanted::from_environment(None, None));
+        let mirrors = Mirrors::find(Wanted::from_environment(&project()));
         let wanted: Vec<String> =
             sets(flavour).into_iter().chain(["tools", "oracles"]).map(str::to_owned).collect();
         Fetcher::new(&cache, &mirrors).fetch(&lock.sources(&wanted).unwrap(), &Silent).unwrap();

@@ -46,7 +46,8 @@ fn tool(program: &str) -> Command {
     let tools = TOOLS.get_or_init(|| {
         let lock = Lock::read_alone(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../kubedos.lock")).unwrap();
         let cache = Place::from_environment(None).open().unwrap();
-        let mirrors = Mirrors::find(&Wanted::from_environment(None, None));
+        let mirrors =
+            Mirrors::find(Wanted::from_environment(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))));
         let sources = lock.sources(&["tools".to_owned()]).unwrap();
         Fetcher::new(&cache, &mirrors).fetch(&sources, &Silent).unwrap();
         Toolbox::open(&cache, &lock, "tools").unwrap()

@@ -1,6 +1,7 @@
 //! The arguments that say where pinned inputs come from and where they are kept; the same for every command that needs them.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kubedos_builder::cache::{Cache, CacheError, Place};
@@ -13,13 +14,17 @@ use super::terminal::say;
 /// Where inputs come from.
 #[derive(Debug, Clone, Args)]
 pub struct Inputs {
-    /// Base URL of a Debian mirror; else $KUBEDOS_DEBIAN_MIRROR, else the host's apt configuration
+    /// Base URL of a Debian mirror; else $KUBEDOS_DEBIAN_MIRROR, else the sources of the host's apt configuration
     #[arg(long, value_name = "URL")]
     pub mirror: Option<String>,
 
-    /// Base URL of a Debian security mirror; else $KUBEDOS_DEBIAN_SECURITY_MIRROR, else the host's apt configuration
+    /// Base URL of a Debian security mirror; else $KUBEDOS_DEBIAN_SECURITY_MIRROR, else the sources of the host's apt configuration
     #[arg(long, value_name = "URL")]
     pub security_mirror: Option<String>,
+
+    /// The folder of the host's apt configuration
+    #[arg(long, value_name = "DIR", default_value = "/etc/apt")]
+    pub apt: PathBuf,
 
     /// The cache folder; else $KUBEDOS_CACHE, else kubedos in the user's cache folder
     #[arg(long, value_name = "DIR")]
@@ -52,9 +57,16 @@ impl Inputs {
         Place::from_environment(self.cache.clone()).open().map_err(|error| Failure::new(Class::Failed, error))
     }
 
-    /// Finds the mirrors.
+    /// The mirrors, which are looked for when something has to be fetched.
     pub fn find_mirrors(&self) -> Mirrors {
-        Mirrors::find(&Wanted::from_environment(self.mirror.clone(), self.security_mirror.clone()))
+        Mirrors::find(Wanted {
+            debian: self.mirror.clone(),
+            security: self.security_mirror.clone(),
+            apt: self.apt.clone(),
+            packages: self.packages.clone(),
+            keyrings: self.keyrings.clone(),
+            ..Wanted::from_environment(Path::new(""))
+        })
     }
 
     /// A fetcher over both.
@@ -66,8 +78,13 @@ impl Inputs {
 /// Prints every problem and gives the failure that decides the exit code.
 pub fn fetch_failure(error: FetchError) -> Failure {
     use kubedos_builder::fetch::Problem;
+    // All files of a suite without a mirror have the same problem.
+    let mut printed = BTreeSet::new();
     for problem in &error.0 {
-        say!("error: {}", chain(problem));
+        let text = chain(problem);
+        if printed.insert(text.clone()) {
+            say!("error: {text}");
+        }
     }
     let has = |test: fn(&Problem) -> bool| error.0.iter().any(test);
     let help = if has(|problem| matches!(problem, Problem::Wrong { .. })) {
@@ -83,7 +100,7 @@ pub fn fetch_failure(error: FetchError) -> Failure {
         Some("run `kubedos-build fetch` without --offline first".to_owned())
     } else {
         error.0.iter().find_map(|problem| match problem {
-            Problem::Mirror(error) => Some(error.help()),
+            Problem::Mirror(error) => error.help(),
             _ => None,
         })
     };

@@ -3,7 +3,6 @@
 use clap::Args;
 use kubedos_builder::failure::{Class, Failure};
 use kubedos_builder::lock::{Difference, Lock, LockError, Update, UpdateError, VerifyError, verify};
-use kubedos_builder::release::ReleaseError;
 use kubedos_builder::release::date::Moment;
 use kubedos_builder::release::keyring::Keyring;
 use kubedos_builder::resolve::ResolveError;
@@ -65,7 +64,7 @@ impl LockCommand {
                 return Err(lock_failure(error).with_help("take the file away to make it from nothing"));
             }
         };
-        let (selection, keyring) = (read_selection(&self.inputs)?, read_keyring(&self.inputs)?);
+        let selection = read_selection(&self.inputs)?;
         let cache = self.inputs.open_cache()?;
         let mirrors = self.inputs.find_mirrors();
         if self.inputs.offline {
@@ -76,7 +75,6 @@ impl LockCommand {
         }
         let update = Update {
             selection: &selection,
-            keyring: &keyring,
             fetcher: &self.inputs.fetcher(&cache, &mirrors),
             previous: previous.as_ref().filter(|_| !self.accept_older),
             is_expired_accepted: self.accept_expired,
@@ -199,10 +197,9 @@ pub fn update_failure(error: UpdateError) -> Failure {
         UpdateError::Fetch(error) => fetch_failure(error),
         UpdateError::Lock(error) => lock_failure(error),
         UpdateError::Mirror(error) => {
-            let help = error.help();
-            Failure::new(Class::Failed, error).with_help(help)
+            let (class, help) = (error.class(), error.help());
+            with_help(Failure::new(class, UpdateError::Mirror(error)), help.as_deref())
         }
-        UpdateError::Release(error) => release_failure(error),
         UpdateError::Resolve(error) => {
             let help = ResolveError::help(&error);
             with_help(Failure::new(Class::Failed, error), help)
@@ -214,28 +211,13 @@ pub fn update_failure(error: UpdateError) -> Failure {
 fn verify_failure(error: VerifyError) -> Failure {
     match error {
         VerifyError::Lock(error) => lock_failure(error),
-        VerifyError::Release(error) => release_failure(error),
         VerifyError::Fetch(error) => fetch_failure(error),
-        error @ (VerifyError::Mismatch { .. }
+        error @ (VerifyError::Release(_)
+        | VerifyError::Mismatch { .. }
         | VerifyError::NotInIndex { .. }
         | VerifyError::UnknownSuite(_)) => Failure::new(Class::Mismatch, error),
         other => Failure::new(Class::Failed, other),
     }
-}
-
-fn release_failure(error: ReleaseError) -> Failure {
-    let help = match &error {
-        ReleaseError::Expired { .. } => {
-            Some("the mirror is stale, or this host's clock is ahead; --accept-expired takes it nevertheless")
-        }
-        ReleaseError::Older { .. } => Some("the mirror is behind; --accept-older takes it nevertheless"),
-        _ => None,
-    };
-    let class = match &error {
-        ReleaseError::Expired { .. } | ReleaseError::Older { .. } => Class::Failed,
-        _ => Class::Mismatch,
-    };
-    with_help(Failure::new(class, error), help)
 }
 
 fn with_help(failure: Failure, help: Option<&str>) -> Failure {

@@ -1,7 +1,7 @@
 //! Progress of a fetch on stderr: a bar on a terminal, now and then a plain line elsewhere.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -9,6 +9,7 @@ use kubedos_builder::cache::{CacheError, Pin};
 use kubedos_builder::failure::chain;
 use kubedos_builder::fetch::Progress;
 use kubedos_builder::fetch::http::HttpError;
+use kubedos_builder::mirror::{Accepted, Rejection};
 
 use super::terminal::{can_move_cursor, say};
 
@@ -116,6 +117,17 @@ impl Progress for Console {
 
     fn retry(&self, name: &str, error: &HttpError, wait: Duration) {
         self.say(&format!("{name}: {}; once more in {:.1} s", chain(error), wait.as_secs_f32()));
+    }
+
+    fn mirror(&self, suite: &str, accepted: &Accepted, rejections: &[Arc<Rejection>]) {
+        // The usual case is quiet; a host whose sources were rejected shows which mirror is used in their place.
+        if rejections.is_empty() {
+            return;
+        }
+        for rejection in rejections {
+            self.say(&format!("no mirror of {suite}: {rejection}"));
+        }
+        self.say(&format!("{suite} is fetched from {} ({})", accepted.mirror.host(), accepted.named));
     }
 
     fn damaged(&self, error: &CacheError) {

@@ -11,7 +11,7 @@ use kubedos_builder::lock::{Difference, Lock, LockError, Update, proof_path, rel
 use kubedos_builder::release::date::Moment;
 
 use super::inputs::{Inputs, fetch_failure};
-use super::lock::{lock_failure, read_keyring, read_selection, update_failure};
+use super::lock::{lock_failure, read_selection, update_failure};
 use super::progress::Console;
 use super::terminal::{say, say_lines};
 
@@ -95,10 +95,9 @@ fn relock(
         .filter(|package| gone(&package.pin().name))
         .map(|package| package.name.clone())
         .collect();
-    let (selection, keyring) = (read_selection(inputs)?, read_keyring(inputs)?);
+    let selection = read_selection(inputs)?;
     let update = Update {
         selection: &selection,
-        keyring: &keyring,
         fetcher,
         previous: Some(&lock),
         is_expired_accepted: false,

@@ -7,10 +7,14 @@ use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 
-use super::http::{Client, HttpError};
+use super::http::{Cause, Client, Host, HttpError, Request, Route};
 use super::{Problem, Progress, Source};
 use crate::cache::{Cache, CacheError, Unlike};
 use crate::digest::{Hasher, Sha256};
+use crate::mirror::Mirror;
+
+/// How much of a body is looked at to see a web page.
+const START_BYTES: usize = 512;
 
 /// How often a passing failure is tried again, and how long it waits: the wait doubles each time.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +37,7 @@ enum Attempt {
     /// The bytes are all there and are the wrong ones.
     Wrong {
         resumed: bool,
+        host: Host,
         unlike: Box<Unlike>,
     },
     Cache(CacheError),
@@ -44,50 +49,62 @@ impl From<CacheError> for Attempt {
     }
 }
 
-/// Fetches from the first of a source's URLs that has it.
+/// Why one mirror did not give a file.
+pub(super) enum Failure {
+    /// Another mirror may have it.
+    Http { path: String, error: HttpError },
+    /// No other mirror is asked.
+    Final(Problem),
+}
+
+/// Fetches from a mirror, by the first of a source's paths that it has; gives the host that served it.
 pub(super) fn download(
     source: &Source,
-    urls: &[String],
+    mirror: &Mirror,
     cache: &Cache,
     client: &Client,
     retry: Retry,
     progress: &dyn Progress,
-) -> Result<(), Problem> {
+) -> Result<Option<Host>, Failure> {
     let mut gone = None;
-    for (path, url) in source.paths.iter().zip(urls) {
-        match with_retries(source, url, cache, client, retry, progress) {
-            Ok(()) => return Ok(()),
-            Err(Attempt::Http(HttpError::Gone(status))) => gone = gone.or(Some((path.clone(), status))),
-            Err(Attempt::Http(error)) => {
-                return Err(Problem::Http {
-                    name: source.pin.name.clone(),
-                    path: path.clone(),
-                    source: error,
-                });
+    for path in &source.paths {
+        let Some(request) = mirror.request(path) else {
+            let route = Route { host: mirror.host().clone(), redirected_by: None, proxy: None };
+            let error = HttpError { route: Box::new(route), cause: Cause::BadUrl };
+            return Err(Failure::Http { path: path.clone(), error });
+        };
+        match with_retries(source, &request, cache, client, retry, progress) {
+            Ok(host) => return Ok(host),
+            Err(Attempt::Http(error)) if error.gone().is_some() => {
+                gone = gone.or(Some((path.clone(), error)))
             }
-            Err(Attempt::Wrong { unlike, .. }) => {
-                return Err(Problem::Wrong { name: source.pin.name.clone(), path: path.clone(), unlike });
+            Err(Attempt::Http(error)) => return Err(Failure::Http { path: path.clone(), error }),
+            Err(Attempt::Wrong { host, unlike, .. }) => {
+                let (name, path) = (source.pin.name.clone(), path.clone());
+                return Err(Failure::Final(Problem::Wrong { name, host, path, unlike }));
             }
-            Err(Attempt::Cache(error)) => return Err(Problem::Cache(error)),
+            Err(Attempt::Cache(error)) => return Err(Failure::Final(Problem::Cache(error))),
         }
     }
-    let (path, status) = gone.unwrap_or_default();
-    Err(Problem::Vanished { name: source.pin.name.clone(), path, status })
+    match gone {
+        Some((path, error)) => Err(Failure::Http { path, error }),
+        None => Err(Failure::Final(Problem::NoPath { name: source.pin.name.clone() })),
+    }
 }
 
 fn with_retries(
     source: &Source,
-    url: &str,
+    request: &Request,
     cache: &Cache,
     client: &Client,
     retry: Retry,
     progress: &dyn Progress,
-) -> Result<(), Attempt> {
+) -> Result<Option<Host>, Attempt> {
     let mut wait = retry.wait;
     let mut attempt = 1;
     loop {
-        let error = match once(source, url, cache, client, progress) {
-            Ok(()) => return Ok(()),
+        let error = match once(source, request, cache, client, progress) {
+            Ok(host) => return Ok(host),
             Err(error) => error,
         };
         match &error {
@@ -106,18 +123,19 @@ fn with_retries(
 
 fn once(
     source: &Source,
-    url: &str,
+    request: &Request,
     cache: &Cache,
     client: &Client,
     progress: &dyn Progress,
-) -> Result<(), Attempt> {
+) -> Result<Option<Host>, Attempt> {
     let pin = &source.pin;
     let mut part = Part::open(cache, &pin.sha256)?;
     let (mut hasher, mut have) = part.measure(pin.size)?;
     let resumed = have > 0;
+    let mut served = None;
     if have < pin.size {
-        let mut answer = match client.get(url, have) {
-            Err(HttpError::Range) => client.get(url, 0),
+        let mut answer = match client.get(request, have) {
+            Err(HttpError { cause: Cause::Range, .. }) => client.get(request, 0),
             answer => answer,
         }
         .map_err(Attempt::Http)?;
@@ -126,33 +144,57 @@ fn once(
             part.cut(0)?;
         }
         progress.advance(&pin.name, have);
+        // Only the digest shows whether an answer that looks like something else is the file; none of it may be continued.
+        let is_doubtful = answer.encoding.is_some() || answer.is_html;
+        let mut start = Vec::new();
         let mut buffer = vec![0; 1 << 16];
         while have <= pin.size {
             let length = match answer.body.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Attempt::Http(HttpError::Broken(error))),
+                Err(error) => {
+                    if is_doubtful {
+                        part.remove()?;
+                    }
+                    let cause = Cause::Broken { have, of: Some(pin.size), source: Some(error) };
+                    return Err(Attempt::Http(answer.failed(cause)));
+                }
             };
             let bytes = buffer.get(..length).unwrap_or_default();
+            if have == 0 {
+                start = bytes.get(..START_BYTES.min(length)).unwrap_or_default().to_vec();
+            }
             part.write(bytes)?;
             hasher.update(bytes);
             have += length as u64;
             progress.advance(&pin.name, have);
         }
-        if have < pin.size {
-            let error =
-                io::Error::new(io::ErrorKind::UnexpectedEof, format!("{have} of {} bytes came", pin.size));
-            return Err(Attempt::Http(HttpError::Broken(error)));
+        let disguise = answer.disguise(&start);
+        let is_whole = answer.is_delimited || answer.total.is_some_and(|total| total != pin.size);
+        if have < pin.size && disguise.is_none() && !is_whole {
+            let cause = Cause::Broken { have, of: Some(pin.size), source: None };
+            return Err(Attempt::Http(answer.failed(cause)));
         }
+        if let Some(cause) = disguise
+            && hasher.clone().finish() != (pin.sha256, pin.size)
+        {
+            part.remove()?;
+            return Err(Attempt::Http(answer.failed(cause)));
+        }
+        served = Some(answer.route.host.clone());
     }
     let (got, size) = hasher.finish();
     if got != pin.sha256 || size != pin.size {
         part.remove()?;
-        return Err(Attempt::Wrong { resumed, unlike: Unlike::new(size, got, pin) });
+        return Err(match served {
+            Some(host) => Attempt::Wrong { resumed, host, unlike: Unlike::new(size, got, pin) },
+            // All of it was left by an earlier run: it is fetched anew.
+            None => return once(source, request, cache, client, progress),
+        });
     }
     cache.adopt(&part.file, &part.path, pin)?;
-    Ok(())
+    Ok(served)
 }
 
 /// A growing download, locked against other processes; who finds it locked works on one of his own.

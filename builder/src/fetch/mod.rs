@@ -1,53 +1,57 @@
 //! Pinned files from mirrors into the cache: in parallel, resumable, retried on passing failures only.
 //!
 //! Every file is attempted, and every problem is reported: a list of what vanished is worth more than its first entry.
-//! Which mirror is asked is the host's choice ([`crate::mirror`]); what it answers is believed by digest alone.
+//! Which mirrors are asked is the host's choice ([`crate::mirror`]); what they answer is believed by digest alone. A file has vanished only
+//! when every mirror of its suite answers 404 or 410, by hosts that served other files that verified.
 
 mod download;
 pub mod http;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::Read;
-use std::sync::{Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use thiserror::Error;
 
 use crate::cache::{Cache, CacheError, Pin, Unlike};
-use crate::failure::Class;
-use crate::mirror::{Archive, MirrorError, Mirrors};
+use crate::failure::{Class, chain};
+use crate::mirror::{Accepted, MirrorError, Mirrors, Rejection, Web};
+use download::Failure;
 pub use download::Retry;
-use http::{Client, HttpError};
+use http::{Cause, Client, Host, HttpError};
 
 /// Something to fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     /// What it must be.
     pub pin: Pin,
-    /// The archive whose mirror has it.
-    pub archive: Archive,
-    /// Its paths below the mirror's base, the first that answers is taken.
+    /// The suite whose mirrors have it.
+    pub suite: String,
+    /// Its paths below a mirror's base, the first that answers is taken.
     pub paths: Vec<String>,
 }
 
 /// What stands in the way of one file.
 #[derive(Debug, Error)]
 pub enum Problem {
-    /// The mirror does not have it any more.
-    #[error("{name} has vanished from the mirror: {path} answers {status}")]
+    /// No mirror has it any more.
+    #[error("{name} has vanished from the mirror: {path}: {answers}")]
     Vanished {
         /// Which pin.
         name: String,
         /// Its path below the mirror's base.
         path: String,
-        /// The status.
-        status: u16,
+        /// What the mirrors answered.
+        answers: Failures,
     },
-    /// The mirror has other bytes under its name.
-    #[error("{name} does not match the lock: {path} {unlike}")]
+    /// A mirror has other bytes under its name.
+    #[error("{name} does not match the lock: {path} from {host} {unlike}")]
     Wrong {
         /// Which pin.
         name: String,
+        /// Who served it.
+        host: Host,
         /// Its path below the mirror's base.
         path: String,
         /// In what they differ.
@@ -60,31 +64,47 @@ pub enum Problem {
         name: String,
     },
     /// The transfer failed.
-    #[error("failed to fetch {name} ({path})")]
+    #[error("failed to fetch {name} ({path}): {failures}")]
     Http {
         /// Which pin.
         name: String,
         /// Its path below the mirror's base.
         path: String,
-        /// Why.
-        #[source]
-        source: HttpError,
+        /// Why, for each mirror that was asked.
+        failures: Failures,
+    },
+    /// The request names no path.
+    #[error("{name} has no path on a mirror")]
+    NoPath {
+        /// Which pin.
+        name: String,
     },
     /// The cache failed.
     #[error(transparent)]
     Cache(CacheError),
-    /// No mirror is known.
-    #[error(transparent)]
-    Mirror(MirrorError),
+    /// No mirror is usable.
+    #[error("{0}")]
+    Mirror(Arc<MirrorError>),
+}
+
+/// What each mirror answered, in their order.
+#[derive(Debug)]
+pub struct Failures(pub Vec<HttpError>);
+
+impl fmt::Display for Failures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all: Vec<_> = self.0.iter().map(|error| chain(error)).collect();
+        f.write_str(&all.join("; "))
+    }
 }
 
 impl Problem {
     /// The exit code's class.
-    pub const fn class(&self) -> Class {
+    pub fn class(&self) -> Class {
         match self {
             Self::Wrong { .. } | Self::Cache(CacheError::Damaged { .. }) => Class::Mismatch,
             Self::Offline { .. } => Class::Offline,
-            Self::Mirror(MirrorError::NotHttp { .. }) => Class::Usage,
+            Self::Mirror(error) => error.class(),
             _ => Class::Failed,
         }
     }
@@ -129,6 +149,8 @@ pub trait Progress: Sync {
     fn done(&self, pin: &Pin);
     /// A passing failure is tried again after a wait.
     fn retry(&self, name: &str, error: &HttpError, wait: Duration);
+    /// A mirror was found for a suite; candidates before it were rejected.
+    fn mirror(&self, suite: &str, accepted: &Accepted, rejections: &[Arc<Rejection>]);
     /// A file in the cache was damaged and will be fetched again.
     fn damaged(&self, error: &CacheError);
 }
@@ -142,6 +164,7 @@ impl Progress for Silent {
     fn advance(&self, _: &str, _: u64) {}
     fn done(&self, _: &Pin) {}
     fn retry(&self, _: &str, _: &HttpError, _: Duration) {}
+    fn mirror(&self, _: &str, _: &Accepted, _: &[Arc<Rejection>]) {}
     fn damaged(&self, _: &CacheError) {}
 }
 
@@ -198,22 +221,9 @@ impl<'a> Fetcher<'a> {
         if problems.is_empty() { Ok(summary) } else { Err(FetchError(problems.into_values().collect())) }
     }
 
-    /// Fetches something that no digest is known of yet, up to a limit; the caller must find another way to believe it.
-    pub fn text(&self, url: &str, limit: u64) -> Result<Vec<u8>, HttpError> {
-        let mut wait = self.retry.wait;
-        let mut attempt = 1;
-        loop {
-            let error = match self.client.get(url, 0).and_then(|answer| read_up_to(answer.body, limit)) {
-                Ok(bytes) => return Ok(bytes),
-                Err(error) => error,
-            };
-            if !error.is_transient() || attempt >= self.retry.attempts {
-                return Err(error);
-            }
-            std::thread::sleep(wait);
-            wait *= 2;
-            attempt += 1;
-        }
+    /// How this fetcher uses the network.
+    pub const fn web<'w>(&'w self, progress: &'w dyn Progress) -> Web<'w> {
+        Web { client: &self.client, retry: self.retry, progress }
     }
 
     /// What is missing; everything that is there is checked.
@@ -262,13 +272,65 @@ impl<'a> Fetcher<'a> {
         missing: VecDeque<(usize, &Source)>,
         progress: &dyn Progress,
     ) -> BTreeMap<usize, Problem> {
-        self.in_parallel(missing, |source: &Source| {
-            let mirror = self.mirrors.of(source.archive).map_err(Problem::Mirror)?;
-            let urls: Vec<_> = source.paths.iter().map(|path| mirror.url(path)).collect();
-            download::download(source, &urls, self.cache, &self.client, self.retry, progress)?;
-            progress.done(&source.pin);
-            Ok(())
+        let failed = self.in_parallel(missing, |source: &Source| self.fetch_one(source, progress));
+        // Only now is it known which hosts served other files.
+        failed.into_iter().map(|(at, problem)| (at, self.unless_unproven(problem))).collect()
+    }
+
+    /// Asks the mirrors of the source's suite in their order.
+    fn fetch_one(&self, source: &Source, progress: &dyn Progress) -> Result<(), Problem> {
+        let web = self.web(progress);
+        let mut failures = Vec::new();
+        let mut failed_path = None;
+        for n in 0.. {
+            let accepted = self.mirrors.nth(&source.suite, n, &web).map_err(Problem::Mirror)?;
+            let Some(accepted) = accepted else { break };
+            let mirror = &accepted.mirror;
+            match download::download(source, mirror, self.cache, &self.client, self.retry, progress) {
+                Ok(host) => {
+                    if let Some(host) = host {
+                        self.mirrors.prove(&host);
+                    }
+                    progress.done(&source.pin);
+                    return Ok(());
+                }
+                Err(Failure::Http { path, error }) => {
+                    failures.push(error);
+                    failed_path = failed_path.or(Some(path));
+                }
+                Err(Failure::Final(problem)) => return Err(problem),
+            }
+        }
+        let (name, path) = (source.pin.name.clone(), failed_path.unwrap_or_default());
+        let is_gone = failures.iter().all(|error| error.gone().is_some());
+        let failures = Failures(failures);
+        Err(if is_gone {
+            Problem::Vanished { name, path, answers: failures }
+        } else {
+            Problem::Http { name, path, failures }
         })
+    }
+
+    /// A file has not vanished where a host answered that has served nothing that verifies: a login page, a wrong path, a filter.
+    fn unless_unproven(&self, problem: Problem) -> Problem {
+        match problem {
+            Problem::Vanished { name, path, mut answers } => {
+                let mut is_proven = true;
+                for error in &mut answers.0 {
+                    if let Some(status) = error.gone().filter(|_| !self.mirrors.is_proven(&error.route.host))
+                    {
+                        error.cause = Cause::Unproven(status);
+                        is_proven = false;
+                    }
+                }
+                if is_proven {
+                    Problem::Vanished { name, path, answers }
+                } else {
+                    Problem::Http { name, path, failures: answers }
+                }
+            }
+            problem => problem,
+        }
     }
 
     /// Runs work over a queue on the fetcher's threads; gives the failures by index.
@@ -294,10 +356,4 @@ impl<'a> Fetcher<'a> {
         });
         failures.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn read_up_to(body: impl Read, limit: u64) -> Result<Vec<u8>, HttpError> {
-    let mut bytes = Vec::new();
-    body.take(limit).read_to_end(&mut bytes).map_err(HttpError::Broken)?;
-    Ok(bytes)
 }

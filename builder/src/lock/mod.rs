@@ -351,9 +351,9 @@ impl Lock {
             .iter()
             .filter(|package| sets.is_empty() || package.sets.iter().any(|set| sets.contains(set)));
         Ok(wanted
-            .filter_map(|package| {
-                let archive = self.archive(&package.suite)?.mirror;
-                Some(Source { pin: package.pin(), archive, paths: vec![package.path.clone()] })
+            .map(|package| {
+                let (suite, paths) = (package.suite.clone(), vec![package.path.clone()]);
+                Source { pin: package.pin(), suite, paths }
             })
             .collect())
     }

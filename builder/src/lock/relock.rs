@@ -15,7 +15,7 @@ pub fn relock_missing(
     vanished: &BTreeSet<String>,
     progress: &dyn Progress,
 ) -> Result<(Lock, Proof), UpdateError> {
-    let releases = update.releases()?;
+    let releases = update.releases(progress)?;
     let mut free = vanished.clone();
     loop {
         let mut index = update.index(&releases, progress)?;

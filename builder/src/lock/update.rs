@@ -1,47 +1,26 @@
 //! From mirrors to a lock: signed indices, verified; the package indices that they name; the closures over them.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use super::{Lock, LockError, Proof, index_path};
 use crate::cache::{CacheError, Pin};
 use crate::decompress;
-use crate::fetch::http::HttpError;
 use crate::fetch::{FetchError, Fetcher, Progress, Source};
 use crate::index::{Index, IndexError};
 use crate::mirror::MirrorError;
+use crate::release::Release;
 use crate::release::date::Moment;
-use crate::release::keyring::Keyring;
-use crate::release::{Release, ReleaseError};
 use crate::resolve::selection::{Selection, Suite};
 use crate::resolve::{ResolveError, resolve};
-
-/// A signed index of trixie main has 140 kB.
-const MAX_INRELEASE_BYTES: u64 = 8 << 20;
 
 /// Why there is no new lock.
 #[derive(Debug, Error)]
 pub enum UpdateError {
-    /// No mirror is known.
-    #[error(transparent)]
-    Mirror(#[from] MirrorError),
-    /// A signed index cannot be fetched.
-    #[error("failed to fetch the signed index of {suite}")]
-    Index {
-        /// Which suite.
-        suite: String,
-        /// Why.
-        #[source]
-        source: HttpError,
-    },
-    /// A signed index is too long or no text.
-    #[error("the signed index of {suite} is no text of a sane length")]
-    NotText {
-        /// Which suite.
-        suite: String,
-    },
-    /// A signed index is refused.
-    #[error(transparent)]
-    Release(#[from] ReleaseError),
+    /// No mirror is usable.
+    #[error("{0}")]
+    Mirror(Arc<MirrorError>),
     /// A signed index does not list a component.
     #[error("the signed index of {suite} lists no {path}")]
     Unlisted {
@@ -81,9 +60,7 @@ pub enum UpdateError {
 pub struct Update<'a> {
     /// What is asked for.
     pub selection: &'a Selection,
-    /// Whom to believe.
-    pub keyring: &'a Keyring,
-    /// How to fetch; its mirrors are asked.
+    /// How to fetch; its mirrors are asked, and verify what they sign.
     pub fetcher: &'a Fetcher<'a>,
     /// The lock that was: no index may be older than its.
     pub previous: Option<&'a Lock>,
@@ -96,31 +73,27 @@ pub struct Update<'a> {
 impl Update<'_> {
     /// Makes the new pair.
     pub fn run(&self, progress: &dyn Progress) -> Result<(Lock, Proof), UpdateError> {
-        let releases = self.releases()?;
+        let releases = self.releases(progress)?;
         let index = self.index(&releases, progress)?;
         let resolution = resolve(self.selection, &index)?;
         Ok(Lock::new(self.selection, &releases, &resolution)?)
     }
 
     /// Fetches and verifies the signed index of every suite.
-    pub(super) fn releases(&self) -> Result<Vec<Release>, UpdateError> {
-        self.selection.archives.iter().map(|suite| self.release(suite)).collect()
+    pub(super) fn releases(&self, progress: &dyn Progress) -> Result<Vec<Release>, UpdateError> {
+        self.selection.archives.iter().map(|suite| self.release(suite, progress)).collect()
     }
 
-    fn release(&self, suite: &Suite) -> Result<Release, UpdateError> {
-        let url = self.fetcher.mirrors.of(suite.mirror)?.url(&format!("dists/{}/InRelease", suite.suite));
-        let bytes = self.fetcher.text(&url, MAX_INRELEASE_BYTES);
-        let bytes = bytes.map_err(|source| UpdateError::Index { suite: suite.suite.clone(), source })?;
-        let text = String::from_utf8(bytes).ok().filter(|text| (text.len() as u64) < MAX_INRELEASE_BYTES);
-        let text = text.ok_or_else(|| UpdateError::NotText { suite: suite.suite.clone() })?;
-        let release = Release::verify(&text, &suite.suite, self.keyring, &suite.keys, self.now)?;
-        if !self.is_expired_accepted {
-            release.check_validity(self.now)?;
-        }
-        if let Some(known) = self.previous.and_then(|lock| lock.archive(&suite.suite)) {
-            release.check_not_before(known.date)?;
-        }
-        Ok(release)
+    fn release(&self, suite: &Suite, progress: &dyn Progress) -> Result<Release, UpdateError> {
+        let known = self.previous.and_then(|lock| lock.archive(&suite.suite));
+        let is_fresh = |release: &Release| {
+            if !self.is_expired_accepted {
+                release.check_validity(self.now)?;
+            }
+            known.map_or(Ok(()), |known| release.check_not_before(known.date))
+        };
+        let accepted = self.fetcher.mirrors.first(&suite.suite, &self.fetcher.web(progress), is_fresh);
+        Ok(accepted.map_err(UpdateError::Mirror)?.release.clone())
     }
 
     /// Fetches and reads the package indices that the releases list.
@@ -156,7 +129,7 @@ pub(super) fn index_source(pin: Pin, suite: &Suite, path: &str) -> Source {
     let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
     let base = format!("dists/{}", suite.suite);
     let paths = vec![format!("{base}/{folder}/by-hash/SHA256/{}", pin.sha256), format!("{base}/{path}")];
-    Source { pin, archive: suite.mirror, paths }
+    Source { pin, suite: suite.suite.clone(), paths }
 }
 
 /// The largest index that is read: that of trixie's main component has about 60 MB.

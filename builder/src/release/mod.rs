@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::control::{ControlError, Paragraph};
 use crate::digest::Sha256;
+use crate::mirror::Archive;
 use date::{BadDate, Moment};
 use keyring::{Fingerprint, Keyring, SignatureError};
 
@@ -63,6 +64,20 @@ pub enum ReleaseError {
         /// What it says of itself.
         got: String,
     },
+    /// It is of another archive.
+    #[error(
+        "the signed index of {suite} is not one of {archive}: its Origin is {origin:?} and its Label {label:?}"
+    )]
+    OtherArchive {
+        /// Which suite.
+        suite: String,
+        /// The archive that was asked for.
+        archive: Archive,
+        /// Its `Origin`.
+        origin: String,
+        /// Its `Label`.
+        label: String,
+    },
     /// It has expired.
     #[error("the signed index of {suite} was valid until {until}; it is {now} now")]
     Expired {
@@ -90,6 +105,10 @@ pub enum ReleaseError {
 pub struct Release {
     /// The code name, such as `trixie-security`.
     pub suite: String,
+    /// Whose archive it is, such as `Debian`; empty without the field.
+    pub origin: String,
+    /// Which of its archives, such as `Debian-Security`; empty without the field.
+    pub label: String,
     /// When it was made.
     pub date: Moment,
     /// Until when it holds; stable has none.
@@ -107,6 +126,10 @@ pub struct Release {
 /// What a signed text says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contents {
+    /// Whose archive it is, such as `Debian`; empty without the field.
+    pub origin: String,
+    /// Which of its archives, such as `Debian-Security`; empty without the field.
+    pub label: String,
     /// When it was made.
     pub date: Moment,
     /// Until when it holds; stable has none.
@@ -141,7 +164,8 @@ impl Contents {
         if indices.is_empty() {
             return Err(missing("SHA256"));
         }
-        Ok(Self { date, valid_until, indices })
+        let text = |field| paragraph.get(field).unwrap_or_default().to_owned();
+        Ok(Self { origin: text("Origin"), label: text("Label"), date, valid_until, indices })
     }
 }
 
@@ -158,9 +182,18 @@ impl Release {
         let (signed, signer) = keyring
             .verify(inrelease, allowed, now)
             .map_err(|source| ReleaseError::Signature { suite: owned(), source })?;
-        let Contents { date, valid_until, indices } = Contents::parse(&signed, suite)?;
+        let Contents { origin, label, date, valid_until, indices } = Contents::parse(&signed, suite)?;
         let (text, sha256) = (inrelease.to_owned(), Sha256::of(inrelease.as_bytes()));
-        Ok(Self { suite: owned(), date, valid_until, signer, text, sha256, indices })
+        Ok(Self { suite: owned(), origin, label, date, valid_until, signer, text, sha256, indices })
+    }
+
+    /// Refuses an index that does not name Debian's archive of that kind.
+    pub fn check_archive(&self, archive: Archive) -> Result<(), ReleaseError> {
+        if archive.is_named_by(&self.origin, &self.label) {
+            return Ok(());
+        }
+        let (suite, origin, label) = (self.suite.clone(), self.origin.clone(), self.label.clone());
+        Err(ReleaseError::OtherArchive { suite, archive, origin, label })
     }
 
     /// Refuses an index whose `Valid-Until` has passed.

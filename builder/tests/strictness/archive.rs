@@ -44,6 +44,10 @@ impl Key {
 /// What the archive holds.
 pub struct Archive {
     pub key: Key,
+    /// `Origin` and `Label`.
+    pub origin: [String; 2],
+    /// The folder below `dists/`.
+    pub suite: String,
     pub codename: String,
     pub date: String,
     pub valid_until: Option<String>,
@@ -58,6 +62,8 @@ impl Archive {
             |&(name, version, fields): &(&str, &str, &str)| (name.into(), version.into(), fields.into());
         Self {
             key: Key::generate(),
+            origin: ["Debian".to_owned(), "Debian".to_owned()],
+            suite: "trixie".to_owned(),
             codename: "trixie".to_owned(),
             date: "Sat, 12 Sep 2026 07:55:41 UTC".to_owned(),
             valid_until: None,
@@ -86,11 +92,14 @@ impl Archive {
         let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 6);
         encoder.write_all(index.as_bytes()).unwrap();
         let index = encoder.finish().unwrap();
-        let folder = format!("dists/{}/main/binary-amd64", "trixie");
+        let folder = format!("dists/{}/main/binary-amd64", self.suite);
         if self.has_by_hash {
             files.insert(format!("{folder}/by-hash/SHA256/{}", Sha256::of(&index)), index.clone());
         }
-        files.insert("dists/trixie/InRelease".to_owned(), self.key.sign(&self.release(&index)).into_bytes());
+        files.insert(
+            format!("dists/{}/InRelease", self.suite),
+            self.key.sign(&self.release(&index)).into_bytes(),
+        );
         files.insert(format!("{folder}/Packages.xz"), index);
         files
     }
@@ -99,7 +108,9 @@ impl Archive {
         let until =
             self.valid_until.iter().map(|until| format!("Valid-Until: {until}\n")).collect::<String>();
         format!(
-            "Origin: Test\nCodename: {}\nDate: {}\n{until}Acquire-By-Hash: yes\nSHA256:\n {} {} main/binary-amd64/Packages.xz\n",
+            "Origin: {}\nLabel: {}\nCodename: {}\nDate: {}\n{until}Acquire-By-Hash: yes\nSHA256:\n {} {} main/binary-amd64/Packages.xz\n",
+            self.origin[0],
+            self.origin[1],
             self.codename,
             self.date,
             Sha256::of(index),

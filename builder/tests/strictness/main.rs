@@ -6,9 +6,11 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of a test fail by panicking")]
 
 mod archive;
+mod network;
 #[path = "../support/ran.rs"]
 mod ran;
 mod server;
+mod sources;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -21,7 +23,7 @@ use kubedos_builder::cache::Cache;
 use kubedos_builder::digest::Sha256;
 use kubedos_builder::fetch::{FetchError, Fetcher, Problem, Retry, Silent};
 use kubedos_builder::lock::Lock;
-use kubedos_builder::mirror::{Mirror, Mirrors};
+use kubedos_builder::mirror::{Mirrors, Wanted};
 use ran::{Ran, interruptible, limited};
 use rustix::process::{Pid, Signal, kill_process};
 use server::{Rule, Server};
@@ -32,6 +34,9 @@ struct World {
     server: Server,
     archive: Archive,
 }
+
+/// The requests of `lock --update`: the signed index and the package index.
+const LOCKED: usize = 2;
 
 const PACKAGES: [(&str, &str, &str); 3] =
     [("app", "1.0-1", "Depends: lib (>= 2)"), ("lib", "2.0-1", ""), ("other", "3", "")];
@@ -85,6 +90,16 @@ impl World {
         command
     }
 
+    /// The mirrors of a library call.
+    fn mirrors(&self) -> Mirrors {
+        Mirrors::find(Wanted {
+            debian: Some(self.server.url()),
+            packages: self.path("packages.toml"),
+            keyrings: self.path("keys"),
+            ..Wanted::default()
+        })
+    }
+
     fn run(&self, arguments: &[&str]) -> Ran {
         Ran::of(&mut self.command(arguments))
     }
@@ -134,7 +149,12 @@ fn a_vanished_pin_is_named_with_version_and_path() {
     for status in [403, 410] {
         let world = World::locked();
         world.server.rule(&deb_path("other", "3"), Rule::Status(status));
-        world.run(&["fetch"]).fails(1, &["other 3", &status.to_string()]);
+        let ran = world.run(&["fetch"]).fails(1, &["other 3", &status.to_string(), &world.server.host()]);
+        assert_eq!(
+            ran.err.contains("--relock-missing"),
+            status == 410,
+            "403 does not say that a file is gone: {ran:?}"
+        );
     }
 }
 
@@ -357,8 +377,7 @@ fn a_passing_failure_is_tried_again_and_a_lasting_one_is_not_for_ever() {
     (0..9).for_each(|_| world.server.rule(&path, Rule::Status(503)));
     let (lock, _) = Lock::read(&world.path("kubedos.lock")).unwrap();
     let cache = Cache::at(&world.path("cache")).unwrap();
-    let mirror = Mirror::new(&world.server.url(), "test").unwrap();
-    let mirrors = Mirrors::new(mirror.clone(), mirror);
+    let mirrors = world.mirrors();
     let retry = Retry { attempts: 3, wait: Duration::from_millis(1) };
     let fetcher = Fetcher { retry, ..Fetcher::new(&cache, &mirrors) };
     let FetchError(problems) = fetcher.fetch(&lock.sources(&[]).unwrap(), &Silent).unwrap_err();

@@ -18,6 +18,8 @@ pub enum Rule {
     Flip(usize),
     /// Go to another path.
     Redirect(String),
+    /// These bytes are the whole answer, and then the connection ends.
+    Raw(Vec<u8>),
 }
 
 #[derive(Default)]
@@ -27,6 +29,10 @@ pub struct State {
     pub rules: BTreeMap<String, VecDeque<Rule>>,
     /// Path and `Range` of each request.
     pub log: Vec<(String, Option<String>)>,
+    /// Path and head of each request, as it came.
+    pub heads: Vec<(String, String)>,
+    /// What every request gets that has no rule, in place of the files.
+    pub always: Option<Rule>,
     /// Ranges are not known here.
     pub ignores_ranges: bool,
 }
@@ -56,6 +62,21 @@ impl Server {
         format!("http://127.0.0.1:{}/debian", self.port)
     }
 
+    /// The host as messages name it.
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The same rule for every request.
+    pub fn always(&self, rule: Rule) {
+        self.state.lock().unwrap().always = Some(rule);
+    }
+
+    /// How many requests came.
+    pub fn count(&self) -> usize {
+        self.state.lock().unwrap().log.len()
+    }
+
     pub fn rule(&self, path: &str, rule: Rule) {
         self.state.lock().unwrap().rules.entry(path.to_owned()).or_default().push_back(rule);
     }
@@ -72,12 +93,13 @@ fn answer(state: &Mutex<State>, stream: TcpStream) -> std::io::Result<()> {
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let path = line.split(' ').nth(1).unwrap_or_default().trim_start_matches("/debian/").to_owned();
-    let mut range = None;
+    let (mut range, mut head) = (None, line.clone());
     loop {
         let mut header = String::new();
         if reader.read_line(&mut header)? == 0 || header.trim().is_empty() {
             break;
         }
+        head += &header;
         if let Some((name, value)) = header.split_once(':')
             && name.eq_ignore_ascii_case("range")
         {
@@ -87,7 +109,8 @@ fn answer(state: &Mutex<State>, stream: TcpStream) -> std::io::Result<()> {
     let (rule, file, ignores_ranges) = {
         let mut state = state.lock().unwrap();
         state.log.push((path.clone(), range.clone()));
-        let rule = state.rules.get_mut(&path).and_then(VecDeque::pop_front);
+        state.heads.push((path.clone(), head));
+        let rule = state.rules.get_mut(&path).and_then(VecDeque::pop_front).or_else(|| state.always.clone());
         (rule, state.files.get(&path).cloned(), state.ignores_ranges)
     };
     let mut stream = stream;
@@ -95,6 +118,7 @@ fn answer(state: &Mutex<State>, stream: TcpStream) -> std::io::Result<()> {
         write!(stream, "HTTP/1.1 {head}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
     };
     match &rule {
+        Some(Rule::Raw(bytes)) => return stream.write_all(bytes),
         Some(Rule::Status(status)) => return plain(&mut stream, &format!("{status} No")),
         Some(Rule::Redirect(to)) => {
             return plain(&mut stream, &format!("302 There\r\nLocation: /debian/{to}"));

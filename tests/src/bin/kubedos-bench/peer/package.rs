@@ -7,8 +7,8 @@ use std::path::Path;
 use kubedos_builder::cache::Pin;
 use kubedos_builder::deb::{Deb, DebError, Kind};
 use kubedos_builder::fetch::{Fetcher, Silent, Source};
-use kubedos_builder::mirror::{Archive, Mirrors, Wanted};
-use kubedos_tests::Pins;
+use kubedos_builder::mirror::{Mirrors, Wanted};
+use kubedos_tests::{Pins, project};
 
 use super::Why;
 
@@ -27,7 +27,7 @@ pub struct Package {
 
 /// The host's mirrors.
 pub fn mirrors() -> Mirrors {
-    Mirrors::find(&Wanted::from_environment(None, None))
+    Mirrors::find(Wanted::from_environment(project()))
 }
 
 /// Makes a folder unless it is there: `fill` writes beside its place, and what is whole gets its name.
@@ -54,7 +54,7 @@ impl Package {
     pub fn unpack(&self, prefix: &str, folder: &Path) -> Result<(), Why> {
         let pin = Pin { name: self.name.into(), size: self.size, sha256: self.sha256.parse().unwrap() };
         let cache = Pins::get().cache();
-        let source = Source { pin: pin.clone(), archive: Archive::Debian, paths: vec![self.path.into()] };
+        let source = Source { pin: pin.clone(), suite: "trixie".into(), paths: vec![self.path.into()] };
         Fetcher::new(cache, &mirrors()).fetch(&[source], &Silent).map_err(|error| Why::new(&error.0[0]))?;
         let mut deb = Deb::open(cache.open(&pin).unwrap().reader().unwrap()).map_err(Why::new)?;
         let unpacked = deb.visit(|entry, content| {

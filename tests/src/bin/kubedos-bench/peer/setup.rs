@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use kubedos_builder::mirror::{Archive, Mirrors};
+use kubedos_builder::fetch::http::Client;
+use kubedos_builder::fetch::{Retry, Silent};
+use kubedos_builder::mirror::{Mirrors, Web};
 
 use super::Why;
 use super::package::{Package, make_whole, mirrors};
@@ -61,9 +63,14 @@ pub fn unpack_mkosi(folder: &Path) -> Result<(), Why> {
 /// Makes mkosi use the host's mirrors for everything, its tools tree too, and not ask for debug symbols, which few mirrors have.
 fn point_at(mirrors: &Mirrors, file: &Path) -> Result<(), Why> {
     let text = fs::read_to_string(file).map_err(Why::new)?;
-    let mirror = |archive| mirrors.of(archive).map(|mirror| mirror.url("").trim_end_matches('/').to_owned());
-    let debian = mirror(Archive::Debian).map_err(Why::new)?;
-    let security = mirror(Archive::DebianSecurity).map_err(Why::new)?;
+    let (client, retry) = (Client::new(), Retry::default());
+    let web = Web { client: &client, retry, progress: &Silent };
+    let mirror = |suite| match mirrors.nth(suite, 0, &web) {
+        Ok(Some(found)) => Ok(found.mirror.url("").trim_end_matches('/').to_owned()),
+        Ok(None) => Err(Why::new(format!("there is no mirror of {suite}"))),
+        Err(error) => Err(Why::new(error)),
+    };
+    let (debian, security) = (mirror("trixie")?, mirror("trixie-security")?);
     fs::write(file, pointed(&text, &debian, &security)?).map_err(Why::new)
 }
 
