@@ -13,6 +13,7 @@ use kubedos_builder::digest::Sha256;
 use kubedos_builder::index::version::Version;
 use kubedos_builder::index::{Index, Package, relation};
 use kubedos_builder::lock::{Lock, Proof};
+use kubedos_builder::mirror::apt::{self, Entry};
 use kubedos_builder::release::Contents;
 use kubedos_builder::release::date::Moment;
 use kubedos_builder::release::keyring::{Fingerprint, Keyring};
@@ -21,13 +22,14 @@ use crate::documents::TOML;
 use crate::frugal::{LITTLE, Most, frugal};
 use crate::{Seed, Target};
 
-pub(crate) const TARGETS: [Target; 9] = [
+pub(crate) const TARGETS: [Target; 10] = [
     Target { name: "control", property: control, seeds: control_seeds, mutants: 100_000 },
     Target { name: "packages", property: packages, seeds: packages_seeds, mutants: 50_000 },
     Target { name: "relations", property: relations, seeds: relations_seeds, mutants: 100_000 },
     Target { name: "versions", property: versions, seeds: versions_seeds, mutants: 100_000 },
     Target { name: "release", property: release, seeds: release_seeds, mutants: 50_000 },
     Target { name: "inrelease", property: inrelease, seeds: inrelease_seeds, mutants: 10_000 },
+    Target { name: "apt_sources", property: apt_sources, seeds: apt_sources_seeds, mutants: 50_000 },
     Target { name: "deb", property: deb, seeds: deb_seeds, mutants: 20_000 },
     Target { name: "lock", property: lock, seeds: lock_seeds, mutants: 20_000 },
     Target { name: "lock_proof", property: lock_proof, seeds: lock_proof_seeds, mutants: 20_000 },
@@ -146,6 +148,33 @@ fn release(input: &[u8]) {
 
 fn release_seeds() -> Vec<Seed> {
     vec![("one-index", RELEASE.into())]
+}
+
+/// A host's apt sources in each of their forms: every entry is on a line of the text, and its URI is one word of it or has quotation marks.
+fn apt_sources(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    // A paragraph of four bytes gets room for many fields.
+    let most = Most { factor: 512, constant: 4 << 10 };
+    for parse in [apt::one_line, apt::deb822, apt::mirror_list] as [fn(&str) -> Vec<Entry>; 3] {
+        for entry in frugal(most, text.len(), || parse(&text)) {
+            let line = text.lines().nth(entry.line - 1).unwrap();
+            if let Ok(uri) = entry.uri {
+                assert!(
+                    !uri.is_empty() && line.replace('"', "").contains(&uri.replace('"', "")),
+                    "{line:?} has no {uri:?}"
+                );
+            }
+        }
+    }
+}
+
+fn apt_sources_seeds() -> Vec<Seed> {
+    let lines = "# note\ndeb [arch=amd64 signed-by=/a#b.gpg] http://a.example/debian trixie main # note\ndeb-src http://a.example/debian trixie main\n\
+        deb cdrom:[Debian 13]/ trixie main\ndeb \"http://b.example/debian\" ./\ndeb mirror+file:/etc/apt/list trixie main\n";
+    let paragraphs = "Types: deb deb-src\nURIs: http://a.example/debian\n# note\n http://b.example/debian\nSuites: trixie trixie-updates\nSigned-By:\n x\n .\n y\n\n\
+        Types: deb\nURIs: http://c.example/x\nSuites: /\nEnabled: no\n";
+    let list = "http://a.example/debian\tpriority:2\tarch:amd64\nhttp://b.example/debian priority:1 # near\n";
+    vec![("one-line", lines.into()), ("deb822", paragraphs.into()), ("mirror-list", list.into())]
 }
 
 const SIGNED: &str = include_str!("../data/InRelease");

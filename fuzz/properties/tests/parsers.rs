@@ -71,7 +71,7 @@ properties! {
     cpio qcow2 esp
     pe pkcs7 efi_signatures varstore
     statement statement_body boot_manifest node_documents allocation module_table handover node_record record
-    control packages relations versions release inrelease deb lock lock_proof
+    control packages relations versions release inrelease apt_sources deb lock lock_proof
     module_index elf
     yaml cluster_spec
     seed disk_table partition_head anchor kernel_texts write_log
