@@ -139,17 +139,17 @@ fn conclude(verification: &Verification) -> Result<(), Failure> {
     let file = verification.file.display();
     let count = |outcome| verification.with(outcome).count();
     let (holds, unchecked) = (count(Outcome::Holds), count(Outcome::Unchecked));
-    let rest = if unchecked == 0 { String::new() } else { format!("; {unchecked} things were not checked") };
+    let rest = if unchecked == 0 { String::new() } else { format!("; not checked: {unchecked}") };
     match verification.verdict() {
         Verdict::AsBuilt => say!("{file}: all {holds} checks hold{rest}"),
         Verdict::Sealed => {
             let (differs, foreign) = (count(Outcome::Differs), count(Outcome::Foreign));
             let foreign = match foreign {
                 0 => String::new(),
-                count => format!("; {count} things on it are not of kubedOS, and take no part in a boot"),
+                count => format!("; not of kubedOS, and of no part in a boot: {count}"),
             };
             say!(
-                "{file}: the sealed parts verify, all {holds} checks hold; {differs} differences from the shipped file, normal for a medium in use{foreign}{rest}"
+                "{file}: the sealed parts verify, all {holds} checks hold; differences from the shipped file, normal for a medium in use: {differs}{foreign}{rest}"
             );
         }
         Verdict::Damaged => {
