@@ -1,7 +1,7 @@
 //! What lies on disks: partition tables, seed volumes, sealed volumes.
 
 use kubedos_image::boot::Seal;
-use kubedos_image::gpt::{self, EDGE_BYTES, SectorSize, Table};
+use kubedos_image::gpt::{self, EDGE_BYTES, LONGEST_TAIL, SectorSize, Table};
 use kubedos_image::guid::Guid;
 use kubedos_image::hex32::Salt;
 use kubedos_image::iso::seed;
@@ -19,8 +19,8 @@ pub(crate) const TARGETS: [Target; 3] = [
     Target { name: "verity", property: verity, seeds: verity_seeds, mutants: 4000 },
 ];
 
-/// Both edges, the table, and the other copy's.
-const TABLES: Most = Most { factor: 0, constant: 4 * EDGE_BYTES };
+/// Both edges, the table, and the other copy's; entries far from their header.
+const TABLES: Most = Most { factor: 0, constant: 4 * EDGE_BYTES + LONGEST_TAIL };
 
 /// A sparse disk. What is read lies on the disk, and is read as the same when it is written again; a table that is recognised has the
 /// places of the layout. Checksums hide the rest of a table from chance, so that it is read a second time with checksums that hold.

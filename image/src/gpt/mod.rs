@@ -17,6 +17,10 @@ pub use writer::{Extent, Step};
 /// How many bytes of the disk's start, and of its end, [`read`] needs: both copies of the table with either sector size.
 pub const EDGE_BYTES: usize = 32 * 1024;
 
+/// How many bytes of the disk's end [`read_from`] reads at most: where the entries of the second copy are as far from its header as
+/// `sgdisk -e` puts them on a disk with sectors of 4096 bytes.
+pub const LONGEST_TAIL: usize = (8 << 20) + EDGE_BYTES;
+
 /// Why the bytes hold no partition table that can be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {

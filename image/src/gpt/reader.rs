@@ -6,7 +6,7 @@ use super::format::{
     REVISION, SIGNATURE,
 };
 use super::table::{Partition, SectorSize, Table};
-use super::{EDGE_BYTES, ReadError};
+use super::{EDGE_BYTES, LONGEST_TAIL, ReadError};
 use crate::guid::Guid;
 use crate::source::Source;
 use std::collections::BTreeMap;
@@ -90,7 +90,24 @@ pub fn read_from(disk: &dyn Source, sector_size: SectorSize) -> Result<Found, Re
     let tail_at = disk.len().saturating_sub(len as u64);
     disk.read_exact_at(&mut head, 0).map_err(|_| ReadError::Io(0))?;
     disk.read_exact_at(&mut tail, tail_at).map_err(|_| ReadError::Io(tail_at / sector_size.bytes()))?;
+    if let Some(entries_at) = distant_entries(&tail, disk.len(), sector_size) {
+        tail = vec![0; usize::try_from(disk.len() - entries_at).unwrap_or_default()];
+        disk.read_exact_at(&mut tail, entries_at)
+            .map_err(|_| ReadError::Io(entries_at / sector_size.bytes()))?;
+    }
     read(&head, &tail, disk.len(), sector_size)
+}
+
+/// Where the entries of the backup copy lie if they lie before the tail. `sgdisk -e` aligns the end of the usable area to a MiB and puts
+/// the entries right behind it, up to 2048 sectors before the header.
+fn distant_entries(tail: &[u8], disk_bytes: u64, sector_size: SectorSize) -> Option<u64> {
+    let sector = sector_size.bytes();
+    let tail_at = disk_bytes - tail.len() as u64;
+    let header_at = (disk_bytes / sector).checked_sub(1)?.checked_mul(sector)?.checked_sub(tail_at)?;
+    let (header, _) = Header::read_from_prefix(tail.get(usize::try_from(header_at).ok()?..)?).ok()?;
+    let entries_at = header.entries_lba.get().checked_mul(sector)?;
+    let is_near = entries_at < tail_at && disk_bytes - entries_at <= LONGEST_TAIL as u64;
+    (header.signature == SIGNATURE && is_near).then_some(entries_at)
 }
 
 fn is_protective(head: &[u8]) -> bool {

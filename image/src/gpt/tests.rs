@@ -180,6 +180,34 @@ fn a_disk_that_grew_keeps_its_primary_and_can_be_mended() {
     }
 }
 
+/// Field testing: `sgdisk -e` ends the usable area at a whole MiB and puts the backup's entries right behind it, far from its header.
+#[test]
+fn entries_of_the_backup_may_lie_far_from_its_header() {
+    let size = SectorSize::B512;
+    let table = table(size, 9);
+    let mut disk = written(&table);
+    let [primary, entries, _, backup] = places(size);
+    let last_usable = (DISK - (2 << 20)) / 512 - 1;
+    let list = disk[entries..entries + ENTRIES_BYTES as usize].to_vec();
+    let moved = usize::try_from(DISK - (2 << 20)).unwrap();
+    disk[backup - list.len()..backup].fill(0);
+    disk[moved..moved + list.len()].copy_from_slice(&list);
+    for header in [primary, backup] {
+        disk[header + 48..header + 56].copy_from_slice(&last_usable.to_le_bytes());
+        if header == backup {
+            disk[header + 72..header + 80].copy_from_slice(&(last_usable + 1).to_le_bytes());
+        }
+        disk[header + 16..header + 20].fill(0);
+        let sum = crc32fast::hash(&disk[header..header + HEADER_LEN as usize]);
+        disk[header + 16..header + 20].copy_from_slice(&sum.to_le_bytes());
+    }
+    assert!(read_from(&disk, size).unwrap().is_sound());
+    // And they are checked there.
+    disk[moved + 20] ^= 1;
+    let other = read_from(&disk, size).unwrap().other;
+    assert_eq!(other, OtherCopy::Damaged(ReadError::EntriesChecksum));
+}
+
 #[test]
 fn a_table_of_the_other_sector_size_or_none_is_not_found() {
     let disk = written(&table(SectorSize::B512, 9));
