@@ -15,8 +15,17 @@ pub fn plain(text: &str) -> String {
     clipped(text, LONGEST)
 }
 
+/// Cut in the middle: what tells two names apart is often at their end (`nvme.…-00000002`).
 fn clipped(text: &str, longest: usize) -> String {
-    printable::clipped(&printable::name(text), longest).into_owned()
+    const TAIL: usize = 12;
+    let text = printable::name(text);
+    let count = text.chars().count();
+    if count <= longest {
+        return text.into_owned();
+    }
+    let head: String = text.chars().take(longest.saturating_sub(TAIL + 1)).collect();
+    let tail: String = text.chars().skip(count - TAIL.min(longest)).collect();
+    format!("{head}…{tail}")
 }
 
 /// The same in quotation marks.
@@ -114,6 +123,12 @@ mod tests {
         assert_eq!(line, r#"vda 1.0 GiB serial "A\" wwn \"naa.1\"; vdb 1.0 TiB: chosen\u{1b}[2K\n\u{202e}""#);
         let long = Disk { serials: vec!["\u{1b}".repeat(9000)], ..disk };
         assert!(super::line(&long, 40).len() < 100);
+        let namespace = |number: u32| {
+            let wwn = format!("nvme.1b36-746172676574-51454d55204e564d65204374726c-{number:08}");
+            super::line(&Disk { wwns: vec![wwn], ..Disk::new("nvme0n1", 1 << 30) }, 40)
+        };
+        assert!(namespace(2).ends_with("-00000002\""), "{}", namespace(2));
+        assert_ne!(namespace(1), namespace(2));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use kubedos_spec::node::{self, DiskIdentity, DiskRule};
 use kubedos_survey::controllers;
-use kubedos_survey::judge::{self, Mismatch, Permission};
+use kubedos_survey::judge::{self, Difference, Mismatch, Permission};
 use kubedos_survey::show;
 
 use super::survey::{Disk, GIB, Survey, size};
@@ -82,10 +82,19 @@ impl fmt::Display for Unmatched {
 /// A disk with the verdict on it for the record, after how far it is from a match: in names, then in all fields.
 fn judged(disk: &Disk, rule: &DiskRule) -> ((usize, usize), String) {
     let mismatches = judge::rule(disk, rule);
-    let names = mismatches.iter().filter(|mismatch| matches!(mismatch, Mismatch::Name { .. })).count();
+    let names: usize = mismatches.iter().map(distance).sum();
     let reasons: Vec<String> = mismatches.iter().map(ToString::to_string).collect();
     let reasons = if reasons.is_empty() { "matches".to_owned() } else { reasons.join(", ") };
     ((names, mismatches.len()), format!("{}: {reasons}", show::line(disk, RECORD_VALUE)))
+}
+
+/// How far a name is from the wanted one: one in the wrong case is the likeliest mistake.
+const fn distance(mismatch: &Mismatch) -> usize {
+    match mismatch {
+        Mismatch::Name { difference: Difference::CaseOnly, .. } => 1,
+        Mismatch::Name { .. } => 2,
+        Mismatch::EmptyRule | Mismatch::NoMedium | Mismatch::TooSmall { .. } | Mismatch::TooLarge { .. } => 0,
+    }
 }
 
 fn unmatched(name: String, rule: &DiskRule, survey: &Survey) -> Unmatched {
