@@ -218,8 +218,11 @@ fn find_volumes(ready: &mut Ready) -> Result<(Devices, String), Stage1Error> {
             last_event.elapsed(),
         ) {
             Search::Ends => {
-                let booted = boot_partition.map_or("unknown".into(), |uuid| uuid.to_string());
-                let note = format!("firmware booted from partition {booted}; found: {}", devices.report());
+                let booted = boot_partition.map_or_else(
+                    || "firmware named no boot partition, as for a CD".to_owned(),
+                    |uuid| format!("firmware booted from partition {uuid}"),
+                );
+                let note = format!("{booted}; found: {}", devices.report());
                 return Ok((devices, note));
             }
             Search::Fails => {
