@@ -9,7 +9,7 @@ use kubedos_builder::failure::{Class, Failure, chain};
 use kubedos_builder::fetch::{DEFAULT_JOBS, FetchError, Fetcher};
 use kubedos_builder::mirror::{Mirrors, Wanted};
 
-use super::terminal::say;
+use super::terminal::say_lines;
 
 /// Where inputs come from.
 #[derive(Debug, Clone, Args)]
@@ -83,7 +83,7 @@ pub fn fetch_failure(error: FetchError) -> Failure {
     for problem in &error.0 {
         let text = chain(problem);
         if printed.insert(text.clone()) {
-            say!("error: {text}");
+            say_lines(&format!("error: {text}"));
         }
     }
     let has = |test: fn(&Problem) -> bool| error.0.iter().any(test);

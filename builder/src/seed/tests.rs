@@ -104,7 +104,9 @@ fn an_image_below_the_seeds_floor_is_refused_and_names_both() {
     let (keys, out) = (demo(), OutputDir::lock(&folder.path().join("out")).unwrap());
     let seed =
         mint(&keys, &Mint { floors: Floors { generation: 2, ..FLOORS }, ..wanted("cp-1", 1) }).unwrap();
-    let error = personalise(&path, &seed, keys.public(), &out, "copy.raw", Protection::Owner).unwrap_err().to_string();
+    let error = personalise(&path, &seed, keys.public(), &out, "copy.raw", Protection::Owner)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("has generation 1, below the seed's floor 2"), "{error}");
     assert!(!out.path().join("copy.raw").exists());
 }

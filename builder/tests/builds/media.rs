@@ -182,11 +182,14 @@ fn attributes(path: &Path) {
     });
 }
 
+/// What happens to a medium.
+type Change<'a> = &'a dyn Fn(&Path);
+
 /// Each is what happens to a sound medium; the verdict says so, and nothing fails.
 #[test]
 fn a_sound_medium_in_use_verifies() {
     let bench = Bench::new(&[]);
-    let cases: [(&str, &dyn Fn(&Path), &str); 14] = [
+    let cases: [(&str, Change<'_>, &str); 14] = [
         ("larger", &larger, "the medium has"),
         ("larger by a part of a sector", &larger_by_a_part_of_a_sector, "the medium has"),
         (
@@ -288,7 +291,7 @@ fn what_can_be_booted_is_refused() {
         }
     };
     let esp = |path: &Path| esp_of(path).0;
-    let cases: [(&dyn Fn(&Path), &str); 14] = [
+    let cases: [(Change<'_>, &str); 14] = [
         (
             &file("EFI/tool/shellx64.efi", b"x"),
             "EFI/tool/shellx64.efi is not from the builder, and is an EFI",

@@ -198,8 +198,8 @@ fn not_found_elsewhere_locks_nothing_anew() {
 #[test]
 fn a_file_that_a_second_host_no_longer_has_has_vanished() {
     let (world, pool) = (World::locked(), Server::start());
-    let state = |server: &Server| server.state.lock().unwrap().files.clone();
-    pool.state.lock().unwrap().files = state(&world.server);
+    let files = world.server.state.lock().unwrap().files.clone();
+    pool.state.lock().unwrap().files = files;
     for path in [deb_path("lib", "2.0-1"), deb_path("app", "1.0-1")] {
         let to = format!("302 Found\r\nLocation: {}/{path}\r\nContent-Length: 0", pool.url());
         world.server.rule(&path, raw(&to, b""));

@@ -60,7 +60,7 @@ fn kind(class: &str) -> Option<&'static str> {
         0x0105 | 0x0106 => "SATA controller",
         0x0107 => "SAS controller",
         0x0108 => "NVMe controller",
-        0x0100..=0x01ff => "storage controller",
+        class if class >> 8 == 0x01 => "storage controller",
         0x0c03 => "USB controller",
         0x0805 => "SD host controller",
         _ => return None,

@@ -190,7 +190,9 @@ pub enum RecordError {
         now: u64,
     },
     /// An older release was put back.
-    #[error("this is release {now}, but this node has accepted that it is not below release {floor}; boot release {floor} or later")]
+    #[error(
+        "this is release {now}, but this node has accepted that it is not below release {floor}; boot release {floor} or later"
+    )]
     OldRelease {
         /// On the disk.
         floor: Release,

@@ -12,13 +12,14 @@ use super::super::survey::{Store, Survey};
 use super::failed;
 
 pub(super) fn survey(root: &Path) -> Result<Survey, OpsError> {
-    let mut survey = Survey::default();
-    survey.disks = look::disks(root).map_err(failed("list", "disks"))?;
-    survey.disks.retain(|disk| disk.bytes > 0);
-    survey.open = open(&root.join("sys/block")).map_err(failed("list", "mappings"))?;
-    survey.undriven = controllers::without_driver(root).map_err(failed("list", "controllers"))?;
-    survey.mounted = mounted(root).map_err(failed("list", "mounts"))?;
-    Ok(survey)
+    let mut disks = look::disks(root).map_err(failed("list", "disks"))?;
+    disks.retain(|disk| disk.bytes > 0);
+    Ok(Survey {
+        disks,
+        open: open(&root.join("sys/block")).map_err(failed("list", "mappings"))?,
+        mounted: mounted(root).map_err(failed("list", "mounts"))?,
+        undriven: controllers::without_driver(root).map_err(failed("list", "controllers"))?,
+    })
 }
 
 /// The open containers, with the size of what is inside.
