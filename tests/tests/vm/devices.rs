@@ -45,8 +45,7 @@ fn a_processor_without_any_extension_boots_and_keeps_its_disk() {
     let note = modules.unwrap().note.clone().unwrap();
     assert!(!note.contains("refused"), "{note}");
     no_failed_unit(&mut machine);
-    machine.press_power().unwrap();
-    machine.wait_for_end(Patience::STEP).unwrap();
+    machine.cut_power().unwrap();
     let machine = rig.boot(&hardware(disk));
     baseline(&machine, Expect::BaselineUnchanged);
 }
