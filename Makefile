@@ -29,11 +29,11 @@ test: build ## Every test that proves the project; one summary at the end
 	exit $$result
 
 .PHONY: drill
-drill: build ## The long runs: many more boots and power cuts
+drill: build previous-disk ## The long runs: many more boots and power cuts, and a disk of the previous release
 	$(CARGO) test --release --locked --workspace --test vm -- --ignored --nocapture
 
 .PHONY: previous-disk
-previous-disk: build ## tests/previous/: what the previous release left on a node's disk, made with that release
+previous-disk: build ## What the previous release leaves on a node's disk, made with that release, in target/previous/
 	$(CARGO) build --release --locked --workspace --bin kubedos-previous
 	target/release/kubedos-previous
 

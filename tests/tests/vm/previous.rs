@@ -1,5 +1,5 @@
-//! Disks of an earlier release: this one boots on them, and keeps STATE, DATA and the node's key (O1). `tests/previous/` holds what such a
-//! release left, made by `make previous-disk`.
+//! Disks of an earlier release: this one boots on them, and keeps STATE, DATA and the node's key (O1). `make previous-disk` makes such a
+//! disk with that release, which takes minutes; so this is a part of `make drill`.
 
 use kubedos_lab::{Disk, Format};
 use kubedos_spec::stage::Stage;
@@ -10,9 +10,10 @@ use kubedos_tests::{
 
 /// This release's image is written over the start of the disk, as an operator does it today; STATE and DATA lie behind it.
 #[test]
+#[ignore = "needs `make previous-disk`, which builds the previous release: a part of `make drill`"]
 fn a_disk_of_the_previous_release_keeps_state_data_and_the_nodes_key() {
     let rig = Rig::new("a_disk_of_the_previous_release");
-    let previous = project().join("tests/previous");
+    let previous = project().join("target/previous");
     let raw = rig.bench().path("disk");
     let mut convert = tools().command("usr/bin/qemu-img").unwrap();
     convert.args(["convert", "-f", "qcow2", "-O", "raw"]).arg(previous.join("0.1.0.qcow2")).arg(&raw);

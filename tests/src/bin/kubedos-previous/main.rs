@@ -1,4 +1,5 @@
-//! Makes `tests/previous/`: STATE and DATA as an earlier release left them on a node's disk, for the tests that boot this release on it.
+//! Makes `target/previous/0.1.0.qcow2`: STATE and DATA as an earlier release left them on a node's disk, for the test that boots this
+//! release on it (`make drill`).
 //!
 //! The recipe checks out the earlier release beside this one, builds its `kubedos-build` there, lets it build the default example and its
 //! seeds, boots the image once, and keeps what the node wrote into the partitions of STATE and DATA. Everything else of the disk is zeroes,
@@ -25,10 +26,10 @@ use kubedos_tests::{
 const COMMIT: &str = "07980b228cc3ddf1e755e35a11522031765ea880";
 
 /// What the recipe writes.
-const FILE: &str = "tests/previous/0.1.0.qcow2";
+const FILE: &str = "target/previous/0.1.0.qcow2";
 
 /// Beside it: the node's key, as the status page shows it.
-const KEY: &str = "tests/previous/0.1.0.key";
+const KEY: &str = "target/previous/0.1.0.key";
 
 fn main() {
     let folder = project().join("target/previous");
