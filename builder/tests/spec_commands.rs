@@ -4,9 +4,14 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
 
+#[path = "support/own.rs"]
+mod own;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+use own::{PUBLISHED, own_lab};
 
 fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
@@ -30,15 +35,6 @@ fn specs(folder: &Path) -> Vec<String> {
 
 fn expected(folder: &Path, spec: &str, extension: &str) -> String {
     fs::read_to_string(folder.join(spec).with_extension(extension)).unwrap()
-}
-
-/// The key of the examples' operator, whose private half is published, and one whose private half nobody has.
-const PUBLISHED: &str = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=";
-const OWN: &str = "/sC7IdAPKKrByEx9BScM3rPg9skm4PXb6SwJow+502I=";
-
-/// The default example with an operator of its own, as a spec outside the examples has to have.
-fn own_lab() -> String {
-    fs::read_to_string(project("examples/lab.yaml")).unwrap().replace(PUBLISHED, OWN)
 }
 
 #[test]

@@ -14,6 +14,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
 
+use crate::own::own_lab;
 use crate::tampering::{copy, disk, partition};
 use crate::workshop::{Bench, SPEC, Shared, product, project, run};
 
@@ -145,7 +146,7 @@ fn explain_names_what_changed_since_the_build_before() {
     let bench = Bench::new(&[Shared::Packages, Shared::Built("init"), Shared::Built("volume")]);
     let (keys, spec) = (bench.path("keys"), bench.path("spec.yaml"));
     run(&["keys", "init", "lab", "--keys", keys.to_str().unwrap()]).succeeds();
-    let text = fs::read_to_string(project().join(SPEC)).unwrap();
+    let text = own_lab();
     let build = |text: &str| {
         fs::write(&spec, text).unwrap();
         let more = ["--keys", keys.to_str().unwrap(), "--format", "raw", "--explain"];
@@ -173,7 +174,7 @@ fn a_spec_edit_differs_in_the_configuration_alone() {
     let keys = bench.path("keys");
     let keys = keys.to_str().unwrap();
     run(&["keys", "init", "lab", "--keys", keys]).succeeds();
-    let text = fs::read_to_string(project().join(SPEC)).unwrap();
+    let text = own_lab();
     let edited = text.replacen("metadata:\n", "metadata:\n  generation: 2\n", 1).replacen(
         "sizeGiB: 14",
         "sizeGiB: 20",
@@ -234,7 +235,7 @@ fn a_dropped_configuration_key_signs_nothing_for_new_images() {
     run(&["keys", "init", "lab", "--keys", keys]).succeeds();
     let image = |name: &str| {
         let spec = bench.path("spec.yaml");
-        fs::copy(project().join(SPEC), &spec).unwrap();
+        fs::write(&spec, own_lab()).unwrap();
         let out = bench.path(name);
         let more = ["--keys", keys, "--format", "raw", "--out", out.to_str().unwrap()];
         crate::ran::Ran::of(&mut bench.image_of(spec.to_str().unwrap(), &more)).succeeds();
@@ -280,7 +281,7 @@ fn a_seed_has_the_floors_of_its_spec() {
     let (keys, spec) = (bench.path("keys"), bench.path("spec.yaml"));
     let (keys, spec) = (keys.to_str().unwrap(), spec.to_str().unwrap());
     run(&["keys", "init", "lab", "--keys", keys]).succeeds();
-    let text = fs::read_to_string(project().join(SPEC)).unwrap();
+    let text = own_lab();
     let text = text.replacen("metadata:\n", "metadata:\n  generation: 5\n", 1);
     fs::write(spec, text.replacen("- name: cp-1\n", "- name: cp-1\n        incarnation: 3\n", 1)).unwrap();
     let out = bench.path("out");
@@ -313,7 +314,7 @@ fn a_spec_that_demands_a_newer_release_is_not_built() {
     let bench = Bench::new(&[Shared::Packages, Shared::Built("init")]);
     let (keys, spec) = (bench.path("keys"), bench.path("spec.yaml"));
     run(&["keys", "init", "lab", "--keys", keys.to_str().unwrap()]).succeeds();
-    let text = fs::read_to_string(project().join(SPEC)).unwrap();
+    let text = own_lab();
     fs::write(&spec, text.replacen("metadata:\n", "metadata:\n  minimumRelease: 99.0.0\n", 1)).unwrap();
     let more = ["--keys", keys.to_str().unwrap(), "--format", "raw"];
     let ran = crate::ran::Ran::of(&mut bench.image_of(spec.to_str().unwrap(), &more));

@@ -10,6 +10,8 @@ mod full;
 mod interrupted;
 mod looking;
 mod media;
+#[path = "../support/own.rs"]
+mod own;
 #[path = "../support/ran.rs"]
 mod ran;
 mod surroundings;
