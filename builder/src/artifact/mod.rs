@@ -202,7 +202,7 @@ fn qcow2(path: &Path, file: SparseFile) -> Result<Artifact, ArtifactError> {
     Ok(Artifact::Disk(Disk::qcow2(image, found)))
 }
 
-/// What a file that is none of ours seems to be, by its first bytes.
+/// What a file that kubedOS does not make seems to be, by its first bytes.
 fn kind(head: &[u8]) -> &'static str {
     const KINDS: [(&[u8], &str); 8] = [
         (b"\x1f\x8b", "it is compressed by gzip; decompress it first"),

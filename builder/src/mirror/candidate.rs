@@ -1,4 +1,4 @@
-//! What may become a mirror, who names it, and why it did not become one.
+//! What may become a mirror, the file or flag that names it, and why it did not become one.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -70,7 +70,7 @@ pub enum Why {
 /// A candidate that is not used.
 #[derive(Debug)]
 pub struct Rejection {
-    /// Who names it.
+    /// The file or flag that names it.
     pub named: Named,
     /// Its host, where it was asked.
     pub host: Option<Host>,

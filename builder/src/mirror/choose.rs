@@ -43,7 +43,7 @@ impl std::fmt::Debug for Web<'_> {
 /// A mirror whose `InRelease` of a suite verified.
 #[derive(Debug)]
 pub struct Accepted {
-    /// Who names it.
+    /// The file or flag that names it.
     pub named: Named,
     /// Its base.
     pub mirror: Mirror,

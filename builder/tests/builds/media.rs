@@ -427,7 +427,7 @@ fn inspect_keeps_to_100_columns() {
     }
 }
 
-/// Field testing: a folder stands for its manifest; another one, and any file that is none of ours, is named with what to give instead.
+/// Field testing: a folder stands for its manifest; any other folder, and any file that kubedOS does not make, is named with what to give instead.
 #[test]
 fn what_was_given_is_named() {
     let bench = Bench::new(&[]);

@@ -230,8 +230,8 @@ fn state_never_moves_to_the_disk_that_was_booted() {
     }
     // Another node's STATE on the other disk is nobody's business here.
     let mut other = node.clone();
-    let stranger = Wish { key: zeroize::Zeroizing::new([9; 32]), ..second(by_rule("serial-vdb")) };
-    boot(&mut other, &stranger, 50);
+    let other_node = Wish { key: zeroize::Zeroizing::new([9; 32]), ..second(by_rule("serial-vdb")) };
+    boot(&mut other, &other_node, 50);
     assert!(other.media["vda"] == before["vda"]);
 }
 

@@ -35,11 +35,11 @@ pub fn settle(
     let survey = ops.survey()?;
     // Where STATE is mounted, this boot has judged the other disks already.
     let settled = survey.mounted.contains(&Store::State);
-    let target = choose::target(&wish.boot, wish.system.as_ref(), &survey).map(|disk| disk.name.clone());
-    let looked_at = survey.disks.iter().filter(|disk| !settled || target.as_ref() == Ok(&disk.name));
+    let target = choose::target(&wish.boot, wish.system.as_ref(), &survey);
+    let looked_at = survey.disks.iter().filter(|disk| !settled || target.as_ref() == Ok(disk));
     let mut traces = traces::observe(ops, looked_at, &wish.key)?;
     let mut work = Work { ops, wish, random, done: &mut done };
-    let storage = match work.disk(&survey, &mut traces) {
+    let storage = match work.disk(&survey, target.clone(), &mut traces) {
         Err(error) if error.is_absence() => {
             traces::judge(&traces, None, &wish.now, &wish.release)?;
             if wish.patience < Patience::Over && may_still_come(&error) {
@@ -51,7 +51,7 @@ pub fn settle(
         storage => storage?,
     };
     let remembered = match &target {
-        Ok(disk) => traces.on(disk).and_then(Trace::record).transpose()?,
+        Ok(disk) => traces.on(&disk.name).and_then(Trace::record).transpose()?,
         Err(_) => None,
     };
     Ok(Settled { storage, remembered, lasting: done.lasting, passing: done.passing })
@@ -96,9 +96,14 @@ struct Target {
 }
 
 impl Work<'_> {
-    fn disk(&mut self, survey: &Survey, traces: &mut Traces) -> Result<Storage, DisksError> {
+    fn disk(
+        &mut self,
+        survey: &Survey,
+        target: Result<&Disk, NoTarget>,
+        traces: &mut Traces,
+    ) -> Result<Storage, DisksError> {
         let wish = self.wish;
-        let disk = choose::target(&wish.boot, wish.system.as_ref(), survey)?.clone();
+        let disk = target?.clone();
         let by_rule = wish.system.as_ref().is_some_and(|system| system.rule.is_some());
         let settled = survey.mounted.contains(&Store::State);
         if let (Some(booted), Medium::Disk, false, false) = (wish.booted, wish.boot.medium, by_rule, settled)
