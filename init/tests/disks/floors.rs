@@ -100,7 +100,7 @@ fn run(media: &mut BTreeMap<String, Medium>, step: &Attempt) -> Option<Settled> 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     /// Finding 3 of the review: old and new images, disks in any combination, rules and `allowDestroy` of the image that is judged.
     #[test]

@@ -95,7 +95,7 @@ pub fn wish(key: u8) -> Wish {
     }
 }
 
-/// One boot, with the anchors that belong to it.
+/// One boot, with the anchors that belong to it: what they remember is merged with what this boot brings, as the stage does it.
 pub fn try_boot(replica: &mut Replica, wish: &Wish, seed: u8) -> Result<Settled, DisksError> {
     let mut count = seed;
     let mut random = || {
@@ -103,7 +103,9 @@ pub fn try_boot(replica: &mut Replica, wish: &Wish, seed: u8) -> Result<Settled,
         [count; 16]
     };
     let mut settled = settle(replica, wish, &mut random)?;
-    if keep_anchors(replica, &settled.storage, wish, &wish.now)? {
+    let then = settled.remembered.as_ref();
+    let record = then.map_or_else(|| wish.now.clone(), |then| node_record::merged(then, &wish.now));
+    if keep_anchors(replica, &settled.storage, wish, &record)? {
         settled.lasting.push("anchors".into());
     }
     Ok(settled)
