@@ -176,10 +176,19 @@ impl OutputDir {
     /// goes before the first is named, and it is named last, so that it never stands beside files of another build.
     ///
     /// # Errors
-    /// [`OutputError::File`]; some files may then have their names, but the last has not.
+    /// [`OutputError::File`]. A folder that stands under one of the names is found before anything is changed; after any other failure no
+    /// file stands under a name of the set, so that none looks like an output of a build that has no index.
     pub fn publish(&self, files: Vec<Unpublished>, links: &[(String, String)]) -> Result<(), OutputError> {
         files.iter().try_for_each(Unpublished::flush)?;
-        let mut named = Vec::new();
+        let names: Vec<PathBuf> = files
+            .iter()
+            .map(|file| file.path.clone())
+            .chain(links.iter().map(|(_, name)| self.path.join(name)))
+            .collect();
+        if let Some(path) = names.iter().find(|path| path.is_dir()) {
+            let source = io::Error::from(io::ErrorKind::IsADirectory);
+            return Err(OutputError::File { doing: "replace", path: path.clone(), source });
+        }
         let published = whole(|| {
             if let Some(last) = files.last() {
                 match fs::remove_file(&last.path) {
@@ -192,18 +201,15 @@ impl OutputDir {
             let count = files.len();
             for (at, file) in files.into_iter().enumerate() {
                 if at + 1 == count {
-                    for (of, name) in links {
-                        self.link(&self.path.join(of), name)?;
-                        named.push(self.path.join(name));
-                    }
+                    links.iter().try_for_each(|(of, name)| self.link(&self.path.join(of), name))?;
                 }
-                named.push(file.name()?);
+                file.name()?;
             }
             Ok(())
         });
         if published.is_err() {
-            // No file may look like an output of a build that has no index. What cannot be removed is still without one.
-            named.iter().for_each(|path| drop(fs::remove_file(path)));
+            // The index went first. What cannot be removed is without one.
+            names.iter().for_each(|path| drop(fs::remove_file(path)));
         }
         published
     }
@@ -395,11 +401,32 @@ mod tests {
         for name in ["a.raw", "a.iso", "index"] {
             assert_eq!(fs::read(out.path().join(name)).unwrap(), b"2", "{name}");
         }
-        // A folder stands where a file of the set is to go: the index of the older set must not vouch for the rest.
+        // A folder stands where a file of the set is to go: that is found first, and the older set stays whole.
         fs::create_dir(out.path().join("b.raw")).unwrap();
-        out.publish(vec![make("a.raw", b"3"), make("b.raw", b"3"), make("index", b"3")], &[]).unwrap_err();
-        // Nor does what was named of the newer set stay.
-        assert_eq!(names(out.path()), [".lock", "a.iso", "b.raw"]);
+        let error = out.publish(vec![make("a.raw", b"3"), make("b.raw", b"3"), make("index", b"3")], &[]);
+        assert!(error.unwrap_err().to_string().contains("b.raw"));
+        for name in ["a.raw", "a.iso", "index"] {
+            assert_eq!(fs::read(out.path().join(name)).unwrap(), b"2", "{name}");
+        }
+        assert_eq!(names(out.path()), [".lock", "a.iso", "a.raw", "b.raw", "index"]);
+    }
+
+    /// What fails between the first name and the last: no file of this build and none of the one before stands without an index.
+    #[test]
+    fn a_publication_that_fails_leaves_neither_new_nor_old_files_of_the_set() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = OutputDir::lock(folder.path()).unwrap();
+        let make = |name: &str, bytes: &[u8]| out.create_with(name, bytes).unwrap();
+        let set = |bytes| {
+            vec![make("a.raw", bytes), make("b.raw", bytes), make("c.raw", bytes), make("index", bytes)]
+        };
+        let links = [("a.raw".to_owned(), "a.iso".to_owned())];
+        out.publish(set(b"1"), &links).unwrap();
+        fs::write(folder.path().join("mine.txt"), b"kept").unwrap();
+        // A file cannot be named while something stands under its temporary name.
+        fs::create_dir(folder.path().join(format!("b.raw{TEMPORARY}"))).unwrap();
+        out.publish(set(b"2"), &links).unwrap_err();
+        assert_eq!(names(out.path()), [".lock", "mine.txt"]);
     }
 
     /// What FAT, exFAT, SMB and vboxsf refuse, without one of them: the folder is taken for one that cannot link.
@@ -422,22 +449,6 @@ mod tests {
         assert!(read("a.iso") == content && read("a.raw") == content);
         let inode = |name: &str| fs::metadata(out.path().join(name)).unwrap().ino();
         assert_ne!(inode("a.iso"), inode("a.raw"));
-    }
-
-    #[test]
-    fn a_set_that_cannot_be_published_leaves_none_of_its_files() {
-        let folder = tempfile::tempdir().unwrap();
-        let out = OutputDir::lock(folder.path()).unwrap();
-        let make = |name: &str| out.create_with(name, b"new").unwrap();
-        fs::create_dir(folder.path().join("index")).unwrap();
-        fs::write(folder.path().join("index/mine"), b"").unwrap();
-        let links = [("a.raw".to_owned(), "a.iso".to_owned())];
-        out.publish(vec![make("a.raw"), make("index")], &links).unwrap_err();
-        assert_eq!(names(out.path()), [".lock", "index"]);
-        fs::remove_dir_all(folder.path().join("index")).unwrap();
-        fs::create_dir(folder.path().join("b.raw")).unwrap();
-        out.publish(vec![make("a.raw"), make("b.raw"), make("index")], &links).unwrap_err();
-        assert_eq!(names(out.path()), [".lock", "b.raw"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 pub mod allocation;
 #[cfg(feature = "cluster")]
 pub mod check;
+pub mod disk_names;
 #[cfg(feature = "cluster")]
 pub mod model;
 pub mod modules;

@@ -7,9 +7,9 @@ use std::fmt;
 
 use kubedos_spec::node::{DiskIdentity, DiskRule};
 
-use super::names::{self, Agreement};
 use super::show::quoted;
 use super::{Disk, GIB, size};
+use kubedos_spec::disk_names::{self, Agreement};
 
 /// One field of a rule that does not hold for a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,8 +85,8 @@ impl Field {
     /// The best agreement of a value of the spec with what the disk has.
     fn agreement(self, wanted: &str, disk: &Disk) -> Agreement {
         let compare = |found: &String| match self {
-            Self::Serial => names::serial(wanted, found, disk.serial_limit),
-            Self::Wwn => names::wwn(wanted, found),
+            Self::Serial => disk_names::serial(wanted, found, disk.serial_limit),
+            Self::Wwn => disk_names::wwn(wanted, found),
             Self::Path if found == wanted => Agreement::Full,
             Self::Path => Agreement::None,
         };
@@ -314,7 +314,7 @@ mod tests {
     fn a_cut_name_matches_a_rule_and_no_permission() {
         let cut = Disk {
             serials: vec!["01234567890123456789".into()],
-            serial_limit: Some(names::SERIAL_BYTES),
+            serial_limit: Some(disk_names::SERIAL_BYTES),
             wwns: vec!["naa.600140512345678990abcdef01234567".into()],
             ..disk("vda")
         };

@@ -9,7 +9,6 @@
 pub mod controllers;
 pub mod judge;
 pub mod look;
-pub mod names;
 pub mod show;
 
 use std::collections::BTreeMap;

@@ -5,8 +5,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::names::SERIAL_BYTES;
 use super::{Disk, Stretch};
+use kubedos_spec::disk_names::SERIAL_BYTES;
 
 /// sysfs counts sizes and places in these, whatever the disk's own sectors are.
 const SYSFS_SECTOR: u64 = 512;

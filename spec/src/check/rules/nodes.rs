@@ -3,8 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{Findings, Invariant, control_planes, list, must, nodes, path, repeated, should, workers};
+use crate::disk_names;
 use crate::model::{DiskSpec, NodeSpec, Spec};
 use crate::node::{DiskIdentity, DiskPurpose, DiskRule, Role, SubstrateType};
+use crate::yaml::Step;
 
 const ROLE: &str = "spec.nodes.inventory[].role";
 const MATCH: &str = "spec.nodes.inventory[].disks[].match";
@@ -278,6 +280,12 @@ pub(super) const RULES: &[Invariant] = &[
         &[MATCH],
         disk_match_distinct,
     ),
+    should(
+        "disk-match-possible",
+        "A serial number and a world-wide name are spelled as a disk can have them.",
+        &[MATCH],
+        disk_match_possible,
+    ),
     must(
         "allow-destroy-one-identity",
         "An entry of allowDestroy names one disk by exactly one of serial, wwn and path.",
@@ -343,21 +351,53 @@ pub(super) const RULES: &[Invariant] = &[
 
 /// A serial number or a world-wide name stands for one disk in the world, so a copied section is found; a path for one in a machine.
 fn disk_match_distinct(s: &Spec, f: &mut Findings<'_>) {
-    let mut seen: HashMap<(Option<usize>, &str, &String), (usize, usize)> = HashMap::new();
+    let mut seen = HashMap::new();
     for (index, disk, rule) in rules(s) {
         for (kind, value) in identities(rule) {
-            let scope = (kind == "path").then_some(index);
-            let (owner, earlier) = *seen.entry((scope, kind, value)).or_insert((index, disk));
+            let (scope, key) = match kind {
+                "serial" => (None, disk_names::serial_key(value)),
+                "wwn" => (None, disk_names::wwn_key(value)),
+                _ => (Some(index), value.clone()),
+            };
+            let (owner, earlier, spelled) = *seen.entry((scope, kind, key)).or_insert((index, disk, value));
             if (owner, earlier) != (index, disk) {
-                let path = |node: usize, disk: usize| {
-                    path!["spec", "nodes", "inventory", node, "disks", disk, "match"]
-                };
-                let message = format!("a disk of {} has this {kind} already", name(s, owner));
+                let mut message = format!("a disk of {} has this {kind} already", name(s, owner));
+                if spelled != value {
+                    message = format!("{message}, spelled `{spelled}`");
+                }
                 let help = "each disk has one of its own; was the section copied?";
-                f.again(&path(index, disk), &path(owner, earlier), message, help);
+                f.again(&match_path(index, disk), &match_path(owner, earlier), message, help);
             }
         }
     }
+}
+
+fn disk_match_possible(s: &Spec, f: &mut Findings<'_>) {
+    const INSPECT: &str = "`kubedos-build inspect --disks` prints the names of a machine's disks";
+    for (index, disk, rule) in rules(s) {
+        if let Some(wwn) = rule.wwn.as_ref().filter(|wwn| !disk_names::is_wwn(wwn)) {
+            let message = format!(
+                "`{wwn}` fits no disk: a world-wide name is naa., eui., uuid. or 0x with 16 or 32 digits"
+            );
+            f.at(
+                &path!["spec", "nodes", "inventory", index, "disks", disk, "match", "wwn"],
+                message,
+                INSPECT,
+            );
+        }
+        if let Some(serial) = rule.serial.as_ref().filter(|serial| disk_names::is_link(serial)) {
+            let message = format!("`{serial}` is the name of a link: a serial number is only a part of it");
+            f.at(
+                &path!["spec", "nodes", "inventory", index, "disks", disk, "match", "serial"],
+                message,
+                INSPECT,
+            );
+        }
+    }
+}
+
+fn match_path(node: usize, disk: usize) -> [Step; 7] {
+    path!["spec", "nodes", "inventory", node, "disks", disk, "match"]
 }
 
 fn name(s: &Spec, index: usize) -> &str {

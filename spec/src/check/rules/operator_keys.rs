@@ -182,6 +182,38 @@ mod tests {
         assert_eq!(flaw(&DEMO.parse().unwrap()), Some(Flaw::Demo));
     }
 
+    /// The list, made again from the private keys that it names: nothing is missing, and nothing is there by mistake.
+    #[test]
+    fn the_list_of_guessable_keys_is_that_of_the_private_keys_it_names() {
+        let mut private: Vec<([u8; 32], String)> =
+            (0..=255_u8).map(|byte| ([byte; 32], format!("32 times {byte:#04x}"))).collect();
+        for number in 1..=255_u8 {
+            let one = |place: usize| std::array::from_fn(|at| if at == place { number } else { 0 });
+            private.push((one(0), format!("the number {number}")));
+            private.push((one(31), format!("the number {number}, big-endian")));
+        }
+        let counted = |from: fn(u8) -> u8| std::array::from_fn(|at| from(u8::try_from(at).unwrap()));
+        private.push((counted(|at| at), "0 to 31".to_owned()));
+        private.push((counted(|at| at + 1), "1 to 32".to_owned()));
+        private.push((counted(|at| 31 - at), "31 to 0".to_owned()));
+        for word in ["wireguard", "password", "test", "demo", "secret", "kubernetes", "admin", "changeme", ""]
+        {
+            let digest = ring::digest::digest(&ring::digest::SHA256, word.as_bytes());
+            private.push((digest.as_ref().try_into().unwrap(), format!("sha256({word})")));
+        }
+        // Several private keys have one public key: X25519 clears and sets some of their bits.
+        let mut seen = std::collections::HashSet::new();
+        let mut list = String::new();
+        for (private, what) in private {
+            let public = x25519_dalek::x25519(private, x25519_dalek::X25519_BASEPOINT_BYTES);
+            let published = matches!(flaw(&key(public)), Some(Flaw::Published(_)));
+            if seen.insert(public) && !published {
+                list.push_str(&format!("{} {what}\n", key(public)));
+            }
+        }
+        assert!(list == GUESSABLE, "the list should be:\n{list}");
+    }
+
     /// The encodings that are known to lead to a shared secret of zero, in every spelling of 256 bits.
     #[test]
     fn points_of_small_order_are_refused_in_every_encoding() {

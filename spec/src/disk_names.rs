@@ -67,6 +67,34 @@ pub fn wwn(spec: &str, kernel: &str) -> Agreement {
     }
 }
 
+/// Equal for two serial numbers of specs that one disk may have.
+pub fn serial_key(spec: &str) -> String {
+    by_udev(spec.trim())
+}
+
+/// Equal for two spellings of one world-wide name. Two registries that give the same digits are not told apart.
+pub fn wwn_key(spec: &str) -> String {
+    match Wwn::parse(spec) {
+        Wwn::Number(_, text) | Wwn::Text(text) => text,
+    }
+}
+
+/// Whether a kernel or udev may spell a world-wide name of a disk like this (`scsi_vpd_lun_id`, `nvme_ns_wwid`).
+pub fn is_wwn(spec: &str) -> bool {
+    match Wwn::parse(spec) {
+        Wwn::Number(..) => true,
+        Wwn::Text(text) => ["t10.", "nvme.", "iqn."].iter().any(|kind| text.starts_with(kind)),
+    }
+}
+
+/// Whether a text is the name of a link in `/dev/disk/by-id`, of which a serial number is only a part.
+pub fn is_link(text: &str) -> bool {
+    text.starts_with("/dev/")
+        || ["ata-", "scsi-", "nvme-", "usb-", "virtio-", "mmc-", "wwn-"]
+            .iter()
+            .any(|bus| text.starts_with(bus))
+}
+
 /// Which registry a number comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Type {
@@ -197,5 +225,30 @@ mod tests {
         for (spec, kernel, expected) in cases {
             assert_eq!(wwn(spec, kernel), expected, "{spec:?} against {kernel:?}");
         }
+    }
+
+    #[test]
+    fn spellings_of_one_name_have_one_key() {
+        for (one, other) in [
+            ("0x5000C500A1B2C3D4", "naa.5000c500a1b2c3d4"),
+            ("wwn-0x5000c500a1b2c3d4", "5000c500a1b2c3d4"),
+            ("0D4B5F1C-6C5E-4F0E-9D0A-1D2C3B4A5F60", "uuid.0d4b5f1c-6c5e-4f0e-9d0a-1d2c3b4a5f60"),
+            ("t10.ATA     QEMU HARDDISK", "t10.ATA_QEMU_HARDDISK"),
+        ] {
+            assert_eq!(wwn_key(one), wwn_key(other));
+            assert!(is_wwn(one) && is_wwn(other), "{one} {other}");
+        }
+        assert_ne!(wwn_key("naa.5000c500a1b2c3d4"), wwn_key("naa.5000c500a1b2c3d5"));
+        assert_eq!(serial_key(" WD WX 12"), serial_key("WD_WX_12"));
+        assert_ne!(serial_key("wd-1"), serial_key("WD-1"));
+    }
+
+    #[test]
+    fn what_no_disk_has_for_a_name_is_known() {
+        for text in ["5000c500a1b2c3d", "0x5000c5", "sda", "naa.", "eui.0025385b", "S3Z1NB0K100001"] {
+            assert!(!is_wwn(text), "{text}");
+        }
+        assert!(is_link("/dev/disk/by-id/ata-WDC_WD10") && is_link("nvme-Samsung_SSD_980_S64"));
+        assert!(!is_link("S3Z1NB0K100001") && !is_link("QM00001"));
     }
 }
