@@ -28,6 +28,10 @@ test: build ## Every test that proves the project; one summary at the end
 	awk '/^test result:/ { passed += $$4; failed += $$6 } END { printf "\n%d passed, %d failed\n", passed, failed }' target/test.log; \
 	exit $$result
 
+.PHONY: quick
+quick: ## What to run after each edit: unit tests, parsers, the spec corpus, and the Disks stage on disks in memory
+	$(CARGO) test --quiet --release --locked --workspace --lib --bins --test disks --test parsers --test recipe --test suite
+
 .PHONY: drill
 drill: build previous-disk ## The long runs: many more boots and power cuts, and a disk of the previous release
 	$(CARGO) test --release --locked --workspace --test vm -- --ignored --nocapture
@@ -69,8 +73,10 @@ fmt: ## Format the sources
 	$(CARGO) fmt --all
 
 .PHONY: lint
-lint: target/tools/bin/cargo-deny ## Format, clippy, licences and sources of every crate
+lint: target/tools/bin/cargo-deny ## Format, structure, clippy, licences and sources of every crate
 	$(CARGO) fmt --all --check
+	$(CARGO) build --quiet --release --locked --workspace --bin kubedos-lint
+	target/release/kubedos-lint
 	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
 	target/tools/bin/cargo-deny --offline --log-level error check licenses bans sources
 

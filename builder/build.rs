@@ -1,4 +1,6 @@
-//! Turns `rootfs/overlay/` into a table of paths and bytes that is built into the program.
+//! Turns `rootfs/overlay/` into a table of paths and bytes that is built into the program, and computes the digest of the recipe.
+
+mod recipe;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -17,7 +19,14 @@ fn main() -> io::Result<()> {
         writeln!(text, "    ({name:?}, include_bytes!({path:?})),").map_err(io::Error::other)?;
     }
     text.push_str("];\n");
-    fs::write(PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("overlay.rs"), text)
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    fs::write(out.join("overlay.rs"), text)?;
+    let project = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("..");
+    for source in recipe::SOURCES {
+        println!("cargo::rerun-if-changed={}", project.join(source).display());
+    }
+    println!("cargo::rustc-env=KUBEDOS_RECIPE={}", recipe::digest(&project)?);
+    Ok(())
 }
 
 fn walk(root: &Path, folder: &Path, files: &mut Vec<(String, PathBuf)>) -> io::Result<()> {

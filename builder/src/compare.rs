@@ -3,11 +3,13 @@
 use std::io;
 
 use kubedos_image::source::Source;
+use kubedos_image::width::to_usize;
 
 /// How much is compared at a time.
 const PIECE: usize = 1 << 20;
 /// In what differences are counted.
-pub const BLOCK: u64 = 4096;
+pub const BLOCK: u64 = BLOCK_BYTES as u64;
+const BLOCK_BYTES: usize = 4096;
 
 /// Where two sources differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,19 +44,19 @@ fn walk(a: &dyn Source, b: &dyn Source, first_only: bool) -> io::Result<Differen
     while let Some(start) = next_data(a, b, at).filter(|start| *start < common) {
         // Pieces start at whole blocks, so that a block is counted once.
         let start = (start / BLOCK * BLOCK).max(at);
-        let len = usize::try_from(common - start).unwrap_or(PIECE).min(PIECE);
-        let (left, right) =
-            (left.get_mut(..len).unwrap_or_default(), right.get_mut(..len).unwrap_or_default());
+        let len = to_usize(common - start).min(PIECE);
+        let ((left, _), (right, _)) = (left.split_at_mut(len), right.split_at_mut(len));
         a.read_exact_at(left, start)?;
         b.read_exact_at(right, start)?;
-        if left != right {
-            let first = left.iter().zip(right.iter()).position(|(a, b)| a != b).unwrap_or_default();
+        // Equal pieces are the rule, and compared faster as a whole.
+        if left != right
+            && let Some(first) = left.iter().zip(right.iter()).position(|(a, b)| a != b)
+        {
             found.first.get_or_insert(start + first as u64);
             if first_only {
                 return Ok(found);
             }
-            let block = usize::try_from(BLOCK).unwrap_or(PIECE);
-            let pairs = left.chunks(block).zip(right.chunks(block));
+            let pairs = left.chunks(BLOCK_BYTES).zip(right.chunks(BLOCK_BYTES));
             found.blocks += pairs.filter(|(a, b)| a != b).count() as u64;
         }
         at = start + len as u64;

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 
-use kubedos_image::boot::Seal;
-use kubedos_image::layout::Volume;
-use kubedos_spec::printable::{self, Row};
+use kubedos_wire::printable::{self, Row};
+use kubedos_wire::seal::Seal;
+use kubedos_wire::seal::Volume;
 use serde::Serialize;
 use serde_json::{Map, Value};
 

@@ -11,8 +11,8 @@ use kubedos_image::erofs::{
 
 use kubedos_image::ordered::threads;
 
+use crate::cache_key::CacheKey;
 use crate::compose::tree::{Kind, Node, Tree};
-use crate::key::Key;
 use crate::store::{Store, StoreError};
 
 /// How volumes are compressed, and the largest cluster in bytes (ADR 0057).
@@ -46,6 +46,19 @@ pub enum ErofsError {
         /// Who gave it.
         origin: String,
     },
+    /// Every file system has a root directory.
+    #[error("the tree has no root directory")]
+    NoRoot,
+    /// A mode has other bits than those of permissions.
+    #[error("/{path} of {origin} has mode {mode:o}, which is not one of permission bits")]
+    Mode {
+        /// The path.
+        path: String,
+        /// Who gave it.
+        origin: String,
+        /// The mode.
+        mode: u32,
+    },
     /// It could not be written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -74,8 +87,8 @@ fn inodes(tree: &Tree, epoch: Time) -> Result<ErofsTree<'_>, ErofsError> {
     let lost =
         |path: &str, node: &Node| ErofsError::Lost { path: path.to_owned(), origin: node.origin.to_string() };
     let mut paths = tree.iter();
-    let root = paths.next().map(|(_, node)| attributes(node, epoch)).unwrap_or_default();
-    let mut inodes = ErofsTree::new(root).map_err(|source| ErofsError::Place {
+    let Some(("", root)) = paths.next() else { return Err(ErofsError::NoRoot) };
+    let mut inodes = ErofsTree::new(attributes("", root, epoch)?).map_err(|source| ErofsError::Place {
         path: String::new(),
         origin: "the root directory".to_owned(),
         source,
@@ -84,7 +97,7 @@ fn inodes(tree: &Tree, epoch: Time) -> Result<ErofsTree<'_>, ErofsError> {
     for (path, node) in paths {
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
         let parent = *ids.get(parent).ok_or_else(|| lost(path, node))?;
-        let (name, attributes) = (name.as_bytes(), attributes(node, epoch));
+        let (name, attributes) = (name.as_bytes(), attributes(path, node, epoch)?);
         let added = match &node.kind {
             Kind::Directory => inodes.add_directory(parent, name, attributes),
             Kind::File(content) => {
@@ -108,15 +121,19 @@ fn inodes(tree: &Tree, epoch: Time) -> Result<ErofsTree<'_>, ErofsError> {
     Ok(inodes)
 }
 
-fn attributes(node: &Node, epoch: Time) -> Attributes {
-    Attributes {
-        // The tree keeps permission bits only.
-        mode: u16::try_from(node.mode).unwrap_or(u16::MAX),
+fn attributes(path: &str, node: &Node, epoch: Time) -> Result<Attributes, ErofsError> {
+    let mode = u16::try_from(node.mode).map_err(|_| ErofsError::Mode {
+        path: path.to_owned(),
+        origin: node.origin.to_string(),
+        mode: node.mode,
+    })?;
+    Ok(Attributes {
+        mode,
         uid: node.uid,
         gid: node.gid,
         mtime: epoch,
         xattrs: node.xattrs.iter().map(|(name, value)| (name.clone().into_bytes(), value.clone())).collect(),
-    }
+    })
 }
 
 /// Compressed segments in a store. They are checked by their reader.
@@ -131,12 +148,12 @@ impl Segments<'_> {
 impl SegmentCache for Segments<'_> {
     fn get(&self, key: &[u8; 32]) -> Option<Vec<u8>> {
         // What cannot be read is made anew.
-        let folder = self.0.find(Self::KIND, &Key::from(*key))?;
+        let folder = self.0.find(Self::KIND, &CacheKey::from(*key))?;
         fs::read(folder.join(Self::FILE)).ok()
     }
 
     fn put(&self, key: &[u8; 32], bytes: &[u8]) {
-        let key = Key::from(*key);
+        let key = CacheKey::from(*key);
         let fill = |folder: &Path| -> Result<(), Unkept> { Ok(fs::write(folder.join(Self::FILE), bytes)?) };
         // What cannot be kept is compressed once more next time.
         let _unkept = self.0.insert(Self::KIND, &key, fill);
@@ -188,6 +205,22 @@ mod tests {
         assert_eq!(statistics.cached_segments, 0);
         assert!(first == third);
         assert_eq!(run().1.cached_segments, statistics.segments, "they are kept again");
+    }
+
+    #[test]
+    fn a_tree_without_root_and_a_mode_that_does_not_fit_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(folder.path().join("built"));
+        let fails = |tree: &Tree| {
+            write(tree, [0; 16], 0, &Segments(&store), &mut Vec::new()).unwrap_err().to_string()
+        };
+        let mut tree = Tree::new(0);
+        tree.remove("");
+        assert_eq!(fails(&tree), "the tree has no root directory");
+        let mut tree = Tree::new(0);
+        tree.add("x", Node::file(*b"", &Arc::from("p"))).unwrap();
+        tree.get_mut("x").unwrap().mode = 0o200_644;
+        assert_eq!(fails(&tree), "/x of p has mode 200644, which is not one of permission bits");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
-use crate::failure::{Class, tell};
+use kubedos_debian::failure::{Class, tell};
 
 static PENDING: AtomicBool = AtomicBool::new(false);
 static PUBLISHING: Mutex<()> = Mutex::new(());

@@ -7,12 +7,14 @@
 //! FAT, exFAT, SMB and shared folders of hypervisors have no hard links, and files without holes. What the folder can do is tried out
 //! when it is locked, before any work; a second name is then a copy, and room is asked for before the first byte is written.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use kubedos_image::width::to_usize;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, linkat, open};
 
 use crate::interrupt::{Temporary, whole};
@@ -131,11 +133,12 @@ impl OutputDir {
     /// A second file of the same content as one that is written but not named: a link where the folder has links, else a copy, made now.
     ///
     /// # Errors
-    /// [`OutputError::File`] when it cannot be copied.
+    /// [`OutputError::File`] when it cannot be copied, or has no name that could be linked.
     pub fn twin(&self, of: &Unpublished, name: &str) -> Result<Twin, OutputError> {
         if self.abilities.links {
-            let original = of.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            return Ok(Twin::Link(original, name.to_owned()));
+            let no_name = || of.error("link", io::ErrorKind::InvalidFilename.into());
+            let original = of.path.file_name().and_then(OsStr::to_str).ok_or_else(no_name)?;
+            return Ok(Twin::Link(original.to_owned(), name.to_owned()));
         }
         let copy = self.create(name)?;
         of.copy_to(&copy.file).map_err(|source| copy.error("copy", source))?;
@@ -317,8 +320,8 @@ impl Unpublished {
         let mut buffer = vec![0; 1 << 20];
         let mut at = 0;
         while at < length {
-            let count = usize::try_from(length - at).unwrap_or(usize::MAX).min(buffer.len());
-            let Some(chunk) = buffer.get_mut(..count) else { break };
+            let count = to_usize(length - at).min(buffer.len());
+            let (chunk, _) = buffer.split_at_mut(count);
             self.file.read_exact_at(chunk, at)?;
             for (block, start) in chunk.chunks(4096).zip((at..).step_by(4096)) {
                 if block.iter().any(|byte| *byte != 0) {

@@ -12,14 +12,16 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use kubedos_image::DocumentError;
-use kubedos_image::accept::{self, accept};
 use kubedos_image::gpt::{self, SectorSize};
-use kubedos_image::hex32::ClusterId;
 use kubedos_image::iso::seed as volume;
-use kubedos_image::layout::{Area, Role, SEED_SIZE, Slot, Volume};
+use kubedos_image::layout::{Area, Role, SEED_SIZE, Slot};
 use kubedos_image::source::{FileSource, Source};
-use kubedos_image::statement::{self, Domain, Floors, Seed};
+use kubedos_image::width::to_usize;
+use kubedos_wire::accept::{self, accept};
+use kubedos_wire::document::DocumentError;
+use kubedos_wire::hex32::ClusterId;
+use kubedos_wire::seal::Volume;
+use kubedos_wire::statement::{self, Domain, Floors, Seed};
 use rustix::fs::SeekFrom;
 use zeroize::Zeroizing;
 
@@ -251,7 +253,7 @@ fn seed_offset(image: &Path, disk: FileSource, seed: &Minted, keys: &PublicKeys)
     };
     let signature = Role::Volume(Volume::Configuration, Area::Signature, Slot::A);
     let (at, length) = one(signature, "it does not have exactly one configuration")?;
-    let length = usize::try_from(length).unwrap_or(usize::MAX).min(statement::MAX_LEN);
+    let length = to_usize(length).min(statement::MAX_LEN);
     let mut bytes = vec![0; length];
     disk.read_exact_at(&mut bytes, at).map_err(failed)?;
     let accepted = accept(&bytes, &keys.authority())
@@ -268,7 +270,7 @@ fn seed_offset(image: &Path, disk: FileSource, seed: &Minted, keys: &PublicKeys)
     if length != SEED_SIZE {
         return Err(refuse("its seed partition has another size than 4 MiB"));
     }
-    let mut bytes = vec![0; usize::try_from(SEED_SIZE).unwrap_or(0)];
+    let mut bytes = vec![0; to_usize(SEED_SIZE)];
     disk.read_exact_at(&mut bytes, at).map_err(failed)?;
     if bytes.iter().any(|byte| *byte != 0) {
         return Err(refuse("its seed partition is not empty: take a fresh image"));
@@ -311,8 +313,8 @@ fn each_data(from: &File, length: u64, mut take: impl FnMut(u64, &[u8]) -> io::R
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => at,
             Err(error) => return Err(error.into()),
         };
-        let count = usize::try_from(length - at).unwrap_or(CHUNK).min(CHUNK);
-        let Some(chunk) = buffer.get_mut(..count) else { break };
+        let count = to_usize(length - at).min(CHUNK);
+        let (chunk, _) = buffer.split_at_mut(count);
         from.read_exact_at(chunk, at)?;
         if chunk.iter().any(|byte| *byte != 0) {
             take(at, chunk)?;

@@ -10,8 +10,9 @@ use std::thread::{self, JoinHandle};
 
 use kubedos_image::source::Source;
 use kubedos_image::sparse::for_data;
+use kubedos_image::width::to_usize;
 
-use crate::digest::{Hasher, Sha256};
+use kubedos_debian::digest::{Hasher, Sha256};
 
 /// What file systems allocate: shorter stretches of zeroes are read.
 const GRAIN: u64 = 4096;
@@ -85,8 +86,9 @@ impl Positioned {
 
     fn zeroes_to(&mut self, end: u64) {
         while let Some(left @ 1..) = end.checked_sub(self.position) {
-            let count = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROES.len());
-            self.hasher.update(ZEROES.get(..count).unwrap_or_default());
+            let count = to_usize(left).min(ZEROES.len());
+            let (zeroes, _) = ZEROES.split_at(count);
+            self.hasher.update(zeroes);
             self.position += count as u64;
         }
     }

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use kubedos_spec::allocation::{Allocation, AllocationError, AssignError};
 use kubedos_spec::check::{Problem, Raw, Validated, counted, list_not_yet, render};
-use kubedos_spec::node::Role;
 use kubedos_spec::plan::ClusterPlan;
 use kubedos_spec::yaml::MAX_BYTES;
+use kubedos_wire::node::Role;
 use serde_json::{Value, json};
 
 use crate::keys::KeyDir;

@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
-use kubedos_builder::lock::{Lock, proof_path};
-use kubedos_builder::release::Release;
-use kubedos_builder::release::date::Moment;
-use kubedos_builder::release::keyring::Keyring;
-use kubedos_builder::resolve::selection::Selection;
+use kubedos_debian::lock::{Lock, proof_path};
+use kubedos_debian::release::Release;
+use kubedos_debian::release::date::Moment;
+use kubedos_debian::release::keyring::Keyring;
+use kubedos_debian::resolve::selection::Selection;
 
 #[test]
 fn the_committed_lock_fits_its_selection_its_proof_and_the_keys() {

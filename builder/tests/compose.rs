@@ -10,17 +10,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use kubedos_builder::cache::{Cache, Place};
 use kubedos_builder::compose::kernel::index;
 use kubedos_builder::compose::{
     Allowed, Composed, KernelFlavour, Kind, Package, RootInputs, Tree, audit, packages, root, sets,
 };
 use kubedos_builder::erofs::{self, Segments};
-use kubedos_builder::fetch::{Fetcher, Silent};
-use kubedos_builder::lock::Lock;
-use kubedos_builder::mirror::{Mirrors, Wanted};
 use kubedos_builder::store::Store;
 use kubedos_builder::toolbox::Toolbox;
+use kubedos_debian::cache::{Cache, Place};
+use kubedos_debian::fetch::{Fetcher, Silent};
+use kubedos_debian::lock::Lock;
+use kubedos_debian::mirror::{Mirrors, Wanted};
 use kubedos_image::erofs::reader::Volume;
 
 const EPOCH: u64 = 1_763_300_000;
@@ -56,9 +56,9 @@ impl Inputs {
 }
 
 fn compose(packages: Vec<Package<File>>, flavour: KernelFlavour) -> Composed {
-    // Any program will do in the place of init.
-    let init: Arc<[u8]> = fs::read(std::env::current_exe().unwrap()).unwrap().into();
-    root(RootInputs { packages, flavour, init, release: "0.0.0".into(), epoch: EPOCH }).unwrap()
+    // Any program will do in the place of the agent.
+    let agent: Arc<[u8]> = fs::read(std::env::current_exe().unwrap()).unwrap().into();
+    root(RootInputs { packages, flavour, agent, release: "0.0.0".into(), epoch: EPOCH }).unwrap()
 }
 
 /// Compares with a golden; `KUBEDOS_UPDATE_GOLDENS=1` writes it instead.
@@ -303,7 +303,7 @@ fn names(cell: &str) -> BTreeSet<String> {
 fn built_ins(flavour: KernelFlavour) -> Vec<String> {
     let mut lines = Vec::new();
     for mut package in Inputs::open(flavour).packages(flavour) {
-        let visited: Result<(), kubedos_builder::deb::DebError> = package.deb.visit(|entry, content| {
+        let visited: Result<(), kubedos_debian::deb::DebError> = package.deb.visit(|entry, content| {
             if entry.path.ends_with("/modules.builtin") {
                 let mut text = String::new();
                 std::io::Read::read_to_string(content, &mut text).unwrap();
@@ -377,7 +377,7 @@ fn lay_out(tree: &Tree, from: &str, to: &Path) {
 fn lay_out_lists(packages: Vec<Package<File>>, release: &str, to: &Path) {
     for mut package in packages.into_iter().filter(|package| package.name == format!("linux-image-{release}"))
     {
-        let visited: Result<(), kubedos_builder::deb::DebError> = package.deb.visit(|entry, content| {
+        let visited: Result<(), kubedos_debian::deb::DebError> = package.deb.visit(|entry, content| {
             let name = entry.path.rsplit('/').next().unwrap_or_default();
             if ["modules.order", "modules.builtin", "modules.builtin.modinfo"].contains(&name) {
                 std::io::copy(content, &mut File::create(to.join(name)).unwrap()).unwrap();

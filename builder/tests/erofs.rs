@@ -22,11 +22,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use kubedos_builder::cache::Place;
-use kubedos_builder::fetch::{Fetcher, Silent};
-use kubedos_builder::lock::Lock;
-use kubedos_builder::mirror::{Mirrors, Wanted};
 use kubedos_builder::toolbox::Toolbox;
+use kubedos_debian::cache::Place;
+use kubedos_debian::fetch::{Fetcher, Silent};
+use kubedos_debian::lock::Lock;
+use kubedos_debian::mirror::{Mirrors, Wanted};
 use kubedos_image::erofs::reader::{Inode, Kind, Piece, Stored, Volume};
 use kubedos_image::erofs::{
     Algorithm, Attributes, Compression, Device, InodeId, Kind as Written, NoCache, Params, Time,

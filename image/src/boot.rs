@@ -1,11 +1,11 @@
 //! `kubedos/verity.toml` in the initrd (ADR 0002): which root, which payload, whose configuration. It is covered by the UKI's
 //! signature and is the only input of verification.
 
-use crate::accept::Authority;
-use crate::document::{self, DocumentError};
-use crate::hex32::{PublicKey, RootHash, Salt};
-use crate::layout::{Area, Volume};
-use crate::release::Release;
+use kubedos_wire::accept::Authority;
+use kubedos_wire::document::{self, DocumentError};
+use kubedos_wire::hex32::PublicKey;
+use kubedos_wire::release::Release;
+use kubedos_wire::seal::{Seal, Volume};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -13,32 +13,6 @@ use std::collections::BTreeSet;
 pub const MANIFEST_PATH: &str = "kubedos/verity.toml";
 /// Where the initrd holds the text that `/proc/cmdline` must equal.
 pub const CMDLINE_PATH: &str = "kubedos/cmdline";
-/// The block size of all our dm-verity volumes, in bytes.
-pub const BLOCK: u64 = 4096;
-
-/// A dm-verity volume, as far as its opening needs: everything else is fixed (ADR 0002).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seal {
-    /// SHA-256 over salt and root block.
-    pub root_hash: RootHash,
-    /// Hashed before each block.
-    pub salt: Salt,
-    /// The number of data blocks of 4096 bytes.
-    pub data_blocks: u64,
-}
-
-impl Seal {
-    /// The data's length in bytes.
-    pub fn data_bytes(&self) -> u64 {
-        self.data_blocks.saturating_mul(BLOCK)
-    }
-
-    /// The data is not empty, and fits into the volume's slot.
-    pub fn fits(&self, volume: Volume) -> bool {
-        let room = volume.full_size(Area::Data).unwrap_or_default() / BLOCK;
-        (1..=room).contains(&self.data_blocks)
-    }
-}
 
 /// A key whose signature makes a configuration acceptable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -195,6 +169,7 @@ const fn is_false(value: &bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kubedos_wire::hex32::{RootHash, Salt};
     use proptest::prelude::*;
 
     const GOLDEN: &str = "version = 2

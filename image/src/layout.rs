@@ -5,7 +5,8 @@
 
 use crate::gpt::{Partition, SectorSize, Table, TableError};
 use crate::guid::Guid;
-use crate::hex32::{RootHash, sha256};
+use kubedos_wire::hex32::{RootHash, sha256};
+use kubedos_wire::seal::Volume;
 use std::fmt;
 
 mod recognise;
@@ -22,7 +23,7 @@ pub const MINIMUM_DISK: u64 = 10 * 1024 * MIB;
 pub const FIRST_PARTITION: u64 = MIB;
 
 /// The largest payload volume.
-pub const PAYLOAD_MAX: u64 = 3072 * MIB;
+pub const PAYLOAD_MAX: u64 = Volume::Payload.max_data_bytes();
 
 /// DATA's smallest size.
 pub const DATA_MIN: u64 = 1024 * MIB;
@@ -34,17 +35,6 @@ pub enum Slot {
     A,
     /// Laid out when a disk is adopted.
     B,
-}
-
-/// A sealed volume.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Volume {
-    /// The operating system.
-    Root,
-    /// The cluster's public configuration.
-    Configuration,
-    /// Workload binaries and images.
-    Payload,
 }
 
 /// The partitions that belong to one volume in one slot.
@@ -75,29 +65,20 @@ pub enum Role {
     Data,
 }
 
-impl Volume {
-    /// The volume's name, as partitions and console records have it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Root => "root",
-            Self::Configuration => "configuration",
-            Self::Payload => "payload",
-        }
-    }
-
+impl Area {
     /// The UUID of one of the volume's partitions, by the root hash that the volume has.
     ///
     /// Data and hash areas of root and payload follow systemd's verity generator (first and last 128 bits of the root hash);
     /// everything else is the first 128 bits of SHA-256(`"kubedos partition\0" + name without slot + "\0" + root hash`).
-    pub fn partition_uuid(self, area: Area, root_hash: &RootHash) -> Guid {
-        match (self, area) {
-            (Self::Root | Self::Payload, Area::Data) => Guid::from_digest_head(root_hash.as_bytes()),
-            (Self::Root | Self::Payload, Area::Hash) => Guid::from_digest_tail(root_hash.as_bytes()),
+    pub fn partition_uuid(self, volume: Volume, root_hash: &RootHash) -> Guid {
+        match (volume, self) {
+            (Volume::Root | Volume::Payload, Area::Data) => Guid::from_digest_head(root_hash.as_bytes()),
+            (Volume::Root | Volume::Payload, Area::Hash) => Guid::from_digest_tail(root_hash.as_bytes()),
             _ => {
-                let suffix = area.suffix();
+                let suffix = self.suffix();
                 let parts: [&[u8]; 5] = [
                     b"kubedos partition\0",
-                    self.name().as_bytes(),
+                    volume.name().as_bytes(),
                     suffix.as_bytes(),
                     b"\0",
                     root_hash.as_bytes(),
@@ -108,22 +89,18 @@ impl Volume {
     }
 
     /// The size of one of the volume's partitions on an adopted disk; `None` if it has no such area.
-    pub const fn full_size(self, area: Area) -> Option<u64> {
-        let mib = match (self, area) {
+    pub const fn full_size(self, volume: Volume) -> Option<u64> {
+        let mib = match (volume, self) {
             (_, Area::Signature) => 1,
-            (Self::Root, Area::Fec | Area::Hash) => 8,
-            (Self::Root, Area::Data) => 512,
-            (Self::Configuration, Area::Fec) => return None,
-            (Self::Configuration, Area::Hash) => 1,
-            (Self::Configuration, Area::Data) => 32,
-            (Self::Payload, Area::Fec | Area::Hash) => 32,
-            (Self::Payload, Area::Data) => PAYLOAD_MAX / MIB,
+            (Volume::Root, Area::Fec | Area::Hash) => 8,
+            (Volume::Configuration, Area::Fec) => return None,
+            (Volume::Configuration, Area::Hash) => 1,
+            (Volume::Payload, Area::Fec | Area::Hash) => 32,
+            (_, Area::Data) => return Some(volume.max_data_bytes()),
         };
         Some(mib * MIB)
     }
-}
 
-impl Area {
     /// What stands after volume and slot in a partition's name.
     const fn suffix(self) -> &'static str {
         match self {
@@ -282,9 +259,10 @@ impl Layout {
         self.push_slot(Slot::A, payload);
     }
 
+    #[expect(clippy::expect_used, reason = "`SLOT_ORDER` names only areas that their volumes have")]
     fn push_slot(&mut self, slot: Slot, payload: u64) {
         for (volume, area) in SLOT_ORDER {
-            let full = volume.full_size(area).unwrap_or_default();
+            let full = area.full_size(volume).expect("every area of a slot has a size");
             let len = if (volume, area) == (Volume::Payload, Area::Data) { payload } else { full };
             self.push(Role::Volume(volume, area, slot), len);
         }
@@ -353,7 +331,7 @@ impl Names {
         match role {
             Role::Esp => self.derived("esp"),
             Role::Seed => self.derived("seed"),
-            Role::Volume(volume, area, Slot::A) => volume.partition_uuid(area, self.of(volume)),
+            Role::Volume(volume, area, Slot::A) => area.partition_uuid(volume, self.of(volume)),
             Role::Volume(_, _, Slot::B) | Role::State | Role::Data => Guid::ZERO,
         }
     }

@@ -6,19 +6,16 @@
 
 #![forbid(unsafe_code)]
 
-pub mod accept;
 pub mod authenticode;
 pub mod boot;
 pub mod cpio;
 pub mod der;
-mod document;
 pub mod efi_signatures;
 #[cfg(feature = "erofs")]
 pub mod erofs;
 pub mod esp;
 pub mod gpt;
 pub mod guid;
-pub mod hex32;
 pub mod iso;
 pub mod layout;
 pub mod ordered;
@@ -26,10 +23,7 @@ pub mod pe;
 pub mod pkcs7;
 #[cfg(feature = "qcow2")]
 pub mod qcow2;
-pub mod release;
 pub mod source;
 pub mod sparse;
-pub mod statement;
 pub mod verity;
-
-pub use document::DocumentError;
+pub mod width;

@@ -2,6 +2,7 @@
 //! once, holes left out; the pieces may lie in memory or in another [`Source`].
 
 use crate::source::Source;
+use crate::width::to_usize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -107,8 +108,11 @@ impl Source for Runs<'_> {
             if from >= to {
                 continue;
             }
-            let within = |position: u64| usize::try_from(position - offset).unwrap_or(usize::MAX);
-            let part = buffer.get_mut(within(from)..within(to)).unwrap_or_default();
+            #[expect(
+                clippy::indexing_slicing,
+                reason = "the buffer covers `offset..end`, of which this is a part"
+            )]
+            let part = &mut buffer[to_usize(from - offset)..to_usize(to - offset)];
             source.read_exact_at(part, from - at)?;
         }
         Ok(())
@@ -138,7 +142,7 @@ pub fn for_data(
 ) -> io::Result<()> {
     let grain = grain.clamp(1, 1 << 20);
     let most = (1u64 << 20) / grain * grain;
-    let mut buffer = vec![0; usize::try_from(most).unwrap_or_default()];
+    let mut buffer = vec![0; to_usize(most)];
     let mut at = 0;
     while let Some(data) = source.next_data(at) {
         let mut start = (data.start / grain * grain).max(at);
@@ -146,9 +150,9 @@ pub fn for_data(
         let end = data.end.next_multiple_of(grain).min(source.len());
         while start < end {
             let count = most.min(end - start);
-            let piece = buffer.get_mut(..usize::try_from(count).unwrap_or_default()).unwrap_or_default();
+            let (piece, _) = buffer.split_at_mut(to_usize(count));
             source.read_exact_at(piece, start)?;
-            emit_nonzero(start, piece, usize::try_from(grain).unwrap_or(1), &mut sink)?;
+            emit_nonzero(start, piece, to_usize(grain), &mut sink)?;
             start += count;
         }
         at = end;
@@ -156,6 +160,7 @@ pub fn for_data(
     Ok(())
 }
 
+#[expect(clippy::indexing_slicing, reason = "the ranges are those of chunks of the piece")]
 fn emit_nonzero(
     start: u64,
     piece: &[u8],
@@ -167,14 +172,14 @@ fn emit_nonzero(
         let here = number * grain..number * grain + chunk.len();
         if chunk.iter().all(|byte| *byte == 0) {
             if let Some(range) = pending.take() {
-                sink(start + range.start as u64, piece.get(range).unwrap_or_default())?;
+                sink(start + range.start as u64, &piece[range])?;
             }
         } else {
             pending = Some(pending.map_or(here.clone(), |range| range.start..here.end));
         }
     }
     match pending {
-        Some(range) => sink(start + range.start as u64, piece.get(range).unwrap_or_default()),
+        Some(range) => sink(start + range.start as u64, &piece[range]),
         None => Ok(()),
     }
 }

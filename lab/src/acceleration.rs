@@ -1,16 +1,16 @@
-//! Whether the emulator may use the host's virtualisation.
+//! Decides whether the emulator may use the host's virtualisation.
 //!
-//! `/dev/kvm` can be there and not work (nested hosts): so it is believed only after a machine has run under it.
+//! `/dev/kvm` may exist without working (nested hosts), so it is used only after a test machine has run with it.
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::{Bench, Firmware, Hardware, Machine, Patience, Tools};
 
-/// How instructions of the guest are executed.
+/// How the guest's instructions are executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Acceleration {
-    /// By software, on any host.
+    /// By software emulation, on any host.
     Software,
     /// By the host's processor.
     Kvm,
@@ -19,12 +19,13 @@ pub enum Acceleration {
 static PROBED: OnceLock<Acceleration> = OnceLock::new();
 
 impl Acceleration {
-    /// Looks once per process; [`Acceleration::Kvm`] only when UEFI firmware was seen running under it on two processors.
+    /// Probes once per process; the result is [`Acceleration::Kvm`] only if UEFI firmware has run with it on two
+    /// processors.
     pub fn probe(tools: &Tools, bench: &Bench) -> Self {
         *PROBED.get_or_init(|| if kvm_works(tools, bench) { Self::Kvm } else { Self::Software })
     }
 
-    /// The words for QEMU's command line.
+    /// The arguments for QEMU's command line.
     pub(crate) const fn arguments(self) -> [&'static str; 4] {
         match self {
             // With cx16 the emulator corrupts guests; five-level page tables only cost time.
@@ -34,7 +35,7 @@ impl Acceleration {
     }
 }
 
-/// Boots the firmware with nothing to boot, and waits for it to say so.
+/// Boots the firmware without any boot device, and waits for its message.
 fn kvm_works(tools: &Tools, bench: &Bench) -> bool {
     if std::fs::File::options().read(true).write(true).open("/dev/kvm").is_err() {
         return false;
@@ -44,7 +45,7 @@ fn kvm_works(tools: &Tools, bench: &Bench) -> bool {
     let patience = Patience { silence: Duration::from_secs(10), total: Duration::from_secs(20) };
     let probe = bench.sub("kvm-probe").and_then(|bench| {
         let machine = Machine::start(tools, &bench, &hardware)?;
-        machine.wait_for_line("a word of the firmware", patience, |line| line.contains("BdsDxe"))?;
+        machine.wait_for_line("a message of the firmware", patience, |line| line.contains("BdsDxe"))?;
         Ok(machine.finish())
     });
     probe.is_ok()

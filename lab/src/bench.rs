@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::{Disk, Format, MachineError, Tools};
 
-/// A folder of its own for one test: empty at the start, removed when the bench is dropped without a panic under way.
+/// The folder of one test: empty at the start, and removed when the bench is dropped, unless the thread is panicking.
 #[derive(Debug)]
 pub struct Bench {
     folder: PathBuf,
@@ -16,10 +16,10 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// An empty folder `name` in `base`; what was there before is removed.
+    /// Creates the empty folder `name` in `base`; removes an existing one.
     ///
     /// # Errors
-    /// When the folder cannot be emptied or made.
+    /// If the folder cannot be emptied or created.
     pub fn new(base: &Path, name: &str) -> Result<Self, MachineError> {
         let folder = base.join(name);
         let failed = |source| MachineError::Folder { path: folder.clone(), source };
@@ -31,10 +31,10 @@ impl Bench {
         Ok(Self { folder, machines: AtomicU32::new(0), keep: false })
     }
 
-    /// A bench within this one.
+    /// Creates a bench inside this one.
     ///
     /// # Errors
-    /// When the folder cannot be emptied or made.
+    /// If the folder cannot be emptied or created.
     pub fn sub(&self, name: &str) -> Result<Self, MachineError> {
         Self::new(&self.folder, name)
     }
@@ -51,12 +51,12 @@ impl Bench {
         &self.folder
     }
 
-    /// A path in the folder.
+    /// The path of a file in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    /// A folder for the next machine's logs.
+    /// Creates a folder for the logs of the next machine.
     pub(crate) fn next_machine(&self) -> Result<PathBuf, MachineError> {
         let number = self.machines.fetch_add(1, Ordering::Relaxed) + 1;
         let path = self.folder.join(format!("machine-{number}"));
@@ -65,10 +65,10 @@ impl Bench {
         Ok(path)
     }
 
-    /// A new empty disk that reads as zeroes and takes no room.
+    /// Creates an empty disk that reads as zeroes and uses no space.
     ///
     /// # Errors
-    /// When the file cannot be made.
+    /// If the file cannot be created.
     pub fn blank(&self, name: &str, bytes: u64) -> Result<Disk, MachineError> {
         let path = self.path(name);
         File::create(&path)
@@ -77,20 +77,21 @@ impl Bench {
         Ok(Disk::new(path, Format::Raw))
     }
 
-    /// A copy of a file, sparse where the file is.
+    /// Copies a file; the copy is as sparse as the original.
     ///
     /// # Errors
-    /// When the file cannot be copied.
+    /// If the file cannot be copied.
     pub fn copy(&self, name: &str, of: &Path) -> Result<PathBuf, MachineError> {
         let path = self.path(name);
         copy_sparse(of, &path).map_err(|source| MachineError::Folder { path: path.clone(), source })?;
         Ok(path)
     }
 
-    /// A disk of `bytes` that starts as `image` and keeps the image untouched; `bytes` may be larger than the image.
+    /// Creates a disk of `bytes` bytes that starts with the content of `image` and leaves the image unchanged; `bytes`
+    /// may be more than the image has.
     ///
     /// # Errors
-    /// When `qemu-img` is missing or refuses.
+    /// If `qemu-img` is missing or fails.
     pub fn overlay(&self, tools: &Tools, name: &str, image: &Disk, bytes: u64) -> Result<Disk, MachineError> {
         let path = self.path(name);
         let mut command = tools.command("usr/bin/qemu-img")?;
@@ -101,10 +102,10 @@ impl Bench {
         Ok(Disk::new(path, Format::Qcow2))
     }
 
-    /// The content of a disk as a raw file, sparse.
+    /// Copies the content of a disk into a sparse raw file.
     ///
     /// # Errors
-    /// When `qemu-img` is missing or refuses.
+    /// If `qemu-img` is missing or fails.
     pub fn raw_copy(&self, tools: &Tools, name: &str, disk: &Disk) -> Result<PathBuf, MachineError> {
         let path = self.path(name);
         let mut command = tools.command("usr/bin/qemu-img")?;
@@ -122,18 +123,18 @@ impl Drop for Bench {
         if std::thread::panicking() {
             eprintln!("kept: {}", self.folder.display());
         } else if let Err(error) = std::fs::remove_dir_all(&self.folder) {
-            eprintln!("could not remove {}: {error}", self.folder.display());
+            eprintln!("failed to remove {}: {error}", self.folder.display());
         }
     }
 }
 
-/// Runs a program to its end.
+/// Runs a program and waits for its end.
 fn run(what: &'static str, command: &mut std::process::Command) -> Result<(), MachineError> {
     let output = command.output().map_err(|source| MachineError::Run { what, source })?;
     if output.status.success() {
         return Ok(());
     }
-    Err(MachineError::Refused { what, says: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
+    Err(MachineError::Refused { what, message: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
 }
 
 /// Copies a file without its runs of zeroes.

@@ -1,18 +1,18 @@
-//! What a machine said on its serial port: lines with the time they came, read by a thread of its own.
+//! The output of a machine's serial port: lines with their time, which a separate thread reads.
 
 use std::io::Read;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use kubedos_spec::record::Record;
+use kubedos_wire::record::Record;
 
 /// One line of the console, without its line end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// When it was complete, counted from the start of the machine on the host's clock.
+    /// When the line was complete, since the start of the machine, on the host's clock.
     pub at: Duration,
-    /// Its text; what is not UTF-8 is replaced.
+    /// Its text; invalid UTF-8 is replaced.
     pub text: String,
 }
 
@@ -62,7 +62,7 @@ impl Console {
         self.shared.lock().lines.len()
     }
 
-    /// Whether nothing was said.
+    /// Whether there is no output so far.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -72,7 +72,7 @@ impl Console {
         self.shared.lock().lines.iter().filter_map(|line| Record::find(&line.text)).collect()
     }
 
-    /// The lines from `from` on, and whether no more can come; waits for a change, at most for `at_most`.
+    /// The lines from number `from` on, and whether the source has ended. Waits for a change, at most `at_most`.
     pub(crate) fn since(&self, from: usize, at_most: Duration) -> (Vec<Line>, bool) {
         let state = self.shared.lock();
         let nothing_new = |state: &mut State| state.lines.len() <= from && !state.ended;
@@ -89,19 +89,19 @@ impl Console {
         if let Some(reader) = self.reader.take()
             && reader.join().is_err()
         {
-            eprintln!("the console's reader panicked");
+            eprintln!("the reader of the console panicked");
         }
     }
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // The state is a list that only grows: it is sound whenever the lock is free.
+        // The state is a list that only grows, so it is consistent whenever the lock is free.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Calls `line` for every line, and for what stands after the last line end.
+/// Calls `line` for every line, and for the text after the last line end.
 fn split_lines(mut source: impl Read, mut line: impl FnMut(String)) {
     let (mut buffer, mut pending) = (vec![0_u8; 4096], Vec::new());
     while let Ok(count @ 1..) = source.read(&mut buffer) {
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn records_are_found_between_other_lines() {
-        let record = Record::new(1, 0.5, "Modules", kubedos_spec::record::Outcome::Done);
+        let record = Record::new(1, 0.5, "Modules", kubedos_wire::record::Outcome::Done);
         let bytes = format!("noise\n[  0.5] {}\r\nnoise", record.line()).into_bytes();
         let mut console = Console::read(std::io::Cursor::new(bytes));
         console.drain();

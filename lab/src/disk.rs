@@ -1,10 +1,10 @@
-//! One disk or optical medium of a machine: what file it is, how the machine sees it, how it fails.
+//! One disk or optical medium of a machine: its file, how it is attached, how it fails.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-/// How the machine sees a disk.
+/// How a disk is attached to the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Attachment {
     /// virtio-blk on PCI.
@@ -28,12 +28,12 @@ impl Attachment {
     }
 }
 
-/// How the file stores the disk.
+/// The format of the disk's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
-    /// Byte for byte.
+    /// The file has the same bytes as the disk.
     Raw,
-    /// QEMU's own, also as an overlay over another file.
+    /// QEMU's own format, also for an overlay over another file.
     Qcow2,
 }
 
@@ -47,7 +47,7 @@ impl Format {
     }
 }
 
-/// A write that fails with an input/output error. Reads go on working.
+/// A write that fails with an input/output error. Reads still succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// Every write fails.
@@ -79,8 +79,8 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// The file as a virtio disk with 512-byte sectors. The machine writes to the file: give it a copy or an overlay
-    /// ([`crate::Bench::overlay`]).
+    /// Attaches the file as a virtio disk with 512-byte sectors. The machine writes to the file, so it should be a copy
+    /// or an overlay ([`crate::Bench::overlay`]).
     pub fn new(file: impl Into<PathBuf>, format: Format) -> Self {
         Self {
             file: file.into(),
@@ -95,54 +95,54 @@ impl Disk {
         }
     }
 
-    /// The file as an optical medium, which nothing writes to.
+    /// Attaches the file as an optical medium, which is read-only.
     pub fn cd(file: impl Into<PathBuf>, attachment: Attachment) -> Self {
         Self { attachment, read_only: true, ..Self::new(file, Format::Raw) }
     }
 
-    /// How the machine sees it.
+    /// Sets how the disk is attached.
     #[must_use]
     pub fn attached(mut self, attachment: Attachment) -> Self {
         self.attachment = attachment;
         self
     }
 
-    /// The serial number that the disk tells.
+    /// Sets the serial number that the disk reports.
     #[must_use]
     pub fn serial(mut self, serial: impl Into<String>) -> Self {
         self.serial = Some(serial.into());
         self
     }
 
-    /// Logical and physical block size in bytes. AHCI disks have 512 only.
+    /// Sets the logical and physical block size in bytes. AHCI disks support only 512.
     #[must_use]
     pub fn block_size(mut self, bytes: u32) -> Self {
         self.block_size = bytes;
         self
     }
 
-    /// Refuses writes.
+    /// Makes the disk read-only.
     #[must_use]
     pub fn read_only(mut self) -> Self {
         self.read_only = true;
         self
     }
 
-    /// Is not in the firmware's boot order.
+    /// Excludes the disk from the firmware's boot order.
     #[must_use]
     pub fn not_bootable(mut self) -> Self {
         self.bootable = false;
         self
     }
 
-    /// Writes every write and flush into `log` ([`crate::write_log`]).
+    /// Logs every write and flush into `log` ([`crate::write_log`]).
     #[must_use]
     pub fn write_log(mut self, log: impl Into<PathBuf>) -> Self {
         self.write_log = Some(log.into());
         self
     }
 
-    /// Lets writes fail.
+    /// Makes writes fail.
     #[must_use]
     pub fn fault(mut self, fault: Fault) -> Self {
         self.faults.push(fault);
@@ -154,15 +154,16 @@ impl Disk {
         &self.file
     }
 
-    /// The nodes of QEMU's block graph, as the argument of `-blockdev`; the device is to use `name`.
-    /// Flushes do not reach the host's disk: a machine's disks are thrown away, and a power cut is the machine's, not the host's.
+    /// The nodes of QEMU's block graph, as the argument of `-blockdev`; the device uses the node `name`. Flushes do not
+    /// reach the host's disk: a machine's disks are temporary, and a power cut affects the machine, not the host.
     pub(crate) fn block_nodes(&self, name: &str) -> Vec<Value> {
         let mut file = json!({
             "driver": "file", "filename": self.file, "cache": { "no-flush": true }, "read-only": self.read_only,
         });
         if !self.faults.is_empty() {
             let rules: Vec<Value> = self.faults.iter().map(Fault::rule).collect();
-            // For a format with a layout of its own the sectors must be the guest's, so the rules go above the format.
+            // Sector numbers must be those of the guest, so the fault rules are placed above a format with its own
+            // layout.
             let image = match self.format {
                 Format::Raw => file,
                 Format::Qcow2 => json!({ "driver": "qcow2", "file": file, "cache": { "no-flush": true } }),
@@ -176,7 +177,7 @@ impl Disk {
             "read-only": self.read_only,
         });
         if self.write_log.is_none() {
-            // With a write log, flushes are to be seen by the log's node.
+            // With a write log, flushes must reach the node of the log.
             merge(&mut disk, json!({ "cache": { "no-flush": true } }));
         }
         if let Some(log) = &self.write_log {
@@ -190,7 +191,7 @@ impl Disk {
         vec![disk]
     }
 
-    /// The device, as the argument of `-device`. `bus` is the port for the attachments that need one.
+    /// The device, as the argument of `-device`. `bus` is the port for attachments that need one.
     pub(crate) fn device(&self, name: &str, bus: Option<&str>, boot_index: Option<usize>) -> Value {
         let driver = match self.attachment {
             Attachment::Virtio => "virtio-blk-pci",
@@ -204,7 +205,7 @@ impl Disk {
         if let Some(serial) = &self.serial {
             merge(&mut device, json!({ "serial": serial }));
         } else if self.attachment == Attachment::Nvme {
-            // The NVMe model refuses to be without one.
+            // QEMU's NVMe device requires a serial number.
             merge(&mut device, json!({ "serial": name }));
         }
         if self.block_size != 512 {
@@ -214,7 +215,7 @@ impl Disk {
             );
         }
         if !self.attachment.is_optical() && self.attachment != Attachment::Nvme && !self.read_only {
-            // Tell the guest of an error instead of stopping the machine.
+            // Report an error to the guest instead of stopping the machine.
             merge(&mut device, json!({ "werror": "report" }));
         }
         if let Some(bus) = bus {
@@ -228,7 +229,7 @@ impl Disk {
 }
 
 impl Fault {
-    /// The rule of QEMU's blkdebug driver.
+    /// The rule for QEMU's blkdebug driver.
     fn rule(&self) -> Value {
         let mut rule = json!({ "event": "none", "iotype": "write", "errno": 5 });
         match self {
@@ -240,7 +241,7 @@ impl Fault {
     }
 }
 
-/// Puts the members of one object into another.
+/// Copies the members of one object into another.
 fn merge(into: &mut Value, from: Value) {
     if let (Some(into), Value::Object(from)) = (into.as_object_mut(), from) {
         into.extend(from);
@@ -259,7 +260,7 @@ mod tests {
         assert_eq!(node["node-name"], "d0");
         assert_eq!(node["log"]["filename"], "/d.log");
         assert_eq!(node["file"]["driver"], "qcow2");
-        assert!(node.get("cache").is_none(), "a flush that is dropped here is not logged");
+        assert!(node.get("cache").is_none(), "a flush that is dropped here would not be logged");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a machine is made of, as data, and the emulator's command line for it: a pure function.
+//! The hardware of a machine as data, and the emulator's command line for it: a pure function.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,21 +9,21 @@ use crate::acceleration::Acceleration;
 use crate::disk::{Attachment, Disk};
 use crate::tools::{Tools, ToolsError};
 
-/// What runs first.
+/// The firmware of a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Firmware {
     /// OVMF without Secure Boot.
     Uefi,
-    /// OVMF's Secure Boot build, with the keys that this variable store holds.
+    /// OVMF's Secure Boot build, with the keys in this variable store.
     SecureBoot {
-        /// A variable store of 4 MiB builds (`OVMF_VARS_4M.fd` is an empty one). The machine works on a copy.
+        /// A variable store for 4 MiB builds (`OVMF_VARS_4M.fd` is an empty one). The machine uses a copy.
         varstore: PathBuf,
     },
     /// SeaBIOS, with its messages on the serial console.
     Bios,
 }
 
-/// What a machine is made of.
+/// The hardware of a machine.
 #[derive(Debug, Clone)]
 pub struct Hardware {
     pub(crate) firmware: Firmware,
@@ -42,17 +42,18 @@ pub struct Hardware {
     extra: Vec<OsString>,
 }
 
-/// The files of one machine that its command line names.
+/// The files that the command line of one machine names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MachineFiles {
-    /// The machine's own copy of the firmware's variables.
+    /// The machine's copy of the firmware's variables.
     pub(crate) varstore: PathBuf,
-    /// Holds the fw_cfg blobs, `fw-cfg-0` and so on.
+    /// The folder with the fw_cfg files, `fw-cfg-0` and so on.
     pub(crate) folder: PathBuf,
 }
 
 impl Hardware {
-    /// One processor, 1 GiB of memory, no disk, no network. (Of several emulated ones, one sometimes never sees its timer.)
+    /// One processor, 1 GiB of memory, no disk, no network. (With several emulated processors, one sometimes never gets
+    /// its timer interrupt.)
     pub fn new(firmware: Firmware) -> Self {
         Self {
             firmware,
@@ -72,98 +73,99 @@ impl Hardware {
         }
     }
 
-    /// One more disk; the firmware tries them in the order in which they were added.
+    /// Adds a disk; the firmware tries the disks in the order in which they were added.
     #[must_use]
     pub fn disk(mut self, disk: Disk) -> Self {
         self.disks.push(disk);
         self
     }
 
-    /// How many processors.
+    /// Sets the number of processors.
     #[must_use]
     pub fn processors(mut self, count: u32) -> Self {
         self.processors = count;
         self
     }
 
-    /// How much memory.
+    /// Sets the size of the memory.
     #[must_use]
     pub fn memory_mib(mut self, mib: u32) -> Self {
         self.memory_mib = mib;
         self
     }
 
-    /// Which processor, in QEMU's words: `kvm64,-cx16`. Without this the best one that works here. Under emulation it must not have cx16.
+    /// Sets the processor model in QEMU's syntax: `kvm64,-cx16`. The default is the best model that works on the host.
+    /// Under emulation the model must not have cx16.
     #[must_use]
     pub fn processor(mut self, model: impl Into<String>) -> Self {
         self.processor = Some(model.into());
         self
     }
 
-    /// Without the device that gives randomness.
+    /// Removes the device that provides randomness.
     #[must_use]
     pub fn without_entropy(mut self) -> Self {
         self.entropy = false;
         self
     }
 
-    /// One more SMBIOS OEM string (type 11), such as the hypervisor hands to systemd-stub and systemd.
+    /// Adds an SMBIOS OEM string (type 11), as the hypervisor passes them to systemd-stub and systemd.
     #[must_use]
     pub fn smbios_string(mut self, text: impl Into<String>) -> Self {
         self.smbios.push(text.into());
         self
     }
 
-    /// One more fw_cfg file, such as `opt/io.systemd.credentials/…`.
+    /// Adds a fw_cfg file, such as `opt/io.systemd.credentials/…`.
     #[must_use]
     pub fn fw_cfg(mut self, name: impl Into<String>, content: impl Into<Vec<u8>>) -> Self {
         self.fw_cfg.push((name.into(), content.into()));
         self
     }
 
-    /// With an i6300ESB watchdog that resets the machine.
+    /// Adds an i6300ESB watchdog that resets the machine.
     #[must_use]
     pub fn watchdog(mut self) -> Self {
         self.watchdog = true;
         self
     }
 
-    /// A restart of the guest restarts the machine; without this it ends it.
+    /// Lets a restart of the guest restart the machine; otherwise it ends the machine.
     #[must_use]
     pub fn reboots(mut self) -> Self {
         self.reboots = true;
         self
     }
 
-    /// What the machine's clock says at the start, in UTC: `2031-05-01T00:00:00`.
+    /// Sets the machine's clock at the start, in UTC: `2031-05-01T00:00:00`.
     #[must_use]
     pub fn clock(mut self, start: impl Into<String>) -> Self {
         self.clock = Some(start.into());
         self
     }
 
-    /// What the machine calls itself (SMBIOS type 1): `3b0c5a9e-…`. Without this it has no name.
+    /// Sets the machine's UUID (SMBIOS type 1): `3b0c5a9e-…`. Without it the machine has none.
     #[must_use]
     pub fn uuid(mut self, uuid: impl Into<String>) -> Self {
         self.uuid = Some(uuid.into());
         self
     }
 
-    /// How instructions are executed; without this the host is probed.
+    /// Sets how instructions are executed; the default is the result of probing the host.
     #[must_use]
     pub fn acceleration(mut self, acceleration: Acceleration) -> Self {
         self.acceleration = Some(acceleration);
         self
     }
 
-    /// One more word for the emulator, for what is not modelled here.
+    /// Adds an argument for the emulator, for options that are not modelled here.
     #[must_use]
     pub fn extra(mut self, word: impl Into<OsString>) -> Self {
         self.extra.push(word.into());
         self
     }
 
-    /// Which variable store the machine's own copy is made from.
+    /// The variable store that the machine's copy is made from.
     pub(crate) fn varstore_template(&self, tools: &Tools) -> Result<Option<PathBuf>, ToolsError> {
         Ok(match &self.firmware {
             Firmware::Uefi => Some(tools.file("usr/share/OVMF/OVMF_VARS_4M.fd")?),
@@ -172,7 +174,7 @@ impl Hardware {
         })
     }
 
-    /// The content of the fw_cfg files, to be written as `fw-cfg-0` and so on.
+    /// The content of the fw_cfg files, which are written as `fw-cfg-0` and so on.
     pub(crate) fn fw_cfg_contents(&self) -> impl Iterator<Item = (String, &[u8])> {
         self.fw_cfg
             .iter()
@@ -180,7 +182,7 @@ impl Hardware {
             .map(|(number, (_, content))| (format!("fw-cfg-{number}"), content.as_slice()))
     }
 
-    /// The emulator's command line, without its own name. Paths that are not absolute are in the machine's folder.
+    /// The emulator's command line without its program name. Relative paths are in the machine's folder.
     pub(crate) fn arguments(
         &self,
         tools: &Tools,
@@ -194,7 +196,7 @@ impl Hardware {
         }
         words.add(&acceleration.arguments());
         if let Some(model) = &self.processor {
-            words.pair("-cpu", model.as_str()); // the last one counts
+            words.pair("-cpu", model.as_str()); // the last option wins
         }
         words.pair("-smp", self.processors.to_string());
         words.pair("-m", self.memory_mib.to_string());
@@ -239,7 +241,7 @@ impl Hardware {
     ) -> Result<(), ToolsError> {
         let code = match &self.firmware {
             Firmware::Bios => {
-                // Without graphics SeaBIOS talks on the serial port.
+                // Without graphics SeaBIOS writes to the serial port.
                 words.add(&["-machine", "q35,smm=off,graphics=off"]);
                 return Ok(());
             }
@@ -292,7 +294,7 @@ impl Hardware {
     }
 }
 
-/// The block node of the disk that was added as number `index`, from 0.
+/// The name of the block node of disk number `index`, from 0.
 pub(crate) fn node_name(index: usize) -> String {
     format!("disk{index}")
 }

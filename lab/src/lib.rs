@@ -1,12 +1,12 @@
-//! Virtual machines and their consoles: what the tests, `kubedos-build lab` and `kubedos-build drill` boot nodes with.
+//! Virtual machines and their consoles, which the tests, `kubedos-build lab` and `kubedos-build drill` boot nodes with.
 //!
-//! A test has a [`Bench`]: a folder for its disks and logs. [`Hardware`] says what a machine is made of, as data; [`Machine`] is one that
-//! runs. Waiting is on what the node says on its console, never on time: [`Machine::wait_for`] ends at once when the kernel oopses, the
-//! node halts or the emulator ends. The emulator is Debian's QEMU out of a folder of unpacked packages ([`Tools`]), run through its own
-//! loader, so that the host needs none.
+//! A test has a [`Bench`]: a folder for its disks and logs. [`Hardware`] describes a machine as data; [`Machine`] is a
+//! running one. Tests wait for output on the node's console, never for a fixed time: [`Machine::wait_for`] fails at
+//! once when the kernel oopses, the node halts or the emulator ends. The emulator is Debian's QEMU from a folder of
+//! unpacked packages ([`Tools`]), run with its own loader, so that nothing must be installed on the host.
 //!
-//! Nothing here needs root or KVM. A machine is killed when its [`Machine`] is dropped, and also when this process dies first.
-//! Networks are not here yet.
+//! Nothing here needs root or KVM. A machine is killed when its [`Machine`] is dropped, and also when this process dies
+//! first. Networks are not implemented yet.
 #![forbid(unsafe_code)]
 
 mod acceleration;
@@ -28,7 +28,7 @@ pub use console::{Console, Line};
 pub use disk::{Attachment, Disk, Fault, Format};
 pub use hardware::{Firmware, Hardware};
 pub use machine::Machine;
-pub use machine_error::{Because, GaveUp, MachineError};
+pub use machine_error::{MachineError, WaitError, WaitFailure};
 pub use patience::Patience;
 pub use places::{Place, Places};
 pub use qmp::{Qmp, QmpError};

@@ -1,7 +1,8 @@
-//! A machine that runs: one QEMU process, its console, its control socket.
+//! A running machine: one QEMU process, its console, its control socket.
 //!
-//! Its folder holds `console.log`, `emulator.log` (QEMU's own words) and `command` (to start it again by hand).
-//! The process is killed when the [`Machine`] is dropped; a second, tiny process waits for the end of this one and kills it then.
+//! Its folder contains `console.log`, `emulator.log` (QEMU's own output) and `command` (to start the machine again by
+//! hand). The process is killed when the [`Machine`] is dropped; a second, small process kills it if this process ends
+//! first.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -11,17 +12,18 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use kubedos_spec::record::{Outcome, Record};
+use kubedos_wire::record::{Outcome, Record};
 use serde_json::{Value, json};
 
 use crate::hardware::{MachineFiles, node_name};
-use crate::machine_error::vain;
+use crate::machine_error::ends_wait;
 use crate::patience::Waited;
 use crate::{
-    Acceleration, Because, Bench, Console, GaveUp, Hardware, MachineError, Patience, Qmp, QmpError, Tools,
+    Acceleration, Bench, Console, Hardware, MachineError, Patience, Qmp, QmpError, Tools, WaitError,
+    WaitFailure,
 };
 
-/// How many console lines a failure shows.
+/// How many console lines an error shows.
 const TAIL: usize = 25;
 
 /// A running machine.
@@ -36,10 +38,10 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Starts a machine. Its disks are used as they are given.
+    /// Starts a machine, which uses its disks directly, without a copy.
     ///
     /// # Errors
-    /// When the emulator is incomplete, does not start, or refuses the hardware.
+    /// If the emulator is incomplete, does not start, or refuses the hardware.
     pub fn start(tools: &Tools, bench: &Bench, hardware: &Hardware) -> Result<Self, MachineError> {
         let acceleration = hardware.acceleration.unwrap_or_else(|| Acceleration::probe(tools, bench));
         let folder = bench.next_machine()?;
@@ -64,9 +66,9 @@ impl Machine {
             Some(stdout) => Console::read(stdout),
             None => Console::read(io::empty()),
         };
-        // The way through /proc keeps the socket's name short, however deep the folder is.
+        // The path through /proc keeps the name of the socket short, however deep the folder is.
         let socket = PathBuf::from(format!("/proc/{}/cwd/qmp", child.id()));
-        let mut half = Half { child: Some(child), guard: Some(guard) };
+        let mut half = StartingMachine { child: Some(child), guard: Some(guard) };
         let qmp = Qmp::connect(&socket, Duration::from_secs(30))
             .map_err(|error| half.explain(&emulator_log, error))?;
         let (Some(child), Some(guard)) = (half.child.take(), half.guard.take()) else {
@@ -75,25 +77,25 @@ impl Machine {
         Ok(Self { child, guard, console, qmp: Mutex::new(qmp), folder, from: AtomicUsize::new(0) })
     }
 
-    /// What the machine said so far.
+    /// The machine's output so far.
     pub fn console(&self) -> &Console {
         &self.console
     }
 
-    /// The file with everything that the machine said.
+    /// The file with all output of the machine.
     pub fn log(&self) -> PathBuf {
         self.folder.join("console.log")
     }
 
-    /// From now on, waiting looks at new lines only.
+    /// From now on, waiting ignores earlier lines.
     pub fn from_here(&self) {
         self.from.store(self.console.len(), Ordering::Relaxed);
     }
 
-    /// Waits for a record. A record that was already there counts.
+    /// Waits for a record, which may already be there.
     ///
     /// # Errors
-    /// When it cannot come any more, or patience runs out.
+    /// If the record can no longer come, or a limit of `patience` is reached.
     pub fn wait_for(
         &self,
         awaited: &str,
@@ -106,7 +108,7 @@ impl Machine {
     /// Waits for `stage` to have this outcome.
     ///
     /// # Errors
-    /// When it cannot come any more, or patience runs out.
+    /// If the record can no longer come, or a limit of `patience` is reached.
     pub fn wait_for_stage(
         &self,
         stage: &str,
@@ -117,10 +119,10 @@ impl Machine {
         self.wait_for(&awaited, patience, |record| record.stage == stage && record.outcome == outcome)
     }
 
-    /// Waits for a line of text. A line that was already there counts.
+    /// Waits for a line of text, which may already be there.
     ///
     /// # Errors
-    /// When it cannot come any more, or patience runs out.
+    /// If the line can no longer come, or a limit of `patience` is reached.
     pub fn wait_for_line(
         &self,
         awaited: &str,
@@ -130,10 +132,10 @@ impl Machine {
         self.wait(awaited, patience, |line| is_it(line).then(|| line.to_owned()))
     }
 
-    /// Waits for the machine to end by itself: a guest that powers off, or restarts where that is not allowed.
+    /// Waits for the machine to end by itself: the guest powers off, or restarts while that is not allowed.
     ///
     /// # Errors
-    /// When patience runs out.
+    /// If a limit of `patience` is reached.
     pub fn wait_for_end(&mut self, patience: Patience) -> Result<ExitStatus, MachineError> {
         let mut waited = Waited::start(patience, self.child.id(), self.console.len());
         loop {
@@ -143,7 +145,7 @@ impl Machine {
                 Err(source) => return Err(MachineError::Run { what: "the emulator", source }),
             }
             if let Some(ran_out) = waited.ran_out(self.console.len()) {
-                return Err(self.gave_up("the machine's end", ran_out.into()));
+                return Err(self.wait_error("the machine's end", ran_out.into()));
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -152,7 +154,7 @@ impl Machine {
     /// Types on the serial console.
     ///
     /// # Errors
-    /// When the machine does not take it.
+    /// If the machine does not accept the text.
     pub fn type_text(&mut self, text: &str) -> Result<(), MachineError> {
         let refused = |source| MachineError::Run { what: "typing on the console", source };
         let stdin = self.child.stdin.as_mut().ok_or_else(|| refused(io::ErrorKind::BrokenPipe.into()))?;
@@ -162,7 +164,7 @@ impl Machine {
     /// Sends a command to the emulator.
     ///
     /// # Errors
-    /// When it refuses.
+    /// If the emulator refuses it.
     pub fn command(&self, command: &str, arguments: Value) -> Result<Value, MachineError> {
         let mut qmp = self.qmp.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         Ok(qmp.command(command, arguments)?)
@@ -171,24 +173,24 @@ impl Machine {
     /// Presses the reset button. The hardware must allow restarts.
     ///
     /// # Errors
-    /// When the emulator refuses.
+    /// If the emulator refuses.
     pub fn reset(&self) -> Result<(), MachineError> {
         self.from_here();
         self.command("system_reset", json!({})).map(drop)
     }
 
-    /// Presses the power button: the guest is asked to end.
+    /// Presses the power button, which asks the guest to shut down.
     ///
     /// # Errors
-    /// When the emulator refuses.
+    /// If the emulator refuses.
     pub fn press_power(&self) -> Result<(), MachineError> {
         self.command("system_powerdown", json!({})).map(drop)
     }
 
-    /// How many write requests a disk got, by its place in the hardware, from 0.
+    /// The number of write requests to a disk, which is given by its position in the hardware, from 0.
     ///
     /// # Errors
-    /// When the emulator does not say.
+    /// If the emulator does not report it.
     pub fn writes(&self, disk: usize) -> Result<u64, MachineError> {
         let stats = self.command("query-blockstats", json!({}))?;
         let (name, device) = (node_name(disk), format!("{}-device", node_name(disk)));
@@ -198,16 +200,16 @@ impl Machine {
         };
         let writes = stats.as_array().into_iter().flatten().find(of_disk);
         let writes = writes.and_then(|entry| entry.get("stats")?.get("wr_operations")?.as_u64());
-        let says = || format!("no statistics for {name}: {stats}");
-        writes.ok_or_else(|| MachineError::Refused { what: "query-blockstats", says: says() })
+        let message = || format!("no statistics for {name}: {stats}");
+        writes.ok_or_else(|| MachineError::Refused { what: "query-blockstats", message: message() })
     }
 
-    /// Cuts the power: the guest stops where it is. Every write that the guest was told to be done is in the disk's file.
+    /// Cuts the power: the guest stops immediately. Every write that was completed for the guest is in the disk's file.
     ///
     /// # Errors
-    /// When the emulator does not end.
+    /// If the emulator does not end.
     pub fn cut_power(mut self) -> Result<Vec<Record>, MachineError> {
-        // An overlay keeps its tables in memory, so a kill would lose what the guest was told to be written.
+        // An overlay keeps its tables in memory, so killing the process would lose completed writes.
         match self.command("quit", json!({})) {
             // The socket may be closed before the answer is read.
             Ok(_) | Err(MachineError::Qmp(QmpError::Closed | QmpError::Socket(_))) => {}
@@ -218,7 +220,7 @@ impl Machine {
         Ok(self.console.records())
     }
 
-    /// Ends the machine, whatever it does; gives every record it wrote. Its disks are not used again.
+    /// Ends the machine immediately; returns all its records. Its disks must not be used again.
     pub fn finish(mut self) -> Vec<Record> {
         end(&mut self.guard);
         end(&mut self.child);
@@ -241,45 +243,50 @@ impl Machine {
                 if let Some(found) = find(&line.text) {
                     return Ok(found);
                 }
-                if let Some(because) = vain(&line.text) {
-                    return Err(self.gave_up(awaited, because));
+                if let Some(failure) = ends_wait(&line.text) {
+                    return Err(self.wait_error(awaited, failure));
                 }
             }
             if ended {
-                let says = std::fs::read_to_string(self.folder.join("emulator.log")).unwrap_or_default();
-                return Err(self.gave_up(awaited, Because::Ended(says.trim().to_owned())));
+                let message = std::fs::read_to_string(self.folder.join("emulator.log")).unwrap_or_default();
+                return Err(self.wait_error(awaited, WaitFailure::Ended(message.trim().to_owned())));
             }
             if let Some(ran_out) = waited.ran_out(seen) {
-                return Err(self.gave_up(awaited, ran_out.into()));
+                return Err(self.wait_error(awaited, ran_out.into()));
             }
         }
     }
 
-    fn gave_up(&self, awaited: &str, because: Because) -> MachineError {
+    fn wait_error(&self, awaited: &str, failure: WaitFailure) -> MachineError {
         let lines = self.console.lines();
         let tail = lines.iter().rev().take(TAIL).rev().map(|line| line.text.clone()).collect();
-        MachineError::GaveUp(Box::new(GaveUp { awaited: awaited.to_owned(), because, log: self.log(), tail }))
+        MachineError::WaitError(Box::new(WaitError {
+            awaited: awaited.to_owned(),
+            failure,
+            log: self.log(),
+            tail,
+        }))
     }
 }
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // The guard first: it must not outlive the process whose number it holds.
+        // End the guard first: it must not outlive the process whose id it holds.
         end(&mut self.guard);
         end(&mut self.child);
     }
 }
 
-/// A machine between its start and its first word, so that no way out leaves a process.
-struct Half {
+/// A machine between its start and its first output, so that an early return leaves no process.
+struct StartingMachine {
     child: Option<Child>,
     guard: Option<Child>,
 }
 
-impl Half {
-    /// The emulator's own words, if it ended, say more than a socket that is not there.
+impl StartingMachine {
+    /// Prefers the output of an emulator that has ended over the error of the missing socket.
     fn explain(&mut self, log: &Path, error: QmpError) -> MachineError {
-        // The socket goes before the process does.
+        // The socket is closed before the process has ended.
         let ended = (0..20).any(|_| {
             let ended = self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_))));
             if !ended {
@@ -288,13 +295,15 @@ impl Half {
             ended
         });
         match std::fs::read_to_string(log) {
-            Ok(says) if ended => MachineError::Refused { what: "the emulator", says: says.trim().to_owned() },
+            Ok(message) if ended => {
+                MachineError::Refused { what: "the emulator", message: message.trim().to_owned() }
+            }
             _ => MachineError::Qmp(error),
         }
     }
 }
 
-impl Drop for Half {
+impl Drop for StartingMachine {
     fn drop(&mut self) {
         for process in [&mut self.guard, &mut self.child].into_iter().flatten() {
             end(process);
@@ -302,7 +311,7 @@ impl Drop for Half {
     }
 }
 
-/// Writes the files that a machine's command line names.
+/// Writes the files that the machine's command line names.
 fn prepare(tools: &Tools, hardware: &Hardware, folder: &Path) -> Result<MachineFiles, MachineError> {
     let files = MachineFiles { varstore: folder.join("variables.fd"), folder: folder.to_owned() };
     if let Some(template) = hardware.varstore_template(tools)? {
@@ -323,7 +332,8 @@ fn write_file(path: &Path, content: &[u8]) -> Result<(), MachineError> {
     std::fs::write(path, content).map_err(|source| MachineError::Folder { path: path.to_owned(), source })
 }
 
-/// A process that kills `pid` when this process ends, however it ends: its standard input is then at its end.
+/// Starts a process that kills `pid` when this process ends, for whatever reason: its standard input then reaches its
+/// end.
 fn guard(pid: u32) -> io::Result<Child> {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "read -r _; kill -9 \"$1\"", "guard", &pid.to_string()]);
@@ -333,6 +343,6 @@ fn guard(pid: u32) -> io::Result<Child> {
 /// Kills a process and waits for its end.
 fn end(child: &mut Child) {
     if let Err(error) = child.kill().and_then(|()| child.wait().map(drop)) {
-        eprintln!("process {} could not be ended: {error}", child.id());
+        eprintln!("failed to end process {}: {error}", child.id());
     }
 }

@@ -1,19 +1,19 @@
-//! What can go wrong with a machine; above all a wait in vain, told so that a person sees at once why.
+//! The errors of a machine. The error of a wait shows its cause and the last console lines.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kubedos_spec::record::{Outcome, Record};
+use kubedos_wire::record::{Outcome, Record};
 
 use crate::patience::RanOut;
 use crate::{QmpError, ToolsError};
 
-/// What the kernel says when it is lost: waiting for anything else is vain.
+/// Kernel messages after which waiting is pointless.
 const LOST: [&str; 4] = ["Kernel panic", "Oops", "BUG:", "double fault"];
 
-/// Why a machine did not do what was wanted.
+/// The error of an operation on a machine.
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
     /// The emulator is incomplete.
@@ -24,66 +24,66 @@ pub enum MachineError {
     Folder {
         /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A program does not start.
+    /// A program could not be started.
     #[error("{what} does not start")]
     Run {
         /// The program.
         what: &'static str,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A program refused.
-    #[error("{what} failed: {says}")]
+    /// A program failed.
+    #[error("{what} failed: {message}")]
     Refused {
         /// The program.
         what: &'static str,
-        /// Its words.
-        says: String,
+        /// Its output.
+        message: String,
     },
     /// The control socket failed.
     #[error(transparent)]
     Qmp(#[from] QmpError),
-    /// What was waited for did not come.
+    /// A wait failed.
     #[error("{0}")]
-    GaveUp(Box<GaveUp>),
+    WaitError(Box<WaitError>),
 }
 
-/// A wait in vain.
-pub struct GaveUp {
-    /// What was waited for.
+/// A wait that failed.
+pub struct WaitError {
+    /// What the caller waited for.
     pub awaited: String,
-    /// Why it cannot come any more, or is not waited for any longer.
-    pub because: Because,
-    /// The whole console.
+    /// Why it can no longer come, or why the wait was given up.
+    pub failure: WaitFailure,
+    /// The file with the whole console.
     pub log: PathBuf,
     /// Its last lines.
     pub tail: Vec<String>,
 }
 
-/// Why a wait ended.
+/// Why a wait failed.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Because {
-    /// The kernel said that it is lost.
+pub enum WaitFailure {
+    /// The kernel panicked or oopsed.
     Lost(String),
     /// The node halted.
     Halted(Box<Record>),
-    /// The emulator ended; what it said itself.
+    /// The emulator ended; its output.
     Ended(String),
-    /// No new line for too long.
+    /// There was no new line for too long.
     Silent(Duration),
-    /// It took too long in all.
+    /// The wait took too long in total.
     TooLong(Duration),
 }
 
-impl fmt::Display for GaveUp {
+impl fmt::Display for WaitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "waited in vain for {}: ", self.awaited)?;
-        match &self.because {
-            Because::Lost(line) => write!(f, "the kernel says: {line}")?,
-            Because::Halted(record) => {
+        write!(f, "gave up waiting for {}: ", self.awaited)?;
+        match &self.failure {
+            WaitFailure::Lost(line) => write!(f, "the kernel says: {line}")?,
+            WaitFailure::Halted(record) => {
                 write!(
                     f,
                     "the node halted at {}: {}",
@@ -91,24 +91,24 @@ impl fmt::Display for GaveUp {
                     record.error.as_deref().unwrap_or("no reason")
                 )?;
             }
-            Because::Ended(says) if says.is_empty() => write!(f, "the machine ended")?,
-            Because::Ended(says) => write!(f, "the emulator ended: {says}")?,
-            Because::Silent(time) => write!(f, "no new console line for {:.0} s", time.as_secs_f64())?,
-            Because::TooLong(time) => write!(f, "still nothing after {:.0} s", time.as_secs_f64())?,
+            WaitFailure::Ended(message) if message.is_empty() => write!(f, "the machine ended")?,
+            WaitFailure::Ended(message) => write!(f, "the emulator ended: {message}")?,
+            WaitFailure::Silent(time) => write!(f, "no new console line for {:.0} s", time.as_secs_f64())?,
+            WaitFailure::TooLong(time) => write!(f, "timed out after {:.0} s", time.as_secs_f64())?,
         }
         write!(f, "\nconsole: {}; its last lines:", self.log.display())?;
         self.tail.iter().try_for_each(|line| write!(f, "\n  {line}"))
     }
 }
 
-impl fmt::Debug for GaveUp {
+impl fmt::Debug for WaitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Tests print errors by their Debug form: let it be the readable one.
+        // Tests print errors with Debug, so it has the same readable text.
         fmt::Display::fmt(self, f)
     }
 }
 
-impl From<RanOut> for Because {
+impl From<RanOut> for WaitFailure {
     fn from(ran_out: RanOut) -> Self {
         match ran_out {
             RanOut::Silence(time) => Self::Silent(time),
@@ -117,13 +117,13 @@ impl From<RanOut> for Because {
     }
 }
 
-/// Why a line makes all waiting vain.
-pub(crate) fn vain(line: &str) -> Option<Because> {
+/// Why this line makes further waiting pointless, if it does.
+pub(crate) fn ends_wait(line: &str) -> Option<WaitFailure> {
     if LOST.iter().any(|word| line.contains(word)) {
-        return Some(Because::Lost(line.to_owned()));
+        return Some(WaitFailure::Lost(line.to_owned()));
     }
     let record = Record::find(line)?;
-    (record.outcome == Outcome::Halted).then(|| Because::Halted(Box::new(record)))
+    (record.outcome == Outcome::Halted).then(|| WaitFailure::Halted(Box::new(record)))
 }
 
 #[cfg(test)]
@@ -135,27 +135,27 @@ mod tests {
         let mut halted = Record::new(3, 1.0, "OpenRoot", Outcome::Halted);
         halted.error = Some("root: no partition".into());
         let lost = "[    4.2] Kernel panic - not syncing: Attempted to kill init!";
-        assert_eq!(vain(lost), Some(Because::Lost(lost.into())));
-        assert!(matches!(vain("BUG: unable to handle page fault"), Some(Because::Lost(_))));
-        assert_eq!(vain(&halted.line()), Some(Because::Halted(Box::new(halted.clone()))));
-        assert_eq!(vain(&Record::new(4, 1.0, "Disks", Outcome::Retry).line()), None);
-        assert_eq!(vain("[    0.0] Debug messages are off"), None);
+        assert_eq!(ends_wait(lost), Some(WaitFailure::Lost(lost.into())));
+        assert!(matches!(ends_wait("BUG: unable to handle page fault"), Some(WaitFailure::Lost(_))));
+        assert_eq!(ends_wait(&halted.line()), Some(WaitFailure::Halted(Box::new(halted.clone()))));
+        assert_eq!(ends_wait(&Record::new(4, 1.0, "Disks", Outcome::Retry).line()), None);
+        assert_eq!(ends_wait("[    0.0] Debug messages are off"), None);
     }
 
     #[test]
     fn a_wait_in_vain_says_what_why_and_where() {
         let mut record = Record::new(3, 1.0, "OpenRoot", Outcome::Halted);
         record.error = Some("root: no partition".into());
-        let gave_up = GaveUp {
+        let wait_error = WaitError {
             awaited: "Baseline Done".into(),
-            because: Because::Halted(Box::new(record)),
+            failure: WaitFailure::Halted(Box::new(record)),
             log: "/bench/console.log".into(),
             tail: vec!["last words".into()],
         };
-        let text = format!("{gave_up:?}");
+        let text = format!("{wait_error:?}");
         assert_eq!(
             text,
-            "waited in vain for Baseline Done: the node halted at OpenRoot: root: no partition\n\
+            "gave up waiting for Baseline Done: the node halted at OpenRoot: root: no partition\n\
              console: /bench/console.log; its last lines:\n  last words"
         );
     }

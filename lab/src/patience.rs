@@ -1,27 +1,29 @@
-//! How long to wait for a machine: a bound on its silence and one on the whole, in time that the machine could use.
+//! How long to wait for a machine: a limit for its silence and one for the whole wait, in time that the machine could
+//! run.
 //!
-//! Under software emulation on a shared host a machine may be kept from running for minutes. That time does not count: the kernel accounts
-//! for every thread how long it was ready and not run (`/proc/PID/task/TID/schedstat`, second field, nanoseconds), and the longest of the
-//! machine's threads is taken off the clock. So a busy host makes a test slow, not red.
+//! Under software emulation on a shared host a machine may not get processor time for minutes. That time does not
+//! count: the kernel records for every thread how long it was runnable but did not run (`/proc/PID/task/TID/schedstat`,
+//! second field, nanoseconds), and the largest value of the machine's threads is subtracted. A busy host therefore
+//! makes a test slow, but does not make it fail.
 
 use std::time::{Duration, Instant};
 
-/// How long to wait.
+/// The limits of one wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
-    /// The longest time without a new console line.
+    /// Maximum time without a new console line.
     pub silence: Duration,
-    /// The longest time in all.
+    /// Maximum time of the whole wait.
     pub total: Duration,
 }
 
 impl Patience {
-    /// For a boot from firmware to the last stage.
+    /// The limits for a boot from firmware to the last stage.
     pub const BOOT: Self = Self { silence: Duration::from_secs(90), total: Duration::from_secs(300) };
-    /// For one step of a machine that already runs.
+    /// The limits for one step of a running machine.
     pub const STEP: Self = Self { silence: Duration::from_secs(60), total: Duration::from_secs(120) };
 
-    /// Both bounds the same.
+    /// The same value for both limits.
     pub const fn seconds(seconds: u64) -> Self {
         Self { silence: Duration::from_secs(seconds), total: Duration::from_secs(seconds) }
     }
@@ -54,7 +56,7 @@ impl Moment {
     }
 }
 
-/// What ran out.
+/// The limit that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RanOut {
     Silence(Duration),
@@ -67,7 +69,7 @@ impl Waited {
         Self { patience, pid, start: now, last_line: now, lines }
     }
 
-    /// Looks at the clock; `lines` is how many the console holds by now.
+    /// Checks both limits; `lines` is the present number of console lines.
     pub(crate) fn ran_out(&mut self, lines: usize) -> Option<RanOut> {
         let now = Moment::now(self.pid);
         if lines != self.lines {
@@ -85,7 +87,8 @@ impl Waited {
     }
 }
 
-/// How long the most starved thread of a process was ready and not run; zero when the kernel does not say.
+/// The longest time for which a thread of the process was runnable but did not run; zero if the kernel does not report
+/// it.
 fn starved(pid: u32) -> Duration {
     let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Duration::ZERO };
     let nanoseconds = tasks

@@ -1,6 +1,6 @@
-//! At most so many machines at once, over all threads and processes that share a folder.
+//! Limits the number of machines that run at once, over all threads and processes that share a folder.
 //!
-//! A place is a locked file; the kernel frees it when its holder ends, however it ends.
+//! A place is a locked file; the kernel releases the lock when its holder ends, for whatever reason.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -14,26 +14,26 @@ pub struct Places {
     count: usize,
 }
 
-/// A place that is held until it is dropped.
+/// A place; dropping it releases it.
 #[derive(Debug)]
 pub struct Place {
     _file: File,
 }
 
 impl Places {
-    /// `count` places in `folder`, which is made.
+    /// Creates `folder` with `count` places.
     ///
     /// # Errors
-    /// When the folder cannot be made.
+    /// If the folder cannot be created.
     pub fn new(folder: &Path, count: usize) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
         Ok(Self { folder: folder.to_owned(), count: count.max(1) })
     }
 
-    /// Waits for a place. Whoever waits is not served in order.
+    /// Waits for a place. Waiting threads are not served in order.
     ///
     /// # Errors
-    /// When a lock file cannot be made or locked.
+    /// If a lock file cannot be created or locked.
     pub fn take(&self) -> io::Result<Place> {
         loop {
             if let Some(place) = self.try_take()? {
@@ -43,10 +43,10 @@ impl Places {
         }
     }
 
-    /// A place, if one is free.
+    /// Takes a place if one is free.
     ///
     /// # Errors
-    /// When a lock file cannot be made or locked.
+    /// If a lock file cannot be created or locked.
     pub fn try_take(&self) -> io::Result<Option<Place>> {
         for number in 0..self.count {
             let path = self.folder.join(format!("place-{number}"));

@@ -1,5 +1,5 @@
-//! QEMU's control socket: one JSON object a line; a greeting, commands with answers, events in between
-//! (QEMU Machine Protocol specification, "QMP Examples").
+//! QEMU's control socket: one JSON object per line; a greeting, commands with answers, and events between them (QEMU
+//! Machine Protocol specification, "QMP Examples").
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// The longest time that QEMU may take to answer; it answers between guest instructions, also on a busy host.
+/// Timeout for an answer; QEMU answers between guest instructions, also on a busy host.
 const ANSWER: Duration = Duration::from_secs(60);
 
 /// A connection to a running QEMU.
@@ -18,33 +18,33 @@ pub struct Qmp {
     events: Vec<Value>,
 }
 
-/// Why QEMU was not told something.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum QmpError {
     /// The socket failed, or no answer came.
     #[error("the emulator's control socket failed")]
     Socket(#[from] std::io::Error),
-    /// What came is not JSON.
-    #[error("the emulator sent what is not JSON")]
+    /// The answer is not JSON.
+    #[error("the emulator sent an answer that is not JSON")]
     Syntax(#[from] serde_json::Error),
-    /// QEMU hung up.
+    /// QEMU closed the connection.
     #[error("the emulator closed its control socket")]
     Closed,
     /// QEMU refused the command.
-    #[error("the emulator refused `{command}`: {says}")]
+    #[error("the emulator refused `{command}`: {message}")]
     Refused {
         /// The command.
         command: String,
-        /// QEMU's words.
-        says: String,
+        /// QEMU's message.
+        message: String,
     },
 }
 
 impl Qmp {
-    /// Connects as soon as the socket is there.
+    /// Connects as soon as the socket exists.
     ///
     /// # Errors
-    /// When it is not there within `patience`, or does not greet.
+    /// If the socket does not exist within `patience`, or QEMU sends no greeting.
     pub fn connect(path: &Path, patience: Duration) -> Result<Self, QmpError> {
         let start = Instant::now();
         let stream = loop {
@@ -65,7 +65,7 @@ impl Qmp {
     /// Sends a command and waits for its answer.
     ///
     /// # Errors
-    /// When QEMU refuses it or does not answer.
+    /// If QEMU refuses the command or does not answer.
     pub fn command(&mut self, command: &str, arguments: Value) -> Result<Value, QmpError> {
         let mut line = serde_json::to_vec(&json!({ "execute": command, "arguments": arguments }))?;
         line.push(b'\n');
@@ -76,14 +76,14 @@ impl Qmp {
                 return Ok(value.clone());
             }
             if let Some(error) = answer.get("error") {
-                let says = error.get("desc").and_then(Value::as_str).unwrap_or_default().to_owned();
-                return Err(QmpError::Refused { command: command.to_owned(), says });
+                let message = error.get("desc").and_then(Value::as_str).unwrap_or_default().to_owned();
+                return Err(QmpError::Refused { command: command.to_owned(), message });
             }
             self.events.push(answer);
         }
     }
 
-    /// The events that came between answers so far.
+    /// The events received so far.
     pub fn events(&self) -> &[Value] {
         &self.events
     }

@@ -1,7 +1,7 @@
 //! The emulator and its firmware, in a folder of unpacked Debian packages.
 //!
-//! The programs run through the folder's own loader and libraries, so that they work on any host; QEMU's modules and firmware are named
-//! explicitly, because it would otherwise look into the host's folders. Unpacking is not done here.
+//! The programs run with the loader and libraries of the folder, so that they work on any host. QEMU's modules and
+//! firmware are given explicitly, because QEMU would otherwise use those of the host. Unpacking is not done here.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -22,21 +22,21 @@ pub enum ToolsError {
     /// A file that the lab needs is not in the folder.
     #[error("{} is not among the unpacked tools", .0.display())]
     Missing(PathBuf),
-    /// The folder is not there or cannot be named absolutely.
+    /// The folder does not exist or has no absolute path.
     #[error("the folder of the unpacked tools, {}, cannot be used", .path.display())]
     Folder {
         /// The folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
 }
 
 impl Tools {
-    /// The tools in `root`, which must hold the loader.
+    /// Uses the tools in `root`, which must contain the loader.
     ///
     /// # Errors
-    /// When the folder or the loader is missing.
+    /// If the folder or the loader is missing.
     pub fn new(root: &Path) -> Result<Self, ToolsError> {
         let root =
             root.canonicalize().map_err(|source| ToolsError::Folder { path: root.to_owned(), source })?;
@@ -45,19 +45,20 @@ impl Tools {
         Ok(tools)
     }
 
-    /// A file of the folder, by its path in the packages.
+    /// A file of the folder, given by its path in the packages.
     ///
     /// # Errors
-    /// When it is not there.
+    /// If it does not exist.
     pub fn file(&self, path: &str) -> Result<PathBuf, ToolsError> {
         let full = self.root.join(path);
         if full.exists() { Ok(full) } else { Err(ToolsError::Missing(full)) }
     }
 
-    /// A program of the folder, by its path in the packages (`usr/bin/qemu-img`), to be run through the folder's own loader.
+    /// A program of the folder, given by its path in the packages (`usr/bin/qemu-img`), to be run with the folder's own
+    /// loader.
     ///
     /// # Errors
-    /// When it is not there.
+    /// If it does not exist.
     pub fn command(&self, program: &str) -> Result<Command, ToolsError> {
         let mut words = self.words(program)?.into_iter();
         let mut command = Command::new(words.next().unwrap_or_default());
@@ -65,10 +66,10 @@ impl Tools {
         Ok(command)
     }
 
-    /// The words that start a program: loader, library path, program.
+    /// The arguments that start a program: loader, library path, program.
     ///
     /// # Errors
-    /// When it is not there.
+    /// If it does not exist.
     pub fn words(&self, program: &str) -> Result<Vec<OsString>, ToolsError> {
         let loader = self.file(&format!("{LIBRARIES}/ld-linux-x86-64.so.2"))?;
         let mut libraries = self.root.join(LIBRARIES).into_os_string();

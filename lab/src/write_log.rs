@@ -1,11 +1,12 @@
-//! The log of a disk's writes, and the disk as a power cut would have left it.
+//! Reads the log of a disk's writes, and reconstructs the disk after a power cut.
 //!
-//! QEMU's `blklogwrites` driver writes the format of Linux' dm-log-writes (`drivers/md/dm-log-writes.c`): a superblock in the first sector,
-//! then for every request one sector with the entry and, for writes, the data; all little-endian. QEMU leaves `data_len` zero and writes
-//! no marks. It counts the entries in the superblock at a flush and when it ends: so the machine must end well ([`crate::Machine::cut_power`]).
+//! QEMU's `blklogwrites` driver writes the format of Linux' dm-log-writes (`drivers/md/dm-log-writes.c`): a superblock
+//! in the first sector, then for every request one sector with the entry and, for writes, the data; all little-endian.
+//! QEMU leaves `data_len` zero and writes no marks. It updates the number of entries in the superblock only at a flush
+//! and when it ends, so the machine must be ended properly ([`crate::Machine::cut_power`]).
 //!
-//! A cut is between two entries. What was written since the last flush may then be lost, in any combination: a disk may keep its cache
-//! in any order. [`Loss`] says which writes are.
+//! A cut is between two entries. Writes since the last flush may be lost, in any combination, because a disk may write
+//! its cache in any order. [`Loss`] selects the lost writes.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -23,7 +24,7 @@ const FUA: u64 = 1 << 1;
 const DISCARD: u64 = 1 << 2;
 const MARK: u64 = 1 << 3;
 
-/// The largest request that is believed; QEMU splits far below it.
+/// Maximum length of a request; QEMU splits requests far below it.
 const MAX_REQUEST: u64 = 1 << 31;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -44,50 +45,50 @@ struct RawEntry {
     data_len: U64,
 }
 
-/// What one request did.
+/// The effect of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// Bytes were written.
     Write {
-        /// Where the data stands in the log, in bytes.
+        /// Offset of the data in the log, in bytes.
         data: u64,
-        /// Whether the request was on stable media when it was answered.
+        /// Whether the data was on stable media when the request was completed.
         stable: bool,
     },
-    /// A range was given up; what it reads as is not defined. Here it keeps its content.
+    /// A range was discarded; its content is then undefined. Here it is left unchanged.
     Discard,
-    /// Everything that was written before is on stable media.
+    /// All earlier writes are on stable media.
     Flush,
 }
 
-/// One request, in the order in which the disk did them.
+/// One request, in the order in which the disk executed them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
     /// Its first byte on the disk.
     pub offset: u64,
-    /// How many bytes.
+    /// Its length in bytes.
     pub length: u64,
-    /// What it did.
+    /// Its effect.
     pub action: Action,
 }
 
-/// A log that was read.
+/// A parsed log.
 #[derive(Debug)]
 pub struct WriteLog {
     file: File,
     entries: Vec<Entry>,
 }
 
-/// What of the writes since the last flush is lost.
+/// Which writes since the last flush are lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
-    /// Nothing: the disk writes through.
+    /// None: the disk writes through.
     Nothing,
-    /// All of it.
+    /// All of them.
     Everything,
     /// Each write with probability one half, by this seed.
     Some {
-        /// Chooses which.
+        /// Selects the lost writes.
         seed: u64,
     },
 }
@@ -98,15 +99,15 @@ pub enum WriteLogError {
     /// The log, the disk or the output cannot be used.
     #[error("the write log or the disk cannot be used")]
     File(#[from] io::Error),
-    /// Not a write log of the version that is understood.
+    /// The file is not a write log of the supported version.
     #[error("not a write log: {0}")]
     Malformed(&'static str),
-    /// A cut after the last entry.
+    /// The cut is after the last entry.
     #[error("cut at {at}, but the log has {entries} entries")]
     NoSuchCut {
-        /// The cut.
+        /// The position of the cut.
         at: usize,
-        /// How many entries there are.
+        /// The number of entries.
         entries: usize,
     },
 }
@@ -115,7 +116,7 @@ impl WriteLog {
     /// Reads the entries of a log; the data stays in the file.
     ///
     /// # Errors
-    /// When the file cannot be read or is not a whole write log.
+    /// If the file cannot be read or is not a complete write log.
     pub fn open(path: &Path) -> Result<Self, WriteLogError> {
         let file = File::open(path)?;
         let entries = parse(&file, file.metadata()?.len())?;
@@ -127,10 +128,11 @@ impl WriteLog {
         &self.entries
     }
 
-    /// Makes `disk`, which holds what the disk held before the first entry, what a power cut before entry `at` would have left.
+    /// Changes `disk`, which has the content before the first entry, to the content after a power cut before entry
+    /// `at`.
     ///
     /// # Errors
-    /// When there are fewer entries, or a file fails.
+    /// If there are fewer entries, or an I/O operation fails.
     pub fn replay(&self, disk: &File, at: usize, loss: Loss) -> Result<(), WriteLogError> {
         let before =
             self.entries.get(..at).ok_or(WriteLogError::NoSuchCut { at, entries: self.entries.len() })?;
@@ -176,10 +178,10 @@ fn split_mix(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Reads superblock and entries out of a log of `length` bytes.
+/// Parses the superblock and the entries in a log of `length` bytes.
 ///
 /// # Errors
-/// When the log cannot be read or is not whole.
+/// If the log cannot be read or is not complete.
 pub fn parse(log: impl Read + Seek, length: u64) -> Result<Vec<Entry>, WriteLogError> {
     let mut log = BufReader::new(log);
     let mut head = [0_u8; size_of::<Superblock>()];
@@ -198,7 +200,7 @@ pub fn parse(log: impl Read + Seek, length: u64) -> Result<Vec<Entry>, WriteLogE
     }
     let (mut entries, mut position) = (Vec::new(), sector);
     for _ in 0..superblock.entries.get() {
-        // A damaged count ends here, not in an endless loop: every entry takes a sector.
+        // With a damaged count the loop ends here, because every entry takes a sector.
         if position.saturating_add(sector) > length {
             return Err(WriteLogError::Malformed("truncated"));
         }
@@ -305,7 +307,7 @@ mod tests {
         bytes
     }
 
-    /// The same by the plainest possible means: whether the entry survives is told from outside.
+    /// The same result by the simplest possible code: the caller decides which entries survive.
     fn model(requests: &[Request], survives: impl Fn(usize) -> bool) -> Vec<u8> {
         let mut disk = vec![0; DISK];
         for (index, request) in requests.iter().enumerate() {

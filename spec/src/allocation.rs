@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::{Problem, Rule, Severity, Validated, counted};
 use crate::model::{NodeSpec, Spec};
-use crate::node::PlanePurpose;
 use crate::plan::ranges;
-use crate::value::{ClusterName, NodeId, NodeName, OperatorName};
 use crate::yaml::Place;
+use kubedos_wire::node::PlanePurpose;
+use kubedos_wire::value::{ClusterName, NodeId, NodeName, OperatorName};
 
 /// The version of the file.
 pub const VERSION: u32 = 1;

@@ -10,7 +10,7 @@ mod spec;
 
 use kubedos_spec::allocation::Allocation;
 use kubedos_spec::check::Raw;
-use kubedos_spec::node::PublicTrust;
+use kubedos_wire::node::PublicTrust;
 
 /// What one size costs.
 #[derive(Debug, Clone, Copy)]

@@ -1,22 +1,22 @@
 //! Images that the command line does not make: with additions, or by a lock that nobody signed for. The library makes them, with the
-//! `kubedos-init` of the product.
+//! programs of the product.
 
 use std::path::Path;
 
-use kubedos_builder::cache::Cache;
 use kubedos_builder::compose::Node;
 use kubedos_builder::image::build::{self, Formats, Inputs};
 use kubedos_builder::image::explain::Explained;
 use kubedos_builder::image::phase::{Timeline, Unwatched};
+use kubedos_builder::init_build::{self, Programs, Recipe};
 use kubedos_builder::keys::KeyDir;
-use kubedos_builder::lock::Lock;
 use kubedos_builder::output::OutputDir;
 use kubedos_builder::spec_file;
 use kubedos_builder::store::Store;
+use kubedos_debian::cache::Cache;
+use kubedos_debian::lock::Lock;
 
 use crate::Product;
-use crate::pins::project;
-use crate::probe::initrd_file;
+use crate::pins::{Pins, project};
 
 /// Builds raw image and UKI of a spec of the checkout. How each part came about.
 ///
@@ -38,11 +38,22 @@ pub fn assemble(
         lock_sha256: [0; 32],
         cache,
         keys: &KeyDir::open_for(&project().join("keys/demo"), &spec, "lab").unwrap(),
-        init: initrd_file(Product::built(), "init"),
+        programs: programs(),
         additions,
         store,
         timeline: &Timeline::new(&Unwatched),
     };
     let out = OutputDir::lock(out).unwrap();
     build::build_image(&inputs, Formats { iso: false, qcow2: false }, &out).unwrap().explanation
+}
+
+/// Stage 1 and the agent of the product, as its build kept them.
+///
+/// # Panics
+/// When they are not there.
+pub fn programs() -> Programs {
+    Product::built();
+    let pins = Pins::get();
+    let recipe = Recipe::read(project(), &pins.lock().set(init_build::SET).unwrap()).unwrap();
+    recipe.kept(&Store::of(pins.cache())).unwrap().expect("the product's build keeps its programs")
 }

@@ -20,7 +20,7 @@ mod tamper;
 mod trees;
 mod variant;
 
-pub use assembled::assemble;
+pub use assembled::{assemble, programs};
 pub use node::{
     Expect, baseline, halts, halts_at, healthy_console, healthy_lines, last, no_failed_unit, powers_off,
     status_page,

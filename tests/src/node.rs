@@ -1,8 +1,8 @@
 //! What a node is expected to say.
 
 use kubedos_lab::{Machine, Patience};
-use kubedos_spec::record::{Outcome, Record};
-use kubedos_spec::stage::{EarlyStage, Stage};
+use kubedos_wire::record::{Outcome, Record};
+use kubedos_wire::stage::{EarlyStage, Stage};
 
 /// The steps of stage 1, in order.
 const EARLY: [EarlyStage; 6] = [

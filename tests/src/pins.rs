@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use kubedos_builder::cache::{Cache, Place};
-use kubedos_builder::lock::Lock;
 use kubedos_builder::toolbox::Toolbox;
+use kubedos_debian::cache::{Cache, Place};
+use kubedos_debian::lock::Lock;
 use kubedos_lab::Tools;
 
 /// The fetched inputs.

@@ -5,9 +5,9 @@ use std::sync::{Arc, OnceLock};
 use kubedos_builder::compose::Node;
 use kubedos_builder::store::Store;
 use kubedos_image::cpio;
-use kubedos_image::hex32::sha256;
 use kubedos_image::pe::Pe;
 use kubedos_lab::{Bench, Disk, Machine, Patience};
+use kubedos_wire::hex32::sha256;
 use serde_json::Value;
 
 use crate::Product;

@@ -8,9 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use kubedos_image::layout::{
-    Area, DATA_MIN, Layout, MIB, MINIMUM_DISK, PAYLOAD_MAX, Place, Role, SEED_SIZE, Volume, adopted, shipped,
+    DATA_MIN, Layout, MIB, MINIMUM_DISK, PAYLOAD_MAX, Place, Role, SEED_SIZE, adopted, shipped,
 };
-use kubedos_spec::record::MAX_BYTES;
+use kubedos_wire::record::MAX_BYTES;
+use kubedos_wire::seal::Volume;
 
 /// The rows of the requirements, family by family: letter and numbers.
 const REQUIREMENTS: [(&str, std::ops::RangeInclusive<u32>); 10] = [
@@ -198,7 +199,7 @@ fn the_documented_limits_are_those_of_the_code() {
         .map(|(what, rest)| (what, rest.split(" |").next().unwrap_or_default()))
         .collect();
     for volume in [Volume::Root, Volume::Configuration, Volume::Payload] {
-        let mib = volume.full_size(Area::Data).unwrap() / MIB;
+        let mib = volume.max_data_bytes() / MIB;
         let expected =
             if mib.is_multiple_of(1024) { format!("{} GiB", mib / 1024) } else { format!("{mib} MiB") };
         let row = format!("{} volume", volume.name());

@@ -12,8 +12,8 @@ use kubedos_lab::write_log::{Action, Loss, WriteLog};
 use kubedos_lab::{
     Attachment, Bench, Disk, Fault, Firmware, Format, Hardware, Machine, MachineError, Patience,
 };
-use kubedos_spec::record::Outcome;
 use kubedos_tests::tools;
+use kubedos_wire::record::Outcome;
 
 fn bench(name: &str) -> Bench {
     Bench::new(Path::new(env!("CARGO_TARGET_TMPDIR")), name).unwrap()
@@ -79,7 +79,10 @@ fn hardware_that_the_emulator_refuses_is_told_in_its_words() {
     let (tools, bench) = (tools(), bench("refused"));
     let hardware = Hardware::new(Firmware::Uefi).disk(Disk::new(bench.path("no-such-file"), Format::Raw));
     let error = Machine::start(tools, &bench, &hardware).unwrap_err();
-    assert!(matches!(&error, MachineError::Refused { says, .. } if says.contains("no-such-file")), "{error}");
+    assert!(
+        matches!(&error, MachineError::Refused { message, .. } if message.contains("no-such-file")),
+        "{error}"
+    );
 }
 
 #[test]

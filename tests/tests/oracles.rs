@@ -9,8 +9,9 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::PathBuf;
 
 use kubedos_image::erofs::reader;
-use kubedos_image::layout::{Area, Role, Slot, Volume};
+use kubedos_image::layout::{Area, Role, Slot};
 use kubedos_tests::{Product, kubedos_build, oracles, project, succeeds, tools};
+use kubedos_wire::seal::Volume;
 use object::{Object as _, ObjectSection as _};
 use serde_json::Value;
 

@@ -2,13 +2,16 @@
 
 use std::io;
 
-use kubedos_image::boot::Seal;
 use kubedos_image::esp::{self, EspError};
 use kubedos_image::gpt::{Found, Partition};
-use kubedos_image::layout::{Area, Recognised, Role, Slot, Volume, recognise};
+use kubedos_image::layout::{Area, Recognised, Role, Slot, recognise};
 use kubedos_image::qcow2;
 use kubedos_image::source::{Source, Window};
-use kubedos_image::{statement, verity};
+use kubedos_image::verity;
+use kubedos_image::width::to_usize;
+use kubedos_wire::seal::Seal;
+use kubedos_wire::seal::Volume;
+use kubedos_wire::statement;
 
 use crate::sparse_file::SparseFile;
 
@@ -158,7 +161,7 @@ impl Disk {
         let table = &self.found.table;
         let area = |area, length| {
             let name = || Role::Volume(volume, area, Slot::A).to_string();
-            let mut named = table.with_uuid(volume.partition_uuid(area, &seal.root_hash));
+            let mut named = table.with_uuid(area.partition_uuid(volume, &seal.root_hash));
             let (_, partition) = named
                 .next()
                 .ok_or_else(|| PartError::Missing(format!("{} with its root hash's UUID", name())))?;
@@ -174,7 +177,7 @@ impl Disk {
 
     fn head(&self, role: Role, most: u64) -> Result<Vec<u8>, PartError> {
         let part = self.part(role)?;
-        let mut bytes = vec![0; usize::try_from(part.len().min(most)).unwrap_or_default()];
+        let mut bytes = vec![0; to_usize(part.len().min(most))];
         part.read_exact_at(&mut bytes, 0).map_err(|source| PartError::Io(role.to_string(), source))?;
         Ok(bytes)
     }

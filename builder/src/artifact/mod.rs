@@ -14,7 +14,8 @@ use kubedos_image::gpt::{self, ReadError, SectorSize};
 use kubedos_image::iso::seed;
 use kubedos_image::qcow2::{self, Qcow2Error};
 use kubedos_image::source::Source;
-use kubedos_image::statement;
+use kubedos_image::width::to_usize;
+use kubedos_wire::statement;
 use zeroize::Zeroizing;
 
 use crate::image::manifest::Manifest;
@@ -165,7 +166,7 @@ pub fn length(path: &Path) -> Result<u64, ArtifactError> {
 pub fn open(path: &Path) -> Result<Artifact, ArtifactError> {
     let failed = |doing| move |source| ArtifactError::Io { doing, path: path.to_owned(), source };
     let file = SparseFile::open(path).map_err(failed("open"))?;
-    let mut head = vec![0; usize::try_from(file.len()).unwrap_or(usize::MAX).min(seed::PROBE_BYTES)];
+    let mut head = vec![0; to_usize(file.len()).min(seed::PROBE_BYTES)];
     file.read_exact_at(&mut head, 0).map_err(failed("read"))?;
     let whole = |kind, most| whole(path, &file, kind, most);
     if head.starts_with(b"QFI\xfb") {
@@ -239,7 +240,7 @@ fn whole(path: &Path, file: &SparseFile, kind: &'static str, most: u64) -> Resul
     if bytes > most {
         return Err(ArtifactError::TooLarge { path: path.to_owned(), kind, bytes, most });
     }
-    let mut content = vec![0; usize::try_from(bytes).unwrap_or_default()];
+    let mut content = vec![0; to_usize(bytes)];
     file.read_exact_at(&mut content, 0).map_err(|source| ArtifactError::Io {
         doing: "read",
         path: path.to_owned(),

@@ -1,9 +1,9 @@
 //! The unified kernel image, taken apart: texts, the initrd's entries, and the boot manifest in it.
 
-use kubedos_image::DocumentError;
 use kubedos_image::boot::{BootManifest, CMDLINE_PATH, MANIFEST_PATH};
 use kubedos_image::cpio::{self, CpioError, Entry, Node};
 use kubedos_image::pe::Pe;
+use kubedos_wire::document::DocumentError;
 
 /// Why a program is no UKI of kubedOS.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

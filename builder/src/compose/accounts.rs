@@ -23,6 +23,9 @@ pub enum AccountError {
         /// Its text.
         text: String,
     },
+    /// A file of declarations that is a link or a directory.
+    #[error("/{0} is not a regular file, so the accounts that it declares are unknown")]
+    NoFile(String),
     /// An account without a pinned id.
     #[error("{file}:{line}: {kind} {name} has no id in rootfs/ids.toml")]
     Unpinned {
@@ -103,8 +106,8 @@ impl Accounts {
             .filter(|path| path.ends_with(".conf"))
             .collect();
         for file in files {
-            let text = tree.content(file).map(|content| String::from_utf8_lossy(content).into_owned());
-            for (at, line) in text.unwrap_or_default().lines().enumerate() {
+            let content = tree.content(file).ok_or_else(|| AccountError::NoFile(file.to_owned()))?;
+            for (at, line) in String::from_utf8_lossy(content).lines().enumerate() {
                 accounts.declare(ids, file, at + 1, line)?;
             }
         }
@@ -176,7 +179,8 @@ impl Accounts {
     }
 
     fn user(&mut self, ids: &Ids, name: &str, comment: &str) -> Result<(), AccountError> {
-        let Some(pinned) = ids.user.get(name) else { return Ok(()) };
+        let pinned =
+            ids.user.get(name).ok_or_else(|| AccountError::Pins(format!("user {name} has no id")))?;
         let group = ids.group.get(&pinned.group).copied();
         let group =
             group.ok_or_else(|| AccountError::Pins(format!("group {} of {name} has no id", pinned.group)))?;
@@ -312,6 +316,15 @@ mod tests {
             let text = of(&format!("{GOOD}{line}\n"), &ids()).unwrap_err().to_string();
             assert!(text.contains("a.conf:10") && text.contains(kind), "{text}");
         }
+    }
+
+    #[test]
+    fn declarations_that_cannot_be_read_are_refused() {
+        let mut tree = Tree::new(0);
+        let link = Node::symlink("/dev/null", &Arc::from("p"));
+        tree.add("usr/lib/sysusers.d/a.conf", link).unwrap();
+        let error = Accounts::of(&tree, &ids()).unwrap_err();
+        assert_eq!(error, AccountError::NoFile("usr/lib/sysusers.d/a.conf".into()));
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub const MOUNT_POINTS: [&str; 9] = [
     "usr/lib/kubedos/configuration",
 ];
 
-/// Where the init binary lies in the root volume.
+/// Where the agent lies in the root volume.
 pub const AGENT: &str = "usr/lib/kubedos/kubedos-agent";
 
 const CERTIFICATES: &str = "usr/share/ca-certificates";
@@ -68,7 +68,7 @@ pub fn os_release(release: &str) -> String {
 }
 
 /// Writes what no package holds.
-pub fn write(tree: &mut Tree, release: &str, init: &Arc<[u8]>, origin: &Arc<str>) -> Result<(), FileError> {
+pub fn write(tree: &mut Tree, release: &str, agent: &Arc<[u8]>, origin: &Arc<str>) -> Result<(), FileError> {
     for point in MOUNT_POINTS {
         match tree.get_mut(point) {
             // What is mounted there has its own mode.
@@ -94,7 +94,7 @@ pub fn write(tree: &mut Tree, release: &str, init: &Arc<[u8]>, origin: &Arc<str>
     // The agent renders it when the underlay has name servers.
     tree.replace("etc/resolv.conf", Node::symlink("../run/kubedos/resolv.conf", origin))?;
     tree.remove(CERTIFICATES);
-    tree.replace(AGENT, Node::file(Arc::clone(init), origin).with_mode(0o555))?;
+    tree.replace(AGENT, Node::file(Arc::clone(agent), origin).with_mode(0o555))?;
     Ok(())
 }
 
@@ -119,10 +119,8 @@ fn nsswitch() -> String {
 fn bundle(tree: &Tree) -> Result<String, FileError> {
     let mut bundle = String::new();
     for (path, _) in tree.below(CERTIFICATES).filter(|(path, _)| path.ends_with(".crt")) {
-        let text = tree
-            .content(path)
-            .map(|content| String::from_utf8_lossy(content).into_owned())
-            .unwrap_or_default();
+        let content = tree.content(path).ok_or_else(|| FileError::Certificate(path.to_owned()))?;
+        let text = String::from_utf8_lossy(content);
         let (begins, ends) = (
             text.matches("-----BEGIN CERTIFICATE-----").count(),
             text.matches("-----END CERTIFICATE-----").count(),

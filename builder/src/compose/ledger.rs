@@ -170,7 +170,9 @@ impl Script {
 }
 
 fn line_digest(line: &str) -> String {
-    hex::encode(digest(&SHA256, line.as_bytes()).as_ref().get(..4).unwrap_or_default())
+    let digest = digest(&SHA256, line.as_bytes());
+    let (first, _) = digest.as_ref().split_at(4);
+    hex::encode(first)
 }
 
 impl fmt::Display for Unknown {

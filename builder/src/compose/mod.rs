@@ -14,8 +14,6 @@ pub mod ledger;
 pub mod libraries;
 mod repacked;
 pub mod rules;
-#[cfg(test)]
-pub(crate) mod sample;
 pub mod tree;
 pub mod units;
 pub mod unpack;
@@ -31,10 +29,10 @@ pub use kernel::{Kernel, KernelFlavour};
 use kubedos_image::ordered::{ordered, threads};
 pub use tree::{Kind, Node, Tree};
 
-use crate::cache::{Cache, CacheError};
-use crate::deb::Deb;
-use crate::lock::{Lock, LockError, LockedPackage};
 use crate::store::{Store, StoreError};
+use kubedos_debian::cache::{Cache, CacheError};
+use kubedos_debian::deb::Deb;
+use kubedos_debian::lock::{Lock, LockError, LockedPackage};
 
 /// A package whose bytes were checked against the lock.
 #[derive(Debug)]
@@ -56,8 +54,8 @@ pub struct RootInputs<R> {
     pub packages: Vec<Package<R>>,
     /// Which kernel it is, and which drivers stay.
     pub flavour: KernelFlavour,
-    /// The linked `kubedos-init`.
-    pub init: Arc<[u8]>,
+    /// The agent.
+    pub agent: Arc<[u8]>,
     /// The release of kubedOS.
     pub release: String,
     /// No file is younger, and the clock never goes below: seconds since 1970.
@@ -169,14 +167,14 @@ pub const fn sets(flavour: KernelFlavour) -> [&'static str; 3] {
 
 /// The initrd: `/init`, the modules of stage 1, and what verification needs (`kubedos/verity.toml`, `kubedos/cmdline`).
 pub fn initrd(
-    init: &Arc<[u8]>,
+    stage1: &Arc<[u8]>,
     modules: &InitrdModules,
     files: &[(&str, Arc<[u8]>)],
     epoch: u64,
 ) -> Result<Tree, tree::TreeError> {
     let origin: Arc<str> = Arc::from("kubedos");
     let mut tree = Tree::new(epoch);
-    tree.add("init", Node::file(Arc::clone(init), &origin).with_mode(0o755))?;
+    tree.add("init", Node::file(Arc::clone(stage1), &origin).with_mode(0o755))?;
     for folder in ["dev", "proc", "run", "sys", "sysroot"] {
         tree.add(folder, Node::new(Kind::Directory, &origin))?;
     }
@@ -217,7 +215,7 @@ pub fn root<R: Read + Seek>(inputs: RootInputs<R>) -> Result<Composed, ComposeEr
     rules::close(&mut tree, &closed)?;
     rules::remove(&mut tree, &data::removals()?)?;
     files::overlay(&mut tree, &origin)?;
-    files::write(&mut tree, &inputs.release, &inputs.init, &origin)?;
+    files::write(&mut tree, &inputs.release, &inputs.agent, &origin)?;
     units::enable(&mut tree, &units, &origin)?;
     let accounts = accounts::Accounts::of(&tree, &ids)?;
     accounts.write(&mut tree, &origin)?;

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use super::unpack::UnpackError;
 use super::{ComposeError, Package};
-use crate::cache::Cache;
-use crate::deb::{Deb, DebError, repack};
-use crate::key::KeyBuilder;
-use crate::lock::LockedPackage;
+use crate::cache_key::CacheKeyBuilder;
 use crate::store::Store;
+use kubedos_debian::cache::Cache;
+use kubedos_debian::deb::{Deb, DebError, repack};
+use kubedos_debian::lock::LockedPackage;
 
 const KIND: &str = "package";
 const DEB: &str = "deb";
@@ -27,7 +27,7 @@ pub(super) fn open(
         package: package.name.clone(),
         source: Box::new(source),
     };
-    let key = KeyBuilder::new(KIND, VERSION).with("sha256", package.sha256.to_string()).finish();
+    let key = CacheKeyBuilder::new(KIND, VERSION).with("sha256", package.sha256.to_string()).finish();
     let kept = store.find(KIND, &key);
     let unpacked = kept.is_none();
     let folder = match kept {

@@ -209,7 +209,7 @@ impl Tree {
     pub fn add(&mut self, path: &str, mut node: Node) -> Result<(), TreeError> {
         node.mtime = self.epoch;
         for (at, _) in path.match_indices('/') {
-            let parent = path.get(..at).unwrap_or_default();
+            let (parent, _) = path.split_at(at);
             if !parent.is_empty() && !self.nodes.contains_key(parent) {
                 let mut directory = Node::new(Kind::Directory, &node.origin);
                 directory.mtime = self.epoch;
@@ -323,6 +323,7 @@ impl Tree {
         Ok(())
     }
 
+    #[expect(clippy::expect_used, reason = "the first loop has found every target")]
     fn settle_hardlinks(&mut self) -> Result<(), TreeError> {
         let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (path, node) in &self.nodes {
@@ -338,8 +339,8 @@ impl Tree {
             }
         }
         for (target, others) in names {
-            let Some(file) = self.nodes.get(&target).cloned() else { continue };
-            let first = others.iter().chain([&target]).min().cloned().unwrap_or_default();
+            let file = self.nodes.get(&target).cloned().expect("the target is a file of the tree");
+            let first = others.iter().fold(&target, Ord::min).clone();
             for name in others.iter().chain([&target]) {
                 let kind = if *name == first { file.kind.clone() } else { Kind::Hardlink(first.clone()) };
                 self.nodes.insert(name.clone(), Node { kind, ..file.clone() });

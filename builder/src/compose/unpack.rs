@@ -8,7 +8,8 @@ use std::io::{self, Read, Seek};
 use std::sync::Arc;
 
 use super::tree::{Kind, Node, Tree, TreeError};
-use crate::deb::{self, Deb, DebError};
+use kubedos_debian::deb::{self, Deb, DebError};
+use kubedos_image::width::to_usize;
 
 /// Why a package cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -59,9 +60,12 @@ pub fn unpack<R: Read + Seek>(name: &str, deb: &mut Deb<R>, tree: &mut Tree) -> 
             deb::Kind::Hardlink { target } => Kind::Hardlink(target.clone()),
             deb::Kind::File { size } => {
                 // The size is what the header says: memory comes with the bytes.
-                let mut bytes = Vec::with_capacity(usize::try_from(*size).unwrap_or(0).min(1 << 20));
+                let mut bytes = Vec::with_capacity(to_usize(*size).min(1 << 20));
                 let read = content.read_to_end(&mut bytes);
-                read.map_err(|source| UnpackError::Read { path: path.to_owned(), source })?;
+                let failed = |source| UnpackError::Read { path: path.to_owned(), source };
+                if read.map_err(failed)? as u64 != *size {
+                    return Err(failed(io::ErrorKind::UnexpectedEof.into()));
+                }
                 Kind::File(bytes.into())
             }
             deb::Kind::CharacterDevice { .. } | deb::Kind::BlockDevice { .. } => return refused("device"),
@@ -77,7 +81,7 @@ pub fn unpack<R: Read + Seek>(name: &str, deb: &mut Deb<R>, tree: &mut Tree) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compose::sample::{deb, header};
+    use kubedos_debian::deb::sample::{deb, header};
     use tar::EntryType;
 
     #[test]

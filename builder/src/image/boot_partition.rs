@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use kubedos_image::esp::{EspError, Tree};
 
-use crate::key::KeyBuilder;
+use crate::cache_key::CacheKeyBuilder;
 
 /// Where firmware looks for a program to start.
 pub const BOOT_LOADER: &str = "EFI/BOOT/BOOTX64.EFI";
@@ -35,6 +35,7 @@ pub fn tree<'a>(
 
 /// The FAT serial number: from the release, so that it stays where the UKI stays.
 pub fn volume_id(release: &str) -> u32 {
-    let [a, b, c, d, ..] = KeyBuilder::new("esp", 1).with("release", release).finish().derive16("fat serial");
+    let [a, b, c, d, ..] =
+        CacheKeyBuilder::new("esp", 1).with("release", release).finish().derive16("fat serial");
     u32::from_le_bytes([a, b, c, d])
 }

@@ -10,15 +10,17 @@ use kubedos_image::authenticode::{self, AuthenticodeError};
 use kubedos_image::boot::{BootManifest, BootParts, CMDLINE_PATH, MANIFEST_PATH};
 use kubedos_image::cpio::CpioError;
 use kubedos_image::esp::{self, EspError};
-use kubedos_image::layout::{Names, Volume};
+use kubedos_image::layout::Names;
 use kubedos_image::pe::PeError;
-use kubedos_image::release::Release;
+use kubedos_image::qcow2;
 use kubedos_image::source::{FileSource, Source};
-use kubedos_image::{DocumentError, qcow2};
-use kubedos_spec::node::PublicTrust;
 use kubedos_spec::plan::ClusterPlan;
+use kubedos_wire::document::DocumentError;
+use kubedos_wire::node::PublicTrust;
+use kubedos_wire::release::Release;
+use kubedos_wire::seal::Volume;
 
-use crate::cache::Cache;
+use crate::cache_key::{CacheKey, Inputs as KeyInputs};
 use crate::compose::{self, ComposeError, Composed, KernelFlavour, Node, Tree};
 use crate::image::boot_partition;
 use crate::image::configuration::{self, Configuration, ConfigurationError};
@@ -28,15 +30,22 @@ use crate::image::manifest::{Manifest, Output, VolumeEntry, describe};
 use crate::image::phase::{Phase, Timeline};
 use crate::image::uki::{self, UkiParts};
 use crate::image::volume::{SealedVolume, VolumeError, seal};
-use crate::key::{Inputs as KeyInputs, Key};
+use crate::init_build::Programs;
 use crate::keys::{KeyDir, KeyError};
-use crate::lock::Lock;
 use crate::output::{OutputDir, OutputError, Twin, Unpublished};
 use crate::sparse_digest::Alongside;
 use crate::store::{Store, StoreError};
+use kubedos_debian::cache::Cache;
+use kubedos_debian::lock::Lock;
 
-/// Raised when the same inputs give other files.
-const PIPELINE: u32 = 1;
+/// Raised when what is kept has another form. That the same inputs give other bytes is seen by [`RECIPE`].
+const PIPELINE: u32 = 2;
+
+/// The digest of the sources that decide the bytes of what is built (`builder/recipe.rs`).
+pub const RECIPE: &str = env!("KUBEDOS_RECIPE");
+
+/// os-release(5) of the root volume, which is also the UKI's `.osrel`.
+const OS_RELEASE: &str = "usr/lib/os-release";
 
 /// What an image is built from.
 #[expect(missing_debug_implementations, reason = "the timeline's watcher need not be printable")]
@@ -53,8 +62,8 @@ pub struct Inputs<'a> {
     pub store: &'a Store,
     /// The keys.
     pub keys: &'a KeyDir,
-    /// The linked `kubedos-init`.
-    pub init: Vec<u8>,
+    /// Stage 1 and the agent.
+    pub programs: Programs,
     /// What a test adds to the root volume to ask questions inside a node; empty in every product. An image with additions says so, and
     /// `verify` refuses it.
     pub additions: Vec<(String, Node)>,
@@ -83,12 +92,18 @@ pub enum BuildError {
     /// The configuration cannot be made.
     #[error(transparent)]
     Configuration(#[from] ConfigurationError),
+    /// The schema of the ClusterSpec cannot be written.
+    #[error("failed to write the schema of the ClusterSpec")]
+    Schema(#[source] serde_json::Error),
+    /// The root volume does not say which release it is.
+    #[error("the root volume has no file /{OS_RELEASE}")]
+    NoOsRelease,
+    /// The manifest of the outputs cannot be written.
+    #[error("failed to write the manifest of the outputs")]
+    Manifest(#[source] serde_json::Error),
     /// The boot manifest cannot be written.
     #[error("failed to write the boot manifest")]
     BootManifest(#[source] DocumentError),
-    /// The cluster's id is none: a defect of the key directory.
-    #[error("the cluster's id has an unknown form")]
-    ClusterId,
     /// The initrd cannot be written.
     #[error("failed to write the initrd")]
     Initrd(#[from] CpioError),
@@ -106,7 +121,7 @@ pub enum BuildError {
     },
     /// A key is missing or cannot be used.
     #[error(transparent)]
-    Key(#[from] KeyError),
+    CacheKey(#[from] KeyError),
     /// The EFI system partition cannot be written.
     #[error("failed to write the EFI system partition")]
     Esp(#[from] EspError),
@@ -210,18 +225,14 @@ struct Builder<'a> {
     /// The lowest release that may use the configuration.
     minimum_release: Release,
     flavour: KernelFlavour,
-    /// SHA-256 of this program: the rules of composing are part of it.
-    program: [u8; 32],
     /// What the root volume and the boot programs are made of, once one of them is made.
     composition: OnceCell<Composition>,
 }
 
 impl<'a> Builder<'a> {
     fn new(inputs: &'a Inputs<'a>) -> Result<Self, BuildError> {
-        let program = Path::new("/proc/self/exe");
-        let program = fs::read(program).map_err(|source| file("read", program, source))?;
         let flavour = match inputs.plan.image_inputs().substrate {
-            kubedos_spec::node::SubstrateType::Metal => KernelFlavour::Metal,
+            kubedos_wire::node::SubstrateType::Metal => KernelFlavour::Metal,
             _ => KernelFlavour::Cloud,
         };
         let demanded = inputs.plan.spec().metadata.minimum_release.as_ref();
@@ -234,17 +245,16 @@ impl<'a> Builder<'a> {
             release: env!("CARGO_PKG_VERSION"),
             minimum_release,
             flavour,
-            program: kubedos_image::hex32::sha256(&[&program]),
             composition: OnceCell::new(),
         })
     }
 
-    /// What the root volume is made from: its packages, the agent, and the rules, which are part of this program.
+    /// What the root volume is made from: its packages, the agent, and the recipe.
     fn root_inputs(&self) -> Result<KeyInputs, BuildError> {
         let mut inputs = self
             .inputs("root")
             .with("release", self.release)
-            .with("kubedos-init", kubedos_image::hex32::sha256(&[&self.inputs.init]));
+            .with("kubedos-agent", kubedos_wire::hex32::sha256(&[&self.inputs.programs.agent]));
         for set in compose::sets(self.flavour) {
             for package in self.inputs.lock.set(set).map_err(|error| ComposeError::from(Box::new(error)))? {
                 let version = package.version.to_string();
@@ -260,10 +270,10 @@ impl<'a> Builder<'a> {
         Ok(inputs)
     }
 
-    /// What everything that this program composes depends on.
+    /// What every composed part depends on.
     fn inputs(&self, kind: &str) -> KeyInputs {
         KeyInputs::new(kind, PIPELINE)
-            .with("kubedos-build", self.program)
+            .with("the recipe", RECIPE)
             .with("date of the lock", self.epoch.to_le_bytes())
     }
 
@@ -301,7 +311,7 @@ impl<'a> Builder<'a> {
         let mut composed = compose::root(compose::RootInputs {
             packages,
             flavour: self.flavour,
-            init: Arc::from(self.inputs.init.as_slice()),
+            agent: Arc::clone(&self.inputs.programs.agent),
             release: self.release.to_owned(),
             epoch: self.epoch,
         })?;
@@ -315,7 +325,7 @@ impl<'a> Builder<'a> {
         let volume = seal(self.store, Volume::Root, &inputs.key(), self.epoch, || {
             Ok::<_, BuildError>(self.composition()?.composed.tree.clone())
         })?;
-        let mut explained = Explained::volume(&volume, inputs);
+        let mut explained = explain(Explained::volume(&volume, inputs), &volume.data)?;
         if let (Some(work), Some(composition)) = (&mut explained.work, self.composition.get()) {
             work.packages = composition.packages;
             work.unpacked.clone_from(&composition.unpacked);
@@ -325,7 +335,8 @@ impl<'a> Builder<'a> {
 
     /// The payload: what is there of it in this version, the schema.
     fn payload(&self) -> Result<(SealedVolume, Explained), BuildError> {
-        let schema = serde_json::to_string_pretty(&kubedos_spec::model::schema()).unwrap_or_default();
+        let schema =
+            serde_json::to_string_pretty(&kubedos_spec::model::schema()).map_err(BuildError::Schema)?;
         let inputs = self.inputs("payload").with("schema", &schema);
         let volume = seal(self.store, Volume::Payload, &inputs.key(), self.epoch, || {
             let origin: Arc<str> = Arc::from("kubedos");
@@ -334,7 +345,7 @@ impl<'a> Builder<'a> {
             tree.add("share/clusterspec.schema.json", node).map_err(ComposeError::from)?;
             Ok::<_, BuildError>(tree)
         })?;
-        let explained = Explained::volume(&volume, inputs);
+        let explained = explain(Explained::volume(&volume, inputs), &volume.data)?;
         Ok((volume, explained))
     }
 
@@ -342,7 +353,7 @@ impl<'a> Builder<'a> {
     fn boot(
         &self,
         root: &SealedVolume,
-        made_from: Key,
+        made_from: CacheKey,
         payload: &SealedVolume,
     ) -> Result<(Boot, Explained), BuildError> {
         let public = self.inputs.keys.public();
@@ -357,10 +368,11 @@ impl<'a> Builder<'a> {
         .and_then(|manifest| manifest.with_additions(!self.inputs.additions.is_empty()).emit())
         .map_err(BuildError::BootManifest)?;
         let inputs = KeyInputs::new("boot", uki::WRITER)
-            .with("kubedos-build", self.program)
+            .with("the recipe", RECIPE)
             .with("what the root is made from", made_from)
+            .with("kubedos-stage1", kubedos_wire::hex32::sha256(&[&self.inputs.programs.stage1]))
             .with("boot manifest", &manifest)
-            .with("db certificate", public.secure_boot.db.last().map(Vec::as_slice).unwrap_or_default());
+            .with("db certificate", self.inputs.keys.secure_boot_certificate()?);
         let key = inputs.key();
         let kept = self.store.find("boot", &key);
         let reused = kept.is_some();
@@ -369,27 +381,27 @@ impl<'a> Builder<'a> {
             None => self.store.insert("boot", &key, |folder| self.make_boot(folder, &manifest))?,
         };
         let boot = Boot { uki: folder.join("uki.efi"), boot_loader: folder.join("boot.efi") };
-        let explained = Explained::file("uki", reused, &boot.uki, inputs);
+        let explained = explain(Explained::file("uki", reused, &boot.uki, inputs), &boot.uki)?;
         Ok((boot, explained))
     }
 
     fn make_boot(&self, folder: &Path, manifest: &str) -> Result<(), BuildError> {
         let composed = &self.composition()?.composed;
         let cmdline = compose::data::cmdline();
-        let init: Arc<[u8]> = Arc::from(self.inputs.init.as_slice());
         let initrd = compose::initrd(
-            &init,
+            &self.inputs.programs.stage1,
             &composed.kernel.initrd,
             &[(MANIFEST_PATH, Arc::from(manifest.as_bytes())), (CMDLINE_PATH, Arc::from(cmdline.as_bytes()))],
             self.epoch,
         )
         .map_err(ComposeError::from)?;
         let initrd = uki::archive(&initrd)?;
+        let os_release = composed.tree.content(OS_RELEASE).ok_or(BuildError::NoOsRelease)?;
         let unsigned = uki::unsigned(&UkiParts {
             stub: &composed.stub,
             kernel: &composed.kernel.image,
             kernel_release: &composed.kernel.release,
-            os_release: composed.tree.content("usr/lib/os-release").map(AsRef::as_ref).unwrap_or_default(),
+            os_release,
             cmdline: &cmdline,
             initrd: &initrd,
         })?;
@@ -411,15 +423,7 @@ impl<'a> Builder<'a> {
         let public = self.inputs.keys.public();
         let name = self.inputs.plan.spec().metadata.name.to_string();
         let cluster_id = public.cluster_id(&name);
-        let trust = PublicTrust {
-            cluster_id: cluster_id.to_string().parse().map_err(|_| BuildError::ClusterId)?,
-            seed_keys: public
-                .seed
-                .iter()
-                .map(|key| kubedos_spec::value::Ed25519Key::new(*key.as_bytes()))
-                .collect(),
-            demo_keys: public.demo,
-        };
+        let trust = PublicTrust { cluster_id, seed_keys: public.seed.clone(), demo_keys: public.demo };
         let cluster = self.inputs.plan.cluster_document(&trust);
         let shards = self.inputs.plan.shards().map(|(name, shard)| (name.to_string(), shard));
         let documents = Configuration::new(&cluster, shards)?;
@@ -435,7 +439,7 @@ impl<'a> Builder<'a> {
             volume.seal,
             &signer,
         )?;
-        let explained = Explained::volume(&volume, inputs);
+        let explained = explain(Explained::volume(&volume, inputs), &volume.data)?;
         Ok((volume, statement, explained))
     }
 
@@ -511,7 +515,8 @@ impl<'a> Builder<'a> {
             }
         }
         unpublished.push(raw);
-        unpublished.push(out.create_with("manifest.json", manifest.emit().as_bytes())?);
+        let text = manifest.emit().map_err(BuildError::Manifest)?;
+        unpublished.push(out.create_with("manifest.json", text.as_bytes())?);
         Ok((unpublished, link, manifest))
     }
 }
@@ -538,6 +543,11 @@ fn open(volume: &SealedVolume) -> Result<(FileSource, FileSource), BuildError> {
         open().map_err(|source| file("open", path, source))
     };
     Ok((one(&volume.data)?, one(&volume.hash)?))
+}
+
+/// A part whose size is that of the file at `path`.
+fn explain(part: io::Result<Explained>, path: &Path) -> Result<Explained, BuildError> {
+    part.map_err(|source| file("read", path, source))
 }
 
 fn file(doing: &'static str, path: &Path, source: io::Error) -> BuildError {

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use kubedos_image::DocumentError;
-use kubedos_image::boot::Seal;
-use kubedos_image::hex32::ClusterId;
-use kubedos_image::release::Release;
-use kubedos_image::statement::{self, ConfigurationStatement, Domain, Signer};
-use kubedos_spec::node::{ClusterDocument, Shard};
-use kubedos_spec::value::ReleaseVersion;
+use kubedos_wire::document::DocumentError;
+use kubedos_wire::hex32::ClusterId;
+use kubedos_wire::node::{ClusterDocument, Shard};
+use kubedos_wire::release::Release;
+use kubedos_wire::seal::Seal;
+use kubedos_wire::statement::{self, ConfigurationStatement, Domain, Signer};
+use kubedos_wire::value::ReleaseVersion;
 
+use crate::cache_key::Inputs;
 use crate::compose::tree::{Node, Tree, TreeError};
 use crate::erofs;
-use crate::key::Inputs;
 
 /// Raised when the same documents give another volume.
 const WRITER: u32 = 1;
@@ -31,7 +31,7 @@ pub enum ConfigurationError {
         document: String,
         /// The cause.
         #[source]
-        source: kubedos_spec::node::DocumentError,
+        source: kubedos_wire::node::DocumentError,
     },
     /// The statement over it cannot be written.
     #[error("failed to write the configuration's statement")]

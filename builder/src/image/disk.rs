@@ -8,9 +8,10 @@ use std::os::unix::fs::FileExt;
 
 use kubedos_image::gpt::{Extent, SectorSize, TableError};
 use kubedos_image::iso::hybrid::{self, HybridError};
-use kubedos_image::layout::{self, Area, Layout, Names, PayloadTooLarge, Role, Slot, Volume};
+use kubedos_image::layout::{self, Area, Layout, Names, PayloadTooLarge, Place, Role, Slot};
 use kubedos_image::source::Source;
 use kubedos_image::sparse::{Runs, RunsError, for_data};
+use kubedos_wire::seal::Volume;
 use rustix::fs::copy_file_range;
 
 /// The volume id that the file has as a CD.
@@ -28,6 +29,9 @@ pub enum DiskError {
     /// The ISO 9660 area cannot be made.
     #[error("cannot make the ISO 9660 descriptors")]
     Iso(#[from] HybridError),
+    /// The layout has no place for a part.
+    #[error("the layout has no partition {0}")]
+    NoPlace(String),
     /// A part is larger than its partition.
     #[error("{what} has {bytes} bytes, and its partition {room}")]
     TooLarge {
@@ -88,8 +92,7 @@ pub fn assemble<'a>(parts: &Parts<'a>) -> Result<Runs<'a>, DiskError> {
     for extent in table.extents() {
         add(&mut disk, "the partition table", |disk| disk.add_bytes(extent.offset, extent.bytes))?;
     }
-    let esp = layout.place(Role::Esp).map_or(0, |place| place.start);
-    let extent = cd_extent(layout.disk_bytes(), esp)?;
+    let extent = cd_extent(layout.disk_bytes(), find(&layout, Role::Esp)?.start)?;
     add(&mut disk, "the ISO 9660 descriptors", |disk| disk.add_bytes(extent.offset, extent.bytes))?;
     place(&mut disk, &layout, Role::Esp, parts.esp)?;
     for (volume, content) in [
@@ -119,11 +122,15 @@ fn place<'a>(
     role: Role,
     part: &'a dyn Source,
 ) -> Result<(), DiskError> {
-    let (start, room) = layout.place(role).map_or((0, 0), |place| (place.start, place.len));
+    let &Place { start, len: room, .. } = find(layout, role)?;
     if part.len() > room {
         return Err(DiskError::TooLarge { what: role.to_string(), bytes: part.len(), room });
     }
     add(disk, &role.to_string(), |disk| disk.add_source(start, part))
+}
+
+fn find(layout: &Layout, role: Role) -> Result<&Place, DiskError> {
+    layout.place(role).ok_or_else(|| DiskError::NoPlace(role.to_string()))
 }
 
 fn add<'a>(
@@ -172,7 +179,7 @@ fn copy((from, mut offset): (&File, u64), to: &File, mut at: u64, mut len: usize
 mod tests {
     use super::*;
     use kubedos_image::gpt;
-    use kubedos_image::hex32::RootHash;
+    use kubedos_wire::hex32::RootHash;
     use std::io::Read;
     use std::os::unix::fs::MetadataExt;
 
@@ -216,6 +223,15 @@ mod tests {
             assert_eq!(at(name), byte, "{name}");
         }
         assert_eq!(disk.len() % 4096, 0);
+    }
+
+    #[test]
+    fn a_part_without_a_partition_is_refused_however_small_it_is() {
+        let layout = layout::shipped(0).unwrap();
+        let mut disk = Runs::new(layout.disk_bytes());
+        let nothing: Vec<u8> = Vec::new();
+        let error = place(&mut disk, &layout, Role::State, &nothing).unwrap_err();
+        assert_eq!(error.to_string(), "the layout has no partition state");
     }
 
     #[test]

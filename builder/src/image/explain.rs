@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::path::Path;
 
 use serde::Serialize;
 
+use crate::cache_key::Inputs;
 use crate::image::volume::SealedVolume;
-use crate::key::Inputs;
 
 /// No more changes of one part are told; the others are counted.
 const MOST: usize = 6;
@@ -60,20 +61,26 @@ fn version(value: &str) -> Option<&str> {
 
 impl Explained {
     /// A part that is a file.
-    pub fn file(part: &'static str, reused: bool, path: &Path, inputs: Inputs) -> Self {
-        let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-        Self { part, reused, bytes, inputs, work: None }
+    ///
+    /// # Errors
+    /// When the size of the file cannot be read.
+    pub fn file(part: &'static str, reused: bool, path: &Path, inputs: Inputs) -> io::Result<Self> {
+        let bytes = std::fs::metadata(path)?.len();
+        Ok(Self { part, reused, bytes, inputs, work: None })
     }
 
     /// A part that is a volume.
-    pub fn volume(volume: &SealedVolume, inputs: Inputs) -> Self {
+    ///
+    /// # Errors
+    /// When the size of its data cannot be read.
+    pub fn volume(volume: &SealedVolume, inputs: Inputs) -> io::Result<Self> {
         let work = volume.written.map(|written| Work {
             segments: written.segments,
             compressed: written.segments - written.cached_segments,
             ..Work::default()
         });
-        let part = Self::file(volume.volume.name(), work.is_none(), &volume.data, inputs);
-        Self { work, ..part }
+        let part = Self::file(volume.volume.name(), work.is_none(), &volume.data, inputs)?;
+        Ok(Self { work, ..part })
     }
 
     /// Against the inputs of the same part before.
@@ -135,7 +142,7 @@ mod tests {
     }
 
     fn inputs(libc: &str, init: &str) -> Inputs {
-        Inputs::new("root", 1).with_version("libc6", libc, libc.as_bytes()).with("kubedos-init", init)
+        Inputs::new("root", 1).with_version("libc6", libc, libc.as_bytes()).with("kubedos-agent", init)
     }
 
     #[test]
@@ -144,9 +151,9 @@ mod tests {
         for (old, expected) in [
             (inputs("2.41-13", "b"), Why::Unchanged),
             (inputs("2.41-12", "b"), Why::Changed(vec!["libc6 2.41-12 → 2.41-13".into()])),
-            (inputs("2.41-13", "a"), Why::Changed(vec!["kubedos-init".into()])),
+            (inputs("2.41-13", "a"), Why::Changed(vec!["kubedos-agent".into()])),
             (
-                Inputs::new("root", 1).with("gone", "x").with("kubedos-init", "b"),
+                Inputs::new("root", 1).with("gone", "x").with("kubedos-agent", "b"),
                 Why::Changed(vec!["+ libc6".into(), "- gone".into()]),
             ),
         ] {

@@ -6,9 +6,9 @@
 use std::fs::File;
 use std::io;
 
-use kubedos_image::boot::Seal;
-use kubedos_image::layout::Volume;
 use kubedos_image::source::Source;
+use kubedos_wire::seal::Seal;
+use kubedos_wire::seal::Volume;
 use serde::{Deserialize, Serialize};
 
 use crate::sparse_digest;
@@ -78,10 +78,13 @@ pub struct Manifest {
 
 impl Manifest {
     /// The manifest as text.
-    pub fn emit(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+    ///
+    /// # Errors
+    /// When it cannot be encoded as JSON.
+    pub fn emit(&self) -> Result<String, serde_json::Error> {
+        let mut text = serde_json::to_string_pretty(self)?;
         text.push('\n');
-        text
+        Ok(text)
     }
 
     /// The lines of `SHA256SUMS`, as `sha256sum --check` reads them.
@@ -121,7 +124,7 @@ mod tests {
                 volumes: Vec::new(),
                 outputs: vec![Output { name: "a.raw".into(), size: 3, sha256: "11".repeat(32) }],
             };
-            assert_eq!(serde_json::from_str::<Manifest>(&manifest.emit()).unwrap(), manifest);
+            assert_eq!(serde_json::from_str::<Manifest>(&manifest.emit().unwrap()).unwrap(), manifest);
         }
     }
 
@@ -136,7 +139,7 @@ mod tests {
         file.set_len(3 << 20).unwrap();
         let mut whole = b"abc".to_vec();
         whole.resize(3 << 20, 0);
-        let expected = crate::digest::Sha256::of(&whole).to_string();
+        let expected = kubedos_debian::digest::Sha256::of(&whole).to_string();
         let output = describe("a", &file).unwrap();
         assert_eq!((output.size, output.sha256), (3 << 20, expected));
     }

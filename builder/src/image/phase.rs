@@ -11,7 +11,7 @@ use serde::Serialize;
 pub enum Phase {
     /// Pinned packages into the cache.
     Fetch,
-    /// `kubedos-init`, compiled and linked.
+    /// The programs of `init/`, compiled and linked.
     Init,
     /// The root volume, composed and sealed.
     Root,
@@ -55,8 +55,8 @@ impl Phase {
     }
 
     /// From 1.
-    pub fn number(self) -> usize {
-        Self::ALL.iter().position(|phase| *phase == self).map_or(0, |at| at + 1)
+    pub const fn number(self) -> usize {
+        self as usize + 1
     }
 }
 

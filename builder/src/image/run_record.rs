@@ -2,16 +2,34 @@
 //! in the same folder reads there what this one was made from.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::explain::{Explained, Why};
 use super::phase::Span;
-use crate::release::date::Moment;
+use kubedos_debian::release::date::Moment;
 
 /// The name of the record in the output folder.
 pub const RUN_RECORD: &str = "run.json";
+
+/// Why there is no record of a run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunRecordError {
+    /// The record of the build before cannot be read.
+    #[error("failed to read {}", path.display())]
+    Read {
+        /// The record.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The record of this build cannot be written as JSON.
+    #[error("failed to encode {RUN_RECORD}")]
+    Encode(#[source] serde_json::Error),
+}
 
 /// One run of `image`.
 #[derive(Debug, Clone, Serialize)]
@@ -73,10 +91,13 @@ impl RunRecord {
     }
 
     /// The record as text.
-    pub fn emit(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+    ///
+    /// # Errors
+    /// [`RunRecordError::Encode`].
+    pub fn emit(&self) -> Result<String, RunRecordError> {
+        let mut text = serde_json::to_string_pretty(self).map_err(RunRecordError::Encode)?;
         text.push('\n');
-        text
+        Ok(text)
     }
 }
 
@@ -97,12 +118,20 @@ struct Part {
 }
 
 impl Before {
-    /// Reads the record in a folder. What cannot be read is no build that anything could be compared with.
-    pub fn read(folder: &Path) -> Self {
-        let text = std::fs::read(folder.join(RUN_RECORD)).unwrap_or_default();
-        let record: Option<Record> = serde_json::from_slice(&text).ok();
-        let parts = record.map_or_else(Vec::new, |record| record.parts);
-        Self(parts.into_iter().map(|part| (part.part, part.inputs)).collect())
+    /// Reads the record in a folder. Without one, or with one of another form, there is nothing that a build could be compared with.
+    ///
+    /// # Errors
+    /// [`RunRecordError::Read`] when there is a record that cannot be read.
+    pub fn read(folder: &Path) -> Result<Self, RunRecordError> {
+        let path = folder.join(RUN_RECORD);
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(source) => return Err(RunRecordError::Read { path, source }),
+        };
+        // Another version of the builder may have written it.
+        let Ok(Record { parts }) = serde_json::from_slice(&text) else { return Ok(Self::default()) };
+        Ok(Self(parts.into_iter().map(|part| (part.part, part.inputs)).collect()))
     }
 
     /// Compares a part.
@@ -114,30 +143,37 @@ impl Before {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::Inputs;
+    use crate::cache_key::Inputs;
 
     fn part(init: &str) -> Explained {
-        let inputs = Inputs::new("root", 1).with("kubedos-init", init);
+        let inputs = Inputs::new("root", 1).with("kubedos-agent", init);
         Explained { part: "root", reused: true, bytes: 1, inputs, work: None }
     }
 
     #[test]
     fn the_next_build_reads_what_this_one_was_made_from() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(Before::read(folder.path()).why(&part("a")), Why::Unknown);
+        assert_eq!(Before::read(folder.path()).unwrap().why(&part("a")), Why::Unknown);
         let record = RunRecord::new(Moment::now(), Vec::new(), vec![part("a")]);
-        std::fs::write(folder.path().join(RUN_RECORD), record.emit()).unwrap();
-        let before = Before::read(folder.path());
+        std::fs::write(folder.path().join(RUN_RECORD), record.emit().unwrap()).unwrap();
+        let before = Before::read(folder.path()).unwrap();
         assert_eq!(before.why(&part("a")), Why::Unchanged);
-        assert_eq!(before.why(&part("b")), Why::Changed(vec!["kubedos-init".into()]));
+        assert_eq!(before.why(&part("b")), Why::Changed(vec!["kubedos-agent".into()]));
     }
 
     #[test]
-    fn without_a_record_that_can_be_read_nothing_is_known() {
+    fn with_a_record_of_another_form_nothing_is_known() {
         let folder = tempfile::tempdir().unwrap();
         for text in ["", "{", "{\"parts\":[{\"part\":\"root\"}]}", "[]"] {
             std::fs::write(folder.path().join(RUN_RECORD), text).unwrap();
-            assert_eq!(Before::read(folder.path()).why(&part("a")), Why::Unknown, "{text}");
+            assert_eq!(Before::read(folder.path()).unwrap().why(&part("a")), Why::Unknown, "{text}");
         }
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join(RUN_RECORD)).unwrap();
+        assert!(matches!(Before::read(folder.path()), Err(RunRecordError::Read { .. })));
     }
 }

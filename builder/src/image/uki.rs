@@ -48,9 +48,10 @@ pub fn unsigned(parts: &UkiParts<'_>) -> Result<Vec<u8>, PeError> {
 /// A tree as the initrd: a cpio archive.
 ///
 /// # Errors
-/// When the tree holds what an initrd cannot.
+/// When the tree holds what an initrd cannot, or is of a time that it cannot have.
 pub fn archive(tree: &Tree) -> Result<Vec<u8>, CpioError> {
-    let mut archive = Archive::new(u32::try_from(tree.epoch()).unwrap_or(u32::MAX));
+    let epoch = u32::try_from(tree.epoch()).map_err(|_| CpioError::Time(tree.epoch()))?;
+    let mut archive = Archive::new(epoch);
     for (path, node) in tree.iter().filter(|(path, _)| !path.is_empty()) {
         let mode = node.mode;
         let node = match &node.kind {
@@ -63,4 +64,15 @@ pub fn archive(tree: &Tree) -> Result<Vec<u8>, CpioError> {
         archive.add(path, node)?;
     }
     archive.write()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_does_not_fit_is_refused() {
+        assert!(archive(&Tree::new(u64::from(u32::MAX))).is_ok());
+        assert_eq!(archive(&Tree::new(1 << 32)), Err(CpioError::Time(1 << 32)));
+    }
 }

@@ -6,16 +6,16 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use kubedos_image::boot::{BLOCK, Seal};
 use kubedos_image::erofs::{Sink, Statistics};
-use kubedos_image::hex32::Salt;
-use kubedos_image::layout::{Area, Volume};
 use kubedos_image::verity::{Leaves, VerityError};
+use kubedos_wire::hex32::Salt;
+use kubedos_wire::seal::Volume;
+use kubedos_wire::seal::{BLOCK, Seal};
 use serde::{Deserialize, Serialize};
 
+use crate::cache_key::{CacheKey, CacheKeyBuilder};
 use crate::compose::Tree;
 use crate::erofs::{self, ErofsError, Segments};
-use crate::key::{Key, KeyBuilder};
 use crate::store::{Store, StoreError};
 
 const KIND: &str = "volume";
@@ -61,6 +61,15 @@ pub enum VolumeError {
         #[source]
         source: io::Error,
     },
+    /// Its seal cannot be written as TOML.
+    #[error("failed to encode {}", path.display())]
+    Seal {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: toml::ser::Error,
+    },
     /// Its data cannot be hashed.
     #[error("failed to hash {}", path.display())]
     Verity {
@@ -100,7 +109,7 @@ struct Kept {
 pub fn seal<E: From<VolumeError>>(
     store: &Store,
     volume: Volume,
-    key: &Key,
+    key: &CacheKey,
     epoch: u64,
     compose: impl FnOnce() -> Result<Tree, E>,
 ) -> Result<SealedVolume, E> {
@@ -123,8 +132,8 @@ fn sealed(volume: Volume, seal: Seal, folder: &Path, written: Option<Statistics>
 
 /// The base of a volume's UUID and salt: everything that the volume holds, and nothing else, so that equal content has equal bytes
 /// whoever built it.
-fn salt_base(tree: &Tree) -> Key {
-    let start = KeyBuilder::new("volume content", 1).with("listing", tree.listing());
+fn salt_base(tree: &Tree) -> CacheKey {
+    let start = CacheKeyBuilder::new("volume content", 1).with("listing", tree.listing());
     tree.files().fold(start, |key, (path, content)| key.with(path, content)).finish()
 }
 
@@ -151,8 +160,9 @@ fn fill(
         .map_err(|error| VolumeError::Verity { path: data.clone(), source: error })?;
     let hash = folder.join(HASH);
     fs::write(&hash, &tree.hash_area).map_err(|error| file("write", &hash, error))?;
-    let text = toml::to_string(&Kept { version: 1, seal: tree.seal }).unwrap_or_default();
     let path = folder.join(SEAL);
+    let text = toml::to_string(&Kept { version: 1, seal: tree.seal })
+        .map_err(|source| VolumeError::Seal { path: path.clone(), source })?;
     fs::write(&path, text).map_err(|error| file("write", &path, error))?;
     Ok(written)
 }
@@ -165,6 +175,9 @@ struct Hashed {
 
 impl Sink for Hashed {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if !offset.is_multiple_of(BLOCK) || !(bytes.len() as u64).is_multiple_of(BLOCK) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a whole number of blocks"));
+        }
         self.leaves.add(offset / BLOCK, bytes);
         Sink::write_at(&mut self.file, offset, bytes)
     }
@@ -177,7 +190,7 @@ fn kept(folder: &Path) -> Result<Kept, VolumeError> {
 }
 
 fn check_room(volume: Volume, bytes: u64) -> Result<(), VolumeError> {
-    let room = volume.full_size(Area::Data).unwrap_or_default();
+    let room = volume.max_data_bytes();
     if bytes > room {
         return Err(VolumeError::TooLarge { volume: volume.name(), bytes, room });
     }
@@ -186,4 +199,23 @@ fn check_room(volume: Volume, bytes: u64) -> Result<(), VolumeError> {
 
 fn file(doing: &'static str, path: &Path, source: io::Error) -> VolumeError {
     VolumeError::File { doing, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The hash of a part of a block would be missing from the tree.
+    #[test]
+    fn parts_of_blocks_are_not_hashed() {
+        let file = tempfile::tempfile().unwrap();
+        let mut hashed = Hashed { file, leaves: Leaves::new(Salt::new([1; 32])) };
+        hashed.write_at(0, &[1; 8192]).unwrap();
+        for (offset, len) in [(0, 4095), (1, 4096), (4096, 1)] {
+            let error = hashed.write_at(offset, &vec![2; len]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        }
+        assert_eq!(hashed.file.metadata().unwrap().len(), 8192);
+        hashed.leaves.finish(2).unwrap();
+    }
 }

@@ -8,14 +8,13 @@ use std::process::Command;
 
 use super::compiler::Folder;
 use super::sources::TOOLCHAIN;
-use super::{InitBuildError, Means, file};
+use super::{AGENT, InitBuildError, Means, STAGE1, file};
 use crate::interrupt::Program;
 
 /// The only target so far. That it is given to cargo, although it is the host's, keeps our flags from build scripts and macros.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The cargo profile, in the workspace's manifest.
 const PROFILE: &str = "init";
-const PACKAGE: &str = "kubedos-init";
 /// What cargo may see of the caller's environment: where its own things are, and how to reach a registry.
 const ENVIRONMENT: [&str; 14] = [
     "PATH",
@@ -73,20 +72,27 @@ fn channel(text: &str) -> Option<String> {
 }
 
 /// Runs cargo.
-pub(super) fn build(workspace: &Path, means: &Means<'_>, compiler: &Folder) -> Result<Built, InitBuildError> {
+pub(super) fn build(workspace: &Path, means: &Means<'_>, compiler: &Folder) -> Result<(), InitBuildError> {
     let status = Program::start(&mut command(workspace, means, compiler)).and_then(Program::wait);
     let status = status.map_err(|error| InitBuildError::Run("cargo", error))?;
     if !status.success() {
         return Err(InitBuildError::Cargo(status));
     }
-    let binary = means.target_dir.join(TARGET).join(PROFILE).join(PACKAGE);
-    Ok(Built { dependencies: binary.with_extension("d"), binary })
+    Ok(())
+}
+
+/// Where cargo puts a program.
+pub(super) fn built(means: &Means<'_>, program: &str) -> Built {
+    let binary = means.target_dir.join(TARGET).join(PROFILE).join(program);
+    Built { dependencies: binary.with_extension("d"), binary }
 }
 
 fn command(workspace: &Path, means: &Means<'_>, compiler: &Folder) -> Command {
     let mut cargo = start("cargo", workspace);
     cargo.args(["build", "--locked", "--profile", PROFILE, "--target", TARGET]);
-    cargo.args(["--package", PACKAGE, "--bin", PACKAGE]);
+    for program in [STAGE1, AGENT] {
+        cargo.args(["--package", program, "--bin", program]);
+    }
     cargo.arg("--target-dir").arg(means.target_dir);
     if means.offline {
         cargo.arg("--offline");
@@ -134,16 +140,31 @@ pub(super) fn rust_flags(compiler: &Folder) -> Vec<OsString> {
 }
 
 /// The folders whose names must not be in the binary.
-pub(super) fn folders_of_the_host(workspace: &Path, means: &Means<'_>) -> Vec<PathBuf> {
-    let home = PathBuf::from(env::var_os("HOME").unwrap_or_default());
-    let of_home = |variable, folder| env::var_os(variable).map_or_else(|| home.join(folder), PathBuf::from);
-    vec![
+///
+/// # Errors
+/// [`InitBuildError::NoHome`] when the environment does not say where one of them is.
+pub(super) fn folders_of_the_host(
+    workspace: &Path,
+    means: &Means<'_>,
+) -> Result<Vec<PathBuf>, InitBuildError> {
+    let of_home = |variable, folder| home_of(variable, folder, |name| env::var_os(name));
+    Ok(vec![
         workspace.to_owned(),
         means.target_dir.to_owned(),
         means.toolchain.root().to_owned(),
-        of_home("CARGO_HOME", ".cargo"),
-        of_home("RUSTUP_HOME", ".rustup"),
-    ]
+        of_home("CARGO_HOME", ".cargo")?,
+        of_home("RUSTUP_HOME", ".rustup")?,
+    ])
+}
+
+/// The folder that a variable names, else the one of that name in the home directory.
+fn home_of(
+    variable: &'static str,
+    folder: &str,
+    value: impl Fn(&str) -> Option<OsString>,
+) -> Result<PathBuf, InitBuildError> {
+    let in_home = || value("HOME").map(|home| Path::new(&home).join(folder));
+    value(variable).map(PathBuf::from).or_else(in_home).ok_or(InitBuildError::NoHome(variable))
 }
 
 #[cfg(test)]
@@ -155,6 +176,19 @@ mod tests {
         assert_eq!(channel("[toolchain]\nchannel = \"1.2.3\"\n").as_deref(), Some("1.2.3"));
         assert_eq!(channel("[toolchain]\npath = \"/x\"\n"), None);
         assert_eq!(channel("1.2.3"), None);
+    }
+
+    /// A folder that is not known cannot be looked for.
+    #[test]
+    fn folders_of_the_host_come_from_the_environment_or_are_missed() {
+        let home = |set: &'static [(&str, &str)]| {
+            home_of("CARGO_HOME", ".cargo", |name| {
+                set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).into())
+            })
+        };
+        assert_eq!(home(&[("HOME", "/h"), ("CARGO_HOME", "/c")]).unwrap(), Path::new("/c"));
+        assert_eq!(home(&[("HOME", "/h")]).unwrap(), Path::new("/h/.cargo"));
+        assert!(matches!(home(&[]), Err(InitBuildError::NoHome("CARGO_HOME"))));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{InitBuildError, Means, SET, file};
-use crate::key::Key;
+use crate::cache_key::CacheKey;
 use crate::toolbox::Toolbox;
 
 /// The name under which this program is the C compiler.
@@ -46,7 +46,7 @@ impl Folder {
     }
 
     /// Makes it. Its name changes with the compiler, and only with that: cargo then compiles everything anew.
-    pub(super) fn make(means: &Means<'_>, compiler: &Key) -> Result<Self, InitBuildError> {
+    pub(super) fn make(means: &Means<'_>, compiler: &CacheKey) -> Result<Self, InitBuildError> {
         let folder = means.target_dir.join("compiler").join(compiler.to_string());
         fs::create_dir_all(&folder).map_err(|source| file("make", &folder, source))?;
         let links = [(TREE, means.toolchain.root()), (CLANG, means.program), (RUSTC, means.program)];

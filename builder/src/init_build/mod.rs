@@ -1,7 +1,7 @@
-//! Builds `kubedos-init`, the binary that is `/init` of the initrd and the agent of the root volume: static, small, and the same bytes
-//! from any folder (requirement A4).
+//! Builds the programs of `init/`: stage 1, which is `/init` of the initrd, and the agent of the root volume. Both are static, small, and
+//! have the same bytes from any folder (requirement A4).
 //!
-//! It is kept under the digest of everything that goes into it: the sources, the lock's compiler and C library, and the way of
+//! They are kept under the digest of everything that goes into them: the sources, the lock's compiler and C library, and the way of
 //! building. cargo is started only when nothing stands under that digest. It is then an ordinary cargo build of this workspace in
 //! the profile `init`, from which is taken away what could tell one host from another ([`cargo`]); C is compiled by the lock's
 //! clang, and rust-lld links against the lock's C library ([`compiler`]). Build scripts and procedural macros run on the host and are
@@ -15,29 +15,42 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::Arc;
 
-use crate::key::{Inputs, Key, KeyBuilder};
-use crate::lock::LockedPackage;
+use crate::cache_key::{CacheKey, CacheKeyBuilder, Inputs};
 use crate::store::{Store, StoreError};
 use crate::toolbox::{Toolbox, ToolboxError};
+use kubedos_debian::lock::LockedPackage;
 use sources::Sources;
 
 /// The set of the lock that has compiler and C library.
 pub const SET: &str = "toolchain";
 
-/// Raised whenever the same sources would give another binary.
-const RECIPE: u32 = 1;
-/// The kind of the store's entries, and their file.
+/// Raised whenever the same sources would give other programs.
+const RECIPE: u32 = 2;
+/// The kind of the store's entries.
 const KIND: &str = "init";
-const BINARY: &str = "kubedos-init";
 
-/// What a binary is made of, read once.
+/// The programs, as the image holds them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Programs {
+    /// `/init` of the initrd.
+    pub stage1: Arc<[u8]>,
+    /// The first service of systemd.
+    pub agent: Arc<[u8]>,
+}
+
+/// The names of the packages and of their binaries.
+const STAGE1: &str = "kubedos-stage1";
+const AGENT: &str = "kubedos-agent";
+
+/// What the programs are made of, read once.
 #[derive(Debug)]
 pub struct Recipe {
     workspace: PathBuf,
     sources: Sources,
     /// Compilers, C library and flags.
-    compiler: Key,
+    compiler: CacheKey,
     /// All of it.
     inputs: Inputs,
 }
@@ -55,14 +68,14 @@ pub struct Means<'a> {
     pub program: &'a Path,
 }
 
-/// Why there is no binary.
+/// Why there are no programs.
 #[derive(Debug, thiserror::Error)]
 pub enum InitBuildError {
     /// A program did not start.
     #[error("failed to run {0}")]
     Run(&'static str, #[source] io::Error),
     /// cargo said why on stderr.
-    #[error("failed to build kubedos-init: cargo ended with {0}")]
+    #[error("failed to build {STAGE1} and {AGENT}: cargo ended with {0}")]
     Cargo(ExitStatus),
     /// A file cannot be read or written.
     #[error("failed to {doing} {}", path.display())]
@@ -87,14 +100,22 @@ pub enum InitBuildError {
         pinned: String,
     },
     /// A file is compiled in that the digest does not cover.
-    #[error("{} is compiled into kubedos-init and is not among the sources that name it", .0.display())]
+    #[error("{} is compiled into {STAGE1} or {AGENT} and is not among the sources that name them", .0.display())]
     Uncovered(PathBuf),
     /// The sources are not those that were read.
-    #[error("the sources of kubedos-init changed while they were compiled")]
+    #[error("the sources of {STAGE1} and {AGENT} changed while they were compiled")]
     Changed,
+    /// A folder of this host is unknown, so that its path cannot be looked for in the programs.
+    #[error("neither HOME nor {0} is set, so the programs cannot be searched for paths of this host")]
+    NoHome(&'static str),
     /// A path of this host got in.
-    #[error("kubedos-init holds the path {} of this host", .0.display())]
-    Leak(PathBuf),
+    #[error("{program} holds the path {} of this host", path.display())]
+    Leak {
+        /// The program.
+        program: &'static str,
+        /// The path.
+        path: PathBuf,
+    },
     /// The compiler or the C library is not there.
     #[error(transparent)]
     Toolbox(#[from] ToolboxError),
@@ -109,7 +130,7 @@ impl Recipe {
         let sources = Sources::read(workspace)?;
         let nowhere = compiler::Folder::nowhere();
         let flags = [cargo::rust_flags(&nowhere), compiler::c_flags(&nowhere.tree())].concat();
-        let mut compiler = KeyBuilder::new("kubedos-init compiler", RECIPE);
+        let mut compiler = CacheKeyBuilder::new("kubedos-init compiler", RECIPE);
         for flag in flags {
             compiler = compiler.with("flag", flag.as_encoded_bytes());
         }
@@ -123,38 +144,52 @@ impl Recipe {
         Ok(Self { workspace: workspace.to_owned(), sources, compiler, inputs })
     }
 
-    /// What the binary is made from.
+    /// What the programs are made from.
     pub const fn inputs(&self) -> &Inputs {
         &self.inputs
     }
 
-    /// The binary, if it was built before.
-    pub fn kept(&self, store: &Store) -> Result<Option<Vec<u8>>, InitBuildError> {
+    /// The programs, if they were built before.
+    pub fn kept(&self, store: &Store) -> Result<Option<Programs>, InitBuildError> {
         let Some(folder) = store.find(KIND, &self.inputs.key()) else { return Ok(None) };
-        let path = folder.join(BINARY);
-        fs::read(&path).map(Some).map_err(|source| file("read", &path, source))
+        let program = |name| {
+            let path = folder.join(name);
+            fs::read(&path).map(Arc::from).map_err(|source| file("read", &path, source))
+        };
+        Ok(Some(Programs { stage1: program(STAGE1)?, agent: program(AGENT)? }))
     }
 
-    /// Builds the binary and keeps it.
-    pub fn build(&self, store: &Store, means: &Means<'_>) -> Result<Vec<u8>, InitBuildError> {
+    /// Builds the programs and keeps them.
+    pub fn build(&self, store: &Store, means: &Means<'_>) -> Result<Programs, InitBuildError> {
         let compiler = compiler::Folder::make(means, &self.compiler)?;
         cargo::check_rustc(&self.workspace)?;
-        let built = cargo::build(&self.workspace, means, &compiler)?;
-        self.sources.check_covers(&self.workspace, means.target_dir, &built.dependencies)?;
+        cargo::build(&self.workspace, means, &compiler)?;
+        let program = |name| self.program(name, means);
+        let programs = Programs { stage1: program(STAGE1)?, agent: program(AGENT)? };
         if Sources::read(&self.workspace)?.digest() != self.sources.digest() {
             return Err(InitBuildError::Changed);
         }
-        let binary = fs::read(&built.binary).map_err(|source| file("read", &built.binary, source))?;
-        for folder in cargo::folders_of_the_host(&self.workspace, means) {
-            if holds(&binary, &folder) {
-                return Err(InitBuildError::Leak(folder));
-            }
-        }
         store.insert(KIND, &self.inputs.key(), |folder| {
-            let path = folder.join(BINARY);
-            fs::write(&path, &binary).map_err(|source| file("write", &path, source))
+            [(STAGE1, &programs.stage1), (AGENT, &programs.agent)].into_iter().try_for_each(
+                |(name, bytes)| {
+                    let path = folder.join(name);
+                    fs::write(&path, bytes).map_err(|source| file("write", &path, source))
+                },
+            )
         })?;
-        Ok(binary)
+        Ok(programs)
+    }
+
+    /// A program that cargo built: made of the known sources, and without a path of this host.
+    fn program(&self, program: &'static str, means: &Means<'_>) -> Result<Arc<[u8]>, InitBuildError> {
+        let built = cargo::built(means, program);
+        self.sources.check_covers(&self.workspace, means.target_dir, &built.dependencies)?;
+        let bytes = fs::read(&built.binary).map_err(|source| file("read", &built.binary, source))?;
+        let folders = cargo::folders_of_the_host(&self.workspace, means)?;
+        match folders.into_iter().find(|folder| holds(&bytes, folder)) {
+            Some(path) => Err(InitBuildError::Leak { program, path }),
+            None => Ok(bytes.into()),
+        }
     }
 }
 

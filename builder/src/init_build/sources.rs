@@ -1,4 +1,4 @@
-//! The sources of `kubedos-init`: which files they are, and one digest over names and contents.
+//! The sources of the programs of `init/`: which files they are, and one digest over names and contents.
 //!
 //! The list is of folders, not of what the compiler read: it must be known before anything is compiled. Whether it holds is checked
 //! afterwards, against cargo's own list.
@@ -7,12 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{InitBuildError, file};
-use crate::key::{Key, KeyBuilder};
+use crate::cache_key::{CacheKey, CacheKeyBuilder};
 
 /// Files of the workspace.
 const FILES: [&str; 3] = ["Cargo.lock", "Cargo.toml", TOOLCHAIN];
 /// The crates of which the binary is made, with what they are made of.
-const CRATES: [&str; 5] = ["image", "init", "init/survey", "init/sys", "spec"];
+const CRATES: [&str; 7] =
+    ["image", "init/agent", "init/base", "init/stage1", "init/survey", "init/sys", "spec/wire"];
 /// Names the Rust toolchain.
 pub(super) const TOOLCHAIN: &str = "rust-toolchain.toml";
 
@@ -20,7 +21,7 @@ pub(super) const TOOLCHAIN: &str = "rust-toolchain.toml";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sources {
     paths: Vec<PathBuf>,
-    digest: Key,
+    digest: CacheKey,
 }
 
 impl Sources {
@@ -37,7 +38,7 @@ impl Sources {
             walk(workspace, &folder.join("src"), &mut paths)?;
         }
         paths.sort();
-        let mut digest = KeyBuilder::new("kubedos-init sources", 1);
+        let mut digest = CacheKeyBuilder::new("kubedos-init sources", 1);
         for path in &paths {
             let full = workspace.join(path);
             let content = fs::read(&full).map_err(|source| file("read", &full, source))?;
@@ -47,7 +48,7 @@ impl Sources {
     }
 
     /// The digest.
-    pub(super) const fn digest(&self) -> Key {
+    pub(super) const fn digest(&self) -> CacheKey {
         self.digest
     }
 
@@ -123,7 +124,7 @@ mod tests {
         folder
     }
 
-    fn digest(workspace: &tempfile::TempDir) -> Key {
+    fn digest(workspace: &tempfile::TempDir) -> CacheKey {
         Sources::read(workspace.path()).unwrap().digest()
     }
 
@@ -138,9 +139,10 @@ mod tests {
         let before = digest(&folder);
         fs::write(folder.path().join("init/sys/src/part/mod.rs"), " ").unwrap();
         let changed = digest(&folder);
-        fs::rename(folder.path().join("spec/src/part"), folder.path().join("spec/src/other")).unwrap();
+        fs::rename(folder.path().join("spec/wire/src/part"), folder.path().join("spec/wire/src/other"))
+            .unwrap();
         let renamed = digest(&folder);
-        fs::write(folder.path().join("init/build.rs"), "").unwrap();
+        fs::write(folder.path().join("init/agent/build.rs"), "").unwrap();
         let mut all = vec![before, changed, renamed, digest(&folder)];
         all.dedup();
         assert_eq!(all.len(), 4);
@@ -150,8 +152,8 @@ mod tests {
     fn what_is_not_compiled_into_it_does_not_change_the_digest() {
         let folder = workspace();
         let before = digest(&folder);
-        fs::create_dir_all(folder.path().join("init/tests")).unwrap();
-        fs::write(folder.path().join("init/tests/power_cut.rs"), "").unwrap();
+        fs::create_dir_all(folder.path().join("init/agent/tests")).unwrap();
+        fs::write(folder.path().join("init/agent/tests/power_cut.rs"), "").unwrap();
         fs::write(folder.path().join("README.md"), "").unwrap();
         assert_eq!(digest(&folder), before);
     }
@@ -167,11 +169,11 @@ mod tests {
             fs::write(&list, format!("kubedos-init: {}\n", files.join(" "))).unwrap();
             sources.check_covers(root, &target, &list)
         };
-        let known = [root.join("init/src/lib.rs"), "spec/src/part/mod.rs".into()];
+        let known = [root.join("init/agent/src/lib.rs"), "spec/wire/src/part/mod.rs".into()];
         let made = [target.join("build/out/made.rs"), "/somewhere/else/lib.rs".into()];
         check(&[known, made].concat()).unwrap();
-        for foreign in ["rootfs/ids.toml", "init/src/a b.rs"] {
-            let refused = check(&[root.join("init/src/lib.rs"), root.join(foreign)]).unwrap_err();
+        for foreign in ["rootfs/ids.toml", "init/agent/src/a b.rs"] {
+            let refused = check(&[root.join("init/agent/src/lib.rs"), root.join(foreign)]).unwrap_err();
             assert!(
                 matches!(&refused, InitBuildError::Uncovered(path) if *path == root.join(foreign)),
                 "{refused}"

@@ -26,14 +26,14 @@ pub(super) fn compiler() -> (tempfile::TempDir, compiler::Folder, Owned) {
         target_dir: folder.path().join("target"),
         toolchain: Toolbox::unpacked(&folder.path().join("tree"), SET),
     };
-    let made = compiler::Folder::make(&owned.borrowed(), &KeyBuilder::new("test", 1).finish()).unwrap();
+    let made = compiler::Folder::make(&owned.borrowed(), &CacheKeyBuilder::new("test", 1).finish()).unwrap();
     (folder, made, owned)
 }
 
 #[test]
 fn making_the_compiler_folder_twice_leaves_one_set_of_links() {
     let (_folder, made, owned) = compiler();
-    compiler::Folder::make(&owned.borrowed(), &KeyBuilder::new("test", 1).finish()).unwrap();
+    compiler::Folder::make(&owned.borrowed(), &CacheKeyBuilder::new("test", 1).finish()).unwrap();
     assert_eq!(fs::read_link(made.clang()).unwrap(), Path::new("/bin/kubedos-build"));
     assert_eq!(fs::read_link(made.tree()).unwrap(), owned.toolchain.root());
     assert_eq!(fs::read_dir(made.clang().parent().unwrap()).unwrap().count(), 3);
@@ -56,11 +56,13 @@ fn a_kept_binary_that_rotted_is_not_believed() {
     assert_eq!(recipe.kept(&store).unwrap(), None);
     let place = store
         .insert::<InitBuildError>(KIND, &recipe.inputs.key(), |folder| {
-            fs::write(folder.join(BINARY), b"binary").unwrap();
+            fs::write(folder.join(STAGE1), b"stage 1").unwrap();
+            fs::write(folder.join(AGENT), b"agent").unwrap();
             Ok(())
         })
         .unwrap();
-    assert_eq!(recipe.kept(&store).unwrap().as_deref(), Some(b"binary".as_slice()));
-    fs::write(place.join(BINARY), b"binarz").unwrap();
+    let kept = recipe.kept(&store).unwrap().unwrap();
+    assert_eq!((kept.stage1.as_ref(), kept.agent.as_ref()), (b"stage 1".as_slice(), b"agent".as_slice()));
+    fs::write(place.join(AGENT), b"agenz").unwrap();
     assert_eq!(recipe.kept(&store).unwrap(), None);
 }

@@ -1,11 +1,12 @@
 //! Disk images: the partition table, the ESP, and the volumes that the boot manifest and the statement name.
 
-use kubedos_image::accept::Authority;
-use kubedos_image::boot::Seal;
 use kubedos_image::gpt::{Copy, OtherCopy, Partition};
-use kubedos_image::layout::{Role, Slot, State, Volume};
+use kubedos_image::layout::{Role, Slot, State};
 use kubedos_image::source::Source;
 use kubedos_image::sparse::for_data;
+use kubedos_wire::accept::Authority;
+use kubedos_wire::seal::Seal;
+use kubedos_wire::seal::Volume;
 
 use super::Trees;
 use super::program::{hex_digest, program};
@@ -16,8 +17,8 @@ use super::report::{
 use super::statement::{self, noted};
 use super::tree::tree;
 use crate::artifact::Disk;
-use crate::failure::chain;
 use crate::image::disk::cd_extent;
+use kubedos_debian::failure::chain;
 
 /// Where the primary volume descriptor says how many sectors the CD has (ECMA-119, 8.4.8).
 const CD_SECTORS: u64 = 16 * 2048 + 80;

@@ -1,13 +1,15 @@
 //! EFI programs: sections, signature and, of a UKI, what is in it.
 
 use kubedos_image::authenticode;
-use kubedos_image::boot::{BootManifest, Seal};
+use kubedos_image::boot::BootManifest;
 use kubedos_image::cpio::{Entry, Node};
-use kubedos_image::hex32::sha256;
-use kubedos_image::layout::{Area, Volume};
+use kubedos_image::layout::Area;
 use kubedos_image::pe::Pe;
 use kubedos_image::pkcs7::Certificate;
 use kubedos_image::verity;
+use kubedos_wire::hex32::sha256;
+use kubedos_wire::seal::Seal;
+use kubedos_wire::seal::Volume;
 
 use super::report::{
     BootReport, EntryReport, Problem, ProgramReport, SectionReport, SignatureReport, UkiReport,
@@ -33,7 +35,10 @@ pub fn program(path: &str, bytes: &[u8], problems: &mut Vec<Problem>) -> Program
             return report;
         }
     };
-    report.authenticode = authenticode::digest(bytes).map(hex::encode).unwrap_or_default();
+    match authenticode::digest(bytes) {
+        Ok(digest) => report.authenticode = hex::encode(digest),
+        Err(error) => problems.push(Problem::new(path, &error)),
+    }
     let section = |section: &kubedos_image::pe::Section<'_>| SectionReport {
         name: section.name().to_owned(),
         bytes: section.data().len() as u64,
@@ -93,7 +98,7 @@ fn boot_report(boot: &BootManifest) -> BootReport {
 
 /// The table by which the kernel opens a volume, its devices named by their partitions' UUIDs.
 fn dm_table(volume: Volume, seal: &Seal) -> String {
-    let device = |area| format!("PARTUUID={}", volume.partition_uuid(area, &seal.root_hash));
+    let device = |area: Area| format!("PARTUUID={}", area.partition_uuid(volume, &seal.root_hash));
     let line = verity::table_line(seal, &device(Area::Data), &device(Area::Hash));
     format!("0 {} verity {line}", verity::data_sectors(seal))
 }

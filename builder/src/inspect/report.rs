@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use kubedos_image::boot::Seal;
 use kubedos_image::guid::Guid;
-use kubedos_image::hex32::{ClusterId, KeyId, PublicKey};
-use kubedos_image::release::Release;
+use kubedos_wire::hex32::{ClusterId, KeyId, PublicKey};
+use kubedos_wire::release::Release;
+use kubedos_wire::seal::Seal;
 use serde::Serialize;
 
 use crate::artifact::Wrapper;
@@ -43,7 +43,7 @@ pub struct Problem {
 impl Problem {
     /// An error about a part.
     pub fn new(part: impl Into<String>, error: &dyn std::error::Error) -> Self {
-        Self { part: part.into(), error: crate::failure::chain(error) }
+        Self { part: part.into(), error: kubedos_debian::failure::chain(error) }
     }
 }
 

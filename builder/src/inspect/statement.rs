@@ -1,14 +1,14 @@
 //! Signed statements: of configurations, and what of a seed is not secret.
 
-use kubedos_image::DocumentError;
-use kubedos_image::accept::{Authority, accept};
-use kubedos_image::hex32::{KeyId, PublicKey};
 use kubedos_image::iso::seed::{self, SeedVolumeError};
-use kubedos_image::statement::{self, Statement, StatementError};
+use kubedos_wire::accept::{Authority, accept};
+use kubedos_wire::document::DocumentError;
+use kubedos_wire::hex32::{KeyId, PublicKey};
+use kubedos_wire::statement::{self, Statement, StatementError};
 
 use super::report::{Problem, SeedReport, SignerReport, StatementReport};
-use crate::failure::chain;
 use crate::keys;
+use kubedos_debian::failure::chain;
 
 /// Why a statement cannot be shown.
 #[derive(Debug, thiserror::Error)]

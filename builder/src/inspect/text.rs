@@ -4,7 +4,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use kubedos_spec::printable::{self, Row};
+use kubedos_wire::printable::{self, Row};
 
 use super::report::{
     BootReport, Content, DiskReport, EntryReport, NodeReport, ProgramReport, Report, SeedReport,
@@ -12,8 +12,8 @@ use super::report::{
 };
 use crate::artifact::Wrapper;
 use crate::image::manifest::Manifest;
-use crate::release::date::Moment;
 use crate::size::human;
+use kubedos_debian::release::date::Moment;
 
 /// The widest line, in characters.
 const WIDTH: usize = 100;

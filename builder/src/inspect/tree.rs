@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use kubedos_image::erofs::reader::{ErofsError, Found, Inode, Kind, Piece, Reader, Volume};
 use kubedos_image::source::Source;
+use kubedos_image::width::to_usize;
 
 use super::report::{NodeReport, TreeReport};
-use crate::digest::Hasher;
+use kubedos_debian::digest::Hasher;
 
 /// Bytes of content for each byte of a volume: real ones have about three.
 const MOST_CONTENT: u64 = 64;
@@ -144,9 +145,9 @@ impl List<'_> {
                 Piece::Bytes(bytes) => hasher.update(bytes),
                 Piece::Zeroes(mut left) => {
                     while left > 0 {
-                        let step = usize::try_from(left).unwrap_or(usize::MAX).min(zeroes.len());
-                        hasher.update(zeroes.get(..step).unwrap_or_default());
-                        left -= step as u64;
+                        let (part, _) = zeroes.split_at(to_usize(left).min(zeroes.len()));
+                        hasher.update(part);
+                        left -= part.len() as u64;
                     }
                 }
             }

@@ -3,7 +3,7 @@
 //! HKDF-SHA256 (RFC 5869) with the master secret as key material; `info` is a label, the cluster's id, the node's name and the
 //! incarnation, so that another cluster, node or incarnation shares nothing.
 
-use kubedos_image::hex32::{ClusterId, Secret32};
+use kubedos_wire::hex32::{ClusterId, Secret32};
 use ring::hkdf::{HKDF_SHA256, KeyType, Salt};
 use zeroize::Zeroizing;
 

@@ -62,6 +62,21 @@ pub enum KeyError {
         #[source]
         source: Pkcs7Error,
     },
+    /// The public half names no certificate that programs are signed with.
+    #[error("{} names no db certificate for Secure Boot", path.display())]
+    NoCertificate {
+        /// The index.
+        path: PathBuf,
+    },
+    /// An index cannot be written as TOML.
+    #[error("failed to encode {name}")]
+    Encode {
+        /// The file.
+        name: String,
+        /// The cause.
+        #[source]
+        source: toml::ser::Error,
+    },
     /// A secret key is not the one that the public half names.
     #[error("{} is not the newest key of that kind in the public half", path.display())]
     Pair {

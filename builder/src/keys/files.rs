@@ -7,6 +7,7 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use kubedos_image::width::to_usize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
@@ -38,7 +39,7 @@ pub(super) fn read_secret(path: &Path, demo: bool) -> Result<Zeroizing<Vec<u8>>,
         return Err(KeyError::Malformed { path: path.to_owned(), what: "a small file" });
     }
     // One allocation of the right size: a growing one would leave copies of the secret behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(to_usize(metadata.len()) + 1));
     opened.take(metadata.len()).read_to_end(&mut bytes).map_err(|source| file("read", path, source))?;
     Ok(bytes)
 }
@@ -47,7 +48,10 @@ pub(super) fn read_secret(path: &Path, demo: bool) -> Result<Zeroizing<Vec<u8>>,
 pub(super) fn read_public(path: &Path) -> Result<Vec<u8>, KeyError> {
     let opened = fs::File::open(path).map_err(|source| file("open", path, source))?;
     let mut bytes = Vec::new();
-    opened.take(MAX_LENGTH).read_to_end(&mut bytes).map_err(|source| file("read", path, source))?;
+    opened.take(MAX_LENGTH + 1).read_to_end(&mut bytes).map_err(|source| file("read", path, source))?;
+    if bytes.len() as u64 > MAX_LENGTH {
+        return Err(KeyError::Malformed { path: path.to_owned(), what: "a small file" });
+    }
     Ok(bytes)
 }
 
@@ -142,6 +146,17 @@ mod tests {
             let twice = format!("{}{}", *pem, *pem);
             assert_eq!(decode_pem(twice.as_bytes(), "PRIVATE KEY"), None);
             assert!(pem.lines().all(|line| line.len() <= 64));
+        }
+    }
+
+    /// The beginning of a file is not taken for the file.
+    #[test]
+    fn a_file_that_is_too_long_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("PK.auth");
+        for (length, is_read) in [(MAX_LENGTH, true), (MAX_LENGTH + 1, false)] {
+            fs::write(&path, vec![1; usize::try_from(length).unwrap()]).unwrap();
+            assert_eq!(read_public(&path).is_ok(), is_read, "{length}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kubedos_image::hex32::PublicKey;
+use kubedos_wire::hex32::PublicKey;
 use serde::{Deserialize, Serialize};
 
 use super::{KeyError, PublicKeys, files};

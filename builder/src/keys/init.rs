@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use kubedos_image::efi_signatures::{Timestamp, Variable, authenticated, format::OWNER, signature_list};
-use kubedos_image::hex32::PublicKey;
+use kubedos_wire::hex32::PublicKey;
 use zeroize::Zeroizing;
 
 use super::certificate::{self, Pkcs8};
@@ -197,7 +197,7 @@ pub(super) fn public_certificate(name: &str, der: &[u8]) -> NewFile {
 }
 
 pub(super) fn index_file<T: serde::Serialize>(name: &str, index: &T) -> Result<NewFile, KeyError> {
-    let text = toml::to_string(index).map_err(|_| KeyError::Generate("index of"))?;
+    let text = toml::to_string(index).map_err(|source| KeyError::Encode { name: name.to_owned(), source })?;
     let content = Zeroizing::new(text.into_bytes());
     Ok(NewFile { name: name.to_owned(), secret: !name.starts_with(PUBLIC), content })
 }
@@ -226,7 +226,8 @@ pub(super) fn public_half(ed25519: &Pkcs8) -> Result<PublicKey, KeyError> {
 
 fn write_directory(path: &Path, new: &[NewFile]) -> Result<(), KeyError> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let no_name = || files::file("create", path, std::io::ErrorKind::InvalidFilename.into());
+    let name = path.file_name().ok_or_else(no_name)?.to_string_lossy();
     fs::create_dir_all(parent).map_err(|source| files::file("create", parent, source))?;
     let partial = parent.join(format!(".{name}.kubedos-partial-{}", std::process::id()));
     let written = write_partial(&partial, new).and_then(|()| {

@@ -27,7 +27,7 @@ mod signer;
 
 use std::path::{Path, PathBuf};
 
-use kubedos_image::hex32::{ClusterId, PublicKey, Secret32};
+use kubedos_wire::hex32::{ClusterId, PublicKey, Secret32};
 use zeroize::Zeroizing;
 
 pub use derive::NodeSecrets;
@@ -150,9 +150,18 @@ impl KeyDir {
     /// # Errors
     /// When the key cannot be read, or is not that of the certificate.
     pub fn secure_boot_signer(&self) -> Result<RsaSigner, KeyError> {
-        let certificate = self.public.secure_boot.db.last().cloned().unwrap_or_default();
+        let certificate = self.secure_boot_certificate()?.to_owned();
         let path = self.path.join(&self.index.db);
         RsaSigner::new(&self.secret(&path)?, certificate, &path)
+    }
+
+    /// The newest certificate in `db` (DER), which EFI programs are signed with.
+    ///
+    /// # Errors
+    /// [`KeyError::NoCertificate`].
+    pub fn secure_boot_certificate(&self) -> Result<&[u8], KeyError> {
+        let newest = self.public.secure_boot.db.last().map(Vec::as_slice);
+        newest.ok_or_else(|| KeyError::NoCertificate { path: self.path.join(PUBLIC).join(INDEX) })
     }
 
     /// Disk and birth key of one incarnation of a node: the same each time.

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use kubedos_image::accept::Authority;
-use kubedos_image::hex32::{ClusterId, KeyId, PublicKey};
 use kubedos_image::pkcs7::Certificate;
-use kubedos_image::release::Release;
+use kubedos_wire::accept::Authority;
+use kubedos_wire::hex32::{ClusterId, KeyId, PublicKey};
+use kubedos_wire::release::Release;
 
 use super::index::PublicIndex;
 use super::{INDEX, KeyError, files};
@@ -115,7 +115,7 @@ impl PublicKeys {
 
     /// Whether a certificate is one whose private key is published with the demo keys.
     fn has_a_demo_certificate(&self) -> bool {
-        let demo = DEMO_CERTIFICATES.iter().filter_map(|text| files::decode_pem(text, "CERTIFICATE"));
+        let demo = demo_certificates();
         let own = || {
             let authorities = [&self.root_ca].into_iter().chain(&self.intermediate_ca);
             authorities.chain([&self.secure_boot.pk, &self.secure_boot.kek]).chain(&self.secure_boot.db)
@@ -150,12 +150,29 @@ pub fn is_demo(id: KeyId) -> bool {
     demo_keys().iter().any(|key| key.id() == id)
 }
 
+#[expect(clippy::expect_used, reason = "the demo keys are committed, and a test reads them")]
+fn demo_certificates() -> [Vec<u8>; 5] {
+    DEMO_CERTIFICATES.map(|text| files::decode_pem(text, "CERTIFICATE").expect("a certificate in PEM"))
+}
+
+#[expect(clippy::expect_used, reason = "the demo keys are committed, and a test reads them")]
 fn demo_keys() -> Vec<PublicKey> {
-    let demo = toml::from_str::<PublicIndex>(DEMO_INDEX);
-    demo.map(|demo| [demo.configuration, demo.seed].concat()).unwrap_or_default()
+    let demo = toml::from_str::<PublicIndex>(DEMO_INDEX).expect("the demo keys have an index");
+    [demo.configuration, demo.seed].concat()
 }
 
 fn shares_a_key_with_the_demo(index: &PublicIndex) -> bool {
     let known = demo_keys();
     index.configuration.iter().chain(&index.seed).chain([&index.identity]).any(|key| known.contains(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_committed_demo_keys_can_be_read() {
+        assert!(demo_keys().len() >= 2 && demo_keys().iter().all(|key| is_demo(key.id())));
+        assert!(demo_certificates().iter().all(|certificate| !certificate.is_empty()));
+    }
 }

@@ -1,11 +1,11 @@
-//! Signers whose key is a file: the seams are `kubedos_image::statement::Signer` and `kubedos_image::pkcs7::Signer`.
+//! Signers whose key is a file: the seams are `kubedos_wire::statement::Signer` and `kubedos_image::pkcs7::Signer`.
 
 use std::convert::Infallible;
 use std::path::Path;
 
-use kubedos_image::hex32::PublicKey;
 use kubedos_image::pkcs7::{Certificate, Signer, SignerError};
-use kubedos_image::statement;
+use kubedos_wire::hex32::PublicKey;
+use kubedos_wire::statement;
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
 
@@ -41,9 +41,7 @@ impl statement::Signer for Ed25519Signer {
 
     fn sign(&self, message: &[u8]) -> Result<[u8; 64], Infallible> {
         let mut out = [0; 64];
-        for (to, from) in out.iter_mut().zip(self.pair.sign(message).as_ref()) {
-            *to = *from;
-        }
+        out.copy_from_slice(self.pair.sign(message).as_ref());
         Ok(out)
     }
 }

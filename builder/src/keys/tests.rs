@@ -1,11 +1,13 @@
+//! Tests of the key directory.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use kubedos_image::efi_signatures::{AuthenticatedVariable, Variable, certificates};
-use kubedos_image::hex32::ClusterId;
 use kubedos_image::pkcs7::Signer;
-use kubedos_image::statement::{self, Domain};
+use kubedos_wire::hex32::ClusterId;
+use kubedos_wire::statement::{self, Domain};
 
 use super::{Init, KeyDir, KeyError, PublicKeys, Role, plan_init, plan_rotate};
 
@@ -48,6 +50,16 @@ fn secrets_are_readable_by_their_owner_only() {
     let keys = KeyDir::open(&path).unwrap();
     assert!(matches!(keys.seed_signer(), Err(KeyError::Exposed { mode: 0o640, .. })));
     keys.configuration_signer().unwrap();
+}
+
+#[test]
+fn without_a_certificate_nothing_is_signed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut keys = init(&folder.path().join("lab"));
+    keys.secure_boot_signer().unwrap();
+    keys.public.secure_boot.db.clear();
+    assert!(matches!(keys.secure_boot_certificate(), Err(KeyError::NoCertificate { .. })));
+    assert!(matches!(keys.secure_boot_signer(), Err(KeyError::NoCertificate { .. })));
 }
 
 #[test]

@@ -1,13 +1,15 @@
+//! Tests of minting seeds and of writing them into images.
+
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use kubedos_image::boot::Seal;
 use kubedos_image::gpt::Table;
 use kubedos_image::guid::Guid;
-use kubedos_image::hex32::{RootHash, Salt};
 use kubedos_image::layout::{Layout, MIB, Names, shipped};
-use kubedos_image::release::Release;
-use kubedos_image::statement::ConfigurationStatement;
+use kubedos_wire::hex32::{RootHash, Salt};
+use kubedos_wire::release::Release;
+use kubedos_wire::seal::Seal;
+use kubedos_wire::statement::ConfigurationStatement;
 
 use super::*;
 

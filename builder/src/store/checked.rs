@@ -10,8 +10,8 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::Sha256;
-use crate::stamp::Stamp;
+use kubedos_debian::digest::Sha256;
+use kubedos_debian::stamp::Stamp;
 
 /// The file of an entry that says what its other files are.
 const RECORD: &str = "checked.json";

@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::cache::Cache;
+use crate::cache_key::CacheKey;
 use crate::interrupt::Temporary;
-use crate::key::Key;
+use kubedos_debian::cache::Cache;
 
 /// How the name of an entry begins that is being made.
 const PARTIAL: &str = ".";
@@ -53,7 +53,7 @@ impl Store {
     }
 
     /// The folder of an entry, if it is there and sound.
-    pub fn find(&self, kind: &'static str, key: &Key) -> Option<PathBuf> {
+    pub fn find(&self, kind: &'static str, key: &CacheKey) -> Option<PathBuf> {
         let path = self.place(kind, key);
         is_sound(&path).then_some(path)
     }
@@ -65,18 +65,18 @@ impl Store {
     pub fn insert<E: From<StoreError>>(
         &self,
         kind: &'static str,
-        key: &Key,
+        key: &CacheKey,
         fill: impl FnOnce(&Path) -> Result<(), E>,
     ) -> Result<PathBuf, E> {
         let place = self.place(kind, key);
         let error = |doing, source| StoreError { doing, kind, path: place.clone(), source };
-        let parent = place.parent().unwrap_or(&self.root);
-        fs::create_dir_all(parent).map_err(|source| error("make", source))?;
+        let parent = self.root.join(kind);
+        fs::create_dir_all(&parent).map_err(|source| error("make", source))?;
         let _inserting =
             self.lock(ENTRIES, FlockOperation::LockShared).map_err(|source| error("make", source))?;
         let mut made = partial();
         made.permissions(Permissions::from_mode(0o755));
-        let made = made.tempdir_in(parent).map_err(|source| error("make", source))?;
+        let made = made.tempdir_in(&parent).map_err(|source| error("make", source))?;
         let partial = Temporary::new(made.keep());
         fill(partial.path())?;
         checked::record(partial.path()).map_err(|source| error("check", source))?;
@@ -122,7 +122,7 @@ impl Store {
         Ok(file)
     }
 
-    fn place(&self, kind: &str, key: &Key) -> PathBuf {
+    fn place(&self, kind: &str, key: &CacheKey) -> PathBuf {
         self.root.join(kind).join(key.to_string())
     }
 }
@@ -155,12 +155,12 @@ fn remove(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::KeyBuilder;
+    use crate::cache_key::CacheKeyBuilder;
 
-    fn store() -> (tempfile::TempDir, Store, Key) {
+    fn store() -> (tempfile::TempDir, Store, CacheKey) {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::new(folder.path().join("store"));
-        (folder, store, KeyBuilder::new("test", 1).finish())
+        (folder, store, CacheKeyBuilder::new("test", 1).finish())
     }
 
     #[test]

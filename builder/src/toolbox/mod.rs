@@ -16,11 +16,11 @@ use kubedos_image::ordered::{ordered, threads};
 use object::read::elf::{FileHeader, ProgramHeader};
 use thiserror::Error;
 
-use crate::cache::{Cache, CacheError};
-use crate::deb::{Deb, DebError};
-use crate::digest::Hasher;
 use crate::interrupt::Temporary;
-use crate::lock::{Lock, LockError, LockedPackage};
+use kubedos_debian::cache::{Cache, CacheError};
+use kubedos_debian::deb::{Deb, DebError};
+use kubedos_debian::digest::Hasher;
+use kubedos_debian::lock::{Lock, LockError, LockedPackage};
 pub use unpack::UnpackError;
 
 /// Raised whenever trees of the same packages would come out differently.

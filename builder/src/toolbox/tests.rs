@@ -1,9 +1,9 @@
-//! Trees from packages that are made here. What the real sets do is tested over the real lock (`builder/tests/toolbox.rs`).
+//! Trees from packages that are made here. What the real sets do is tested over the real lock (`builder/cli/tests/toolbox.rs`).
 
 use super::*;
-use crate::cache::Pin;
-use crate::deb::ar;
-use crate::digest::Sha256;
+use kubedos_debian::cache::Pin;
+use kubedos_debian::deb::ar;
+use kubedos_debian::digest::Sha256;
 
 enum Item<'a> {
     File(&'a [u8], u32),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::deb::{Deb, DebError, Entry, Kind};
+use kubedos_debian::deb::{Deb, DebError, Entry, Kind};
 
 /// Why a package cannot be unpacked.
 #[derive(Debug, Error)]
@@ -60,9 +60,11 @@ impl Tree<'_> {
         }
         self.folder(Path::new(&entry.path).parent().unwrap_or(Path::new("")), &entry.path)?;
         match &entry.kind {
-            Kind::File { .. } => {
+            Kind::File { size } => {
                 let mut file = File::create_new(&path).map_err(io)?;
-                io::copy(content, &mut file).map_err(io)?;
+                if io::copy(content, &mut file).map_err(io)? != *size {
+                    return Err(io(io::ErrorKind::UnexpectedEof.into()));
+                }
                 let mode = 0o644 | (entry.mode & 0o111);
                 file.set_permissions(fs::Permissions::from_mode(mode)).map_err(io)
             }

@@ -1,18 +1,19 @@
 //! Disk images, from the partition table inwards, and at last as a whole.
 
-use kubedos_image::accept::{Accepted, accept};
-use kubedos_image::boot::Seal;
-use kubedos_image::hex32::{ClusterId, KeyId};
-use kubedos_image::layout::{self, Slot, Volume};
+use kubedos_image::layout::{self, Slot};
 use kubedos_image::pe::Pe;
-use kubedos_image::statement::ConfigurationStatement;
 use kubedos_image::verity;
+use kubedos_wire::accept::{Accepted, accept};
+use kubedos_wire::hex32::{ClusterId, KeyId};
+use kubedos_wire::seal::Seal;
+use kubedos_wire::seal::Volume;
+use kubedos_wire::statement::ConfigurationStatement;
 
 use super::table::{self, Medium};
 use super::{Checks, esp, program, seed, whole};
 use crate::artifact::{Disk, Uki};
-use crate::failure::chain;
 use crate::size::human;
+use kubedos_debian::failure::chain;
 
 /// What a manifest says about an image, too.
 pub(super) struct Facts {

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use kubedos_image::boot::Seal;
-use kubedos_image::hex32::sha256;
+use kubedos_wire::hex32::sha256;
+use kubedos_wire::seal::Seal;
 
 use super::disk::{Facts, disk};
 use super::{Checks, Outcome};

@@ -22,10 +22,10 @@ use serde::Serialize;
 
 use crate::artifact::{self, Artifact, ArtifactError, MANIFEST};
 use crate::compare::first_difference;
-use crate::failure::chain;
 use crate::image::manifest::{Manifest, SUMS};
 use crate::keys::PublicKeys;
 use crate::sparse_file::SparseFile;
+use kubedos_debian::failure::chain;
 
 /// What came of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

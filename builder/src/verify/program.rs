@@ -9,8 +9,8 @@ use kubedos_image::pkcs7::Certificate;
 
 use super::Checks;
 use crate::artifact::{SECTIONS, Uki};
-use crate::failure::chain;
 use crate::keys;
+use kubedos_debian::failure::chain;
 
 /// A program that is a file by itself.
 pub(super) fn alone(bytes: &[u8], checks: &mut Checks<'_>) {

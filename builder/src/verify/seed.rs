@@ -1,8 +1,8 @@
 //! Seeds: of this cluster's seed key, and in a volume as the builder writes it.
 
-use kubedos_image::hex32::ClusterId;
 use kubedos_image::iso::seed as volume;
-use kubedos_image::statement::{self, Domain, Floors, Seed};
+use kubedos_wire::hex32::ClusterId;
+use kubedos_wire::statement::{self, Domain, Floors, Seed};
 
 use super::Checks;
 

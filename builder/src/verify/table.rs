@@ -4,14 +4,15 @@
 //! What a machine may start is not: code for a BIOS in sector 0, and an EFI system partition of somebody else.
 
 use kubedos_image::gpt::{self, Copy, OtherCopy, ReadError, Table};
-use kubedos_image::layout::{self, Layout, Role, State, Volume, lies_at};
+use kubedos_image::layout::{self, Layout, Role, State, lies_at};
 use kubedos_image::source::Window;
+use kubedos_wire::seal::Volume;
 
 use super::Checks;
 use crate::artifact::Disk;
-use crate::failure::chain;
 use crate::image::disk::cd_extent;
 use crate::size::human;
+use kubedos_debian::failure::chain;
 
 const PART: &str = "partition table";
 

@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use kubedos_image::esp::EspError;
 use kubedos_image::gpt::{Partition, SectorSize, TableError};
-use kubedos_image::layout::{self, Layout, Names, PayloadTooLarge, Role, Volume};
+use kubedos_image::layout::{self, Layout, Names, PayloadTooLarge, Role};
 use kubedos_image::source::{Source, Window};
+use kubedos_wire::seal::Volume;
 
 use super::Checks;
 use super::disk::Facts;

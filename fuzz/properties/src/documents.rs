@@ -1,15 +1,16 @@
 //! Documents that machines write for machines, and signed statements.
 
-use kubedos_image::boot::{BootManifest, BootParts, Seal};
-use kubedos_image::hex32::{PublicKey, RootHash, Salt, Secret32};
-use kubedos_image::release::Release;
-use kubedos_image::statement::{self, ConfigurationStatement, Domain, Floors, Seed as NodeSeed};
-use kubedos_init::handover::{Handover, Medium};
-use kubedos_init::stages::disks::node_record::{self, Machine, NodeRecord, Verdict};
+use kubedos_agent::stages::disks::node_record::{self, Machine, NodeRecord, Verdict};
+use kubedos_image::boot::{BootManifest, BootParts};
 use kubedos_spec::allocation::Allocation;
-use kubedos_spec::modules::{Module, ModuleTable};
-use kubedos_spec::node::{ClusterDocument, Shard};
-use kubedos_spec::record::{MAX_BYTES, Outcome, Record};
+use kubedos_wire::handover::{Handover, Medium};
+use kubedos_wire::hex32::{PublicKey, RootHash, Salt, Secret32};
+use kubedos_wire::modules::{Module, ModuleTable};
+use kubedos_wire::node::{ClusterDocument, Shard};
+use kubedos_wire::record::{MAX_BYTES, Outcome, Record};
+use kubedos_wire::release::Release;
+use kubedos_wire::seal::Seal;
+use kubedos_wire::statement::{self, ConfigurationStatement, Domain, Floors, Seed as NodeSeed};
 
 use crate::frugal::{LITTLE, Most, NOTHING, frugal};
 use crate::{Seed, Target, keys};

@@ -4,9 +4,9 @@ use std::sync::LazyLock;
 
 use kubedos_builder::keys::{DEMO, Ed25519Signer, KeyDir, RsaSigner};
 use kubedos_builder::seed::{self, Mint};
-use kubedos_image::hex32::{ClusterId, PublicKey};
-use kubedos_image::release::Release;
-use kubedos_image::statement::{self, Domain, Floors};
+use kubedos_wire::hex32::{ClusterId, PublicKey};
+use kubedos_wire::release::Release;
+use kubedos_wire::statement::{self, Domain, Floors};
 
 static KEYS: LazyLock<KeyDir> =
     LazyLock::new(|| KeyDir::open(&crate::project().join("keys").join(DEMO)).unwrap());

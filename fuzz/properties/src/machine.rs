@@ -3,24 +3,24 @@
 use std::collections::BTreeMap;
 use std::io::Cursor;
 
+use kubedos_agent::corruption::bad_block;
+use kubedos_agent::seed::{Candidate, Trust, judge};
+use kubedos_agent::stages::disks::anchor::{self, Anchor, Found};
+use kubedos_agent::stages::disks::containers::{self, Content};
+use kubedos_agent::stages::disks::fake_disks::{Medium, ext4_head, luks_area_of};
+use kubedos_agent::stages::disks::filesystems::Superblock;
+use kubedos_agent::stages::disks::identity::{self, EDGE};
+use kubedos_agent::stages::disks::luks::{self, COPY_BYTES, Checked, Headers};
+use kubedos_agent::stages::disks::survey::{ByteRange, Disk, Store};
+use kubedos_agent::stages::disks::table::{self, DesiredTable, FreshNames, TableChange, TableFacts};
 use kubedos_image::gpt::{self, SectorSize, Step};
 use kubedos_image::guid::Guid;
 use kubedos_image::iso::seed as volume;
 use kubedos_image::layout::{MINIMUM_DISK, recognise};
 use kubedos_image::source::Source;
 use kubedos_image::sparse::for_data;
-use kubedos_init::agent::corruption::bad_block;
-use kubedos_init::seed::{Candidate, Trust, judge};
-use kubedos_init::stage1::{cmdline, firmware, modules};
-use kubedos_init::stages::disks::anchor::{self, Anchor, Found};
-use kubedos_init::stages::disks::containers::{self, Content};
-use kubedos_init::stages::disks::filesystems::Superblock;
-use kubedos_init::stages::disks::identity::{self, EDGE};
-use kubedos_init::stages::disks::luks::{self, COPY_BYTES, Checked, Headers};
-use kubedos_init::stages::disks::replica::{Medium, ext4_head, luks_area_of};
-use kubedos_init::stages::disks::survey::{Disk, Store, Stretch};
-use kubedos_init::stages::disks::table::{self, FreshNames, TableChange, TableFacts, TableWish};
 use kubedos_lab::write_log::{self, Action};
+use kubedos_stage1::{cmdline, firmware, modules};
 use kubedos_sys::uevent::Uevent;
 
 use crate::frugal::{LITTLE, Most, frugal};
@@ -62,8 +62,8 @@ const VERSION_1: &[u8] = include_bytes!("../../corpus/seed/version-1");
 /// One of the very seeds that were signed, whatever other signatures are beside ours.
 fn is_signed(statement: &[u8]) -> bool {
     let body = |bytes: &[u8]| {
-        let read = kubedos_image::statement::read(bytes).unwrap();
-        let verified = read.verify(kubedos_image::statement::Domain::Seed, &keys::trusted()).unwrap();
+        let read = kubedos_wire::statement::read(bytes).unwrap();
+        let verified = read.verify(kubedos_wire::statement::Domain::Seed, &keys::trusted()).unwrap();
         verified.body().to_owned()
     };
     [keys::seed_volume("lab", "cp-1"), volumes::seed_volume_of(VERSION_1)]
@@ -92,9 +92,9 @@ fn disk_table(input: &[u8]) {
         copy(&mended, &mut medium);
     }
     for (may_destroy, rename) in [(false, false), (true, false), (false, true)] {
-        let wish = TableWish { may_destroy, rename };
+        let desired = DesiredTable { may_destroy, rename };
         let mut medium = medium.clone();
-        let Ok(changes) = planned(&medium, source.len(), wish) else {
+        let Ok(changes) = planned(&medium, source.len(), desired) else {
             assert!(!may_destroy, "a disk that may be destroyed was refused");
             continue;
         };
@@ -104,7 +104,7 @@ fn disk_table(input: &[u8]) {
         }
         let found = observed(&medium, source.len()).unwrap();
         assert!(found.is_sound() && recognise(&found.table).is_some());
-        let left = planned(&medium, source.len(), TableWish { rename: false, ..wish }).unwrap();
+        let left = planned(&medium, source.len(), DesiredTable { rename: false, ..desired }).unwrap();
         assert!(left.iter().all(|change| matches!(change, TableChange::Announce { .. })), "{left:?}");
     }
 }
@@ -121,13 +121,17 @@ fn observed(medium: &Medium, bytes: u64) -> Result<gpt::Found, gpt::ReadError> {
     gpt::read(&medium.read(0, EDGE), &medium.read(bytes - EDGE as u64, EDGE), bytes, SectorSize::B512)
 }
 
-fn planned(medium: &Medium, bytes: u64, wish: TableWish) -> Result<Vec<TableChange>, table::TableRefusal> {
-    let partitions = BTreeMap::from([(3, Stretch { start: 1 << 20, len: 1 << 20 })]);
+fn planned(
+    medium: &Medium,
+    bytes: u64,
+    desired: DesiredTable,
+) -> Result<Vec<TableChange>, table::TableRefusal> {
+    let partitions = BTreeMap::from([(3, ByteRange { start: 1 << 20, len: 1 << 20 })]);
     let disk = Disk { partitions, ..Disk::new("vda", bytes) };
     let (head, tail) = (medium.read(0, EDGE), medium.read(bytes - EDGE as u64, EDGE));
     let facts = TableFacts { disk: &disk, found: observed(medium, bytes), head, tail };
     let [disk, esp, seed, state, data] = [1, 2, 3, 4, 5].map(Guid::from_u128);
-    table::plan(&facts, wish, &FreshNames { disk, esp, seed, state, data })
+    table::plan(&facts, desired, &FreshNames { disk, esp, seed, state, data })
 }
 
 fn carry_out(change: &TableChange, medium: &mut Medium, bytes: u64) {
@@ -176,7 +180,7 @@ fn partition_head(input: &[u8]) {
     let mut mended = input.to_vec();
     for copy in mended.chunks_exact_mut(COPY_BYTES).take(2) {
         copy[448..512].fill(0);
-        let sum = kubedos_image::hex32::sha256(&[copy]);
+        let sum = kubedos_wire::hex32::sha256(&[copy]);
         copy[448..480].copy_from_slice(&sum);
     }
     read_headers(&mended);

@@ -25,7 +25,7 @@ fn module_index(input: &[u8]) {
             again.insert(key, value, priority);
         }
     }
-    assert_eq!(index::decode(&again.encode()), Some(keys));
+    assert_eq!(index::decode(&again.encode().unwrap()), Some(keys));
 }
 
 fn module_index_seeds() -> Vec<Seed> {
@@ -35,7 +35,7 @@ fn module_index_seeds() -> Vec<Seed> {
         index.insert(key, "value", at);
         index.insert(key, "other", 9);
     }
-    vec![("five-keys", index.encode()), ("empty", Index::default().encode())]
+    vec![("five-keys", index.encode().unwrap()), ("empty", Index::default().encode().unwrap())]
 }
 
 /// An object file, as a program and as a kernel module. What is named in it lies in it.

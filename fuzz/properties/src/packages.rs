@@ -7,16 +7,16 @@ use std::sync::{Arc, LazyLock};
 
 use kubedos_builder::compose::Tree;
 use kubedos_builder::compose::unpack::{UnpackError, unpack};
-use kubedos_builder::control::{Paragraph, paragraphs};
-use kubedos_builder::deb::{Deb, DebError};
-use kubedos_builder::digest::Sha256;
-use kubedos_builder::index::version::Version;
-use kubedos_builder::index::{Index, Package, relation};
-use kubedos_builder::lock::{Lock, Proof};
-use kubedos_builder::mirror::apt::{self, Entry};
-use kubedos_builder::release::Contents;
-use kubedos_builder::release::date::Moment;
-use kubedos_builder::release::keyring::{Fingerprint, Keyring};
+use kubedos_debian::control::{Paragraph, paragraphs};
+use kubedos_debian::deb::{Deb, DebError};
+use kubedos_debian::digest::Sha256;
+use kubedos_debian::index::version::Version;
+use kubedos_debian::index::{Index, Package, relation};
+use kubedos_debian::lock::{Lock, Proof};
+use kubedos_debian::mirror::apt::{self, Entry};
+use kubedos_debian::release::Contents;
+use kubedos_debian::release::date::Moment;
+use kubedos_debian::release::keyring::{Fingerprint, Keyring};
 
 use crate::documents::TOML;
 use crate::frugal::{LITTLE, Most, frugal};

@@ -2,9 +2,9 @@
 
 use kubedos_spec::allocation::Allocation;
 use kubedos_spec::check::{MAX_PROBLEMS, Raw, Severity};
-use kubedos_spec::node::{ClusterDocument, PublicTrust, Shard};
 use kubedos_spec::plan::ClusterPlan;
 use kubedos_spec::yaml::{self, Content, MAX_DEPTH, Node, Place};
+use kubedos_wire::node::{ClusterDocument, PublicTrust, Shard};
 
 use crate::frugal::{Most, frugal};
 use crate::{Seed, Target, keys};

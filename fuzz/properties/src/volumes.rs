@@ -1,14 +1,14 @@
 //! What lies on disks: partition tables, seed volumes, sealed volumes.
 
-use kubedos_image::boot::Seal;
 use kubedos_image::gpt::{self, EDGE_BYTES, LONGEST_TAIL, SectorSize, Table};
 use kubedos_image::guid::Guid;
-use kubedos_image::hex32::Salt;
 use kubedos_image::iso::seed;
 use kubedos_image::layout::{self, MIB, MINIMUM_DISK, recognise};
 use kubedos_image::source::Source;
 use kubedos_image::sparse::Runs;
 use kubedos_image::verity::{self, Location, Superblock, VerityError};
+use kubedos_wire::hex32::Salt;
+use kubedos_wire::seal::Seal;
 
 use crate::frugal::{Most, NOTHING, frugal};
 use crate::{Seed, Target, sparse};
@@ -88,7 +88,7 @@ pub(crate) fn with_checksums(disk: &dyn Source, sector_size: SectorSize) -> Opti
 
 pub(crate) fn gpt_seeds() -> Vec<Seed> {
     let names = |role: layout::Role| {
-        Guid::from_digest_head(&kubedos_image::hex32::sha256(&[role.to_string().as_bytes()]))
+        Guid::from_digest_head(&kubedos_wire::hex32::sha256(&[role.to_string().as_bytes()]))
     };
     let table = |layout: &layout::Layout, size| layout.table(size, Guid::from_u128(7), names).unwrap();
     let shipped = layout::shipped(3 * MIB).unwrap();
@@ -176,7 +176,7 @@ fn verity(input: &[u8]) {
 
 fn verity_seeds() -> Vec<Seed> {
     let seal = |data_blocks| Seal {
-        root_hash: kubedos_image::hex32::RootHash::new([1; 32]),
+        root_hash: kubedos_wire::hex32::RootHash::new([1; 32]),
         salt: Salt::new([2; 32]),
         data_blocks,
     };

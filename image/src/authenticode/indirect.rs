@@ -13,6 +13,11 @@ const OBSOLETE: &str = "<<<Obsolete>>>";
 
 /// Encodes it for a digest.
 pub(super) fn encode(digest: &[u8; 32]) -> Vec<u8> {
+    sequence(&[&octets(digest)])
+}
+
+/// The octets inside its SEQUENCE.
+pub(super) fn octets(digest: &[u8; 32]) -> Vec<u8> {
     let text: Vec<u8> = OBSOLETE.encode_utf16().flat_map(u16::to_be_bytes).collect();
     let link = element(
         tag::constructed(0),
@@ -21,7 +26,7 @@ pub(super) fn encode(digest: &[u8; 32]) -> Vec<u8> {
     let flags = [tag::BIT_STRING, 1, 0];
     let image = sequence(&[&flags, &link]);
     let digest_info = sequence(&[&sequence(&[oid::SHA256, NULL]), &element(tag::OCTET_STRING, &[digest])]);
-    sequence(&[&sequence(&[PE_IMAGE_DATA, &image]), &digest_info])
+    [sequence(&[PE_IMAGE_DATA, &image]), digest_info].concat()
 }
 
 /// The octets of the content, which are what attributes digest (RFC 2315, 9.3), and the digest of the program inside.

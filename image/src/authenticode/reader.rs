@@ -1,9 +1,9 @@
 //! The digest of a program, its signature, and whether that is of a trusted certificate.
 
 use super::{AuthenticodeError, indirect};
-use crate::hex32::sha256;
 use crate::pe::Pe;
 use crate::pkcs7::{Certificate, Pkcs7Error, SignedData};
+use kubedos_wire::hex32::sha256;
 
 /// `WIN_CERTIFICATE`: length (4 bytes), revision (2), type (2); then the certificate.
 pub(super) const HEADER_LENGTH: usize = 8;
@@ -19,11 +19,14 @@ pub fn digest(program: &[u8]) -> Result<[u8; 32], AuthenticodeError> {
     Ok(digest_of(&Pe::parse(program)?))
 }
 
+/// A [`Pe`] has both fields within its headers, the checksum before the directory, and its certificates behind its sections.
 fn digest_of(pe: &Pe<'_>) -> [u8; 32] {
     let bytes = pe.without_certificates();
     let (checksum, directory) = (pe.checksum_at(), pe.certificate_directory_at());
-    let part = |range| bytes.get::<std::ops::Range<usize>>(range).unwrap_or_default();
-    sha256(&[part(0..checksum), part(checksum + 4..directory), part(directory + 8..bytes.len())])
+    let (head, _) = bytes.split_at(checksum);
+    let (_, between) = bytes.split_at(directory).0.split_at(checksum + 4);
+    let (_, rest) = bytes.split_at(directory + 8);
+    sha256(&[head, between, rest])
 }
 
 /// The PKCS #7 signature of a program, padding included, without being checked.

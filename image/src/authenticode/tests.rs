@@ -1,11 +1,13 @@
+//! Tests of Authenticode digests and signatures.
+
 use proptest::prelude::*;
 
 use super::{
     AuthenticodeError, attach, claimed_signer, detach, digest, graft, prepare, sign, signature, verify,
 };
-use crate::hex32::sha256;
 use crate::pe::{sample, uki};
 use crate::pkcs7::{Certificate, Pkcs7Error, Signer, sample as keys};
+use kubedos_wire::hex32::sha256;
 
 fn program() -> Vec<u8> {
     uki(&sample::stub(), &[(".cmdline", b"quiet"), (".linux", &[7; 5000])]).unwrap()

@@ -2,9 +2,9 @@
 
 use super::reader::{HEADER_LENGTH, PKCS_SIGNED_DATA, REVISION, digest, verify};
 use super::{AuthenticodeError, indirect};
-use crate::hex32::sha256;
 use crate::pe::{Pe, PeError};
 use crate::pkcs7::{Certificate, Signer, attributes, content_info, signed_data};
+use kubedos_wire::hex32::sha256;
 
 /// What has to be signed, to be carried to the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,10 +72,8 @@ pub fn graft(program: &[u8], table: &[u8], trusted: &[&[u8]]) -> Result<Vec<u8>,
 }
 
 fn message(digest: &[u8; 32]) -> Vec<u8> {
-    let encoded = indirect::encode(digest);
-    // The digest is over the octets inside the SEQUENCE. Its head is two bytes: the content is a constant 104 bytes long.
-    let octets = encoded.get(2..).unwrap_or_default();
-    attributes(indirect::INDIRECT_DATA, &sha256(&[octets]))
+    // The digest is over the octets inside the SEQUENCE.
+    attributes(indirect::INDIRECT_DATA, &sha256(&[&indirect::octets(digest)]))
 }
 
 fn append(program: &[u8], table: &[u8]) -> Result<Vec<u8>, AuthenticodeError> {
@@ -83,9 +81,9 @@ fn append(program: &[u8], table: &[u8]) -> Result<Vec<u8>, AuthenticodeError> {
     let narrow = |value: usize| u32::try_from(value).map_err(|_| PeError::TooLarge);
     let (start, size) = (narrow(program.len())?.to_le_bytes(), narrow(table.len())?.to_le_bytes());
     let mut directory = [0; 8];
-    for (to, from) in directory.iter_mut().zip(start.iter().chain(&size)) {
-        *to = *from;
-    }
+    let (first, second) = directory.split_at_mut(4);
+    first.copy_from_slice(&start);
+    second.copy_from_slice(&size);
     let mut out = Vec::with_capacity(program.len() + table.len());
     out.extend_from_slice(program);
     put_directory(&mut out, pe.certificate_directory_at(), directory)?;

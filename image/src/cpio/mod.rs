@@ -25,6 +25,9 @@ pub enum CpioError {
     /// A size does not fit into the format's 32 bits.
     #[error("`{0}` is too large for a cpio archive")]
     TooLarge(String),
+    /// A time does not fit into the format's 32 bits.
+    #[error("a time of {0} seconds since 1970 is too late for a cpio archive")]
+    Time(u64),
     /// The bytes end in the middle of something.
     #[error("the archive is cut off at byte {0}")]
     Truncated(usize),

@@ -33,14 +33,14 @@ pub fn entries(bytes: &[u8]) -> Result<(Vec<Entry<'_>>, usize), CpioError> {
         let start = reader.at;
         let header = reader.take(HEADER_LEN)?.first_chunk().and_then(Header::decode);
         let header = header.ok_or(CpioError::Header(start))?;
-        let name = reader.take(usize::try_from(header.name_len).unwrap_or(usize::MAX))?;
+        let name = reader.take(header.name_len as usize)?;
         let name = name.strip_suffix(b"\0").ok_or(CpioError::Header(start))?;
         let path = std::str::from_utf8(name).map_err(|_| CpioError::Header(start))?;
         if path.contains('\0') {
             return Err(CpioError::Header(start));
         }
         reader.skip_padding()?;
-        let content = reader.take(usize::try_from(header.size).unwrap_or(usize::MAX))?;
+        let content = reader.take(header.size as usize)?;
         reader.skip_padding()?;
         if path == TRAILER {
             while !reader.at.is_multiple_of(super::format::BLOCK) && bytes.get(reader.at) == Some(&0) {
@@ -122,7 +122,7 @@ mod tests {
         let paths: Vec<_> = read.iter().map(|entry| entry.path).collect();
         assert_eq!(paths, ["dev", "dev/console", "dev-x", "init", "kubedos", "kubedos/verity.toml", "lib"]);
         assert_eq!(
-            hex::encode(crate::hex32::sha256(&[&bytes])),
+            hex::encode(kubedos_wire::hex32::sha256(&[&bytes])),
             "ddf336e676a00323b19d96457cd01aa564c0b9af5cced21f51cd207ce96d644e"
         );
     }

@@ -75,7 +75,7 @@ impl<'a> Archive<'a> {
     /// Makes the directories above a path, with mode 0755, where there are none.
     pub fn add_parents(&mut self, path: &str) -> Result<(), CpioError> {
         for (at, _) in path.match_indices('/') {
-            let parent = path.get(..at).unwrap_or_default();
+            let (parent, _) = path.split_at(at);
             if !self.nodes.contains_key(parent) {
                 self.add(parent, Node::Directory { mode: 0o755 })?;
             }

@@ -65,9 +65,8 @@ pub fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     match u8::try_from(length) {
         Ok(short) if short < 0x80 => out.push(short),
         _ => {
-            let significant: Vec<u8> = significant.collect();
-            // At most eight: it is the width of usize.
-            out.push(0x80 | u8::try_from(significant.len()).unwrap_or(8));
+            // The number of bytes, of which a `usize` has eight.
+            out.push(significant.clone().fold(0x80, |head, _| head + 1));
             out.extend(significant);
         }
     }
@@ -148,7 +147,7 @@ impl<'a> Reader<'a> {
             rest = after;
         }
         let (content, after) = rest.split_at_checked(length).ok_or(DerError::Truncated)?;
-        let encoded = self.rest.get(..self.rest.len() - after.len()).unwrap_or_default();
+        let (encoded, _) = self.rest.split_at(self.rest.len() - after.len());
         self.rest = after;
         Ok(Element { tag, content, encoded })
     }

@@ -1,3 +1,5 @@
+//! Tests of EFI signature lists and authenticated variables.
+
 use proptest::prelude::*;
 
 use super::format::OWNER;

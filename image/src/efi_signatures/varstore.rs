@@ -106,7 +106,8 @@ pub struct Keys<'a> {
 
 /// The live variables of a store, in its order.
 pub fn variables(store: &[u8]) -> Result<Vec<Stored<'_>>, EfiSignatureError> {
-    read_variables(store.get(area(store)?).unwrap_or_default())
+    let area = store.get(area(store)?).ok_or(malformed("shorter than its header says"))?;
+    read_variables(area)
 }
 
 /// A copy of `template` (`OVMF_VARS_4M.fd`, or the store of a machine that is off) with the keys enrolled and Secure Boot on.
@@ -176,19 +177,18 @@ fn area(store: &[u8]) -> Result<std::ops::Range<usize>, EfiSignatureError> {
         return Err(malformed("not the variables of a firmware"));
     }
     let start = usize::from(volume.header_length.get());
-    let header = store.get(..start).ok_or(malformed("shorter than its header"))?;
+    let (header, rest) = store.split_at_checked(start).ok_or(malformed("shorter than its header"))?;
     let sum = header.chunks(2).fold(0u16, |sum, pair| {
         sum.wrapping_add(pair.iter().rev().fold(0, |all, byte| (all << 8) | u16::from(*byte)))
     });
     if sum != 0 {
         return Err(malformed("the checksum of its header is wrong"));
     }
-    let rest = store.get(start..).unwrap_or_default();
     let (header, _) = StoreHeader::ref_from_prefix(rest).map_err(|_| malformed("shorter than its header"))?;
     if header.signature != AUTHENTICATED.to_disk() || header.state != HEALTHY {
         return Err(malformed("not a healthy store of authenticated variables"));
     }
-    let size = usize::try_from(header.size.get()).unwrap_or(usize::MAX);
+    let size = header.size.get() as usize;
     let inside = size >= size_of::<StoreHeader>()
         && size <= rest.len()
         && u64::try_from(start + size).is_ok_and(|end| end <= volume.length.get());
@@ -206,7 +206,7 @@ fn read_variables(area: &[u8]) -> Result<Vec<Stored<'_>>, EfiSignatureError> {
         && let Ok((header, body)) = VariableHeader::ref_from_prefix(rest)
         && header.start.get() == START
     {
-        let size = |size: U32| usize::try_from(size.get()).unwrap_or(usize::MAX);
+        let size = |size: U32| size.get() as usize;
         let (name, after) = body
             .split_at_checked(size(header.name_size))
             .ok_or(malformed("a variable is longer than the store"))?;
@@ -214,13 +214,9 @@ fn read_variables(area: &[u8]) -> Result<Vec<Stored<'_>>, EfiSignatureError> {
             .split_at_checked(size(header.data_size))
             .ok_or(malformed("a variable is longer than the store"))?;
         let length = rest.len() - after.len();
+        let (encoded, _) = rest.split_at(length);
         match header.state {
-            ADDED => out.push(Stored {
-                name,
-                vendor: Guid::from_disk(header.vendor),
-                data,
-                encoded: rest.get(..length).unwrap_or_default(),
-            }),
+            ADDED => out.push(Stored { name, vendor: Guid::from_disk(header.vendor), data, encoded }),
             REPLACING => return Err(malformed("the firmware was interrupted while writing: start it once")),
             _ => {}
         }

@@ -8,6 +8,7 @@ use super::format::{
     BLOCK, BLOCK_COUNT_FLAG, FULL_INDEX_GAP, FULL_INDEX_LEN, FullIndex, LCLUSTER_HEAD1, LCLUSTER_NONHEAD,
     LCLUSTER_PLAIN, MAP_HEADER_LEN,
 };
+use crate::width::to_usize;
 use zerocopy::IntoBytes;
 
 /// What an extent is.
@@ -94,9 +95,9 @@ pub(super) fn entries(extents: &[Extent]) -> Vec<Entry> {
     entries
 }
 
+#[expect(clippy::expect_used, reason = "a block has 4096 bytes")]
 fn within_block(at: u64) -> u16 {
-    // Less than a block.
-    u16::try_from(at % BLOCK as u64).unwrap_or(0)
+    u16::try_from(at % BLOCK as u64).expect("less than a block")
 }
 
 /// Distances are kept in 11 bits; a reader that is told less than the truth looks again from there.
@@ -124,8 +125,7 @@ pub(super) const fn packs(start: u64, entries: u64) -> (u64, u64) {
 /// The same for entries in memory.
 fn packs_of(start: u64, entries: usize) -> (usize, usize) {
     let (before, count) = packs(start, entries as u64);
-    // Neither is more than there are entries.
-    (usize::try_from(before).unwrap_or(entries), usize::try_from(count).unwrap_or(0))
+    (to_usize(before), to_usize(count))
 }
 
 /// The bytes that an index takes behind its map header, which ends at `start`.
@@ -217,12 +217,13 @@ fn distances(previous: u16, next: u16) -> u32 {
     u32::from(previous) | u32::from(next) << 16
 }
 
-/// At most 256 of them.
+#[expect(clippy::expect_used, reason = "a cluster has at most 1 MiB")]
 fn block_count(blocks: u32) -> u16 {
-    u16::try_from(blocks).unwrap_or(0) | BLOCK_COUNT_FLAG
+    u16::try_from(blocks).expect("a cluster has at most 256 blocks") | BLOCK_COUNT_FLAG
 }
 
 /// Two entries of 16 bits, or 16 of 14, and the block address. Missing ones at the end are zeroes.
+#[expect(clippy::expect_used, reason = "`form` finds a base for every pack, or the index is not compact")]
 fn encode_pack(pack: &[Entry], of_16: bool, out: &mut Vec<u8>) {
     let (count, width, len) = if of_16 { (16, 14, 32) } else { (2, 16, 8) };
     let mut bits = [0_u8; 32];
@@ -238,8 +239,10 @@ fn encode_pack(pack: &[Entry], of_16: bool, out: &mut Vec<u8>) {
         };
         put_bits(&mut bits, number * width, u32::from(kind << 12 | low));
     }
-    out.extend_from_slice(bits.get(..len - 4).unwrap_or_default());
-    out.extend_from_slice(&base(pack).unwrap_or(0).to_le_bytes());
+    let (bits, _) = bits.split_at(len - 4);
+    out.extend_from_slice(bits);
+    let base = base(pack).expect("the clusters of a pack follow each other");
+    out.extend_from_slice(&base.to_le_bytes());
 }
 
 /// Writes up to 16 bits at a bit position.

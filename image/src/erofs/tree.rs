@@ -233,8 +233,10 @@ impl<'a> Tree<'a> {
         order
     }
 
-    pub(super) fn inode(&self, id: InodeId) -> Option<&Inode<'a>> {
-        self.inodes.get(id.0)
+    /// The inode of an id that came from this tree's directories.
+    #[expect(clippy::indexing_slicing, reason = "directories hold the ids of inodes that were added")]
+    pub(super) fn inode(&self, id: InodeId) -> &Inode<'a> {
+        &self.inodes[id.0]
     }
 }
 

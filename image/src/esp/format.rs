@@ -1,6 +1,7 @@
 //! Geometry and structures ("FAT32 File System Specification" 1.03: boot sector and BPB, FSInfo, directory entries, long names).
 
 use super::ESP_BYTES;
+use crate::width::{const_u16, const_u32, halves_of_u32};
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -92,14 +93,12 @@ impl Boot {
 }
 
 pub(super) fn boot(volume_id: u32) -> Boot {
-    let narrow = |value: u64| U16::new(u16::try_from(value).unwrap_or_default());
-    let wide = |value: u64| U32::new(u32::try_from(value).unwrap_or_default());
     Boot {
         jump: [0xeb, 0x58, 0x90],
         oem: *b"KUBEDOS ",
-        sector_bytes: narrow(SECTOR),
+        sector_bytes: U16::new(const { const_u16(SECTOR) }),
         cluster_sectors: 4,
-        reserved_sectors: narrow(RESERVED_SECTORS),
+        reserved_sectors: U16::new(const { const_u16(RESERVED_SECTORS) }),
         fats: 2,
         root_entries: U16::ZERO,
         total_sectors_16: U16::ZERO,
@@ -107,14 +106,14 @@ pub(super) fn boot(volume_id: u32) -> Boot {
         fat_sectors_16: U16::ZERO,
         track_sectors: U16::new(63),
         heads: U16::new(255),
-        hidden_sectors: wide(crate::layout::FIRST_PARTITION / SECTOR),
-        total_sectors: wide(TOTAL_SECTORS),
-        fat_sectors: wide(FAT_SECTORS),
+        hidden_sectors: U32::new(const { const_u32(crate::layout::FIRST_PARTITION / SECTOR) }),
+        total_sectors: U32::new(const { const_u32(TOTAL_SECTORS) }),
+        fat_sectors: U32::new(const { const_u32(FAT_SECTORS) }),
         flags: U16::ZERO,
         version: U16::ZERO,
         root: U32::new(ROOT),
-        info: narrow(INFO_SECTOR),
-        backup: narrow(BACKUP_SECTOR),
+        info: U16::new(const { const_u16(INFO_SECTOR) }),
+        backup: U16::new(const { const_u16(BACKUP_SECTOR) }),
         zero: [0; 12],
         drive: 0x80,
         state: 0,
@@ -169,14 +168,15 @@ pub(super) struct Short {
 }
 
 pub(super) fn short(name: [u8; 11], attributes: u8, cluster: u32, size: u32) -> Short {
+    let [low, high] = halves_of_u32(cluster);
     Short {
         name,
         attributes,
         created_date: U16::new(DATE),
         accessed_date: U16::new(DATE),
         written_date: U16::new(DATE),
-        cluster_high: U16::new(u16::try_from(cluster >> 16).unwrap_or_default()),
-        cluster_low: U16::new(u16::try_from(cluster & 0xffff).unwrap_or_default()),
+        cluster_high: U16::new(high),
+        cluster_low: U16::new(low),
         size: U32::new(size),
         ..Short::new_zeroed()
     }

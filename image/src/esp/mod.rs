@@ -29,6 +29,9 @@ pub enum EspError {
     /// Two paths differ in case only, which FAT does not tell apart, or one is the directory of the other.
     #[error("`{0}` and `{1}` are the same to FAT")]
     Clash(String, String),
+    /// A directory has more names than there are short names to go with them.
+    #[error("no short name is left for `{0}` in its directory")]
+    ShortName(String),
     /// The files do not fit.
     #[error("{0} bytes of files and directories do not fit into the partition")]
     Full(u64),

@@ -1,6 +1,7 @@
 //! Names: which paths are taken, and how a name becomes directory entries: a short one of eight and three capital letters, with a long one
 //! before it where the name is not such a short one itself.
 
+use super::EspError;
 use super::format::{ATTRIBUTE_LONG, LONG_LAST, LONG_UNITS, Long, Short, checksum};
 use std::collections::BTreeSet;
 use zerocopy::little_endian::U16;
@@ -14,18 +15,23 @@ pub(super) fn is_path(path: &str) -> bool {
     })
 }
 
+/// The numbers that an alias has room for behind its `~`.
+const ALIASES: std::ops::RangeInclusive<u32> = 1..=9_999_999;
+
 /// The short name of each of a directory's names, in the order given. Exact short names go first, so that no alias takes their place.
-pub(super) fn shorten(names: &[&str]) -> Vec<[u8; 11]> {
+pub(super) fn shorten(names: &[&str]) -> Result<Vec<[u8; 11]>, EspError> {
     let mut taken: BTreeSet<[u8; 11]> = names.iter().filter_map(|name| exact(name)).collect();
     names
         .iter()
         .map(|name| {
-            exact(name).unwrap_or_else(|| {
-                let alias = (1..).map(|number| alias(name, number)).find(|alias| !taken.contains(alias));
-                let alias = alias.unwrap_or_default();
-                taken.insert(alias);
-                alias
-            })
+            if let Some(exact) = exact(name) {
+                return Ok(exact);
+            }
+            let mut aliases = ALIASES.map(|number| alias(name, number));
+            let alias = aliases.find(|alias| !taken.contains(alias));
+            let alias = alias.ok_or_else(|| EspError::ShortName((*name).to_owned()))?;
+            taken.insert(alias);
+            Ok(alias)
         })
         .collect()
 }
@@ -52,7 +58,7 @@ fn alias(name: &str, number: u32) -> [u8; 11] {
         kept.map(|letter| if letter == '+' { '_' } else { letter.to_ascii_uppercase() }).collect()
     };
     let tail = format!("~{number}");
-    let base = clean(base, 8usize.saturating_sub(tail.len())) + &tail;
+    let base = clean(base, 8 - tail.len()) + &tail;
     join(&base, &clean(extension, 3))
 }
 

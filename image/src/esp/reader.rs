@@ -9,6 +9,7 @@ use super::format::{
 use super::listing::{Fault, Listed, Listing};
 use super::{ESP_BYTES, EspError};
 use crate::source::Source;
+use crate::width::to_usize;
 use std::collections::BTreeSet;
 use zerocopy::FromBytes;
 
@@ -32,14 +33,14 @@ pub fn read(source: &dyn Source) -> Result<Listing, EspError> {
     if source.len() < ESP_BYTES {
         return Err(EspError::NotOurs);
     }
-    let mut sector = vec![0; usize::try_from(SECTOR).unwrap_or_default()];
+    let mut sector = vec![0; to_usize(SECTOR)];
     source.read_exact_at(&mut sector, 0).map_err(EspError::Io)?;
     let found = Boot::read_from_bytes(&sector).map_err(|_| EspError::NotOurs)?;
     if !found.has_our_geometry() {
         return Err(EspError::NotOurs);
     }
     let [table, second] = FATS_AT.map(|at| {
-        let mut table = vec![0; usize::try_from(FAT_SECTORS * SECTOR).unwrap_or_default()];
+        let mut table = vec![0; to_usize(FAT_SECTORS * SECTOR)];
         source.read_exact_at(&mut table, at).map(|()| table).map_err(EspError::Io)
     });
     let table = table?;
@@ -82,7 +83,7 @@ impl Reader<'_> {
             }
             let start = bytes.len();
             bytes.resize(start + CLUSTER_BYTES, 0);
-            let piece = bytes.get_mut(start..).unwrap_or_default();
+            let (_, piece) = bytes.split_at_mut(start);
             self.source.read_exact_at(piece, offset_of(cluster)).map_err(EspError::Io)?;
             taken += 1;
             cluster = self.next(cluster);
@@ -91,7 +92,7 @@ impl Reader<'_> {
             }
         }
         if let Some(most) = most {
-            let most = usize::try_from(most).unwrap_or(usize::MAX);
+            let most = most as usize;
             if bytes.len() < most {
                 return Err(EspError::Damaged("a file is longer than its chain"));
             }
@@ -101,7 +102,7 @@ impl Reader<'_> {
     }
 
     fn see(&mut self, cluster: u32) -> Result<(), EspError> {
-        match usize::try_from(cluster).ok().and_then(|at| self.seen.get_mut(at)) {
+        match self.seen.get_mut(cluster as usize) {
             Some(seen) if !*seen => {
                 *seen = true;
                 Ok(())
@@ -111,8 +112,7 @@ impl Reader<'_> {
     }
 
     fn next(&self, cluster: u32) -> u32 {
-        let at = usize::try_from(cluster).unwrap_or(usize::MAX).saturating_mul(4);
-        let entry = self.table.get(at..).and_then(|rest| rest.first_chunk::<4>());
+        let entry = self.table.get(cluster as usize * 4..).and_then(|rest| rest.first_chunk::<4>());
         entry.map_or(0, |bytes| u32::from_le_bytes(*bytes) & FAT_MASK)
     }
 

@@ -1,8 +1,10 @@
+//! Tests of the FAT32 writer and reader, with fatfs as second reader.
+
 use super::super::format::{DATA_AT, END};
 use super::super::writer::Tree;
 use super::*;
-use crate::hex32::sha256;
 use crate::sparse::{Runs, for_data};
+use kubedos_wire::hex32::sha256;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 

@@ -7,6 +7,7 @@ use super::format::{
 use super::names::{is_path, push_entries, shorten};
 use super::{ESP_BYTES, EspError};
 use crate::sparse::Runs;
+use crate::width::const_u32;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use zerocopy::IntoBytes;
@@ -17,11 +18,22 @@ pub struct Tree<'a> {
     files: BTreeMap<String, Cow<'a, [u8]>>,
 }
 
-/// A run of clusters; one without clusters starts at 0.
+/// A run of clusters and how many bytes of it are used; one without clusters starts at 0.
 #[derive(Debug, Clone, Copy, Default)]
 struct Run {
     first: u32,
     clusters: u32,
+    bytes: u32,
+}
+
+/// The run of every directory and every file.
+struct Places<'t>(BTreeMap<&'t str, Run>);
+
+impl Places<'_> {
+    #[expect(clippy::expect_used, reason = "`write` places all paths of the tree before it asks for one")]
+    fn of(&self, path: &str) -> Run {
+        *self.0.get(path).expect("every directory and every file has a place")
+    }
 }
 
 impl<'a> Tree<'a> {
@@ -64,12 +76,14 @@ impl<'a> Tree<'a> {
     pub fn write(&self, volume_id: u32) -> Result<Runs<'_>, EspError> {
         let directories = self.directories();
         let mut clusters = Clusters { next: ROOT };
-        let mut places: BTreeMap<&str, Run> = BTreeMap::new();
+        let mut places = Places(BTreeMap::new());
         for (path, names) in &directories {
-            places.insert(path, clusters.take(self.directory_bytes(path, names))?);
+            // The length of a directory does not depend on the places.
+            let bytes = self.directory(path, names, |_| Run::default())?;
+            places.0.insert(path, clusters.take(bytes.len() as u64)?);
         }
         for (path, content) in &self.files {
-            places.insert(path, clusters.take(content.len() as u64)?);
+            places.0.insert(path, clusters.take(content.len() as u64)?);
         }
 
         let mut runs = Runs::new(ESP_BYTES);
@@ -78,17 +92,16 @@ impl<'a> Tree<'a> {
             runs.add_bytes(at * SECTOR, boot(volume_id).as_bytes().to_vec())?;
             runs.add_bytes((at + INFO_SECTOR) * SECTOR, info(used).as_bytes().to_vec())?;
         }
-        let table = table(places.values(), used);
+        let table = table(places.0.values(), used);
         for at in FATS_AT {
             runs.add_bytes(at, table.clone())?;
         }
         for (path, names) in &directories {
-            let place = places.get(path).copied().unwrap_or_default();
-            runs.add_bytes(offset_of(place.first), self.directory(path, names, &places))?;
+            let bytes = self.directory(path, names, |path| places.of(path))?;
+            runs.add_bytes(offset_of(places.of(path).first), bytes)?;
         }
         for (path, content) in &self.files {
-            let place = places.get(path.as_str()).copied().unwrap_or_default();
-            runs.add_bytes(offset_of(place.first), Cow::Borrowed(content.as_ref()))?;
+            runs.add_bytes(offset_of(places.of(path).first), Cow::Borrowed(content.as_ref()))?;
         }
         Ok(runs)
     }
@@ -99,7 +112,7 @@ impl<'a> Tree<'a> {
         for path in self.files.keys() {
             let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
             for end in ends {
-                let whole = path.get(..end).unwrap_or_default();
+                let (whole, _) = path.split_at(end);
                 let (parent, name) = whole.rsplit_once('/').unwrap_or(("", whole));
                 let names = directories.entry(parent).or_default();
                 if names.last() != Some(&name) {
@@ -114,33 +127,35 @@ impl<'a> Tree<'a> {
         directories
     }
 
-    fn directory_bytes(&self, path: &str, names: &[&str]) -> u64 {
-        self.directory(path, names, &BTreeMap::new()).len() as u64
-    }
-
-    /// A directory's content; its length does not depend on the places.
-    fn directory(&self, path: &str, names: &[&str], places: &BTreeMap<&str, Run>) -> Vec<u8> {
-        let first = |path: &str| places.get(path).copied().unwrap_or_default().first;
+    /// A directory's content, whose parent and entries lie where `place` says.
+    fn directory(
+        &self,
+        path: &str,
+        names: &[&str],
+        place: impl Fn(&str) -> Run,
+    ) -> Result<Vec<u8>, EspError> {
         let mut bytes = Vec::new();
         if path.is_empty() {
             bytes.extend_from_slice(short(LABEL, ATTRIBUTE_LABEL, 0, 0).as_bytes());
         } else {
             // `..` of a directory in the root names cluster 0.
-            let parent = path.rsplit_once('/').map_or(0, |(parent, _)| first(parent));
-            let dots = [(*b".          ", first(path)), (*b"..         ", parent)];
+            let parent = path.rsplit_once('/').map_or(0, |(parent, _)| place(parent).first);
+            let dots = [(*b".          ", place(path).first), (*b"..         ", parent)];
             for (name, cluster) in dots {
                 bytes.extend_from_slice(short(name, ATTRIBUTE_DIRECTORY, cluster, 0).as_bytes());
             }
         }
-        for (name, short_name) in names.iter().zip(shorten(names)) {
+        for (name, short_name) in names.iter().zip(shorten(names)?) {
             let whole = if path.is_empty() { (*name).to_owned() } else { format!("{path}/{name}") };
-            let (attributes, size) = match self.files.get(&whole) {
-                Some(content) => (ATTRIBUTE_ARCHIVE, u32::try_from(content.len()).unwrap_or_default()),
-                None => (ATTRIBUTE_DIRECTORY, 0),
+            let run = place(&whole);
+            let (attributes, size) = if self.files.contains_key(&whole) {
+                (ATTRIBUTE_ARCHIVE, run.bytes)
+            } else {
+                (ATTRIBUTE_DIRECTORY, 0)
             };
-            push_entries(&mut bytes, name, &short(short_name, attributes, first(&whole), size));
+            push_entries(&mut bytes, name, &short(short_name, attributes, run.first, size));
         }
-        bytes
+        Ok(bytes)
     }
 }
 
@@ -151,11 +166,15 @@ struct Clusters {
 impl Clusters {
     fn take(&mut self, bytes: u64) -> Result<Run, EspError> {
         let free = CLUSTERS - (self.next - ROOT);
-        let clusters = u32::try_from(bytes.div_ceil(CLUSTER)).ok().filter(|wanted| *wanted <= free);
-        let clusters = clusters.ok_or(EspError::Full(bytes))?;
+        let full = EspError::Full(bytes);
+        let Ok(bytes) = u32::try_from(bytes) else { return Err(full) };
+        let clusters = bytes.div_ceil(const { const_u32(CLUSTER) });
+        if clusters > free {
+            return Err(full);
+        }
         let first = if clusters == 0 { 0 } else { self.next };
         self.next += clusters;
-        Ok(Run { first, clusters })
+        Ok(Run { first, clusters, bytes })
     }
 }
 
@@ -171,4 +190,24 @@ fn table<'a>(runs: impl Iterator<Item = &'a Run>, used: u32) -> Vec<u8> {
     }
     debug_assert_eq!(entries.len() as u64, u64::from(used) + 2);
     entries.iter().flat_map(|entry| entry.to_le_bytes()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A size of more than 32 bits has no place in a directory entry, and one of fewer may have no room.
+    #[test]
+    fn a_size_that_does_not_fit_is_refused_and_takes_nothing() {
+        let mut clusters = Clusters { next: ROOT };
+        let room = u64::from(CLUSTERS) * CLUSTER;
+        for bytes in [room + 1, u64::from(u32::MAX), 1 << 32, (1 << 32) + 1, u64::MAX] {
+            assert!(matches!(clusters.take(bytes), Err(EspError::Full(refused)) if refused == bytes));
+            assert_eq!(clusters.next, ROOT);
+        }
+        let all = clusters.take(room).unwrap();
+        assert_eq!((all.first, all.clusters, u64::from(all.bytes)), (ROOT, CLUSTERS, room));
+        assert!(matches!(clusters.take(1), Err(EspError::Full(1))));
+        assert_eq!(clusters.take(0).unwrap().first, 0);
+    }
 }

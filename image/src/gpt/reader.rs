@@ -9,6 +9,7 @@ use super::table::{Partition, SectorSize, Table};
 use super::{EDGE_BYTES, LONGEST_TAIL, ReadError};
 use crate::guid::Guid;
 use crate::source::Source;
+use crate::width::to_usize;
 use std::collections::BTreeMap;
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, IntoBytes};
@@ -58,8 +59,8 @@ impl Found {
 pub fn read(head: &[u8], tail: &[u8], disk_bytes: u64, sector_size: SectorSize) -> Result<Found, ReadError> {
     let sectors = disk_bytes / sector_size.bytes();
     // A part of a last sector belongs to no sector.
-    let spare = usize::try_from(disk_bytes % sector_size.bytes()).unwrap_or(usize::MAX);
-    let tail = tail.get(..tail.len().saturating_sub(spare)).unwrap_or_default();
+    let spare = to_usize(disk_bytes % sector_size.bytes());
+    let (tail, _) = tail.split_at(tail.len().saturating_sub(spare));
     let edges = Edges { head, tail, sectors, sector_size };
     let primary = edges.copy(1);
     let backup = edges.copy(sectors.saturating_sub(1));
@@ -84,14 +85,14 @@ pub fn read(head: &[u8], tail: &[u8], disk_bytes: u64, sector_size: SectorSize) 
 
 /// Reads the table of a disk or an image file.
 pub fn read_from(disk: &dyn Source, sector_size: SectorSize) -> Result<Found, ReadError> {
-    let len = usize::try_from(disk.len()).unwrap_or(usize::MAX).min(EDGE_BYTES);
+    let len = to_usize(disk.len()).min(EDGE_BYTES);
     let mut head = vec![0; len];
     let mut tail = vec![0; len];
     let tail_at = disk.len().saturating_sub(len as u64);
     disk.read_exact_at(&mut head, 0).map_err(|_| ReadError::Io(0))?;
     disk.read_exact_at(&mut tail, tail_at).map_err(|_| ReadError::Io(tail_at / sector_size.bytes()))?;
     if let Some(entries_at) = distant_entries(&tail, disk.len(), sector_size) {
-        tail = vec![0; usize::try_from(disk.len() - entries_at).unwrap_or_default()];
+        tail = vec![0; to_usize(disk.len() - entries_at)];
         disk.read_exact_at(&mut tail, entries_at)
             .map_err(|_| ReadError::Io(entries_at / sector_size.bytes()))?;
     }

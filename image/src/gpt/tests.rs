@@ -1,7 +1,9 @@
+//! Tests of partition tables.
+
 use super::format::{ENTRIES_BYTES, HEADER_LEN};
 use super::*;
 use crate::guid::Guid;
-use crate::hex32::sha256;
+use kubedos_wire::hex32::sha256;
 use proptest::prelude::*;
 
 const DISK: u64 = 8 << 20;

@@ -7,6 +7,7 @@ use super::format::{
 };
 use super::table::{Partition, Table};
 use crate::guid::Guid;
+use crate::width::to_usize;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -107,7 +108,7 @@ impl Table {
     }
 
     fn pad(&self, mut bytes: Vec<u8>) -> Vec<u8> {
-        let sector = usize::try_from(self.sector_size.bytes()).unwrap_or(usize::MAX);
+        let sector = to_usize(self.sector_size.bytes());
         bytes.resize(bytes.len().next_multiple_of(sector), 0);
         bytes
     }
@@ -138,6 +139,7 @@ fn refusal_of_bios() -> [u8; BOOT_CODE_LEN] {
     const TEXT: &[u8] =
         b"\r\nkubedOS: this machine started in BIOS mode; the disk boots under UEFI only.\r\n\
         Switch the firmware to UEFI.\r\n";
+    const { assert!(CODE.len() + TEXT.len() < BOOT_CODE_LEN, "a zero has to end the text") };
     let mut code = [0; BOOT_CODE_LEN];
     for (to, byte) in code.iter_mut().zip(CODE.iter().chain(TEXT)) {
         *to = *byte;

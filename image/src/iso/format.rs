@@ -1,12 +1,15 @@
 //! Volume descriptors and directory records (ECMA-119, 4th edition: 8.4 primary descriptor, 9.1 directory record, 7.2.3 and 7.3.3 numbers
 //! in both byte orders).
 
+use crate::width::{const_u8, const_u16, const_u32};
 use zerocopy::{
     FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned, big_endian, little_endian,
 };
 
 /// A logical sector and block.
 pub(super) const SECTOR: usize = 2048;
+/// The length of a directory that fills one sector.
+pub(super) const SECTOR_LEN: u32 = const_u32(SECTOR as u64);
 /// Where the volume descriptors start.
 pub(super) const FIRST_DESCRIPTOR: usize = 16;
 pub(super) const STANDARD_ID: [u8; 5] = *b"CD001";
@@ -114,37 +117,38 @@ pub(super) struct PathTables {
     pub(super) big: u32,
 }
 
-fn padded<const N: usize>(text: &[u8]) -> [u8; N] {
-    let mut out = [b' '; N];
-    for (to, from) in out.iter_mut().zip(text) {
-        *to = *from;
+/// A volume id in its field, with blanks behind it; none if it is longer.
+pub(super) const fn volume_id(text: &str) -> Option<[u8; 32]> {
+    let mut out = [b' '; 32];
+    match out.split_at_mut_checked(text.len()) {
+        Some((field, _)) => field.copy_from_slice(text.as_bytes()),
+        None => return None,
     }
-    out
+    Some(out)
 }
 
-pub(super) fn primary(volume_id: &[u8], sectors: u32, root_extent: u32, tables: PathTables) -> Primary {
-    let sector = u32::try_from(SECTOR).unwrap_or_default();
+pub(super) fn primary(volume_id: [u8; 32], sectors: u32, root_extent: u32, tables: PathTables) -> Primary {
     Primary {
         kind: KIND_PRIMARY,
         id: STANDARD_ID,
         version: 1,
         zero_a: 0,
-        system_id: padded(b""),
-        volume_id: padded(volume_id),
+        system_id: [b' '; 32],
+        volume_id,
         zero_b: [0; 8],
         sectors: Both32::new(sectors),
         zero_c: [0; 32],
         set_size: Both16::new(1),
         sequence: Both16::new(1),
-        block: Both16::new(u16::try_from(SECTOR).unwrap_or_default()),
+        block: Both16::new(const { const_u16(SECTOR as u64) }),
         table_len: Both32::new(tables.len),
         table_little: tables.little.into(),
         table_little_optional: 0.into(),
         table_big: tables.big.into(),
         table_big_optional: 0.into(),
-        root: record(root_extent, sector, FLAG_DIRECTORY, 1),
+        root: record::<1>(root_extent, SECTOR_LEN, FLAG_DIRECTORY),
         root_name: 0,
-        texts: padded(b""),
+        texts: [b' '; 623],
         created: DATE,
         modified: DATE,
         expires: NO_DATE,
@@ -156,11 +160,10 @@ pub(super) fn primary(volume_id: &[u8], sectors: u32, root_extent: u32, tables: 
     }
 }
 
-/// The head of a record whose name has `name_len` bytes; the record as a whole has an even length.
-pub(super) fn record(extent: u32, size: u32, flags: u8, name_len: u8) -> Record {
-    let head = u8::try_from(size_of::<Record>()).unwrap_or_default();
+/// The head of a record whose name has `NAME` bytes; the record as a whole has an even length.
+fn record<const NAME: usize>(extent: u32, size: u32, flags: u8) -> Record {
     Record {
-        len: head.saturating_add(name_len).next_multiple_of(2),
+        len: const { const_u8((size_of::<Record>() + NAME).next_multiple_of(2) as u64) },
         extended: 0,
         extent: Both32::new(extent),
         size: Both32::new(size),
@@ -169,25 +172,29 @@ pub(super) fn record(extent: u32, size: u32, flags: u8, name_len: u8) -> Record 
         unit: 0,
         gap: 0,
         volume: Both16::new(1),
-        name_len,
+        name_len: const { const_u8(NAME as u64) },
     }
 }
 
 /// A record with its name, padded to an even length.
-pub(super) fn push_record(directory: &mut Vec<u8>, extent: u32, size: u32, flags: u8, name: &[u8]) {
-    let name_len = u8::try_from(name.len()).unwrap_or(u8::MAX);
-    directory.extend_from_slice(record(extent, size, flags, name_len).as_bytes());
+pub(super) fn push_record<const NAME: usize>(
+    directory: &mut Vec<u8>,
+    extent: u32,
+    size: u32,
+    flags: u8,
+    name: &[u8; NAME],
+) {
+    directory.extend_from_slice(record::<NAME>(extent, size, flags).as_bytes());
     directory.extend_from_slice(name);
     directory.resize(directory.len().next_multiple_of(2), 0);
 }
 
+/// Bytes of a path table of a volume that has only its root.
+pub(super) const PATH_TABLE_LEN: u32 = 10;
+
 /// The path table of a volume that has only its root (9.4): one record, with the extent in the wanted byte order.
-pub(super) fn path_table(extent: [u8; 4], parent: [u8; 2]) -> Vec<u8> {
-    let mut table = vec![1, 0];
-    table.extend_from_slice(&extent);
-    table.extend_from_slice(&parent);
-    table.extend_from_slice(&[0, 0]);
-    table
+pub(super) fn path_table([a, b, c, d]: [u8; 4], [e, f]: [u8; 2]) -> [u8; PATH_TABLE_LEN as usize] {
+    [1, 0, a, b, c, d, e, f, 0, 0]
 }
 
 /// A descriptor's common head.

@@ -5,7 +5,8 @@
 //! section 13.3.2.1 for platform 0xEF and the sector count of zero.
 
 use super::format::{
-    FIRST_DESCRIPTOR, FLAG_DIRECTORY, PathTables, SECTOR, STANDARD_ID, primary, push_record, terminator,
+    FIRST_DESCRIPTOR, FLAG_DIRECTORY, PathTables, SECTOR, SECTOR_LEN, STANDARD_ID, primary, push_record,
+    terminator, volume_id as volume_id_field,
 };
 use crate::gpt::Extent;
 use crate::layout::FIRST_PARTITION;
@@ -20,6 +21,9 @@ pub enum HybridError {
     /// The image is not a whole number of CD sectors, or longer than 2^32 of them.
     #[error("an image of {0} bytes is no CD")]
     Length(u64),
+    /// The volume id is longer than its field.
+    #[error("a volume id of {0} bytes is longer than the 32 of its field")]
+    VolumeId(usize),
 }
 
 const BOOT_RECORD: u32 = 17;
@@ -37,15 +41,16 @@ pub fn extent(image_bytes: u64, esp: u64, volume_id: &str) -> Result<Extent, Hyb
     let esp_sector = u32::try_from(esp / sector).ok().filter(|_| esp.is_multiple_of(sector));
     let esp_sector = esp_sector.filter(|_| esp >= FIRST_PARTITION).ok_or(HybridError::Esp(esp))?;
 
+    let volume_id = volume_id_field(volume_id).ok_or(HybridError::VolumeId(volume_id.len()))?;
+
     let mut root = Vec::new();
-    let size = u32::try_from(SECTOR).unwrap_or_default();
-    push_record(&mut root, ROOT, size, FLAG_DIRECTORY, &[0]);
-    push_record(&mut root, ROOT, size, FLAG_DIRECTORY, &[1]);
+    push_record(&mut root, ROOT, SECTOR_LEN, FLAG_DIRECTORY, &[0]);
+    push_record(&mut root, ROOT, SECTOR_LEN, FLAG_DIRECTORY, &[1]);
     let tables = PathTables { len: 0, little: 0, big: 0 };
 
     let mut bytes = Vec::new();
     for piece in [
-        primary(volume_id.as_bytes(), total, ROOT, tables).as_bytes(),
+        primary(volume_id, total, ROOT, tables).as_bytes(),
         &boot_record(),
         terminator().as_bytes(),
         &catalogue(esp_sector),
@@ -96,7 +101,7 @@ fn catalogue(esp_sector: u32) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hex32::sha256;
+    use kubedos_wire::hex32::sha256;
 
     /// Byte places as El Torito's figures have them, and the whole pinned.
     #[test]
@@ -120,5 +125,11 @@ mod tests {
         assert_eq!(extent(1 << 43, 1 << 20, "X"), Err(HybridError::Length(1 << 43)));
         assert_eq!(extent(1 << 30, (1 << 20) + 512, "X"), Err(HybridError::Esp((1 << 20) + 512)));
         assert_eq!(extent(1 << 30, 32_768, "X"), Err(HybridError::Esp(32_768)));
+    }
+
+    #[test]
+    fn a_volume_id_that_does_not_fit_is_refused() {
+        assert!(extent(1 << 30, 1 << 20, &"X".repeat(32)).is_ok());
+        assert_eq!(extent(1 << 30, 1 << 20, &"X".repeat(33)), Err(HybridError::VolumeId(33)));
     }
 }

@@ -4,8 +4,8 @@
 //! never looks beyond the bytes that it was given.
 
 use super::format::{
-    FIRST_DESCRIPTOR, FLAG_DIRECTORY, KIND_PRIMARY, KIND_TERMINATOR, PathTables, Primary, Record, SECTOR,
-    STANDARD_ID, path_table, primary, push_record, terminator,
+    FIRST_DESCRIPTOR, FLAG_DIRECTORY, KIND_PRIMARY, KIND_TERMINATOR, PATH_TABLE_LEN, PathTables, Primary,
+    Record, SECTOR, SECTOR_LEN, STANDARD_ID, path_table, primary, push_record, terminator, volume_id,
 };
 use crate::layout::SEED_SIZE;
 use zerocopy::{FromBytes, IntoBytes};
@@ -14,6 +14,10 @@ use zerocopy::{FromBytes, IntoBytes};
 pub const VOLUME_ID: &str = "KUBEDSEED";
 /// The one file of a seed volume: a signed statement of domain `kubedos seed v1`.
 pub const FILE_NAME: &str = "SEED.KST";
+/// [`VOLUME_ID`] as the descriptor has it.
+const VOLUME_ID_FIELD: [u8; 32] = volume_id(VOLUME_ID).unwrap();
+/// [`FILE_NAME`] with the version number that ECMA-119 wants behind it.
+const FILE_ID: &[u8; 10] = b"SEED.KST;1";
 /// No seed volume is longer: whoever looks for one reads this much of a device at most.
 pub const MAX_BYTES: u64 = SEED_SIZE;
 /// From this many bytes of a device's start [`is_seed`] can tell.
@@ -62,20 +66,15 @@ pub fn write(statement: &[u8]) -> Result<Vec<u8>, SeedVolumeError> {
     }
     let little = path_table(ROOT.to_le_bytes(), 1u16.to_le_bytes());
     let big = path_table(ROOT.to_be_bytes(), 1u16.to_be_bytes());
-    let tables = PathTables {
-        len: u32::try_from(little.len()).unwrap_or_default(),
-        little: TABLE_LITTLE,
-        big: TABLE_BIG,
-    };
+    let tables = PathTables { len: PATH_TABLE_LEN, little: TABLE_LITTLE, big: TABLE_BIG };
     let mut root = Vec::new();
-    let sector = u32::try_from(SECTOR).unwrap_or_default();
-    push_record(&mut root, ROOT, sector, FLAG_DIRECTORY, &[0]);
-    push_record(&mut root, ROOT, sector, FLAG_DIRECTORY, &[1]);
-    push_record(&mut root, FILE, size, 0, format!("{FILE_NAME};1").as_bytes());
+    push_record(&mut root, ROOT, SECTOR_LEN, FLAG_DIRECTORY, &[0]);
+    push_record(&mut root, ROOT, SECTOR_LEN, FLAG_DIRECTORY, &[1]);
+    push_record(&mut root, FILE, size, 0, FILE_ID);
 
     let mut volume = vec![0; FIRST_DESCRIPTOR * SECTOR];
     let total = u32::try_from(sectors).map_err(|_| SeedVolumeError::TooLong)?;
-    let descriptor = primary(VOLUME_ID.as_bytes(), total, ROOT, tables);
+    let descriptor = primary(VOLUME_ID_FIELD, total, ROOT, tables);
     for piece in [
         descriptor.as_bytes(),
         terminator().as_bytes(),
@@ -94,7 +93,7 @@ pub fn write(statement: &[u8]) -> Result<Vec<u8>, SeedVolumeError> {
 pub fn read(bytes: &[u8]) -> Result<&[u8], SeedVolumeError> {
     let primary = primary_of(bytes)?;
     let sectors = primary.sectors.get().ok_or(SeedVolumeError::Malformed("the volume's size"))?;
-    let len = usize::try_from(sectors).unwrap_or(usize::MAX).saturating_mul(SECTOR);
+    let len = (sectors as usize).saturating_mul(SECTOR);
     if len as u64 > MAX_BYTES {
         return Err(SeedVolumeError::TooLong);
     }
@@ -173,7 +172,7 @@ mod tests {
     fn the_volume_has_pinned_bytes() {
         let volume = write(b"statement").unwrap();
         assert_eq!(volume.len(), 22 * SECTOR);
-        let digest = hex::encode(crate::hex32::sha256(&[&volume]));
+        let digest = hex::encode(kubedos_wire::hex32::sha256(&[&volume]));
         assert_eq!(digest, "97bc6d1aa1d3822abc4bc52c472615752c65f043751e0ec7fd7137135d9b1b8f");
         assert!(is_seed(&volume[..PROBE_BYTES]));
         assert!(!is_seed(&volume[..PROBE_BYTES - 1]));

@@ -1,3 +1,5 @@
+//! Tests of the disk layout (ADR 0001).
+
 use super::*;
 use crate::gpt::{self, SectorSize};
 use proptest::prelude::*;
@@ -110,7 +112,7 @@ fn uuids_follow_from_the_root_hashes() {
 #[test]
 fn hash_areas_hold_the_tree_of_a_full_volume() {
     for volume in [Volume::Root, Volume::Configuration, Volume::Payload] {
-        let (data, room) = (volume.full_size(Area::Data).unwrap(), volume.full_size(Area::Hash).unwrap());
+        let (data, room) = (volume.max_data_bytes(), Area::Hash.full_size(volume).unwrap());
         let mut level = data / 4096;
         let mut blocks = 1; // superblock
         while level > 1 {

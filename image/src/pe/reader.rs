@@ -37,8 +37,8 @@ impl<'a> Section<'a> {
 
     /// What the section holds: the bytes of the file without the padding behind them.
     pub fn data(&self) -> &'a [u8] {
-        let length = usize::try_from(self.header.virtual_size.get()).unwrap_or(usize::MAX);
-        self.raw.get(..length).unwrap_or(self.raw)
+        // What is longer in memory than in the file is zero behind it.
+        self.raw.get(..to_usize(self.header.virtual_size.get())).unwrap_or(self.raw)
     }
 }
 
@@ -105,7 +105,8 @@ impl<'a> Pe<'a> {
     /// The file without its certificate table; the headers still name it.
     pub fn without_certificates(&self) -> &'a [u8] {
         let end = self.certificates.as_ref().map_or(self.bytes.len(), |range| range.start);
-        self.bytes.get(..end).unwrap_or(self.bytes)
+        let (program, _) = self.bytes.split_at(end);
+        program
     }
 
     /// File offset of the four bytes of the checksum.
@@ -280,6 +281,6 @@ fn header(field: &'static str, value: impl Into<u64>, rule: &'static str) -> PeE
     PeError::Header { field, value: value.into(), rule }
 }
 
-fn to_usize(value: u32) -> usize {
-    usize::try_from(value).unwrap_or(usize::MAX)
+const fn to_usize(value: u32) -> usize {
+    value as usize
 }

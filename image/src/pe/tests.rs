@@ -1,3 +1,5 @@
+//! Tests of the PE reader and writer.
+
 use object::read::pe::PeFile64;
 use object::{Object, ObjectSection};
 use proptest::prelude::*;

@@ -102,18 +102,18 @@ fn check_names(pe: &Pe<'_>, sections: &[(&str, &[u8])]) -> Result<(), PeError> {
 fn check_room(pe: &Pe<'_>, needed: usize) -> Result<usize, PeError> {
     let start = pe.section_headers_end();
     let end = usize::try_from(pe.optional().headers_size.get()).map_err(|_| PeError::TooLarge)?;
-    let free = pe.bytes().get(start..end).unwrap_or_default();
+    let free = pe.bytes().get(start..end).ok_or(PeError::Truncated("headers"))?;
     let zeroes = free.iter().take_while(|byte| **byte == 0).count();
     let limit = super::format::MAX_SECTIONS.saturating_sub(pe.sections().len());
     let room = (zeroes / size_of::<SectionHeader>()).min(limit);
     if needed > room { Err(PeError::NoHeaderSpace { needed, room }) } else { Ok(start) }
 }
 
+/// The name, which `check_names` has found to fit, with zeroes behind it.
 fn padded(name: &str) -> [u8; NAME_LENGTH] {
     let mut out = [0; NAME_LENGTH];
-    for (to, from) in out.iter_mut().zip(name.bytes()) {
-        *to = from;
-    }
+    let (field, _) = out.split_at_mut(name.len());
+    field.copy_from_slice(name.as_bytes());
     out
 }
 

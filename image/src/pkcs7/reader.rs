@@ -2,7 +2,7 @@
 
 use super::{Certificate, Pkcs7Error, oid};
 use crate::der::{DerError, Reader, element, tag};
-use crate::hex32::sha256;
+use kubedos_wire::hex32::sha256;
 
 /// The parts of a `SignedData` with one signer.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,8 +2,11 @@
 //! is no place in the file where something else could be.
 
 use super::Qcow2Error;
-use super::format::{CLUSTER, COPIED, COUNTS, Header, OFFSET, Plan, TABLE, check_guest, l1_entries, plan};
+use super::format::{
+    CLUSTER, CLUSTER_BYTES, COPIED, COUNTS, Header, OFFSET, Plan, TABLE, check_guest, l1_entries, plan,
+};
 use crate::source::Source;
+use crate::width::to_usize;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Checks that an image is of the form that [`write`](super::write) gives it, and returns how many clusters of 64 KiB hold data.
@@ -62,11 +65,11 @@ fn layout_of(guest: u64, tables: u64, total: u64) -> Option<Plan> {
 fn entries(image: &dyn Source, offset: u64, count: u64) -> Result<Vec<u64>, Qcow2Error> {
     let len =
         count.checked_mul(8).filter(|len| offset.checked_add(*len).is_some_and(|end| end <= image.len()));
-    let len = len.and_then(|len| usize::try_from(len).ok()).ok_or(Qcow2Error::Damaged("a table", offset))?;
-    let mut bytes = vec![0; len];
+    let len = len.ok_or(Qcow2Error::Damaged("a table", offset))?;
+    let mut bytes = vec![0; to_usize(len)];
     image.read_exact_at(&mut bytes, offset)?;
-    let chunks = bytes.chunks_exact(8);
-    Ok(chunks.filter_map(|chunk| chunk.first_chunk().map(|chunk| u64::from_be_bytes(*chunk))).collect())
+    let (chunks, _) = bytes.as_chunks();
+    Ok(chunks.iter().map(|chunk| u64::from_be_bytes(*chunk)).collect())
 }
 
 /// Tables and data lie one after the other in the guest's order; how many clusters of data there are.
@@ -108,8 +111,8 @@ fn check_counts(image: &dyn Source, layout: &Plan) -> Result<(), Qcow2Error> {
     for block in 0..layout.refcount_block_count {
         let at = (layout.refcount_blocks + block) * CLUSTER;
         let used = layout.total.saturating_sub(block * COUNTS).min(COUNTS);
-        let mut expected = 1u16.to_be_bytes().repeat(usize::try_from(used).unwrap_or_default());
-        expected.resize(usize::try_from(CLUSTER).unwrap_or_default(), 0);
+        let mut expected = 1u16.to_be_bytes().repeat(to_usize(used));
+        expected.resize(CLUSTER_BYTES, 0);
         check_bytes(image, at, &expected, "a reference count")?;
     }
     Ok(())
@@ -120,7 +123,7 @@ fn check_rest(image: &dyn Source, layout: &Plan) -> Result<(), Qcow2Error> {
     let header = layout.header();
     let l1_end = layout.l1 * CLUSTER + l1_entries(layout.guest) * 8;
     for range in [header.as_bytes().len() as u64..CLUSTER, l1_end..layout.refcount_table * CLUSTER] {
-        let zeroes = vec![0; usize::try_from(range.end - range.start).unwrap_or_default()];
+        let zeroes = vec![0; to_usize(range.end - range.start)];
         check_bytes(image, range.start, &zeroes, "padding")?;
     }
     Ok(())

@@ -1,7 +1,9 @@
+//! Tests of recognising qcow2 files of our own writer.
+
 use super::super::{Image, write};
 use super::*;
-use crate::hex32::sha256;
 use crate::sparse::Runs;
+use kubedos_wire::hex32::sha256;
 use proptest::prelude::*;
 
 fn wrapped(source: &dyn Source) -> Vec<u8> {

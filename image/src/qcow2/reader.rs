@@ -5,6 +5,7 @@ use super::compressed::Method;
 use super::format::{MAGIC, MAX_GUEST, OFFSET};
 use super::{Qcow2Error, Unsupported};
 use crate::source::Source;
+use crate::width::to_usize;
 use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
@@ -150,14 +151,14 @@ impl<S: Source> Image<S> {
     }
 
     /// Where a cluster of the guest is.
+    #[expect(clippy::indexing_slicing, reason = "a second table has `per_table` entries")]
     fn place(&self, cluster: u64) -> io::Result<Place> {
         let (index, within) = (cluster / self.per_table(), cluster % self.per_table());
         let found = self.tables.binary_search_by_key(&index, |(index, _)| *index);
         let Some((_, table)) = found.ok().and_then(|at| self.tables.get(at)) else {
             return Ok(Place::Zeroes);
         };
-        let within = usize::try_from(within).unwrap_or(usize::MAX);
-        let entry = self.with_table(*table, |table| table.get(within).copied().unwrap_or_default())?;
+        let entry = self.with_table(*table, |table| table[to_usize(within)])?;
         self.decode(entry)
     }
 
@@ -193,22 +194,23 @@ impl<S: Source> Image<S> {
                 // The last cluster of a file may be cut off where only zeroes follow.
                 let at = offset + within;
                 let there = self.image.len().saturating_sub(at).min(part.len() as u64);
-                let (data, rest) = part.split_at_mut(usize::try_from(there).unwrap_or_default());
+                let (data, rest) = part.split_at_mut(to_usize(there));
                 self.image.read_exact_at(data, at)?;
                 rest.fill(0);
             }
             Place::Compressed { offset, len } => {
                 let mut last = self.last_cluster.lock().unwrap_or_else(PoisonError::into_inner);
-                if last.as_ref().is_none_or(|(at, _)| *at != offset) {
-                    let mut compressed = vec![0; usize::try_from(len).unwrap_or_default()];
-                    self.image.read_exact_at(&mut compressed, offset)?;
-                    let mut cluster = vec![0; 1 << self.cluster_bits];
-                    self.method.decompress(&compressed, &mut cluster)?;
-                    *last = Some((offset, cluster));
-                }
-                let cluster = last.as_ref().map(|(_, cluster)| cluster.as_slice()).unwrap_or_default();
-                let start = usize::try_from(within).unwrap_or(usize::MAX);
-                let bytes = cluster.get(start..).and_then(|rest| rest.get(..part.len()));
+                let cluster = match last.as_ref() {
+                    Some((at, cluster)) if *at == offset => cluster,
+                    _ => {
+                        let mut compressed = vec![0; to_usize(len)];
+                        self.image.read_exact_at(&mut compressed, offset)?;
+                        let mut cluster = vec![0; 1 << self.cluster_bits];
+                        self.method.decompress(&compressed, &mut cluster)?;
+                        &last.insert((offset, cluster)).1
+                    }
+                };
+                let bytes = cluster.get(to_usize(within)..).and_then(|rest| rest.get(..part.len()));
                 part.copy_from_slice(bytes.ok_or_else(|| invalid("a compressed cluster is too short"))?);
             }
         }
@@ -220,7 +222,7 @@ impl<S: Source> Image<S> {
         let base = index * self.per_table();
         let is_data = |entry: &u64| self.decode(*entry).map_or(true, |place| place != Place::Zeroes);
         self.with_table(table, |entries| {
-            let skip = usize::try_from(first.saturating_sub(base)).unwrap_or(usize::MAX);
+            let skip = to_usize(first.saturating_sub(base));
             let start = skip + entries.get(skip..)?.iter().position(is_data)?;
             let rest = entries.get(start..)?;
             let len = rest.iter().position(|entry| !is_data(entry)).unwrap_or(rest.len());
@@ -306,7 +308,7 @@ fn first_table(
 }
 
 fn entries(image: &dyn Source, offset: u64, count: u64) -> io::Result<Vec<u64>> {
-    let mut bytes = vec![0; usize::try_from(count * 8).unwrap_or_default()];
+    let mut bytes = vec![0; to_usize(count * 8)];
     image.read_exact_at(&mut bytes, offset)?;
     let (chunks, _) = bytes.as_chunks();
     Ok(chunks.iter().map(|chunk| u64::from_be_bytes(*chunk)).collect())
@@ -337,7 +339,7 @@ impl<S: Source> Source for Image<S> {
         let mut at = offset;
         while !rest.is_empty() {
             let within = at % self.cluster();
-            let count = usize::try_from(self.cluster() - within).unwrap_or(usize::MAX).min(rest.len());
+            let count = to_usize(self.cluster() - within).min(rest.len());
             let (part, next) = rest.split_at_mut(count);
             self.read(self.place(at / self.cluster())?, within, part)?;
             at += count as u64;

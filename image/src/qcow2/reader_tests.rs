@@ -1,3 +1,5 @@
+//! Tests of reading qcow2 files of other programs.
+
 use super::super::write;
 use super::*;
 use crate::sparse::Runs;

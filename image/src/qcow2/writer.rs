@@ -3,6 +3,7 @@
 use super::Qcow2Error;
 use super::format::{CLUSTER, CLUSTER_BYTES, COPIED, COUNTS, Plan, TABLE, check_guest, l1_entries, plan};
 use crate::source::Source;
+use crate::width::to_usize;
 use std::io;
 use zerocopy::IntoBytes;
 
@@ -23,17 +24,16 @@ pub fn write(
     sink(plan.refcount_table * CLUSTER, &big_endian(counts))?;
     for block in 0..plan.refcount_block_count {
         let used = plan.total.saturating_sub(block * COUNTS).min(COUNTS);
-        let bytes = 1u16.to_be_bytes().repeat(usize::try_from(used).unwrap_or_default());
+        let bytes = 1u16.to_be_bytes().repeat(to_usize(used));
         sink((plan.refcount_blocks + block) * CLUSTER, &bytes)?;
     }
     let mut at = 0usize;
     for (number, table) in (0u64..).zip(&tables) {
-        let mut entries = vec![0u64; usize::try_from(TABLE).unwrap_or_default()];
+        let mut entries = vec![0u64; to_usize(TABLE)];
         while let Some(cluster) = clusters.get(at).filter(|cluster| *cluster / TABLE == *table) {
-            let place = usize::try_from(cluster % TABLE).unwrap_or_default();
-            if let Some(entry) = entries.get_mut(place) {
-                *entry = COPIED | ((plan.data + at as u64) * CLUSTER);
-            }
+            #[expect(clippy::indexing_slicing, reason = "a table has TABLE entries")]
+            let entry = &mut entries[to_usize(cluster % TABLE)];
+            *entry = COPIED | ((plan.data + at as u64) * CLUSTER);
             at += 1;
         }
         sink((plan.l2 + number) * CLUSTER, &big_endian(entries.into_iter()))?;
@@ -68,7 +68,7 @@ fn data_clusters(source: &dyn Source) -> io::Result<Vec<u64>> {
 /// A whole cluster; the guest's last one may be shorter, its rest is zero.
 fn read_cluster(source: &dyn Source, cluster: u64, buffer: &mut [u8]) -> io::Result<()> {
     let start = cluster * CLUSTER;
-    let len = usize::try_from(source.len().saturating_sub(start).min(CLUSTER)).unwrap_or_default();
+    let len = to_usize(source.len().saturating_sub(start).min(CLUSTER));
     let (data, rest) = buffer.split_at_mut(len);
     rest.fill(0);
     source.read_exact_at(data, start)
@@ -82,12 +82,14 @@ fn second_level_tables(clusters: &[u64]) -> Vec<u64> {
 }
 
 fn first_level(plan: &Plan, tables: &[u64]) -> Vec<u8> {
-    let mut entries = vec![0u64; usize::try_from(l1_entries(plan.guest)).unwrap_or_default()];
+    let mut entries = vec![0u64; to_usize(l1_entries(plan.guest))];
     for (number, table) in (0u64..).zip(tables) {
-        let place = usize::try_from(*table).unwrap_or(usize::MAX);
-        if let Some(entry) = entries.get_mut(place) {
-            *entry = COPIED | ((plan.l2 + number) * CLUSTER);
-        }
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "no cluster that holds something lies behind the guest's end"
+        )]
+        let entry = &mut entries[to_usize(*table)];
+        *entry = COPIED | ((plan.l2 + number) * CLUSTER);
     }
     big_endian(entries.into_iter())
 }

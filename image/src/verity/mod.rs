@@ -15,7 +15,8 @@ pub use superblock::{SUPERBLOCK_BYTES, Superblock, superblock};
 pub use table::{data_sectors, table_line};
 pub use writer::{Built, Leaves, build, hash_area_bytes};
 
-use crate::boot::Seal;
+use crate::width::to_usize;
+use kubedos_wire::seal::Seal;
 use std::io;
 
 /// Where a volume does not verify.
@@ -48,6 +49,9 @@ pub enum VerityError {
     /// The data or the hash area is shorter than the seal says.
     #[error("{0} is shorter than the seal says")]
     Short(&'static str),
+    /// A block of the data was not hashed while the data was written.
+    #[error("data block {0} was not written")]
+    Missing(u64),
     /// The bytes are no superblock of the only form that is known here.
     #[error("not a superblock: {0}")]
     Superblock(&'static str),
@@ -79,11 +83,11 @@ fn levels(data_blocks: u64) -> Vec<u64> {
 /// How many threads to use for so many blocks: a short volume is not worth starting any.
 fn threads_for(blocks: u64) -> usize {
     let most = crate::ordered::threads().get();
-    usize::try_from(blocks / 1024).unwrap_or(most).clamp(1, most)
+    to_usize(blocks / 1024).clamp(1, most)
 }
 
 fn salted(seal_salt: &[u8; 32], block: &[u8]) -> [u8; DIGEST] {
-    crate::hex32::sha256(&[seal_salt, block])
+    kubedos_wire::hex32::sha256(&[seal_salt, block])
 }
 
 /// Reads the blocks `range` of `source` in large pieces and hands each block on, with its number.
@@ -94,12 +98,11 @@ fn for_blocks<E: From<VerityError>>(
     mut each: impl FnMut(u64, &[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
     const PIECE: u64 = 256;
-    let mut buffer = vec![0; BLOCK * usize::try_from(PIECE.min(range.end - range.start)).unwrap_or(1)];
+    let mut buffer = vec![0; BLOCK * to_usize(PIECE.min(range.end - range.start))];
     let mut at = range.start;
     while at < range.end {
         let count = PIECE.min(range.end - at);
-        let len = usize::try_from(count).unwrap_or_default() * BLOCK;
-        let piece = buffer.get_mut(..len).unwrap_or_default();
+        let (piece, _) = buffer.split_at_mut(to_usize(count) * BLOCK);
         source.read_exact_at(piece, at * BLOCK as u64).map_err(|error| VerityError::Io(what, error))?;
         for (number, block) in (at..).zip(piece.chunks_exact(BLOCK)) {
             each(number, block)?;

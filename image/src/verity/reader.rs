@@ -5,8 +5,9 @@ use super::{
     BLOCK, DIGEST, Location, PER_BLOCK, SUPERBLOCK_BYTES, VerityError, check_lengths, for_blocks, levels,
     salted, superblock, threads_for,
 };
-use crate::boot::Seal;
 use crate::source::Source;
+use crate::width::to_usize;
+use kubedos_wire::seal::Seal;
 
 /// The superblock is the seal's, and every block of the tree hangs on the root hash. Cheap (1/128 of the data is read): what stage 1
 /// does before it mounts, so that damage anywhere in the tree stops the boot and not some later read.
@@ -19,11 +20,11 @@ pub fn verify(data: &dyn Source, hash_area: &dyn Source, seal: &Seal) -> Result<
     check_lengths(seal, Some(data.len()), hash_area.len())?;
     let digests = lowest_level(hash_area, seal)?;
     let stretch = seal.data_blocks.div_ceil(threads_for(seal.data_blocks) as u64);
-    let stretch_bytes = usize::try_from(stretch).unwrap_or(usize::MAX).saturating_mul(DIGEST);
+    let stretch_bytes = to_usize(stretch).saturating_mul(DIGEST);
     std::thread::scope(|scope| {
         let workers: Vec<_> = digests
             .chunks(stretch_bytes)
-            .zip((0..).step_by(usize::try_from(stretch).unwrap_or(usize::MAX)))
+            .zip((0..).step_by(to_usize(stretch)))
             .map(|(digests, first)| scope.spawn(move || verify_stretch(data, seal, digests, first)))
             .collect();
         // In order: the first stretch that fails holds the first corrupt block.
@@ -67,7 +68,7 @@ fn lowest_level(hash_area: &dyn Source, seal: &Seal) -> Result<Vec<u8>, VerityEr
         expected = level;
     }
     // The last block's unused places are zero, or the digest above it would not have held for a tree of ours.
-    let len = usize::try_from(seal.data_blocks).unwrap_or(usize::MAX).saturating_mul(DIGEST);
+    let len = to_usize(seal.data_blocks).saturating_mul(DIGEST);
     expected.truncate(len);
     debug_assert!(
         expected.len() == len && expected.len() as u64 <= seal.data_blocks * PER_BLOCK * BLOCK as u64

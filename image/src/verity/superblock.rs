@@ -2,9 +2,9 @@
 
 use super::format::{ALGORITHM, HASH_TYPE, RawSuperblock, SIGNATURE, VERSION};
 use super::{BLOCK, VerityError};
-use crate::boot::Seal;
 use crate::guid::Guid;
-use crate::hex32::{Salt, sha256};
+use kubedos_wire::hex32::{Salt, sha256};
+use kubedos_wire::seal::Seal;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -66,7 +66,8 @@ impl Superblock {
         if raw.signature != SIGNATURE {
             return Err(VerityError::Superblock("no signature"));
         }
-        if raw.as_bytes() != own.get(..size_of::<RawSuperblock>()).unwrap_or_default() {
+        let (own, _) = own.split_at(size_of::<RawSuperblock>());
+        if raw.as_bytes() != own {
             return Err(VerityError::Superblock("not of the form that kubedOS writes"));
         }
         let tail = rest.get(..SUPERBLOCK_BYTES - size_of::<RawSuperblock>());

@@ -1,6 +1,6 @@
 //! What the kernel is told (kernel documentation, "dm-verity", construction parameters).
 
-use crate::boot::Seal;
+use kubedos_wire::seal::Seal;
 
 /// The length of the verity device in sectors of 512 bytes, as a device-mapper table has it.
 pub fn data_sectors(seal: &Seal) -> u64 {

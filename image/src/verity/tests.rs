@@ -1,5 +1,7 @@
+//! Tests of hash trees and superblocks.
+
 use super::*;
-use crate::hex32::{RootHash, Salt, sha256};
+use kubedos_wire::hex32::{RootHash, Salt, sha256};
 use proptest::prelude::*;
 
 fn data(blocks: usize) -> Vec<u8> {
@@ -52,6 +54,16 @@ fn the_table_line_holds_the_seal_only() {
     let expected = format!("1 254:0 /dev/x 4096 4096 15000 1 sha256 {} {}", "01".repeat(32), "5a".repeat(32));
     assert_eq!(table_line(&seal, "254:0", "/dev/x"), expected);
     assert_eq!(data_sectors(&seal), 120_000);
+}
+
+#[test]
+fn a_block_that_was_not_added_is_named() {
+    let mut leaves = Leaves::new(SALT);
+    leaves.add(2, &data(1));
+    leaves.add(0, &data(1));
+    assert!(matches!(leaves.clone().finish(3), Err(VerityError::Missing(1))));
+    leaves.add(1, &data(1));
+    leaves.finish(3).unwrap();
 }
 
 #[test]

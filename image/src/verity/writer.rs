@@ -1,9 +1,10 @@
 //! Building the tree: the data is read once, in stretches of which each thread has one; the levels above are small.
 
 use super::{BLOCK, DIGEST, VerityError, for_blocks, levels, salted, superblock, threads_for};
-use crate::boot::Seal;
-use crate::hex32::{RootHash, Salt};
 use crate::source::Source;
+use crate::width::to_usize;
+use kubedos_wire::hex32::{RootHash, Salt};
+use kubedos_wire::seal::Seal;
 
 /// A volume's seal and its hash area.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,21 +46,30 @@ impl Leaves {
 
     /// Whole blocks that are written from block `first` on, in place of what may have been there.
     pub fn add(&mut self, first: u64, blocks: &[u8]) {
-        let start = usize::try_from(first).unwrap_or(usize::MAX).saturating_mul(DIGEST);
-        let end = start.saturating_add(blocks.len() / BLOCK * DIGEST);
+        let start = to_usize(first) * DIGEST;
+        let end = start + blocks.len() / BLOCK * DIGEST;
         if self.digests.len() < end {
             self.digests.resize(end, 0);
         }
-        let slots = self.digests.get_mut(start..end).unwrap_or_default();
+        let (_, slots) = self.digests.split_at_mut(start);
         for (slot, block) in slots.chunks_exact_mut(DIGEST).zip(blocks.chunks_exact(BLOCK)) {
             slot.copy_from_slice(&salted(self.salt.as_bytes(), block));
         }
     }
 
     /// The tree over so many blocks, all of which were added.
+    ///
+    /// # Errors
+    /// [`VerityError::Short`] or [`VerityError::Missing`] when one of them was not.
     pub fn finish(self, data_blocks: u64) -> Result<Built, VerityError> {
         if data_blocks == 0 || self.digests.len() as u64 != data_blocks * DIGEST as u64 {
             return Err(VerityError::Short("the data"));
+        }
+        // No block has this digest: it is what `add` leaves where it skips blocks.
+        let missing =
+            (0..).zip(self.digests.chunks_exact(DIGEST)).find(|(_, digest)| **digest == [0; DIGEST]);
+        if let Some((block, _)) = missing {
+            return Err(VerityError::Missing(block));
         }
         finish(self.digests, &self.salt, data_blocks)
     }
@@ -89,11 +99,11 @@ fn leaf_digests(data: &dyn Source, salt: &Salt, data_blocks: u64) -> Result<Vec<
     let total = usize::try_from(data_blocks).ok().and_then(|blocks| blocks.checked_mul(DIGEST));
     let mut digests = vec![0; total.ok_or(VerityError::Length(data.len()))?];
     let stretch = data_blocks.div_ceil(threads_for(data_blocks) as u64);
-    let stretch_bytes = usize::try_from(stretch).unwrap_or(usize::MAX).saturating_mul(DIGEST);
+    let stretch_bytes = to_usize(stretch) * DIGEST;
     std::thread::scope(|scope| {
         let workers: Vec<_> = digests
             .chunks_mut(stretch_bytes)
-            .zip((0..).step_by(usize::try_from(stretch).unwrap_or(usize::MAX)))
+            .zip((0..).step_by(to_usize(stretch)))
             .map(|(out, first): (&mut [u8], u64)| {
                 scope.spawn(move || {
                     let count = (out.len() / DIGEST) as u64;

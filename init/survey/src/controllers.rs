@@ -1,5 +1,6 @@
-//! Controllers that may have disks behind them and that no driver has taken (`Documentation/ABI/testing/sysfs-bus-pci`): the disks behind
-//! them are not among [`crate::look::disks`], and a list of disks is no answer to where they are.
+//! Controllers without a driver that may have disks behind them (`Documentation/ABI/testing/sysfs-bus-pci`). The disks
+//! behind them are missing from [`crate::look::disks`], so an operator who misses a disk has to see the controllers
+//! too.
 
 use std::fmt;
 use std::fs;
@@ -14,11 +15,11 @@ use super::show::plain;
 /// A PCI function without a driver.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Controller {
-    /// `0000:00:05.0`.
+    /// PCI address, for example `0000:00:05.0`.
     pub address: String,
-    /// Vendor and device, `1000:0012`.
+    /// Vendor and device, for example `1000:0012`.
     pub id: String,
-    /// What it is, by its class code.
+    /// Its kind, from its class code.
     pub kind: &'static str,
 }
 
@@ -28,7 +29,7 @@ impl fmt::Display for Controller {
     }
 }
 
-/// The controllers under `root` that no driver has taken. A machine without PCI has none.
+/// The controllers under `root` without a driver. A machine without PCI has none.
 pub fn without_driver(root: &Path) -> io::Result<Vec<Controller>> {
     let folder = root.join("sys/bus/pci/devices");
     let addresses = match names(&folder) {
@@ -50,7 +51,8 @@ pub fn without_driver(root: &Path) -> io::Result<Vec<Controller>> {
     Ok(controllers)
 }
 
-/// What a class code means, where disks may be behind it (PCI Code and ID Assignment Specification, 1.2, 1.9 and 1.13).
+/// The kind for a class code that may have disks behind it (PCI Code and ID Assignment Specification, 1.2, 1.9 and
+/// 1.13).
 fn kind(class: &str) -> Option<&'static str> {
     let code = u32::from_str_radix(class.strip_prefix("0x")?, 16).ok()? >> 8;
     Some(match code {
@@ -67,7 +69,7 @@ fn kind(class: &str) -> Option<&'static str> {
     })
 }
 
-/// What an operator can do about controllers without a driver; `None` where there are none.
+/// What an operator can do about controllers without a driver; `None` if there are none.
 pub fn advice(controllers: &[Controller]) -> Option<String> {
     if controllers.is_empty() {
         return None;

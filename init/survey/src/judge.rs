@@ -1,38 +1,39 @@
-//! Whether a disk matches a rule, with the reason for each field that does not hold. Pure.
+//! Whether a disk matches a rule, with the reason for each field that does not match. Pure.
 //!
-//! A rule (`match`) finds the system disk and may be satisfied by a name that was cut, because more than one match is refused.
-//! An identity (`allowDestroy`) permits the loss of data: it needs the whole name, and exactly one attached disk that has it.
+//! A rule (`match`) selects the system disk. A truncated name may satisfy it, because more than one match is refused.
+//! An identity (`allowDestroy`) permits data loss: it needs the complete name, and exactly one attached disk that has
+//! it.
 
 use std::fmt;
 
-use kubedos_spec::node::{DiskIdentity, DiskRule};
+use kubedos_wire::node::{DiskIdentity, DiskRule};
 
 use super::show::quoted;
 use super::{Disk, GIB, size};
-use kubedos_spec::disk_names::{self, Agreement};
+use kubedos_wire::disk_names::{self, Agreement};
 
-/// One field of a rule that does not hold for a disk.
+/// One field of a rule that does not match a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mismatch {
     /// The rule has no field.
     EmptyRule,
     /// The disk has no medium.
     NoMedium,
-    /// Serial number, world-wide name or path.
+    /// The serial number, world-wide name or path does not match.
     Name {
         /// Which field of the rule.
         field: Field,
         /// How the disk's name differs.
         difference: Difference,
     },
-    /// Smaller than `minSizeGiB`.
+    /// The disk is smaller than `minSizeGiB`.
     TooSmall {
         /// The disk's size.
         bytes: u64,
         /// The rule's limit.
         least_gib: u32,
     },
-    /// Larger than `maxSizeGiB`.
+    /// The disk is larger than `maxSizeGiB`.
     TooLarge {
         /// The disk's size.
         bytes: u64,
@@ -41,12 +42,12 @@ pub enum Mismatch {
     },
 }
 
-/// How a name of a disk differs from the wanted one.
+/// How a name of a disk differs from the expected one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Difference {
-    /// The disk has none.
+    /// The disk does not have this name.
     Absent,
-    /// In the case of letters only.
+    /// Only upper and lower case differ.
     CaseOnly,
     /// It is another name.
     Other,
@@ -73,7 +74,7 @@ impl Field {
         }
     }
 
-    /// What a disk has for it.
+    /// The values that the disk has for it.
     fn found(self, disk: &Disk) -> &[String] {
         match self {
             Self::Serial => &disk.serials,
@@ -82,7 +83,7 @@ impl Field {
         }
     }
 
-    /// The best agreement of a value of the spec with what the disk has.
+    /// The best agreement between a value of the spec and the disk's values.
     fn agreement(self, wanted: &str, disk: &Disk) -> Agreement {
         let compare = |found: &String| match self {
             Self::Serial => disk_names::serial(wanted, found, disk.serial_limit),
@@ -117,7 +118,7 @@ impl fmt::Display for Mismatch {
     }
 }
 
-/// The fields of a rule that do not hold for the disk. Empty: the disk matches.
+/// The fields of a rule that do not match the disk. If empty, the disk matches.
 pub fn rule(disk: &Disk, rule: &DiskRule) -> Vec<Mismatch> {
     let names = [(Field::Serial, &rule.serial), (Field::Wwn, &rule.wwn), (Field::Path, &rule.path)];
     let gives_name = names.iter().any(|(_, wanted)| wanted.is_some());
@@ -156,7 +157,7 @@ pub fn rule(disk: &Disk, rule: &DiskRule) -> Vec<Mismatch> {
     mismatches
 }
 
-/// Whether every field of the identity is the disk's, and known in full.
+/// Whether every field of the identity matches the disk completely.
 pub fn is(disk: &Disk, identity: &DiskIdentity) -> bool {
     let names =
         [(Field::Serial, &identity.serial), (Field::Wwn, &identity.wwn), (Field::Path, &identity.path)];
@@ -171,7 +172,7 @@ pub enum Permission {
     Granted,
     /// No entry names this disk.
     NotNamed,
-    /// Entries name this disk, and others too: they permit nothing.
+    /// Entries name this disk, but also other disks; such entries have no effect.
     Ambiguous {
         /// The entry, as text.
         entry: String,
@@ -180,7 +181,7 @@ pub enum Permission {
     },
 }
 
-/// Whether the disk may lose what is on it. An entry that names several of the attached disks permits the loss of none.
+/// Whether the content of the disk may be destroyed. An entry that names several attached disks has no effect.
 pub fn permission(disk: &Disk, attached: &[Disk], identities: &[DiskIdentity]) -> Permission {
     let mut permission = Permission::NotNamed;
     for identity in identities.iter().filter(|identity| is(disk, identity)) {
@@ -216,7 +217,7 @@ pub fn rule_text(rule: &DiskRule) -> String {
     if parts.is_empty() { "an empty rule".into() } else { parts.join(", ") }
 }
 
-/// How several disks that match one rule can be told apart.
+/// How to tell apart several disks that match one rule.
 pub fn apart(disks: &[&Disk]) -> String {
     let shared = |names: fn(&Disk) -> &[String]| {
         disks.iter().enumerate().any(|(at, disk)| {
@@ -309,7 +310,7 @@ mod tests {
         assert!(!nobody.is(&serial("A1")) && !nobody.is(&path));
     }
 
-    /// S3: a name of which only the beginning is known finds a disk, and destroys none.
+    /// S3: a truncated name can select a disk, but never permits its destruction.
     #[test]
     fn a_cut_name_matches_a_rule_and_no_permission() {
         let cut = Disk {
@@ -334,7 +335,7 @@ mod tests {
         assert_eq!(permission(&cut, std::slice::from_ref(&cut), &identities), Permission::NotNamed);
     }
 
-    /// S3: an entry that names several attached disks destroys none of them, whichever was chosen.
+    /// S3: an entry that names several attached disks permits the destruction of none of them.
     #[test]
     fn an_entry_that_names_several_disks_permits_nothing() {
         let serial = |text: &str| DiskIdentity { serial: Some(text.into()), ..DiskIdentity::default() };

@@ -1,8 +1,9 @@
-//! Disks as sysfs shows them, and whether they match a rule of the spec.
+//! The disks in sysfs, and whether they match a rule of the spec.
 //!
-//! The agent and `kubedos-build inspect --disks` share this crate, so both see the same disks and give the same reasons. It reads
-//! sysfs and `/dev/disk/by-path` ([`look`]), compares pure facts ([`judge`]), and formats them ([`show`]). It opens no disk and
-//! changes nothing. What the agent keeps on disks (partitions of its own, containers, mounts) is not known here.
+//! The agent and `kubedos-build inspect --disks` share this crate, so both see the same disks and give the same
+//! reasons. It reads sysfs and `/dev/disk/by-path` ([`look`]), compares facts in pure functions ([`judge`]), and
+//! formats them ([`show`]). It opens no disk and changes nothing. It knows nothing about the agent's partitions,
+//! containers and mounts.
 
 #![forbid(unsafe_code)]
 
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use kubedos_image::gpt::SectorSize;
-use kubedos_spec::node::{DiskIdentity, DiskRule};
+use kubedos_wire::node::{DiskIdentity, DiskRule};
 use serde::Serialize;
 
 /// One GiB.
@@ -23,14 +24,14 @@ pub const GIB: u64 = 1 << 30;
 
 /// A range of a disk, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Stretch {
-    /// From the start of the disk.
+pub struct ByteRange {
+    /// Offset from the start of the disk.
     pub start: u64,
     /// Its length.
     pub len: u64,
 }
 
-/// One whole disk. All texts are untrusted: a disk reports whatever its maker, or an attacker, put there.
+/// One whole disk. All texts are untrusted: a disk reports whatever its manufacturer, or an attacker, stored in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Disk {
     /// The kernel's name (`vda`).
@@ -43,16 +44,17 @@ pub struct Disk {
     pub read_only: bool,
     /// The model name.
     pub model: Option<String>,
-    /// Serial numbers, the usual one first. A disk behind a USB bridge has one of the bridge and one of its own.
+    /// Serial numbers, the usual one first. A disk behind a USB bridge has one from the bridge and one of its own.
     pub serials: Vec<String>,
-    /// How many bytes the transport can carry of a serial number; a serial number of this length may have been cut.
+    /// How many bytes of a serial number the transport can carry; a serial number of this length may be truncated.
     pub serial_limit: Option<usize>,
-    /// World-wide names in the kernel's spelling, the kernel's choice first (`naa.…`, `eui.…`, `uuid.…`, `nvme.…`, `t10.…`).
+    /// World-wide names in the kernel's spelling, the kernel's preferred one first (`naa.…`, `eui.…`, `uuid.…`,
+    /// `nvme.…`, `t10.…`).
     pub wwns: Vec<String>,
     /// Names of its port, as in `/dev/disk/by-path`.
     pub paths: Vec<String>,
     /// The partitions that the kernel knows.
-    pub partitions: BTreeMap<u32, Stretch>,
+    pub partitions: BTreeMap<u32, ByteRange>,
 }
 
 impl Disk {
@@ -72,23 +74,24 @@ impl Disk {
         }
     }
 
-    /// The sector size, where this version can lay out a table for it.
+    /// The sector size, if this version has a layout for it.
     pub fn sector_size(&self) -> Option<SectorSize> {
         SectorSize::from_bytes(self.sector_bytes).filter(|size| *size == SectorSize::B512)
     }
 
-    /// The kernel's name of one of its partitions: a `p` stands between a name that ends in a digit and the number.
+    /// The kernel name of a partition: if the name of the disk ends in a digit, a `p` precedes the number.
     pub fn partition(&self, number: u32) -> String {
         let joint = if self.name.ends_with(|last: char| last.is_ascii_digit()) { "p" } else { "" };
         format!("{}{joint}{number}", self.name)
     }
 
-    /// Whether every field of the rule holds ([`judge::rule`]). A rule without fields matches nothing.
+    /// Whether every field of the rule matches ([`judge::rule`]). A rule without fields matches nothing.
     pub fn matches(&self, rule: &DiskRule) -> bool {
         judge::rule(self, rule).is_empty()
     }
 
-    /// Whether the identity is this disk's, compared strictly ([`judge::is`]). An identity without fields is no disk's.
+    /// Whether the identity matches this disk, compared strictly ([`judge::is`]). An identity without fields matches no
+    /// disk.
     pub fn is(&self, identity: &DiskIdentity) -> bool {
         judge::is(self, identity)
     }
@@ -104,7 +107,7 @@ impl fmt::Display for Disk {
     }
 }
 
-/// A size for people: one decimal, in the largest unit that gives at least 1.
+/// A size as text: one decimal, in the largest unit that gives at least 1.
 pub fn size(bytes: u64) -> String {
     let (unit, name) = [(1u64 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB")]
         .into_iter()

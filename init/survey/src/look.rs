@@ -1,25 +1,25 @@
-//! What sysfs and `/dev/disk/by-path` show of disks (`Documentation/ABI/stable/sysfs-block`). Changes nothing.
+//! Reads disks from sysfs and `/dev/disk/by-path` (`Documentation/ABI/stable/sysfs-block`). Changes nothing.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::{Disk, Stretch};
-use kubedos_spec::disk_names::SERIAL_BYTES;
+use super::{ByteRange, Disk};
+use kubedos_wire::disk_names::SERIAL_BYTES;
 
-/// sysfs counts sizes and places in these, whatever the disk's own sectors are.
+/// sysfs counts sizes and offsets in these units, whatever the logical sector size of the disk is.
 const SYSFS_SECTOR: u64 = 512;
 
-/// Block devices that are no disks of their own.
+/// Name prefixes of block devices that are not separate disks.
 const NO_DISKS: [&str; 9] = ["loop", "ram", "zram", "dm-", "md", "sr", "fd", "nbd", "mtdblock"];
 
-/// Bytes of a serial number that QEMU's SCSI disks carry (`scsi_disk_emulate_vpd_page`).
+/// How many bytes of a serial number QEMU's SCSI disks carry (`scsi_disk_emulate_vpd_page`).
 const QEMU_SCSI_SERIAL_BYTES: usize = 36;
 
-/// The whole disks under `root`, by name, those without a medium included. Optical drives and devices that lie on others (loop, RAM,
-/// device mapper, zvols) are left out, and so are what shares a disk's names: the boot areas of eMMC, the single paths of NVMe
-/// multipath.
+/// The whole disks under `root`, by name, including those without a medium. Left out are optical drives, devices that
+/// are backed by others (loop, RAM, device mapper, zvols), and devices that share the names of a disk: the boot areas
+/// of eMMC and the single paths of NVMe multipath.
 pub fn disks(root: &Path) -> io::Result<Vec<Disk>> {
     let paths = by_path(root)?;
     let folder = root.join("sys/block");
@@ -39,14 +39,15 @@ fn is_disk(device: &Path, name: &str) -> io::Result<bool> {
     }
     let place = match fs::canonicalize(device) {
         Ok(place) => place,
-        Err(error) if is_absent(&error) => return Ok(false), // gone meanwhile
+        Err(error) if is_absent(&error) => return Ok(false), // removed meanwhile
         Err(error) => return Err(error),
     };
     let is_virtual = place.to_string_lossy().contains("/devices/virtual/block/");
     Ok(!is_virtual && line(device, "hidden")?.as_deref() != Some("1"))
 }
 
-/// `mmcblk0boot0`, `mmcblk0rpmb`, `mmcblk0gp1`: parts of an eMMC that have the serial number of the whole.
+/// Whether the name is that of an eMMC area (`mmcblk0boot0`, `mmcblk0rpmb`, `mmcblk0gp1`), which has the serial number
+/// of the whole eMMC.
 fn is_emmc_area(name: &str) -> bool {
     let rest = name.strip_prefix("mmcblk").map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
     rest.is_some_and(|rest| !rest.is_empty())
@@ -58,7 +59,7 @@ fn disk(device: &Path, name: String, paths: &BTreeMap<String, Vec<String>>) -> i
         let part = device.join(&entry);
         let number = line(&part, "partition")?.and_then(|text| text.parse().ok());
         let place = sectors(&part, "start")?.zip(sectors(&part, "size")?);
-        partitions.extend(number.zip(place.map(|(start, len)| Stretch { start, len })));
+        partitions.extend(number.zip(place.map(|(start, len)| ByteRange { start, len })));
     }
     let vendor = line(device, "device/vendor")?;
     Ok(Disk {
@@ -77,7 +78,7 @@ fn disk(device: &Path, name: String, paths: &BTreeMap<String, Vec<String>>) -> i
     })
 }
 
-/// Vendor and model of SCSI, where `ATA` is not a vendor; the model of others (eMMC calls it `name`).
+/// For SCSI, vendor (unless it is `ATA`) and model; for others the model (eMMC names it `name`).
 fn model(device: &Path, vendor: Option<&str>) -> io::Result<Option<String>> {
     let model = match line(device, "device/model")? {
         Some(model) => Some(model),
@@ -91,7 +92,7 @@ fn model(device: &Path, vendor: Option<&str>) -> io::Result<Option<String>> {
     })
 }
 
-/// Which length means that a serial number may have been cut.
+/// The length at which a serial number may be truncated.
 fn serial_limit(name: &str, vendor: Option<&str>) -> Option<usize> {
     match vendor {
         _ if name.starts_with("vd") || name.starts_with("nvme") => Some(SERIAL_BYTES),
@@ -101,15 +102,15 @@ fn serial_limit(name: &str, vendor: Option<&str>) -> Option<usize> {
     }
 }
 
-/// Serial numbers: virtio's, the one of NVMe and eMMC, the SCSI unit's, and that of a USB bridge, which udev shows.
+/// The serial numbers of virtio, of NVMe and eMMC, of the SCSI unit, and of a USB bridge (the one that udev shows).
 fn serials(device: &Path) -> io::Result<Vec<String>> {
     let found =
         [line(device, "serial")?, line(device, "device/serial")?, unit_serial(device)?, usb_serial(device)?];
     Ok(distinct(found))
 }
 
-/// World-wide names: the kernel's choice, and what NVMe has beside it. NVMe's `uuid` is not read: `wwid` has it, and where there is none
-/// the kernel logs a warning.
+/// World-wide names: the kernel's preferred one, and the further ones of NVMe. NVMe's `uuid` is not read: `wwid`
+/// contains it, and the kernel logs a warning if there is none.
 fn wwns(device: &Path) -> io::Result<Vec<String>> {
     let digits = |text: String| text.chars().filter(char::is_ascii_hexdigit).collect::<String>();
     let eui = |text: Option<String>| {
@@ -147,7 +148,7 @@ fn unit_serial(device: &Path) -> io::Result<Option<String>> {
     Ok(text.filter(|text| !text.is_empty()))
 }
 
-/// The serial number of the USB device that the disk is behind: the nearest ancestor with a `serial` beside `idVendor`.
+/// The serial number of the USB device in front of the disk: the nearest ancestor with a `serial` beside `idVendor`.
 fn usb_serial(device: &Path) -> io::Result<Option<String>> {
     let place = match fs::canonicalize(device.join("device")) {
         Ok(place) => place,
@@ -160,7 +161,7 @@ fn usb_serial(device: &Path) -> io::Result<Option<String>> {
     }
 }
 
-/// Names of ports, by the kernel's name of the disk.
+/// Names of ports, by the kernel name of the disk.
 fn by_path(root: &Path) -> io::Result<BTreeMap<String, Vec<String>>> {
     let folder = root.join("dev/disk/by-path");
     let mut paths: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -169,7 +170,7 @@ fn by_path(root: &Path) -> io::Result<BTreeMap<String, Vec<String>>> {
         links => links?,
     };
     for name in links {
-        let target = fs::read_link(folder.join(&name)).ok(); // gone meanwhile
+        let target = fs::read_link(folder.join(&name)).ok(); // removed meanwhile
         if let Some(disk) = target.as_deref().and_then(Path::file_name) {
             paths.entry(disk.to_string_lossy().into_owned()).or_default().push(name);
         }
@@ -187,7 +188,7 @@ pub fn names(folder: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// The attribute, without the spaces around it; `None` when it does not exist for this kind of disk, or is empty.
+/// The value of an attribute without surrounding spaces; `None` if this kind of disk does not have it, or it is empty.
 pub fn line(folder: &Path, name: &str) -> io::Result<Option<String>> {
     match fs::read(folder.join(name)) {
         Ok(bytes) => {
@@ -201,8 +202,8 @@ pub fn line(folder: &Path, name: &str) -> io::Result<Option<String>> {
     }
 }
 
-/// The attribute does not exist, or its driver says that the device has no such value (ENXIO and EINVAL of SCSI's `wwid`), or the device
-/// went away.
+/// The attribute does not exist, its driver reports that the device has no such value (ENXIO and EINVAL of SCSI's
+/// `wwid`), or the device was removed.
 fn is_absent(error: &io::Error) -> bool {
     const ENXIO: i32 = 6;
     const ENODEV: i32 = 19;
@@ -211,7 +212,7 @@ fn is_absent(error: &io::Error) -> bool {
         || matches!(error.raw_os_error(), Some(ENXIO | ENODEV))
 }
 
-/// A number of sectors as bytes.
+/// Reads a number of sectors, as bytes.
 pub fn sectors(folder: &Path, name: &str) -> io::Result<Option<u64>> {
     let count = line(folder, name)?.and_then(|text| text.parse::<u64>().ok());
     Ok(count.and_then(|count| count.checked_mul(SYSFS_SECTOR)))

@@ -1,21 +1,21 @@
-//! Disks as text. What a disk reports is untrusted: it is escaped and quoted here, so that no serial number can imitate a further
-//! disk, a field or a verdict.
+//! Formats disks as text. All texts from a disk are untrusted: they are escaped and quoted here, so that no serial
+//! number can imitate another disk, a field or a verdict.
 
 use std::fmt::Write as _;
 
-use kubedos_spec::printable;
+use kubedos_wire::printable;
 
 use super::{Disk, size};
 
-/// The longest value that is shown, in characters. The longest real name has 68 bytes (`nvme.…`), the longest path about 90.
+/// Maximum length of a value in characters. The longest real name has 68 bytes (`nvme.…`), the longest path about 90.
 pub const LONGEST: usize = 100;
 
-/// An untrusted value, escaped and cut.
+/// Escapes and truncates an untrusted value.
 pub fn plain(text: &str) -> String {
     clipped(text, LONGEST)
 }
 
-/// Cut in the middle: what tells two names apart is often at their end (`nvme.…-00000002`).
+/// Truncates in the middle: names often differ only at their end (`nvme.…-00000002`).
 fn clipped(text: &str, longest: usize) -> String {
     const TAIL: usize = 12;
     let text = printable::name(text);
@@ -28,7 +28,7 @@ fn clipped(text: &str, longest: usize) -> String {
     format!("{head}…{tail}")
 }
 
-/// The same in quotation marks.
+/// The same, in quotation marks.
 pub fn quoted(text: &str) -> String {
     marked(&plain(text))
 }
@@ -41,8 +41,8 @@ fn quoted_list(texts: &[String]) -> String {
     texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(" and ")
 }
 
-/// Name, size, model, serial number, world-wide name and path on one line, the usual one of each; what the disk does not have is left
-/// out. A value of more than `longest` characters is cut.
+/// Name, size, model, serial number, world-wide name and path on one line, the usual one of each; absent ones are left
+/// out. A value of more than `longest` characters is truncated.
 pub fn line(disk: &Disk, longest: usize) -> String {
     let mut line = format!("{} {}", clipped(&disk.name, longest), size(disk.bytes));
     let first = |list: &[String]| list.first().cloned();
@@ -61,7 +61,7 @@ pub fn line(disk: &Disk, longest: usize) -> String {
     line
 }
 
-/// The names of a disk: label and text.
+/// The names of a disk, as label and text.
 pub fn fields(disk: &Disk) -> Vec<(&'static str, String)> {
     let lists = [("serial", &disk.serials), ("wwn", &disk.wwns), ("path", &disk.paths)];
     let model = disk.model.iter().map(|model| ("model", quoted(model)));
@@ -71,7 +71,7 @@ pub fn fields(disk: &Disk) -> Vec<(&'static str, String)> {
     model.chain(lists).chain(flags).collect()
 }
 
-/// Puts parts together, each after `; `, as long as the text stays within `most` bytes; counts the rest.
+/// Joins parts with `; ` as long as the text stays within `most` bytes, and counts the rest.
 pub fn within(most: usize, parts: &[String]) -> String {
     let mut text = String::new();
     for (at, part) in parts.iter().enumerate() {
@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(line(&Disk::new("vdb", 4 << 20), LONGEST), "vdb 4.0 MiB");
     }
 
-    /// A serial number cannot imitate a field, a further disk, or steer a terminal.
+    /// A serial number cannot imitate a field or another disk, and cannot control a terminal.
     #[test]
     fn a_hostile_serial_number_stays_in_its_quotation_marks() {
         let serial = "A\" wwn \"naa.1\"; vdb 1.0 TiB: chosen\u{1b}[2K\n\u{202e}";

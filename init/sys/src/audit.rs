@@ -1,7 +1,7 @@
-//! The kernel's audit rules (`NETLINK_AUDIT`): look at them, add, remove, lock (`include/uapi/linux/audit.h`).
+//! The kernel's audit rules (`NETLINK_AUDIT`): list, add, remove, lock (`include/uapi/linux/audit.h`).
 //!
-//! A rule is kept in the kernel's own form, `struct audit_rule_data`, which it gives back as it took it: two rules are the same if their
-//! bytes are.
+//! A rule is stored in the kernel's own format, `struct audit_rule_data`, which the kernel returns as it received it:
+//! two rules are equal if their bytes are.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -33,21 +33,21 @@ const AUDIT_FILTERKEY: u32 = 210;
 /// `AUDIT_PERM_WRITE | AUDIT_PERM_ATTR`.
 const WRITE_OR_ATTRIBUTES: u32 = 2 | 8;
 const AUDIT_ARCH_X86_64: u32 = 0xC000_003E;
-/// `AUDIT_MAX_FIELDS` and `AUDIT_BITMASK_SIZE` alike.
+/// `AUDIT_MAX_FIELDS` and `AUDIT_BITMASK_SIZE`, which are equal.
 const WORDS: usize = 64;
-/// The highest bits of the mask name classes of calls (`AUDIT_SYSCALL_CLASSES`), not calls.
+/// The highest bits of the mask are classes of system calls (`AUDIT_SYSCALL_CLASSES`), not single calls.
 const CLASSES: usize = 16;
-/// `enabled` of `struct audit_status`: on, and nothing can be changed until the next boot.
+/// Value of `enabled` in `struct audit_status`: on, and locked until the next boot.
 const LOCKED: u32 = 2;
-/// `MAX_AUDIT_MESSAGE_LENGTH`, and a header.
+/// `MAX_AUDIT_MESSAGE_LENGTH` plus a header.
 const LONGEST: usize = 8970 + HEADER;
 
-/// A rule of the exit filter: calls that are recorded, always.
+/// A rule of the exit filter that always records the matching calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule(Vec<u8>);
 
 impl Rule {
-    /// Calls of 64-bit programs by their numbers; of those, if it is said, only the ones with this first argument.
+    /// Records calls of 64-bit programs by their numbers; with `first_argument`, only calls with this first argument.
     pub fn calls(key: &str, numbers: &[u16], first_argument: Option<u32>) -> Self {
         let mut mask = [0_u32; WORDS];
         for number in numbers {
@@ -61,7 +61,7 @@ impl Rule {
         Self::encode(&mask, &fields)
     }
 
-    /// Every opening for writing, and every change of a name or an attribute, below a folder that is there.
+    /// Records every opening for writing, and every change of a name or an attribute, below an existing folder.
     pub fn writes_below(key: &str, folder: &str) -> Self {
         let mut mask = [u32::MAX; WORDS];
         if let Some(last) = mask.last_mut() {
@@ -75,8 +75,8 @@ impl Rule {
         Self::encode(&mask, &fields)
     }
 
-    /// `struct audit_rule_data`: list, action, number of fields, mask of calls, then kinds, values and operators of the fields, and all
-    /// their texts behind each other.
+    /// `struct audit_rule_data`: list, action, number of fields, mask of calls, then kinds, values and operators of the
+    /// fields, and then the concatenated texts.
     fn encode(mask: &[u32; WORDS], fields: &[Field<'_>]) -> Self {
         let (mut kinds, mut values, mut operators, mut texts) =
             ([0; WORDS], [0; WORDS], [0; WORDS], Vec::new());
@@ -101,11 +101,11 @@ impl Rule {
         Self(bytes)
     }
 
-    /// What the kernel listed. It may say more than texts have bytes; that is cut off.
+    /// A rule as the kernel lists it. The kernel may pad it; the padding is removed.
     fn listed(bytes: &[u8]) -> Self {
         const TEXTS: usize = 4 * (3 + 4 * WORDS);
-        let said = word(bytes, TEXTS).and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
-        Self(bytes.get(..TEXTS + 4 + said).unwrap_or(bytes).to_vec())
+        let length = word(bytes, TEXTS).and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+        Self(bytes.get(..TEXTS + 4 + length).unwrap_or(bytes).to_vec())
     }
 
     /// Its bytes.
@@ -113,7 +113,7 @@ impl Rule {
         &self.0
     }
 
-    /// Its key, the last of its texts in every rule of ours; for showing.
+    /// Its key, for messages: the last text of every rule that kubedOS adds.
     pub fn key(&self) -> String {
         const KINDS: usize = 4 * (3 + WORDS);
         const VALUES: usize = KINDS + 4 * WORDS;
@@ -139,16 +139,16 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
 }
 
-/// The rules in force.
+/// The active rules.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rules {
     /// In the kernel's order.
     pub rules: Vec<Rule>,
-    /// Nothing can be changed until the next boot.
+    /// The rules are locked until the next boot.
     pub locked: bool,
 }
 
-/// A connection to the kernel's audit.
+/// A connection to the kernel's audit subsystem.
 #[derive(Debug)]
 pub struct Audit {
     socket: OwnedFd,
@@ -156,20 +156,20 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Opens it. What follows needs `CAP_AUDIT_CONTROL`.
+    /// Opens the connection. The requests need `CAP_AUDIT_CONTROL`.
     ///
     /// # Errors
-    /// When the kernel has no audit.
+    /// If the kernel has no audit subsystem.
     pub fn open() -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(AUDIT))?;
         Ok(Self { socket, sequence: 0 })
     }
 
-    /// The rules in force.
+    /// Lists the active rules.
     ///
     /// # Errors
-    /// The kernel's, or when it does not answer.
+    /// The kernel's error, or a timeout.
     pub fn look(&mut self) -> io::Result<Rules> {
         let sequence = self.send(AUDIT_GET, 0, &[])?;
         let status = self.receive(sequence, |kind, payload| (kind == AUDIT_GET).then(|| word(payload, 4)))?;
@@ -187,7 +187,7 @@ impl Audit {
     /// Adds a rule.
     ///
     /// # Errors
-    /// The kernel's: it is there already, what it names is not there, rules are locked.
+    /// The kernel's error: the rule exists already, its folder does not exist, or the rules are locked.
     pub fn add(&mut self, rule: &Rule) -> io::Result<()> {
         self.ask(AUDIT_ADD_RULE, rule.as_bytes())
     }
@@ -195,7 +195,7 @@ impl Audit {
     /// Removes a rule.
     ///
     /// # Errors
-    /// The kernel's: there is none, rules are locked.
+    /// The kernel's error: the rule does not exist, or the rules are locked.
     pub fn remove(&mut self, rule: &Rule) -> io::Result<()> {
         self.ask(AUDIT_DEL_RULE, rule.as_bytes())
     }
@@ -203,9 +203,9 @@ impl Audit {
     /// Locks rules and settings until the next boot.
     ///
     /// # Errors
-    /// The kernel's.
+    /// The kernel's error.
     pub fn lock(&mut self) -> io::Result<()> {
-        /// `AUDIT_STATUS_ENABLED`: of `struct audit_status`, only that field is meant.
+        /// `AUDIT_STATUS_ENABLED`: the request sets only this field of `struct audit_status`.
         const ENABLED: u32 = 1;
         let status = [ENABLED, LOCKED, 0, 0, 0, 0, 0, 0];
         self.ask(AUDIT_SET, &status.map(u32::to_ne_bytes).concat())
@@ -229,7 +229,8 @@ impl Audit {
         Ok(self.sequence)
     }
 
-    /// Gives the kernel's answers to one question to `take` until it has enough; an acknowledgement is enough by itself.
+    /// Passes the kernel's answers to one request to `take` until `take` has enough; an acknowledgement alone is
+    /// enough.
     fn receive<T: Default>(
         &self,
         sequence: u32,
@@ -249,7 +250,8 @@ impl Audit {
                 Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
             };
-            // One answer a datagram. Its length is not asked: the kernel's audit leaves the header out of it in some answers.
+            // One answer per datagram. The length field is ignored: some answers of the audit subsystem do not count
+            // the header in it.
             let message = buffer.get(..length).unwrap_or_default();
             let Some((header, payload)) = message.split_at_checked(HEADER) else { continue };
             let (Some(kind), Some(answers)) = (word(header, 4), word(header, 8)) else { continue };
@@ -310,7 +312,7 @@ mod tests {
         assert_eq!(Rule::listed(b"short").key(), "without a key");
     }
 
-    /// Without the right to, the kernel refuses; with it, it lists.
+    /// Without the capability the kernel refuses; with it, it lists the rules.
     #[test]
     fn the_kernel_answers_or_refuses() {
         let answer = Audit::open().and_then(|mut audit| audit.look());

@@ -1,7 +1,7 @@
-//! Block device requests that no crate offers: its size, and telling the kernel about single partitions of a disk in use.
+//! Block device requests that no crate offers: the size of a device, and changes of single partitions of a disk in use.
 //!
 //! `BLKRRPART` re-reads a whole table and fails while one partition is in use; `BLKPG` adds, resizes and removes single
-//! partitions of a busy disk. Kernel file: `include/uapi/linux/blkpg.h`, `block/ioctl.c` (`blkpg_do_ioctl`).
+//! partitions of a busy disk. Kernel files: `include/uapi/linux/blkpg.h`, `block/ioctl.c` (`blkpg_do_ioctl`).
 
 use std::ffi::{c_int, c_longlong, c_void};
 use std::io;
@@ -16,14 +16,14 @@ use crate::ioctl::{buffer, opcode};
 /// `BLKPG`: `_IO(0x12, 105)`.
 const BLKPG: Opcode = 0x1269;
 
-/// What to tell the kernel about one partition.
+/// A request about one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PartitionRequest {
-    /// The partition exists now.
+    /// Adds the partition.
     Add,
-    /// It does not exist any more; refused while it is in use.
+    /// Removes it; the kernel refuses while it is in use.
     Remove,
-    /// It has another length; allowed while it is in use.
+    /// Changes its length; allowed while it is in use.
     Resize,
 }
 
@@ -60,7 +60,7 @@ struct BlkpgArg {
 struct Blkpg(BlkpgArg);
 
 // SAFETY: BLKPG takes a pointer to `struct blkpg_ioctl_arg` and copies from it (and from what `data` points at); it writes to
-// neither, and returns nothing but success. `Blkpg` is only made in `tell_partition`, which keeps `data` alive over the call.
+// neither, and returns nothing but success. `Blkpg` is only made in `announce_partition`, which keeps `data` alive over the call.
 unsafe impl Ioctl for Blkpg {
     type Output = ();
     const IS_MUTATING: bool = false;
@@ -78,11 +78,12 @@ unsafe impl Ioctl for Blkpg {
     }
 }
 
-/// Tells the kernel about partition `number` of the whole disk `disk`; `start` and `length` in bytes, multiples of its sector size.
+/// Announces a change of partition `number` of the whole disk `disk`; `start` and `length` in bytes, multiples of its
+/// sector size.
 ///
-/// Fails with `EBUSY` when it would overlap another partition, or is in use and should be removed, `ENXIO` when there is none
-/// to resize or remove, `EINVAL` when it does not fit onto the disk.
-pub fn tell_partition(
+/// Fails with `EBUSY` if the partition would overlap another one, or should be removed while it is in use; with `ENXIO`
+/// if there is none to resize or remove; with `EINVAL` if it does not fit onto the disk.
+pub fn announce_partition(
     disk: impl AsFd,
     request: PartitionRequest,
     number: u32,
@@ -128,9 +129,9 @@ mod tests {
         assert_eq!(size_of::<BlkpgPartition>(), 152);
         assert_eq!(size_of::<BlkpgArg>(), 24);
         let file = std::fs::File::open("/dev/null").unwrap();
-        assert!(tell_partition(&file, PartitionRequest::Add, 1, 0, 512).is_err());
+        assert!(announce_partition(&file, PartitionRequest::Add, 1, 0, 512).is_err());
         assert_eq!(
-            tell_partition(&file, PartitionRequest::Resize, 1, u64::MAX, 512),
+            announce_partition(&file, PartitionRequest::Resize, 1, u64::MAX, 512),
             Err(Errno::INVAL),
             "a start beyond the kernel's type"
         );

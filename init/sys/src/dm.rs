@@ -1,7 +1,7 @@
-//! Device mapper (`linux/dm-ioctl.h`, interface 4): create a device, load a table, resume, look at its status, remove.
+//! Device mapper (`linux/dm-ioctl.h`, interface 4): create a device, load a table, resume, read its status, remove.
 //!
-//! A table's parameters are text that the target defines (`Documentation/admin-guide/device-mapper/`); what they say is the caller's
-//! business. Buffers are wiped after use, since a table of dm-crypt holds a key.
+//! The parameters of a table are text that the target defines (`Documentation/admin-guide/device-mapper/`); the caller
+//! is responsible for their content. Buffers are zeroized after use, because a table of dm-crypt holds a key.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -19,9 +19,9 @@ const NAME_LEN: usize = 128;
 const UUID: usize = NAME + NAME_LEN;
 const UUID_LEN: usize = 129;
 const TYPE_LEN: usize = 16;
-/// Room for the answer to a status request.
+/// Size of the buffer for the answer to a status request.
 const ANSWER: usize = 16 * 1024;
-/// A table of ours is a few hundred bytes; the kernel's own limit is far above.
+/// Maximum size of a table. The tables here have a few hundred bytes; the kernel's own limit is far higher.
 const LARGEST: usize = 64 * 1024;
 
 const DEV_CREATE: u8 = 3;
@@ -48,11 +48,11 @@ pub struct DeviceMapper(File);
 #[derive(Clone, Copy)]
 #[expect(missing_debug_implementations, reason = "parameters may hold a key")]
 pub struct Target<'a> {
-    /// First sector (512 bytes) of the device that it serves.
+    /// First sector (of 512 bytes) of the device that this target maps.
     pub start: u64,
-    /// How many sectors.
+    /// Number of sectors.
     pub length: u64,
-    /// `verity`, `crypt`, `linear` …
+    /// Type of the target: `verity`, `crypt`, `linear` …
     pub kind: &'a str,
     /// Its parameters.
     pub parameters: &'a str,
@@ -61,52 +61,52 @@ pub struct Target<'a> {
 /// How a table is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Mode {
-    /// No writes through this device.
+    /// Writes through this device fail.
     pub read_only: bool,
-    /// The kernel wipes its copy of the parameters.
+    /// The kernel zeroizes its copy of the parameters.
     pub secret: bool,
 }
 
-/// What the kernel says about a device.
+/// The kernel's information about a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Info {
     /// Minor number: the device is `/dev/dm-<minor>`.
     pub minor: u32,
-    /// How often it is open.
+    /// How many times it is open.
     pub open_count: i32,
-    /// Suspended: IO waits.
+    /// It is suspended: I/O waits.
     pub suspended: bool,
-    /// Has a table that serves IO.
+    /// It has an active table.
     pub active: bool,
-    /// Counts events since the device was made.
+    /// Number of events since the device was created.
     pub event: u32,
 }
 
-/// What a target says about itself.
+/// The status of a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetStatus {
     /// First sector.
     pub start: u64,
-    /// Sectors.
+    /// Number of sectors.
     pub length: u64,
-    /// `verity`, `crypt` …
+    /// Type of the target: `verity`, `crypt` …
     pub kind: String,
-    /// Its own text: `V` or `C` for verity, or the parameters when the table was asked for.
+    /// Its status text (`V` or `C` for verity), or its parameters if the table was requested.
     pub text: String,
 }
 
 impl DeviceMapper {
-    /// Opens `/dev/mapper/control`; `dm_mod` is loaded.
+    /// Opens `/dev/mapper/control`; `dm_mod` must be loaded.
     pub fn open() -> io::Result<Self> {
         OpenOptions::new().read(true).write(true).open("/dev/mapper/control").map(Self)
     }
 
-    /// Makes a device without a table.
+    /// Creates a device without a table.
     pub fn create(&self, name: &str, uuid: &str) -> io::Result<Info> {
         self.call(DEV_CREATE, request(name, 0, 0)?.with_uuid(uuid)?).map(|answer| answer.info())
     }
 
-    /// Loads a table; it serves after [`Self::resume`].
+    /// Loads a table; [`Self::resume`] activates it.
     pub fn load(&self, name: &str, mode: Mode, targets: &[Target<'_>]) -> io::Result<()> {
         let flags = if mode.read_only { READONLY } else { 0 } | if mode.secret { SECURE_DATA } else { 0 };
         let mut request = request(name, flags, 0)?;
@@ -116,33 +116,33 @@ impl DeviceMapper {
         self.call(TABLE_LOAD, request).map(drop)
     }
 
-    /// Puts the loaded table to work and lets IO through.
+    /// Activates the loaded table and resumes I/O.
     pub fn resume(&self, name: &str) -> io::Result<Info> {
         self.call(DEV_SUSPEND, request(name, 0, 0)?).map(|answer| answer.info())
     }
 
-    /// Stops IO; with `flush`, after what was begun has ended.
+    /// Suspends I/O; with `flush`, after all started I/O has ended.
     pub fn suspend(&self, name: &str, flush: bool) -> io::Result<Info> {
         let flags = SUSPEND | if flush { 0 } else { NOFLUSH };
         self.call(DEV_SUSPEND, request(name, flags, 0)?).map(|answer| answer.info())
     }
 
-    /// Looks at a device.
+    /// Reads the information about a device.
     pub fn info(&self, name: &str) -> io::Result<Info> {
         self.call(DEV_STATUS, request(name, 0, 0)?).map(|answer| answer.info())
     }
 
-    /// What each target says about itself now.
+    /// Reads the status of each target.
     pub fn status(&self, name: &str) -> io::Result<Vec<TargetStatus>> {
         self.targets(name, 0)
     }
 
-    /// The table that serves now. For dm-crypt the text holds the key unless it lives in a keyring.
+    /// Reads the active table. For dm-crypt the text contains the key, unless the key is in a keyring.
     pub fn table(&self, name: &str) -> io::Result<Vec<TargetStatus>> {
         self.targets(name, STATUS_TABLE)
     }
 
-    /// Removes a device; with `deferred`, when its last user is gone.
+    /// Removes a device; with `deferred`, when its last user has closed it.
     pub fn remove(&self, name: &str, deferred: bool) -> io::Result<()> {
         self.call(DEV_REMOVE, request(name, if deferred { DEFERRED_REMOVE } else { 0 }, 0)?).map(drop)
     }
@@ -169,14 +169,14 @@ struct Message(Zeroizing<Vec<u8>>);
 fn request(name: &str, flags: u32, room: usize) -> io::Result<Message> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(LARGEST));
     bytes.resize(HEADER + room, 0);
-    put(&mut bytes, 0, &4_u32.to_ne_bytes()); // interface 4.0.0: what every kernel since 2.6 answers
+    put(&mut bytes, 0, &4_u32.to_ne_bytes()); // interface 4.0.0, which every kernel since 2.6 supports
     put(&mut bytes, 16, &312_u32.to_ne_bytes());
     put(&mut bytes, 28, &flags.to_ne_bytes());
     put(&mut bytes, NAME, text(name, NAME_LEN)?);
     Ok(Message(bytes))
 }
 
-/// A text that leaves room for its closing NUL.
+/// A text that leaves room for its terminating NUL.
 fn text(text: &str, room: usize) -> io::Result<&[u8]> {
     if text.is_empty() || text.len() >= room || text.bytes().any(|byte| byte == 0) {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -190,7 +190,7 @@ impl Message {
         Ok(self)
     }
 
-    /// Appends `struct dm_target_spec` and its parameters, NUL-closed, padded to 8 bytes.
+    /// Appends `struct dm_target_spec` and its parameters, terminated by a NUL and padded to 8 bytes.
     fn push(&mut self, target: &Target<'_>) -> io::Result<()> {
         let length = (SPEC + target.parameters.len() + 1).next_multiple_of(8);
         if self.0.len() + length > LARGEST || target.parameters.bytes().any(|byte| byte == 0) {
@@ -198,7 +198,7 @@ impl Message {
         }
         let next = u32::try_from(length).map_err(|_| io::ErrorKind::InvalidInput)?;
         let at = self.0.len();
-        self.0.resize(at + length, 0); // within the capacity: nothing secret is left behind in a moved buffer
+        self.0.resize(at + length, 0); // within the capacity, so the buffer does not move and leaves no secret behind
         put(&mut self.0, at, &target.start.to_ne_bytes());
         put(&mut self.0, at + 8, &target.length.to_ne_bytes());
         put(&mut self.0, at + 20, &next.to_ne_bytes());
@@ -228,7 +228,8 @@ impl Message {
         }
     }
 
-    /// The kernel puts the first target at `data_start`; each says where the next begins, counted from the first.
+    /// The kernel writes the first target at `data_start`; each target gives the offset of the next one, relative to
+    /// the first.
     fn targets(&self) -> Vec<TargetStatus> {
         let first = usize::try_from(u32::from_ne_bytes(get(&self.0, 16))).unwrap_or(HEADER);
         let count = u32::from_ne_bytes(get(&self.0, 20));
@@ -289,7 +290,7 @@ mod tests {
         message.push(&Target { start: 8, length: 8, kind: "linear", parameters: "V" }).unwrap();
         let read: Vec<_> = message.targets().into_iter().map(|t| (t.start, t.kind, t.text)).collect();
         assert_eq!(read, [(0, "verity".into(), "C".into()), (8, "linear".into(), "V".into())]);
-        put(&mut message.0, HEADER + 20, &0_u32.to_ne_bytes()); // "next" that stands still
+        put(&mut message.0, HEADER + 20, &0_u32.to_ne_bytes()); // the offset of the next target does not advance
         assert_eq!(message.targets().len(), 1);
         put(&mut message.0, HEADER + 20, &u32::MAX.to_ne_bytes());
         assert_eq!(message.targets().len(), 1);

@@ -1,4 +1,4 @@
-//! The `unsafe` half: an ioctl over a buffer that the caller owns, and one over a plain integer.
+//! The `unsafe` part: an ioctl over a buffer that the caller owns, and one over a plain integer.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -13,14 +13,15 @@ pub(crate) const fn opcode(direction: u32, kind: u8, number: u8, size: usize) ->
     (direction << 30) | (size << 16) | ((kind as u32) << 8) | number as u32
 }
 
-/// A kernel call that reads, and may write, a buffer whose length the kernel knows.
+/// An ioctl that reads, and may write, a buffer whose length the kernel knows.
 struct Buffer<'a> {
     opcode: Opcode,
     bytes: &'a mut [u8],
 }
 
-// SAFETY: `as_ptr` gives the start of a live, exclusively borrowed buffer that is read and written in place; there is no output
-// but the return value. That the kernel touches no more than the buffer holds is the duty of `buffer`'s callers, all in this crate.
+// SAFETY: `as_ptr` returns the start of a live, exclusively borrowed buffer that is read and written in place; there is
+// no output except the return value. The callers of `buffer`, all in this crate, guarantee that the kernel accesses no
+// more than the buffer.
 unsafe impl Ioctl for Buffer<'_> {
     type Output = IoctlOutput;
 
@@ -48,17 +49,17 @@ unsafe impl Ioctl for Buffer<'_> {
 ///
 /// The kernel must access no more than `bytes.len()` bytes for this opcode and this content.
 pub(crate) unsafe fn buffer(fd: impl AsFd, opcode: Opcode, bytes: &mut [u8]) -> io::Result<i32> {
-    // SAFETY: the caller vouches for the length; the memory is borrowed for the whole call.
+    // SAFETY: the caller guarantees the length; the memory is borrowed for the whole call.
     Ok(unsafe { ioctl(fd, Buffer { opcode, bytes }) }?)
 }
 
-/// A kernel call whose argument is the integer itself, not a pointer.
+/// An ioctl whose argument is the integer itself, not a pointer.
 struct Integer {
     opcode: Opcode,
     argument: usize,
 }
 
-// SAFETY: the "pointer" is an integer by the definition of these opcodes; neither side follows it.
+// SAFETY: the "pointer" is an integer by the definition of these opcodes; neither side dereferences it.
 unsafe impl Ioctl for Integer {
     type Output = IoctlOutput;
 
@@ -86,11 +87,11 @@ unsafe impl Ioctl for Integer {
 ///
 /// The opcode must take an integer, or nothing: the kernel must not follow the argument.
 pub(crate) unsafe fn integer(fd: impl AsFd, opcode: Opcode, argument: usize) -> io::Result<i32> {
-    // SAFETY: the caller vouches for the opcode.
+    // SAFETY: the caller guarantees that the opcode takes an integer.
     Ok(unsafe { ioctl(fd, Integer { opcode, argument }) }?)
 }
 
-/// Writes `value` at `offset` of a structure under construction; a field that does not fit is a bug of the caller's constants.
+/// Writes `value` at `offset` of a structure. A field that does not fit is a bug in the caller's constants.
 pub(crate) fn put(bytes: &mut [u8], offset: usize, value: &[u8]) {
     match offset.checked_add(value.len()).and_then(|end| bytes.get_mut(offset..end)) {
         Some(field) => field.copy_from_slice(value),
@@ -98,7 +99,7 @@ pub(crate) fn put(bytes: &mut [u8], offset: usize, value: &[u8]) {
     }
 }
 
-/// The `N` bytes at `offset`, zeroes where the kernel's answer is shorter.
+/// The `N` bytes at `offset`, filled with zeroes if the kernel's answer is shorter.
 pub(crate) fn get<const N: usize>(bytes: &[u8], offset: usize) -> [u8; N] {
     bytes.get(offset..).and_then(|rest| rest.first_chunk::<N>()).copied().unwrap_or([0; N])
 }

@@ -1,8 +1,10 @@
-//! Kernel interfaces that no crate offers as safe functions: device mapper, loop devices, partitions of a block device, watchdogs,
-//! compressed modules, uevents, audit rules. The only crate of the workspace with `unsafe` code (architecture §4).
+//! Kernel interfaces that no crate offers as safe functions: device mapper, loop devices, partitions of a block device,
+//! watchdogs, compressed modules, uevents, audit rules. This is the only crate of the workspace with `unsafe` code
+//! (architecture §4).
 //!
-//! Each module is a narrow wrapper: it knows the shape of a call and of its answer, and decides nothing. Structures are put
-//! together byte by byte at the offsets of the kernel's headers, so that `unsafe` is left in one place, [`ioctl`].
+//! Each module is a thin wrapper: it knows the format of a call and of its answer, and makes no decisions. Structures
+//! are assembled byte by byte at the offsets of the kernel's headers, so that `unsafe` is needed in one place only,
+//! [`ioctl`].
 
 #![expect(
     unsafe_code,

@@ -1,4 +1,5 @@
-//! Loop devices (`linux/loop.h`): the optical drive seen with 512-byte sectors, so that the kernel reads its GPT.
+//! Loop devices (`linux/loop.h`): they present an optical drive with 512-byte sectors, so that the kernel reads its
+//! GPT.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -15,8 +16,8 @@ const LOOP_CONFIGURE: Opcode = 0x4C0A;
 const READ_ONLY: u32 = 1;
 const PARTSCAN: u32 = 8;
 
-/// Attaches `backing` read-only to a free loop device with `sector_bytes` per logical sector and lets the kernel read its partition
-/// table. The device stays until it is detached or the machine stops.
+/// Attaches `backing` read-only to a free loop device with `sector_bytes` per logical sector, and makes the kernel read
+/// its partition table. The device exists until it is detached or the machine stops.
 pub fn attach(backing: &File, sector_bytes: u32) -> io::Result<PathBuf> {
     let control = OpenOptions::new().read(true).write(true).open("/dev/loop-control")?;
     loop {
@@ -25,7 +26,7 @@ pub fn attach(backing: &File, sector_bytes: u32) -> io::Result<PathBuf> {
         let path = PathBuf::from(format!("/dev/loop{number}"));
         match configure(&File::open(&path)?, backing, sector_bytes) {
             Ok(()) => return Ok(path),
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {} // somebody was faster: take the next
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {} // another process took this device: try the next one
             Err(error) => return Err(error),
         }
     }

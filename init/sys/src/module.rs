@@ -1,5 +1,5 @@
-//! Kernel modules, compressed as the distribution ships them: the kernel itself unpacks them (`MODULE_INIT_COMPRESSED_FILE` of
-//! `linux/module.h`, kernels with `CONFIG_MODULE_DECOMPRESS`).
+//! Kernel modules, compressed as the distribution ships them: the kernel itself decompresses them
+//! (`MODULE_INIT_COMPRESSED_FILE` of `linux/module.h`, kernels with `CONFIG_MODULE_DECOMPRESS`).
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -7,16 +7,16 @@ use std::io;
 
 const COMPRESSED_FILE: i32 = 4;
 
-/// Whether a load brought something new.
+/// The result of loading a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loaded {
     /// The module was loaded.
     Now,
-    /// It was there already, or is built in.
+    /// The module was loaded before, or is built in.
     Before,
 }
 
-/// Loads a module; `compressed` says that the file is an `.xz` or `.zst`.
+/// Loads a module; `compressed` means that the file is an `.xz` or `.zst`.
 pub fn load(file: &File, compressed: bool, parameters: &CStr) -> io::Result<Loaded> {
     let flags = if compressed { COMPRESSED_FILE } else { 0 };
     match rustix::system::finit_module(file, parameters, flags) {

@@ -1,4 +1,4 @@
-//! The kernel's events about devices (`NETLINK_KOBJECT_UEVENT`, group 1: the kernel's own messages, not udev's).
+//! Device events from the kernel (`NETLINK_KOBJECT_UEVENT`, group 1: messages of the kernel, not of udev).
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,14 +9,14 @@ use rustix::net::netlink::{KOBJECT_UEVENT, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recvfrom, socket_with};
 
 const KERNEL_GROUP: u32 = 1;
-/// `UEVENT_BUFFER_SIZE` of the kernel is 2048 bytes, plus the header's path.
+/// `UEVENT_BUFFER_SIZE` of the kernel is 2048 bytes; the path in the header comes on top.
 const LONGEST: usize = 8192;
 
 /// A subscription.
 #[derive(Debug)]
 pub struct Uevents(OwnedFd);
 
-/// One event: its variables in the order in which the kernel wrote them.
+/// One event: its variables, in the kernel's order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Uevent(Vec<(String, String)>);
 
@@ -26,7 +26,7 @@ impl Uevent {
         self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
-    /// Reads a message: `action@path`, then `KEY=value` strings, each closed by a NUL.
+    /// Parses a message: `action@path`, then `KEY=value` strings, each terminated by a NUL.
     pub fn parse(message: &[u8]) -> Self {
         let texts = message.split(|byte| *byte == 0).filter_map(|text| std::str::from_utf8(text).ok());
         Self(
@@ -39,7 +39,7 @@ impl Uevent {
 }
 
 impl Uevents {
-    /// Subscribes; events from now on are kept for the reader.
+    /// Subscribes; the kernel queues events from now on.
     pub fn open() -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, Some(KOBJECT_UEVENT))?;
@@ -47,8 +47,8 @@ impl Uevents {
         Ok(Self(socket))
     }
 
-    /// Waits for one event from the kernel; `None` when none came in time. Messages of other processes are dropped: only the kernel
-    /// sends from port 0.
+    /// Waits for one event from the kernel; `None` after the timeout. Messages of other processes are dropped: only the
+    /// kernel sends from port 0.
     pub fn next(&self, timeout: Option<Duration>) -> io::Result<Option<Uevent>> {
         let mut buffer = vec![0_u8; LONGEST];
         loop {
@@ -61,7 +61,7 @@ impl Uevents {
             }
             let (length, sender) = match recvfrom(&self.0, buffer.as_mut_slice(), RecvFlags::empty()) {
                 Ok((length, _, sender)) => (length, sender),
-                // Too many at once: what was lost is found again by the caller's next look at /sys.
+                // Events were lost because the queue was full. The caller's next look at /sys finds the devices.
                 Err(rustix::io::Errno::NOBUFS) => return Ok(Some(Uevent::default())),
                 Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),

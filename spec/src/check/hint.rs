@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::problem::shown;
 use super::shape::resolve;
-use crate::value::{self, Cidr, ValueRule};
 use crate::yaml::{Content, Node, called, looks_like};
+use kubedos_wire::value::{self, Cidr, ValueRule};
 
 /// What to write instead of a text that breaks the rule of its value.
 pub fn of_value(rule: ValueRule, text: &str) -> String {
@@ -322,7 +322,7 @@ pub fn nearest<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Option<&
 }
 
 /// Whether the document is one of ours; else what it says that it is.
-pub fn stranger(tree: &Node, version: &str, kind: &str) -> Option<(crate::yaml::Place, String)> {
+pub fn unenrolled_key(tree: &Node, version: &str, kind: &str) -> Option<(crate::yaml::Place, String)> {
     let text = |key: &str| match tree.entry(key).map(|entry| &entry.value.content) {
         Some(Content::Text(text)) => Some(text.as_str()),
         _ => None,

@@ -20,8 +20,8 @@ pub(crate) use shape::resolve;
 use std::collections::HashSet;
 
 use crate::model::{self, ClusterSpec};
-use crate::value;
 use crate::yaml::{self, Content, Node, Place, Step};
+use kubedos_wire::value;
 
 /// The version and the kind of the documents that are understood, as [`model::ApiVersion`] and [`model::Kind`] read them.
 const API_VERSION: &str = "kubedos.ca/v1alpha1";
@@ -70,7 +70,7 @@ impl<'a> Raw<'a> {
         if tree.content == Content::Refused {
             return Err(sorted(problems)); // the whole document has a tag
         }
-        if let Some((at, message)) = hint::stranger(&tree, API_VERSION, KIND) {
+        if let Some((at, message)) = hint::unenrolled_key(&tree, API_VERSION, KIND) {
             // What is no ClusterSpec, or one of another version, is not judged by this schema.
             let help = format!("a ClusterSpec starts with `apiVersion: {API_VERSION}` and `kind: {KIND}`");
             problems.push(rule::UNKNOWN_VALUE.at(at, message).help(help));

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::printable::{is_printable, line};
 use crate::yaml::Place;
+use kubedos_wire::printable::{is_printable, line};
 
 /// The most problems that are collected from one file.
 pub const MAX_PROBLEMS: usize = 200;

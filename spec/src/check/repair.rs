@@ -78,8 +78,10 @@ fn mend(root: &Value, schema: &Value, node: Option<&Node>, refused: &Refused, pa
 
 fn well_named(root: &Value, schema: &Value, key: &str) -> bool {
     let names = schema.get("propertyNames").map(|names| resolve(root, names));
-    let check =
-        names.and_then(|names| names.get("x-rule")).and_then(Value::as_str).and_then(crate::value::kind);
+    let check = names
+        .and_then(|names| names.get("x-rule"))
+        .and_then(Value::as_str)
+        .and_then(kubedos_wire::value::kind);
     check.is_none_or(|check| check(key).is_ok())
 }
 

@@ -1,4 +1,4 @@
-//! The rules of the file and of its shape. The rules of single values stand beside their types ([`crate::value`]), those of the whole
+//! The rules of the file and of its shape. The rules of single values stand beside their types ([`kubedos_wire::value`]), those of the whole
 //! in [`super::rules`].
 
 pub use super::problem::{Rule, Severity};

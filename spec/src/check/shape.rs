@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::problem::counted;
 use super::{MAX_PROBLEMS, Problem, Severity, hint, rule};
-use crate::value::{self, ValueRule};
 use crate::yaml::{Content, Entry, MERGE_KEY, Node, Place, Step, path_text};
+use kubedos_wire::value::{self, ValueRule};
 
 /// A path that is refused: what reads it cannot be judged.
 pub type Refused = HashSet<Vec<Step>>;

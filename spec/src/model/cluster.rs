@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{KubernetesSpec, Lifecycle, Networking, Nodes, Security, Storage, Substrate, yes};
-use crate::value::{ArtifactVersion, ClusterName, ReleaseVersion};
+use kubedos_wire::value::{ArtifactVersion, ClusterName, ReleaseVersion};
 
 /// One cluster, declared completely.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::yes;
-use crate::value::{Cidr, KubernetesVersion};
+use kubedos_wire::value::{Cidr, KubernetesVersion};
 
 /// The reference workload's platform.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -34,7 +34,7 @@ use std::sync::LazyLock;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
-use crate::value::PlaneId;
+use kubedos_wire::value::PlaneId;
 
 /// The JSON Schema (2020-12) of the ClusterSpec.
 ///

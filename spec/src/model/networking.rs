@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::node::PlanePurpose;
-use crate::value::{Cidr, Endpoint, PlaneId, PortRange};
+use kubedos_wire::node::PlanePurpose;
+use kubedos_wire::value::{Cidr, Endpoint, PlaneId, PortRange};
 
 /// Planes, policy between them, and the network below.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::node::{DiskIdentity, DiskPurpose, DiskRule, Interface, Role};
-use crate::value::{DiskName, DomainName, Endpoint, MacAddress, NodeId, NodeName, ProxmoxName};
+use kubedos_wire::node::{DiskIdentity, DiskPurpose, DiskRule, Interface, Role};
+use kubedos_wire::value::{DiskName, DomainName, Endpoint, MacAddress, NodeId, NodeName, ProxmoxName};
 
 /// The nodes and the numbers that they get.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

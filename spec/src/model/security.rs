@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::node::Operator;
-use crate::value::{Fingerprint, UserName};
+use kubedos_wire::node::Operator;
+use kubedos_wire::value::{Fingerprint, UserName};
 
 /// Trust, operators, rotation of keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::value::{PlaneId, ProxmoxName};
+use kubedos_wire::value::{PlaneId, ProxmoxName};
 
 /// Storage beyond the system disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -38,7 +38,7 @@ pub struct Ceph {
     /// Whether Ceph is used; then the four keys below are needed, and disks have the purpose `ceph`.
     #[serde(default)]
     pub enabled: bool,
-    /// What a replica must not share with another one; needed when enabled.
+    /// What a fake must not share with another one; needed when enabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_domain: Option<CephDomain>,
     /// How many replicas there are; needed when enabled.
@@ -55,7 +55,7 @@ pub struct Ceph {
     pub recovery: Option<CephRecovery>,
 }
 
-/// What a replica must not share with another one.
+/// What a fake must not share with another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CephDomain {

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::node::SubstrateType;
-use crate::value::{FirmwareName, ProxmoxName, ProxmoxTag};
+use kubedos_wire::node::SubstrateType;
+use kubedos_wire::value::{FirmwareName, ProxmoxName, ProxmoxTag};
 
 /// What the nodes run on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

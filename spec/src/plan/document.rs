@@ -8,9 +8,9 @@ use serde::Serialize;
 use super::{ClusterPlan, PlannedNode};
 use crate::check::NotYet;
 use crate::model::Peers;
-use crate::node::{PlanePurpose, PolicyAllow, Role, SubstrateType};
-use crate::stage::{FOUNDING, Place, Rerun, Stage};
-use crate::value::{Cidr, ClusterName, DomainName, Endpoint, NodeId, NodeName, OperatorName, PlaneId};
+use kubedos_wire::node::{PlanePurpose, PolicyAllow, Role, SubstrateType};
+use kubedos_wire::stage::{FOUNDING, Place, Rerun, Stage};
+use kubedos_wire::value::{Cidr, ClusterName, DomainName, Endpoint, NodeId, NodeName, OperatorName, PlaneId};
 
 /// The plan of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -9,8 +9,8 @@ use super::ClusterPlan;
 use super::document::stages;
 use super::ranges::purpose_name;
 use crate::model::Peers;
-use crate::node::Role;
-use crate::stage::{Place, Rerun, Stage};
+use kubedos_wire::node::Role;
+use kubedos_wire::stage::{Place, Rerun, Stage};
 
 impl ClusterPlan {
     /// The drawing. Names are labels, planes and digests: none holds a character that DOT would read.

@@ -21,8 +21,8 @@ use std::net::IpAddr;
 use crate::allocation::{Allocation, AssignError, Assignment};
 use crate::check::{NotYet, Validated};
 use crate::model::{Arch, ClusterSpec, NodeSpec, Peers, PlaneSpec};
-use crate::node::{PlanePurpose, PolicyAllow, Role, SubstrateType};
-use crate::value::{Cidr, Endpoint, FirmwareName, NodeId, NodeName, OperatorName, PlaneId};
+use kubedos_wire::node::{PlanePurpose, PolicyAllow, Role, SubstrateType};
+use kubedos_wire::value::{Cidr, Endpoint, FirmwareName, NodeId, NodeName, OperatorName, PlaneId};
 
 /// Everything that follows from a valid spec and the recorded numbers.
 #[derive(Debug, Clone)]

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use super::{ClusterPlan, PlannedNode, PlannedPlane};
 use crate::model::Peers;
-use crate::node::{PlanePurpose, Role};
-use crate::value::{Cidr, Endpoint, NodeName, PlaneId};
+use kubedos_wire::node::{PlanePurpose, Role};
+use kubedos_wire::value::{Cidr, Endpoint, NodeName, PlaneId};
 
 /// A peer of a node on one plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use crate::model::{KubernetesSpec, PlaneSpec, Spec};
-use crate::node::PlanePurpose;
-use crate::value::Cidr;
+use kubedos_wire::node::PlanePurpose;
+use kubedos_wire::value::Cidr;
 
 /// The ranges of members and births; `None` when the plane is too small to be halved.
 pub fn of(plane: &PlaneSpec) -> Option<(Cidr, Cidr)> {

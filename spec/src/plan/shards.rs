@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use super::{ClusterPlan, PlannedNode, ranges};
 use crate::model::{DiskSpec, NodeSpec};
-use crate::node::{
+use kubedos_wire::node::{
     self, ClusterDocument, ControlPlane, Disk, DiskPurpose, Kubernetes, Limits, Policy, PublicTrust, Shard,
     ShardKubernetes, ShardPlane, Underlay,
 };
-use crate::value::{DiskName, NodeName};
+use kubedos_wire::value::{DiskName, NodeName};
 
 /// The label by which Kubernetes knows zones (`topology.kubernetes.io/zone` in its well-known labels).
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -83,7 +83,7 @@ impl ClusterPlan {
         ClusterDocument {
             version: node::CLUSTER_VERSION,
             name: metadata.name.clone(),
-            cluster_id: trust.cluster_id.clone(),
+            cluster_id: trust.cluster_id,
             generation: metadata.generation,
             artifact_version: metadata.artifact_version.clone(),
             seed_keys: trust.seed_keys.clone(),

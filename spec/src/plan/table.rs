@@ -7,8 +7,8 @@ use super::document::{NodePlane, PlanDocument, stages};
 use super::{ClusterPlan, PlannedNode, ranges};
 use crate::check::{self, counted};
 use crate::model::Peers;
-use crate::node::Role;
-use crate::stage::{Place, Rerun};
+use kubedos_wire::node::Role;
+use kubedos_wire::stage::{Place, Rerun};
 
 /// Rows under a head, every column as wide as its widest cell.
 fn table(head: &[&str], rows: &[Vec<String>]) -> String {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use kubedos_spec::allocation::{Allocation, AllocationError, AssignError, Assignment};
 use kubedos_spec::check::{Raw, Validated};
 use kubedos_spec::plan::ClusterPlan;
-use kubedos_spec::value::PlaneId;
+use kubedos_wire::value::PlaneId;
 use proptest::prelude::*;
 
 const KEYS: [&str; 6] = ["A", "B", "C", "D", "E", "F"];

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use kubedos_spec::allocation::Allocation;
 use kubedos_spec::check::{self, Raw, Severity, Validated};
-use kubedos_spec::node::{ClusterDocument, PublicTrust, Shard};
 use kubedos_spec::plan::ClusterPlan;
+use kubedos_wire::node::{ClusterDocument, PublicTrust, Shard};
 
 use crate::golden;
 

@@ -1,6 +1,6 @@
 //! Specs that are valid by construction, and ways to spoil them. A spec is drawn from a list of numbers, so that proptest can shrink it.
 
-use kubedos_spec::value::Cidr;
+use kubedos_wire::value::Cidr;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use kubedos_spec::allocation::Allocation;
 use kubedos_spec::check::Raw;
-use kubedos_spec::node::Shard;
 use kubedos_spec::plan::ClusterPlan;
+use kubedos_wire::node::Shard;
 use proptest::prelude::*;
 use serde_json::Value;
 

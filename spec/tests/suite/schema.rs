@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 
 use jsonschema::Validator;
 use kubedos_spec::check::{Problem, Raw, rule};
-use kubedos_spec::{model, value, yaml};
+use kubedos_spec::{model, yaml};
+use kubedos_wire::value;
 use proptest::prelude::*;
 use serde_json::Value;
 

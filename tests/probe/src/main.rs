@@ -17,8 +17,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-use kubedos_spec::record::{Outcome, Record};
-use kubedos_spec::stage::Stage;
+use kubedos_wire::record::{Outcome, Record};
+use kubedos_wire::stage::Stage;
 use serde_json::{Map, Value, json};
 
 /// The serial number of the disk for the answers.

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use kubedos_builder::digest::Sha256;
+use kubedos_debian::digest::Sha256;
 use kubedos_image::gpt::{self, SectorSize};
 use kubedos_image::source::FileSource;
 use kubedos_tests::Product;

@@ -76,7 +76,7 @@ impl Copy {
         cache
     }
 
-    /// A new cache with the packages, the unpacked tools and every `kubedos-init` of the user's own cache, but no volume.
+    /// A new cache with the packages, the unpacked tools and every program of `init/` in the user's own cache, but no volume.
     pub fn cache_with_init(&self, name: &str) -> PathBuf {
         let (cache, own) = (self.cache(name), Pins::get().cache());
         symlink(own.tools(), cache.join("tools")).unwrap();

@@ -1,7 +1,7 @@
 //! A4: the same inputs give the same bytes, on every output of `image`; and what an edit does not concern keeps its bytes (C1, A8).
 //!
 //! Every build here is a run of the real program in a copy of the checkout, with a cache that holds the pinned packages and nothing that
-//! was built, except where it is said. `kubedos-init` is compiled twice: once in the checkout, as `make image` does it, and once in
+//! was built, except where it is said. The programs of `init/` are compiled twice: once in the checkout, as `make image` does it, and once in
 //! the copy that has everything else different too.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
@@ -18,16 +18,16 @@ use std::sync::OnceLock;
 
 use compare::changed;
 use copy::Copy;
-use kubedos_builder::cache::Cache;
-use kubedos_builder::lock::Lock;
 use kubedos_builder::store::Store;
-use kubedos_tests::{Pins, Product, assemble, initrd_file, kubedos_build, project, succeeds};
+use kubedos_debian::cache::Cache;
+use kubedos_debian::lock::Lock;
+use kubedos_tests::{Pins, Product, assemble, kubedos_build, programs, project, succeeds};
 use surroundings::Surroundings;
 
 /// What is built.
 const SPEC: &str = "examples/lab.yaml";
 
-/// The copy that builds under the usual circumstances, but for the clock; and what it built of [`SPEC`], with `kubedos-init` as the
+/// The copy that builds under the usual circumstances, but for the clock; and what it built of [`SPEC`], with the programs of `init/` as the
 /// checkout itself compiles it.
 struct First {
     copy: Copy,
@@ -68,8 +68,11 @@ fn two_builds_that_share_only_their_inputs_compare_equal_on_every_output() {
 }
 
 #[test]
-fn kubedos_init_is_static_and_made_of_pinned_parts() {
-    binary::check(&initrd_file(&Product::open(&First::built().out), "init"));
+fn stage_1_and_the_agent_are_static_and_made_of_pinned_parts() {
+    First::built();
+    let programs = programs();
+    binary::check(&programs.stage1, "toml", "only the kernel starts it");
+    binary::check(&programs.agent, "zbus", "the agent cannot start");
 }
 
 #[test]

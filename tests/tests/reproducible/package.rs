@@ -3,9 +3,9 @@
 use std::fs;
 use std::io::{Read, Write};
 
-use kubedos_builder::cache::Cache;
-use kubedos_builder::digest::Sha256;
-use kubedos_builder::lock::Lock;
+use kubedos_debian::cache::Cache;
+use kubedos_debian::digest::Sha256;
+use kubedos_debian::lock::Lock;
 
 use kubedos_tests::Pins;
 

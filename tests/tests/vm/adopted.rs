@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use kubedos_lab::Disk;
-use kubedos_spec::record::Record;
 use kubedos_tests::{Expect, Rig, baseline, powers_off, status_page};
+use kubedos_wire::record::Record;
 
 /// What a first boot left.
 #[derive(Debug)]

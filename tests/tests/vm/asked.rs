@@ -8,14 +8,15 @@ use std::sync::OnceLock;
 
 use kubedos_builder::keys::KeyDir;
 use kubedos_image::erofs::{self, Compression};
-use kubedos_image::layout::{Area, Role, Slot, Volume};
+use kubedos_image::layout::{Area, Role, Slot};
 use kubedos_image::source::{FileSource, Window};
 use kubedos_lab::{Disk, Firmware, Format, Hardware, Patience};
-use kubedos_spec::record::{Outcome, Record};
 use kubedos_tests::{
     MODULE_SIGNER, NOISE, Rig, Told, answers, answers_disk, flip, generated, key_directory, kubedos_build,
     many, noise, probe_image, project, scratch, told_of,
 };
+use kubedos_wire::record::{Outcome, Record};
+use kubedos_wire::seal::Volume;
 use serde_json::Value;
 
 use crate::secure_boot;

@@ -3,9 +3,9 @@
 use std::sync::OnceLock;
 
 use kubedos_lab::{Attachment, Disk, Format, Patience};
-use kubedos_spec::record::{Outcome, Record};
-use kubedos_spec::stage::Stage;
 use kubedos_tests::{Expect, Product, Rig, baseline, healthy_console, healthy_lines, last, no_failed_unit};
+use kubedos_wire::record::{Outcome, Record};
+use kubedos_wire::stage::Stage;
 
 use crate::adopted::adopted;
 

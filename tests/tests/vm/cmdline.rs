@@ -5,9 +5,9 @@ use std::sync::OnceLock;
 
 use kubedos_image::layout::Role;
 use kubedos_lab::{Attachment, Disk, Format, Machine, Patience};
-use kubedos_spec::record::{Outcome, Record};
-use kubedos_spec::stage::EarlyStage;
 use kubedos_tests::{Expect, Product, Rig, baseline, plant, project};
+use kubedos_wire::record::{Outcome, Record};
+use kubedos_wire::stage::EarlyStage;
 
 use crate::foreign;
 

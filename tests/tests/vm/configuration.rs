@@ -5,14 +5,15 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use kubedos_image::layout::{Area, Role, Slot, Volume};
+use kubedos_image::layout::{Area, Role, Slot};
 use kubedos_lab::{Disk, Format};
-use kubedos_spec::record::Outcome;
-use kubedos_spec::stage::{EarlyStage, Stage};
 use kubedos_tests::{
     DISK, Expect, Product, Rig, Variant, baseline, halts, halts_at, last, no_failed_unit, oracles,
     powers_off, rotated_keys, status_page, succeeds, tools, transplant,
 };
+use kubedos_wire::record::Outcome;
+use kubedos_wire::seal::Volume;
+use kubedos_wire::stage::{EarlyStage, Stage};
 
 const AREAS: [Area; 3] = [Area::Signature, Area::Hash, Area::Data];
 

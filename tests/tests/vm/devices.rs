@@ -3,11 +3,11 @@
 use std::sync::OnceLock;
 
 use kubedos_lab::{Attachment, Disk, Format, Hardware, Machine, Patience};
-use kubedos_spec::record::{MAX_BYTES, Outcome};
-use kubedos_spec::stage::{EarlyStage, Stage};
 use kubedos_tests::{
     DISK, Expect, Product, Rig, Variant, baseline, halts, healthy_console, last, no_failed_unit, status_page,
 };
+use kubedos_wire::record::{MAX_BYTES, Outcome};
+use kubedos_wire::stage::{EarlyStage, Stage};
 
 /// An image whose first node has its system on the disk that `rule` names.
 fn named(name: &'static str, rule: &str) -> Product {

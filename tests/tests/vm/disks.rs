@@ -5,12 +5,12 @@ use std::sync::OnceLock;
 
 use kubedos_image::layout::Role;
 use kubedos_lab::{Attachment, Disk, Fault, Firmware, Format, Hardware, Machine, Patience};
-use kubedos_spec::record::Outcome;
-use kubedos_spec::stage::Stage;
 use kubedos_tests::{
     DISK, Expect, Product, Rig, Variant, baseline, halts_at, kubedos_build, last, no_failed_unit, oracles,
     succeeds, tools, transplant,
 };
+use kubedos_wire::record::Outcome;
+use kubedos_wire::stage::Stage;
 
 use crate::adopted::adopted;
 

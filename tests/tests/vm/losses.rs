@@ -7,12 +7,12 @@ use std::sync::OnceLock;
 
 use kubedos_image::layout::{self, Role};
 use kubedos_lab::{Disk, Format};
-use kubedos_spec::record::{Outcome, Record};
-use kubedos_spec::stage::Stage;
 use kubedos_tests::{
     DISK, Expect, Product, Rig, Variant, baseline, halts, halts_at, last, no_failed_unit, powers_off,
     status_page, tools,
 };
+use kubedos_wire::record::{Outcome, Record};
+use kubedos_wire::stage::Stage;
 
 use crate::adopted::adopted;
 
@@ -124,7 +124,7 @@ fn forge(raw: &Path, at: u64, from: &str, to: &str) {
         copy[place..place + to.len()].copy_from_slice(to.as_bytes());
     }
     copy[CHECKSUM].fill(0);
-    let sum = kubedos_image::hex32::sha256(&[&copy]);
+    let sum = kubedos_wire::hex32::sha256(&[&copy]);
     copy[CHECKSUM.start..CHECKSUM.start + sum.len()].copy_from_slice(&sum);
     file.write_all_at(&copy, at).unwrap();
 }
@@ -163,7 +163,7 @@ fn a_changed_machine_identity_does_not_cost_the_node_its_key() {
     powers_off(&mut machine);
     let mut machine = rig.boot(&rig.hardware(disk));
     let note = disks_note(&baseline(&machine, Expect::Baseline));
-    assert!(note.contains("keys of that time taken up again"), "{note}");
+    assert!(note.contains("the earlier keys restored"), "{note}");
     let key = node_key(&adopted().page);
     assert_eq!(node_key(&status_page(&mut machine)), key);
     assert_ne!(other, key);

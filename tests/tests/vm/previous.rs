@@ -2,11 +2,11 @@
 //! disk with that release, which takes minutes; so this is a part of `make drill`.
 
 use kubedos_lab::{Disk, Format};
-use kubedos_spec::stage::Stage;
 use kubedos_tests::{
     DISK, Expect, Product, Rig, baseline, last, no_failed_unit, project, status_page, succeeds, tools,
     transplant,
 };
+use kubedos_wire::stage::Stage;
 
 /// This release's image is written over the start of the disk, as an operator does it today; STATE and DATA lie behind it.
 #[test]

@@ -9,11 +9,11 @@ use kubedos_image::efi_signatures::varstore;
 use kubedos_image::layout::Role;
 use kubedos_image::pe::Pe;
 use kubedos_lab::{Disk, Firmware, Format, Hardware, Machine, Patience};
-use kubedos_spec::record::{Outcome, Record};
-use kubedos_spec::stage::EarlyStage;
 use kubedos_tests::{
     Expect, Product, Rig, baseline, key_directory, no_failed_unit, plant, project, read_esp, tools, uki_name,
 };
+use kubedos_wire::record::{Outcome, Record};
+use kubedos_wire::stage::EarlyStage;
 
 /// A machine whose firmware knows the certificates of the demo keys, and no others.
 pub(crate) fn enrolled(rig: &Rig, disk: Disk) -> Hardware {

@@ -8,14 +8,14 @@ use std::sync::OnceLock;
 use kubedos_builder::keys::KeyDir;
 use kubedos_image::iso::seed as volume;
 use kubedos_image::layout::Role;
-use kubedos_image::statement::{self, Domain, Seed};
 use kubedos_lab::{Disk, Format, Hardware, Patience};
-use kubedos_spec::record::{Outcome, Record};
-use kubedos_spec::stage::Stage;
 use kubedos_tests::{
     DISK, Expect, Product, Rig, Variant, baseline, flip, halts, halts_at, kubedos_build, last,
     no_failed_unit, project, status_page, succeeds, tools,
 };
+use kubedos_wire::record::{Outcome, Record};
+use kubedos_wire::stage::Stage;
+use kubedos_wire::statement::{self, Domain, Seed};
 
 /// The same cluster as the variants' others, with the worker under another name.
 fn renamed() -> &'static Product {

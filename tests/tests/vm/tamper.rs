@@ -4,11 +4,12 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use kubedos_image::layout::{Area, Role, Slot, Volume};
+use kubedos_image::layout::{Area, Role, Slot};
 use kubedos_lab::{Disk, Format, Patience};
-use kubedos_spec::record::{Outcome, Record};
-use kubedos_spec::stage::{EarlyStage, Stage};
 use kubedos_tests::{Product, Rig, Variant, flip, halts};
+use kubedos_wire::record::{Outcome, Record};
+use kubedos_wire::seal::Volume;
+use kubedos_wire::stage::{EarlyStage, Stage};
 
 /// A verity hash device starts with a superblock of one block, then comes the tree, its root first.
 const ROOT_OF_TREE: u64 = 4096;

@@ -4,8 +4,8 @@
 use kubedos_image::efi_signatures::varstore;
 use kubedos_image::guid::Guid;
 use kubedos_lab::{Firmware, Hardware};
-use kubedos_spec::stage::EarlyStage;
 use kubedos_tests::{Expect, Product, Rig, baseline, halts, no_failed_unit, project, tools};
+use kubedos_wire::stage::EarlyStage;
 
 use crate::secure_boot;
 

@@ -3,27 +3,30 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use super::index::Index;
+use super::index::{Index, TooLarge};
 use super::module::{Module, entries, name_of};
 
 /// The index files by name.
+///
+/// # Errors
+/// [`TooLarge`].
 pub fn files(
     modules: &BTreeMap<String, Module>,
     builtin: &[u8],
     builtin_info: &[u8],
-) -> Vec<(&'static str, Vec<u8>)> {
+) -> Result<Vec<(&'static str, Vec<u8>)>, TooLarge> {
     let mut by_order: Vec<&Module> = modules.values().collect();
     by_order.sort_by(|a, b| (a.priority, &a.name).cmp(&(b.priority, &b.name)));
-    vec![
-        ("modules.dep.bin", dependencies(modules, &by_order).encode()),
-        ("modules.alias.bin", aliases(&by_order).encode()),
-        ("modules.symbols.bin", symbols(&by_order).encode()),
-        ("modules.builtin.bin", builtin_index(builtin).encode()),
-        ("modules.builtin.alias.bin", builtin_aliases(builtin_info).encode()),
+    Ok(vec![
+        ("modules.dep.bin", dependencies(modules, &by_order).encode()?),
+        ("modules.alias.bin", aliases(&by_order).encode()?),
+        ("modules.symbols.bin", symbols(&by_order).encode()?),
+        ("modules.builtin.bin", builtin_index(builtin).encode()?),
+        ("modules.builtin.alias.bin", builtin_aliases(builtin_info).encode()?),
         ("modules.softdep", soft(&by_order, "softdep", |module| &module.softdeps)),
         ("modules.weakdep", soft(&by_order, "weakdep", |module| &module.weakdeps)),
         ("modules.devname", device_names(&by_order)),
-    ]
+    ])
 }
 
 /// Modules that the kernel has built in.

@@ -12,6 +12,14 @@ const PREFIX: u32 = 0x8000_0000;
 const VALUES: u32 = 0x4000_0000;
 const CHILDREN: u32 = 0x2000_0000;
 
+/// An index that the form cannot hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an index of modules is longer than the {MOST} bytes that its offsets reach")]
+pub struct TooLarge;
+
+/// The upper three bits of an offset are flags.
+const MOST: usize = 1 << 29;
+
 /// Keys with their values by priority.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Index {
@@ -27,18 +35,20 @@ impl Index {
     }
 
     /// The file.
-    pub fn encode(&self) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// [`TooLarge`].
+    pub fn encode(&self) -> Result<Vec<u8>, TooLarge> {
         let mut out = Vec::new();
         for word in [MAGIC, VERSION, 0] {
             out.extend_from_slice(&word.to_be_bytes());
         }
         let entries: Vec<Entry<'_>> =
             self.keys.iter().map(|(key, values)| (key.as_slice(), values.as_slice())).collect();
-        let root = node(&mut out, &entries);
-        if let Some(word) = out.get_mut(8..12) {
-            word.copy_from_slice(&root.to_be_bytes());
-        }
-        out
+        let root = node(&mut out, &entries)?;
+        let (head, _) = out.split_at_mut(12);
+        head.split_at_mut(8).1.copy_from_slice(&root.to_be_bytes());
+        Ok(out)
     }
 }
 
@@ -46,35 +56,33 @@ type Values<'a> = &'a [(u32, String)];
 type Entry<'a> = (&'a [u8], Values<'a>);
 
 /// Writes the node of these keys (sorted, what is above already cut off) and gives its offset with flags; 0 for none.
-fn node(out: &mut Vec<u8>, entries: &[Entry<'_>]) -> u32 {
-    let Some((first, _)) = entries.first() else { return 0 };
-    let last = entries.last().map_or(*first, |(key, _)| *key);
-    let shared = first.iter().zip(last).take_while(|(a, b)| a == b).count();
-    let tail = |key: &'_ [u8]| key.get(shared..).unwrap_or_default().to_vec();
+fn node(out: &mut Vec<u8>, entries: &[Entry<'_>]) -> Result<u32, TooLarge> {
+    let (Some((first, _)), Some((last, _))) = (entries.first(), entries.last()) else { return Ok(0) };
+    let shared = first.iter().zip(*last).take_while(|(a, b)| a == b).count();
     let here = entries.iter().find(|(key, _)| key.len() == shared).map(|(_, values)| *values);
-    let below: Vec<(Vec<u8>, Values<'_>)> = entries
+    // The byte behind what all keys share, and what follows it.
+    let below: Vec<(u8, Entry<'_>)> = entries
         .iter()
-        .filter(|(key, _)| key.len() > shared)
-        .map(|(key, values)| (tail(key), *values))
+        .filter_map(|(key, values)| {
+            let (byte, rest) = key.split_at(shared).1.split_first()?;
+            Some((*byte, (rest, *values)))
+        })
         .collect();
 
-    let byte = |entry: &(Vec<u8>, _)| entry.0.first().copied().unwrap_or_default();
-    let range = below.first().map(byte).zip(below.last().map(byte));
+    let range = below.first().zip(below.last()).map(|((low, _), (high, _))| (*low, *high));
     let mut children = Vec::new();
     if let Some((low, high)) = range {
         for wanted in low..=high {
-            let entries: Vec<Entry<'_>> = below
-                .iter()
-                .filter(|(key, _)| key.first() == Some(&wanted))
-                .map(|(key, values)| (key.get(1..).unwrap_or_default(), *values))
-                .collect();
-            children.push(node(out, &entries));
+            let entries: Vec<Entry<'_>> =
+                below.iter().filter(|(byte, _)| *byte == wanted).map(|(_, entry)| *entry).collect();
+            children.push(node(out, &entries)?);
         }
     }
 
-    let mut offset = u32::try_from(out.len()).unwrap_or(u32::MAX);
+    let start = u32::try_from(out.len()).ok().filter(|_| out.len() < MOST);
+    let mut offset = start.ok_or(TooLarge)?;
     if shared > 0 {
-        out.extend_from_slice(first.get(..shared).unwrap_or_default());
+        out.extend_from_slice(first.split_at(shared).0);
         out.push(0);
         offset |= PREFIX;
     }
@@ -84,7 +92,8 @@ fn node(out: &mut Vec<u8>, entries: &[Entry<'_>]) -> u32 {
         offset |= CHILDREN;
     }
     if let Some(values) = here {
-        out.extend_from_slice(&u32::try_from(values.len()).unwrap_or_default().to_be_bytes());
+        let count = u32::try_from(values.len()).map_err(|_| TooLarge)?;
+        out.extend_from_slice(&count.to_be_bytes());
         for (priority, value) in values {
             out.extend_from_slice(&priority.to_be_bytes());
             out.extend_from_slice(value.as_bytes());
@@ -92,7 +101,7 @@ fn node(out: &mut Vec<u8>, entries: &[Entry<'_>]) -> u32 {
         }
         offset |= VALUES;
     }
-    offset
+    Ok(offset)
 }
 
 /// Reads a file back; none if it is not one. For tests and `inspect`: the values keep the order of the file.
@@ -198,8 +207,8 @@ mod tests {
         want.extend_from_slice(b"a\0bc");
         want.extend_from_slice(&(12 | VALUES).to_be_bytes());
         want.extend_from_slice(&(22 | VALUES).to_be_bytes());
-        assert_eq!(index.encode(), want);
-        assert_eq!(decode(&Index::default().encode()), Some(BTreeMap::new()));
+        assert_eq!(index.encode().unwrap(), want);
+        assert_eq!(decode(&Index::default().encode().unwrap()), Some(BTreeMap::new()));
     }
 
     /// A node whose children are all one node, again and again: sixteen levels of 256 were more visits than anybody can wait for.
@@ -222,9 +231,9 @@ mod tests {
     fn a_key_longer_than_any_and_a_key_without_values_are_refused() {
         let mut index = Index::default();
         index.insert(&"k".repeat(LONGEST_KEY), "x", 0);
-        assert_eq!(decode(&index.encode()).unwrap().len(), 1);
+        assert_eq!(decode(&index.encode().unwrap()).unwrap().len(), 1);
         index.insert(&"k".repeat(LONGEST_KEY + 1), "x", 0);
-        assert_eq!(decode(&index.encode()), None);
+        assert_eq!(decode(&index.encode().unwrap()), None);
         let head: Vec<u8> =
             [MAGIC, VERSION, 12 | VALUES, 0].iter().flat_map(|word| word.to_be_bytes()).collect();
         assert_eq!(decode(&head), None);
@@ -250,7 +259,7 @@ mod tests {
         index.insert("gr\u{fc}n", "x", 0);
         index.insert("gr\u{fd}n", "y", 0);
         assert_eq!(
-            decode(&index.encode()).unwrap().into_keys().collect::<Vec<_>>(),
+            decode(&index.encode().unwrap()).unwrap().into_keys().collect::<Vec<_>>(),
             ["gr\u{fc}n", "gr\u{fd}n"]
         );
     }
@@ -264,7 +273,7 @@ mod tests {
                     index.insert(key, value, priority);
                 }
             }
-            prop_assert_eq!(decode(&index.encode()), Some(keys));
+            prop_assert_eq!(decode(&index.encode().unwrap()), Some(keys));
         }
 
         #[test]

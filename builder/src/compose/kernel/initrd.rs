@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kubedos_spec::modules::{FOLDER, ModuleTable, TABLE_PATH, VERSION};
+use kubedos_wire::modules::{FOLDER, ModuleTable, TABLE_PATH, VERSION};
 
 use super::module::{Module, normal};
 use super::{KernelError, Rules};
@@ -50,7 +50,7 @@ impl InitrdModules {
         }
         let names = with_needs(modules, todo);
         let chosen = || names.iter().filter_map(|name| modules.get(name));
-        let entry = |module: &Module| kubedos_spec::modules::Module {
+        let entry = |module: &Module| kubedos_wire::modules::Module {
             name: module.name.clone(),
             file: format!("{}.ko", module.name),
             needs: module.needs().filter(|need| names.contains(*need)).map(str::to_owned).collect(),

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
-use crate::decompress;
+use kubedos_debian::decompress;
 
 use super::data::{KernelOptions, ModuleGroup, Modules};
 use super::tree::{Kind, Node, Tree, TreeError};
@@ -83,9 +83,12 @@ pub enum KernelError {
         #[source]
         source: io::Error,
     },
+    /// An index of the modules cannot be written.
+    #[error("failed to index the modules")]
+    Index(#[from] index::TooLarge),
     /// The table for stage 1 does not hold.
     #[error("the modules of the initrd do not make a table")]
-    Table(#[from] kubedos_spec::modules::ModuleTableError),
+    Table(#[from] kubedos_wire::modules::ModuleTableError),
     /// It does not fit into the tree.
     #[error(transparent)]
     Tree(#[from] TreeError),
@@ -154,7 +157,7 @@ pub fn take(tree: &mut Tree, rules: &Rules<'_>, origin: &Arc<str>) -> Result<Ker
             Node::file(Arc::clone(&module.bytes), &module.origin),
         )?;
     }
-    for (name, bytes) in depmod::files(&kept, &builtin, &builtin_info) {
+    for (name, bytes) in depmod::files(&kept, &builtin, &builtin_info)? {
         tree.add(&format!("{folder}/{name}"), Node::file(bytes, origin))?;
     }
     let initrd = InitrdModules::of(release, rules, &kept)?;

@@ -59,10 +59,13 @@ pub fn entries(section: &[u8]) -> impl Iterator<Item = (String, String)> {
 }
 
 impl Module {
-    /// Reads a module; none if it is not an object file with a `.modinfo` section.
+    /// Reads a module; none if it is not an object file with a `.modinfo` section, or a symbol or section of it cannot be read.
     pub fn read(path: String, bytes: Arc<[u8]>, priority: usize, origin: Arc<str>) -> Option<Self> {
         let file = ElfFile64::<LittleEndian>::parse(&*bytes).ok()?;
-        let section = |name: &str| file.section_by_name(name).and_then(|section| section.data().ok());
+        // What is there and cannot be read makes it no module, rather than one that gives nothing.
+        let section = |name: &str| file.section_by_name(name).map(|section| section.data().ok());
+        let names: Vec<&str> =
+            file.symbols().map(|symbol| symbol.name().ok()).collect::<Option<Vec<&str>>>()?;
         let mut module = Self {
             name: name_of(&path),
             path,
@@ -74,18 +77,18 @@ impl Module {
             softdeps: Vec::new(),
             soft: Vec::new(),
             weakdeps: Vec::new(),
-            exports: file
-                .symbols()
-                .filter_map(|symbol| symbol.name().ok()?.strip_prefix("__crc_").map(str::to_owned))
+            exports: names
+                .iter()
+                .filter_map(|name| name.strip_prefix("__crc_").map(str::to_owned))
                 .filter(|name| name.len() < LONGEST_SYMBOL)
                 .collect(),
         };
         if module.exports.is_empty() {
-            let strings = section("__ksymtab_strings").unwrap_or_default();
+            let strings = section("__ksymtab_strings").unwrap_or(Some(&[]))?;
             let names = strings.split(|byte| *byte == 0).filter(|name| !name.is_empty());
             module.exports = names.map(|name| String::from_utf8_lossy(name).into_owned()).collect();
         }
-        for (key, value) in entries(section(".modinfo")?) {
+        for (key, value) in entries(section(".modinfo")??) {
             match key.as_str() {
                 "depends" => {
                     module.depends = value.split(',').filter(|name| !name.is_empty()).map(normal).collect()

@@ -9,6 +9,7 @@ use super::error::{ErofsError, Part};
 use super::inode::Inode;
 use super::map::{Extent, Extents, Stored};
 use super::volume::Volume;
+use crate::width::to_usize;
 
 /// A stretch of content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +66,7 @@ impl<'v> Reader<'v> {
         self.read(inode, offset..end, &mut |piece| {
             let len = match piece {
                 Piece::Bytes(bytes) => bytes.len(),
-                Piece::Zeroes(len) => usize::try_from(len).unwrap_or(usize::MAX),
+                Piece::Zeroes(len) => to_usize(len),
             };
             let room = buffer.get_mut(filled..filled.saturating_add(len)).ok_or(io::ErrorKind::WriteZero)?;
             match piece {
@@ -184,7 +185,7 @@ fn pass(
         let end = at.saturating_add(len);
         while at < end {
             let step = (end - at).min(STEP);
-            plain.resize(usize::try_from(step).unwrap_or(0), 0);
+            plain.resize(to_usize(step), 0);
             volume.fill(plain, at, place)?;
             sink(Piece::Bytes(plain))?;
             at += step;
@@ -202,10 +203,8 @@ fn pass(
             plainly(at + split.saturating_sub(border), range.end - split)
         }
         Stored::Compressed(cluster) => {
-            let len = usize::try_from(extent.len).unwrap_or(usize::MAX);
-            let bytes = decoder.decode(volume, cluster, len, place)?;
-            let part = usize::try_from(within.start).ok().zip(usize::try_from(within.end).ok());
-            let part = part.and_then(|(start, end)| bytes.get(start..end));
+            let bytes = decoder.decode(volume, cluster, to_usize(extent.len), place)?;
+            let part = bytes.get(to_usize(within.start)..to_usize(within.end));
             sink(Piece::Bytes(part.ok_or_else(|| place.damaged("its cluster decodes to less"))?))
         }
         Stored::Fragment { .. } => Err(place.damaged("it is a fragment of itself")),

@@ -7,6 +7,7 @@ use super::error::{ErofsError, Place};
 use super::lz4;
 use super::map::Cluster;
 use super::volume::Volume;
+use crate::width::to_usize;
 
 /// Decodes clusters, and keeps the last one.
 #[derive(Default)]
@@ -29,7 +30,7 @@ impl Decoder {
     ) -> Result<&[u8], ErofsError> {
         if self.holds != Some(cluster) || self.output.len() != len {
             self.holds = None;
-            self.input.resize(usize::try_from(cluster.bytes).unwrap_or(usize::MAX), 0);
+            self.input.resize(cluster.bytes as usize, 0);
             volume.fill(&mut self.input, cluster.at, place)?;
             self.output.clear();
             self.output.resize(len, 0);
@@ -37,7 +38,7 @@ impl Decoder {
             let padding = if padded { padding(&self.input, cluster.at) } else { Some(0) };
             let padding =
                 padding.ok_or_else(|| place.damaged("its cluster begins with a block of zeroes"))?;
-            let input = self.input.get(padding..).unwrap_or_default();
+            let (_, input) = self.input.split_at(padding);
             match cluster.algorithm {
                 // Without padding nothing says where the data ends.
                 Algorithm::Lz4 => lz4::decode(input, &mut self.output, padded && !cluster.partial)
@@ -56,7 +57,7 @@ impl Decoder {
 
 /// How many zeroes stand in front. They end in the first block.
 fn padding(input: &[u8], at: u64) -> Option<usize> {
-    let first_block = usize::try_from(BLOCK_U64 - at % BLOCK_U64).unwrap_or(0);
+    let first_block = to_usize(BLOCK_U64 - at % BLOCK_U64);
     input.iter().take(first_block).position(|byte| *byte != 0)
 }
 

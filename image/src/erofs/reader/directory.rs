@@ -2,11 +2,12 @@
 
 use zerocopy::FromBytes;
 
-use super::super::format::{BLOCK, BLOCK_U64, DIRENT_LEN, Dirent, MODE_DIRECTORY, NAME_MAX, file_type};
+use super::super::format::{BLOCK_U64, DIRENT_LEN, Dirent, MODE_DIRECTORY, NAME_MAX, file_type};
 use super::content::Reader;
 use super::error::{ErofsError, Part, Place};
 use super::inode::{Inode, Kind};
 use super::volume::Volume;
+use crate::width::to_usize;
 
 /// A name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +89,7 @@ impl<'v> Entries<'v> {
     }
 
     fn load(&mut self) -> Result<(), ErofsError> {
-        let len = usize::try_from((self.directory.size - self.at).min(BLOCK_U64)).unwrap_or(BLOCK);
+        let len = to_usize((self.directory.size - self.at).min(BLOCK_U64));
         self.block.clear();
         self.block.resize(len, 0);
         self.next = 0;
@@ -119,7 +120,7 @@ impl<'v> Entries<'v> {
         let name = self.block.get(start..end).filter(|_| start >= self.count * DIRENT_LEN);
         let name = name.ok_or_else(|| place.damaged("its name is not behind the entries"))?;
         let name = match name.iter().position(|byte| *byte == 0) {
-            Some(len) if is_last => name.get(..len).unwrap_or_default(),
+            Some(len) if is_last => name.split_at(len).0,
             Some(_) => return Err(place.damaged("there is a null in its name")),
             None => name,
         };

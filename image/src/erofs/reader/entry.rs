@@ -10,6 +10,7 @@ use super::super::index;
 use super::error::{ErofsError, Part, Place};
 use super::inode::Inode;
 use super::volume::Volume;
+use crate::width::{halves_of_u32, to_usize};
 
 /// How the index is written, and where its first entry is.
 #[derive(Clone, Copy)]
@@ -116,7 +117,7 @@ impl Index {
         match number.checked_sub(before) {
             None => small(at, number),
             Some(number) => match number.checked_sub(packed) {
-                None => (at + before * 4 + number / 16 * 32, usize::try_from(number % 16).unwrap_or(0), 32),
+                None => (at + before * 4 + number / 16 * 32, to_usize(number % 16), 32),
                 Some(number) => small(at + before * 4 + packed * 2, number),
             },
         }
@@ -128,7 +129,7 @@ impl Index {
             Some(pack) if pack.at == at => pack,
             _ => {
                 let mut bytes = [0; 32];
-                let bytes = bytes.get_mut(..len).unwrap_or_default();
+                let (bytes, _) = bytes.split_at_mut(len);
                 volume.fill(bytes, at, place)?;
                 Pack::read(at, bytes)
             }
@@ -145,8 +146,11 @@ fn full(volume: &Volume<'_>, at: u64, place: Place) -> Result<Entry, ErofsError>
     let entry = FullIndex::read_from_bytes(&bytes).map_err(|_| place.damaged("it is too short"))?;
     let advise = entry.advise.get();
     Ok(match advise & LCLUSTER_TYPE_MASK {
-        // The lower half of what is a head's block address.
-        LCLUSTER_NONHEAD => within(u16::try_from(entry.block.get() & 0xffff).unwrap_or(0)),
+        LCLUSTER_NONHEAD => {
+            // The lower half of what is a head's block address.
+            let [number, _] = halves_of_u32(entry.block.get());
+            within(number)
+        }
         kind => Entry::Head {
             kind,
             offset: entry.cluster_offset.get().into(),
@@ -173,8 +177,9 @@ impl Pack {
             let bytes = bytes.iter().skip(position / 8).take(3).rev();
             let bits = bytes.fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) >> (position % 8);
             // 12 bits each, in a word of at most 24.
-            let part = |shift: u32, mask: u32| u16::try_from(bits >> shift & mask).unwrap_or(0);
-            (part(12, 3), part(0, 0xfff))
+            let [kind, _] = halves_of_u32(bits >> 12 & 3);
+            let [number, _] = halves_of_u32(bits & 0xfff);
+            (kind, number)
         };
         let block = bytes.last_chunk().map_or(0, |block| u32::from_le_bytes(*block));
         let mut entries = [(0, 0); 16];

@@ -1,4 +1,4 @@
-//! Inodes.
+//! Inodes of a volume, in their compact and extended forms.
 
 use zerocopy::FromBytes;
 

@@ -58,7 +58,7 @@ impl Super {
             return Err(ErofsError::NotErofs);
         }
         source.read_exact_at(&mut block, 0).map_err(|source| ErofsError::Read { at: 0, source })?;
-        let area = block.get_mut(SUPER_OFFSET..).unwrap_or_default();
+        let (_, area) = block.split_at_mut(SUPER_OFFSET);
         let (sb, _) = SuperBlock::read_from_prefix(area).map_err(|_| ErofsError::NotErofs)?;
         if sb.magic.get() != MAGIC {
             return Err(ErofsError::NotErofs);
@@ -72,7 +72,7 @@ impl Super {
         }
         if sb.compat.get() & COMPAT_CHECKSUM != 0 {
             let field = std::mem::offset_of!(SuperBlock, checksum);
-            area.get_mut(field..field + 4).unwrap_or_default().fill(0);
+            area.split_at_mut(field).1.split_at_mut(4).0.fill(0);
             if checksum(area) != sb.checksum.get() {
                 return Err(damaged("its checksum is wrong"));
             }

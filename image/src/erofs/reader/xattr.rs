@@ -84,7 +84,7 @@ impl Found<'_> {
         let mut name = prefix.to_vec();
         let start = name.len();
         name.resize(start + name_len, 0);
-        self.volume.fill(name.get_mut(start..).unwrap_or_default(), inner, place)?;
+        self.volume.fill(name.split_at_mut(start).1, inner, place)?;
         if name.contains(&0) {
             return Err(place.damaged("there is a null in its name"));
         }

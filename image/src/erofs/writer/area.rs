@@ -7,7 +7,7 @@ use super::WriteError;
 use super::cut::Cut;
 use crate::erofs::format::{BLOCK, BLOCK_U64, NO_BLOCK};
 use crate::erofs::index::{Extent, Stored};
-use crate::hex32::sha256;
+use kubedos_wire::hex32::sha256;
 
 /// Where a volume's bytes go.
 pub trait Sink {
@@ -22,7 +22,9 @@ impl Sink for Vec<u8> {
         if self.len() < end {
             self.resize(end, 0);
         }
-        self.get_mut(start..end).unwrap_or_default().copy_from_slice(bytes);
+        let (_, place) = self.split_at_mut(start);
+        let (place, _) = place.split_at_mut(bytes.len());
+        place.copy_from_slice(bytes);
         Ok(())
     }
 }
@@ -102,8 +104,8 @@ impl<'s> Area<'s> {
         let mut rest = cut.clusters.as_slice();
         let mut extents = Vec::with_capacity(cut.extents.len());
         for &(len, stored) in &cut.extents {
-            let bytes = usize::try_from(stored.blocks()).unwrap_or_default() * BLOCK;
-            let (cluster, behind) = rest.split_at_checked(bytes).unwrap_or((rest, &[]));
+            // A cut has the blocks of all its extents.
+            let (cluster, behind) = rest.split_at(stored.blocks() as usize * BLOCK);
             rest = behind;
             let block = if stored == Stored::Plain || cluster.len() as u64 <= cost {
                 self.append(cluster)?

@@ -76,7 +76,7 @@ fn cut_with(data: &[u8], cluster: usize, end: End, fill: &mut dyn Fill) -> Resul
                 cut.push_compressed(&filled);
             }
             _ => {
-                let run = rest.get(..cluster).unwrap_or(rest);
+                let (run, _) = rest.split_at(cluster.min(rest.len()));
                 at += run.len();
                 run.chunks(BLOCK).for_each(|block| cut.push_plain(block));
             }
@@ -92,16 +92,20 @@ impl Cut {
         let padding = blocks * BLOCK - filled.bytes.len();
         self.clusters.resize(self.clusters.len() + padding, 0);
         self.clusters.extend_from_slice(&filled.bytes);
-        // A cluster has at most 256 blocks, and an extent 2^20 bytes.
-        let blocks = u32::try_from(blocks).unwrap_or_default();
-        self.extents.push((u32::try_from(filled.used).unwrap_or_default(), Stored::Compressed(blocks)));
+        self.extents.push((narrow(filled.used), Stored::Compressed(narrow(blocks))));
     }
 
     fn push_plain(&mut self, block: &[u8]) {
         self.clusters.extend_from_slice(block);
         self.clusters.resize(self.clusters.len().next_multiple_of(BLOCK), 0);
-        self.extents.push((u32::try_from(block.len()).unwrap_or_default(), Stored::Plain));
+        self.extents.push((narrow(block.len()), Stored::Plain));
     }
+}
+
+/// A number of bytes or blocks of an extent.
+#[expect(clippy::expect_used, reason = "`Fill` gives extents of at most EXTENT_MAX bytes")]
+fn narrow(number: usize) -> u32 {
+    u32::try_from(number).expect("an extent has at most 2^20 bytes")
 }
 
 /// Compresses nothing.

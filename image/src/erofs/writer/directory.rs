@@ -47,13 +47,13 @@ pub(super) fn encode(entries: &BTreeMap<&[u8], Target>) -> Vec<u8> {
     data
 }
 
+#[expect(clippy::expect_used, reason = "the entries of a block and their names fit into it")]
 fn encode_block(block: &[(&[u8], Target)], data: &mut Vec<u8>) {
     let mut name_offset = block.len() * DIRENT_LEN;
     for (name, target) in block {
         let entry = Dirent {
             nid: target.nid.into(),
-            // Within a block.
-            name_offset: u16::try_from(name_offset).unwrap_or(0).into(),
+            name_offset: u16::try_from(name_offset).expect("within a block of 4096 bytes").into(),
             file_type: target.file_type,
             reserved: 0,
         };

@@ -13,9 +13,10 @@ use super::{Params, WriteError};
 use crate::erofs::format::{BLOCK, BLOCK_U64, NO_BLOCK};
 use crate::erofs::index::{Extent, Stored};
 use crate::erofs::tree::{InodeId, Kind, Node, Tree};
-use crate::hex32::sha256;
 use crate::ordered::ordered;
 use crate::source::Source;
+use crate::width::{halves, to_usize};
+use kubedos_wire::hex32::sha256;
 
 /// How the data of a file is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,13 +41,13 @@ pub(super) struct Stretch {
 
 impl Stretch {
     /// Appends its bytes.
+    #[expect(clippy::expect_used, reason = "`write` and `find_segments` make stretches of what has content")]
     pub(super) fn read(&self, tree: &Tree<'_>, out: &mut Vec<u8>) -> Result<(), WriteError> {
         let start = out.len();
-        let Some(source) = content(tree, self.inode) else { return Ok(()) };
-        out.resize(start + usize::try_from(self.len).map_err(|_| WriteError::TooLarge)?, 0);
-        source
-            .read_exact_at(out.get_mut(start..).unwrap_or_default(), self.offset)
-            .map_err(WriteError::Source)
+        let source = content(tree, self.inode).expect("stretches are parts of files");
+        out.resize(start + to_usize(self.len), 0);
+        let (_, room) = out.split_at_mut(start);
+        source.read_exact_at(room, self.offset).map_err(WriteError::Source)
     }
 
     fn bytes(&self, tree: &Tree<'_>) -> Result<Vec<u8>, WriteError> {
@@ -58,7 +59,7 @@ impl Stretch {
 
 /// The content of a file.
 pub(super) fn content<'t>(tree: &'t Tree<'_>, id: InodeId) -> Option<&'t dyn Source> {
-    match &tree.inode(id)?.node {
+    match &tree.inode(id).node {
         Node::Other(Kind::File(source)) => Some(&**source),
         _ => None,
     }
@@ -172,6 +173,7 @@ impl Files {
     }
 
     /// Compresses each segment once, and writes its clusters.
+    #[expect(clippy::indexing_slicing, reason = "the segments are numbered by their places")]
     fn compress(
         &mut self,
         tree: &Tree<'_>,
@@ -195,7 +197,7 @@ impl Files {
         };
         let (segments, pieces, counts) = (&mut self.segments, &mut self.pieces, &mut self.counts);
         ordered(params.threads, &numbered, cut, |(number, stretch, digest, _), cut: Result<_, WriteError>| {
-            let Some(unique) = segments.get_mut(*number) else { return Ok(()) };
+            let unique = &mut segments[*number];
             let cut = match cut? {
                 Some((cut, was_cached)) => {
                     counts.count(was_cached);
@@ -215,13 +217,17 @@ impl Files {
     }
 
     /// How each file is stored, now that the pieces have their places in the packed inode.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "segments and pieces are numbered by their places, and every piece has an offset"
+    )]
     pub(super) fn storage(self, offsets: &[u64]) -> HashMap<InodeId, Storage> {
         let mut storage: HashMap<InodeId, Storage> = self.others.into_iter().collect();
         for (id, segments) in self.files {
-            let parts = || segments.iter().filter_map(|&number| self.segments.get(number));
+            let parts = || segments.iter().map(|&number| &self.segments[number]);
             let extents: Vec<Extent> = parts().flat_map(|unique| unique.extents.iter().copied()).collect();
             let piece = parts().filter_map(|unique| unique.piece).next_back();
-            let fragment = piece.and_then(|number| offsets.get(number).copied());
+            let fragment = piece.map(|number| offsets[number]);
             let stored = match (fragment, extents.as_slice()) {
                 (Some(offset), []) => Storage::Fragment(offset),
                 (None, [first, ..]) if is_flat(&extents) => Storage::Flat { block: first.block, tail: 0 },
@@ -237,15 +243,13 @@ impl Files {
     }
 }
 
+#[expect(clippy::expect_used, reason = "what is left of a file is a part of its last segment")]
 fn extents_with(mut extents: Vec<Extent>, rest: u64, fragment: Option<u64>) -> Storage {
     if let Some(offset) = fragment {
         // The upper half of the offset has no other place than the address of the extent.
-        let block = u32::try_from(offset >> 32).unwrap_or_default();
-        extents.push(Extent {
-            len: u32::try_from(rest).unwrap_or_default(),
-            stored: Stored::Fragment,
-            block,
-        });
+        let [_, block] = halves(offset);
+        let len = u32::try_from(rest).expect("a segment has 4 MiB");
+        extents.push(Extent { len, stored: Stored::Fragment, block });
     }
     Storage::Extents { extents, fragment }
 }
@@ -256,7 +260,7 @@ fn is_flat(extents: &[Extent]) -> bool {
         && extents
             .iter()
             .zip(extents.iter().skip(1))
-            .all(|(a, b)| a.block.checked_add(1) == Some(b.block) && usize::try_from(a.len) == Ok(BLOCK))
+            .all(|(a, b)| a.block.checked_add(1) == Some(b.block) && a.len as usize == BLOCK)
 }
 
 /// So much of a flat file's end may stand with its inode.
@@ -272,7 +276,7 @@ fn write_flat(tree: &Tree<'_>, inode: InodeId, len: u64, area: &mut Area<'_>) ->
         area.append(&stretch.bytes(tree)?)?;
         offset += stretch.len;
     }
-    Ok(Storage::Flat { block, tail: usize::try_from(tail).unwrap_or_default() })
+    Ok(Storage::Flat { block, tail: to_usize(tail) })
 }
 
 /// A file of which at least a half is holes is stored in chunks; so many at most, each of at most 2^30 blocks.
@@ -308,7 +312,7 @@ fn write_chunks(source: &dyn Source, bits: u8, area: &mut Area<'_>) -> Result<St
         let mut at = start;
         while at < end {
             let piece = SEGMENT.min(end - at);
-            buffer.resize(usize::try_from(piece).map_err(|_| WriteError::TooLarge)?, 0);
+            buffer.resize(to_usize(piece), 0);
             source.read_exact_at(&mut buffer, at).map_err(WriteError::Source)?;
             area.append(&buffer)?;
             at += piece;

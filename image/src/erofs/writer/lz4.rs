@@ -28,11 +28,10 @@ impl<'d> Lz4<'d> {
         Ok(Self { data, level, cluster, predicted: Prediction::new(data, 1200)? })
     }
 
-    fn compress(&self, from: usize, to: usize) -> Result<Vec<u8>, CompressError> {
+    fn compress(input: &[u8], level: u8) -> Result<Vec<u8>, CompressError> {
         let failed = |_| CompressError("lz4");
-        let input = self.data.get(from..to).unwrap_or_default();
         let mut out = vec![0; compress_bound(input.len()).map_err(failed)?];
-        let mode = CompressionMode::HIGHCOMPRESSION(self.level.into());
+        let mode = CompressionMode::HIGHCOMPRESSION(level.into());
         let written = compress_to_buffer(input, Some(mode), false, &mut out).map_err(failed)?;
         out.truncate(written);
         Ok(out)
@@ -40,6 +39,10 @@ impl<'d> Lz4<'d> {
 }
 
 impl Fill for Lz4<'_> {
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "what is compressed lies before `end`, which is within the data"
+    )]
     fn fill(&mut self, at: usize) -> Result<Option<Filled>, CompressError> {
         let end = self.data.len().min(at + EXTENT_MAX);
         if self.predicted.is_hopeless(at..(at + self.cluster).min(end)) {
@@ -49,10 +52,10 @@ impl Fill for Lz4<'_> {
         let mut margin = 1040;
         for attempt in 1..=TRIES {
             let to = self.predicted.reach(at, self.cluster * margin / 1000).max(at + BLOCK).min(end);
-            let bytes = self.compress(at, to)?;
+            let input = &self.data[at..to];
+            let bytes = Self::compress(input, self.level)?;
             self.predicted.learn(at..to, bytes.len());
             if bytes.len() > self.cluster {
-                let input = self.data.get(at..to).unwrap_or_default();
                 return Ok(cut(&bytes, input, self.cluster).map(|(used, bytes)| Filled { used, bytes }));
             }
             if to == end || attempt == TRIES || bytes.len() > self.cluster * 99 / 100 {
@@ -112,16 +115,21 @@ const fn encoded(literals: usize) -> usize {
 }
 
 fn push_literals(bytes: &mut Vec<u8>, literals: &[u8]) {
-    match literals.len().checked_sub(15) {
-        // Less than 15.
-        None => bytes.push(u8::try_from(literals.len()).unwrap_or(0) << 4),
-        Some(mut more) => {
+    match u8::try_from(literals.len()) {
+        Ok(few @ ..15) => bytes.push(few << 4),
+        _ => {
             bytes.push(0xf0);
-            while let Some(less) = more.checked_sub(255) {
-                bytes.push(255);
-                more = less;
-            }
-            bytes.push(u8::try_from(more).unwrap_or(0));
+            let mut more = literals.len() - 15;
+            let last = loop {
+                match u8::try_from(more) {
+                    Ok(last) if last < 255 => break last,
+                    _ => {
+                        bytes.push(255);
+                        more -= 255;
+                    }
+                }
+            };
+            bytes.push(last);
         }
     }
     bytes.extend_from_slice(literals);

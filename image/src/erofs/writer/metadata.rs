@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::area::Area;
 use super::directory::{self, Target};
-use super::files::{Storage, content};
+use super::files::Storage;
 use super::packed::Packed;
 use super::xattr::{Shared, count_of};
 use super::{Params, WriteError};
@@ -15,6 +15,7 @@ use crate::erofs::format::{
 };
 use crate::erofs::index::{self, Entry, Extent, Form, Stored};
 use crate::erofs::tree::{Attributes, Inode, InodeId, Kind, Node, Time, Tree};
+use crate::width::halves;
 use zerocopy::IntoBytes;
 
 /// The metadata of a volume, ready to be written at a block.
@@ -107,6 +108,7 @@ const fn map_header_start(head: usize) -> usize {
 }
 
 /// Plans all inodes, gives directories their blocks in `area`, and writes the metadata's bytes.
+#[expect(clippy::expect_used, reason = "the order of a tree begins with its root directory")]
 pub(super) fn write(
     tree: &Tree<'_>,
     order: &[InodeId],
@@ -115,13 +117,11 @@ pub(super) fn write(
     packed: &Packed,
     area: &mut Area<'_>,
 ) -> Result<Metadata, WriteError> {
-    let shared =
-        Shared::of(order.iter().filter_map(|id| tree.inode(*id)).map(|inode| &inode.attributes.xattrs));
+    let shared = Shared::of(order.iter().map(|id| &tree.inode(*id).attributes.xattrs));
     let has_chunks = storage.values().any(|stored| matches!(stored, Storage::Chunks { .. }));
     let mut planned = Vec::with_capacity(order.len() + 1);
     for &id in order {
-        let Some(inode) = tree.inode(id) else { continue };
-        planned.push(plan(tree, id, inode, params, &shared, storage.remove(&id), area)?);
+        planned.push(plan(tree.inode(id), params, &shared, storage.remove(&id), area)?);
     }
     let inodes = planned.len() as u64;
     if packed.len > 0 {
@@ -134,25 +134,27 @@ pub(super) fn write(
         .map(|(id, planned)| (*id, Target { nid: planned.nid(), file_type: file_type(planned.mode) }))
         .collect();
     let mut bytes = vec![0; len];
-    let mut number = 0_u32;
-    for planned in &planned {
-        number = number.wrapping_add(1);
-        let id = usize::try_from(number).ok().and_then(|number| order.get(number - 1));
+    // Behind those of the tree there may be the packed inode.
+    let ids = order.iter().map(Some).chain([None]);
+    for ((number, planned), id) in (1_u32..).zip(&planned).zip(ids) {
         let directory = id.and_then(|id| directory_data(tree, *id, &nids));
         if let (Some(data), Body::Nothing(block) | Body::Tail { block, .. }) = (&directory, &planned.body) {
             area.write_over(*block, whole_blocks(data, planned))?;
         }
         let encoded = encode(planned, number, params, directory.as_deref());
-        bytes.get_mut(planned.at..planned.at + encoded.len()).unwrap_or_default().copy_from_slice(&encoded);
+        let (_, place) = bytes.split_at_mut(planned.at);
+        let (place, _) = place.split_at_mut(encoded.len());
+        place.copy_from_slice(&encoded);
     }
     bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
     let xattr_block = u32::try_from(bytes.len() / BLOCK).map_err(|_| WriteError::TooLarge)?;
     bytes.extend_from_slice(&shared.bytes);
-    let nid = |at: Option<&Planned>| at.map_or(0, Planned::nid);
+    let root = planned.first().expect("the root directory is the first inode");
+    let last = planned.last().expect("the root directory is an inode");
     Ok(Metadata {
         bytes,
-        root_nid: u16::try_from(nid(planned.first())).map_err(|_| WriteError::TooLarge)?,
-        packed_nid: if packed.len > 0 { nid(planned.last()) } else { 0 },
+        root_nid: u16::try_from(root.nid()).map_err(|_| WriteError::TooLarge)?,
+        packed_nid: if packed.len > 0 { last.nid() } else { 0 },
         inodes,
         xattr_block,
         has_chunks,
@@ -181,9 +183,8 @@ fn place(planned: &mut [Planned]) -> usize {
     at
 }
 
+#[expect(clippy::expect_used, reason = "`files::write` stores the data of every file of the order")]
 fn plan(
-    tree: &Tree<'_>,
-    id: InodeId,
     inode: &Inode<'_>,
     params: &Params,
     shared: &Shared<'_>,
@@ -226,19 +227,16 @@ fn plan(
         Node::Other(Kind::Symlink(target)) => Body::Nothing(area.append(target)?),
         Node::Other(Kind::Character(device) | Kind::Block(device)) => Body::Nothing(device.encode()),
         Node::Other(Kind::Fifo | Kind::Socket) => Body::Nothing(0),
-        Node::Other(Kind::File(_)) => match storage {
-            None => Body::Nothing(0),
-            Some(Storage::Flat { block, tail: 0 }) => Body::Nothing(block),
-            Some(Storage::Flat { block, tail }) => {
+        Node::Other(Kind::File(source)) => match storage.expect("every file is stored") {
+            Storage::Flat { block, tail: 0 } => Body::Nothing(block),
+            Storage::Flat { block, tail } => {
                 let mut bytes = vec![0; tail];
-                if let Some(source) = content(tree, id) {
-                    source.read_exact_at(&mut bytes, size - tail as u64).map_err(WriteError::Source)?;
-                }
+                source.read_exact_at(&mut bytes, size - tail as u64).map_err(WriteError::Source)?;
                 Body::Tail { block, bytes: Tail::Known(bytes) }
             }
-            Some(Storage::Fragment(offset)) => Body::Fragment(offset),
-            Some(Storage::Extents { extents, fragment }) => index_body(&extents, fragment, head),
-            Some(Storage::Chunks { bits, blocks }) => Body::Chunks { bits, blocks },
+            Storage::Fragment(offset) => Body::Fragment(offset),
+            Storage::Extents { extents, fragment } => index_body(&extents, fragment, head),
+            Storage::Chunks { bits, blocks } => Body::Chunks { bits, blocks },
         },
     };
     Ok(planned)
@@ -288,23 +286,29 @@ fn names(entries: &BTreeMap<Vec<u8>, InodeId>) -> impl Iterator<Item = usize> {
     names.into_iter().map(<[u8]>::len)
 }
 
+/// The data of an inode that is a directory. Every inode of the tree has its number.
 fn directory_data(tree: &Tree<'_>, id: InodeId, nids: &HashMap<InodeId, Target>) -> Option<Vec<u8>> {
-    let Node::Directory { parent, entries } = &tree.inode(id)?.node else { return None };
+    let Node::Directory { parent, entries } = &tree.inode(id).node else { return None };
     let mut all: BTreeMap<&[u8], Target> = BTreeMap::new();
     for (name, id) in entries {
-        all.insert(name, *nids.get(id)?);
+        all.insert(name, nids[id]);
     }
-    all.insert(b".", *nids.get(&id)?);
-    all.insert(b"..", *nids.get(parent)?);
+    all.insert(b".", nids[&id]);
+    all.insert(b"..", nids[parent]);
     Some(directory::encode(&all))
 }
 
 /// The part of a directory's data that does not stand with its inode.
 fn whole_blocks<'d>(data: &'d [u8], planned: &Planned) -> &'d [u8] {
     let tail = if let Body::Tail { bytes, .. } = &planned.body { bytes.len() } else { 0 };
-    data.get(..data.len() - tail).unwrap_or_default()
+    let (blocks, _) = data.split_at(data.len() - tail);
+    blocks
 }
 
+#[expect(
+    clippy::expect_used,
+    reason = "only a directory is planned with its end behind the inode and without its bytes"
+)]
 fn encode(planned: &Planned, number: u32, params: &Params, directory: Option<&[u8]>) -> Vec<u8> {
     let (layout, data) = match &planned.body {
         Body::Nothing(data) => (Layout::Plain, *data),
@@ -321,8 +325,9 @@ fn encode(planned: &Planned, number: u32, params: &Params, directory: Option<&[u
         Body::Nothing(_) => {}
         Body::Tail { bytes: Tail::Known(bytes), .. } => out.extend_from_slice(bytes),
         Body::Tail { bytes: Tail::Directory(len), .. } => {
-            let data = directory.unwrap_or_default();
-            out.extend_from_slice(data.get(data.len() - len..).unwrap_or_default());
+            let data = directory.expect("a directory has data");
+            let (_, tail) = data.split_at(data.len() - len);
+            out.extend_from_slice(tail);
         }
         Body::Fragment(offset) => {
             out.resize(map_header_start(out.len()), 0);
@@ -350,7 +355,8 @@ fn map_header(form: Form, fragment: Option<u64>, params: &Params) -> MapHeader {
     let low = fragment.map_or(0, |offset| {
         advise |= ADVISE_FRAGMENT;
         // The upper half stands in the index.
-        u32::try_from(offset & u64::from(u32::MAX)).unwrap_or_default()
+        let [low, _] = halves(offset);
+        low
     });
     MapHeader {
         fragment_or_inline: low.into(),
@@ -360,11 +366,15 @@ fn map_header(form: Form, fragment: Option<u64>, params: &Params) -> MapHeader {
     }
 }
 
+#[expect(
+    clippy::expect_used,
+    reason = "`Shared::body` has counted the attributes, and what does not fit makes an inode an extended one (`is_extended`)"
+)]
 fn encode_inode(planned: &Planned, layout: Layout, data: u32, number: u32, out: &mut Vec<u8>) {
     let attributes = &planned.attributes;
     let format = layout.number() << FORMAT_LAYOUT_SHIFT | if planned.extended { FORMAT_EXTENDED } else { 0 };
-    // The body was made by the same function that knows how long it may be.
-    let xattr_count = count_of(planned.xattrs.len()).unwrap_or(0);
+    let xattr_count =
+        count_of(planned.xattrs.len()).expect("the attributes were counted when they were encoded");
     if planned.extended {
         let inode = ExtendedInode {
             format: format.into(),
@@ -384,14 +394,13 @@ fn encode_inode(planned: &Planned, layout: Layout, data: u32, number: u32, out: 
         out.extend_from_slice(inode.as_bytes());
         return;
     }
-    // Everything fits, or it would be an extended one.
-    let short = |value: u32| u16::try_from(value).unwrap_or_default();
+    let short = |value: u32| u16::try_from(value).expect("a compact inode has numbers of 16 bits");
     let inode = CompactInode {
         format: format.into(),
         xattr_count: xattr_count.into(),
         mode: planned.mode.into(),
         links: short(planned.links).into(),
-        size: u32::try_from(planned.size).unwrap_or_default().into(),
+        size: u32::try_from(planned.size).expect("a compact inode has a size of 32 bits").into(),
         reserved: 0.into(),
         data: data.into(),
         number: number.into(),

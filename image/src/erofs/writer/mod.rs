@@ -30,6 +30,7 @@ use crate::erofs::format::{
     SuperBlock, ZstdConfig, checksum,
 };
 use crate::erofs::tree::{Time, Tree};
+use crate::width::const_u16;
 use area::Area;
 use metadata::Metadata;
 use zerocopy::{FromZeros, IntoBytes};
@@ -137,7 +138,7 @@ pub fn write(
 }
 
 fn check(params: &Params) -> Result<(), WriteError> {
-    let cluster = usize::try_from(params.cluster).unwrap_or(usize::MAX);
+    let cluster = params.cluster as usize;
     if cluster == 0 || cluster > CLUSTER_MAX || !cluster.is_multiple_of(BLOCK) {
         return Err(WriteError::Cluster(params.cluster));
     }
@@ -185,25 +186,28 @@ fn first_block(
     superblock.packed_nid = metadata.packed_nid.into();
 
     let mut block = vec![0; BLOCK];
-    let put = |block: &mut Vec<u8>, at: usize, bytes: &[u8]| {
-        block.get_mut(at..at + bytes.len()).unwrap_or_default().copy_from_slice(bytes);
+    let put = |block: &mut [u8], at: usize, bytes: &[u8]| {
+        let (_, place) = block.split_at_mut(at);
+        let (place, _) = place.split_at_mut(bytes.len());
+        place.copy_from_slice(bytes);
     };
     put(&mut block, SUPER_OFFSET, superblock.as_bytes());
     put(&mut block, SUPER_OFFSET + SUPER_LEN, &configuration);
-    superblock.checksum = checksum(block.get(SUPER_OFFSET..).unwrap_or_default()).into();
+    let (_, summed) = block.split_at(SUPER_OFFSET);
+    superblock.checksum = checksum(summed).into();
     put(&mut block, SUPER_OFFSET, superblock.as_bytes());
     block
 }
 
 /// The configuration of a compressor behind its length.
+#[expect(clippy::expect_used, reason = "`check` has bounded the cluster by 1 MiB")]
 fn configure(algorithm: Algorithm, params: &Params) -> Vec<u8> {
-    let blocks = u16::try_from(params.cluster >> BLOCK_BITS).unwrap_or(u16::MAX);
+    let blocks = u16::try_from(params.cluster >> BLOCK_BITS).expect("a cluster has at most 256 blocks");
     let lz4 = Lz4Config { max_distance: 0.into(), max_cluster_blocks: blocks.into(), reserved: [0; 10] };
     let zstd = ZstdConfig { format: 0, window_log: stream::WINDOW_LOG - 10, reserved: [0; 4] };
-    let bytes = match algorithm {
-        Algorithm::Lz4 => lz4.as_bytes(),
-        Algorithm::Zstd => zstd.as_bytes(),
+    let (len, bytes) = match algorithm {
+        Algorithm::Lz4 => (const { const_u16(size_of::<Lz4Config>() as u64) }, lz4.as_bytes()),
+        Algorithm::Zstd => (const { const_u16(size_of::<ZstdConfig>() as u64) }, zstd.as_bytes()),
     };
-    let len = u16::try_from(bytes.len()).unwrap_or_default();
     [&len.to_le_bytes(), bytes].concat()
 }

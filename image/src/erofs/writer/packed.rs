@@ -13,8 +13,9 @@ use super::{Params, WriteError};
 use crate::erofs::format::BLOCK_U64;
 use crate::erofs::index::Extent;
 use crate::erofs::tree::{InodeId, Node, Tree};
-use crate::hex32::sha256;
 use crate::ordered::ordered;
+use crate::width::to_usize;
+use kubedos_wire::hex32::sha256;
 
 /// The end of a file.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +40,7 @@ const GROUP_MIN: u64 = 256 << 10;
 const GROUP_MAX: u64 = 2 << 20;
 
 /// Compresses and writes the pieces.
+#[expect(clippy::indexing_slicing, reason = "the pieces are numbered by their places")]
 pub(super) fn write(
     tree: &Tree<'_>,
     pieces: &[Piece],
@@ -49,19 +51,16 @@ pub(super) fn write(
 ) -> Result<Packed, WriteError> {
     let mut order: Vec<usize> = (0..pieces.len()).collect();
     let kinds = kinds(tree);
-    order.sort_by_key(|&number| {
-        let inode = pieces.get(number).map_or(InodeId::ROOT, |piece| piece.stretch.inode);
-        (kinds.get(&inode), number)
-    });
+    order.sort_by_key(|&number| (kinds.get(&pieces[number].stretch.inode), number));
     let (groups, offsets, len) = group(pieces, &order);
     let settings = Settings { compression: params.compression, cluster: params.cluster, end: End::Take };
     let mut packed = Packed { len, extents: Vec::new(), offsets };
     let cut = |group: &Group| {
         let mut bytes = Vec::new();
-        for piece in group.pieces.iter().filter_map(|&number| pieces.get(number)) {
-            piece.stretch.read(tree, &mut bytes)?;
+        for &number in &group.pieces {
+            pieces[number].stretch.read(tree, &mut bytes)?;
         }
-        bytes.resize(usize::try_from(group.len).map_err(|_| WriteError::TooLarge)?, 0);
+        bytes.resize(to_usize(group.len), 0);
         cut_segment(&bytes, &sha256(&[&bytes]), &settings, cache)
     };
     ordered(params.threads, &groups, cut, |_, cut: Result<_, WriteError>| {
@@ -81,16 +80,15 @@ struct Group {
 }
 
 /// The groups, where each piece begins, and the length of them all. Groups begin with a block, so that their extents do not depend on those before.
+#[expect(clippy::indexing_slicing, reason = "the order holds the numbers of the pieces, each once")]
 fn group(pieces: &[Piece], order: &[usize]) -> (Vec<Group>, Vec<u64>, u64) {
     let mut offsets = vec![0; pieces.len()];
     let mut groups: Vec<Group> = Vec::new();
     let (mut start, mut at) = (0, 0);
     let mut members = Vec::new();
     for (position, &number) in order.iter().enumerate() {
-        let Some(piece) = pieces.get(number) else { continue };
-        if let Some(offset) = offsets.get_mut(number) {
-            *offset = at;
-        }
+        let piece = &pieces[number];
+        offsets[number] = at;
         members.push(number);
         at += piece.stretch.len;
         let len = at - start;
@@ -111,7 +109,7 @@ fn group(pieces: &[Piece], order: &[usize]) -> (Vec<Group>, Vec<u64>, u64) {
 fn kinds(tree: &Tree<'_>) -> HashMap<InodeId, Vec<u8>> {
     let mut kinds = HashMap::new();
     for id in tree.in_order() {
-        let Some(Node::Directory { entries, .. }) = tree.inode(id).map(|inode| &inode.node) else { continue };
+        let Node::Directory { entries, .. } = &tree.inode(id).node else { continue };
         for (name, child) in entries {
             kinds.entry(*child).or_insert_with(|| kind(name).to_vec());
         }
@@ -121,15 +119,9 @@ fn kinds(tree: &Tree<'_>) -> HashMap<InodeId, Vec<u8>> {
 
 /// What stands behind the last dot of a name without its version: `so` of `libx.so.1.2`. Nothing for a name without one.
 fn kind(name: &[u8]) -> &[u8] {
-    let mut end = name.len();
-    while let Some(dot) = name.get(..end).and_then(|part| part.iter().rposition(|byte| *byte == b'.')) {
-        let tail = name.get(dot + 1..end).unwrap_or_default();
-        if !tail.iter().all(u8::is_ascii_digit) {
-            return tail;
-        }
-        end = dot;
-    }
-    b""
+    let dots = name.iter().filter(|byte| **byte == b'.').count();
+    let mut tails = name.rsplit(|byte| *byte == b'.').take(dots);
+    tails.find(|tail| !tail.iter().all(u8::is_ascii_digit)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn what_is_reached_is_what_lies_between() {
         // Half of each byte is noise.
-        let data: Vec<u8> = crate::hex32::sha256(&[b"seed"])
+        let data: Vec<u8> = kubedos_wire::hex32::sha256(&[b"seed"])
             .repeat(40_000)
             .iter()
             .scan(1_u32, |state, byte| {

@@ -5,7 +5,7 @@ use super::cut::{Compression, Cut, End, cut};
 use super::fill::EXTENT_MAX;
 use crate::erofs::format::{BLOCK, CLUSTER_MAX};
 use crate::erofs::index::Stored;
-use crate::hex32::sha256;
+use kubedos_wire::hex32::sha256;
 
 /// How much of a file is compressed at a time. Extents do not cross the borders, so the result does not depend on who compresses what; each border costs
 /// half a block.
@@ -84,8 +84,7 @@ pub(super) fn cut_segment(
     if sha256(&[data]) != *digest {
         return Err(WriteError::Changed);
     }
-    let cluster = usize::try_from(settings.cluster).unwrap_or(BLOCK);
-    let cut = cut(data, settings.compression, cluster, settings.end)?;
+    let cut = cut(data, settings.compression, settings.cluster as usize, settings.end)?;
     cache.put(&key, &encode(&key, &cut));
     Ok((cut, false))
 }
@@ -98,9 +97,10 @@ fn fits(cut: &Cut, data: &[u8], settings: &Settings) -> bool {
 }
 
 /// Number of extents, extents (length, blocks; no blocks for one that is stored as it is), clusters, digest of key and all that.
+#[expect(clippy::expect_used, reason = "a segment has fewer extents than bytes, of which it has a few MiB")]
 fn encode(key: &[u8; 32], cut: &Cut) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(cut.clusters.len() + cut.extents.len() * 8 + 36);
-    let count = u32::try_from(cut.extents.len()).unwrap_or(u32::MAX);
+    let count = u32::try_from(cut.extents.len()).expect("extents are counted in 32 bits");
     bytes.extend_from_slice(&count.to_le_bytes());
     for (len, stored) in &cut.extents {
         let blocks = if let Stored::Compressed(blocks) = stored { *blocks } else { 0 };

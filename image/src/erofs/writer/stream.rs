@@ -40,6 +40,7 @@ pub(super) fn append(context: &mut CCtx<'_>, piece: &[u8], frame: &mut Vec<u8>) 
         while step().map_err(failed)? > 0 {}
         output.pos()
     };
-    frame.extend_from_slice(room.get(..written).unwrap_or_default());
+    room.truncate(written);
+    frame.extend_from_slice(&room);
     Ok(())
 }

@@ -413,7 +413,7 @@ fn the_same_tree_is_the_same_volume_in_every_release_of_the_writer() {
             .unwrap();
     }
     let digests = [Compression::None, Compression::Lz4hc(9), Compression::Zstd(10)].map(|compression| {
-        hex::encode(crate::hex32::sha256(&[&written(&tree, &params(compression, 65_536, 2))]))
+        hex::encode(kubedos_wire::hex32::sha256(&[&written(&tree, &params(compression, 65_536, 2))]))
     });
     let known = [
         "470ad6583a8a96a6005b4478f4285fb48b858ca8eeb8d29266e03752d01fb62d",

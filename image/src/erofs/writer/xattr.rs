@@ -69,13 +69,13 @@ pub(super) fn count_of(body_len: usize) -> Result<u16, TooMany> {
     }
 }
 
+#[expect(clippy::expect_used, reason = "the tree refuses attributes that cannot be written (`writable`)")]
 fn push(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
-    // The tree took the name and the value: both fit.
-    let (name_index, rest) = split_xattr(name).unwrap_or_default();
+    let (name_index, rest) = split_xattr(name).expect("the name has a prefix that EROFS knows");
     let entry = XattrEntry {
-        name_len: u8::try_from(rest.len()).unwrap_or(0),
+        name_len: u8::try_from(rest.len()).expect("a name has at most 255 bytes"),
         name_index,
-        value_len: u16::try_from(value.len()).unwrap_or(0).into(),
+        value_len: u16::try_from(value.len()).expect("a value has at most 65535 bytes").into(),
     };
     out.extend_from_slice(entry.as_bytes());
     out.extend_from_slice(rest);

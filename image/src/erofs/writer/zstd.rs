@@ -50,6 +50,7 @@ impl<'d> Zstd<'d> {
 }
 
 impl Fill for Zstd<'_> {
+    #[expect(clippy::indexing_slicing, reason = "a piece lies before `end`, which is within the data")]
     fn fill(&mut self, at: usize) -> Result<Option<Filled>, CompressError> {
         let end = self.data.len().min(at + EXTENT_MAX);
         if self.predicted.is_hopeless(at..(at + self.cluster).min(end)) {
@@ -70,7 +71,7 @@ impl Fill for Zstd<'_> {
                     break;
                 }
                 let before = frame.len();
-                append(&mut self.context, self.data.get(to..next).unwrap_or_default(), &mut frame)?;
+                append(&mut self.context, &self.data[to..next], &mut frame)?;
                 self.predicted.learn(to..next, frame.len() - before);
                 if frame.len() > room {
                     frame.truncate(before);

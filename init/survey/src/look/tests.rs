@@ -1,3 +1,5 @@
+//! Tests of reading disks from sysfs.
+
 use std::os::unix::fs::symlink;
 
 use super::*;
@@ -42,7 +44,7 @@ fn virtio_and_scsi_disks_are_read() {
         (&None, &["lab-cp-1".to_owned()][..], Some(20))
     );
     assert_eq!(vda.paths, ["pci-0000:00:04.0", "virtio-pci-0000:00:04.0"]);
-    assert_eq!(vda.partitions[&2], Stretch { start: 257 << 20, len: 4 << 20 });
+    assert_eq!(vda.partitions[&2], ByteRange { start: 257 << 20, len: 4 << 20 });
     let sda = find(&disks, "sda");
     assert_eq!(
         (sda.serials.as_slice(), sda.serial_limit, sda.read_only),
@@ -53,7 +55,7 @@ fn virtio_and_scsi_disks_are_read() {
     assert_eq!(find(&disks, "sdb").bytes, 0, "a drive without a medium is listed");
 }
 
-/// Namespaces of one NVMe controller: one serial number, a name of each.
+/// The namespaces of one NVMe controller share a serial number and have their own world-wide names.
 #[test]
 fn namespaces_share_a_serial_number_and_have_names_of_their_own() {
     let root = tempfile::tempdir().unwrap();
@@ -73,7 +75,7 @@ fn namespaces_share_a_serial_number_and_have_names_of_their_own() {
         put(root, &format!("sys/block/{name}/nguid"), nguid);
         put(root, &format!("sys/block/{name}/eui"), eui);
     }
-    // The single path of a multipath disk is hidden; it has the same names.
+    // A single path of a multipath disk is hidden; it has the same names.
     put(root, "sys/block/nvme0c0n1/size", "1000\n");
     put(root, "sys/block/nvme0c0n1/hidden", "1\n");
     let disks = disks(root).unwrap();
@@ -106,7 +108,7 @@ fn a_disk_behind_a_usb_bridge_has_the_serial_number_that_udev_shows() {
     assert_eq!(find(&disks, "sda").serials, ["60A44C413FAE"]);
 }
 
-/// Everything that is not a disk of its own, or shows a disk's names a second time, would make a rule ambiguous.
+/// Devices that are not separate disks, or repeat the names of a disk, would make a rule ambiguous.
 #[test]
 fn what_is_no_disk_of_its_own_is_left_out() {
     let root = tempfile::tempdir().unwrap();
@@ -136,7 +138,7 @@ fn what_is_no_disk_of_its_own_is_left_out() {
     assert_eq!(disks[0].model.as_deref(), Some("DG4064"));
 }
 
-/// Unreadable is not absent: a failure that the kernel does not explain is passed on.
+/// Unreadable is not absent: an unexpected error is returned to the caller.
 #[test]
 fn an_attribute_that_cannot_be_read_is_an_error() {
     let root = tempfile::tempdir().unwrap();

@@ -15,8 +15,8 @@ use std::collections::HashSet;
 use super::shape::Refused;
 use super::{MAX_PROBLEMS, Problem, Rule, Severity};
 use crate::model::{ClusterSpec, NodeSpec, Spec};
-use crate::node::Role;
 use crate::yaml::{Node, Step};
+use kubedos_wire::node::Role;
 
 /// A rule of the whole.
 pub struct Invariant {

@@ -3,10 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{Findings, Invariant, control_planes, list, must, nodes, path, repeated, should, workers};
-use crate::disk_names;
 use crate::model::{DiskSpec, NodeSpec, Spec};
-use crate::node::{DiskIdentity, DiskPurpose, DiskRule, Role, SubstrateType};
 use crate::yaml::Step;
+use kubedos_wire::disk_names;
+use kubedos_wire::node::{DiskIdentity, DiskPurpose, DiskRule, Role, SubstrateType};
 
 const ROLE: &str = "spec.nodes.inventory[].role";
 const MATCH: &str = "spec.nodes.inventory[].disks[].match";

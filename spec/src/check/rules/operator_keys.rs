@@ -4,7 +4,7 @@
 //! Keys are compared as X25519 reads them (RFC 7748 §5): without bit 255 and modulo 2^255 - 19, so that a second encoding of a key is that
 //! key. A list can name only what is known; whatever else is wrong with a key, nothing here can see.
 
-use crate::value::WireguardKey;
+use kubedos_wire::value::WireguardKey;
 
 /// Why a key is no operator's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,7 +166,7 @@ mod tests {
     }
 
     fn hex(text: &str) -> [u8; 32] {
-        *text.parse::<crate::value::Ed25519Key>().unwrap().bytes()
+        *text.parse::<kubedos_wire::hex32::PublicKey>().unwrap().as_bytes()
     }
 
     #[test]

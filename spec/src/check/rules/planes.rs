@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::{Findings, Invariant, list, must, nodes, path, should};
 use crate::check::counted;
 use crate::model::{Peers, PlaneSpec, Spec};
-use crate::node::PlanePurpose;
 use crate::plan::ranges;
-use crate::value::{Cidr, PlaneId, PortRange};
 use crate::yaml::Step;
+use kubedos_wire::node::PlanePurpose;
+use kubedos_wire::value::{Cidr, PlaneId, PortRange};
 
 const PLANES: &str = "spec.networking.planes";
 const ALLOW: &str = "spec.networking.policy.allow";

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use super::{Findings, Invariant, control_planes, list, must, nodes, path, repeated, should, workers};
 use crate::check::counted;
 use crate::model::{Ceph, CephDomain, DrillName, Etcd, PoolType, Spec, UpgradeStrategy};
-use crate::node::{DiskPurpose, SubstrateType};
 use crate::plan::ranges;
-use crate::value::ProxmoxName;
+use kubedos_wire::node::{DiskPurpose, SubstrateType};
+use kubedos_wire::value::ProxmoxName;
 
 const ENABLED: &str = "spec.kubernetes.enabled";
 const ROLE: &str = "spec.nodes.inventory[].role";

@@ -2,7 +2,7 @@
 
 use super::{Findings, Invariant, list, must, nodes, path, repeated, should};
 use crate::model::{Nic, Proxmox, Spec};
-use crate::node::SubstrateType;
+use kubedos_wire::node::SubstrateType;
 
 const TYPE: &str = "spec.substrate.type";
 const PROXMOX: &str = "spec.substrate.proxmox";

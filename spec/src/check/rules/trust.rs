@@ -2,7 +2,7 @@
 
 use super::operator_keys::{self, Flaw};
 use super::{Invariant, control_planes, must, path, repeated, should};
-use crate::node::OperatorRole;
+use kubedos_wire::node::OperatorRole;
 
 /// What to write instead of a key that others hold too.
 const OWN_KEY: &str = "make a key pair on the operator's machine and write its public half: (umask 077; wg genkey | tee operator.key | wg pubkey)";

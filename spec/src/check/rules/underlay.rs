@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use super::{Findings, Invariant, list, must, nodes, path, repeated, should};
 use crate::model::{NodeSpec, Spec};
-use crate::node::{Interface, Role};
-use crate::value::IfName;
 use crate::yaml::Step;
+use kubedos_wire::node::{Interface, Role};
+use kubedos_wire::value::IfName;
 
 const INTERFACES: &str = "spec.nodes.inventory[].underlay.interfaces";
 const ENDPOINT: &str = "spec.nodes.inventory[].underlay.endpoint";

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use kubedos_builder::release::date::Moment;
+use kubedos_debian::release::date::Moment;
 use kubedos_lab::{Acceleration, Bench};
 use kubedos_tests::{project, succeeds, tools};
 use serde::Serialize;

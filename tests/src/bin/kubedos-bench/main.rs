@@ -66,7 +66,7 @@ struct Bench {
 /// A part that can be measured alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// The compilation of kubedos-init, once
+    /// The compilation of the programs of init/, once
     Init,
     /// Builds of kubedOS, and the sizes of what they make
     Build,
@@ -135,7 +135,7 @@ impl Bench {
         if wanted(Part::Build) || wanted(Part::Init) {
             let ours = Ours::new(&folder().join("kubedos"));
             if wanted(Part::Init) {
-                say("kubedos-init, compiled anew");
+                say("the programs of init/, compiled anew");
                 figures.init(&ours.init());
             }
             if wanted(Part::Build) {

@@ -1,9 +1,9 @@
 //! First and second boots of the default example, and the memory of its agent.
 
 use kubedos_lab::Line;
-use kubedos_spec::record::{Outcome, Record};
-use kubedos_spec::stage::Stage;
 use kubedos_tests::{Expect, Rig, answers, answers_disk, baseline, probe_image};
+use kubedos_wire::record::{Outcome, Record};
+use kubedos_wire::stage::Stage;
 use serde::Serialize;
 
 /// What the firmware says when it hands over to what it has loaded: the UKI, or the boot loader that starts it.

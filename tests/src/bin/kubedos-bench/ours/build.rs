@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kubedos_builder::image::manifest::Manifest;
-use kubedos_image::layout::Volume;
 use kubedos_image::pe::Pe;
 use kubedos_image::verity::hash_area_bytes;
 use kubedos_tests::{Pins, key_directory, own_example, project};
+use kubedos_wire::seal::Volume;
 
 use crate::kubedos_build;
 use crate::timed::{Cost, cost};

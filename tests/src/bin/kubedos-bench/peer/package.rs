@@ -4,10 +4,10 @@ use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use kubedos_builder::cache::Pin;
-use kubedos_builder::deb::{Deb, DebError, Kind};
-use kubedos_builder::fetch::{Fetcher, Silent, Source};
-use kubedos_builder::mirror::{Mirrors, Wanted};
+use kubedos_debian::cache::Pin;
+use kubedos_debian::deb::{Deb, DebError, Kind};
+use kubedos_debian::fetch::{Fetcher, Silent, Source};
+use kubedos_debian::mirror::{Mirrors, Wanted};
 use kubedos_tests::{Pins, project};
 
 use super::Why;

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use kubedos_builder::fetch::http::Client;
-use kubedos_builder::fetch::{Retry, Silent};
-use kubedos_builder::mirror::{Mirrors, Web};
+use kubedos_debian::fetch::http::Client;
+use kubedos_debian::fetch::{Retry, Silent};
+use kubedos_debian::mirror::{Mirrors, Web};
 
 use super::Why;
 use super::package::{Package, make_whole, mirrors};

@@ -6,12 +6,12 @@
 use std::fs;
 use std::path::Path;
 
+use kubedos_builder::cache_key::CacheKey;
 use kubedos_builder::image::manifest::Manifest;
-use kubedos_builder::key::Key;
 use kubedos_builder::store::{Store, StoreError};
-use kubedos_image::layout::Volume;
 use kubedos_image::verity;
 use kubedos_tests::{Pins, Product, Rig, assemble, kubedos_build, succeeds};
+use kubedos_wire::seal::Volume;
 use serde::Serialize;
 
 use super::{Bench, Way, Writer, extract_root, peers};
@@ -72,9 +72,9 @@ pub fn measure(folder: &Path, ways: &[Way], count: u32) -> Result<Vec<WayBoots>,
 /// A store with everything for the image of the example, and the entry of its root volume.
 struct Around {
     store: Store,
-    root: Key,
+    root: CacheKey,
     /// The seal that stands in the folder.
-    seal: kubedos_image::boot::Seal,
+    seal: kubedos_wire::seal::Seal,
 }
 
 impl Around {
@@ -92,7 +92,7 @@ impl Around {
         let root = root.expect("the store keeps root volumes in another way than is known here");
         let mut digest = [0; 32];
         hex::decode_to_slice(root.file_name().as_encoded_bytes(), &mut digest).unwrap();
-        Self { store, root: Key::from(digest), seal }
+        Self { store, root: CacheKey::from(digest), seal }
     }
 
     /// The image around this volume.
@@ -126,7 +126,7 @@ fn build(store: &Store, out: &Path) -> Manifest {
     serde_json::from_slice(&fs::read(out.join("manifest.json")).unwrap()).unwrap()
 }
 
-fn root_seal(manifest: &Manifest) -> kubedos_image::boot::Seal {
+fn root_seal(manifest: &Manifest) -> kubedos_wire::seal::Seal {
     manifest.volumes.iter().find(|entry| entry.name == Volume::Root.name()).unwrap().seal
 }
 

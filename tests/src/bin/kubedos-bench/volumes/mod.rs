@@ -18,9 +18,10 @@ use std::process::Command;
 
 use kubedos_builder::toolbox::Toolbox;
 use kubedos_image::erofs::reader::Volume;
-use kubedos_image::layout::{Area, Role, Slot, Volume as Sealed};
+use kubedos_image::layout::{Area, Role, Slot};
 use kubedos_image::source::{FileSource, Source, Window};
 use kubedos_tests::{Product, oracles};
+use kubedos_wire::seal::Volume as Sealed;
 use serde::Serialize;
 
 use crate::peer::Why;

@@ -1,0 +1,79 @@
+//! The arguments of `kubedos-build`, and which subcommand runs.
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use kubedos_debian::failure::{Class, Failure};
+
+use crate::{
+    diff, fetch, image, inspect, keys, ledger, lock, plan, schema, seed, terminal, tool, validate, verify,
+};
+
+/// One declarative ClusterSpec in, one sealed disk image out.
+#[derive(Debug, Parser)]
+#[command(name = "kubedos-build", version, propagate_version = true, max_term_width = 110)]
+pub struct Cli {
+    /// Work as if started in DIR
+    #[arg(short = 'C', value_name = "DIR", global = true)]
+    pub directory: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Diff(diff::Diff),
+    Image(image::Image),
+    Inspect(inspect::Inspect),
+    Keys(keys::Keys),
+    Ledger(ledger::LedgerCommand),
+    Lock(lock::LockCommand),
+    Fetch(fetch::Fetch),
+    Tool(tool::Tool),
+    Validate(validate::Validate),
+    Plan(plan::Plan),
+    Schema(schema::Schema),
+    Seed(seed::Seed),
+    Verify(verify::Verify),
+}
+
+/// Prints what clap has to say: help and version to stdout; wrong usage, which quotes arguments, to stderr, with class 2.
+pub fn refuse(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() {
+        terminal::say_lines(&error.render().to_string());
+        return ExitCode::from(Class::Usage.code());
+    }
+    match error.print() {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Failure::new(Class::Failed, error).report(),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+impl Cli {
+    /// Runs the chosen subcommand.
+    pub fn run(self) -> Result<(), Failure> {
+        if let Some(directory) = &self.directory {
+            std::env::set_current_dir(directory).map_err(|error| {
+                Failure::new(Class::Usage, format!("cannot work in {}: {error}", directory.display()))
+            })?;
+        }
+        match self.command {
+            Command::Diff(diff) => diff.run(),
+            Command::Image(image) => image.run(),
+            Command::Inspect(inspect) => inspect.run(),
+            Command::Keys(keys) => keys.run(),
+            Command::Ledger(command) => command.run(),
+            Command::Lock(command) => command.run(),
+            Command::Fetch(command) => command.run(),
+            Command::Tool(command) => command.run(),
+            Command::Validate(validate) => validate.run(),
+            Command::Plan(plan) => plan.run(),
+            Command::Schema(schema) => schema.run(),
+            Command::Seed(seed) => seed.run(),
+            Command::Verify(verify) => verify.run(),
+        }
+    }
+}

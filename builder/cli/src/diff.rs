@@ -1,0 +1,51 @@
+//! `diff A B`: in what two built files differ.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use kubedos_builder::diff::{self, DiffError};
+use kubedos_debian::failure::{Class, Failure};
+
+use super::inspect;
+use super::terminal::{print, print_pretty, say};
+
+/// Show in what two built files differ: partitions, files, sections, command line, initrd, volumes, configuration
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// A built file, or a folder of outputs
+    a: PathBuf,
+
+    /// Another one of the same kind
+    b: PathBuf,
+
+    /// One JSON document on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+impl Diff {
+    /// Prints the differences; fails with class 1 when there are any.
+    pub fn run(&self) -> Result<(), Failure> {
+        let found = diff::diff(&self.a, &self.b).map_err(failure)?;
+        if self.json {
+            print_pretty(&found)?;
+        } else {
+            print(&found)?;
+        }
+        let (a, b) = (self.a.display(), self.b.display());
+        if found.equal {
+            say!("{a} and {b} are equal");
+            return Ok(());
+        }
+        say!("{a} and {b} differ in {} parts", found.differences.len());
+        Err(Failure::reported(Class::Failed))
+    }
+}
+
+fn failure(error: DiffError) -> Failure {
+    match error {
+        DiffError::Artifact(error) => inspect::failure(error),
+        DiffError::Kinds { .. } => Failure::new(Class::Usage, error),
+        _ => Failure::new(Class::Failed, error),
+    }
+}

@@ -1,0 +1,322 @@
+//! `image`: from a ClusterSpec to the sealed image.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use kubedos_builder::artifact::MANIFEST;
+use kubedos_builder::compose::{self, ComposeError, KernelFlavour};
+use kubedos_builder::image::build::{self, BuildError, Built, Formats};
+use kubedos_builder::image::manifest::SUMS;
+use kubedos_builder::image::phase::{Phase, Span, Timeline};
+use kubedos_builder::image::run_record::{Before, RUN_RECORD, RunRecord};
+use kubedos_builder::keys::KeyDir;
+use kubedos_builder::output::{OutputDir, OutputError};
+use kubedos_builder::size::human;
+use kubedos_builder::store::Store;
+use kubedos_debian::cache::CacheError;
+use kubedos_debian::failure::{Class, Failure};
+use kubedos_debian::lock::Lock;
+use kubedos_debian::release::date::Moment;
+use kubedos_image::layout::shipped;
+use kubedos_spec::plan::ClusterPlan;
+use kubedos_wire::node::SubstrateType;
+use serde_json::json;
+
+use super::init::Init;
+use super::inputs::Inputs;
+use super::keys::failure as key_failure;
+use super::lock::lock_failure;
+use super::phases::Phases;
+use super::plan::{plan as plan_of, remind};
+use super::relock;
+use super::terminal::{print_document, print_json, say};
+use super::validate;
+
+/// Build the sealed image of a cluster
+#[derive(Debug, Args)]
+pub struct Image {
+    /// The ClusterSpec
+    #[arg(long, value_name = "FILE")]
+    spec: PathBuf,
+
+    /// Where the files go
+    #[arg(long, value_name = "DIR", default_value = "out")]
+    out: PathBuf,
+
+    /// The key directory; else keys/<cluster>, for the examples keys/demo
+    #[arg(long, value_name = "DIR")]
+    keys: Option<PathBuf>,
+
+    /// What to write; the raw image and the UKI are always written
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "raw,iso,qcow2")]
+    format: Vec<Format>,
+
+    /// Resolve packages that have vanished from the mirror anew, and write the lock used beside the image
+    #[arg(long, conflicts_with = "dry_run")]
+    relock_missing: bool,
+
+    /// Say what was rebuilt, and what was taken from an earlier build
+    #[arg(long)]
+    explain: bool,
+
+    /// Say what would be fetched and written, and do neither
+    #[arg(long)]
+    dry_run: bool,
+
+    /// One JSON document on stdout: the manifest
+    #[arg(long)]
+    json: bool,
+
+    /// The folder of cargo's outputs for the programs of init/
+    #[arg(long, value_name = "DIR", default_value = "target/init")]
+    init_target: PathBuf,
+
+    #[command(flatten)]
+    inputs: Inputs,
+}
+
+/// A form of the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// The disk image
+    Raw,
+    /// The same file under the name of a CD image
+    Iso,
+    /// A qcow2 file of the same content
+    Qcow2,
+}
+
+/// What a build is asked for, checked before anything is written.
+struct Request {
+    plan: ClusterPlan,
+    keys: KeyDir,
+    lock: Lock,
+    flavour: KernelFlavour,
+}
+
+/// A build that is to be made once more.
+pub struct Again<'a> {
+    /// The ClusterSpec.
+    pub spec: &'a Path,
+    /// The key directory, if it was said.
+    pub keys: Option<&'a Path>,
+    /// Packages and lock.
+    pub inputs: &'a Inputs,
+    /// The folder of cargo's outputs for the programs of init/.
+    pub init_target: &'a Path,
+    /// What is wanted beside raw image and UKI.
+    pub formats: Formats,
+    /// Where it goes.
+    pub out: &'a OutputDir,
+}
+
+impl Image {
+    /// Runs it.
+    pub fn run(&self) -> Result<(), Failure> {
+        let (started, clock) = (Moment::now(), Instant::now());
+        let request = self.request()?;
+        if self.dry_run {
+            return self.survey(&request);
+        }
+        let out = OutputDir::lock(&self.out).map_err(output_failure)?;
+        self.has_room(&out)?;
+        let before = Before::read(out.path()).map_err(|error| Failure::new(Class::Failed, error))?;
+        let phases = Phases::new();
+        let timeline = Timeline::new(&phases);
+        let (built, spans) = self.build(request, &out, None, &timeline)?;
+        let record = RunRecord::new(started, spans, built.explanation.clone());
+        let record = record.emit().map_err(|error| Failure::new(Class::Failed, error))?;
+        let record = out.create_with(RUN_RECORD, record.as_bytes()).map_err(output_failure)?;
+        record.publish().map_err(output_failure)?;
+        self.report(&built, &before, clock.elapsed())
+    }
+
+    /// Refuses before the work what is certain to have no room: without holes in files, an image with an empty payload is large already.
+    fn has_room(&self, out: &OutputDir) -> Result<(), Failure> {
+        let least = shipped(0).map_err(|error| Failure::new(Class::Failed, error))?.disk_bytes();
+        let copies = 1 + usize::from(self.format.contains(&Format::Iso) && !out.abilities().links);
+        out.reserve(&vec![(least, 0); copies]).map_err(output_failure)
+    }
+
+    /// Reads spec, keys and lock.
+    fn request(&self) -> Result<Request, Failure> {
+        let spec = validate::load(&self.spec)?;
+        let plan = plan_of(&spec)?;
+        remind(&spec, &plan);
+        let cluster = plan.spec().metadata.name.to_string();
+        let keys = KeyDir::open_for(
+            &KeyDir::locate(self.keys.as_deref(), &self.spec, &cluster),
+            &self.spec,
+            &cluster,
+        )
+        .map_err(key_failure)?;
+        validate::check_for(&spec, &keys)?;
+        let lock = Lock::read_proven(&self.inputs.lock).map_err(lock_failure)?;
+        let flavour = match plan.image_inputs().substrate {
+            SubstrateType::Metal => KernelFlavour::Metal,
+            SubstrateType::Cloud | SubstrateType::Proxmox => KernelFlavour::Cloud,
+        };
+        Ok(Request { plan, keys, lock, flavour })
+    }
+
+    /// Builds into a locked folder. `store` holds what was built before; else the cache does.
+    fn build(
+        &self,
+        request: Request,
+        out: &OutputDir,
+        store: Option<Store>,
+        timeline: &Timeline<'_>,
+    ) -> Result<(Built, Vec<Span>), Failure> {
+        let Request { plan, keys, lock, flavour } = request;
+        let cache = self.inputs.open_cache()?;
+        let store = store.unwrap_or_else(|| Store::of(&cache));
+        let mut init = Init::look(&store, &lock)?;
+        let sets = needed_sets(flavour, &init);
+        let beside = self.relock_missing.then(|| out.path());
+        let fetched =
+            timeline.run(Phase::Fetch, || relock::fetch(&self.inputs, lock, &sets, &cache, beside))?;
+        let (lock, lock_text) = (&fetched.lock, fetched.lock_text(&self.inputs, out.path())?);
+        if !fetched.relocked.is_empty() {
+            // The compiler may be among what is locked anew.
+            init = Init::look(&store, lock)?;
+            let set: Vec<String> = init.needed_set().into_iter().map(str::to_owned).collect();
+            if !set.is_empty() {
+                relock::fetch(&self.inputs, lock.clone(), &set, &cache, None)?;
+            }
+        }
+
+        let (programs, explained) = timeline
+            .run(Phase::Init, || init.programs(&self.init_target, self.inputs.offline, &cache, lock))?;
+
+        let inputs = build::Inputs {
+            plan: &plan,
+            lock,
+            lock_sha256: kubedos_wire::hex32::sha256(&[&lock_text]),
+            cache: &cache,
+            store: &store,
+            keys: &keys,
+            programs,
+            additions: Vec::new(),
+            timeline,
+        };
+        let formats =
+            Formats { iso: self.format.contains(&Format::Iso), qcow2: self.format.contains(&Format::Qcow2) };
+        let mut built = build::build_image(&inputs, formats, out).map_err(build_failure)?;
+        built.explanation.insert(0, explained);
+        Ok((built, timeline.spans()))
+    }
+
+    /// Builds the same image once more, from its inputs alone: nothing of an earlier build is used.
+    pub fn rebuild(again: Again<'_>) -> Result<(), Failure> {
+        let format = [(Format::Iso, again.formats.iso), (Format::Qcow2, again.formats.qcow2)];
+        let image = Self {
+            spec: again.spec.to_owned(),
+            out: again.out.path().to_owned(),
+            keys: again.keys.map(Path::to_owned),
+            format: format.into_iter().filter(|(_, wanted)| *wanted).map(|(format, _)| format).collect(),
+            relock_missing: false,
+            explain: false,
+            dry_run: false,
+            json: false,
+            init_target: again.init_target.to_owned(),
+            inputs: again.inputs.clone(),
+        };
+        let phases = Phases::new();
+        let store = Store::new(again.out.path().join("built"));
+        image.build(image.request()?, again.out, Some(store), &Timeline::new(&phases))?;
+        Ok(())
+    }
+
+    /// What a run would fetch and write.
+    fn survey(&self, request: &Request) -> Result<(), Failure> {
+        let cache = self.inputs.open_cache()?;
+        let init = Init::look(&Store::of(&cache), &request.lock)?;
+        let sets = needed_sets(request.flavour, &init);
+        let sources = request.lock.sources(&sets).map_err(lock_failure)?;
+        let missing: Vec<_> = sources
+            .iter()
+            .filter(|source| cache.open(&source.pin).is_err())
+            .map(|source| &source.pin)
+            .collect();
+        let metadata = &request.plan.spec().metadata;
+        let base = format!("{}-{}", metadata.name, metadata.artifact_version);
+        let chosen = [(Format::Iso, "iso"), (Format::Qcow2, "qcow2")];
+        let chosen =
+            chosen.into_iter().filter(|(format, _)| self.format.contains(format)).map(|(_, name)| name);
+        let mut names: Vec<String> =
+            ["efi", "raw"].into_iter().chain(chosen).map(|end| format!("{base}.{end}")).collect();
+        names.extend([SUMS, MANIFEST, RUN_RECORD].map(str::to_owned));
+        names.sort();
+        let bytes: u64 = missing.iter().map(|pin| pin.size).sum();
+        if self.json {
+            let missing: Vec<_> = missing.iter().map(|pin| &pin.name).collect();
+            let outputs: Vec<_> = names.iter().map(|name| self.out.join(name)).collect();
+            return print_json(&json!({
+                "version": 1, "written": false, "outputs": outputs, "missing": missing, "bytes": bytes,
+            }));
+        }
+        for name in &names {
+            say!("would write {}", self.out.join(name).display());
+        }
+        say!("{} of {} packages would be fetched, {} MB", missing.len(), sources.len(), bytes / 1_000_000);
+        Ok(())
+    }
+
+    fn report(&self, built: &Built, before: &Before, took: Duration) -> Result<(), Failure> {
+        if self.json {
+            let manifest = built.manifest.emit().map_err(|error| Failure::new(Class::Failed, error))?;
+            print_document(&manifest)?;
+        }
+        if self.explain {
+            for part in &built.explanation {
+                let (how, work) = part.words(&before.why(part));
+                say!("{:<14} {:>10}  {how}", part.part, human(part.bytes));
+                if let Some(work) = work {
+                    say!("{:<14} {:>10}  {work}", "", "");
+                }
+            }
+        }
+        for output in &built.manifest.outputs {
+            say!("{}  {}", self.out.join(&output.name).display(), human(output.size));
+        }
+        if built.manifest.demo_keys {
+            say!("warning: built with the published demo keys: it protects nothing");
+        }
+        say!("done in {:.1} s", took.as_secs_f64());
+        Ok(())
+    }
+}
+
+/// The sets of the lock that a build needs: those of the image, and the compiler where the programs of `init/` are not kept.
+fn needed_sets(flavour: KernelFlavour, init: &Init) -> Vec<String> {
+    compose::sets(flavour).into_iter().chain(init.needed_set()).map(str::to_owned).collect()
+}
+
+/// Sorts a build's error: an input that does not match its pin is not the same as a full disk.
+fn build_failure(error: BuildError) -> Failure {
+    if let BuildError::Output(error) = error {
+        return output_failure(error);
+    }
+    let class = match &error {
+        BuildError::Compose(ComposeError::Cache(cause)) => match cause.as_ref() {
+            CacheError::Damaged { .. } => Class::Mismatch,
+            CacheError::Missing { .. } => Class::Offline,
+            _ => Class::Failed,
+        },
+        _ => Class::Failed,
+    };
+    Failure::new(class, error)
+}
+
+/// Sorts an error of the output folder.
+pub fn output_failure(error: OutputError) -> Failure {
+    match error {
+        OutputError::Busy { .. } => {
+            Failure::new(Class::Failed, error).with_help("wait until it has ended, or say another --out")
+        }
+        OutputError::NoRoom { .. } => Failure::new(Class::Failed, error)
+            .with_help("free some space, write less with --format, or say another --out"),
+        error => Failure::new(Class::Failed, error),
+    }
+}

@@ -1,0 +1,73 @@
+//! The part of `image` that gives it the programs of `init/`: the kept ones, or new ones.
+
+use std::path::{Path, PathBuf};
+
+use kubedos_builder::image::explain::Explained;
+use kubedos_builder::init_build::{self, InitBuildError, Means, Programs, Recipe};
+use kubedos_builder::store::Store;
+use kubedos_builder::toolbox::Toolbox;
+use kubedos_debian::cache::Cache;
+use kubedos_debian::failure::{Class, Failure};
+use kubedos_debian::lock::Lock;
+
+use super::lock::lock_failure;
+use super::tool::toolbox_failure;
+
+/// What is known of the programs before anything is fetched.
+pub struct Init {
+    recipe: Recipe,
+    kept: Option<Programs>,
+    store: Store,
+}
+
+impl Init {
+    /// Reads the sources in the current folder, and looks whether they were built before.
+    pub fn look(store: &Store, lock: &Lock) -> Result<Self, Failure> {
+        let workspace = std::env::current_dir().map_err(|error| Failure::new(Class::Failed, error))?;
+        let toolchain = lock.set(init_build::SET).map_err(lock_failure)?;
+        let recipe = Recipe::read(&workspace, &toolchain).map_err(failure)?;
+        let kept = recipe.kept(store).map_err(failure)?;
+        Ok(Self { recipe, kept, store: store.clone() })
+    }
+
+    /// The set of the lock that has to be there.
+    pub fn needed_set(&self) -> Option<&'static str> {
+        self.kept.is_none().then_some(init_build::SET)
+    }
+
+    /// The programs, and how they came about.
+    pub fn programs(
+        self,
+        target_dir: &Path,
+        offline: bool,
+        cache: &Cache,
+        lock: &Lock,
+    ) -> Result<(Programs, Explained), Failure> {
+        let (reused, inputs) = (self.kept.is_some(), self.recipe.inputs().clone());
+        let programs = match self.kept {
+            Some(programs) => programs,
+            None => {
+                let io = |error| Failure::new(Class::Failed, error);
+                let program: PathBuf = std::env::current_exe().map_err(io)?;
+                let means = Means {
+                    target_dir: &std::path::absolute(target_dir).map_err(io)?,
+                    offline,
+                    toolchain: &Toolbox::open(cache, lock, init_build::SET).map_err(toolbox_failure)?,
+                    program: &program,
+                };
+                self.recipe.build(&self.store, &means).map_err(failure)?
+            }
+        };
+        let bytes = (programs.stage1.len() + programs.agent.len()) as u64;
+        let explained = Explained { part: "kubedos-init", reused, bytes, inputs, work: None };
+        Ok((programs, explained))
+    }
+}
+
+fn failure(error: InitBuildError) -> Failure {
+    match error {
+        InitBuildError::Toolbox(error) => toolbox_failure(error),
+        InitBuildError::Rustc { .. } => Failure::new(Class::Mismatch, error),
+        other => Failure::new(Class::Failed, other),
+    }
+}

@@ -1,0 +1,112 @@
+//! The arguments that say where pinned inputs come from and where they are kept; the same for every command that needs them.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use kubedos_debian::cache::{Cache, CacheError, Place};
+use kubedos_debian::failure::{Class, Failure, chain};
+use kubedos_debian::fetch::{DEFAULT_JOBS, FetchError, Fetcher};
+use kubedos_debian::mirror::{Mirrors, Wanted};
+
+use super::terminal::say_lines;
+
+/// Where inputs come from.
+#[derive(Debug, Clone, Args)]
+pub struct Inputs {
+    /// Base URL of a Debian mirror; else $KUBEDOS_DEBIAN_MIRROR, else the sources of the host's apt configuration
+    #[arg(long, value_name = "URL")]
+    pub mirror: Option<String>,
+
+    /// Base URL of a Debian security mirror; else $KUBEDOS_DEBIAN_SECURITY_MIRROR, else the sources of the host's apt configuration
+    #[arg(long, value_name = "URL")]
+    pub security_mirror: Option<String>,
+
+    /// The folder of the host's apt configuration
+    #[arg(long, value_name = "DIR", default_value = "/etc/apt")]
+    pub apt: PathBuf,
+
+    /// The cache folder; else $KUBEDOS_CACHE, else kubedos in the user's cache folder
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+
+    /// How many files are fetched at a time
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_JOBS)]
+    pub jobs: usize,
+
+    /// Use only what is in the cache
+    #[arg(long)]
+    pub offline: bool,
+
+    /// The lock file
+    #[arg(long, value_name = "FILE", default_value = "kubedos.lock")]
+    pub lock: PathBuf,
+
+    /// What is asked for
+    #[arg(long, value_name = "FILE", default_value = "rootfs/packages.toml")]
+    pub packages: PathBuf,
+
+    /// The folder of archive keys
+    #[arg(long, value_name = "DIR", default_value = "rootfs/keyrings")]
+    pub keyrings: PathBuf,
+}
+
+impl Inputs {
+    /// Opens the cache.
+    pub fn open_cache(&self) -> Result<Cache, Failure> {
+        Place::from_environment(self.cache.clone()).open().map_err(|error| Failure::new(Class::Failed, error))
+    }
+
+    /// The mirrors, which are looked for when something has to be fetched.
+    pub fn find_mirrors(&self) -> Mirrors {
+        Mirrors::find(Wanted {
+            debian: self.mirror.clone(),
+            security: self.security_mirror.clone(),
+            apt: self.apt.clone(),
+            packages: self.packages.clone(),
+            keyrings: self.keyrings.clone(),
+            ..Wanted::from_environment(Path::new(""))
+        })
+    }
+
+    /// A fetcher over both.
+    pub fn fetcher<'a>(&self, cache: &'a Cache, mirrors: &'a Mirrors) -> Fetcher<'a> {
+        Fetcher { jobs: self.jobs, is_offline: self.offline, ..Fetcher::new(cache, mirrors) }
+    }
+}
+
+/// Prints every problem and gives the failure that decides the exit code.
+pub fn fetch_failure(error: FetchError) -> Failure {
+    use kubedos_debian::fetch::Problem;
+    // All files of a suite without a mirror have the same problem.
+    let mut printed = BTreeSet::new();
+    for problem in &error.0 {
+        let text = chain(problem);
+        if printed.insert(text.clone()) {
+            say_lines(&format!("error: {text}"));
+        }
+    }
+    let has = |test: fn(&Problem) -> bool| error.0.iter().any(test);
+    let help = if has(|problem| matches!(problem, Problem::Wrong { .. })) {
+        Some(
+            "the mirror, or something on the way to it, changed the bytes: nothing of them was kept"
+                .to_owned(),
+        )
+    } else if has(|problem| matches!(problem, Problem::Cache(CacheError::Damaged { .. }))) {
+        Some("without --offline it is fetched again".to_owned())
+    } else if has(|problem| matches!(problem, Problem::Vanished { .. })) {
+        Some("the mirror has moved on: `--relock-missing` resolves what vanished anew, `lock --update` everything".to_owned())
+    } else if has(|problem| matches!(problem, Problem::Offline { .. })) {
+        Some("run `kubedos-build fetch` without --offline first".to_owned())
+    } else {
+        error.0.iter().find_map(|problem| match problem {
+            Problem::Mirror(error) => error.help(),
+            _ => None,
+        })
+    };
+    let failure = Failure::new(error.class(), error);
+    match help {
+        Some(help) => failure.with_help(help),
+        None => failure,
+    }
+}

@@ -1,0 +1,254 @@
+//! `keys`: makes, shows and rotates the keys of a cluster.
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::{Args, Subcommand};
+use kubedos_builder::keys::{Init, KeyDir, KeyError, Plan, Role, plan_init, plan_rotate};
+use kubedos_debian::failure::{Class, Failure};
+use kubedos_wire::hex32::sha256;
+use serde::Serialize;
+
+use super::terminal::{self, print_json, say};
+
+/// Make, show and rotate the keys of a cluster
+#[derive(Debug, Args)]
+pub struct Keys {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make all keys of a new cluster
+    Init {
+        #[command(flatten)]
+        place: Place,
+        /// Mark them as demo keys, which serve the examples only
+        #[arg(long, hide = true)]
+        demo: bool,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Show the public half, and which secrets are here
+    Show {
+        #[command(flatten)]
+        place: Place,
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Replace one kind of key; the old one stays accepted unless it is dropped
+    Rotate {
+        #[command(flatten)]
+        place: Place,
+        /// Which kind
+        role: Role,
+        /// Accept the new key only, and remove the old secrets
+        #[arg(long)]
+        drop_old: bool,
+        #[command(flatten)]
+        how: How,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Place {
+    /// Name of the cluster (metadata.name of its spec)
+    cluster: String,
+    /// Key directory [default: keys/<CLUSTER>]
+    #[arg(long, value_name = "DIR")]
+    keys: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct How {
+    /// Say what would be written, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// The clock, in seconds since 1970 [default: the system's]
+    #[arg(long, value_name = "SECONDS")]
+    now: Option<u64>,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+impl Place {
+    fn path(&self) -> PathBuf {
+        self.keys.clone().unwrap_or_else(|| Path::new("keys").join(&self.cluster))
+    }
+}
+
+impl How {
+    fn now(&self) -> Result<u64, Failure> {
+        match self.now {
+            Some(now) => Ok(now),
+            None => SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map(|elapsed| elapsed.as_secs())
+                .map_err(|error| Failure::new(Class::Failed, error)),
+        }
+    }
+}
+
+impl Keys {
+    /// Runs the subcommand.
+    pub fn run(self) -> Result<(), Failure> {
+        match self.command {
+            Command::Init { place, demo, how } => {
+                check_name(&place.cluster)?;
+                let init = Init { cluster: place.cluster.clone(), now: how.now()?, demo };
+                finish(plan_init(&place.path(), init).map_err(failure)?, &how)
+            }
+            Command::Show { place, json } => {
+                let keys = KeyDir::open(&place.path()).map_err(failure)?;
+                check_cluster(&keys, &place.cluster)?;
+                print(&Shown::of(&keys), json)
+            }
+            Command::Rotate { place, role, drop_old, how } => {
+                check_cluster(&KeyDir::open(&place.path()).map_err(failure)?, &place.cluster)?;
+                finish(plan_rotate(&place.path(), role, drop_old, how.now()?).map_err(failure)?, &how)
+            }
+        }
+    }
+}
+
+fn finish(plan: Plan, how: &How) -> Result<(), Failure> {
+    for line in plan.files() {
+        say!("{}{line}", if how.dry_run { "would " } else { "" });
+    }
+    if how.dry_run {
+        return Ok(());
+    }
+    let keys = plan.apply().map_err(failure)?;
+    print(&Shown::of(&keys), how.json)?;
+    if keys.has_root() {
+        say!(
+            "Move {} to offline media now: `image` and `seed` work without it.",
+            keys.path().join("root-ca.key").display()
+        );
+    }
+    Ok(())
+}
+
+fn check_name(cluster: &str) -> Result<(), Failure> {
+    cluster
+        .parse::<kubedos_wire::value::ClusterName>()
+        .map(|_| ())
+        .map_err(|error| Failure::new(Class::Usage, format!("{cluster:?} is no cluster name: {error}")))
+}
+
+fn check_cluster(keys: &KeyDir, cluster: &str) -> Result<(), Failure> {
+    if keys.public().cluster == cluster {
+        return Ok(());
+    }
+    Err(failure(KeyError::OtherCluster {
+        path: keys.path().to_owned(),
+        found: keys.public().cluster.clone(),
+        wanted: cluster.to_owned(),
+    }))
+}
+
+/// Sorts an error of the keys into its class, and says what to do about it.
+pub fn failure(error: KeyError) -> Failure {
+    let (class, help) = match &error {
+        KeyError::Exposed { .. } => (Class::Usage, Some("chmod -R go= the key directory")),
+        KeyError::Exists { .. } => (
+            Class::Usage,
+            Some("`keys rotate` replaces single keys; a new cluster has a directory of its own"),
+        ),
+        KeyError::DemoKeys { .. } | KeyError::HiddenDemo { .. } => {
+            (Class::Usage, Some("`kubedos-build keys init CLUSTER` makes keys of your own"))
+        }
+        KeyError::NoRoot { .. } => {
+            (Class::Usage, Some("bring the offline root CA's key for this step, and take it away again"))
+        }
+        KeyError::OtherCluster { .. } => (Class::Usage, None),
+        KeyError::File { doing: "open", source, .. } if source.kind() == std::io::ErrorKind::NotFound => (
+            Class::Usage,
+            Some("`kubedos-build keys init CLUSTER` makes keys; --keys DIR says where they are"),
+        ),
+        KeyError::Pair { .. } | KeyError::Certificate { .. } => (Class::Mismatch, None),
+        _ => (Class::Failed, None),
+    };
+    let failure = Failure::new(class, error);
+    match help {
+        Some(help) => failure.with_help(help),
+        None => failure,
+    }
+}
+
+#[derive(Serialize)]
+struct Shown {
+    version: u32,
+    cluster: String,
+    cluster_id: String,
+    demo: bool,
+    /// Hex, the newest last.
+    configuration: Vec<String>,
+    seed: Vec<String>,
+    /// SHA-256 fingerprints of the certificates.
+    root_ca: String,
+    intermediate_ca: Vec<String>,
+    pk: String,
+    kek: String,
+    db: Vec<String>,
+    root_key_is_here: bool,
+}
+
+impl Shown {
+    fn of(keys: &KeyDir) -> Self {
+        let public = keys.public();
+        let print = |certificate: &Vec<u8>| hex::encode(sha256(&[certificate]));
+        Self {
+            version: 1,
+            cluster: public.cluster.clone(),
+            cluster_id: public.cluster_id(&public.cluster).to_string(),
+            demo: public.demo,
+            configuration: public.configuration.iter().map(ToString::to_string).collect(),
+            seed: public.seed.iter().map(ToString::to_string).collect(),
+            root_ca: print(&public.root_ca),
+            intermediate_ca: public.intermediate_ca.iter().map(print).collect(),
+            pk: print(&public.secure_boot.pk),
+            kek: print(&public.secure_boot.kek),
+            db: public.secure_boot.db.iter().map(print).collect(),
+            root_key_is_here: keys.has_root(),
+        }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let mut lines = vec![
+            format!(
+                "cluster          {}{}",
+                self.cluster,
+                if self.demo { " (DEMO KEYS: they protect nothing)" } else { "" }
+            ),
+            format!("cluster id       {}", self.cluster_id),
+        ];
+        let lists = [
+            ("configuration", "Ed25519", &self.configuration),
+            ("seed", "Ed25519", &self.seed),
+            ("intermediate CA", "SHA-256", &self.intermediate_ca),
+            ("db", "SHA-256", &self.db),
+        ];
+        for (name, kind, values) in lists {
+            for (index, value) in values.iter().enumerate() {
+                let state = if index + 1 == values.len() { "signs" } else { "accepted" };
+                lines.push(format!("{name:<16} {value} {kind}, {state}"));
+            }
+        }
+        let root = if self.root_key_is_here { "key is HERE: move it offline" } else { "key is elsewhere" };
+        lines.push(format!("{:<16} {} SHA-256, {root}", "root CA", self.root_ca));
+        lines.push(format!("{:<16} {} SHA-256", "PK", self.pk));
+        lines.push(format!("{:<16} {} SHA-256", "KEK", self.kek));
+        lines
+    }
+}
+
+fn print(shown: &Shown, json: bool) -> Result<(), Failure> {
+    if json {
+        return print_json(shown);
+    }
+    terminal::print(&shown.lines().into_iter().map(|line| line + "\n").collect::<String>())
+}

@@ -1,0 +1,228 @@
+//! `lock`: checks that the lock fits the selection; `--update` makes it anew; `--verify` walks the chain of proof.
+
+use clap::Args;
+use kubedos_debian::failure::{Class, Failure};
+use kubedos_debian::lock::{Difference, Lock, LockError, Update, UpdateError, VerifyError, verify};
+use kubedos_debian::release::date::Moment;
+use kubedos_debian::release::keyring::Keyring;
+use kubedos_debian::resolve::ResolveError;
+use kubedos_debian::resolve::selection::Selection;
+use serde_json::json;
+
+use super::inputs::{Inputs, fetch_failure};
+use super::progress::Console;
+use super::terminal::{print, print_json, say};
+
+/// Check the lock against the selection of packages, make it anew, or verify where it came from
+#[derive(Debug, Args)]
+pub struct LockCommand {
+    #[command(flatten)]
+    inputs: Inputs,
+
+    /// Resolve everything anew from the mirrors' signed indices, and write the lock
+    #[arg(long)]
+    update: bool,
+
+    /// Verify each link from the archive's signature to every package
+    #[arg(long, conflicts_with = "update")]
+    verify: bool,
+
+    /// With --update: take a signed index whose Valid-Until has passed
+    #[arg(long, requires = "update")]
+    accept_expired: bool,
+
+    /// With --update: take a signed index older than the lock's
+    #[arg(long, requires = "update")]
+    accept_older: bool,
+
+    /// With --update: print the differences, and write nothing
+    #[arg(long, requires = "update")]
+    dry_run: bool,
+
+    /// One JSON document on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+impl LockCommand {
+    /// Runs it.
+    pub fn run(&self) -> Result<(), Failure> {
+        if self.update {
+            self.make()
+        } else if self.verify {
+            self.prove()
+        } else {
+            self.check()
+        }
+    }
+
+    fn make(&self) -> Result<(), Failure> {
+        let previous = match Lock::read_alone(&self.inputs.lock) {
+            Ok(lock) => Some(lock),
+            Err(LockError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => {
+                return Err(lock_failure(error).with_help("take the file away to make it from nothing"));
+            }
+        };
+        let selection = read_selection(&self.inputs)?;
+        let cache = self.inputs.open_cache()?;
+        let mirrors = self.inputs.find_mirrors();
+        if self.inputs.offline {
+            return Err(Failure::new(
+                Class::Offline,
+                "lock --update asks the mirrors for their newest indices",
+            ));
+        }
+        let update = Update {
+            selection: &selection,
+            fetcher: &self.inputs.fetcher(&cache, &mirrors),
+            previous: previous.as_ref().filter(|_| !self.accept_older),
+            is_expired_accepted: self.accept_expired,
+            now: Moment::now(),
+        };
+        let (lock, proof) = update.run(&Console::new()).map_err(update_failure)?;
+        let before = previous.as_ref().map(|lock| lock.packages.as_slice()).unwrap_or_default();
+        let difference = Difference::between(before, &lock.packages);
+        if !self.dry_run {
+            lock.write(&proof, &self.inputs.lock).map_err(lock_failure)?;
+        }
+        self.print(&lock, &difference)
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        let (lock, proof) = Lock::read(&self.inputs.lock).map_err(lock_failure)?;
+        let selection = read_selection(&self.inputs)?;
+        let difference = lock.check_against(&proof, &selection).map_err(lock_failure)?;
+        self.print(&lock, &difference)?;
+        if difference.is_empty() {
+            return Ok(());
+        }
+        let error = "the lock does not fit the selection of packages";
+        Err(Failure::new(Class::Mismatch, error).with_help("run `kubedos-build lock --update`"))
+    }
+
+    fn prove(&self) -> Result<(), Failure> {
+        let (lock, proof) = Lock::read(&self.inputs.lock).map_err(lock_failure)?;
+        let (selection, keyring) = (read_selection(&self.inputs)?, read_keyring(&self.inputs)?);
+        let cache = self.inputs.open_cache()?;
+        let mirrors = self.inputs.find_mirrors();
+        let fetcher = self.inputs.fetcher(&cache, &mirrors);
+        let links = verify(&lock, &proof, &selection, &keyring, &fetcher, Moment::now(), &Console::new());
+        let links = links.map_err(verify_failure)?;
+        if self.json {
+            print_json(&json!({ "version": 1, "archives": links }))?;
+        }
+        let mut open = Vec::new();
+        for link in &links {
+            let found = match &link.stanzas_in_index {
+                Ok(()) => "their stanzas found in the signed index".to_owned(),
+                Err(why) => {
+                    open.push(link.suite.clone());
+                    format!("their stanzas NOT held against the index: {why}")
+                }
+            };
+            say!(
+                "{}: signed by {} on {}; {} packages, {found}",
+                link.suite,
+                link.signer,
+                link.date,
+                link.packages
+            );
+        }
+        if open.is_empty() {
+            return Ok(());
+        }
+        let class = if self.inputs.offline { Class::Offline } else { Class::Failed };
+        let error =
+            format!("the last link could not be checked for {}: the index is not to be had", open.join(", "));
+        Err(Failure::new(class, error))
+    }
+
+    fn print(&self, lock: &Lock, difference: &Difference) -> Result<(), Failure> {
+        if self.json {
+            let archives: Vec<_> = lock
+                .archives
+                .iter()
+                .map(|archive| json!({ "suite": archive.suite, "date": archive.date }))
+                .collect();
+            let packages = lock.packages.len();
+            print_json(
+                &json!({ "version": 1, "packages": packages, "archives": archives, "changes": difference }),
+            )?;
+        } else {
+            print(difference)?;
+        }
+        let bytes: u64 = lock.packages.iter().map(|package| package.size).sum();
+        let (count, changes) = (lock.packages.len(), difference.0.len());
+        say!("{count} packages, {} MB; {changes} differences", bytes / 1_000_000);
+        Ok(())
+    }
+}
+
+/// Reads `rootfs/packages.toml`.
+pub fn read_selection(inputs: &Inputs) -> Result<Selection, Failure> {
+    Selection::read(&inputs.packages).map_err(|error| Failure::new(Class::Failed, error))
+}
+
+/// Reads `rootfs/keyrings/`.
+pub fn read_keyring(inputs: &Inputs) -> Result<Keyring, Failure> {
+    Keyring::read(&inputs.keyrings).map_err(|error| Failure::new(Class::Failed, error))
+}
+
+/// Sorts a lock's error.
+pub fn lock_failure(error: LockError) -> Failure {
+    let class = match &error {
+        LockError::Edited(_) | LockError::OtherProof | LockError::Proof(_) | LockError::Resolve(_) => {
+            Class::Mismatch
+        }
+        LockError::UnknownSet(_) => Class::Usage,
+        _ => Class::Failed,
+    };
+    let help = match &error {
+        LockError::Resolve(inner) => inner.help().or(Some("run `kubedos-build lock --update`")),
+        LockError::Io { source, what: "read", .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            Some("run `kubedos-build lock --update` to make it")
+        }
+        LockError::Edited(_) | LockError::OtherProof => {
+            Some("restore both files, or run `kubedos-build lock --update`")
+        }
+        _ => None,
+    };
+    with_help(Failure::new(class, error), help)
+}
+
+/// Sorts an update's error.
+pub fn update_failure(error: UpdateError) -> Failure {
+    match error {
+        UpdateError::Fetch(error) => fetch_failure(error),
+        UpdateError::Lock(error) => lock_failure(error),
+        UpdateError::Mirror(error) => {
+            let (class, help) = (error.class(), error.help());
+            with_help(Failure::new(class, UpdateError::Mirror(error)), help.as_deref())
+        }
+        UpdateError::Resolve(error) => {
+            let help = ResolveError::help(&error);
+            with_help(Failure::new(Class::Failed, error), help)
+        }
+        other => Failure::new(Class::Failed, other),
+    }
+}
+
+fn verify_failure(error: VerifyError) -> Failure {
+    match error {
+        VerifyError::Lock(error) => lock_failure(error),
+        VerifyError::Fetch(error) => fetch_failure(error),
+        error @ (VerifyError::Release(_)
+        | VerifyError::Mismatch { .. }
+        | VerifyError::NotInIndex { .. }
+        | VerifyError::UnknownSuite(_)) => Failure::new(Class::Mismatch, error),
+        other => Failure::new(Class::Failed, other),
+    }
+}
+
+fn with_help(failure: Failure, help: Option<&str>) -> Failure {
+    match help {
+        Some(help) => failure.with_help(help),
+        None => failure,
+    }
+}

@@ -1,0 +1,58 @@
+//! `kubedos-build`: the command line over the builder library. One file a subcommand, each with its arguments and a `run`.
+//!
+//! Data goes to stdout, everything else to stderr. Nothing prompts. cargo starts this program under other names as compiler of the
+//! programs of `init/`.
+
+#![forbid(unsafe_code)]
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+mod arguments;
+mod attached;
+mod diff;
+mod fetch;
+mod image;
+mod init;
+mod inputs;
+mod inspect;
+mod keys;
+mod ledger;
+mod lock;
+mod phases;
+mod plan;
+mod progress;
+mod relock;
+mod schema;
+mod seed;
+mod terminal;
+mod tool;
+mod validate;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use kubedos_builder::init_build::compiler;
+use kubedos_builder::interrupt;
+use kubedos_debian::failure::{Class, Failure};
+
+fn main() -> ExitCode {
+    if let Some(error) = compiler::run_under_its_name() {
+        return Failure::new(Class::Failed, error).report();
+    }
+    let cli = match arguments::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return arguments::refuse(&error),
+    };
+    if let Err(error) = interrupt::watch(terminal::clear_line) {
+        return Failure::new(Class::Failed, error).report();
+    }
+    let result = cli.run();
+    // What fails because of a signal is not what is to be said: the thread that saw it is about to end the program.
+    while interrupt::is_pending() {
+        std::thread::park();
+    }
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,0 +1,169 @@
+//! `seed`: mints the seed of a node, as a volume or inside a personalised copy of an image.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use kubedos_builder::keys::KeyDir;
+use kubedos_builder::output::OutputDir;
+use kubedos_builder::seed::{self, Mint, Protection, SeedError};
+use kubedos_debian::failure::{Class, Failure};
+use kubedos_spec::model::{Metadata, NodeSpec};
+use kubedos_wire::release::Release;
+use kubedos_wire::statement::Floors;
+use serde_json::json;
+
+use super::image::output_failure;
+use super::keys;
+use super::terminal::{print, print_json, say};
+use super::validate::{check_for, load_quietly};
+
+/// Mint the seed of a node: the secrets of one node and one incarnation
+#[derive(Debug, Args)]
+pub struct Seed {
+    /// The ClusterSpec
+    #[arg(long, value_name = "SPEC")]
+    spec: PathBuf,
+    /// The node
+    #[arg(long, value_name = "NAME", required_unless_present = "all")]
+    node: Option<String>,
+    /// Every node of the spec
+    #[arg(long, conflicts_with_all = ["node", "into"])]
+    all: bool,
+    /// Which incarnation: a replaced node has the next one [default: the node's in the spec]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    incarnation: Option<u32>,
+    /// The lowest generation of the configuration that the node may boot [default: the spec's]
+    #[arg(long, value_name = "N")]
+    generation_floor: Option<u64>,
+    /// The lowest release of kubedOS that the node may boot [default: this program's]
+    #[arg(long, value_name = "RELEASE")]
+    minimum_release: Option<Release>,
+    /// Write a copy of IMAGE with the seed inside, for bare metal
+    #[arg(long, value_name = "IMAGE")]
+    into: Option<PathBuf>,
+    /// Output folder; the seed goes to its folder seeds
+    #[arg(long, value_name = "DIR", default_value = "out")]
+    out: PathBuf,
+    /// Key directory [default: keys/<cluster>, or keys/demo for the examples]
+    #[arg(long, value_name = "DIR")]
+    keys: Option<PathBuf>,
+    /// Write seeds also where the file system has no permissions, so that others may read them
+    #[arg(long)]
+    unprotected: bool,
+    /// Print no warning: for a run behind `image`, which has printed them
+    #[arg(long)]
+    quiet: bool,
+    /// Say what would be written, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print one JSON document on a line for each seed
+    #[arg(long)]
+    json: bool,
+}
+
+impl Seed {
+    /// Mints the seed.
+    pub fn run(&self) -> Result<(), Failure> {
+        let file = load_quietly(&self.spec)?;
+        let spec = file.validated().spec();
+        let cluster = spec.metadata.name.as_str();
+        let nodes = &spec.spec.nodes.inventory;
+        let wanted = |node: &&NodeSpec| self.node.as_deref().is_none_or(|name| node.name.as_str() == name);
+        let chosen: Vec<&NodeSpec> = nodes.iter().filter(wanted).collect();
+        if let (Some(node), true) = (&self.node, chosen.is_empty()) {
+            let failure = Failure::new(Class::Usage, format!("the spec has no node {node}"));
+            let known: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).take(20).collect();
+            return Err(failure.with_help(format!("it has: {}", known.join(", "))));
+        }
+        let place = KeyDir::locate(self.keys.as_deref(), &self.spec, cluster);
+        let keys = KeyDir::open_for(&place, &self.spec, cluster).map_err(keys::failure)?;
+        check_for(&file, &keys)?;
+        if keys.public().demo && !self.quiet {
+            say!("warning: seeds made of the published demo keys protect nothing");
+        }
+        let floors = self.floors(&spec.metadata);
+        chosen.into_iter().try_for_each(|node| {
+            let incarnation = self.incarnation_of(node)?;
+            self.mint(&keys, &Mint { cluster, node: node.name.as_str(), incarnation, floors: floors.clone() })
+        })
+    }
+
+    /// The least that the node may boot: this spec with this release, unless asked otherwise.
+    fn floors(&self, metadata: &Metadata) -> Floors {
+        Floors {
+            generation: self.generation_floor.unwrap_or(metadata.generation),
+            release: self.minimum_release.clone().unwrap_or_else(Release::this),
+        }
+    }
+
+    /// The incarnation that the configuration expects, or the one that was asked for, which must not be earlier.
+    fn incarnation_of(&self, node: &NodeSpec) -> Result<u32, Failure> {
+        match self.incarnation {
+            Some(asked) if asked < node.incarnation => {
+                let (name, expected) = (&node.name, node.incarnation);
+                let message = format!(
+                    "the spec expects incarnation {expected} of {name}: the node would refuse a seed of incarnation {asked}"
+                );
+                Err(Failure::new(Class::Usage, message)
+                    .with_help("leave --incarnation out, or lower `incarnation` of the node in the spec"))
+            }
+            asked => Ok(asked.unwrap_or(node.incarnation)),
+        }
+    }
+
+    fn mint(&self, keys: &KeyDir, wanted: &Mint<'_>) -> Result<(), Failure> {
+        let node = wanted.node;
+        let minted = seed::mint(keys, wanted).map_err(failure)?;
+        let folder = self.out.join("seeds");
+        let suffix = if self.into.is_some() { "raw" } else { "img" };
+        let name = format!("{node}.{suffix}");
+        let path = if self.dry_run {
+            say!("would write {}", folder.join(&name).display());
+            folder.join(&name)
+        } else {
+            let out = OutputDir::lock(&folder).map_err(output_failure)?;
+            let protection = if self.unprotected { Protection::None } else { Protection::Owner };
+            match &self.into {
+                Some(image) => seed::personalise(image, &minted, keys.public(), &out, &name, protection),
+                None => seed::write(&minted, &out, &name, protection),
+            }
+            .map_err(failure)?
+        };
+        if !self.json {
+            return print(&format!("{}\n", path.display()));
+        }
+        let document = json!({
+            "version": 1,
+            "cluster": wanted.cluster,
+            "cluster_id": minted.cluster_id,
+            "node": node,
+            "incarnation": wanted.incarnation,
+            "generation_floor": minted.floors.generation,
+            "minimum_release": minted.floors.release,
+            "demo": keys.public().demo,
+            "written": !self.dry_run,
+            "path": path,
+        });
+        print_json(&document)
+    }
+}
+
+fn failure(error: SeedError) -> Failure {
+    match error {
+        SeedError::Keys(error) => keys::failure(error),
+        SeedError::NotAccepted { .. } => Failure::new(Class::Mismatch, error)
+            .with_help("personalise an image that was built with these keys, or say --keys"),
+        SeedError::BelowFloor { found, .. } => Failure::new(Class::Mismatch, error).with_help(format!(
+            "build the image again; or mint the seed with --generation-floor {found}, which lets the node go back"
+        )),
+        SeedError::Foreign { ref path, form } => {
+            let help = form.remedy(path);
+            Failure::new(Class::Usage, error).with_help(help)
+        }
+        SeedError::Unprotected { .. } => Failure::new(Class::Failed, error)
+            .with_help("say an --out on a file system with permissions, or --unprotected if nobody else can read that medium"),
+        SeedError::Output(error) => output_failure(error),
+        SeedError::Refused { .. } | SeedError::Table { .. } => Failure::new(Class::Mismatch, error),
+        error => Failure::new(Class::Failed, error),
+    }
+}

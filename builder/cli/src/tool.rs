@@ -1,0 +1,107 @@
+//! `tool`: runs a pinned program out of the cache, for people who want to look at what was built with what built it.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+
+use clap::Args;
+use kubedos_builder::toolbox::{Toolbox, ToolboxError};
+use kubedos_debian::failure::{Class, Failure};
+use kubedos_debian::lock::Lock;
+
+use super::inputs::{Inputs, fetch_failure};
+use super::lock::lock_failure;
+use super::progress::Console;
+
+/// Run a pinned program out of the cache, with its own loader and libraries
+#[derive(Debug, Args)]
+pub struct Tool {
+    #[command(flatten)]
+    inputs: Inputs,
+
+    /// The set that has the program
+    #[arg(long, value_name = "NAME", default_value = "tools")]
+    set: String,
+
+    /// The program, by its path in the packages, such as usr/bin/qemu-img, and its arguments: everything behind the program is its own
+    #[arg(value_names = ["PROGRAM", "ARGUMENT"], num_args = 1.., required = true, trailing_var_arg = true)]
+    command: Vec<OsString>,
+}
+
+impl Tool {
+    /// Fetches the set where needed, and becomes the program.
+    pub fn run(&self) -> Result<(), Failure> {
+        let Some((program, arguments)) = self.command.split_first() else {
+            return Err(Failure::new(Class::Usage, "which program?"));
+        };
+        let program = program.to_str().ok_or_else(|| {
+            Failure::new(Class::Usage, format!("{} is the name of no program", program.display()))
+        })?;
+        let lock = Lock::read_alone(&self.inputs.lock).map_err(lock_failure)?;
+        let cache = self.inputs.open_cache()?;
+        let mirrors = self.inputs.find_mirrors();
+        let sources = lock.sources(std::slice::from_ref(&self.set)).map_err(lock_failure)?;
+        let fetcher = self.inputs.fetcher(&cache, &mirrors);
+        fetcher.fetch(&sources, &Console::new()).map_err(fetch_failure)?;
+        let toolbox = Toolbox::open(&cache, &lock, &self.set).map_err(toolbox_failure)?;
+        let mut command = toolbox.command(program).map_err(toolbox_failure)?;
+        if program.contains("/qemu-system-") {
+            command.args(toolbox.firmware_arguments());
+        }
+        Err(Failure::new(Class::Failed, command.args(arguments).exec()))
+    }
+}
+
+/// Sorts a toolbox's error.
+pub fn toolbox_failure(error: ToolboxError) -> Failure {
+    use kubedos_debian::cache::CacheError;
+    let class = match &error {
+        ToolboxError::Cache(CacheError::Damaged { .. }) => Class::Mismatch,
+        ToolboxError::Cache(CacheError::Missing { .. }) => Class::Offline,
+        ToolboxError::NotThere { .. } | ToolboxError::NotAProgram { .. } => Class::Usage,
+        _ => Class::Failed,
+    };
+    Failure::new(class, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    #[command(name = "kubedos-build", version, propagate_version = true)]
+    struct Whole {
+        #[arg(short = 'C', global = true)]
+        directory: Option<String>,
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    #[derive(Debug, clap::Subcommand)]
+    enum Command {
+        Tool(Tool),
+    }
+
+    /// Options that `kubedos-build` has too are the program's behind its name, and nobody else's.
+    #[test]
+    fn everything_behind_the_program_reaches_it() {
+        for arguments in [
+            &["--version"][..],
+            &["-V"],
+            &["--help"],
+            &["-C", "x"],
+            &["--set", "oracles"],
+            &["--offline", "--lock", "y"],
+            &["--", "--version"],
+            &["info", "-f", "raw", "--", "a"],
+        ] {
+            let line = [&["kubedos-build", "tool", "--set", "tools", "usr/bin/qemu-img"], arguments].concat();
+            let whole = Whole::try_parse_from(line).unwrap();
+            let Command::Tool(tool) = whole.command;
+            let got: Vec<&str> = tool.command.iter().map(|word| word.to_str().unwrap()).collect();
+            assert_eq!(got, [&["usr/bin/qemu-img"], arguments].concat());
+            assert_eq!((tool.set.as_str(), whole.directory), ("tools", None));
+        }
+        assert!(Whole::try_parse_from(["kubedos-build", "tool"]).is_err());
+    }
+}

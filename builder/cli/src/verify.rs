@@ -1,0 +1,172 @@
+//! `verify PATH`: does a built file hold?
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use kubedos_builder::artifact::ArtifactError;
+use kubedos_builder::image::build::Formats;
+use kubedos_builder::interrupt::Temporary;
+use kubedos_builder::keys::{PUBLIC, PublicKeys};
+use kubedos_builder::output::OutputDir;
+use kubedos_builder::verify::{self, Check, Outcome, Verdict, Verification};
+use kubedos_debian::failure::{Class, Failure};
+use kubedos_image::qcow2::Qcow2Error;
+use kubedos_wire::printable::Row;
+use serde::Serialize;
+
+use super::image::{Again, Image, output_failure};
+use super::inputs::Inputs;
+use super::relock::LOCK_USED;
+use super::terminal::{print_painted, print_pretty, say, takes_color};
+use super::{inspect, keys};
+
+/// Check a built file, or a folder of outputs: tables, hash trees, signatures, and that nothing else is in it
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// An image (.raw, .iso, .qcow2), UKI (.efi), seed (.img), manifest.json, or a folder with one
+    path: PathBuf,
+
+    /// The keys that it should be built with: a key directory or a copy of its public half
+    #[arg(long, value_name = "DIR")]
+    keys: Option<PathBuf>,
+
+    /// Build the same image again from its inputs, with nothing of an earlier build, and compare every output; PATH is then a folder
+    #[arg(long, requires = "spec")]
+    rebuild: bool,
+
+    /// With --rebuild: the ClusterSpec
+    #[arg(long, value_name = "FILE", requires = "rebuild")]
+    spec: Option<PathBuf>,
+
+    /// With --rebuild: a folder of cargo's outputs for the programs of init/ to go on with; else it is compiled from nothing
+    #[arg(long, value_name = "DIR", requires = "rebuild")]
+    init_target: Option<PathBuf>,
+
+    #[command(flatten)]
+    inputs: Inputs,
+
+    /// One JSON document on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+impl Verify {
+    /// Prints every check; fails with class 4 if one does not hold.
+    pub fn run(&self) -> Result<(), Failure> {
+        let keys = self.keys.as_deref().map(public_half).transpose()?;
+        let mut verification = verify::verify(&self.path, keys.as_ref()).map_err(failure)?;
+        if let Some(spec) = &self.spec {
+            verification.checks.extend(self.build_again(spec)?);
+        }
+        if self.json {
+            print_pretty(&Document { verdict: verification.verdict(), verification: &verification })?;
+        } else {
+            print_painted(&table(&verification, takes_color(&std::io::stdout())))?;
+        }
+        conclude(&verification)
+    }
+}
+
+impl Verify {
+    /// Builds the outputs again and compares them with those that the manifest lists.
+    fn build_again(&self, spec: &Path) -> Result<Vec<Check>, Failure> {
+        let (folder, manifest) = verify::manifest(&self.path).map_err(failure)?;
+        let has = |ending: &str| manifest.outputs.iter().any(|output| output.name.ends_with(ending));
+        let formats = Formats { iso: has(".iso"), qcow2: has(".qcow2") };
+        let beside = folder.join(LOCK_USED);
+        let mut inputs = self.inputs.clone();
+        if beside.exists() {
+            say!("building with {}, the lock that this image was built with", beside.display());
+            inputs.lock = beside;
+        }
+        let place = tempfile::Builder::new().prefix("kubedos-rebuild-").tempdir();
+        let place = Temporary::new(place.map_err(|error| Failure::new(Class::Failed, error))?.keep());
+        let out = OutputDir::lock(place.path()).map_err(output_failure)?;
+        let fresh = place.path().join("init");
+        Image::rebuild(Again {
+            spec,
+            keys: self.keys.as_deref(),
+            inputs: &inputs,
+            init_target: self.init_target.as_deref().unwrap_or(&fresh),
+            formats,
+            out: &out,
+        })?;
+        Ok(verify::compare_outputs(&folder, out.path(), &manifest))
+    }
+}
+
+/// The public half in a key directory, or by itself.
+fn public_half(path: &Path) -> Result<PublicKeys, Failure> {
+    let inside = path.join(PUBLIC);
+    PublicKeys::open(if inside.is_dir() { &inside } else { path }).map_err(keys::failure)
+}
+
+fn failure(error: ArtifactError) -> Failure {
+    match &error {
+        ArtifactError::Io { .. }
+        | ArtifactError::Unknown { .. }
+        | ArtifactError::Folder { .. }
+        | ArtifactError::Qcow2 { source: Qcow2Error::Unsupported(_), .. } => inspect::failure(error),
+        _ => Failure::new(Class::Mismatch, error),
+    }
+}
+
+/// The checks with the verdict on them.
+#[derive(Serialize)]
+struct Document<'v> {
+    verdict: Verdict,
+    #[serde(flatten)]
+    verification: &'v Verification,
+}
+
+fn table(verification: &Verification, color: bool) -> String {
+    let width = verification.checks.iter().map(|check| check.part.chars().count()).max().unwrap_or(0);
+    let row = |check: &Check| {
+        let (word, code) = match check.outcome {
+            Outcome::Holds => ("ok  ", "32"),
+            Outcome::Fails => ("FAIL", "1;31"),
+            Outcome::Unchecked => ("?   ", "33"),
+            Outcome::Differs => ("diff", "33"),
+            Outcome::Foreign => ("-   ", "33"),
+        };
+        let word = if color { format!("\x1b[{code}m{word}\x1b[0m") } else { word.to_owned() };
+        format!("{word}  {}\n", Row(format_args!("{:<width$}  {}", check.part, check.detail)))
+    };
+    verification.checks.iter().map(row).collect()
+}
+
+fn conclude(verification: &Verification) -> Result<(), Failure> {
+    let file = verification.file.display();
+    let count = |outcome| verification.with(outcome).count();
+    let (holds, unchecked) = (count(Outcome::Holds), count(Outcome::Unchecked));
+    let rest = if unchecked == 0 { String::new() } else { format!("; not checked: {unchecked}") };
+    match verification.verdict() {
+        Verdict::AsBuilt => say!("{file}: all {holds} checks hold{rest}"),
+        Verdict::Sealed => {
+            let (differs, foreign) = (count(Outcome::Differs), count(Outcome::Foreign));
+            let foreign = match foreign {
+                0 => String::new(),
+                count => format!("; not of kubedOS, and of no part in a boot: {count}"),
+            };
+            say!(
+                "{file}: the sealed parts verify, all {holds} checks hold; differences from the shipped file, normal for a medium in use: {differs}{foreign}{rest}"
+            );
+        }
+        Verdict::Damaged => {
+            let failed: Vec<&Check> = verification.with(Outcome::Fails).collect();
+            let more = failed.len().saturating_sub(1);
+            let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+            let first = failed.first().map(ToString::to_string).unwrap_or_default();
+            return Err(Failure::new(Class::Mismatch, format!("{file} does not verify: {first}{more}")));
+        }
+        Verdict::NotOurs => {
+            let failure = Failure::new(Class::Failed, format!("{file} is not a disk of kubedOS"));
+            return Err(failure.with_help("it has no partition of kubedOS; nothing was checked"));
+        }
+        Verdict::Unchecked => {
+            let failure = Failure::new(Class::Failed, "nothing could be checked");
+            return Err(failure.with_help("give the keys: --keys DIR"));
+        }
+    }
+    Ok(())
+}

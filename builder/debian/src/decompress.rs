@@ -1,0 +1,81 @@
+//! Decompression within bounds: a few bytes may say that they unpack to terabytes, or that their decoder needs gigabytes.
+
+use std::io::{self, BufRead, Read, Take};
+
+use liblzma::bufread::XzDecoder;
+use liblzma::stream::{CONCATENATED, Stream};
+
+/// What an xz stream may make its decoder take. `xz -9`, the most that Debian's archive uses, needs 65 MiB (xz(1)); a header may ask
+/// for 4 GiB.
+const DECODER_BYTES: u64 = 128 << 20;
+
+/// Decodes an xz file, which may be several streams.
+pub fn xz<R: BufRead>(packed: R) -> io::Result<XzDecoder<R>> {
+    Ok(XzDecoder::new_stream(packed, Stream::new_stream_decoder(DECODER_BYTES, CONCATENATED)?))
+}
+
+/// All of a stream, which is an error when it is longer than `most` bytes.
+pub fn whole(stream: impl Read, most: u64) -> io::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    Bounded::new(stream, most).read_to_end(&mut out)?;
+    Ok(out)
+}
+
+/// A stream that fails behind its first `most` bytes, rather than to end there.
+#[derive(Debug)]
+pub struct Bounded<R> {
+    inner: Take<R>,
+    most: u64,
+}
+
+impl<R: Read> Bounded<R> {
+    /// Reads at most `most` bytes of a stream.
+    pub fn new(stream: R, most: u64) -> Self {
+        Self { inner: stream.take(most.saturating_add(1)), most }
+    }
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        if self.inner.limit() == 0 {
+            let message = format!("it unpacks to more than {} bytes", self.most);
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+        }
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_stream_longer_than_its_bound_is_an_error_and_not_cut() {
+        assert_eq!(whole(&b"abc"[..], 3).unwrap(), b"abc");
+        let error = whole(&b"abcd"[..], 3).unwrap_err();
+        assert_eq!(error.to_string(), "it unpacks to more than 3 bytes");
+        assert_eq!(whole(&b""[..], 0).unwrap(), b"");
+        assert_eq!(whole(io::repeat(0), 1 << 16).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    /// The header of a stream whose dictionary would be 1 GiB, with nothing behind it.
+    #[test]
+    fn an_xz_stream_that_asks_for_gigabytes_is_refused() {
+        // An encoder would need that memory itself: so the size is written into a stream of a small one, and its checksum made anew.
+        let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 0);
+        encoder.write_all(b"x").unwrap();
+        let mut packed = encoder.finish().unwrap();
+        assert_eq!(whole(xz(packed.as_slice()).unwrap(), 9).unwrap(), b"x");
+        let header = 12..12 + (usize::from(packed[12]) + 1) * 4 - 4;
+        let dictionary = header.clone().find(|at| packed[*at..].starts_with(&[0x21, 1])).unwrap() + 2;
+        packed[dictionary] = 36; // 2 << (36 / 2 + 11)
+        let mut sum = flate2::Crc::new();
+        sum.update(&packed[header.clone()]);
+        packed[header.end..header.end + 4].copy_from_slice(&sum.sum().to_le_bytes());
+        let error = whole(xz(packed.as_slice()).unwrap(), 9).unwrap_err();
+        assert!(error.to_string().contains("memory"), "{error}");
+    }
+}

@@ -1,0 +1,90 @@
+//! The reconcile loop: runs the plans of the acting stages once a minute, for ever. It repairs and reports drift, and
+//! reports nothing if there is none.
+
+use std::path::Path;
+use std::time::Duration;
+
+use kubedos_wire::stage::Stage;
+
+use kubedos_base::outcome::{Class, Classified};
+
+use crate::node::Node;
+use crate::stages::baseline::{self, BaselineError, Kernel};
+use crate::stages::disks::node_record::Machine;
+use crate::stages::disks::real::Real;
+use crate::stages::disks::stage as disks;
+use crate::stages::disks::{DisksError, Patience, settle};
+use crate::walk::Walk;
+use kubedos_base::console::uptime;
+
+/// The interval.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// The longest time that one round may take.
+const LONGEST: Duration = Duration::from_secs(900);
+
+/// Reconciles the acting stages for ever.
+pub fn forever(walk: &Walk<'_>, node: &Node) -> ! {
+    let (mut disks_failures, mut baseline_failures) = (0, 0);
+    loop {
+        walk.heartbeat.beat(EVERY * 2);
+        (walk.pause)(EVERY);
+        walk.heartbeat.beat(LONGEST);
+        round(walk, Stage::Disks, &mut disks_failures, || repair_disks(node));
+        round(walk, Stage::Baseline, &mut baseline_failures, || repair_baseline(node));
+    }
+}
+
+/// One round of one stage. A repeated error is reported at the 1st, 2nd, 4th, 8th … failure, so that it does not flood
+/// the log.
+fn round<E: Classified>(
+    walk: &Walk<'_>,
+    stage: Stage,
+    failures: &mut u32,
+    repair: impl FnOnce() -> Result<Vec<String>, E>,
+) {
+    let begun = uptime();
+    match repair() {
+        Ok(repaired) if repaired.is_empty() && *failures == 0 => {}
+        Ok(repaired) => {
+            *failures = 0;
+            let what = if repaired.is_empty() {
+                "the error no longer occurs".to_owned()
+            } else {
+                repaired.join(", ")
+            };
+            walk.drift_repaired(stage, uptime().saturating_sub(begun), &what);
+        }
+        Err(error) => {
+            *failures = failures.saturating_add(1);
+            let again = match error.class() {
+                Class::Retry | Class::Wait | Class::Halt => failures.is_power_of_two(), // after boot nothing halts: running services continue
+            };
+            if again {
+                walk.retry(stage, &error, *failures);
+            }
+        }
+    }
+}
+
+fn repair_disks(node: &Node) -> Result<Vec<String>, DisksError> {
+    if node.volatile {
+        return Ok(vec![]); // the next boot uses a disk that appears later: running services use the stores in memory
+    }
+    let machine = Machine::observe(Path::new("/sys"));
+    let desired = disks::desired(&node.handover, &node.identity, machine, Patience::Over);
+    let settled = settle(&mut Real::default(), &desired, &mut disks::random)?;
+    Ok(settled.lasting.into_iter().chain(settled.passing).collect())
+}
+
+fn repair_baseline(node: &Node) -> Result<Vec<String>, BaselineError> {
+    let hostname = node.identity.shard.hostname.as_str();
+    let want = baseline::want(Path::new(baseline::PARAMETERS), hostname, node.clock_floor)?;
+    let kernel = Kernel::default();
+    let mut repaired = Vec::new();
+    for change in baseline::plan(&want, &baseline::observe(&kernel, &want)?)? {
+        baseline::apply(&kernel, &change)?;
+        repaired.push(baseline::describe(&change));
+    }
+    Ok(repaired)
+}

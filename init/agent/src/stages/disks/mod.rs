@@ -1,0 +1,183 @@
+//! The Disks stage: it lays out the system disk, and makes sure that STATE and DATA exist, are intact, open and
+//! mounted.
+//!
+//! Three layers are each observed, planned (pure) and applied separately, because a layer can be observed only once the
+//! layer below it exists: the partition table ([`table`]), the LUKS2 containers ([`containers`]), the file systems
+//! ([`filesystems`]). Power may fail after every step; the next boot observes again and continues.
+//!
+//! Invariants: the stage never destroys data that kubedOS did not create, and never creates a store a second time,
+//! unless `allowDestroy` names the disk. It checks what all disks remember of this node ([`traces`]) before it writes
+//! anything. See `docs/disks.md` and ADR 0050 and 0060.
+
+pub mod anchor;
+pub mod anchors;
+pub mod attached;
+pub mod choose;
+pub mod containers;
+pub mod duplicates;
+pub mod fake_disks;
+pub mod filesystems;
+pub mod identity;
+pub mod luks;
+pub mod node_keys;
+pub mod node_record;
+pub mod ops;
+pub mod real;
+mod settle;
+pub mod stage;
+pub mod survey;
+pub mod table;
+pub mod traces;
+
+use kubedos_image::guid::Guid;
+use kubedos_wire::node::{self, DiskIdentity};
+use kubedos_wire::release::Release;
+
+use choose::{Boot, NoTarget};
+use containers::ContainerRefusal;
+use duplicates::DuplicateBootDisks;
+use filesystems::NoFilesystem;
+use kubedos_base::outcome::{Class, Classified};
+use node_record::{NodeRecord, RecordError};
+use ops::{DiskKey, OpsError};
+pub use settle::{keep_anchors, observe_table, settle};
+use survey::Store;
+use table::TableRefusal;
+use traces::TraceRefusal;
+
+/// The state that the stage has to establish.
+#[expect(missing_debug_implementations, reason = "holds the disk key")]
+pub struct Desired {
+    /// The device that the machine booted from.
+    pub boot: Boot,
+    /// The partition from which the firmware loaded the kernel, if the firmware named one.
+    pub booted: Option<Guid>,
+    /// The record that this boot contributes.
+    pub now: NodeRecord,
+    /// The running release.
+    pub release: Release,
+    /// The system disk as the spec declares it.
+    pub system: Option<node::Disk>,
+    /// Disks whose content may be destroyed.
+    pub allow_destroy: Vec<DiskIdentity>,
+    /// The key of both containers.
+    pub key: DiskKey,
+    /// The disk is a clone and gets new UUIDs.
+    pub rename: bool,
+    /// How long the stage has observed the disks already.
+    pub patience: Patience,
+}
+
+/// How far to trust that a disk is absent, empty or damaged: storage that appears late may be absent at first, or read
+/// as zeroes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Patience {
+    /// Trust none of these yet.
+    Fresh,
+    /// Trust that an empty disk is empty; an absent or damaged one may still become ready.
+    Tried,
+    /// Trust all of these.
+    Over,
+}
+
+/// Where STATE and DATA are stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Storage {
+    /// On this disk.
+    Disk {
+        /// The disk, as described on the status page.
+        line: String,
+        /// The kernel names of the partitions, with their sizes in bytes.
+        stores: Vec<(Store, String, u64)>,
+    },
+    /// In memory: the content is lost when the machine stops.
+    Memory {
+        /// The reason.
+        why: String,
+    },
+}
+
+/// The result of settling the disks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settled {
+    /// Where STATE and DATA are stored.
+    pub storage: Storage,
+    /// The record that was in the anchor of that disk before this boot.
+    pub remembered: Option<NodeRecord>,
+    /// Changes that persist beyond this boot.
+    pub lasting: Vec<String>,
+    /// Changes that every boot makes: partitions announced to the kernel, containers opened, file systems mounted.
+    pub passing: Vec<String>,
+}
+
+/// Why the disks could not be settled.
+#[derive(Debug, thiserror::Error)]
+pub enum DisksError {
+    /// An operation failed.
+    #[error(transparent)]
+    Ops(#[from] OpsError),
+    /// No disk is usable.
+    #[error(transparent)]
+    NoTarget(#[from] NoTarget),
+    /// The disk may still appear, or become readable.
+    #[error("disk: {0}")]
+    NotYet(String),
+    /// Another disk has this node's STATE, or a record forbids this boot.
+    #[error(transparent)]
+    Traces(#[from] TraceRefusal),
+    /// The node's record cannot be serialized.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// It is unknown which disk the firmware will boot next.
+    #[error(transparent)]
+    DuplicateBootDisks(#[from] DuplicateBootDisks),
+    /// The disk is left unchanged.
+    #[error(transparent)]
+    Table(#[from] TableRefusal),
+    /// A partition is left unchanged.
+    #[error(transparent)]
+    Container(#[from] ContainerRefusal),
+    /// An open container has no file system.
+    #[error(transparent)]
+    Filesystem(#[from] NoFilesystem),
+    /// The layout has no such partition: a bug.
+    #[error("the layout of {0} has no partition for {1}")]
+    NoPlace(String, &'static str),
+}
+
+impl DisksError {
+    /// The node has no disk for STATE and DATA, and continues with both in memory.
+    const fn is_absence(&self) -> bool {
+        matches!(
+            self,
+            Self::NoTarget(
+                NoTarget::CdWithoutTarget
+                    | NoTarget::NoMatch(_)
+                    | NoTarget::BootDiskGone(_)
+                    | NoTarget::SmallerThanDeclared { .. }
+            ) | Self::Table(TableRefusal::TooSmall { .. } | TableRefusal::ReadOnly { .. })
+        )
+    }
+}
+
+impl Classified for DisksError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Ops(OpsError::Io { .. } | OpsError::Program { .. })
+            | Self::Traces(TraceRefusal::Unreadable { .. }) => Class::Retry,
+            Self::NotYet(_) => Class::Wait,
+            _ if self.is_absence() => Class::Wait,
+            Self::Ops(OpsError::WrongKey { .. })
+            | Self::NoTarget(_)
+            | Self::Table(_)
+            | Self::Container(_)
+            | Self::Filesystem(_)
+            | Self::Traces(
+                TraceRefusal::Record { .. } | TraceRefusal::Elsewhere { .. } | TraceRefusal::Older { .. },
+            )
+            | Self::Record(_)
+            | Self::DuplicateBootDisks(_)
+            | Self::NoPlace(..) => Class::Halt,
+        }
+    }
+}

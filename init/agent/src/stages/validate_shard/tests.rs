@@ -1,0 +1,201 @@
+//! Tests of ValidateShard with folders in place of the configuration volume and the attached devices.
+
+use super::*;
+use std::fs;
+use std::path::Path;
+
+use kubedos_image::boot::{BootManifest, BootParts};
+use kubedos_wire::hex32::{ClusterId, RootHash, Salt};
+use kubedos_wire::release::Release;
+use kubedos_wire::seal::Seal;
+use kubedos_wire::statement::{self, ConfigurationStatement, Domain};
+
+use crate::seed::media::tests::{boot_disk, device};
+use crate::seed::tests::{GOOD, Key, Minted};
+use kubedos_wire::handover::Medium;
+
+const CLUSTER: &str = include_str!("../../../../../spec/wire/tests/golden/cluster-v1.toml");
+const SHARD: &str = include_str!("../../../../../spec/wire/tests/golden/shard-v2.toml");
+const SEAL: Seal = Seal { root_hash: RootHash::new([1; 32]), salt: Salt::new([2; 32]), data_blocks: 12 };
+
+/// A machine in a folder: the files from stage 1, the configuration volume, and devices. Generation 3, cp-1 of
+/// incarnation 2.
+struct Scene {
+    root: tempfile::TempDir,
+    handover: Handover,
+}
+
+/// The matching seed: the cluster's id derives from the identity.
+fn good() -> Minted {
+    Minted { incarnation: 2, floor: 3, cluster: *id().as_bytes(), ..GOOD }
+}
+
+fn id() -> ClusterId {
+    ClusterId::derive(&Key::new(8).public(), "lab-01")
+}
+
+impl Scene {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let scene = Self { handover: handover(), root };
+        boot_disk(scene.root.path(), "vda", &[]);
+        let manifest = BootManifest::new(BootParts {
+            release: Release::new(0, 1, 0),
+            epoch: 1,
+            identity: Key::new(8).public(),
+            root: SEAL,
+            payload: SEAL,
+            configuration_keys: &[Key::new(9).public()],
+        });
+        scene.write("verity.toml", manifest.unwrap().emit().unwrap());
+        scene.sign(3, 9, id());
+        let mut cluster = ClusterDocument::parse(CLUSTER).unwrap();
+        cluster.cluster_id = id();
+        cluster.seed_keys = vec![Key::new(1).public()];
+        cluster.demo_keys = false;
+        scene.write("cluster.toml", cluster.to_toml().unwrap());
+        fs::create_dir(scene.path("shards")).unwrap();
+        scene.write("shards/cp-1.toml", SHARD);
+        scene
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.path(name), content).unwrap();
+    }
+
+    /// Replaces the statement by another one.
+    fn sign(&self, generation: u64, signer: u8, id: ClusterId) {
+        let release = Release::new(0, 1, 0);
+        let statement = ConfigurationStatement::new("lab-01".into(), id, generation, release, SEAL).unwrap();
+        let body = statement.emit().unwrap();
+        let signed = statement::write(Domain::Configuration, &body, &[&Key::new(signer)]).unwrap();
+        self.write("configuration.kst", signed);
+    }
+
+    fn attach(&self, name: &str, seed: Minted) {
+        let bytes = seed.on(name).bytes.unwrap();
+        let file = device(self.root.path(), name, bytes.len() as u64);
+        std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).unwrap();
+    }
+
+    fn attempt(&self) -> Result<Step<Identity>, ShardError> {
+        let root: &Path = self.root.path();
+        let places = Places {
+            root: root.into(),
+            configuration: root.into(),
+            handed_over: HandedOver {
+                manifest: self.path("verity.toml"),
+                statement: self.path("configuration.kst"),
+            },
+        };
+        attempt(&places, &self.handover, &UnenrolledKey::new().unwrap())
+    }
+
+    fn refusal(&self) -> String {
+        kubedos_base::console::chain(&self.attempt().err().unwrap())
+    }
+}
+
+fn handover() -> Handover {
+    Handover {
+        version: 1,
+        release: "0.1.0".into(),
+        boot_device: "vda".into(),
+        boot_partuuid: None,
+        medium: Medium::Disk,
+        root_hash: "00".repeat(32),
+        payload_hash: "11".repeat(32),
+        configuration_hash: SEAL.root_hash.to_string(),
+        cluster: "lab-01".into(),
+        cluster_id: id().to_string(),
+        generation: 3,
+        record_count: 13,
+        epoch: 1,
+    }
+}
+
+fn unchanged(step: Step<Identity>) -> (Identity, String) {
+    match step {
+        Step::Unchanged { output, note } => (output, note.unwrap()),
+        _ => panic!("not unchanged"),
+    }
+}
+
+#[test]
+fn the_seed_of_the_expected_incarnation_names_the_node() {
+    let scene = Scene::new();
+    scene.attach("vdb", good());
+    let (identity, note) = unchanged(scene.attempt().unwrap());
+    assert_eq!((identity.shard.node.as_str(), identity.seed.incarnation), ("cp-1", 2));
+    assert_eq!(note, "seed on vdb, incarnation 2");
+    let scene = Scene::new();
+    scene.attach("vdb", Minted { incarnation: 3, ..good() });
+    let (_, note) = unchanged(scene.attempt().unwrap());
+    assert_eq!(note, "seed on vdb, incarnation 3, later than incarnation 2 which the configuration expects");
+}
+
+/// C0: floors are checked before any disk is examined for STATE.
+#[test]
+fn a_boot_below_a_floor_halts() {
+    for (seed, says) in [
+        (Minted { incarnation: 1, ..good() }, "expects incarnation 2"),
+        (Minted { floor: 4, ..good() }, "has generation 3, below the floor 4 of the seed"),
+    ] {
+        let scene = Scene::new();
+        scene.attach("vdb", seed);
+        let error = scene.attempt().err().unwrap();
+        assert_eq!(error.class(), Class::Halt);
+        assert!(scene.refusal().contains(says), "{}", scene.refusal());
+    }
+}
+
+/// C0: the agent checks again what stage 1 has opened: hand-over, statement and volume must agree.
+#[test]
+fn a_configuration_that_the_image_does_not_accept_halts() {
+    type Change = fn(&mut Scene);
+    let changes: [(&str, Change); 8] = [
+        ("not signed by any of the 1 keys", |scene| scene.sign(3, 8, id())),
+        ("signed for another cluster", |scene| scene.sign(3, 9, ClusterId::new([3; 32]))),
+        ("empty: only zeroes", |scene| scene.write("configuration.kst", [])),
+        ("generation of the hand-over 3, its signed statement has 4", |scene| scene.sign(4, 9, id())),
+        ("volume of the hand-over", |scene| scene.handover.configuration_hash = "22".repeat(32)),
+        ("cluster id of the hand-over", |scene| scene.handover.cluster_id = "22".repeat(32)),
+        ("has generation 9", |scene| {
+            let text = fs::read_to_string(scene.path("cluster.toml")).unwrap();
+            scene.write("cluster.toml", text.replacen("generation = 3", "generation = 9", 1));
+        }),
+        ("the boot manifest cannot be used", |scene| scene.write("verity.toml", "version = 3\n")),
+    ];
+    for (says, change) in changes {
+        let mut scene = Scene::new();
+        scene.attach("vdb", good());
+        change(&mut scene);
+        assert!(scene.refusal().contains(says), "{}", scene.refusal());
+        assert_eq!(scene.attempt().err().unwrap().class(), Class::Halt, "{says}");
+    }
+}
+
+/// Without a usable seed the node waits and reports why it skips each candidate; the text fits into one record.
+#[test]
+fn a_node_with_only_bad_seeds_waits_and_names_them() {
+    let scene = Scene::new();
+    let note = |scene: &Scene| match scene.attempt().unwrap() {
+        Step::Waiting { on, note } if on == "seed" => note.unwrap(),
+        _ => panic!("not waiting"),
+    };
+    assert!(note(&scene).starts_with("no seed on any device; attach one, or approve this node by its key "));
+    for name in ["vdb", "vdc", "vdd", "vde", "vdf"] {
+        scene.attach(name, Minted { signer: 2, ..good() });
+    }
+    let text = note(&scene);
+    assert!(text.starts_with("no usable seed; attach one"), "{text}");
+    assert!(text.contains("; skipped: vdb is not a signed seed of this cluster: "), "{text}");
+    assert!(text.ends_with("; and 2 more") && text.len() < 700, "{text}");
+    scene.attach("sr0", good());
+    let (_, text) = unchanged(scene.attempt().unwrap());
+    assert!(text.starts_with("seed on sr0, incarnation 2; skipped: vdb "), "{text}");
+}

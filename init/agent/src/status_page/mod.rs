@@ -1,0 +1,222 @@
+//! The status page, which Enter on the console prints (interfaces, "The node"). A pure function from facts to lines.
+//!
+//! It fits into 80 columns, and into 24 lines while there is little trouble. It shows no secret and accepts no command.
+//! `Page::line` escapes every line (`kubedos_wire::record::not_a_record`), so that a label on a foreign disk cannot
+//! control the terminal.
+
+pub mod tty;
+
+use std::time::Duration;
+
+use crate::board::{Facts, StageState};
+use crate::walk::word;
+use kubedos_wire::handover::Medium;
+use kubedos_wire::record::not_a_record;
+use kubedos_wire::stage::Stage;
+
+/// The page's width.
+const WIDTH: usize = 80;
+
+/// Maximum number of lines for one disk: `kubedos_survey::show` never needs more, even if every field is as long as it
+/// can be.
+const DISK_LINES: usize = 12;
+
+/// What the page shows in addition to the board.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// Time since the kernel started.
+    pub uptime: Duration,
+    /// The wall clock, seconds since 1970.
+    pub clock: u64,
+    /// Names of failed units, or why systemd did not answer.
+    pub failed_units: Option<Result<Vec<String>, String>>,
+}
+
+/// Renders the page; each line ends with a line feed.
+pub fn render(facts: &Facts, moment: &Moment) -> String {
+    let mut page = Page(String::new());
+    head(&mut page, facts, moment);
+    stages(&mut page, facts);
+    for disk in &facts.disks {
+        page.field(&disk.name, &disk.text);
+    }
+    attached(&mut page, facts);
+    trouble(&mut page, facts, moment);
+    page.0
+}
+
+fn head(page: &mut Page, facts: &Facts, moment: &Moment) {
+    let release = facts.handover.as_ref().map_or("", |handover| handover.release.as_str());
+    let release = if release.is_empty() { String::new() } else { format!(" {release}") };
+    page.rule(&format!(" kubedOS{release} | {} ", facts.node.as_deref().unwrap_or("node not known yet")));
+    if facts.demo_keys {
+        page.line("*** DEMO KEYS: every secret of this cluster is published. Not for real use. ***");
+    }
+    if let Some(handover) = &facts.handover {
+        let role = facts.role.as_deref().map_or(String::new(), |role| format!(", {role}"));
+        let incarnation = facts.incarnation.map_or(String::new(), |number| format!(", incarnation {number}"));
+        page.field(
+            "cluster",
+            &format!(
+                "{} ({}), generation {}{role}{incarnation}",
+                handover.cluster,
+                short(&handover.cluster_id),
+                handover.generation
+            ),
+        );
+        if let Some(floors) = &facts.floors {
+            page.field("floors", floors);
+        }
+        let medium = match handover.medium {
+            Medium::Disk => "disk",
+            Medium::Cd => "CD",
+        };
+        page.field(
+            "booted",
+            &format!(
+                "{} ({medium})  root {}  payload {}  conf {}",
+                handover.boot_device,
+                short(&handover.root_hash),
+                short(&handover.payload_hash),
+                short(&handover.configuration_hash)
+            ),
+        );
+    }
+    page.field("clock", &format!("{} UTC, up {}", calendar(moment.clock), span(moment.uptime)));
+    if let Some(fingerprint) = &facts.fingerprint {
+        page.field("node key", fingerprint);
+    }
+    page.field("not yet", "planes, membership, Kubernetes: not in this version");
+}
+
+fn stages(page: &mut Page, facts: &Facts) {
+    page.line(&format!("{:<14} {:<10} {:>8} {:>9}  {}", "STAGE", "STATE", "AT", "TOOK", "ABOUT"));
+    for state in &facts.stages {
+        page.line(&stage(state));
+    }
+}
+
+fn stage(state: &StageState) -> String {
+    let Some(outcome) = state.outcome else {
+        return format!("{:<14} -", state.stage.name());
+    };
+    let took = state.took.map_or(String::new(), |took| format!("{} ms", took.as_millis()));
+    let about = if state.stage.in_this_version() || state.stage == Stage::Backplanes {
+        state.about.as_str()
+    } else {
+        "not in this version"
+    };
+    format!(
+        "{:<14} {:<10} {:>6.1} s {:>9}  {about}",
+        state.stage.name(),
+        word(outcome),
+        state.at.as_secs_f64(),
+        took
+    )
+}
+
+/// The attached disks: described in full while STATE and DATA are on none of them, otherwise one line for each disk
+/// that was not chosen.
+fn attached(page: &mut Page, facts: &Facts) {
+    let settled = facts.disks.iter().any(|disk| disk.name == "system");
+    for disk in &facts.attached {
+        if !settled {
+            page.wrapped(&disk.name, &disk.text, DISK_LINES);
+        } else if !disk.text.starts_with("chosen") && disk.name != "no driver" {
+            page.field("not used", &format!("{}: {}", disk.name, disk.text));
+        }
+    }
+}
+
+fn trouble(page: &mut Page, facts: &Facts, moment: &Moment) {
+    if !facts.corrupt.is_empty() {
+        page.field("CORRUPT", &facts.corrupt.join(", "));
+    }
+    match &moment.failed_units {
+        Some(Ok(units)) if units.is_empty() => page.field("units", "none failed"),
+        Some(Ok(units)) => page.field("FAILED", &units.join(" ")),
+        Some(Err(reason)) => page.field("units", reason),
+        None => {}
+    }
+    if facts.errors.is_empty() {
+        page.field("errors", "none");
+    }
+    for error in facts.errors.iter().rev().take(4) {
+        page.wrapped("error", &format!("{:.1} s {}: {}", error.at.as_secs_f64(), error.stage, error.text), 3);
+    }
+    page.rule("");
+}
+
+/// Collects lines of at most [`WIDTH`] characters.
+struct Page(String);
+
+impl Page {
+    fn line(&mut self, text: &str) {
+        self.0.push_str(shown(text, WIDTH).trim_end());
+        self.0.push('\n');
+    }
+
+    fn field(&mut self, name: &str, text: &str) {
+        self.line(&format!("{name:<9} {text}"));
+    }
+
+    /// A field of up to `lines` lines.
+    fn wrapped(&mut self, name: &str, text: &str, lines: usize) {
+        let width = WIDTH - 10.max(name.chars().count() + 1);
+        let text = shown(text, lines * width);
+        let mut rest: Vec<char> = text.chars().collect();
+        let mut name = name;
+        while !rest.is_empty() {
+            let tail = rest.split_off(rest.len().min(width));
+            let part: String = rest.iter().collect();
+            self.field(name, &part);
+            name = "";
+            rest = tail;
+        }
+    }
+
+    fn rule(&mut self, title: &str) {
+        let mut line = format!("=={title}");
+        let missing = WIDTH.saturating_sub(line.chars().count());
+        line.push_str(&"=".repeat(missing));
+        self.line(&line);
+    }
+}
+
+/// Makes the text printable, and cuts it to `width` characters.
+fn shown(text: &str, width: usize) -> String {
+    let text = not_a_record(text);
+    if text.chars().count() > width {
+        return text.chars().take(width.saturating_sub(2)).chain("..".chars()).collect();
+    }
+    text
+}
+
+/// The first twelve characters of a hash.
+fn short(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
+}
+
+/// `2d 03:04:05`.
+fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let clock = format!("{:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60);
+    if days == 0 { clock } else { format!("{days}d {clock}") }
+}
+
+/// Date and time in UTC for seconds since 1970, by the civil calendar (Gregorian rules, eras of 400 years).
+pub fn calendar(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100); // from 1 March
+    let shifted = (5 * day_of_year + 2) / 153; // months from March
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year}-{month:02}-{day:02} {:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+#[cfg(test)]
+mod tests;

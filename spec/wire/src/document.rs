@@ -1,0 +1,81 @@
+//! The rule of ADR 0003 for documents that programs write for programs: `version` is checked first, an unknown version
+//! is refused, and an unknown field is ignored.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+/// Why a document cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DocumentError {
+    /// It is longer than any document of its kind.
+    #[error("document of {0} bytes is longer than any of its kind")]
+    TooLong(usize),
+    /// It is not UTF-8.
+    #[error("document is not UTF-8")]
+    NotUtf8,
+    /// It is not TOML, or does not have the fields of its kind. The text is the parser's message, without the
+    /// document's content.
+    #[error("document does not have the form of its kind: {0}")]
+    Form(String),
+    /// Its version is newer than the newest one that this release supports.
+    #[error("document has version {found}, this release understands versions 1 to {newest}")]
+    Version {
+        /// The version of the document.
+        found: u64,
+        /// The newest supported version.
+        newest: u64,
+    },
+    /// A field that its version requires is missing.
+    #[error("field `{0}` is missing")]
+    Missing(&'static str),
+    /// A value is outside the range of its field.
+    #[error("field `{0}` has a value that is not allowed")]
+    Value(&'static str),
+}
+
+/// Maximum length of a document in bytes.
+pub const MAX_LEN: usize = 65_536;
+
+#[derive(Deserialize)]
+struct Versioned {
+    version: u64,
+}
+
+/// The text of a document; fails if it is too long or not UTF-8.
+pub fn text(bytes: &[u8]) -> Result<&str, DocumentError> {
+    if bytes.len() > MAX_LEN {
+        return Err(DocumentError::TooLong(bytes.len()));
+    }
+    std::str::from_utf8(bytes).map_err(|_| DocumentError::NotUtf8)
+}
+
+/// Parses a document with a version from 1 to `newest`. The caller checks what each version requires.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8], newest: u64) -> Result<T, DocumentError> {
+    let text = text(bytes)?;
+    let form = |error: toml::de::Error| DocumentError::Form(error.message().to_owned());
+    let versioned: Versioned = toml::from_str(text).map_err(form)?;
+    if !(1..=newest).contains(&versioned.version) {
+        return Err(DocumentError::Version { found: versioned.version, newest });
+    }
+    toml::from_str(text).map_err(form)
+}
+
+/// Removes the details of an error about a document with secrets: a parser's message may quote the text that it could
+/// not parse.
+pub fn without_content(error: DocumentError) -> DocumentError {
+    match error {
+        DocumentError::Form(_) => {
+            DocumentError::Form("details are omitted because the text contains secrets".into())
+        }
+        other => other,
+    }
+}
+
+/// Whether the text may be used in file names and records: first `[a-z0-9]`, then also `.`, `-`, `_`, `+`, `~`; at most
+/// 64 characters.
+pub fn is_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    text.len() <= 64
+        && bytes.next().is_some_and(|first| first.is_ascii_alphanumeric())
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || b".-_+~".contains(&byte))
+}

@@ -1,0 +1,186 @@
+//! The document `/cluster.toml`: the facts about the cluster that every node knows.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+#[cfg(feature = "schema")]
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{CLUSTER_VERSION, DocumentError, parse, write};
+use crate::hex32::{ClusterId, PublicKey};
+use crate::value::{
+    ArtifactVersion, Cidr, ClusterName, Endpoint, KubernetesVersion, NodeId, NodeName, OperatorName, PlaneId,
+    PortRange, WireguardKey,
+};
+
+/// The public part of the keys, which the builder reads from the key directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicTrust {
+    /// The id of the cluster (ADR 0002).
+    pub cluster_id: ClusterId,
+    /// The keys that may sign seeds.
+    pub seed_keys: Vec<PublicKey>,
+    /// The keys are the published demo keys: they protect nothing.
+    pub demo_keys: bool,
+}
+
+/// The public facts of the whole cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterDocument {
+    /// Always [`super::CLUSTER_VERSION`].
+    pub version: u32,
+    /// The cluster's name.
+    pub name: ClusterName,
+    /// The cluster's id.
+    pub cluster_id: ClusterId,
+    /// The generation of the configuration.
+    pub generation: u64,
+    /// The version of the artifact.
+    pub artifact_version: ArtifactVersion,
+    /// The keys that may sign seeds.
+    pub seed_keys: Vec<PublicKey>,
+    /// The keys are the published demo keys: they protect nothing, and every console shows a warning.
+    #[serde(default)]
+    pub demo_keys: bool,
+    /// The number of nodes; each has a shard.
+    pub nodes: u32,
+    /// Limits and thresholds.
+    pub limits: Limits,
+    /// Kubernetes; absent without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<Kubernetes>,
+    /// The connections that are allowed between planes; all others are dropped.
+    pub policy: Policy,
+    /// The planes, by name.
+    pub planes: BTreeMap<PlaneId, Plane>,
+    /// The control planes, as far as a node that is not enrolled must know them.
+    pub control_planes: Vec<ControlPlane>,
+    /// The people who may use the agent's API.
+    #[serde(default)]
+    pub operators: Vec<Operator>,
+}
+
+impl ClusterDocument {
+    /// Parses the document; unknown fields are ignored, a later version is refused.
+    pub fn parse(text: &str) -> Result<Self, DocumentError> {
+        parse(text, CLUSTER_VERSION)
+    }
+
+    /// Serializes the document as TOML.
+    pub fn to_toml(&self) -> Result<String, DocumentError> {
+        write(self)
+    }
+}
+
+/// Limits that each node enforces by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// After this many hours offline a node is replaced.
+    pub max_offline_hours: u32,
+    /// Maximum number of days by which the real-time clock may be ahead of its floor and still be trusted.
+    pub clock_span_days: u32,
+    /// Lifetime of an armed voucher, in minutes.
+    pub voucher_minutes: u32,
+}
+
+/// One plane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plane {
+    /// What it is for.
+    pub purpose: PlanePurpose,
+    /// All of its addresses.
+    pub cidr: Cidr,
+    /// The addresses of members.
+    pub members: Cidr,
+    /// The addresses of nodes that are not enrolled yet.
+    pub births: Cidr,
+    /// The UDP port.
+    pub port: u16,
+    /// The MTU of its interface.
+    pub mtu: u16,
+}
+
+/// What a plane is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum PlanePurpose {
+    /// The agent's API, enrolment, time, operators.
+    Control,
+    /// Metrics and logs.
+    Observability,
+    /// Control plane to workers, etcd, pods.
+    KubernetesBackend,
+}
+
+/// What may pass between planes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// The exceptions; without one, no connection is allowed.
+    #[serde(default)]
+    pub allow: Vec<PolicyAllow>,
+}
+
+/// One exception: hosts on plane `from` may connect to these ports at addresses of plane `to`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PolicyAllow {
+    /// The plane of the client.
+    pub from: PlaneId,
+    /// The plane of the server.
+    pub to: PlaneId,
+    /// The destination ports.
+    pub ports: Vec<PortRange>,
+}
+
+/// A control plane, as other nodes reach it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlPlane {
+    /// Its name.
+    pub node: NodeName,
+    /// Its number.
+    pub id: NodeId,
+    /// Where it is reached on the underlay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Endpoint>,
+    /// Its addresses as a member, by plane.
+    pub members: BTreeMap<PlaneId, IpAddr>,
+}
+
+/// A person who may use the agent's API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", schemars(deny_unknown_fields))]
+pub struct Operator {
+    /// The operator's name, which stands in their certificate too.
+    pub name: OperatorName,
+    /// What the operator may do.
+    pub role: OperatorRole,
+    /// The public key of the operator's machine, as `wg pubkey` prints it; it is a peer on the control plane only.
+    pub wireguard_key: WireguardKey,
+}
+
+/// What an operator may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum OperatorRole {
+    /// Reads status, logs and drift.
+    Viewer,
+    /// Reads, and restarts, drains, replaces and approves nodes.
+    Operator,
+    /// Everything, revocation, rotation and configuration included.
+    Admin,
+}
+
+/// Kubernetes, as every node must know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kubernetes {
+    /// The exact version.
+    pub version: KubernetesVersion,
+    /// The addresses of all pods.
+    pub pod_cidr: Cidr,
+    /// The addresses of services.
+    pub service_cidr: Cidr,
+}

@@ -1,0 +1,329 @@
+//! The shard of one node: `/shards/<node>.toml`.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+#[cfg(feature = "schema")]
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{DocumentError, PlanePurpose, SHARD_VERSION, parse, write};
+use crate::value::{
+    Cidr, ClusterName, DiskName, DomainName, Endpoint, HostAddress, IfName, MacAddress, NodeId, NodeName,
+    PlaneId,
+};
+
+/// The public facts that one node must know about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shard {
+    /// 1 to [`super::SHARD_VERSION`].
+    pub version: u32,
+    /// The cluster that the node belongs to.
+    pub cluster: ClusterName,
+    /// The generation of the configuration; the same as in `cluster.toml`.
+    pub generation: u64,
+    /// The node.
+    pub node: NodeName,
+    /// The incarnation that the configuration expects, from 1: the seed of an earlier one is refused.
+    #[serde(default)]
+    pub incarnation: u32,
+    /// The node's number; its addresses derive from it.
+    pub id: NodeId,
+    /// What the node is in the cluster.
+    pub role: Role,
+    /// The host name; the same as `node` in this version.
+    pub hostname: NodeName,
+    /// The failure domain; the zone label in Kubernetes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<DomainName>,
+    /// What the node runs on.
+    pub substrate: SubstrateType,
+    /// Disks whose content may be destroyed, each given by its own identity. Empty: none.
+    #[serde(default)]
+    pub allow_destroy: Vec<DiskIdentity>,
+    /// The node's disks; exactly one has the purpose `system`.
+    pub disks: Vec<Disk>,
+    /// The network that carries the planes.
+    pub underlay: Underlay,
+    /// The node on each plane, by the plane's name.
+    pub planes: BTreeMap<PlaneId, ShardPlane>,
+    /// The node in Kubernetes; absent without Kubernetes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<ShardKubernetes>,
+}
+
+impl Shard {
+    /// Parses a shard; unknown fields are ignored, a later version is refused. A shard of version 1 expects the first
+    /// incarnation.
+    pub fn parse(text: &str) -> Result<Self, DocumentError> {
+        let mut shard: Self = parse(text, SHARD_VERSION)?;
+        if shard.version == 1 {
+            shard.incarnation = 1; // an unknown field in version 1, so it is ignored
+        }
+        if shard.incarnation == 0 {
+            return Err(DocumentError::Field("incarnation"));
+        }
+        Ok(shard)
+    }
+
+    /// Serializes the shard as TOML.
+    pub fn to_toml(&self) -> Result<String, DocumentError> {
+        write(self)
+    }
+
+    /// The disk that holds the system, STATE and DATA.
+    pub fn system_disk(&self) -> Option<&Disk> {
+        self.disks.iter().find(|disk| disk.purpose == DiskPurpose::System)
+    }
+}
+
+/// What a node is in the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Runs etcd, the API servers and the cluster's authority.
+    ControlPlane,
+    /// Runs workloads.
+    Worker,
+}
+
+/// What nodes run on; decides the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum SubstrateType {
+    /// Virtual machines of Proxmox VE, with the cloud kernel.
+    Proxmox,
+    /// Machines without a hypervisor, with the generic kernel and the declared drivers.
+    Metal,
+    /// Virtual machines of a cloud or of the lab, with the cloud kernel.
+    Cloud,
+}
+
+/// What a disk is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum DiskPurpose {
+    /// The system itself, STATE and DATA.
+    #[default]
+    System,
+    /// More room for DATA.
+    Data,
+    /// A member of a ZFS pool.
+    Zfs,
+    /// A Ceph OSD.
+    Ceph,
+}
+
+/// One disk of the node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// Its name in the spec.
+    pub name: DiskName,
+    /// What it is for.
+    pub purpose: DiskPurpose,
+    /// The size that the spec declares, in GiB; a smaller disk is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_gib: Option<u32>,
+    /// The rule that finds it. If absent, it is the disk that the node booted from, so a node that booted from a CD has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<DiskRule>,
+}
+
+/// How a disk is found: everything that is given must hold, and exactly one disk may match.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", schemars(deny_unknown_fields))]
+pub struct DiskRule {
+    /// The serial number, in the spelling of the kernel (`/sys/block/*/serial`, `/sys/block/*/device/serial`) or of udev (`ID_SERIAL_SHORT`). `kubedos-build inspect --disks` prints it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 128), example = &"S3Z1NB0K100001"))]
+    pub serial: Option<String>,
+    /// The world-wide name, as the kernel shows it in `wwid` (`naa.…`, `eui.…`, `uuid.…`) or udev in `ID_WWN_WITH_EXTENSION` (`0x…`). `kubedos-build inspect --disks` prints it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 128), example = &"0x5002538e40b1c2d3"))]
+    pub wwn: Option<String>,
+    /// The path of the port that the disk hangs on, as in `/dev/disk/by-path/`, without the directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 256), example = &"pci-0000:00:17.0-ata-1"))]
+    pub path: Option<String>,
+    /// The smallest size that the disk may have, in GiB.
+    #[serde(default, rename = "minSizeGiB", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1_048_576), example = 100))]
+    pub min_size_gib: Option<u32>,
+    /// The largest size that the disk may have, in GiB.
+    #[serde(default, rename = "maxSizeGiB", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1_048_576), example = 500))]
+    pub max_size_gib: Option<u32>,
+}
+
+/// One disk, by exactly one of the identities that it cannot share with another.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", schemars(deny_unknown_fields))]
+pub struct DiskIdentity {
+    /// The whole serial number, as the disk's `match` has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 128), example = &"S3Z1NB0K100001"))]
+    pub serial: Option<String>,
+    /// The whole world-wide name, as the disk's `match` has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 128), example = &"0x5002538e40b1c2d3"))]
+    pub wwn: Option<String>,
+    /// The path of the port, as the disk's `match` has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 256), example = &"pci-0000:00:17.0-ata-1"))]
+    pub path: Option<String>,
+}
+
+/// The network that carries the planes, rendered into systemd-networkd's files by the agent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Underlay {
+    /// The MTU of the path between nodes.
+    pub mtu: u16,
+    /// The address at which peers reach this node; absent if only the node itself can open connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Endpoint>,
+    /// Name servers of the underlay.
+    #[serde(default)]
+    pub nameservers: Vec<IpAddr>,
+    /// The interfaces. Empty: DHCP on every Ethernet device.
+    #[serde(default)]
+    pub interfaces: Vec<Interface>,
+}
+
+/// One interface of the underlay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", schemars(deny_unknown_fields))]
+pub struct Interface {
+    /// The interface's name. A physical one keeps the kernel's name and is found by `match`; a VLAN or bond is created by this name.
+    pub name: IfName,
+    /// Which Ethernet device it is. It may be left out when the node has one physical interface: then it is its only Ethernet device.
+    #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(example = serde_json::json!({ "mac": "52:54:00:12:34:56" })))]
+    pub device: Option<InterfaceMatch>,
+    /// Whether addresses come by DHCP; default `none` when addresses are given, else `ipv4`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dhcp: Option<Dhcp>,
+    /// Static addresses with the length of their network's prefix.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(length(max = 16), example = serde_json::json!(["192.0.2.11/24"])))]
+    pub addresses: Vec<HostAddress>,
+    /// The default gateway, a router in the network of one of the addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(example = &"192.0.2.1"))]
+    pub gateway: Option<Endpoint>,
+    /// The interface's MTU in bytes, not below that of the underlay, which is its default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1280, max = 65535), example = 1500))]
+    pub mtu: Option<u16>,
+    /// Makes this interface a VLAN of another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(example = serde_json::json!({ "id": 20, "link": "bond0" })))]
+    pub vlan: Option<Vlan>,
+    /// Makes this interface a bond of others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(example = serde_json::json!({ "mode": "802.3ad", "links": ["eth0", "eth1"] })))]
+    pub bond: Option<Bond>,
+}
+
+/// Which Ethernet device an interface is; exactly one of the two.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", schemars(deny_unknown_fields))]
+pub struct InterfaceMatch {
+    /// The device's hardware address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<MacAddress>,
+    /// The path of the device's port, as udev shows it in `ID_PATH`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 256), example = &"pci-0000:00:1f.6"))]
+    pub path: Option<String>,
+}
+
+/// Addresses by DHCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Dhcp {
+    /// No DHCP.
+    None,
+    /// IPv4 only.
+    Ipv4,
+    /// IPv6 only.
+    Ipv6,
+    /// IPv4 and IPv6.
+    Both,
+}
+
+/// A VLAN (IEEE 802.1Q).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", schemars(deny_unknown_fields))]
+pub struct Vlan {
+    /// The VLAN's number.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 4094), example = 20))]
+    pub id: u16,
+    /// The interface that carries the VLAN: a physical one or a bond.
+    pub link: IfName,
+}
+
+/// A bond of interfaces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", schemars(deny_unknown_fields))]
+pub struct Bond {
+    /// How the bond shares the load among its members.
+    pub mode: BondMode,
+    /// The bond's members: physical interfaces without addresses of their own.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 8), example = serde_json::json!(["eth0", "eth1"])))]
+    pub links: Vec<IfName>,
+}
+
+/// The mode of a bond, by the kernel's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub enum BondMode {
+    /// One member works, the others wait.
+    #[serde(rename = "active-backup")]
+    ActiveBackup,
+    /// LACP.
+    #[serde(rename = "802.3ad")]
+    Lacp,
+}
+
+/// The node on one plane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardPlane {
+    /// What the plane is for.
+    pub purpose: PlanePurpose,
+    /// All addresses of the plane.
+    pub cidr: Cidr,
+    /// The node's address as a member.
+    pub member: IpAddr,
+    /// The node's address before it is enrolled.
+    pub birth: IpAddr,
+    /// The UDP port that the node listens on.
+    pub port: u16,
+    /// The MTU of the plane's interface.
+    pub mtu: u16,
+}
+
+/// The node in Kubernetes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardKubernetes {
+    /// The addresses of the node's pods.
+    pub pod_cidr: Cidr,
+    /// The labels that the node registers with.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}

@@ -1,0 +1,77 @@
+//! Signed statements (ADR 0002): a small TOML text with one to eight Ed25519 signatures over `domain + "\0" + body`, so
+//! that a text of one kind is never accepted as another kind.
+//!
+//! [`read`] returns only the structure; only [`Statement::verify`] returns the body. [`Claims`] are for display.
+
+mod bodies;
+mod claims;
+mod format;
+mod reader;
+mod writer;
+
+pub use bodies::{ConfigurationStatement, Floors, Seed};
+pub use claims::{Claims, SeedClaims};
+pub use format::MAX_LEN;
+pub use reader::{Statement, Verified, read};
+pub use writer::{SignError, Signer, write};
+
+/// The kind of a statement, and the version of that kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Domain {
+    /// A configuration volume's statement.
+    Configuration,
+    /// The secrets of one node and one incarnation.
+    Seed,
+}
+
+impl Domain {
+    /// The domain-separation string that is signed before the body.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Configuration => "kubedos configuration v1",
+            Self::Seed => "kubedos seed v1",
+        }
+    }
+
+    /// The bytes that are signed.
+    fn message(self, body: &[u8]) -> zeroize::Zeroizing<Vec<u8>> {
+        let domain = self.as_str().as_bytes();
+        let mut message = zeroize::Zeroizing::new(Vec::with_capacity(domain.len() + 1 + body.len()));
+        message.extend_from_slice(domain);
+        message.push(0);
+        message.extend_from_slice(body);
+        message
+    }
+}
+
+/// Why the bytes are not a trustworthy statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StatementError {
+    /// There are only zeroes: no statement was ever written.
+    #[error("empty: only zeroes")]
+    Empty,
+    /// The magic number is missing.
+    #[error("not a signed statement")]
+    Magic,
+    /// The statement is truncated.
+    #[error("the bytes end before the statement does")]
+    Truncated,
+    /// A body length of more than 65,536, or a number of signatures that is not 1 to 8.
+    #[error("{0} is out of bounds")]
+    Bounds(&'static str),
+    /// A byte that must be zero is not.
+    #[error("a byte that must be zero is not")]
+    NotZero,
+    /// The body is not UTF-8.
+    #[error("the body is not UTF-8")]
+    NotUtf8,
+    /// No trusted key has signed it.
+    #[error("not signed by any of the {0} keys that are trusted here")]
+    UnknownSigner(usize),
+    /// The signature of a trusted key does not verify.
+    #[error("a signature does not verify")]
+    BadSignature,
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
