@@ -22,11 +22,12 @@ const MACHINES: usize = 2;
 pub struct Rig {
     bench: Bench,
     product: &'static Product,
-    _place: Place,
+    /// Taken by the first boot. A test that waits for something that another test prepares in a machine must not hold a place.
+    place: OnceLock<Place>,
 }
 
 impl Rig {
-    /// A rig for the test of this name and the default example. Waits until a place for a machine is free.
+    /// A rig for the test of this name and the default example.
     ///
     /// # Panics
     /// When the image cannot be built or the folders cannot be made.
@@ -39,8 +40,7 @@ impl Rig {
     /// # Panics
     /// When the folders cannot be made.
     pub fn of(product: &'static Product, test: &str) -> Self {
-        let place = Places::new(&scratch().join("places"), MACHINES).unwrap().take().unwrap();
-        Self { bench: Bench::new(run(), test).unwrap(), product, _place: place }
+        Self { bench: Bench::new(run(), test).unwrap(), product, place: OnceLock::new() }
     }
 
     /// The same, but its folder stays until the next run of the tests.
@@ -100,11 +100,12 @@ impl Rig {
         Hardware::new(Firmware::Uefi).uuid(UUID).watchdog().disk(disk)
     }
 
-    /// Starts a machine.
+    /// Starts a machine. The first one waits until a place for machines is free; the rig keeps the place.
     ///
     /// # Panics
     /// When it does not start.
     pub fn boot(&self, hardware: &Hardware) -> Machine {
+        self.place.get_or_init(|| Places::new(&scratch().join("places"), MACHINES).unwrap().take().unwrap());
         Machine::start(tools(), &self.bench, hardware).unwrap()
     }
 }
