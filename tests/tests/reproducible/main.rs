@@ -1,7 +1,7 @@
 //! A4: the same inputs give the same bytes, on every output of `image`; and what an edit does not concern keeps its bytes (C1, A8).
 //!
 //! Every build here is a run of the real program in a copy of the checkout, with a cache that holds the pinned packages and nothing that
-//! was built, except where it is said. The programs of `init/` are compiled twice: once in the checkout, as `make image` does it, and once in
+//! was built, unless a test says otherwise. The programs of `init/` are compiled twice: once in the checkout, as `make image` does it, and once in
 //! the copy that has everything else different too.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
