@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
-    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("../rootfs/overlay");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rootfs/overlay");
     println!("cargo::rerun-if-changed={}", root.display());
     let mut files = Vec::new();
     walk(&root, &root, &mut files)?;
@@ -19,9 +19,9 @@ fn main() -> io::Result<()> {
         writeln!(text, "    ({name:?}, include_bytes!({path:?})),").map_err(io::Error::other)?;
     }
     text.push_str("];\n");
-    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
-    fs::write(out.join("overlay.rs"), text)?;
-    let project = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("..");
+    let out = env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo did not set OUT_DIR"))?;
+    fs::write(Path::new(&out).join("overlay.rs"), text)?;
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     for source in recipe::SOURCES {
         println!("cargo::rerun-if-changed={}", project.join(source).display());
     }

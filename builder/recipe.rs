@@ -12,8 +12,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Files and folders, relative to the project.
-pub const SOURCES: [&str; 8] = [
+pub const SOURCES: [&str; 9] = [
     "Cargo.lock",
+    "builder/build.rs",
     "builder/debian/src",
     "builder/recipe.rs",
     "builder/src",

@@ -11,6 +11,7 @@ pub mod compare;
 pub mod compose;
 pub mod diff;
 pub mod erofs;
+mod exit;
 pub mod image;
 pub mod init_build;
 pub mod inspect;

@@ -13,6 +13,7 @@ fn project() -> tempfile::TempDir {
     let project = tempfile::tempdir().unwrap();
     for file in [
         "Cargo.lock",
+        "builder/build.rs",
         "builder/cli/src/image.rs",
         "builder/debian/src/lib.rs",
         "builder/recipe.rs",
@@ -43,6 +44,7 @@ fn changed(file: &str) -> bool {
 fn a_change_of_a_stage_or_of_its_rules_rebuilds_what_it_makes() {
     for file in [
         "Cargo.lock",
+        "builder/build.rs",
         "builder/src/compose/mod.rs",
         "builder/src/compose/new.rs",
         "builder/debian/src/lib.rs",

@@ -1,15 +1,17 @@
-//! GUIDs as GPT and UEFI have them: sixteen bytes that are written in text as `8-4-4-4-12` hex digits, and on disk with the
-//! first three groups in little-endian order (UEFI specification 2.10, appendix A; RFC 9562 section 4 for the text).
+//! GUIDs of GPT and UEFI: sixteen bytes. Their text is `8-4-4-4-12` hex digits; on disk the first three groups are little-endian (UEFI
+//! specification 2.10, appendix A; RFC 9562 section 4 for the text). The `uuid` crate does both.
 //!
 //! A [`Guid`] is kept in the order of its text, so that "the first 128 bits of a digest" reads the same as the digest does.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 use std::str::FromStr;
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 /// A GUID, in the byte order of its text.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Guid([u8; 16]);
+pub struct Guid(Uuid);
 
 /// The text is not a GUID of the form `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -17,58 +19,48 @@ pub struct Guid([u8; 16]);
 pub struct ParseGuidError;
 
 impl Guid {
-    /// All zeroes: an unused partition entry's type, and the UUID of a partition whose content is free.
-    pub const ZERO: Self = Self([0; 16]);
+    /// All zeroes: the type of an unused partition entry, and the UUID of a partition whose content is free.
+    pub const ZERO: Self = Self(Uuid::nil());
 
     /// From a number whose hex digits are the digits of the text.
     pub const fn from_u128(value: u128) -> Self {
-        Self(value.to_be_bytes())
+        Self(Uuid::from_u128(value))
     }
 
     /// From sixteen bytes in the order of the text.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(bytes)
+        Self(Uuid::from_bytes(bytes))
     }
 
     /// Sixteen bytes in the order of the text.
     pub const fn to_bytes(self) -> [u8; 16] {
-        self.0
+        self.0.into_bytes()
     }
 
     /// From the order on disk: the first three groups little-endian.
     pub const fn from_disk(bytes: [u8; 16]) -> Self {
-        Self(swap(bytes))
+        Self(Uuid::from_bytes_le(bytes))
     }
 
     /// In the order on disk.
     pub const fn to_disk(self) -> [u8; 16] {
-        swap(self.0)
+        self.0.to_bytes_le()
     }
 
-    /// The first 128 bits of a digest. Version and variant bits stay as they fall: such a GUID is a name, not an RFC 9562 value.
+    /// The first 128 bits of a digest. Version and variant bits are not set: such a GUID is a name, not an RFC 9562 value.
     pub const fn from_digest_head(digest: &[u8; 32]) -> Self {
-        let value = halves(digest).0;
-        Self(value)
+        Self::from_bytes(halves(digest).0)
     }
 
     /// The last 128 bits of a digest.
     pub const fn from_digest_tail(digest: &[u8; 32]) -> Self {
-        let value = halves(digest).1;
-        Self(value)
+        Self::from_bytes(halves(digest).1)
     }
 
     /// From sixteen random bytes, with the bits of a version 4 UUID set (RFC 9562 section 5.4).
     pub const fn from_random(random: [u8; 16]) -> Self {
-        let value = u128::from_be_bytes(random);
-        let version = (value & !(0xf << 76)) | (0x4 << 76);
-        Self::from_u128((version & !(0x3 << 62)) | (0x2 << 62))
+        Self(uuid::Builder::from_random_bytes(random).into_uuid())
     }
-}
-
-/// The two orders are each other's inverse.
-const fn swap(bytes: [u8; 16]) -> [u8; 16] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
-    [d, c, b, a, f, e, h, g, i, j, k, l, m, n, o, p]
 }
 
 const fn halves(digest: &[u8; 32]) -> ([u8; 16], [u8; 16]) {
@@ -80,16 +72,7 @@ const fn halves(digest: &[u8; 32]) -> ([u8; 16], [u8; 16]) {
 
 impl fmt::Display for Guid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = u128::from_be_bytes(self.0);
-        write!(
-            f,
-            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            value >> 96,
-            (value >> 80) & 0xffff,
-            (value >> 64) & 0xffff,
-            (value >> 48) & 0xffff,
-            value & 0xffff_ffff_ffff
-        )
+        self.0.as_hyphenated().fmt(f)
     }
 }
 
@@ -103,21 +86,7 @@ impl FromStr for Guid {
     type Err = ParseGuidError;
 
     fn from_str(text: &str) -> Result<Self, ParseGuidError> {
-        let mut value: u128 = 0;
-        if text.len() != 36 {
-            return Err(ParseGuidError);
-        }
-        for (at, byte) in text.bytes().enumerate() {
-            if matches!(at, 8 | 13 | 18 | 23) {
-                if byte != b'-' {
-                    return Err(ParseGuidError);
-                }
-                continue;
-            }
-            let digit = char::from(byte).to_digit(16).ok_or(ParseGuidError)?;
-            value = (value << 4) | u128::from(digit);
-        }
-        Ok(Self::from_u128(value))
+        text.parse().map(|text: Hyphenated| Self(text.into_uuid())).map_err(|_| ParseGuidError)
     }
 }
 

@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use kubedos_builder::diff::{self, DiffError};
+use kubedos_builder::diff::{self};
 use kubedos_debian::failure::{Class, Failure};
 
-use super::inspect;
 use super::terminal::{print, print_pretty, say};
 
 /// Show in what two built files differ: partitions, files, sections, command line, initrd, volumes, configuration
@@ -26,7 +25,7 @@ pub struct Diff {
 impl Diff {
     /// Prints the differences; fails with class 1 when there are any.
     pub fn run(&self) -> Result<(), Failure> {
-        let found = diff::diff(&self.a, &self.b).map_err(failure)?;
+        let found = diff::diff(&self.a, &self.b)?;
         if self.json {
             print_pretty(&found)?;
         } else {
@@ -39,13 +38,5 @@ impl Diff {
         }
         say!("{a} and {b} differ in {} parts", found.differences.len());
         Err(Failure::reported(Class::Failed))
-    }
-}
-
-fn failure(error: DiffError) -> Failure {
-    match error {
-        DiffError::Artifact(error) => inspect::failure(error),
-        DiffError::Kinds { .. } => Failure::new(Class::Usage, error),
-        _ => Failure::new(Class::Failed, error),
     }
 }

@@ -9,7 +9,6 @@ use kubedos_debian::lock::Lock;
 use serde_json::json;
 
 use super::inputs::Inputs;
-use super::lock::lock_failure;
 use super::relock::{self, Fetched};
 use super::terminal::{print, print_json, say};
 
@@ -43,7 +42,7 @@ pub struct Fetch {
 impl Fetch {
     /// Runs it.
     pub fn run(&self) -> Result<(), Failure> {
-        let lock = Lock::read_alone(&self.inputs.lock).map_err(lock_failure)?;
+        let lock = Lock::read_alone(&self.inputs.lock)?;
         let cache = self.inputs.open_cache()?;
         if self.dry_run {
             let mirrors = self.inputs.find_mirrors();
@@ -55,7 +54,7 @@ impl Fetch {
     }
 
     fn survey(&self, lock: &Lock, fetcher: &Fetcher<'_>) -> Result<(), Failure> {
-        let sources = lock.sources(&self.sets).map_err(lock_failure)?;
+        let sources = lock.sources(&self.sets)?;
         let missing: Vec<_> =
             sources.iter().filter(|source| fetcher.cache.open(&source.pin).is_err()).collect();
         let bytes: u64 = missing.iter().map(|source| source.pin.size).sum();

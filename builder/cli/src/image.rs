@@ -5,16 +5,15 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use kubedos_builder::artifact::MANIFEST;
-use kubedos_builder::compose::{self, ComposeError, KernelFlavour};
-use kubedos_builder::image::build::{self, BuildError, Built, Formats};
+use kubedos_builder::compose::{self, KernelFlavour};
+use kubedos_builder::image::build::{self, Built, Formats};
 use kubedos_builder::image::manifest::SUMS;
 use kubedos_builder::image::phase::{Phase, Span, Timeline};
 use kubedos_builder::image::run_record::{Before, RUN_RECORD, RunRecord};
 use kubedos_builder::keys::KeyDir;
-use kubedos_builder::output::{OutputDir, OutputError};
+use kubedos_builder::output::OutputDir;
 use kubedos_builder::size::human;
 use kubedos_builder::store::Store;
-use kubedos_debian::cache::CacheError;
 use kubedos_debian::failure::{Class, Failure};
 use kubedos_debian::lock::Lock;
 use kubedos_debian::release::date::Moment;
@@ -25,8 +24,6 @@ use serde_json::json;
 
 use super::init::Init;
 use super::inputs::Inputs;
-use super::keys::failure as key_failure;
-use super::lock::lock_failure;
 use super::phases::Phases;
 use super::plan::{plan as plan_of, remind};
 use super::relock;
@@ -119,7 +116,7 @@ impl Image {
         if self.dry_run {
             return self.survey(&request);
         }
-        let out = OutputDir::lock(&self.out).map_err(output_failure)?;
+        let out = OutputDir::lock(&self.out)?;
         self.has_room(&out)?;
         let before = Before::read(out.path()).map_err(|error| Failure::new(Class::Failed, error))?;
         let phases = Phases::new();
@@ -127,8 +124,8 @@ impl Image {
         let (built, spans) = self.build(request, &out, None, &timeline)?;
         let record = RunRecord::new(started, spans, built.explanation.clone());
         let record = record.emit().map_err(|error| Failure::new(Class::Failed, error))?;
-        let record = out.create_with(RUN_RECORD, record.as_bytes()).map_err(output_failure)?;
-        record.publish().map_err(output_failure)?;
+        let record = out.create_with(RUN_RECORD, record.as_bytes())?;
+        record.publish()?;
         self.report(&built, &before, clock.elapsed())
     }
 
@@ -136,7 +133,7 @@ impl Image {
     fn has_room(&self, out: &OutputDir) -> Result<(), Failure> {
         let least = shipped(0).map_err(|error| Failure::new(Class::Failed, error))?.disk_bytes();
         let copies = 1 + usize::from(self.format.contains(&Format::Iso) && !out.abilities().links);
-        out.reserve(&vec![(least, 0); copies]).map_err(output_failure)
+        Ok(out.reserve(&vec![(least, 0); copies])?)
     }
 
     /// Reads spec, keys and lock.
@@ -149,10 +146,9 @@ impl Image {
             &KeyDir::locate(self.keys.as_deref(), &self.spec, &cluster),
             &self.spec,
             &cluster,
-        )
-        .map_err(key_failure)?;
+        )?;
         validate::check_for(&spec, &keys)?;
-        let lock = Lock::read_proven(&self.inputs.lock).map_err(lock_failure)?;
+        let lock = Lock::read_proven(&self.inputs.lock)?;
         let flavour = match plan.image_inputs().substrate {
             SubstrateType::Metal => KernelFlavour::Metal,
             SubstrateType::Cloud | SubstrateType::Proxmox => KernelFlavour::Cloud,
@@ -202,7 +198,7 @@ impl Image {
         };
         let formats =
             Formats { iso: self.format.contains(&Format::Iso), qcow2: self.format.contains(&Format::Qcow2) };
-        let mut built = build::build_image(&inputs, formats, out).map_err(build_failure)?;
+        let mut built = build::build_image(&inputs, formats, out)?;
         built.explanation.insert(0, explained);
         Ok((built, timeline.spans()))
     }
@@ -233,7 +229,7 @@ impl Image {
         let cache = self.inputs.open_cache()?;
         let init = Init::look(&Store::of(&cache), &request.lock)?;
         let sets = needed_sets(request.flavour, &init);
-        let sources = request.lock.sources(&sets).map_err(lock_failure)?;
+        let sources = request.lock.sources(&sets)?;
         let missing: Vec<_> = sources
             .iter()
             .filter(|source| cache.open(&source.pin).is_err())
@@ -291,32 +287,4 @@ impl Image {
 /// The sets of the lock that a build needs: those of the image, and the compiler where the programs of `init/` are not kept.
 fn needed_sets(flavour: KernelFlavour, init: &Init) -> Vec<String> {
     compose::sets(flavour).into_iter().chain(init.needed_set()).map(str::to_owned).collect()
-}
-
-/// Sorts a build's error: an input that does not match its pin is not the same as a full disk.
-fn build_failure(error: BuildError) -> Failure {
-    if let BuildError::Output(error) = error {
-        return output_failure(error);
-    }
-    let class = match &error {
-        BuildError::Compose(ComposeError::Cache(cause)) => match cause.as_ref() {
-            CacheError::Damaged { .. } => Class::Mismatch,
-            CacheError::Missing { .. } => Class::Offline,
-            _ => Class::Failed,
-        },
-        _ => Class::Failed,
-    };
-    Failure::new(class, error)
-}
-
-/// Sorts an error of the output folder.
-pub fn output_failure(error: OutputError) -> Failure {
-    match error {
-        OutputError::Busy { .. } => {
-            Failure::new(Class::Failed, error).with_help("wait until it has ended, or say another --out")
-        }
-        OutputError::NoRoom { .. } => Failure::new(Class::Failed, error)
-            .with_help("free some space, write less with --format, or say another --out"),
-        error => Failure::new(Class::Failed, error),
-    }
 }

@@ -3,15 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use kubedos_builder::image::explain::Explained;
-use kubedos_builder::init_build::{self, InitBuildError, Means, Programs, Recipe};
+use kubedos_builder::init_build::{self, Means, Programs, Recipe};
 use kubedos_builder::store::Store;
 use kubedos_builder::toolbox::Toolbox;
 use kubedos_debian::cache::Cache;
 use kubedos_debian::failure::{Class, Failure};
 use kubedos_debian::lock::Lock;
-
-use super::lock::lock_failure;
-use super::tool::toolbox_failure;
 
 /// What is known of the programs before anything is fetched.
 pub struct Init {
@@ -24,9 +21,9 @@ impl Init {
     /// Reads the sources in the current folder, and looks whether they were built before.
     pub fn look(store: &Store, lock: &Lock) -> Result<Self, Failure> {
         let workspace = std::env::current_dir().map_err(|error| Failure::new(Class::Failed, error))?;
-        let toolchain = lock.set(init_build::SET).map_err(lock_failure)?;
-        let recipe = Recipe::read(&workspace, &toolchain).map_err(failure)?;
-        let kept = recipe.kept(store).map_err(failure)?;
+        let toolchain = lock.set(init_build::SET)?;
+        let recipe = Recipe::read(&workspace, &toolchain)?;
+        let kept = recipe.kept(store)?;
         Ok(Self { recipe, kept, store: store.clone() })
     }
 
@@ -52,22 +49,14 @@ impl Init {
                 let means = Means {
                     target_dir: &std::path::absolute(target_dir).map_err(io)?,
                     offline,
-                    toolchain: &Toolbox::open(cache, lock, init_build::SET).map_err(toolbox_failure)?,
+                    toolchain: &Toolbox::open(cache, lock, init_build::SET)?,
                     program: &program,
                 };
-                self.recipe.build(&self.store, &means).map_err(failure)?
+                self.recipe.build(&self.store, &means)?
             }
         };
         let bytes = (programs.stage1.len() + programs.agent.len()) as u64;
         let explained = Explained { part: "kubedos-init", reused, bytes, inputs, work: None };
         Ok((programs, explained))
-    }
-}
-
-fn failure(error: InitBuildError) -> Failure {
-    match error {
-        InitBuildError::Toolbox(error) => toolbox_failure(error),
-        InitBuildError::Rustc { .. } => Failure::new(Class::Mismatch, error),
-        other => Failure::new(Class::Failed, other),
     }
 }

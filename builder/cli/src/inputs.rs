@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use kubedos_debian::cache::{Cache, CacheError, Place};
-use kubedos_debian::failure::{Class, Failure, chain};
+use kubedos_debian::cache::{Cache, Place};
+use kubedos_debian::failure::{Class, Failure};
 use kubedos_debian::fetch::{DEFAULT_JOBS, FetchError, Fetcher};
 use kubedos_debian::mirror::{Mirrors, Wanted};
+use kubedos_wire::printable::chain;
 
 use super::terminal::say_lines;
 
@@ -77,7 +78,6 @@ impl Inputs {
 
 /// Prints every problem and gives the failure that decides the exit code.
 pub fn fetch_failure(error: FetchError) -> Failure {
-    use kubedos_debian::fetch::Problem;
     // All files of a suite without a mirror have the same problem.
     let mut printed = BTreeSet::new();
     for problem in &error.0 {
@@ -86,27 +86,5 @@ pub fn fetch_failure(error: FetchError) -> Failure {
             say_lines(&format!("error: {text}"));
         }
     }
-    let has = |test: fn(&Problem) -> bool| error.0.iter().any(test);
-    let help = if has(|problem| matches!(problem, Problem::Wrong { .. })) {
-        Some(
-            "the mirror, or something on the way to it, changed the bytes: nothing of them was kept"
-                .to_owned(),
-        )
-    } else if has(|problem| matches!(problem, Problem::Cache(CacheError::Damaged { .. }))) {
-        Some("without --offline it is fetched again".to_owned())
-    } else if has(|problem| matches!(problem, Problem::Vanished { .. })) {
-        Some("the mirror has moved on: `--relock-missing` resolves what vanished anew, `lock --update` everything".to_owned())
-    } else if has(|problem| matches!(problem, Problem::Offline { .. })) {
-        Some("run `kubedos-build fetch` without --offline first".to_owned())
-    } else {
-        error.0.iter().find_map(|problem| match problem {
-            Problem::Mirror(error) => error.help(),
-            _ => None,
-        })
-    };
-    let failure = Failure::new(error.class(), error);
-    match help {
-        Some(help) => failure.with_help(help),
-        None => failure,
-    }
+    error.into()
 }

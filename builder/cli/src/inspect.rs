@@ -1,12 +1,10 @@
 //! `inspect FILE`: what a built file holds; `inspect --disks`: the disks of this machine.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
-use kubedos_builder::artifact::ArtifactError;
 use kubedos_builder::inspect::{self, Trees};
 use kubedos_debian::failure::{Class, Failure};
-use kubedos_image::qcow2::{Qcow2Error, Unsupported};
 
 use super::attached::Attached;
 use super::terminal::{print, print_pretty};
@@ -35,7 +33,7 @@ impl Inspect {
     pub fn run(&self) -> Result<(), Failure> {
         let Some(file) = &self.file else { return self.attached.run(self.json) };
         let trees = if self.files { Trees::Listed } else { Trees::Counted };
-        let report = inspect::inspect(file, trees).map_err(failure)?;
+        let report = inspect::inspect(file, trees)?;
         if self.json {
             print_pretty(&report)?;
         } else {
@@ -52,53 +50,5 @@ impl Inspect {
                 ))
             }
         }
-    }
-}
-
-/// Sorts an error of opening a built file.
-pub fn failure(error: ArtifactError) -> Failure {
-    let help = match &error {
-        ArtifactError::Unknown { .. } => Some(
-            "give a disk image (.raw, .iso, .qcow2) or a disk, a UKI (.efi), a seed (.img) or manifest.json"
-                .to_owned(),
-        ),
-        ArtifactError::Folder { path, files } => Some(match files.as_slice() {
-            [] => "give a file, or the folder that `image` wrote its outputs to".to_owned(),
-            files => {
-                let first = files.iter().take(8).map(|name| path.join(name).display().to_string());
-                format!("give one of its files: {}", first.collect::<Vec<_>>().join(", "))
-            }
-        }),
-        ArtifactError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
-            Some("give it to a user who may read it; a disk is read by root".to_owned())
-        }
-        ArtifactError::Qcow2 { path, source: Qcow2Error::Unsupported(what) } => Some(conversion(path, *what)),
-        _ => None,
-    };
-    let class = match &error {
-        ArtifactError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Class::Usage,
-        _ => Class::Failed,
-    };
-    match help {
-        Some(help) => Failure::new(class, error).with_help(help),
-        None => Failure::new(class, error),
-    }
-}
-
-/// The command that makes a file which can be read.
-fn conversion(path: &Path, what: Unsupported) -> String {
-    // Quoted for a shell.
-    let path = format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
-    let convert = format!("qemu-img convert -O raw {path} disk.raw");
-    match what {
-        Unsupported::Dirty | Unsupported::Corrupt => {
-            format!(
-                "shut its machine down, run `qemu-img check -r all {path}`, then `{convert}`, and give disk.raw"
-            )
-        }
-        Unsupported::Encrypted => {
-            format!("run `{convert}` with its key (--object secret, --image-opts), and give disk.raw")
-        }
-        _ => format!("run `{convert}`, and give disk.raw"),
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use kubedos_builder::keys::{Init, KeyDir, KeyError, Plan, Role, plan_init, plan_rotate};
 use kubedos_debian::failure::{Class, Failure};
 use kubedos_wire::hex32::sha256;
@@ -43,13 +43,37 @@ enum Command {
         #[command(flatten)]
         place: Place,
         /// Which kind
-        role: Role,
+        role: Kind,
         /// Accept the new key only, and remove the old secrets
         #[arg(long)]
         drop_old: bool,
         #[command(flatten)]
         how: How,
     },
+}
+
+/// A kind of key that can be replaced.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Kind {
+    /// The key that signs configuration volumes
+    Configuration,
+    /// The key that signs seeds
+    Seed,
+    /// The cluster's intermediate CA (needs the root CA's key)
+    Intermediate,
+    /// The key that signs EFI programs
+    SecureBoot,
+}
+
+impl From<Kind> for Role {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Configuration => Self::Configuration,
+            Kind::Seed => Self::Seed,
+            Kind::Intermediate => Self::Intermediate,
+            Kind::SecureBoot => Self::SecureBoot,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -99,16 +123,16 @@ impl Keys {
             Command::Init { place, demo, how } => {
                 check_name(&place.cluster)?;
                 let init = Init { cluster: place.cluster.clone(), now: how.now()?, demo };
-                finish(plan_init(&place.path(), init).map_err(failure)?, &how)
+                finish(plan_init(&place.path(), init)?, &how)
             }
             Command::Show { place, json } => {
-                let keys = KeyDir::open(&place.path()).map_err(failure)?;
+                let keys = KeyDir::open(&place.path())?;
                 check_cluster(&keys, &place.cluster)?;
                 print(&Shown::of(&keys), json)
             }
             Command::Rotate { place, role, drop_old, how } => {
-                check_cluster(&KeyDir::open(&place.path()).map_err(failure)?, &place.cluster)?;
-                finish(plan_rotate(&place.path(), role, drop_old, how.now()?).map_err(failure)?, &how)
+                check_cluster(&KeyDir::open(&place.path())?, &place.cluster)?;
+                finish(plan_rotate(&place.path(), role.into(), drop_old, how.now()?)?, &how)
             }
         }
     }
@@ -121,7 +145,7 @@ fn finish(plan: Plan, how: &How) -> Result<(), Failure> {
     if how.dry_run {
         return Ok(());
     }
-    let keys = plan.apply().map_err(failure)?;
+    let keys = plan.apply()?;
     print(&Shown::of(&keys), how.json)?;
     if keys.has_root() {
         say!(
@@ -143,40 +167,12 @@ fn check_cluster(keys: &KeyDir, cluster: &str) -> Result<(), Failure> {
     if keys.public().cluster == cluster {
         return Ok(());
     }
-    Err(failure(KeyError::OtherCluster {
+    Err(KeyError::OtherCluster {
         path: keys.path().to_owned(),
         found: keys.public().cluster.clone(),
         wanted: cluster.to_owned(),
-    }))
-}
-
-/// Sorts an error of the keys into its class, and says what to do about it.
-pub fn failure(error: KeyError) -> Failure {
-    let (class, help) = match &error {
-        KeyError::Exposed { .. } => (Class::Usage, Some("chmod -R go= the key directory")),
-        KeyError::Exists { .. } => (
-            Class::Usage,
-            Some("`keys rotate` replaces single keys; a new cluster has a directory of its own"),
-        ),
-        KeyError::DemoKeys { .. } | KeyError::HiddenDemo { .. } => {
-            (Class::Usage, Some("`kubedos-build keys init CLUSTER` makes keys of your own"))
-        }
-        KeyError::NoRoot { .. } => {
-            (Class::Usage, Some("bring the offline root CA's key for this step, and take it away again"))
-        }
-        KeyError::OtherCluster { .. } => (Class::Usage, None),
-        KeyError::File { doing: "open", source, .. } if source.kind() == std::io::ErrorKind::NotFound => (
-            Class::Usage,
-            Some("`kubedos-build keys init CLUSTER` makes keys; --keys DIR says where they are"),
-        ),
-        KeyError::Pair { .. } | KeyError::Certificate { .. } => (Class::Mismatch, None),
-        _ => (Class::Failed, None),
-    };
-    let failure = Failure::new(class, error);
-    match help {
-        Some(help) => failure.with_help(help),
-        None => failure,
     }
+    .into())
 }
 
 #[derive(Serialize)]

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use kubedos_builder::compose::ledger::{Ledger, Unknown, Verdict, scripts};
-use kubedos_builder::compose::{self, ComposeError, KernelFlavour};
+use kubedos_builder::compose::{self, KernelFlavour};
 use kubedos_builder::store::Store;
 use kubedos_debian::failure::{Class, Failure};
 use kubedos_debian::lock::Lock;
 use serde_json::json;
 
 use super::inputs::{Inputs, fetch_failure};
-use super::lock::lock_failure;
 use super::progress::Console;
 use super::terminal::{print, print_json, say};
 
@@ -33,7 +32,7 @@ pub struct LedgerCommand {
 impl LedgerCommand {
     /// Runs it. Fails when there is anything to review.
     pub fn run(&self) -> Result<(), Failure> {
-        let lock = Lock::read_alone(&self.inputs.lock).map_err(lock_failure)?;
+        let lock = Lock::read_alone(&self.inputs.lock)?;
         let cache = self.inputs.open_cache()?;
         let mirrors = self.inputs.find_mirrors();
         let mut sets: Vec<&str> =
@@ -41,10 +40,10 @@ impl LedgerCommand {
         sets.sort_unstable();
         sets.dedup();
         let names: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
-        let sources = lock.sources(&names).map_err(lock_failure)?;
+        let sources = lock.sources(&names)?;
         self.inputs.fetcher(&cache, &mirrors).fetch(&sources, &Console::new()).map_err(fetch_failure)?;
 
-        let packages = compose::packages(&lock, &cache, &Store::of(&cache), &sets).map_err(failed)?;
+        let packages = compose::packages(&lock, &cache, &Store::of(&cache), &sets)?;
         let all: Vec<_> = packages
             .iter()
             .flat_map(|package| scripts(&package.name, &package.version, package.deb.control_files()))
@@ -100,12 +99,4 @@ fn entries(unknown: &[Unknown]) -> Result<String, Failure> {
     let text = toml::to_string(&ledger).map_err(|error| Failure::new(Class::Failed, error))?;
     // Without a verdict the ledger is not read: nobody can take these over unread.
     Ok(text.replace("version = 1\n", "").replace("verdict = \"noop\"", "verdict = \"\""))
-}
-
-fn failed(error: ComposeError) -> Failure {
-    let class = match &error {
-        ComposeError::Cache(_) => Class::Mismatch,
-        _ => Class::Failed,
-    };
-    Failure::new(class, error)
 }

@@ -5,7 +5,6 @@ use kubedos_debian::failure::{Class, Failure};
 use kubedos_debian::lock::{Difference, Lock, LockError, Update, UpdateError, VerifyError, verify};
 use kubedos_debian::release::date::Moment;
 use kubedos_debian::release::keyring::Keyring;
-use kubedos_debian::resolve::ResolveError;
 use kubedos_debian::resolve::selection::Selection;
 use serde_json::json;
 
@@ -61,7 +60,7 @@ impl LockCommand {
             Ok(lock) => Some(lock),
             Err(LockError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => {
-                return Err(lock_failure(error).with_help("take the file away to make it from nothing"));
+                return Err(Failure::from(error).with_help("take the file away to make it from nothing"));
             }
         };
         let selection = read_selection(&self.inputs)?;
@@ -84,15 +83,15 @@ impl LockCommand {
         let before = previous.as_ref().map(|lock| lock.packages.as_slice()).unwrap_or_default();
         let difference = Difference::between(before, &lock.packages);
         if !self.dry_run {
-            lock.write(&proof, &self.inputs.lock).map_err(lock_failure)?;
+            lock.write(&proof, &self.inputs.lock)?;
         }
         self.print(&lock, &difference)
     }
 
     fn check(&self) -> Result<(), Failure> {
-        let (lock, proof) = Lock::read(&self.inputs.lock).map_err(lock_failure)?;
+        let (lock, proof) = Lock::read(&self.inputs.lock)?;
         let selection = read_selection(&self.inputs)?;
-        let difference = lock.check_against(&proof, &selection).map_err(lock_failure)?;
+        let difference = lock.check_against(&proof, &selection)?;
         self.print(&lock, &difference)?;
         if difference.is_empty() {
             return Ok(());
@@ -102,7 +101,7 @@ impl LockCommand {
     }
 
     fn prove(&self) -> Result<(), Failure> {
-        let (lock, proof) = Lock::read(&self.inputs.lock).map_err(lock_failure)?;
+        let (lock, proof) = Lock::read(&self.inputs.lock)?;
         let (selection, keyring) = (read_selection(&self.inputs)?, read_keyring(&self.inputs)?);
         let cache = self.inputs.open_cache()?;
         let mirrors = self.inputs.find_mirrors();
@@ -169,60 +168,11 @@ pub fn read_keyring(inputs: &Inputs) -> Result<Keyring, Failure> {
     Keyring::read(&inputs.keyrings).map_err(|error| Failure::new(Class::Failed, error))
 }
 
-/// Sorts a lock's error.
-pub fn lock_failure(error: LockError) -> Failure {
-    let class = match &error {
-        LockError::Edited(_) | LockError::OtherProof | LockError::Proof(_) | LockError::Resolve(_) => {
-            Class::Mismatch
-        }
-        LockError::UnknownSet(_) => Class::Usage,
-        _ => Class::Failed,
-    };
-    let help = match &error {
-        LockError::Resolve(inner) => inner.help().or(Some("run `kubedos-build lock --update`")),
-        LockError::Io { source, what: "read", .. } if source.kind() == std::io::ErrorKind::NotFound => {
-            Some("run `kubedos-build lock --update` to make it")
-        }
-        LockError::Edited(_) | LockError::OtherProof => {
-            Some("restore both files, or run `kubedos-build lock --update`")
-        }
-        _ => None,
-    };
-    with_help(Failure::new(class, error), help)
-}
-
-/// Sorts an update's error.
+/// The failure of an update; problems of a fetch are printed one by one.
 pub fn update_failure(error: UpdateError) -> Failure {
-    match error {
-        UpdateError::Fetch(error) => fetch_failure(error),
-        UpdateError::Lock(error) => lock_failure(error),
-        UpdateError::Mirror(error) => {
-            let (class, help) = (error.class(), error.help());
-            with_help(Failure::new(class, UpdateError::Mirror(error)), help.as_deref())
-        }
-        UpdateError::Resolve(error) => {
-            let help = ResolveError::help(&error);
-            with_help(Failure::new(Class::Failed, error), help)
-        }
-        other => Failure::new(Class::Failed, other),
-    }
+    if let UpdateError::Fetch(error) = error { fetch_failure(error) } else { error.into() }
 }
 
 fn verify_failure(error: VerifyError) -> Failure {
-    match error {
-        VerifyError::Lock(error) => lock_failure(error),
-        VerifyError::Fetch(error) => fetch_failure(error),
-        error @ (VerifyError::Release(_)
-        | VerifyError::Mismatch { .. }
-        | VerifyError::NotInIndex { .. }
-        | VerifyError::UnknownSuite(_)) => Failure::new(Class::Mismatch, error),
-        other => Failure::new(Class::Failed, other),
-    }
-}
-
-fn with_help(failure: Failure, help: Option<&str>) -> Failure {
-    match help {
-        Some(help) => failure.with_help(help),
-        None => failure,
-    }
+    if let VerifyError::Fetch(error) = error { fetch_failure(error) } else { error.into() }
 }

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kubedos_builder::spec_file::{self, PlanRefusal, SpecFile};
-use kubedos_debian::failure::{Class, Failure, chain};
+use kubedos_debian::failure::{Class, Failure};
 use kubedos_spec::plan::{self, ClusterPlan};
+use kubedos_wire::printable::chain;
 use serde_json::json;
 
 use super::terminal::{print, print_pretty, say, say_painted};

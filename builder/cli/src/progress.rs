@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use kubedos_debian::cache::{CacheError, Pin};
-use kubedos_debian::failure::chain;
 use kubedos_debian::fetch::Progress;
 use kubedos_debian::fetch::http::HttpError;
 use kubedos_debian::mirror::{Accepted, Rejection};
+use kubedos_wire::printable::chain;
 
 use super::terminal::{can_move_cursor, say};
 

@@ -11,7 +11,7 @@ use kubedos_debian::lock::{Difference, Lock, LockError, Update, proof_path, relo
 use kubedos_debian::release::date::Moment;
 
 use super::inputs::{Inputs, fetch_failure};
-use super::lock::{lock_failure, read_selection, update_failure};
+use super::lock::{read_selection, update_failure};
 use super::progress::Console;
 use super::terminal::{say, say_lines};
 
@@ -37,7 +37,7 @@ impl Fetched {
         let beside = out.join(LOCK_USED);
         let failed = |what: &'static str, path: &Path| {
             let path = path.to_owned();
-            move |source| lock_failure(LockError::Io { what, path, source })
+            move |source| LockError::Io { what, path, source }.into()
         };
         if !self.relocked.is_empty() {
             return std::fs::read(&beside).map_err(failed("read", &beside));
@@ -64,7 +64,7 @@ pub fn fetch(
 ) -> Result<Fetched, Failure> {
     let mirrors = inputs.find_mirrors();
     let fetcher = inputs.fetcher(cache, &mirrors);
-    let sources = lock.sources(sets).map_err(lock_failure)?;
+    let sources = lock.sources(sets)?;
     let error = match fetcher.fetch(&sources, &Console::new()) {
         Ok(summary) => {
             return Ok(Fetched { lock, files: sources.len(), summary, relocked: Difference::default() });
@@ -74,7 +74,7 @@ pub fn fetch(
     let only_vanished = error.0.iter().all(|problem| matches!(problem, Problem::Vanished { .. }));
     let Some(beside) = beside.filter(|_| only_vanished) else { return Err(fetch_failure(error)) };
     let (lock, relocked) = relock(inputs, &fetcher, &error, beside)?;
-    let sources = lock.sources(sets).map_err(lock_failure)?;
+    let sources = lock.sources(sets)?;
     let summary = fetcher.fetch(&sources, &Console::new()).map_err(fetch_failure)?;
     Ok(Fetched { lock, files: sources.len(), summary, relocked })
 }
@@ -85,7 +85,7 @@ fn relock(
     error: &FetchError,
     beside: &Path,
 ) -> Result<(Lock, Difference), Failure> {
-    let (lock, proof) = Lock::read(&inputs.lock).map_err(lock_failure)?;
+    let (lock, proof) = Lock::read(&inputs.lock)?;
     let gone = |wanted: &str| {
         error.0.iter().any(|problem| matches!(problem, Problem::Vanished { name, .. } if name == wanted))
     };
@@ -108,9 +108,12 @@ fn relock(
     let difference = Difference::between(&lock.packages, &used.packages);
     say_lines(&format!("vanished from the mirror, locked anew:\n{difference}"));
     let path = beside.join(LOCK_USED);
-    std::fs::create_dir_all(beside)
-        .map_err(|source| lock_failure(LockError::Io { what: "make", path: beside.to_owned(), source }))?;
-    used.write(&used_proof, &path).map_err(lock_failure)?;
+    std::fs::create_dir_all(beside).map_err(|source| LockError::Io {
+        what: "make",
+        path: beside.to_owned(),
+        source,
+    })?;
+    used.write(&used_proof, &path)?;
     say!("the lock used is {}", path.display());
     Ok((used, difference))
 }

@@ -5,15 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 use kubedos_builder::keys::KeyDir;
 use kubedos_builder::output::OutputDir;
-use kubedos_builder::seed::{self, Mint, Protection, SeedError};
+use kubedos_builder::seed::{self, Mint, Protection};
 use kubedos_debian::failure::{Class, Failure};
 use kubedos_spec::model::{Metadata, NodeSpec};
 use kubedos_wire::release::Release;
 use kubedos_wire::statement::Floors;
 use serde_json::json;
 
-use super::image::output_failure;
-use super::keys;
 use super::terminal::{print, print_json, say};
 use super::validate::{check_for, load_quietly};
 
@@ -76,7 +74,7 @@ impl Seed {
             return Err(failure.with_help(format!("it has: {}", known.join(", "))));
         }
         let place = KeyDir::locate(self.keys.as_deref(), &self.spec, cluster);
-        let keys = KeyDir::open_for(&place, &self.spec, cluster).map_err(keys::failure)?;
+        let keys = KeyDir::open_for(&place, &self.spec, cluster)?;
         check_for(&file, &keys)?;
         if keys.public().demo && !self.quiet {
             say!("warning: seeds made of the published demo keys protect nothing");
@@ -113,7 +111,7 @@ impl Seed {
 
     fn mint(&self, keys: &KeyDir, wanted: &Mint<'_>) -> Result<(), Failure> {
         let node = wanted.node;
-        let minted = seed::mint(keys, wanted).map_err(failure)?;
+        let minted = seed::mint(keys, wanted)?;
         let folder = self.out.join("seeds");
         let suffix = if self.into.is_some() { "raw" } else { "img" };
         let name = format!("{node}.{suffix}");
@@ -121,13 +119,12 @@ impl Seed {
             say!("would write {}", folder.join(&name).display());
             folder.join(&name)
         } else {
-            let out = OutputDir::lock(&folder).map_err(output_failure)?;
+            let out = OutputDir::lock(&folder)?;
             let protection = if self.unprotected { Protection::None } else { Protection::Owner };
             match &self.into {
                 Some(image) => seed::personalise(image, &minted, keys.public(), &out, &name, protection),
                 None => seed::write(&minted, &out, &name, protection),
-            }
-            .map_err(failure)?
+            }?
         };
         if !self.json {
             return print(&format!("{}\n", path.display()));
@@ -145,25 +142,5 @@ impl Seed {
             "path": path,
         });
         print_json(&document)
-    }
-}
-
-fn failure(error: SeedError) -> Failure {
-    match error {
-        SeedError::Keys(error) => keys::failure(error),
-        SeedError::NotAccepted { .. } => Failure::new(Class::Mismatch, error)
-            .with_help("personalise an image that was built with these keys, or say --keys"),
-        SeedError::BelowFloor { found, .. } => Failure::new(Class::Mismatch, error).with_help(format!(
-            "build the image again; or mint the seed with --generation-floor {found}, which lets the node go back"
-        )),
-        SeedError::Foreign { ref path, form } => {
-            let help = form.remedy(path);
-            Failure::new(Class::Usage, error).with_help(help)
-        }
-        SeedError::Unprotected { .. } => Failure::new(Class::Failed, error)
-            .with_help("say an --out on a file system with permissions, or --unprotected if nobody else can read that medium"),
-        SeedError::Output(error) => output_failure(error),
-        SeedError::Refused { .. } | SeedError::Table { .. } => Failure::new(Class::Mismatch, error),
-        error => Failure::new(Class::Failed, error),
     }
 }

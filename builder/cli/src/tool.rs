@@ -4,12 +4,11 @@ use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 
 use clap::Args;
-use kubedos_builder::toolbox::{Toolbox, ToolboxError};
+use kubedos_builder::toolbox::Toolbox;
 use kubedos_debian::failure::{Class, Failure};
 use kubedos_debian::lock::Lock;
 
 use super::inputs::{Inputs, fetch_failure};
-use super::lock::lock_failure;
 use super::progress::Console;
 
 /// Run a pinned program out of the cache, with its own loader and libraries
@@ -36,31 +35,19 @@ impl Tool {
         let program = program.to_str().ok_or_else(|| {
             Failure::new(Class::Usage, format!("{} is the name of no program", program.display()))
         })?;
-        let lock = Lock::read_alone(&self.inputs.lock).map_err(lock_failure)?;
+        let lock = Lock::read_alone(&self.inputs.lock)?;
         let cache = self.inputs.open_cache()?;
         let mirrors = self.inputs.find_mirrors();
-        let sources = lock.sources(std::slice::from_ref(&self.set)).map_err(lock_failure)?;
+        let sources = lock.sources(std::slice::from_ref(&self.set))?;
         let fetcher = self.inputs.fetcher(&cache, &mirrors);
         fetcher.fetch(&sources, &Console::new()).map_err(fetch_failure)?;
-        let toolbox = Toolbox::open(&cache, &lock, &self.set).map_err(toolbox_failure)?;
-        let mut command = toolbox.command(program).map_err(toolbox_failure)?;
+        let toolbox = Toolbox::open(&cache, &lock, &self.set)?;
+        let mut command = toolbox.command(program)?;
         if program.contains("/qemu-system-") {
             command.args(toolbox.firmware_arguments());
         }
         Err(Failure::new(Class::Failed, command.args(arguments).exec()))
     }
-}
-
-/// Sorts a toolbox's error.
-pub fn toolbox_failure(error: ToolboxError) -> Failure {
-    use kubedos_debian::cache::CacheError;
-    let class = match &error {
-        ToolboxError::Cache(CacheError::Damaged { .. }) => Class::Mismatch,
-        ToolboxError::Cache(CacheError::Missing { .. }) => Class::Offline,
-        ToolboxError::NotThere { .. } | ToolboxError::NotAProgram { .. } => Class::Usage,
-        _ => Class::Failed,
-    };
-    Failure::new(class, error)
 }
 
 #[cfg(test)]

@@ -10,15 +10,13 @@ use kubedos_builder::keys::{PUBLIC, PublicKeys};
 use kubedos_builder::output::OutputDir;
 use kubedos_builder::verify::{self, Check, Outcome, Verdict, Verification};
 use kubedos_debian::failure::{Class, Failure};
-use kubedos_image::qcow2::Qcow2Error;
 use kubedos_wire::printable::Row;
 use serde::Serialize;
 
-use super::image::{Again, Image, output_failure};
+use super::image::{Again, Image};
 use super::inputs::Inputs;
 use super::relock::LOCK_USED;
 use super::terminal::{print_painted, print_pretty, say, takes_color};
-use super::{inspect, keys};
 
 /// Check a built file, or a folder of outputs: tables, hash trees, signatures, and that nothing else is in it
 #[derive(Debug, Args)]
@@ -81,7 +79,7 @@ impl Verify {
         }
         let place = tempfile::Builder::new().prefix("kubedos-rebuild-").tempdir();
         let place = Temporary::new(place.map_err(|error| Failure::new(Class::Failed, error))?.keep());
-        let out = OutputDir::lock(place.path()).map_err(output_failure)?;
+        let out = OutputDir::lock(place.path())?;
         let fresh = place.path().join("init");
         Image::rebuild(Again {
             spec,
@@ -98,17 +96,13 @@ impl Verify {
 /// The public half in a key directory, or by itself.
 fn public_half(path: &Path) -> Result<PublicKeys, Failure> {
     let inside = path.join(PUBLIC);
-    PublicKeys::open(if inside.is_dir() { &inside } else { path }).map_err(keys::failure)
+    Ok(PublicKeys::open(if inside.is_dir() { &inside } else { path })?)
 }
 
+/// The failure of a file that was to be verified.
 fn failure(error: ArtifactError) -> Failure {
-    match &error {
-        ArtifactError::Io { .. }
-        | ArtifactError::Unknown { .. }
-        | ArtifactError::Folder { .. }
-        | ArtifactError::Qcow2 { source: Qcow2Error::Unsupported(_), .. } => inspect::failure(error),
-        _ => Failure::new(Class::Mismatch, error),
-    }
+    let class = error.class_of_verification();
+    Failure { class, ..error.into() }
 }
 
 /// The checks with the verdict on them.

@@ -31,7 +31,10 @@ impl Sha256 {
         loop {
             match reader.read(&mut buffer) {
                 Ok(0) => return Ok(hasher.finish()),
-                Ok(length) => hasher.update(buffer.get(..length).unwrap_or_default()),
+                Ok(length) => {
+                    let overrun = || io::Error::other("the reader reports more bytes than it was asked for");
+                    hasher.update(buffer.get(..length).ok_or_else(overrun)?);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }

@@ -1,6 +1,7 @@
 //! What a command can fail with, and the exit code that scripts see (interfaces, "Exit codes").
 //!
-//! A library error stays a type of its own module; the command line sorts it into one of these classes once, where it is handled.
+//! An error of a library stays a type of its own module and decides its class itself ([`Classify`], implemented in `exit.rs` of each
+//! library). The command line turns it into a [`Failure`] with `?`.
 
 use std::error::Error;
 use std::fmt;
@@ -12,17 +13,6 @@ use kubedos_wire::printable::{self, Row};
 /// One printable line to stderr. If nobody can read it there is nobody to tell: the exit code says it.
 pub fn tell(line: fmt::Arguments<'_>) {
     drop(writeln!(std::io::stderr().lock(), "{}", Row(line)));
-}
-
-/// An error and its causes on one line.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// The class of a failure: it decides the exit code and nothing else.
@@ -53,6 +43,24 @@ impl Class {
             Self::Offline => 5,
             Self::Interrupted => 130,
         }
+    }
+}
+
+/// An error that decides its own exit class.
+pub trait Classify: Error + Send + Sync + 'static {
+    /// The class.
+    fn class(&self) -> Class;
+
+    /// What the reader can do about it.
+    fn help(&self) -> Option<String> {
+        None
+    }
+}
+
+impl<E: Classify> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let (class, help) = (error.class(), error.help());
+        Self { help, ..Self::new(class, error) }
     }
 }
 

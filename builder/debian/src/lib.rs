@@ -10,6 +10,7 @@ pub mod control;
 pub mod deb;
 pub mod decompress;
 pub mod digest;
+mod exit;
 pub mod failure;
 pub mod fetch;
 pub mod index;

@@ -18,7 +18,7 @@ use super::statement::{self, noted};
 use super::tree::tree;
 use crate::artifact::Disk;
 use crate::image::disk::cd_extent;
-use kubedos_debian::failure::chain;
+use kubedos_wire::printable::chain;
 
 /// Where the primary volume descriptor says how many sectors the CD has (ECMA-119, 8.4.8).
 const CD_SECTORS: u64 = 16 * 2048 + 80;

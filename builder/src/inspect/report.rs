@@ -43,7 +43,7 @@ pub struct Problem {
 impl Problem {
     /// An error about a part.
     pub fn new(part: impl Into<String>, error: &dyn std::error::Error) -> Self {
-        Self { part: part.into(), error: kubedos_debian::failure::chain(error) }
+        Self { part: part.into(), error: kubedos_wire::printable::chain(error) }
     }
 }
 

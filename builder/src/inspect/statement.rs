@@ -8,7 +8,7 @@ use kubedos_wire::statement::{self, Statement, StatementError};
 
 use super::report::{Problem, SeedReport, SignerReport, StatementReport};
 use crate::keys;
-use kubedos_debian::failure::chain;
+use kubedos_wire::printable::chain;
 
 /// Why a statement cannot be shown.
 #[derive(Debug, thiserror::Error)]

@@ -14,15 +14,15 @@ use super::{INDEX, KeyDir, KeyError, PUBLIC, RsaSigner, certificate, files};
 
 /// What can be rotated. The root CA and the platform key are what everything hangs on: new ones are a new key directory. The node master
 /// secret does not rotate: a new incarnation of a node has new keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// The key that signs configuration volumes
+    /// The key that signs configuration volumes.
     Configuration,
-    /// The key that signs seeds
+    /// The key that signs seeds.
     Seed,
-    /// The cluster's intermediate CA (needs the root CA's key)
+    /// The cluster's intermediate CA (needs the root CA's key).
     Intermediate,
-    /// The key that signs EFI programs
+    /// The key that signs EFI programs.
     SecureBoot,
 }
 

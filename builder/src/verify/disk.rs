@@ -13,7 +13,7 @@ use super::table::{self, Medium};
 use super::{Checks, esp, program, seed, whole};
 use crate::artifact::{Disk, Uki};
 use crate::size::human;
-use kubedos_debian::failure::chain;
+use kubedos_wire::printable::chain;
 
 /// What a manifest says about an image, too.
 pub(super) struct Facts {

@@ -25,7 +25,7 @@ use crate::compare::first_difference;
 use crate::image::manifest::{Manifest, SUMS};
 use crate::keys::PublicKeys;
 use crate::sparse_file::SparseFile;
-use kubedos_debian::failure::chain;
+use kubedos_wire::printable::chain;
 
 /// What came of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -10,7 +10,7 @@ use kubedos_image::pkcs7::Certificate;
 use super::Checks;
 use crate::artifact::{SECTIONS, Uki};
 use crate::keys;
-use kubedos_debian::failure::chain;
+use kubedos_wire::printable::chain;
 
 /// A program that is a file by itself.
 pub(super) fn alone(bytes: &[u8], checks: &mut Checks<'_>) {

@@ -12,7 +12,7 @@ use super::Checks;
 use crate::artifact::Disk;
 use crate::image::disk::cd_extent;
 use crate::size::human;
-use kubedos_debian::failure::chain;
+use kubedos_wire::printable::chain;
 
 const PART: &str = "partition table";
 

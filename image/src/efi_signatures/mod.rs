@@ -61,28 +61,11 @@ pub struct Timestamp {
 impl Timestamp {
     /// From seconds since 1970-01-01T00:00:00Z; years 1998 to 9999, outside of which `EFI_TIME` is not defined.
     pub fn from_unix(seconds: u64) -> Option<Self> {
-        let (days, rest) = (seconds / 86_400, seconds % 86_400);
-        // Days to a date of the Gregorian calendar, counted in eras of 400 years that begin on 1 March.
-        let shifted = days.checked_add(719_468)?;
-        let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-        let year_of_era =
-            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let shifted_month = (5 * day_of_year + 2) / 153;
-        let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-        let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-        let year = era.checked_mul(400)? + year_of_era + u64::from(month <= 2);
-        if !(1998..=9999).contains(&year) {
-            return None;
-        }
-        Some(Self {
-            year: u16::try_from(year).ok()?,
-            month: u8::try_from(month).ok()?,
-            day: u8::try_from(day).ok()?,
-            hour: u8::try_from(rest / 3_600).ok()?,
-            minute: u8::try_from(rest / 60 % 60).ok()?,
-            second: u8::try_from(rest % 60).ok()?,
-        })
+        let moment = time::OffsetDateTime::from_unix_timestamp(i64::try_from(seconds).ok()?).ok()?;
+        let (year, month, day) = moment.to_calendar_date();
+        let (hour, minute, second) = moment.to_hms();
+        let year = u16::try_from(year).ok().filter(|year| (1998..=9999).contains(year))?;
+        Some(Self { year, month: u8::from(month), day, hour, minute, second })
     }
 
     /// As `EFI_TIME` lies in memory: nanoseconds, time zone and daylight saving are zero, as authenticated variables demand.

@@ -31,10 +31,11 @@ use crate::status_page::{self, Moment, tty};
 use crate::units::{self, UnitsError};
 use crate::walk::{Halted, Walk};
 use crate::{corruption, reconcile};
-use kubedos_base::console::{Console, chain, uptime};
+use kubedos_base::console::{Console, uptime};
 use kubedos_base::handover_file::{self, HandoverFileError};
 use kubedos_base::outcome::Step;
 use kubedos_wire::handover::{self, Handover};
+use kubedos_wire::printable::chain;
 
 /// How long the status page waits for systemd's answer.
 const UNITS_PATIENCE: Duration = Duration::from_secs(10);
@@ -191,12 +192,7 @@ fn set_baseline(walk: &Walk<'_>, identity: &Identity, clock_floor: u64) -> Resul
     let hostname = identity.shard.hostname.as_str();
     walk.stage(Stage::Baseline, || {
         let want = baseline::want(Path::new(baseline::PARAMETERS), hostname, clock_floor)?;
-        let kernel = Kernel::default();
-        let mut done = Vec::new();
-        for change in baseline::plan(&want, &baseline::observe(&kernel, &want)?)? {
-            baseline::apply(&kernel, &change)?;
-            done.push(baseline::describe(&change));
-        }
+        let done = baseline::settle(&Kernel::default(), &want)?;
         let (parameters, rules) = (want.parameters.len(), want.rules.len());
         let note =
             Some(format!("{parameters} parameters and {rules} audit rules hold, {} set now", done.len()));

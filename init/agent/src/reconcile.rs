@@ -80,11 +80,5 @@ fn repair_disks(node: &Node) -> Result<Vec<String>, DisksError> {
 fn repair_baseline(node: &Node) -> Result<Vec<String>, BaselineError> {
     let hostname = node.identity.shard.hostname.as_str();
     let want = baseline::want(Path::new(baseline::PARAMETERS), hostname, node.clock_floor)?;
-    let kernel = Kernel::default();
-    let mut repaired = Vec::new();
-    for change in baseline::plan(&want, &baseline::observe(&kernel, &want)?)? {
-        baseline::apply(&kernel, &change)?;
-        repaired.push(baseline::describe(&change));
-    }
-    Ok(repaired)
+    baseline::settle(&Kernel::default(), &want)
 }

@@ -9,8 +9,9 @@ use std::time::Duration;
 use kubedos_wire::record::Outcome;
 use kubedos_wire::stage::Stage;
 
-use kubedos_base::console::{Console, Event, chain, uptime};
+use kubedos_base::console::{Console, Event, uptime};
 use kubedos_base::outcome::{Class, Classified, Step};
+use kubedos_wire::printable::chain;
 
 use crate::board::Board;
 use crate::heartbeat::Heartbeat;

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use kubedos_wire::printable::chain;
 use kubedos_wire::record::{Outcome, Record};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -83,18 +84,6 @@ impl Event {
         self.note = Some(note.into());
         self
     }
-}
-
-/// An error and its causes, joined by `: `.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// The destination of records: the kernel log, or a list in tests.

@@ -93,7 +93,7 @@ pub fn choose(found: Vec<Found<'_>>) -> Choice<'_> {
                 choice.refused.push(format!(
                     "{} partition {number}: {}",
                     disk.name,
-                    kubedos_base::console::chain(&refusal)
+                    kubedos_wire::printable::chain(&refusal)
                 ));
             }
         }

@@ -90,7 +90,7 @@ impl Devices {
                     self.refused.remove(&name);
                     self.disks.insert(name, disk);
                 }
-                Err(error) => drop(self.refused.insert(name, kubedos_base::console::chain(&error))),
+                Err(error) => drop(self.refused.insert(name, kubedos_wire::printable::chain(&error))),
             }
         }
     }
@@ -247,7 +247,10 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), bytes).unwrap();
         let source = FileSource::new(file.reopen().unwrap(), bytes.len() as u64);
-        kubedos_base::console::chain(&no_table("vdb", gpt::read_from(&source, SectorSize::B512).unwrap_err()))
+        kubedos_wire::printable::chain(&no_table(
+            "vdb",
+            gpt::read_from(&source, SectorSize::B512).unwrap_err(),
+        ))
     }
 
     /// D1: a seed or a blank disk beside the image is not reported as a fault; a damaged table is.

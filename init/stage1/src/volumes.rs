@@ -8,7 +8,7 @@ use super::candidates::Candidate;
 use super::devices::{self, DeviceError, Disk};
 use super::mounts::{Mount, MountError};
 use super::verity::{self, VerityError};
-use kubedos_base::console::chain;
+use kubedos_wire::printable::chain;
 
 /// A mounted volume.
 #[derive(Debug)]

@@ -17,7 +17,20 @@
 //! that look like other letters are not excluded: they cannot change the structure of the output.
 
 use std::borrow::Cow;
+use std::error::Error;
 use std::fmt::{self, Display, Write};
+
+/// An error and its causes on one line. Not escaped: the output layer does that.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
 
 /// Letters and symbols without a visible shape: Hangul fillers, the blank of Braille, the null notehead.
 const INVISIBLE: [char; 6] = ['\u{115f}', '\u{1160}', '\u{2800}', '\u{3164}', '\u{ffa0}', '\u{1d159}'];

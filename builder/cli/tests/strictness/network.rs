@@ -5,9 +5,9 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use kubedos_debian::cache::Cache;
-use kubedos_debian::failure::chain;
 use kubedos_debian::fetch::{FetchError, Fetcher, Problem, Retry, Silent, Summary};
 use kubedos_debian::lock::Lock;
+use kubedos_wire::printable::chain;
 
 use crate::archive::{deb, deb_path};
 use crate::ran::Ran;

@@ -74,15 +74,19 @@ impl Entry {
         if link.as_ref().is_some_and(|link| link.contains('\0')) {
             return Err(DebError::Path(raw));
         }
+        let target = || {
+            let target = link.clone().filter(|link| !link.is_empty());
+            target.ok_or_else(|| DebError::NoTarget(path.clone()))
+        };
         let device = || -> Result<_, DebError> {
             Ok((header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0)))
         };
         let kind = match header.entry_type() {
             EntryType::Regular | EntryType::Continuous => Kind::File { size: entry.size() },
             EntryType::Directory => Kind::Directory,
-            EntryType::Symlink => Kind::Symlink { target: link.unwrap_or_default() },
+            EntryType::Symlink => Kind::Symlink { target: target()? },
             EntryType::Link => {
-                let target = relative(&link.unwrap_or_default())?;
+                let target = relative(&target()?)?;
                 Kind::Hardlink { target: target.ok_or_else(|| DebError::Path(raw.clone()))? }
             }
             EntryType::Char => device().map(|(major, minor)| Kind::CharacterDevice { major, minor })?,

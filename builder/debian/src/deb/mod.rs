@@ -65,6 +65,9 @@ pub enum DebError {
     /// A path that is absolute, leaves the tree, or names nothing.
     #[error("the data archive holds the path {0:?}, which leaves the tree")]
     Path(String),
+    /// A symbolic or hard link without a target.
+    #[error("the data archive holds the link {0} without a target")]
+    NoTarget(String),
     /// An entry that only says the name of the next one says it twice, not at all, or at a length that no path has.
     #[error("the archive holds a long name that is none")]
     LongName,

@@ -143,6 +143,20 @@ fn paths_that_leave_the_tree_are_refused() {
     assert!(matches!(error, DebError::Path(_)), "{error}");
 }
 
+#[test]
+fn links_without_a_target_are_refused() {
+    for kind in [tar::EntryType::Symlink, tar::EntryType::Link] {
+        let bytes = with_data(|data| {
+            let mut header = gnu_header(kind, 0);
+            header.set_path("./link").unwrap();
+            header.set_cksum();
+            data.append(&header, &b""[..]).unwrap();
+        });
+        let error = listing(bytes).unwrap_err();
+        assert!(matches!(&error, DebError::NoTarget(path) if path == "link"), "{error}");
+    }
+}
+
 /// A package whose data archive the function writes.
 fn with_data(write: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());

@@ -161,9 +161,9 @@ fn once(
                     return Err(Attempt::Http(answer.failed(cause)));
                 }
             };
-            let bytes = buffer.get(..length).unwrap_or_default();
+            let (bytes, _) = buffer.split_at(length);
             if have == 0 {
-                start = bytes.get(..START_BYTES.min(length)).unwrap_or_default().to_vec();
+                start = bytes.iter().take(START_BYTES).copied().collect();
             }
             part.write(bytes)?;
             hasher.update(bytes);

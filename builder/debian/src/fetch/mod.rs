@@ -12,10 +12,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use kubedos_wire::printable::chain;
 use thiserror::Error;
 
 use crate::cache::{Cache, CacheError, Pin, Unlike};
-use crate::failure::{Class, chain};
+
 use crate::mirror::{Accepted, MirrorError, Mirrors, Rejection, Web};
 use download::Failure;
 pub use download::Retry;
@@ -98,33 +99,10 @@ impl fmt::Display for Failures {
     }
 }
 
-impl Problem {
-    /// The exit code's class.
-    pub fn class(&self) -> Class {
-        match self {
-            Self::Wrong { .. } | Self::Cache(CacheError::Damaged { .. }) => Class::Mismatch,
-            Self::Offline { .. } => Class::Offline,
-            Self::Mirror(error) => error.class(),
-            _ => Class::Failed,
-        }
-    }
-}
-
 /// Everything that stands in the way, in the order of the request.
 #[derive(Debug, Error)]
 #[error("{} of the pinned files cannot be had", .0.len())]
 pub struct FetchError(pub Vec<Problem>);
-
-impl FetchError {
-    /// The most serious class: a mismatch before wrong usage, that before the network, that before the rest.
-    pub fn class(&self) -> Class {
-        let has = |class| self.0.iter().any(|problem| problem.class() == class);
-        [Class::Mismatch, Class::Usage, Class::Offline]
-            .into_iter()
-            .find(|class| has(*class))
-            .unwrap_or(Class::Failed)
-    }
-}
 
 /// What a fetch did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

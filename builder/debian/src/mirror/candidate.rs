@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use super::apt::{self, Place, Unfit};
 use super::base::Mirror;
-use crate::failure::chain;
 use crate::fetch::http::{Host, HttpError};
 use crate::release::ReleaseError;
+use kubedos_wire::printable::chain;
 
 /// Who names a candidate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub struct Rejection {
 
 impl Rejection {
     /// Whether an index came that does not verify. One that is only old is no mismatch.
-    pub(super) fn is_mismatch(&self) -> bool {
+    pub(crate) fn is_mismatch(&self) -> bool {
         match &self.why {
             Why::Release(error) => {
                 !matches!(error, ReleaseError::Expired { .. } | ReleaseError::Older { .. })

@@ -17,8 +17,6 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::failure::Class;
-use crate::release::ReleaseError;
 use crate::release::keyring::KeyringError;
 use crate::resolve::selection::SelectionError;
 pub use base::Mirror;
@@ -128,49 +126,6 @@ fn none(suite: &str, apt: &std::path::Path, rejections: &[Arc<Rejection>]) -> St
         "no mirror of the suite {suite} is usable: no candidate serves its signed index dists/{suite}/InRelease{}",
         lines.collect::<String>()
     )
-}
-
-impl MirrorError {
-    /// The exit code's class: a signature that does not verify goes before failed requests.
-    pub fn class(&self) -> Class {
-        match self {
-            Self::None { rejections, .. } if rejections.iter().any(|rejection| rejection.is_mismatch()) => {
-                Class::Mismatch
-            }
-            Self::NotHttp { .. } => Class::Usage,
-            _ => Class::Failed,
-        }
-    }
-
-    /// What the reader may do about it.
-    pub fn help(&self) -> Option<String> {
-        let archive = match self {
-            Self::None { archive, rejections, .. } => {
-                let has = |test: fn(&ReleaseError) -> bool| {
-                    rejections
-                        .iter()
-                        .any(|rejection| matches!(&rejection.why, Why::Release(error) if test(error)))
-                };
-                if has(|error| matches!(error, ReleaseError::Expired { .. })) {
-                    return Some("the mirror is stale, or this host's clock is ahead; --accept-expired takes it nevertheless".to_owned());
-                }
-                if has(|error| matches!(error, ReleaseError::Older { .. })) {
-                    return Some("the mirror is behind; --accept-older takes it nevertheless".to_owned());
-                }
-                archive
-            }
-            Self::NotHttp { archive, .. } => archive,
-            Self::UnknownSuite { .. } => {
-                return Some("run `kubedos-build lock` to compare lock and selection".to_owned());
-            }
-            Self::Selection(_) | Self::Keyring(_) => return None,
-        };
-        Some(format!(
-            "name a mirror with {} URL or the environment variable {}",
-            archive.option(),
-            archive.variable()
-        ))
-    }
 }
 
 /// What the command line and the environment name, and where configuration and trust are read when they are needed.

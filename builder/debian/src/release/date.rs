@@ -6,6 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
+use time::OffsetDateTime;
+use time::format_description::well_known::{Rfc2822, Rfc3339};
 
 /// Seconds since 1970, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,9 +17,6 @@ pub struct Moment(u64);
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0:?} is no date in UTC")]
 pub struct BadDate(String);
-
-const MONTHS: [&str; 12] =
-    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 impl Moment {
     /// From seconds since 1970.
@@ -34,45 +33,17 @@ impl Moment {
     pub fn now() -> Self {
         Self(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
     }
-
-    fn from_parts(year: u64, month: u64, day: u64, time: &str) -> Option<Self> {
-        let mut parts = time.split(':').map(|part| part.parse::<u64>().ok().filter(|_| part.len() == 2));
-        let (hour, minute, second) = (parts.next()??, parts.next()??, parts.next()??);
-        let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-        let days = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-        let last = *days.get(usize::try_from(month.checked_sub(1)?).ok()?)?;
-        let valid = (1970..=9999).contains(&year)
-            && (1..=last).contains(&day)
-            && hour < 24
-            && minute < 60
-            && second < 60;
-        (valid && parts.next().is_none())
-            .then(|| Self(days_before(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second))
-    }
-}
-
-/// Days from 1970-01-01 to a date of the Gregorian calendar; years are counted from March, so that the leap day comes last.
-const fn days_before(year: u64, month: u64, day: u64) -> u64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let month = if month <= 2 { month + 9 } else { month - 3 };
-    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 306 + 5) / 10 + day - 1;
-    days - 719_468
 }
 
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (days, time) = (self.0 / 86_400, self.0 % 86_400);
-        // 400 years have 146,097 days: the year, or one beside it, however far away it is.
-        let mut year = 1969 + days * 400 / 146_097;
-        while days_before(year + 1, 1, 1) <= days {
-            year += 1;
+        let moment =
+            i64::try_from(self.0).ok().and_then(|unix| OffsetDateTime::from_unix_timestamp(unix).ok());
+        match moment.and_then(|moment| moment.format(&Rfc3339).ok()) {
+            Some(text) => f.write_str(&text),
+            // RFC 3339 has no form for years after 9999.
+            None => write!(f, "{} s after 1970", self.0),
         }
-        let mut month = 1;
-        while month < 12 && days_before(year, month + 1, 1) <= days {
-            month += 1;
-        }
-        let day = days - days_before(year, month, 1) + 1;
-        write!(f, "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", time / 3_600, time / 60 % 60, time % 60)
     }
 }
 
@@ -80,20 +51,14 @@ impl FromStr for Moment {
     type Err = BadDate;
 
     fn from_str(text: &str) -> Result<Self, BadDate> {
-        let short = || -> Option<Self> {
-            let words: Vec<_> = text.split_ascii_whitespace().collect();
-            let [_, day, month, year, time, zone] = words.as_slice() else { return None };
-            matches!(*zone, "UTC" | "GMT" | "+0000").then_some(())?;
-            let month = MONTHS.iter().position(|name| name == month)? as u64 + 1;
-            Self::from_parts(year.parse().ok()?, month, day.parse().ok()?, time)
+        // Only UTC. `Release` files write it as a name that RFC 5322 does not have.
+        let parsed = match ["UTC", "GMT", "+0000"].iter().find_map(|zone| text.strip_suffix(zone)) {
+            Some(date) => OffsetDateTime::parse(&format!("{date}+0000"), &Rfc2822),
+            None if text.ends_with('Z') => OffsetDateTime::parse(text, &Rfc3339),
+            None => return Err(BadDate(text.to_owned())),
         };
-        let long = || -> Option<Self> {
-            let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
-            let parts: Vec<_> = date.split('-').collect();
-            let [year, month, day] = parts.as_slice() else { return None };
-            Self::from_parts(year.parse().ok()?, month.parse().ok()?, day.parse().ok()?, time)
-        };
-        long().or_else(short).ok_or_else(|| BadDate(text.to_owned()))
+        let seconds = parsed.ok().and_then(|moment| u64::try_from(moment.unix_timestamp()).ok());
+        seconds.map(Self).ok_or_else(|| BadDate(text.to_owned()))
     }
 }
 

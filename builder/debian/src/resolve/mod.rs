@@ -76,19 +76,6 @@ pub enum ResolveError {
     },
 }
 
-impl ResolveError {
-    /// What the reader may do about it.
-    pub fn help(&self) -> Option<&'static str> {
-        match self {
-            Self::Ambiguous { .. } => {
-                Some("add one of them to the roots of the set, or cut the dependency with a reason")
-            }
-            Self::Unmet { .. } => Some("add an archive that offers it, or cut the dependency with a reason"),
-            _ => None,
-        }
-    }
-}
-
 /// Why a package is in a set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Because {

@@ -70,7 +70,7 @@ pub struct Skipped {
 
 impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.device, kubedos_base::console::chain(&self.why))
+        write!(f, "{} {}", self.device, kubedos_wire::printable::chain(&self.why))
     }
 }
 

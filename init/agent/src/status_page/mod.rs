@@ -13,6 +13,7 @@ use crate::walk::word;
 use kubedos_wire::handover::Medium;
 use kubedos_wire::record::not_a_record;
 use kubedos_wire::stage::Stage;
+use time::OffsetDateTime;
 
 /// The page's width.
 const WIDTH: usize = 80;
@@ -205,17 +206,13 @@ fn span(time: Duration) -> String {
     if days == 0 { clock } else { format!("{days}d {clock}") }
 }
 
-/// Date and time in UTC for seconds since 1970, by the civil calendar (Gregorian rules, eras of 400 years).
+/// Date and time in UTC for seconds since 1970.
 pub fn calendar(seconds: u64) -> String {
-    let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100); // from 1 March
-    let shifted = (5 * day_of_year + 2) / 153; // months from March
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year}-{month:02}-{day:02} {:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60)
+    let moment =
+        i64::try_from(seconds).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+    let Some(moment) = moment else { return format!("{seconds} s after 1970") };
+    let ((year, month, day), (hour, minute, second)) = (moment.to_calendar_date(), moment.to_hms());
+    format!("{year}-{:02}-{day:02} {hour:02}:{minute:02}:{second:02}", u8::from(month))
 }
 
 #[cfg(test)]

@@ -137,7 +137,7 @@ fn a_forged_header_is_not_opened_and_not_replaced() {
     let mut node = adopted();
     node.media.get_mut("vda").unwrap().write(start(Store::State), &forged);
     let error = try_boot(&mut node, &desired(7), 50).unwrap_err();
-    let chain = kubedos_base::console::chain(&error);
+    let chain = kubedos_wire::printable::chain(&error);
     assert!(chain.contains("vda25") && chain.contains("cipher_null-ecb"), "{chain}");
     assert!(
         node.log.is_empty() && !node.deeds.iter().any(|deed| deed.starts_with("Open state")),
@@ -264,7 +264,7 @@ fn state_is_not_made_while_another_disk_cannot_be_read() {
     node.unreadable = Some("vdb".into());
     let error = try_boot(&mut node, &desired(7), 0).unwrap_err();
     assert_eq!(error.class(), Class::Retry);
-    assert!(kubedos_base::console::chain(&error).contains("vdb"));
+    assert!(kubedos_wire::printable::chain(&error).contains("vdb"));
     assert!(node.log.is_empty());
     // If the location of STATE is known, another failing disk does not matter.
     let mut node = adopted();

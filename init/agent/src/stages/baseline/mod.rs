@@ -221,6 +221,12 @@ pub fn apply(kernel: &Kernel<impl Auditor>, change: &Change) -> Result<(), Basel
     }
 }
 
+/// Brings the kernel to the desired baseline: observes, plans and applies. Returns a description of each change.
+pub fn settle(kernel: &Kernel<impl Auditor>, want: &Want) -> Result<Vec<String>, BaselineError> {
+    let changes = plan(want, &observe(kernel, want)?)?;
+    changes.iter().map(|change| apply(kernel, change).map(|()| describe(change))).collect()
+}
+
 /// Describes one change.
 pub fn describe(change: &Change) -> String {
     match change {
@@ -350,14 +356,11 @@ mod tests {
     #[test]
     fn drift_is_found_named_and_repaired() {
         let (_root, kernel, want) = world();
-        let changes = plan(&want, &observe(&kernel, &want).unwrap()).unwrap();
-        let words: Vec<String> = changes.iter().map(describe).collect();
         assert_eq!(
-            words,
+            settle(&kernel, &want).unwrap(),
             ["set kernel.kptr_restrict from 1 to 2", "set kernel.hostname from localhost to cp-1"]
         );
-        changes.iter().for_each(|change| apply(&kernel, change).unwrap());
-        assert_eq!(plan(&want, &observe(&kernel, &want).unwrap()).unwrap(), vec![]);
+        assert_eq!(settle(&kernel, &want).unwrap(), Vec::<String>::new());
     }
 
     #[test]

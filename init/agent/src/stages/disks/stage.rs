@@ -345,7 +345,7 @@ mod tests {
         let error = attempt(&mut ops, a_desired(&now("u-1", 1)), state.path(), &mut || [0; 16]).unwrap_err();
         assert_eq!(error.class(), Class::Retry);
         assert!(
-            kubedos_base::console::chain(&error).contains("write to vda25: Input/output error"),
+            kubedos_wire::printable::chain(&error).contains("write to vda25: Input/output error"),
             "{error}"
         );
         ops.failing = None;

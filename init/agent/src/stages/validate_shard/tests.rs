@@ -96,7 +96,7 @@ impl Scene {
     }
 
     fn refusal(&self) -> String {
-        kubedos_base::console::chain(&self.attempt().err().unwrap())
+        kubedos_wire::printable::chain(&self.attempt().err().unwrap())
     }
 }
 

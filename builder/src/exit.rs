@@ -1,0 +1,362 @@
+//! The exit class of each error of this library, and the help that goes with it.
+//!
+//! Every variant is listed: a new variant does not compile before somebody has decided how a script sees it. An error that wraps another
+//! one has the class of what it wraps.
+
+#![deny(clippy::wildcard_enum_match_arm)]
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use kubedos_debian::failure::{Class, Classify};
+use kubedos_image::qcow2::{Qcow2Error, Unsupported};
+
+use super::artifact::ArtifactError;
+use super::compose::ComposeError;
+use super::diff::DiffError;
+use super::image::build::BuildError;
+use super::init_build::InitBuildError;
+use super::keys::KeyError;
+use super::output::OutputError;
+use super::seed::SeedError;
+use super::toolbox::ToolboxError;
+
+impl Classify for ToolboxError {
+    fn class(&self) -> Class {
+        match self {
+            Self::NotThere { .. } | Self::NotAProgram { .. } => Class::Usage,
+            Self::Lock(error) => error.class(),
+            Self::Cache(error) => error.class(),
+            Self::Deb { .. } | Self::Unpack { .. } | Self::Io { .. } => Class::Failed,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::Lock(error) => error.help(),
+            Self::Cache(error) => error.help(),
+            Self::Deb { .. }
+            | Self::Unpack { .. }
+            | Self::Io { .. }
+            | Self::NotThere { .. }
+            | Self::NotAProgram { .. } => None,
+        }
+    }
+}
+
+impl Classify for InitBuildError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Rustc { .. } => Class::Mismatch,
+            Self::Toolbox(error) => error.class(),
+            Self::Run(..)
+            | Self::Cargo(_)
+            | Self::File { .. }
+            | Self::NoChannel(_)
+            | Self::Uncovered(_)
+            | Self::Changed
+            | Self::NoHome(_)
+            | Self::Leak { .. }
+            | Self::Store(_) => Class::Failed,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::Toolbox(error) => error.help(),
+            Self::Run(..)
+            | Self::Cargo(_)
+            | Self::File { .. }
+            | Self::NoChannel(_)
+            | Self::Rustc { .. }
+            | Self::Uncovered(_)
+            | Self::Changed
+            | Self::NoHome(_)
+            | Self::Leak { .. }
+            | Self::Store(_) => None,
+        }
+    }
+}
+
+impl Classify for KeyError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Exposed { .. }
+            | Self::Exists { .. }
+            | Self::DemoKeys { .. }
+            | Self::HiddenDemo { .. }
+            | Self::NoRoot { .. }
+            | Self::OtherCluster { .. } => Class::Usage,
+            Self::File { doing: "open", source, .. } if source.kind() == ErrorKind::NotFound => Class::Usage,
+            Self::Pair { .. } | Self::Certificate { .. } => Class::Mismatch,
+            Self::File { .. }
+            | Self::Index { .. }
+            | Self::Rule { .. }
+            | Self::Malformed { .. }
+            | Self::NoCertificate { .. }
+            | Self::Encode { .. }
+            | Self::Generate(_)
+            | Self::Issue(_)
+            | Self::Enrolment(_) => Class::Failed,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        let help = match self {
+            Self::Exposed { .. } => "chmod -R go= the key directory",
+            Self::Exists { .. } => {
+                "`keys rotate` replaces single keys; a new cluster has a directory of its own"
+            }
+            Self::DemoKeys { .. } | Self::HiddenDemo { .. } => {
+                "`kubedos-build keys init CLUSTER` makes keys of your own"
+            }
+            Self::NoRoot { .. } => "bring the offline root CA's key for this step, and take it away again",
+            Self::File { doing: "open", source, .. } if source.kind() == ErrorKind::NotFound => {
+                "`kubedos-build keys init CLUSTER` makes keys; --keys DIR says where they are"
+            }
+            Self::OtherCluster { .. }
+            | Self::Pair { .. }
+            | Self::Certificate { .. }
+            | Self::File { .. }
+            | Self::Index { .. }
+            | Self::Rule { .. }
+            | Self::Malformed { .. }
+            | Self::NoCertificate { .. }
+            | Self::Encode { .. }
+            | Self::Generate(_)
+            | Self::Issue(_)
+            | Self::Enrolment(_) => return None,
+        };
+        Some(help.to_owned())
+    }
+}
+
+impl Classify for ComposeError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Cache(error) => error.class(),
+            Self::Lock(error) => error.class(),
+            Self::Data(_)
+            | Self::Store(_)
+            | Self::Unpack { .. }
+            | Self::Scripts(_)
+            | Self::Twice(_)
+            | Self::Missing(_)
+            | Self::Tree(_)
+            | Self::Rule(_)
+            | Self::Account(_)
+            | Self::Unit(_)
+            | Self::File(_)
+            | Self::Kernel(_)
+            | Self::Library(_)
+            | Self::Audit(_) => Class::Failed,
+        }
+    }
+}
+
+impl Classify for BuildError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Compose(error) => error.class(),
+            Self::CacheKey(error) => error.class(),
+            Self::Output(error) => error.class(),
+            Self::Volume(_)
+            | Self::Configuration(_)
+            | Self::Schema(_)
+            | Self::NoOsRelease
+            | Self::Manifest(_)
+            | Self::BootManifest(_)
+            | Self::Initrd(_)
+            | Self::Uki(_)
+            | Self::Sign { .. }
+            | Self::Esp(_)
+            | Self::Disk(_)
+            | Self::Qcow2(_)
+            | Self::Store(_)
+            | Self::File { .. } => Class::Failed,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::Compose(error) => error.help(),
+            Self::CacheKey(error) => error.help(),
+            Self::Output(error) => error.help(),
+            Self::Volume(_)
+            | Self::Configuration(_)
+            | Self::Schema(_)
+            | Self::NoOsRelease
+            | Self::Manifest(_)
+            | Self::BootManifest(_)
+            | Self::Initrd(_)
+            | Self::Uki(_)
+            | Self::Sign { .. }
+            | Self::Esp(_)
+            | Self::Disk(_)
+            | Self::Qcow2(_)
+            | Self::Store(_)
+            | Self::File { .. } => None,
+        }
+    }
+}
+
+impl Classify for OutputError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Folder { .. } | Self::Busy { .. } | Self::NoRoom { .. } | Self::File { .. } => {
+                Class::Failed
+            }
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        let help = match self {
+            Self::Busy { .. } => "wait until it has ended, or say another --out",
+            Self::NoRoom { .. } => "free some space, write less with --format, or say another --out",
+            Self::Folder { .. } | Self::File { .. } => return None,
+        };
+        Some(help.to_owned())
+    }
+}
+
+impl Classify for SeedError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Keys(error) => error.class(),
+            Self::Output(error) => error.class(),
+            Self::Foreign { .. } => Class::Usage,
+            Self::NotAccepted { .. }
+            | Self::BelowFloor { .. }
+            | Self::Refused { .. }
+            | Self::Table { .. } => Class::Mismatch,
+            Self::Document(_)
+            | Self::Sign(_)
+            | Self::Volume(_)
+            | Self::Image { .. }
+            | Self::Unprotected { .. } => Class::Failed,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        let help = match self {
+            Self::Keys(error) => return error.help(),
+            Self::Output(error) => return error.help(),
+            Self::NotAccepted { .. } => "personalise an image that was built with these keys, or say --keys",
+            Self::BelowFloor { found, .. } => {
+                return Some(format!(
+                    "build the image again; or mint the seed with --generation-floor {found}, which lets the node go back"
+                ));
+            }
+            Self::Foreign { path, form } => return Some(form.remedy(path)),
+            Self::Unprotected { .. } => {
+                "say an --out on a file system with permissions, or --unprotected if nobody else can read that medium"
+            }
+            Self::Document(_)
+            | Self::Sign(_)
+            | Self::Volume(_)
+            | Self::Image { .. }
+            | Self::Table { .. }
+            | Self::Refused { .. } => return None,
+        };
+        Some(help.to_owned())
+    }
+}
+
+impl Classify for ArtifactError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Io { source, .. } if source.kind() == ErrorKind::NotFound => Class::Usage,
+            Self::Io { .. }
+            | Self::Unknown { .. }
+            | Self::Folder { .. }
+            | Self::TooLarge { .. }
+            | Self::Table { .. }
+            | Self::Qcow2 { .. }
+            | Self::NoManifest { .. }
+            | Self::Manifest { .. } => Class::Failed,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::Unknown { .. } => Some(
+                "give a disk image (.raw, .iso, .qcow2) or a disk, a UKI (.efi), a seed (.img) or manifest.json"
+                    .to_owned(),
+            ),
+            Self::Folder { path, files } => Some(match files.as_slice() {
+                [] => "give a file, or the folder that `image` wrote its outputs to".to_owned(),
+                files => {
+                    let first = files.iter().take(8).map(|name| path.join(name).display().to_string());
+                    format!("give one of its files: {}", first.collect::<Vec<_>>().join(", "))
+                }
+            }),
+            Self::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+                Some("give it to a user who may read it; a disk is read by root".to_owned())
+            }
+            Self::Qcow2 { path, source: Qcow2Error::Unsupported(what) } => Some(conversion(path, *what)),
+            Self::Io { .. }
+            | Self::TooLarge { .. }
+            | Self::Table { .. }
+            | Self::Qcow2 { .. }
+            | Self::NoManifest { .. }
+            | Self::Manifest { .. } => None,
+        }
+    }
+}
+
+impl ArtifactError {
+    /// The class where the file was to be verified: a file that is read and is not what it claims to be does not verify.
+    pub fn class_of_verification(&self) -> Class {
+        match self {
+            Self::Io { .. }
+            | Self::Unknown { .. }
+            | Self::Folder { .. }
+            | Self::Qcow2 { source: Qcow2Error::Unsupported(_), .. } => self.class(),
+            Self::TooLarge { .. }
+            | Self::Table { .. }
+            | Self::Qcow2 { .. }
+            | Self::NoManifest { .. }
+            | Self::Manifest { .. } => Class::Mismatch,
+        }
+    }
+}
+
+/// The command that makes a file which can be read.
+fn conversion(path: &Path, what: Unsupported) -> String {
+    // Quoted for a shell.
+    let path = format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
+    let convert = format!("qemu-img convert -O raw {path} disk.raw");
+    match what {
+        Unsupported::Dirty | Unsupported::Corrupt => {
+            format!(
+                "shut its machine down, run `qemu-img check -r all {path}`, then `{convert}`, and give disk.raw"
+            )
+        }
+        Unsupported::Encrypted => {
+            format!("run `{convert}` with its key (--object secret, --image-opts), and give disk.raw")
+        }
+        Unsupported::BackingFile
+        | Unsupported::ExternalData
+        | Unsupported::ExtendedTables
+        | Unsupported::Version(_)
+        | Unsupported::Compression(_)
+        | Unsupported::Features(_) => format!("run `{convert}`, and give disk.raw"),
+    }
+}
+
+impl Classify for DiffError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Artifact(error) => error.class(),
+            Self::Kinds { .. } => Class::Usage,
+            Self::Problem { .. } | Self::Read(..) | Self::Document(_) => Class::Failed,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::Artifact(error) => error.help(),
+            Self::Kinds { .. } | Self::Problem { .. } | Self::Read(..) | Self::Document(_) => None,
+        }
+    }
+}
