@@ -30,7 +30,7 @@ use crate::stages::validate_shard::{self as validate, HandedOver, Identity, Plac
 use crate::status_page::{self, Moment, tty};
 use crate::units::{self, UnitsError};
 use crate::walk::{Halted, Walk};
-use crate::{corruption, reconcile};
+use crate::{corruption, preload, reconcile};
 use kubedos_base::console::{Console, uptime};
 use kubedos_base::handover_file::{self, HandoverFileError};
 use kubedos_base::outcome::Step;
@@ -74,6 +74,7 @@ fn log(priority: u8, text: &str) {
 }
 
 fn run() -> Result<(), StartError> {
+    spawn("modules", preload::load)?;
     let handover = handover_file::read(Path::new(handover::PATH))?;
     let console = Arc::new(Console::resume(handover.record_count, Path::new(handover::RECORD_COUNTER)));
     let board = Arc::new(Board::default());

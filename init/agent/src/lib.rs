@@ -12,6 +12,7 @@ pub mod corruption;
 pub mod heartbeat;
 pub mod node;
 pub mod notify;
+pub mod preload;
 pub mod reconcile;
 pub mod seed;
 pub mod stages;
