@@ -158,7 +158,7 @@ fn explain_names_what_changed_since_the_build_before() {
     };
     let told = build(&text);
     has(&told, "root", "from the store");
-    has(&told, "uki", "built: no build before it in this folder");
+    has(&told, "uki", "built: no previous build in this folder");
     let told = build(&text.replacen("sizeGiB: 14", "sizeGiB: 20", 1));
     for part in ["kubedos-init", "root", "payload", "uki"] {
         has(&told, part, "as before");
