@@ -5,8 +5,9 @@
 //! the final name is used; the next build removes those of a killed build. All files of a build get their names together,
 //! `manifest.json` last.
 //!
-//! FAT, exFAT, SMB and the shared folders of hypervisors have no hard links and no sparse files. The abilities of the folder are tested when
-//! it is locked, before any other work. Without links, a second name is a copy; the free space is checked before the first byte is written.
+//! FAT, exFAT, SMB and the shared folders of hypervisors have no hard links and no sparse files. The abilities of the folder are tested
+//! when it is locked, before any other work. Without links, a second name is a copy; the free space is checked before the first byte is
+//! written.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -131,7 +132,8 @@ impl OutputDir {
         Ok(())
     }
 
-    /// Creates a second file with the content of an unpublished one: a link if the folder supports links, otherwise a copy, which is made now.
+    /// Creates a second file with the content of an unpublished one: a link if the folder supports links, otherwise a copy, made
+    /// immediately.
     ///
     /// # Errors
     /// [`OutputError::File`] if the file cannot be copied, or its name cannot be linked.
@@ -180,8 +182,8 @@ impl OutputDir {
     /// older version is removed before the first file is named, and it is named last, so it never describes files of another build.
     ///
     /// # Errors
-    /// [`OutputError::File`]. A folder with one of the names is detected before anything is changed. After any other failure, all names of the
-    /// set are removed, so that no file looks like a published output without an index.
+    /// [`OutputError::File`]. A folder with one of the names is detected before anything is changed. After any other failure, all names of
+    /// the set are removed, so that no file looks like a published output without an index.
     pub fn publish(&self, files: Vec<Unpublished>, links: &[(String, String)]) -> Result<(), OutputError> {
         files.iter().try_for_each(Unpublished::flush)?;
         let names: Vec<PathBuf> = files

@@ -99,8 +99,8 @@ impl SpecFile {
         &self.validated
     }
 
-    /// Checks the spec again for the given keys. An example that is built with keys other than the demo keys must satisfy the rules for normal
-    /// clusters.
+    /// Checks the spec again for the given keys. An example that is built with keys other than the demo keys must satisfy the rules for
+    /// normal clusters.
     ///
     /// # Errors
     /// The problems of the spec under these keys.

@@ -273,8 +273,8 @@ fn modules_are_indexed_as_depmod_would() {
     }
 }
 
-/// A5: what the kernels can reach before stage 1 loads a module, of all that could be a module, is what `docs/boot.md` lists: by name, in the
-/// columns of the cloud kernel only, of the generic kernel only, and of both.
+/// A5: what the kernels can reach before stage 1 loads a module, of all that could be a module, is what `docs/boot.md` lists: by name, in
+/// the columns of the cloud kernel only, of the generic kernel only, and of both.
 #[test]
 fn the_documented_built_ins_are_those_of_the_kernels() {
     let [cloud, generic] = [KernelFlavour::Cloud, KernelFlavour::Metal].map(built_ins);

@@ -1,5 +1,5 @@
-//! EROFS against other people's tools: what mkfs.erofs writes, our reader reads as the tree that went in, whatever the options; what our writer writes,
-//! fsck.erofs finds sound and extracts.
+//! EROFS against other people's tools: what mkfs.erofs writes, our reader reads as the tree that went in, whatever the options; what our
+//! writer writes, fsck.erofs finds sound and extracts.
 //! Needs the lock's tools in the cache, or a mirror to fetch them from.
 
 #![expect(
@@ -602,8 +602,8 @@ impl Tree {
     }
 }
 
-/// A1, A4: fsck.erofs, which decodes everything, finds what we write sound, and extracts the tree that went in. It makes devices only for root, so they are left
-/// out where it extracts.
+/// A1, A4: fsck.erofs, which decodes everything, finds what we write sound, and extracts the tree that went in. It makes devices only for
+/// root, so they are left out where it extracts.
 #[test]
 fn what_we_write_is_what_fsck_erofs_extracts() {
     let whole = tree();

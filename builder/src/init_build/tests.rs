@@ -1,4 +1,5 @@
-//! The store's part, and a compiler folder for the tests of its neighbours. The real thing is built, twice, by `tests/tests/reproducible.rs`.
+//! The store's part, and a compiler folder for the tests of its neighbours. The real thing is built, twice, by
+//! `tests/tests/reproducible.rs`.
 
 use super::*;
 use crate::store::Store;

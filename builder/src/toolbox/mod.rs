@@ -1,8 +1,8 @@
 //! Runs pinned programs from the cache. A set of packages is unpacked into `tools/<digest of the set>/`; programs are started with the
 //! tree's own loader and libraries, so they run on any Linux host.
 //!
-//! No script runs, nothing is installed, and no privilege is needed; set-user-id bits and owners are dropped. Invariant: a tree gets its final
-//! name only when it is complete, and the name is the digest of its inputs, so an existing tree is valid.
+//! No script runs, nothing is installed, and no privilege is needed; set-user-id bits and owners are dropped. Invariant: a tree gets its
+//! final name only when it is complete, and the name is the digest of its inputs, so an existing tree is valid.
 
 mod unpack;
 

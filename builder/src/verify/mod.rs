@@ -4,8 +4,8 @@
 //! The last is one comparison: the image is assembled again from the parts that were checked, and every byte has to be the same. So there
 //! is no place in which something unchecked could hide. A medium that was in use differs from the shipped file without being damaged: it
 //! is larger, a node has adopted it, another system has written to its EFI system partition. Such differences have an outcome of their
-//! own, and the verdict separates them from a seal that fails. What can take part in a boot is never one of them. An image with a test's additions is refused by its own boot manifest, which says
-//! so; it is covered by the same signature as everything else.
+//! own, and the verdict separates them from a seal that fails. What can take part in a boot is never one of them. An image with a test's
+//! additions is refused by its own boot manifest, which says so; it is covered by the same signature as everything else.
 
 mod disk;
 mod esp;

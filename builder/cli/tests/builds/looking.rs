@@ -432,8 +432,8 @@ fn truncated_and_foreign_files_are_answered() {
         path.to_str().unwrap().to_owned()
     };
     for (path, code, says) in [
-        (file("empty", b""), 1, "none of the files"),
-        (file("text", b"hello"), 1, "none of the files"),
+        (file("empty", b""), 1, "is not a kubedOS output"),
+        (file("text", b"hello"), 1, "is not a kubedOS output"),
         (file("json", b"{\"version\": 1}"), 1, "is not a manifest"),
         (file("deep", "{\"a\":".repeat(100_000).as_bytes()), 1, "is not a manifest"),
         (file("mz", b"MZ"), 1, "ends inside"),
