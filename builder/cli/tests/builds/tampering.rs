@@ -262,12 +262,12 @@ fn a_folder_with_a_wrong_file_is_refused() {
 
     let text = fs::read_to_string(&manifest).unwrap();
     for (from, to, part) in [
-        ("\"generation\": 1", "\"generation\": 2", "manifest.json: its generation is not the image's"),
-        ("\"cluster\": \"lab\"", "\"cluster\": \"bal\"", "manifest.json: its cluster is not the image's"),
-        ("\"demo_keys\": true", "\"demo_keys\": false", "manifest.json: its demo_keys is not the image's"),
-        ("\"data_blocks\": ", "\"data_blocks\": 1", "manifest.json: its volumes is not the image's"),
+        ("\"generation\": 1", "\"generation\": 2", "manifest.json: its generation differs"),
+        ("\"cluster\": \"lab\"", "\"cluster\": \"bal\"", "manifest.json: its cluster differs"),
+        ("\"demo_keys\": true", "\"demo_keys\": false", "manifest.json: its demo_keys differs"),
+        ("\"data_blocks\": ", "\"data_blocks\": 1", "manifest.json: its volumes differs"),
         ("\"version\": 1", "\"version\": 2", "manifest.json: it has version 2"),
-        ("lab-0.1.0.efi", "../lab-0.1.0.efi", "is no file name"),
+        ("lab-0.1.0.efi", "../lab-0.1.0.efi", "is not a file name"),
         (
             "\"volumes\"",
             "\"additions\": [\"usr/bin/probe\"],\n  \"volumes\"",
@@ -308,7 +308,7 @@ fn a_personalised_image_is_checked_around_its_seed() {
     let ran = run(&["verify", path, "--keys", "keys/demo"]).succeeds();
     assert!(ran.out.contains("node cp-1, incarnation 1, for generation 1 and release "), "{ran:?}");
     let ran = run(&["verify", path]).succeeds();
-    assert!(ran.out.contains("it says that it is of lab, node cp-1"), "{ran:?}");
+    assert!(ran.out.contains("it claims to be of lab, node cp-1"), "{ran:?}");
     let (start, _) = partition(&disk(&personal), Role::Seed);
     let file = File::options().read(true).write(true).open(&personal).unwrap();
     let mut byte = [0];
