@@ -91,9 +91,7 @@ fn wrapper(disk: &Disk, checks: &mut Checks<'_>) {
     match disk.wrapped_by_us() {
         None => {}
         Some(Ok(())) => checks.holds(PART, "in the form that the builder writes, without other data"),
-        Some(Err(error)) => {
-            checks.differs(PART, format!("another tool wrote the file: {}", chain(&error)))
-        }
+        Some(Err(error)) => checks.differs(PART, format!("another tool wrote the file: {}", chain(&error))),
     }
 }
 

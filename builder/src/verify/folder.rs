@@ -27,8 +27,10 @@ const LOCK: &str = "kubedos.lock";
 pub(super) fn folder(path: &Path, manifest: &Manifest, checks: &mut Checks<'_>) {
     let folder = of(path);
     if manifest.version != VERSION {
-        return checks
-            .fails(MANIFEST, format!("it has version {}, but this release supports {VERSION}", manifest.version));
+        return checks.fails(
+            MANIFEST,
+            format!("it has version {}, but this release supports {VERSION}", manifest.version),
+        );
     }
     if !manifest.additions.is_empty() {
         let paths = manifest.additions.join(", ");
@@ -103,7 +105,8 @@ fn outputs(folder: &Path, manifest: &Manifest, checks: &mut Checks<'_>) {
             checks.holds(name, format!("{}, with the manifest's digest", human(output.size)));
         } else {
             let (size, digest) = (found.size, found.sha256);
-            checks.fails(name, format!("it has {size} bytes and digest {digest}, unlike the manifest's entry"));
+            checks
+                .fails(name, format!("it has {size} bytes and digest {digest}, unlike the manifest's entry"));
         }
     }
 }

@@ -69,8 +69,7 @@ pub(super) fn uki<'a>(part: &str, pe: &Pe<'a>, checks: &mut Checks<'_>) -> Optio
     }
     if is_valid {
         let entries = uki.initrd.len();
-        checks
-            .holds(part, format!("kernel {}, {entries} entries in its initrd, nothing else", uki.kernel));
+        checks.holds(part, format!("kernel {}, {entries} entries in its initrd, nothing else", uki.kernel));
     }
     boot_manifest(&uki, checks);
     Some(uki)

@@ -131,8 +131,7 @@ fn medium(disk: &Disk, checks: &mut Checks<'_>) -> Medium {
     match disk.recognised() {
         Some(recognised) if recognised.state == State::Adopted => {
             checks.holds(PART, "the layout of a disk that a node has adopted");
-            checks
-                .differs(PART, "its second slots, STATE and DATA belong to the node and are not checked");
+            checks.differs(PART, "its second slots, STATE and DATA belong to the node and are not checked");
             return Medium::Adopted;
         }
         Some(recognised) => {

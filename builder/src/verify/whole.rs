@@ -25,7 +25,8 @@ pub(super) fn uuids(disk: &Disk, layout: &Layout, facts: &Facts, checks: &mut Ch
     let same = |a: &Partition, b: &Partition| Partition { attributes: b.attributes, ..a.clone() } == *b;
     for (number, wanted) in expected.partitions() {
         if !found.get(number).is_some_and(|found| same(found, wanted)) {
-            return checks.fails(PART, format!("the UUID of {} does not follow from its volume", wanted.name));
+            return checks
+                .fails(PART, format!("the UUID of {} does not follow from its volume", wanted.name));
         }
     }
     checks.holds(PART, format!("all {} follow from the root hashes", expected.partitions().count()));
