@@ -59,7 +59,7 @@ pub(super) fn uki<'a>(part: &str, pe: &Pe<'a>, checks: &mut Checks<'_>) -> Optio
     let faults = [
         sections(pe),
         (uki.baked_cmdline() != Ok(uki.cmdline.as_bytes()))
-            .then(|| "stage 1 compares with a command line other than its own".to_owned()),
+            .then(|| "the command line in its initrd differs from the section .cmdline".to_owned()),
         initrd(&uki.initrd),
     ];
     let mut is_valid = true;
@@ -93,7 +93,7 @@ fn boot_manifest(uki: &Uki<'_>, checks: &mut Checks<'_>) {
         Some(keys) if keys.identity != uki.boot.identity => checks.fails(
             PART,
             format!(
-                "its identity is {}, but that of {} is {}: it would take their configurations for another cluster's",
+                "its identity is {}, but that of {} is {}: it would attribute their configurations to another cluster",
                 uki.boot.identity, keys.cluster, keys.identity
             ),
         ),

@@ -110,7 +110,7 @@ fn a_flip_in_any_region_is_found_and_named() {
         (find(&disk, esp, &loader[4096..4160]), "boot loader signature"),
         (find(&disk, esp, &uki[uki.len() / 2..][..64]), "uki signature"),
         (find(&disk, esp, &uki[uki.len() - 300..uki.len() - 200]), "uki signature"),
-        (find(&disk, esp, b"timeout 0"), "esp: loader/loader.conf has another content"),
+        (find(&disk, esp, b"timeout 0"), "esp: loader/loader.conf differs from the file"),
         (at(Role::Seed) + 7, "seed"),
         (at(root), "root: data block 0 does not verify"),
         (at(root) + (5 << 20) + 17, "root: data block 1280 does not verify"),
@@ -257,7 +257,7 @@ fn a_folder_with_a_wrong_file_is_refused() {
     verify().fails(4, &["SHA256SUMS"]);
     refill();
     fs::write(folder.join("kubedos.lock"), b"version = 1\n").unwrap();
-    verify().fails(4, &["kubedos.lock: another lock"]);
+    verify().fails(4, &["kubedos.lock: not the lock"]);
     fs::remove_file(folder.join("kubedos.lock")).unwrap();
 
     let text = fs::read_to_string(&manifest).unwrap();
@@ -271,7 +271,7 @@ fn a_folder_with_a_wrong_file_is_refused() {
         (
             "\"volumes\"",
             "\"additions\": [\"usr/bin/probe\"],\n  \"volumes\"",
-            "this is no product: usr/bin/probe",
+            "this is not a product: usr/bin/probe",
         ),
     ] {
         let edited = text.replacen(from, to, 1);
