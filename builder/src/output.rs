@@ -345,7 +345,7 @@ impl Unpublished {
         whole(|| self.name())
     }
 
-    /// Gives the file its name. The caller must have disabled interruption ([`whole`]).
+    /// Gives the file its name. The caller must run it inside [`whole`].
     fn name(mut self) -> Result<PathBuf, OutputError> {
         let temporary = match self.temporary.take() {
             Some(temporary) => temporary,

@@ -3,7 +3,6 @@
 //! The kind of a file is determined from its bytes, never from its name. The content is untrusted: all structures are read by the parsers
 //! of `kubedos-image`, which reject unknown values, and sizes are checked before a file is read into memory. This module only parses;
 //! `verify` checks signatures and hashes.
-//! file holds is for `verify` to say.
 
 mod disk;
 mod uki;

@@ -1,6 +1,6 @@
 //! The files that maintainer scripts or an installer would write, and the files of `rootfs/overlay/`.
 //!
-//! The folders for mounts, `os-release`, the name service files, the certificate bundle, the links in `/etc`, and the agent. `/` is
+//! It writes the mount points, `os-release`, the name service files, the certificate bundle, the links in `/etc`, and the agent. `/` is
 //! read-only on a node, so every mount point must exist in the tree.
 
 use std::sync::Arc;

@@ -1,9 +1,8 @@
 //! The compilers of the programs, in a form that cargo can start: a folder in the target folder with a link to the lock's tree, and links
 //! to this program under the names of a C compiler and of a wrapper around `rustc`.
 //!
-//! - [`CLANG`] runs the lock's clang with the tree's own loader and with the tree as its only root. clang starts itself again by the name
-//! with
-//!   which it was started, so this must be a program and not a command line.
+//! - [`CLANG`] runs the lock's clang with the tree's own loader and with the tree as its only root. clang starts itself again by
+//!   the name with which it was started, so this must be a program and not a command line.
 //! - [`RUSTC`] runs the `rustc` that cargo passes.
 //!
 //! Both remap source paths so that no host path reaches the binary: a crate's sources become `/crates/<name>-<version>`, whether they
