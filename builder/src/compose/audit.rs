@@ -222,7 +222,7 @@ fn attributes(path: &str, node: &Node, allowed: &Allowed<'_>, faults: &mut Vec<F
 fn file(tree: &Tree, path: &str, node: &Node, bytes: &[u8], faults: &mut Vec<Fault>) {
     if let Some(elf) = elf::read(bytes) {
         for name in elf.needed.iter().filter(|name| find(tree, name, &elf.run_path).is_none()) {
-            // The loader also searches the run path of the program. This audit knows only one such folder: systemd's private one.
+            // The loader also searches the run path of the program that loads the library. Here only systemd's private folder is tried.
             if find(tree, name, &["usr/lib/x86_64-linux-gnu/systemd".to_owned()]).is_none() {
                 faults.push(Fault::Needs(name.clone()));
             }

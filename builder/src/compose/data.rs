@@ -257,7 +257,7 @@ mod tests {
         let words: Vec<&str> = cmdline.split(' ').collect();
         assert_eq!(words.iter().position(|word| *word == "--"), Some(words.len() - 1), "{cmdline}");
         assert!(!cmdline.contains('"'), "a quote would hide the dashes: {cmdline}");
-        assert!(cmdline.len() < 1024, "longer than half of the kernel's limit");
+        assert!(cmdline.len() < 1024, "the command line is longer than half of the kernel's limit");
     }
 
     #[test]
