@@ -194,7 +194,7 @@ fn converted_images_are_read_and_verify() {
         succeeds(convert.args(["convert", "-f", "raw", "-O", "qcow2"]).args(options).arg(raw).arg(&path));
         succeeds(kubedos_build().arg("diff").arg(raw).arg(&path));
         let said = succeeds(kubedos_build().arg("verify").arg(&path));
-        assert!(said.contains("another tool has written the file"), "{options:?}: {said}");
+        assert!(said.contains("another tool wrote the file"), "{options:?}: {said}");
         succeeds(kubedos_build().arg("inspect").arg(&path));
     }
 }

@@ -176,7 +176,7 @@ fn the_disk_of_a_healthy_node_verifies() {
             std::fs::File::options().write(true).open(&raw).unwrap().set_len(DISK + (4 << 30)).unwrap();
         }
         let said = succeeds(kubedos_build().args(["verify", "--keys", "keys/demo"]).arg(&raw));
-        for words in ["a disk which a node has adopted", "are the node's own", "verify against root hash"] {
+        for words in ["a disk that a node has adopted", "belong to the node", "verify against root hash"] {
             assert!(said.contains(words), "{words}: {said}");
         }
         assert!(!said.contains("FAIL"), "{said}");

@@ -12,7 +12,7 @@ use crate::workshop::{Bench, SPEC, Shared, kubedos_build, product, run};
 #[test]
 fn every_code_is_provoked() {
     run(&["validate", SPEC]).succeeds();
-    run(&["inspect", "/etc/passwd"]).fails(1, &["none of the files"]);
+    run(&["inspect", "/etc/passwd"]).fails(1, &["is not a kubedOS output"]);
     run(&["image", "--format", "vhd", "--spec", SPEC]).fails(2, &["vhd"]);
     run(&["image"]).fails(2, &["--spec"]);
     run(&["image", "--spec", "nowhere.yaml"]).fails(2, &["nowhere.yaml"]);

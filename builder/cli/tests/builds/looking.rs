@@ -158,7 +158,7 @@ fn explain_names_what_changed_since_the_build_before() {
     };
     let told = build(&text);
     has(&told, "root", "from the store");
-    has(&told, "uki", "built: no build before it in this folder");
+    has(&told, "uki", "built: no previous build in this folder");
     let told = build(&text.replacen("sizeGiB: 14", "sizeGiB: 20", 1));
     for part in ["kubedos-init", "root", "payload", "uki"] {
         has(&told, part, "as before");
@@ -432,8 +432,8 @@ fn truncated_and_foreign_files_are_answered() {
         path.to_str().unwrap().to_owned()
     };
     for (path, code, says) in [
-        (file("empty", b""), 1, "none of the files"),
-        (file("text", b"hello"), 1, "none of the files"),
+        (file("empty", b""), 1, "is not a kubedOS output"),
+        (file("text", b"hello"), 1, "is not a kubedOS output"),
         (file("json", b"{\"version\": 1}"), 1, "is not a manifest"),
         (file("deep", "{\"a\":".repeat(100_000).as_bytes()), 1, "is not a manifest"),
         (file("mz", b"MZ"), 1, "ends inside"),

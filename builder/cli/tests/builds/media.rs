@@ -212,7 +212,7 @@ fn a_sound_medium_in_use_verifies() {
             "sgdisk -e",
         ),
         ("old table at the end", &stale_table, "an older table"),
-        ("second copy gone", &second_copy_gone, "the second is gone"),
+        ("second copy gone", &second_copy_gone, "the second is missing"),
         ("boot flag in sector 0", &|path| write(path, 446, &[0x80]), "numbers of the protective MBR"),
         ("disk signature", &|path| write(path, 440, b"sign"), "numbers of the protective MBR"),
         ("attributes and GUID", &attributes, "attributes of partitions"),
@@ -222,8 +222,8 @@ fn a_sound_medium_in_use_verifies() {
             "partition 14 `photos`",
         ),
         ("left by other systems", &left_by_others, "was left by Windows"),
-        ("a file that was removed", &a_file_that_was_removed, "another system has written"),
-        ("another label", &relabelled, "another system has written"),
+        ("a file that was removed", &a_file_that_was_removed, "another system wrote"),
+        ("another label", &relabelled, "another system wrote"),
         (
             "somebody's file",
             &|path| mounted(path, |esp| put(esp, "Größe/ein Brief.txt", b"x")),
@@ -272,7 +272,7 @@ fn a_disk_that_a_node_adopted_verifies() {
             left_by_others(&path);
         }
         let ran = verify(&path).succeeds();
-        assert!(ran.out.contains("a disk which a node has adopted"), "{ran:#?}");
+        assert!(ran.out.contains("a disk that a node has adopted"), "{ran:#?}");
         assert!(ran.err.contains("the sealed parts verify"), "{ran:#?}");
         run(&["inspect", path.to_str().unwrap()]).succeeds();
     }
@@ -302,11 +302,11 @@ fn what_can_be_booted_is_refused() {
         (&file("startup.nsh", b"fs0:\\x"), "startup.nsh is not from the builder, and is a script"),
         (&file("loader/entries/a b.conf", b"linux /x"), "is read by the boot loader"),
         (&file("LOADER/credentials/x.cred", b"x"), "is read by the boot loader"),
-        (&file("EFI/Linux/kubedos_0.1.0.efi.extra.d/x.cred", b"x"), "is in a folder that is booted from"),
-        (&file("efi/boot/grub.cfg", b"x"), "is in a folder that is booted from"),
-        (&|path| write(path, 0, &[0xeb, 0x58]), "sector 0 holds other code"),
+        (&file("EFI/Linux/kubedos_0.1.0.efi.extra.d/x.cred", b"x"), "from which programs are booted"),
+        (&file("efi/boot/grub.cfg", b"x"), "from which programs are booted"),
+        (&|path| write(path, 0, &[0xeb, 0x58]), "sector 0 contains BIOS code"),
         (&|path| add_partition(path, "esp", Role::Esp.type_guid()), "a second EFI system partition"),
-        (&|path| write(path, esp(path) + 90, &[0xeb]), "byte 90 of the file system is another, where no"),
+        (&|path| write(path, esp(path) + 90, &[0xeb]), "byte 90 of the file system differs, where no"),
         (&|path| write(path, esp(path) + 32 * 512 + 4 * 120_000, &[3]), "two allocation tables differ"),
         (
             &|path| {

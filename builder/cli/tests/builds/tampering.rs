@@ -110,7 +110,7 @@ fn a_flip_in_any_region_is_found_and_named() {
         (find(&disk, esp, &loader[4096..4160]), "boot loader signature"),
         (find(&disk, esp, &uki[uki.len() / 2..][..64]), "uki signature"),
         (find(&disk, esp, &uki[uki.len() - 300..uki.len() - 200]), "uki signature"),
-        (find(&disk, esp, b"timeout 0"), "esp: loader/loader.conf has another content"),
+        (find(&disk, esp, b"timeout 0"), "esp: loader/loader.conf differs from the file"),
         (at(Role::Seed) + 7, "seed"),
         (at(root), "root: data block 0 does not verify"),
         (at(root) + (5 << 20) + 17, "root: data block 1280 does not verify"),
@@ -257,21 +257,21 @@ fn a_folder_with_a_wrong_file_is_refused() {
     verify().fails(4, &["SHA256SUMS"]);
     refill();
     fs::write(folder.join("kubedos.lock"), b"version = 1\n").unwrap();
-    verify().fails(4, &["kubedos.lock: another lock"]);
+    verify().fails(4, &["kubedos.lock: not the lock"]);
     fs::remove_file(folder.join("kubedos.lock")).unwrap();
 
     let text = fs::read_to_string(&manifest).unwrap();
     for (from, to, part) in [
-        ("\"generation\": 1", "\"generation\": 2", "manifest.json: its generation is not the image's"),
-        ("\"cluster\": \"lab\"", "\"cluster\": \"bal\"", "manifest.json: its cluster is not the image's"),
-        ("\"demo_keys\": true", "\"demo_keys\": false", "manifest.json: its demo_keys is not the image's"),
-        ("\"data_blocks\": ", "\"data_blocks\": 1", "manifest.json: its volumes is not the image's"),
+        ("\"generation\": 1", "\"generation\": 2", "manifest.json: its generation differs"),
+        ("\"cluster\": \"lab\"", "\"cluster\": \"bal\"", "manifest.json: its cluster differs"),
+        ("\"demo_keys\": true", "\"demo_keys\": false", "manifest.json: its demo_keys differs"),
+        ("\"data_blocks\": ", "\"data_blocks\": 1", "manifest.json: its volumes differs"),
         ("\"version\": 1", "\"version\": 2", "manifest.json: it has version 2"),
-        ("lab-0.1.0.efi", "../lab-0.1.0.efi", "is no file name"),
+        ("lab-0.1.0.efi", "../lab-0.1.0.efi", "is not a file name"),
         (
             "\"volumes\"",
             "\"additions\": [\"usr/bin/probe\"],\n  \"volumes\"",
-            "this is no product: usr/bin/probe",
+            "this is not a product: usr/bin/probe",
         ),
     ] {
         let edited = text.replacen(from, to, 1);
@@ -308,7 +308,7 @@ fn a_personalised_image_is_checked_around_its_seed() {
     let ran = run(&["verify", path, "--keys", "keys/demo"]).succeeds();
     assert!(ran.out.contains("node cp-1, incarnation 1, for generation 1 and release "), "{ran:?}");
     let ran = run(&["verify", path]).succeeds();
-    assert!(ran.out.contains("it says that it is of lab, node cp-1"), "{ran:?}");
+    assert!(ran.out.contains("it claims to be of lab, node cp-1"), "{ran:?}");
     let (start, _) = partition(&disk(&personal), Role::Seed);
     let file = File::options().read(true).write(true).open(&personal).unwrap();
     let mut byte = [0];
