@@ -25,9 +25,9 @@ pub use place::{Place, VARIABLE};
 pub struct Pin {
     /// What an error calls it, such as `systemd 257.13-1~deb13u1`.
     pub name: String,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Digest.
+    /// SHA-256 digest.
     pub sha256: Sha256,
 }
 
@@ -64,15 +64,15 @@ pub enum CacheError {
     /// It is not there.
     #[error("{name} is not in the cache")]
     Missing {
-        /// Which pin.
+        /// The pin's name.
         name: String,
     },
     /// It is there, and is not what it should be.
     #[error("{name} in the cache is damaged: {path} {unlike}")]
     Damaged {
-        /// Which pin.
+        /// The pin's name.
         name: String,
-        /// Where.
+        /// The path.
         path: PathBuf,
         /// In what it differs.
         unlike: Box<Unlike>,
@@ -80,11 +80,11 @@ pub enum CacheError {
     /// The file system refused.
     #[error("failed to {what} {path}")]
     Io {
-        /// Doing what.
+        /// The failed operation, a verb.
         what: &'static str,
-        /// To what.
+        /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },

@@ -38,7 +38,7 @@ pub enum Problem {
     /// No mirror has it any more.
     #[error("{name} has vanished from the mirror: {path}: {answers}")]
     Vanished {
-        /// Which pin.
+        /// The pin's name.
         name: String,
         /// Its path below the mirror's base.
         path: String,
@@ -48,7 +48,7 @@ pub enum Problem {
     /// A mirror has other bytes under its name.
     #[error("{name} does not match the lock: {path} from {host} {unlike}")]
     Wrong {
-        /// Which pin.
+        /// The pin's name.
         name: String,
         /// Who served it.
         host: Host,
@@ -60,13 +60,13 @@ pub enum Problem {
     /// It is not in the cache and may not be fetched.
     #[error("{name} is not in the cache")]
     Offline {
-        /// Which pin.
+        /// The pin's name.
         name: String,
     },
     /// The transfer failed.
     #[error("failed to fetch {name} ({path}): {failures}")]
     Http {
-        /// Which pin.
+        /// The pin's name.
         name: String,
         /// Its path below the mirror's base.
         path: String,
@@ -76,7 +76,7 @@ pub enum Problem {
     /// The request names no path.
     #[error("{name} has no path on a mirror")]
     NoPath {
-        /// Which pin.
+        /// The pin's name.
         name: String,
     },
     /// The cache failed.

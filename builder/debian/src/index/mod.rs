@@ -25,50 +25,50 @@ pub enum IndexError {
     /// A field that every package has is not there.
     #[error("the stanza of {package} has no {field}")]
     Missing {
-        /// Which package, as far as is known.
+        /// The package's name, or a placeholder if the stanza has no name.
         package: String,
-        /// Which field.
+        /// The field's name.
         field: &'static str,
     },
     /// A version cannot be read.
     #[error("the stanza of {package} names a malformed version")]
     Version {
-        /// Which package.
+        /// The package's name.
         package: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: BadVersion,
     },
     /// A relation cannot be read.
     #[error("the stanza of {package} has a malformed {field}")]
     Relation {
-        /// Which package.
+        /// The package's name.
         package: String,
-        /// Which field.
+        /// The field's name.
         field: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
         source: BadRelation,
     },
     /// The digest cannot be read.
     #[error("the stanza of {package} has a malformed SHA256")]
     Digest {
-        /// Which package.
+        /// The package's name.
         package: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: NotADigest,
     },
     /// The size is no number.
     #[error("the stanza of {package} has a malformed Size")]
     Size {
-        /// Which package.
+        /// The package's name.
         package: String,
     },
     /// The path could leave the archive.
     #[error("the stanza of {package} names the path {path:?}, which is none inside an archive")]
     Path {
-        /// Which package.
+        /// The package's name.
         package: String,
         /// The path.
         path: String,

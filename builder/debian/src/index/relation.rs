@@ -99,7 +99,7 @@ pub enum BadRelation {
     Version {
         /// The part of the field.
         part: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: BadVersion,
     },

@@ -14,7 +14,7 @@ use super::LockedPackage;
 pub enum Change {
     /// It came in.
     Added {
-        /// Which.
+        /// The package's name.
         package: String,
         /// Its version.
         version: String,
@@ -23,14 +23,14 @@ pub enum Change {
     },
     /// It went.
     Removed {
-        /// Which.
+        /// The package's name.
         package: String,
         /// The version that it had.
         version: String,
     },
     /// Its version changed.
     Version {
-        /// Which.
+        /// The package's name.
         package: String,
         /// Before.
         from: String,
@@ -39,14 +39,14 @@ pub enum Change {
     },
     /// The same version has other bytes or another place.
     Content {
-        /// Which.
+        /// The package's name.
         package: String,
         /// Its version.
         version: String,
     },
     /// Its sets changed.
     Sets {
-        /// Which.
+        /// The package's name.
         package: String,
         /// Before.
         from: Vec<String>,

@@ -45,11 +45,11 @@ pub enum LockError {
     /// It cannot be read or written.
     #[error("failed to {what} {path}")]
     Io {
-        /// Doing what.
+        /// The failed operation, a verb.
         what: &'static str,
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
@@ -124,9 +124,9 @@ pub struct LockedArchive {
 pub struct LockedIndex {
     /// Its path below `dists/<suite>/`.
     pub path: String,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Digest.
+    /// SHA-256 digest.
     pub sha256: Sha256,
 }
 
@@ -148,9 +148,9 @@ pub struct LockedPackage {
     pub component: String,
     /// The path below the mirror's base.
     pub path: String,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Digest.
+    /// SHA-256 digest.
     pub sha256: Sha256,
     /// Name of the source package.
     pub source: String,

@@ -24,9 +24,9 @@ pub enum UpdateError {
     /// A signed index does not list a component.
     #[error("the signed index of {suite} lists no {path}")]
     Unlisted {
-        /// Which suite.
+        /// The code name of the suite.
         suite: String,
-        /// Which index.
+        /// The index path below `dists/<suite>/`.
         path: String,
     },
     /// An index cannot be had.
@@ -38,9 +38,9 @@ pub enum UpdateError {
     /// An index cannot be unpacked.
     #[error("the package index of {suite} cannot be unpacked")]
     Unpack {
-        /// Which suite.
+        /// The code name of the suite.
         suite: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },

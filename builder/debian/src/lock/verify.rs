@@ -34,9 +34,9 @@ pub enum VerifyError {
     /// A stanza is not in the index that it is said to be from.
     #[error("the stanza of {package} is not in the index of {suite} that the signature covers")]
     NotInIndex {
-        /// Which package.
+        /// The package's name.
         package: String,
-        /// Which suite.
+        /// The code name of the suite.
         suite: String,
     },
     /// An index is not what the signature says.
@@ -48,9 +48,9 @@ pub enum VerifyError {
     /// An index cannot be unpacked.
     #[error("the package index of {suite} cannot be unpacked")]
     Unpack {
-        /// Which suite.
+        /// The code name of the suite.
         suite: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },

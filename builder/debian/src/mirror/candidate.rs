@@ -74,7 +74,7 @@ pub struct Rejection {
     pub named: Named,
     /// Its host, where it was asked.
     pub host: Option<Host>,
-    /// Why.
+    /// The reason.
     pub why: Why,
 }
 

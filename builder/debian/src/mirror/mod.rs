@@ -81,7 +81,7 @@ pub enum MirrorError {
     /// No candidate serves the suite.
     #[error("{}", none(suite, apt, rejections))]
     None {
-        /// Which suite.
+        /// The code name of the suite.
         suite: String,
         /// Its archive.
         archive: Archive,
@@ -103,7 +103,7 @@ pub enum MirrorError {
     /// The selection has no keys for the suite.
     #[error("{packages} has no suite {suite}, so no key is known that may sign it")]
     UnknownSuite {
-        /// Which suite.
+        /// The code name of the suite.
         suite: String,
         /// The selection.
         packages: PathBuf,

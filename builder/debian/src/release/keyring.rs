@@ -57,18 +57,18 @@ pub enum KeyringError {
     /// A file or the folder cannot be read.
     #[error("failed to read the keyring {path}")]
     Read {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
     /// A file holds no certificate.
     #[error("{path} holds no OpenPGP certificate")]
     Parse {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: Box<pgp::errors::Error>,
     },

@@ -22,38 +22,38 @@ pub enum ReleaseError {
     /// The signature does not verify.
     #[error("the signature of the index of {suite} does not verify")]
     Signature {
-        /// Which suite.
+        /// The code name of the suite.
         suite: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: SignatureError,
     },
     /// The signed text cannot be read.
     #[error("the signed index of {suite} is malformed")]
     Control {
-        /// Which suite.
+        /// The code name of the suite.
         suite: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: ControlError,
     },
     /// A date cannot be read.
     #[error("the signed index of {suite} has a malformed {field}")]
     Date {
-        /// Which suite.
+        /// The code name of the suite.
         suite: String,
-        /// Which field.
+        /// The field's name.
         field: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
         source: BadDate,
     },
     /// A field or line is missing or unreadable.
     #[error("the signed index of {suite} has no usable {field}")]
     Field {
-        /// Which suite.
+        /// The code name of the suite.
         suite: String,
-        /// Which field.
+        /// The field's name.
         field: &'static str,
     },
     /// It is another suite's.
@@ -69,7 +69,7 @@ pub enum ReleaseError {
         "the signed index of {suite} is not one of {archive}: its Origin is {origin:?} and its Label {label:?}"
     )]
     OtherArchive {
-        /// Which suite.
+        /// The code name of the suite.
         suite: String,
         /// The archive that was asked for.
         archive: Archive,
@@ -81,7 +81,7 @@ pub enum ReleaseError {
     /// It has expired.
     #[error("the signed index of {suite} was valid until {until}; it is {now} now")]
     Expired {
-        /// Which suite.
+        /// The code name of the suite.
         suite: String,
         /// Its `Valid-Until`.
         until: Moment,
@@ -91,7 +91,7 @@ pub enum ReleaseError {
     /// It is older than the one that the lock was made from.
     #[error("the signed index of {suite} is of {date}, older than {known} of the lock")]
     Older {
-        /// Which suite.
+        /// The code name of the suite.
         suite: String,
         /// Its date.
         date: Moment,

@@ -15,16 +15,16 @@ pub enum SelectionError {
     /// The file cannot be read.
     #[error("failed to read {path}")]
     Read {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
     /// It is no selection.
     #[error("{path} is malformed")]
     Parse {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
         /// Why, with line and column.
         #[source]
@@ -33,7 +33,7 @@ pub enum SelectionError {
     /// A version that is not understood.
     #[error("{path} is of version {version}; version 1 is understood")]
     Version {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
         /// What it says.
         version: u32,
@@ -41,7 +41,7 @@ pub enum SelectionError {
     /// A cut names a set that is not there.
     #[error("{path}: the cut of {package} names the set {set}, which is not there")]
     UnknownSet {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
         /// The cut's package.
         package: String,
@@ -51,7 +51,7 @@ pub enum SelectionError {
     /// A cut without a reason, or a set without roots.
     #[error("{path}: {what} is empty")]
     Empty {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
         /// What is empty.
         what: String,

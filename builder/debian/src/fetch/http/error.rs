@@ -66,7 +66,7 @@ impl fmt::Display for Route {
 pub struct HttpError {
     /// Where it failed.
     pub route: Box<Route>,
-    /// Why.
+    /// The cause.
     #[source]
     pub cause: Cause,
 }
