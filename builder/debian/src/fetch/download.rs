@@ -9,7 +9,7 @@ use rustix::fs::FlockOperation;
 
 use super::http::{Cause, Client, Host, HttpError, Request, Route};
 use super::{Problem, Progress, Source};
-use crate::cache::{Cache, CacheError, Unlike};
+use crate::cache::{Cache, CacheError, ContentMismatch};
 use crate::digest::{Hasher, Sha256};
 use crate::mirror::Mirror;
 
@@ -38,7 +38,7 @@ enum Attempt {
     Wrong {
         resumed: bool,
         host: Host,
-        unlike: Box<Unlike>,
+        mismatch: Box<ContentMismatch>,
     },
     Cache(CacheError),
 }
@@ -79,9 +79,9 @@ pub(super) fn download(
                 gone = gone.or(Some((path.clone(), error)))
             }
             Err(Attempt::Http(error)) => return Err(Failure::Http { path: path.clone(), error }),
-            Err(Attempt::Wrong { host, unlike, .. }) => {
+            Err(Attempt::Wrong { host, mismatch, .. }) => {
                 let (name, path) = (source.pin.name.clone(), path.clone());
-                return Err(Failure::Final(Problem::Wrong { name, host, path, unlike }));
+                return Err(Failure::Final(Problem::Wrong { name, host, path, mismatch }));
             }
             Err(Attempt::Cache(error)) => return Err(Failure::Final(Problem::Cache(error))),
         }
@@ -188,7 +188,7 @@ fn once(
     if got != pin.sha256 || size != pin.size {
         part.remove()?;
         return Err(match served {
-            Some(host) => Attempt::Wrong { resumed, host, unlike: Unlike::new(size, got, pin) },
+            Some(host) => Attempt::Wrong { resumed, host, mismatch: ContentMismatch::new(size, got, pin) },
             // All of it was left by an earlier run: it is fetched anew.
             None => return once(source, request, cache, client, progress),
         });

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::cache::{Cache, CacheError, Pin, Unlike};
+use crate::cache::{Cache, CacheError, ContentMismatch, Pin};
 use crate::failure::{Class, chain};
 use crate::mirror::{Accepted, MirrorError, Mirrors, Rejection, Web};
 use download::Failure;
@@ -46,7 +46,7 @@ pub enum Problem {
         answers: Failures,
     },
     /// A mirror has other bytes under its name.
-    #[error("{name} does not match the lock: {path} from {host} {unlike}")]
+    #[error("{name} does not match the lock: {path} from {host} {mismatch}")]
     Wrong {
         /// The pin's name.
         name: String,
@@ -55,7 +55,7 @@ pub enum Problem {
         /// Its path below the mirror's base.
         path: String,
         /// In what they differ.
-        unlike: Box<Unlike>,
+        mismatch: Box<ContentMismatch>,
     },
     /// It is not in the cache and may not be fetched.
     #[error("{name} is not in the cache")]
