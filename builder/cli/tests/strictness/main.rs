@@ -310,7 +310,7 @@ fn a_mirror_cannot_take_updates_back() {
 fn the_index_of_another_suite_cannot_stand_in() {
     let mut archive = Archive::new(&PACKAGES);
     archive.codename = "sid".to_owned();
-    World::of(archive).run(&["lock", "--update"]).fails(4, &["index of trixie is that of sid"]);
+    World::of(archive).run(&["lock", "--update"]).fails(4, &["index of trixie has the Codename sid"]);
 }
 
 #[test]

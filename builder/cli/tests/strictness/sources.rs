@@ -99,7 +99,7 @@ fn an_index_of_another_archive_or_suite_is_rejected_although_its_key_is_trusted(
         ("Vendor", "Debian", "trixie", "its Origin is \"Vendor\""),
         ("Debian", "Debian-Security", "trixie", "its Label \"Debian-Security\""),
         ("Debian", "Vendor", "trixie", "its Label \"Vendor\""),
-        ("Debian", "Debian", "bookworm", "the mirror's index of trixie is that of bookworm"),
+        ("Debian", "Debian", "bookworm", "the mirror's index of trixie has the Codename bookworm"),
     ] {
         world.archive.origin = [origin.to_owned(), label.to_owned()];
         world.archive.codename = codename.to_owned();

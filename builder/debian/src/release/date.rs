@@ -1,4 +1,5 @@
-//! Moments to the second in UTC: read from `Release` files (RFC 5322 form) and locks (RFC 3339 form), written in the latter.
+//! Times in UTC with a resolution of one second. Parses the form of `Release` files (RFC 5322) and of locks (RFC 3339), and prints the
+//! latter.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,20 +8,20 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
-/// Seconds since 1970, UTC.
+/// A time in seconds since 1970, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(u64);
 
-/// A text that is no moment in a form that is understood.
+/// A text that is not a time in one of the two forms.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{0:?} is no date in UTC")]
+#[error("{0:?} is not a date in UTC")]
 pub struct BadDate(String);
 
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 impl Moment {
-    /// From seconds since 1970.
+    /// Creates a time from seconds since 1970.
     pub const fn from_unix(seconds: u64) -> Self {
         Self(seconds)
     }
@@ -30,7 +31,7 @@ impl Moment {
         self.0
     }
 
-    /// The host's clock.
+    /// The time of the host's clock.
     pub fn now() -> Self {
         Self(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
     }
@@ -51,7 +52,7 @@ impl Moment {
     }
 }
 
-/// Days from 1970-01-01 to a date of the Gregorian calendar; years are counted from March, so that the leap day comes last.
+/// Days from 1970-01-01 to a date of the Gregorian calendar. The calculation starts years in March, so that the leap day is the last day.
 const fn days_before(year: u64, month: u64, day: u64) -> u64 {
     let year = if month <= 2 { year - 1 } else { year };
     let month = if month <= 2 { month + 9 } else { month - 3 };
@@ -62,7 +63,7 @@ const fn days_before(year: u64, month: u64, day: u64) -> u64 {
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (days, time) = (self.0 / 86_400, self.0 % 86_400);
-        // 400 years have 146,097 days: the year, or one beside it, however far away it is.
+        // 400 years have 146,097 days. The estimate is at most one year too low, for any number of days.
         let mut year = 1969 + days * 400 / 146_097;
         while days_before(year + 1, 1, 1) <= days {
             year += 1;
@@ -115,7 +116,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn both_forms_are_read() {
+    fn both_forms_are_parsed() {
         for (text, unix) in [
             ("Thu, 01 Jan 1970 00:00:00 UTC", 0),
             ("Sat, 12 Sep 2026 07:55:41 UTC", 1_789_199_741),
@@ -141,13 +142,13 @@ mod tests {
             "2026-09-12T07:55:41",
             "2026-09-12T7:55:41Z",
         ] {
-            assert!(bad.parse::<Moment>().is_err(), "{bad} was taken");
+            assert!(bad.parse::<Moment>().is_err(), "{bad} was accepted");
         }
     }
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_back(unix in 0_u64..253_402_300_800) {
+        fn a_printed_time_parses_to_the_same_time(unix in 0_u64..253_402_300_800) {
             let moment = Moment::from_unix(unix);
             prop_assert_eq!(moment.to_string().parse(), Ok(moment));
         }
