@@ -97,8 +97,8 @@ fn an_index_of_another_archive_or_suite_is_rejected_although_its_key_is_trusted(
     let files = |world: &World| [("sources.list", format!("deb {} trixie main\n", world.server.url()))];
     for (origin, label, codename, reason) in [
         ("Vendor", "Debian", "trixie", "its Origin is \"Vendor\""),
-        ("Debian", "Debian-Security", "trixie", "its Label \"Debian-Security\""),
-        ("Debian", "Vendor", "trixie", "its Label \"Vendor\""),
+        ("Debian", "Debian-Security", "trixie", "its Label is \"Debian-Security\""),
+        ("Debian", "Vendor", "trixie", "its Label is \"Vendor\""),
         ("Debian", "Debian", "bookworm", "the mirror's index of trixie has the Codename bookworm"),
     ] {
         world.archive.origin = [origin.to_owned(), label.to_owned()];
@@ -163,7 +163,7 @@ fn every_candidate_is_listed_with_its_place_host_and_reason() {
   apt/sources.list.d/a.list:2: tor+http sources are not supported, only http, https and mirror lists
   apt/sources.list.d/b.sources:1: disabled: Enabled is no
   apt/sources.list.d/b.sources:7: {}: a web page came in place of the file, as from a captive portal, a login page or a filtering proxy
-error: 1 of the pinned files cannot be had
+error: failed to fetch 1 of the pinned files
   help: name a mirror with --mirror URL or the environment variable KUBEDOS_DEBIAN_MIRROR
 ",
         empty.host(),
