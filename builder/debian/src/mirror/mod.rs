@@ -152,8 +152,7 @@ impl MirrorError {
                         .any(|rejection| matches!(&rejection.why, Why::Release(error) if test(error)))
                 };
                 if has(|error| matches!(error, ReleaseError::Expired { .. })) {
-                    let help = "the mirror is outdated, or the clock of this host is ahead; --accept-expired accepts the index";
-                    return Some(help.to_owned());
+                    return Some("the mirror is outdated or this host's clock is ahead; --accept-expired accepts the index".to_owned());
                 }
                 if has(|error| matches!(error, ReleaseError::Older { .. })) {
                     return Some("the mirror is behind; --accept-older accepts the index".to_owned());
