@@ -1,4 +1,4 @@
-//! `inspect FILE`: what a built file holds; `inspect --disks`: the disks of this machine.
+//! `inspect FILE` shows the content of a built file; `inspect --disks` shows the disks of this machine.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use kubedos_image::qcow2::{Qcow2Error, Unsupported};
 use super::attached::Attached;
 use super::terminal::{print, print_pretty};
 
-/// Show what a built file holds: partitions, programs, signatures, initrd, volumes; never a secret
+/// Show the content of a built file: partitions, programs, signatures, initrd, volumes; never a secret
 #[derive(Debug, Args)]
 pub struct Inspect {
     /// An image (.raw, .iso, .qcow2) or a disk, UKI (.efi), seed (.img), manifest.json, or a folder with one
@@ -31,7 +31,7 @@ pub struct Inspect {
 }
 
 impl Inspect {
-    /// Prints it. Fails when a part of the file cannot be read; what can be read is printed all the same.
+    /// Prints the report. Fails if a part of the file cannot be read, but prints the other parts.
     pub fn run(&self) -> Result<(), Failure> {
         let Some(file) = &self.file else { return self.attached.run(self.json) };
         let trees = if self.files { Trees::Listed } else { Trees::Counted };
@@ -85,7 +85,7 @@ pub fn failure(error: ArtifactError) -> Failure {
     }
 }
 
-/// The command that makes a file which can be read.
+/// The command that converts the file to a readable one.
 fn conversion(path: &Path, what: Unsupported) -> String {
     // Quoted for a shell.
     let path = format!("'{}'", path.display().to_string().replace('\'', r"'\''"));

@@ -508,7 +508,7 @@ fn a_lock_that_does_not_fit_the_selection_says_what_differs() {
 fn verify_walks_every_link_and_says_which_is_open() {
     let world = World::locked();
     fs::remove_dir_all(world.path("cache")).unwrap();
-    world.run(&["lock", "--verify", "--offline"]).fails(5, &["trixie", "not to be had"]);
+    world.run(&["lock", "--verify", "--offline"]).fails(5, &["trixie", "the index is not available"]);
     world.run(&["lock", "--verify"]).succeeds();
     // Somebody else's signature over the same lock: the project's own key is what counts.
     world.select(&Key::generate().fingerprint());
