@@ -91,7 +91,7 @@ impl Rejection {
 
     /// Whether the rejection is worth a line of output: a failed request or an unreadable file, but not a deliberate choice of the host's
     /// administrator, such as a disabled source.
-    pub fn is_news(&self) -> bool {
+    pub fn is_unexpected(&self) -> bool {
         match &self.why {
             Why::Unfit(unfit) => matches!(
                 unfit,

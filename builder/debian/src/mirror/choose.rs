@@ -105,7 +105,7 @@ impl Mirrors {
         Self { wanted, trust, host, pools: Mutex::default(), hosts: Mutex::default() }
     }
 
-    /// Returns mirror number `n` of a suite, from 0, or `None` if there are fewer mirrors. If there is no mirror at all, returns an error.
+    /// Returns mirror number `n` of a suite, from 0, or `None` if there are fewer mirrors. Fails if the suite has no mirror at all.
     pub fn nth(
         &self,
         suite: &str,
@@ -222,7 +222,7 @@ impl Mirrors {
                     Outcome::Accepted(accepted) => {
                         let accepted = Arc::from(accepted);
                         pool.open = later.into_iter().chain(queue).collect();
-                        web.progress.mirror(&suite.suite, &accepted, &pool.news());
+                        web.progress.mirror(&suite.suite, &accepted, &pool.unexpected_rejections());
                         pool.accepted.push(accepted);
                         return true;
                     }
@@ -315,8 +315,8 @@ impl Pool {
     }
 
     /// The rejections that are printed although another candidate is used.
-    fn news(&self) -> Vec<Arc<Rejection>> {
-        self.reasons().into_iter().filter(|rejection| rejection.is_news()).collect()
+    fn unexpected_rejections(&self) -> Vec<Arc<Rejection>> {
+        self.reasons().into_iter().filter(|rejection| rejection.is_unexpected()).collect()
     }
 }
 

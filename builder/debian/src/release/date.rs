@@ -63,7 +63,7 @@ const fn days_before(year: u64, month: u64, day: u64) -> u64 {
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (days, time) = (self.0 / 86_400, self.0 % 86_400);
-        // 400 years have 146,097 days. The estimate is at most one year too low, for any number of days.
+        // 400 years have 146,097 days. The estimate is never too high, and at most two years too low.
         let mut year = 1969 + days * 400 / 146_097;
         while days_before(year + 1, 1, 1) <= days {
             year += 1;
