@@ -1,4 +1,6 @@
 //! The arguments of `kubedos-build` and the dispatch to its subcommands.
+//!
+//! The help texts are the doc comments of the argument types. A usage error has exit code 2; help and version go to stdout.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -57,7 +59,7 @@ impl Cli {
     pub fn run(self) -> Result<(), Failure> {
         if let Some(directory) = &self.directory {
             std::env::set_current_dir(directory).map_err(|error| {
-                Failure::new(Class::Usage, format!("cannot change to {}: {error}", directory.display()))
+                Failure::new(Class::Usage, format!("failed to change to {}: {error}", directory.display()))
             })?;
         }
         match self.command {

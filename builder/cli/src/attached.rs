@@ -1,4 +1,7 @@
 //! `inspect --disks`: lists the disks of this machine as a node detects them, and whether they match a spec.
+//!
+//! The inventory and the rules are the ones of the agent (`kubedos_survey`). The command reads `/sys` and `/dev`, and writes
+//! nothing.
 
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,7 @@
 //! `image`: builds the sealed image of a cluster from a ClusterSpec.
+//!
+//! Spec, keys and lock are checked before any file is written. The outputs are published together at the end. The build itself is in the
+//! builder library; this module connects its phases and reports them.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

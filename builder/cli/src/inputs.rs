@@ -1,4 +1,7 @@
 //! The arguments for pinned inputs: mirrors, cache, lock and keys. Every command that needs inputs uses the same arguments.
+//!
+//! No mirror has a default in the project: the command line, the environment or the host names it. No apt configuration is read and
+//! no request is sent before a file must be fetched.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

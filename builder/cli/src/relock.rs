@@ -1,4 +1,7 @@
 //! Fetches the files that the lock pins. With `--relock-missing`, packages that have vanished from the mirrors are resolved again.
+//!
+//! The given lock is never changed: the new one is written to the output folder. Relocking happens only if all problems of the fetch are
+//! vanished files.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;

@@ -1,4 +1,7 @@
 //! `seed`: mints the seed of a node, as a volume or in a personalised copy of an image.
+//!
+//! A seed contains secrets, so the file is readable by its owner only, unless `--unprotected` is given. The same keys, node, incarnation
+//! and floors give the same bytes.
 
 use std::path::PathBuf;
 

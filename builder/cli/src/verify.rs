@@ -1,4 +1,7 @@
-//! `verify PATH`: verifies a built file.
+//! `verify PATH`: verifies a built file, or a folder of outputs through its manifest.
+//!
+//! The checks are in the builder library. This module prints them, and derives the exit code from the verdict. `--rebuild` builds the image
+//! again in a temporary folder and compares all outputs byte by byte.
 
 use std::path::{Path, PathBuf};
 

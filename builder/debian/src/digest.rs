@@ -1,4 +1,7 @@
-//! The SHA-256 type that identifies pins, cache entries and proofs.
+//! The SHA-256 type that identifies pins, cache entries and proofs (FIPS 180-4).
+//!
+//! A digest has exactly one text form, 64 lower-case hex digits. Any other text is an error, so that equal digests have equal texts in
+//! the lock.
 
 use std::fmt;
 use std::io::{self, Read, Write};

@@ -1,4 +1,4 @@
-//! The failure of a command and its exit code (interfaces, "Exit codes").
+//! The failure of a command and its exit code (docs/command-line.md, "Exit codes").
 //!
 //! Each library module keeps its own error type. The command line maps an error to one of these classes once, where it handles it.
 

@@ -1,4 +1,7 @@
-//! The metadata stamp of a file. It changes when somebody writes to the file, replaces it, or sets its times back.
+//! The metadata stamp of a file.
+//!
+//! It contains the change time (ctime), which a user cannot set. Therefore the stamp changes when somebody writes to the file, replaces it,
+//! or sets its modification time back. It does not detect damage by the disk.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;

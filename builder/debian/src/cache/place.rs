@@ -1,4 +1,7 @@
 //! Selects the folder of the cache: an explicit one, or the first writable default.
+//!
+//! The order is `--cache`, `KUBEDOS_CACHE`, `kubedos` in `XDG_CACHE_HOME` or `~/.cache`, and `target/kubedos-cache` of the checkout. An
+//! explicit folder has no fallback, so that files never go to an unexpected place.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,7 @@
 //! The outer `ar` archive of a package (deb(5), ar(5)): a magic, then for each member a 60-byte text header and its bytes, padded to an
 //! even length.
+//!
+//! Only name and size of a header are used. Owner, mode and time are ignored when reading, and fixed when writing.
 
 use std::io::{Read, Seek, SeekFrom};
 

@@ -1,4 +1,7 @@
 //! One entry of a package's data archive, with a checked relative path.
+//!
+//! The parser reads raw tar entries and supports GNU long names only, as dpkg does. It limits the length of a name before it reads the name
+//! into memory. Ownership, modes and device numbers are returned as numbers; no file is created.
 
 use std::io::Read;
 

@@ -1,4 +1,7 @@
-//! Repacks a package with zstd, so that reading it is many times faster. The control and data archives keep their content.
+//! Repacks a package with zstd, so that reading it is many times faster.
+//!
+//! The unpacked control and data archives keep their bytes; private members (names that start with `_`) are dropped. The result has another
+//! digest than the pinned package, so it is useful only as a cached form of that package.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 

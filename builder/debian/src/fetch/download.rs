@@ -1,4 +1,7 @@
 //! Downloads one file into the cache: resumes an earlier attempt, checks the bytes against the pin, and renames the file.
+//!
+//! Partial files have an exclusive lock (flock(2)), so that several processes can fetch the same file. Bytes that do not match the pin are
+//! removed and never reach the cache. Only temporary failures are retried; the choice of mirrors is in the parent module.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};

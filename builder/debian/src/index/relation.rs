@@ -1,4 +1,7 @@
-//! Relations between packages: `a (>= 1) | b, c:any` as in Debian policy §7.1.
+//! Relations between packages, such as `a (>= 1) | b, c:any` (Debian policy §7.1).
+//!
+//! Architecture qualifiers are removed, because a lock has only one architecture. Architecture restrictions (`[amd64]`) and build profiles
+//! are errors: they occur in source packages only.
 
 use std::cmp::Ordering;
 use std::fmt;

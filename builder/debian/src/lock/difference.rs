@@ -1,4 +1,7 @@
 //! The differences between the packages of two locks, as lines for people and as JSON.
+//!
+//! Packages are compared by name. A change of version, of content under the same version, or of sets is a separate [`Change`]. The signed
+//! indices are not compared.
 
 use std::collections::BTreeMap;
 use std::fmt;

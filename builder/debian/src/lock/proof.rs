@@ -1,4 +1,7 @@
 //! The proof file of a lock: the signed indices and the stanzas of the packages, verbatim, as zstd-compressed JSON.
+//!
+//! This module encodes and decodes the file, with a limit on its unpacked size. It does not verify signatures or stanzas; `verify` does.
+//! The lock contains the digest of the compressed file, so another zstd level would change the digest.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,7 @@
 //! Relocking: replaces the packages that mirrors no longer have, and keeps all other pins.
+//!
+//! The index is read again from the mirrors, but a kept pin hides all other versions of its package. The caller decides where to write the
+//! result; the lock of the project is not changed.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,7 @@
 //! Makes a new lock from mirrors: verifies the signed indices, reads the package indices that they list, and resolves the selection.
+//!
+//! A signed index that has expired, or that is older than the one in the previous lock, is refused unless the caller accepts it. Package
+//! indices are trusted by the digest in the signed index. This module writes no lock file.
 
 use std::sync::Arc;
 

@@ -1,4 +1,7 @@
-//! The base URL of an archive, the parent of `dists/` and `pool/`. Its user name and password are stored separately and never printed.
+//! The base URL of an archive, the parent of `dists/` and `pool/`.
+//!
+//! The user name and password of the URL are stored separately from its text and are never printed. A malformed URL is printed without the
+//! text before its last `@`.
 
 use ureq::http::Uri;
 

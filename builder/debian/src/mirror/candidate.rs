@@ -1,4 +1,7 @@
 //! Mirror candidates: a source that may become a mirror, the file or option that names it, and the reason if it is rejected.
+//!
+//! This module expands mirror lists on the disk and classifies URIs by their scheme. It sends no request; `choose` does. A source that
+//! cannot be used stays in the list with its reason, so that an error message can name it.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -1,5 +1,7 @@
 //! Times in UTC with a resolution of one second. Parses the form of `Release` files (RFC 5322) and of locks (RFC 3339), and prints the
 //! latter.
+//!
+//! Only UTC is accepted, with years from 1970 to 9999 and without leap seconds. The day of the week is ignored.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,7 @@
 //! `rootfs/packages.toml`: the trusted archives, the root packages of each set, and the dependencies that are cut.
+//!
+//! Unknown fields are errors. Every cut needs a reason, every set needs a root, and a cut names only sets of the file. That a cut has an
+//! effect is checked by the resolver.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

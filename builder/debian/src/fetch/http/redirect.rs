@@ -1,4 +1,6 @@
 //! Resolves the `Location` of a redirect (RFC 3986, section 5), and detects loops.
+//!
+//! Only http and https targets with a host are followed. Dot segments in a relative `Location` are not removed.
 
 use ureq::http::Uri;
 
