@@ -58,7 +58,7 @@ fn waiting_ends_when_the_node_halts_or_the_kernel_is_lost() {
     let disk = script_disk(&bench, "disk", &script);
     let machine = Machine::start(tools, &bench, &Hardware::new(Firmware::Uefi).disk(disk)).unwrap();
     let error = machine.wait_for_stage("Baseline", Outcome::Done, Patience::STEP).unwrap_err();
-    assert!(error.to_string().contains("the kernel says: Kernel panic"), "{error}");
+    assert!(error.to_string().contains("kernel message: Kernel panic"), "{error}");
     machine.from_here();
     // What is waited for is seen before it is taken for a failure.
     machine.wait_for_stage("OpenRoot", Outcome::Halted, Patience::STEP).unwrap();
