@@ -47,8 +47,8 @@ fn manifest() -> Value {
 
 #[test]
 fn sgdisk_finds_no_problem_in_the_partition_table() {
-    let said = succeeds(oracle("usr/sbin/sgdisk").arg("--verify").arg(Product::built().raw()));
-    assert!(said.contains("No problems found"), "{said}");
+    let printed = succeeds(oracle("usr/sbin/sgdisk").arg("--verify").arg(Product::built().raw()));
+    assert!(printed.contains("No problems found"), "{printed}");
 }
 
 /// The raw file is the ISO: one file under two names, with an El Torito entry for UEFI that points at the ESP.
@@ -59,16 +59,16 @@ fn xorriso_and_isoinfo_see_a_bootable_cd() {
     assert_eq!(inode(raw.to_owned()), inode(iso.clone()));
     let mut xorriso = oracle("usr/bin/xorriso");
     xorriso.args(["-indev", &format!("stdio:{}", iso.display()), "-report_el_torito", "plain"]);
-    let said = succeeds(&mut xorriso);
-    let entry = said.lines().find(|line| line.starts_with("El Torito boot img :")).unwrap();
+    let printed = succeeds(&mut xorriso);
+    let entry = printed.lines().find(|line| line.starts_with("El Torito boot img :")).unwrap();
     let fields: Vec<&str> = entry.split_whitespace().collect();
     assert!(fields.contains(&"UEFI"), "{entry}");
     let esp = Product::built().partition(Role::Esp).start / 2048;
     assert_eq!(fields.last().unwrap().parse::<u64>().unwrap(), esp, "{entry}");
-    let said = succeeds(oracle("usr/bin/isoinfo").arg("-d").arg("-i").arg(&iso));
+    let printed = succeeds(oracle("usr/bin/isoinfo").arg("-d").arg("-i").arg(&iso));
     assert!(
-        said.contains("CD-ROM is in ISO 9660 format") && said.contains("El Torito VD version 1"),
-        "{said}"
+        printed.contains("CD-ROM is in ISO 9660 format") && printed.contains("El Torito VD version 1"),
+        "{printed}"
     );
 }
 
@@ -77,8 +77,8 @@ fn fsck_fat_finds_the_esp_clean() {
     let folder = tempfile::tempdir().unwrap();
     let esp = extracted(&folder, Role::Esp);
     succeeds(oracle("usr/sbin/fsck.fat").args(["-n", "-v"]).arg(&esp));
-    let said = succeeds(oracle("usr/bin/mdir").args(["-/", "-b", "-i"]).arg(&esp).arg("::/EFI"));
-    assert!(said.contains("BOOTX64.EFI") && said.contains(".efi"), "{said}");
+    let printed = succeeds(oracle("usr/bin/mdir").args(["-/", "-b", "-i"]).arg(&esp).arg("::/EFI"));
+    assert!(printed.contains("BOOTX64.EFI") && printed.contains(".efi"), "{printed}");
 }
 
 #[test]
@@ -161,8 +161,8 @@ fn the_boot_programs_are_sound_and_signed() {
     succeeds(oracle("usr/bin/mcopy").arg("-i").arg(&esp).arg("::/EFI/BOOT/BOOTX64.EFI").arg(&loader));
     let certificate = project().join("keys/demo/public/db-1.crt");
     for program in [&efi, &loader] {
-        let said = succeeds(oracle("usr/bin/sbverify").arg("--cert").arg(&certificate).arg(program));
-        assert!(said.contains("Signature verification OK"), "{said}");
+        let printed = succeeds(oracle("usr/bin/sbverify").arg("--cert").arg(&certificate).arg(program));
+        assert!(printed.contains("Signature verification OK"), "{printed}");
     }
 }
 
@@ -172,8 +172,8 @@ fn qemu_img_finds_the_qcow2_equal_to_the_raw_image() {
     let (raw, qcow2) = (Product::built().raw(), Product::built().output("qcow2"));
     let image = || tools().command("usr/bin/qemu-img").unwrap();
     succeeds(image().args(["check", "-q", "-f", "qcow2"]).arg(&qcow2));
-    let said = succeeds(image().args(["compare", "-f", "raw", "-F", "qcow2"]).arg(raw).arg(&qcow2));
-    assert!(said.contains("Images are identical"), "{said}");
+    let printed = succeeds(image().args(["compare", "-f", "raw", "-F", "qcow2"]).arg(raw).arg(&qcow2));
+    assert!(printed.contains("Images are identical"), "{printed}");
 }
 
 /// A5, field testing: what `qemu-img convert` makes of the image in any ordinary way is read, equal to the raw image, and verifies.
@@ -193,8 +193,8 @@ fn converted_images_are_read_and_verify() {
         let mut convert = tools().command("usr/bin/qemu-img").unwrap();
         succeeds(convert.args(["convert", "-f", "raw", "-O", "qcow2"]).args(options).arg(raw).arg(&path));
         succeeds(kubedos_build().arg("diff").arg(raw).arg(&path));
-        let said = succeeds(kubedos_build().arg("verify").arg(&path));
-        assert!(said.contains("another tool has written the file"), "{options:?}: {said}");
+        let printed = succeeds(kubedos_build().arg("verify").arg(&path));
+        assert!(printed.contains("another tool has written the file"), "{options:?}: {printed}");
         succeeds(kubedos_build().arg("inspect").arg(&path));
     }
 }
@@ -223,10 +223,10 @@ fn images_that_cannot_be_read_are_refused_with_the_command_that_converts_them() 
     ] {
         for command in ["verify", "inspect"] {
             let refused = kubedos_build().arg(command).arg(path(name)).output().unwrap();
-            let said = String::from_utf8(refused.stderr).unwrap();
-            assert_eq!(refused.status.code(), Some(1), "{said}");
+            let printed = String::from_utf8(refused.stderr).unwrap();
+            assert_eq!(refused.status.code(), Some(1), "{printed}");
             let help = format!("qemu-img convert -O raw '{}' disk.raw", path(name).display());
-            assert!(said.contains(says) && said.contains(&help), "{said}");
+            assert!(printed.contains(says) && printed.contains(&help), "{printed}");
         }
         let converted = path("disk.raw");
         succeeds(qemu_img().args(["convert", "-O", "raw"]).arg(path(name)).arg(&converted));
@@ -245,8 +245,8 @@ fn a_table_that_sgdisk_moved_verifies() {
     file.set_len(Product::built().length() + (2 << 30)).unwrap();
     succeeds(kubedos_build().arg("verify").arg(&path));
     succeeds(oracle("usr/sbin/sgdisk").arg("-e").arg(&path));
-    let said = succeeds(kubedos_build().arg("verify").arg(&path));
-    assert!(said.contains("as `sgdisk -e` writes it") && !said.contains("FAIL"), "{said}");
+    let printed = succeeds(kubedos_build().arg("verify").arg(&path));
+    assert!(printed.contains("as `sgdisk -e` writes it") && !printed.contains("FAIL"), "{printed}");
     succeeds(kubedos_build().arg("inspect").arg(&path));
 }
 
@@ -260,8 +260,9 @@ fn the_sums_are_those_of_the_files() {
     assert_eq!(sums.lines().count(), outputs.len());
     for output in outputs {
         let (name, expected) = (output["name"].as_str().unwrap(), output["sha256"].as_str().unwrap());
-        let said = succeeds(oracle("usr/bin/openssl").args(["dgst", "-sha256", "-r"]).arg(folder.join(name)));
-        assert_eq!(said.split_whitespace().next().unwrap(), expected, "{name}");
+        let printed =
+            succeeds(oracle("usr/bin/openssl").args(["dgst", "-sha256", "-r"]).arg(folder.join(name)));
+        assert_eq!(printed.split_whitespace().next().unwrap(), expected, "{name}");
         assert!(sums.contains(&format!("{expected}  {name}\n")), "{name}");
     }
 }

@@ -12,8 +12,8 @@ use kubedos_image::layout::{Area, Role, Slot};
 use kubedos_image::source::{FileSource, Window};
 use kubedos_lab::{Disk, Firmware, Format, Hardware, Patience};
 use kubedos_tests::{
-    MODULE_SIGNER, NOISE, Rig, Told, answers, answers_disk, flip, generated, key_directory, kubedos_build,
-    many, noise, probe_image, project, scratch, told_of,
+    Listing, MODULE_SIGNER, NOISE, Rig, answers, answers_disk, flip, generated, key_directory, kubedos_build,
+    listing_of, many, noise, probe_image, project, scratch,
 };
 use kubedos_wire::record::{Outcome, Record};
 use kubedos_wire::seal::Volume;
@@ -50,12 +50,12 @@ fn the_kernel_reads_the_real_volumes_as_they_are_in_the_image() {
         let range = image.partition(Role::Volume(volume, Area::Data, Slot::A));
         let file = FileSource::new(File::open(image.raw()).unwrap(), image.length());
         let partition = Window::new(&file, range.start, range.end - range.start).unwrap();
-        let expected = told_of(&erofs::reader::Volume::open(&partition).unwrap());
+        let expected = listing_of(&erofs::reader::Volume::open(&partition).unwrap());
         let found = asked()["own trees"][place].as_object().unwrap();
         assert!(found.keys().all(|path| expected.contains_key(path)), "{place}: {found:?}");
         for (path, line) in &expected {
             match found.get(path) {
-                Some(told) => assert_eq!(told, line, "{place}: {path}"),
+                Some(found) => assert_eq!(found, line, "{place}: {path}"),
                 None => {
                     let path = String::from_utf8(hex::decode(path).unwrap()).unwrap();
                     let whole = Path::new(place).join(&path);
@@ -69,21 +69,21 @@ fn the_kernel_reads_the_real_volumes_as_they_are_in_the_image() {
 }
 
 /// Volumes of one generated tree with several settings, and what is in them.
-fn trees() -> &'static (tempfile::TempDir, [(&'static str, Told); 5]) {
-    static TREES: OnceLock<(tempfile::TempDir, [(&'static str, Told); 5])> = OnceLock::new();
+fn trees() -> &'static (tempfile::TempDir, [(&'static str, Listing); 5]) {
+    static TREES: OnceLock<(tempfile::TempDir, [(&'static str, Listing); 5])> = OnceLock::new();
     TREES.get_or_init(|| {
         let folder = tempfile::tempdir_in(scratch()).unwrap();
         let write = [
-            ("none", generated as fn(&Path, Compression, u32) -> Told, Compression::None, 4096),
+            ("none", generated as fn(&Path, Compression, u32) -> Listing, Compression::None, 4096),
             ("lz4", generated, Compression::Lz4hc(9), 16 << 10),
             ("zstd", generated, Compression::Zstd(10), 64 << 10),
             ("large", generated, Compression::Zstd(3), 1 << 20),
             ("many", many, Compression::Zstd(10), 64 << 10),
         ];
-        let told = write.map(|(name, tree, compression, cluster)| {
+        let listings = write.map(|(name, tree, compression, cluster)| {
             (name, tree(&folder.path().join(name), compression, cluster))
         });
-        (folder, told)
+        (folder, listings)
     })
 }
 
@@ -320,10 +320,13 @@ fn the_agent_stays_within_twelve_mebibytes() {
 fn an_image_that_can_be_asked_is_refused_by_verify() {
     for path in [probe_image().folder(), probe_image().raw()] {
         let output = kubedos_build().arg("verify").arg(path).output().unwrap();
-        let said =
+        let printed =
             String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(4), "{said}");
-        assert!(said.contains("the root volume holds additions of a test: this is no product"), "{said}");
+        assert_eq!(output.status.code(), Some(4), "{printed}");
+        assert!(
+            printed.contains("the root volume holds additions of a test: this is no product"),
+            "{printed}"
+        );
     }
 }
 

@@ -175,17 +175,17 @@ fn the_disk_of_a_healthy_node_verifies() {
         if grown {
             std::fs::File::options().write(true).open(&raw).unwrap().set_len(DISK + (4 << 30)).unwrap();
         }
-        let said = succeeds(kubedos_build().args(["verify", "--keys", "keys/demo"]).arg(&raw));
+        let printed = succeeds(kubedos_build().args(["verify", "--keys", "keys/demo"]).arg(&raw));
         for words in ["a disk which a node has adopted", "are the node's own", "verify against root hash"] {
-            assert!(said.contains(words), "{words}: {said}");
+            assert!(printed.contains(words), "{words}: {printed}");
         }
-        assert!(!said.contains("FAIL"), "{said}");
+        assert!(!printed.contains("FAIL"), "{printed}");
     }
-    let said = succeeds(kubedos_build().args(["verify", "--keys", "keys/demo", "--json"]).arg(&backup));
-    assert!(said.contains("\"verdict\": \"sealed\""), "{said}");
+    let printed = succeeds(kubedos_build().args(["verify", "--keys", "keys/demo", "--json"]).arg(&backup));
+    assert!(printed.contains("\"verdict\": \"sealed\""), "{printed}");
     let refused = kubedos_build().arg("verify").arg(first.disk.file()).output().unwrap();
-    let said = String::from_utf8(refused.stderr).unwrap();
-    assert!(refused.status.code() == Some(1) && said.contains("qemu-img convert -O raw"), "{said}");
+    let printed = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.status.code() == Some(1) && printed.contains("qemu-img convert -O raw"), "{printed}");
 }
 
 /// Other people's tools find what the agent made sound: the partition table, both LUKS2 containers.
@@ -194,18 +194,19 @@ fn other_tools_find_the_adopted_disk_sound() {
     let first = adopted();
     let rig = Rig::new("other_tools_and_the_adopted_disk");
     let raw = rig.bench().raw_copy(tools(), "raw", &first.disk).unwrap();
-    let said = succeeds(oracles().command("usr/sbin/sgdisk").unwrap().arg("--verify").arg(&raw));
-    assert!(said.contains("No problems found"), "{said}");
+    let printed = succeeds(oracles().command("usr/sbin/sgdisk").unwrap().arg("--verify").arg(&raw));
+    assert!(printed.contains("No problems found"), "{printed}");
     let layout = kubedos_image::layout::adopted(DISK).unwrap();
     for role in [Role::State, Role::Data] {
         let place = layout.place(role).unwrap();
         let header = rig.bench().path(&role.to_string());
         std::fs::File::create(&header).unwrap().set_len(32 << 20).unwrap();
         transplant(&raw, place.start..place.start + (16 << 20), &header, 0);
-        let said = succeeds(oracles().command("usr/sbin/cryptsetup").unwrap().arg("luksDump").arg(&header));
+        let printed =
+            succeeds(oracles().command("usr/sbin/cryptsetup").unwrap().arg("luksDump").arg(&header));
         for words in ["Version:       \t2", "aes-xts-plain64", "0: luks2", "PBKDF:      pbkdf2"] {
             let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-            assert!(squeezed(&said).contains(&squeezed(words)), "{role}: not {words:?} in {said}");
+            assert!(squeezed(&printed).contains(&squeezed(words)), "{role}: not {words:?} in {printed}");
         }
         let json = oracles()
             .command("usr/sbin/cryptsetup")
@@ -257,8 +258,8 @@ fn a_target_with_4096_byte_sectors_is_refused_by_name() {
 fn a_bios_says_that_the_disk_needs_uefi() {
     let rig = Rig::new("a_bios");
     let machine = rig.boot(&Hardware::new(Firmware::Bios).disk(rig.disk("disk")));
-    let said = |line: &str| line.contains("kubedOS: this machine started in BIOS mode");
-    machine.wait_for_line("the refusal", Patience::BOOT, said).unwrap();
+    let refused = |line: &str| line.contains("kubedOS: this machine started in BIOS mode");
+    machine.wait_for_line("the refusal", Patience::BOOT, refused).unwrap();
 }
 
 /// A place that takes no write is tried again and then given up, with the system's words.

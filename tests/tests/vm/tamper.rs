@@ -38,9 +38,9 @@ fn flipped_halts_of(product: &'static Product, test: &str, offset: u64) -> Recor
 
 fn names(record: &Record, step: EarlyStage, volume: Volume) {
     assert_eq!(record.stage, step.name(), "{record:?}");
-    let said =
+    let named =
         format!("{} {}", record.volume.as_deref().unwrap_or(""), record.error.as_deref().unwrap_or(""));
-    assert!(said.contains(volume.name()), "{record:?}");
+    assert!(named.contains(volume.name()), "{record:?}");
 }
 
 #[test]

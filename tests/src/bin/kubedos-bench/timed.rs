@@ -45,10 +45,10 @@ impl fmt::Display for Failed {
 /// Runs a program to its end; what it says goes to `log`.
 pub fn cost(command: &Command, log: &Path) -> Result<Cost, Failed> {
     let result = log.with_extension("cost.json");
-    let said = File::create(log).unwrap();
+    let log_file = File::create(log).unwrap();
     let mut outer = Command::new(std::env::current_exe().unwrap());
     outer.arg(SUBCOMMAND).arg(&result).arg("--").arg(command.get_program()).args(command.get_args());
-    outer.stdin(Stdio::null()).stdout(said.try_clone().unwrap()).stderr(said);
+    outer.stdin(Stdio::null()).stdout(log_file.try_clone().unwrap()).stderr(log_file);
     if let Some(folder) = command.get_current_dir() {
         outer.current_dir(folder);
     }

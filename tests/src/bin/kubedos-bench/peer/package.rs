@@ -50,7 +50,7 @@ impl Package {
     /// Fetches the package, and unpacks what begins with `prefix` into `folder`, without it.
     ///
     /// # Errors
-    /// When it can be had nowhere, or the folder cannot be written.
+    /// If it can be had nowhere, or the folder cannot be written.
     pub fn unpack(&self, prefix: &str, folder: &Path) -> Result<(), Why> {
         let pin = Pin { name: self.name.into(), size: self.size, sha256: self.sha256.parse().unwrap() };
         let cache = Pins::get().cache();
