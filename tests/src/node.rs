@@ -79,10 +79,7 @@ pub fn halts(machine: &Machine) -> Record {
 pub fn halts_at(machine: &Machine, stage: Stage, error: &str) {
     let record = halts(machine);
     assert_eq!(record.stage, stage.name(), "{record:?}");
-    assert!(
-        record.error.as_deref().is_some_and(|text| text.contains(error)),
-        "not {error:?}: {record:?}"
-    );
+    assert!(record.error.as_deref().is_some_and(|text| text.contains(error)), "not {error:?}: {record:?}");
 }
 
 /// Checks on the status page that no unit has failed.

@@ -1,4 +1,4 @@
-//! Tries to load kernel modules: one module with the signature of Debian, without a signature, with a changed byte, and with a
+//! Tries to load kernel modules: one module with its vendor's signature, without a signature, with a changed byte, and with a
 //! signature of another key.
 
 use std::ffi::CStr;
