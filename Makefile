@@ -1,4 +1,4 @@
-# The commands for developers. Every target works on a fresh clone; only `bench` needs root.
+# The commands for developers. Every target works on a fresh clone; only parts of `bench` need root.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
