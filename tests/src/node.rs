@@ -130,7 +130,7 @@ pub fn status_page(machine: &mut Machine) -> Vec<String> {
 }
 
 /// Words that a person understands as a fault, in lower case.
-const ALARMING: [&str; 22] = [
+const FAULT_WORDS: [&str; 22] = [
     "fail",
     "error",
     "warn",
@@ -163,10 +163,10 @@ fn is_healthy(line: &str) -> bool {
         return true; // a line of the firmware
     }
     let lower = text.to_lowercase().replace("errors    none", "").replace("units     none failed", "");
-    let is_calm = !ALARMING.iter().any(|word| lower.contains(word));
+    let has_no_fault_word = !FAULT_WORDS.iter().any(|word| lower.contains(word));
     let is_record = Record::find(text)
         .is_some_and(|record| !matches!(record.outcome, Outcome::Retry | Outcome::Corrupt | Outcome::Halted));
-    is_calm && (is_record || text.starts_with("EFI stub: Loaded initrd from "))
+    has_no_fault_word && (is_record || text.starts_with("EFI stub: Loaded initrd from "))
 }
 
 /// The line without the escape sequences of firmware and systemd (ECMA-48 control sequences and operating system commands).
@@ -204,7 +204,7 @@ pub fn healthy_console(machine: &Machine) {
 /// If there is another line.
 pub fn healthy_lines(lines: &[String]) {
     let mut in_page = false;
-    let mut ill = Vec::new();
+    let mut unexpected = Vec::new();
     for line in lines {
         let text = without_escapes(line);
         if text.trim().starts_with("== kubedOS") {
@@ -212,10 +212,10 @@ pub fn healthy_lines(lines: &[String]) {
         } else if in_page && text.trim_end().ends_with(&"=".repeat(80)) {
             in_page = false;
         } else if !in_page && !is_healthy(line) {
-            ill.push(line);
+            unexpected.push(line);
         }
     }
-    assert!(ill.is_empty(), "lines that a healthy console does not show: {ill:#?}");
+    assert!(unexpected.is_empty(), "lines that a healthy console does not show: {unexpected:#?}");
 }
 
 #[cfg(test)]
@@ -239,7 +239,7 @@ mod tests {
         ] {
             healthy_lines(&[calm.to_owned()]);
         }
-        for ill in [
+        for unexpected in [
             "[    5.7] device-mapper: core: CONFIG_IMA_DISABLE_HTABLE is disabled.",
             "[    7.9] GPT:Primary header thinks Alt. header is not at the end of the disk.",
             "[    8.9] systemd[1]: Failed to find module 'autofs4'",
@@ -249,7 +249,7 @@ mod tests {
             &record("retry", ""),
             &record("halted", ""),
         ] {
-            assert!(!is_healthy(ill), "{ill}");
+            assert!(!is_healthy(unexpected), "{unexpected}");
         }
     }
 }

@@ -93,7 +93,7 @@ pub fn noise(len: usize) -> Vec<u8> {
 /// A module's object file. After it follow the signature, twelve bytes that end with the signature's length, big-endian, and a marker
 /// (`include/linux/module_signature.h`).
 fn without_signature(module: &[u8]) -> &[u8] {
-    let signed = module.strip_suffix(b"~Module signature appended~\n").expect("an unsigned module");
+    let signed = module.strip_suffix(b"~Module signature appended~\n").expect("the module has no signature");
     let (signed, length) = signed.split_last_chunk::<4>().unwrap();
     let length = usize::try_from(u32::from_be_bytes(*length)).unwrap();
     &signed[..signed.len() - 8 - length]

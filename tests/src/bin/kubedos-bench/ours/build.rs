@@ -175,7 +175,8 @@ impl Ours {
 /// The default example with `added` more workers.
 pub fn example_with(added: u32) -> String {
     let example = own_example();
-    let (before, after) = example.split_once(LAST_NODE).expect("examples/lab.yaml has another last node");
+    let (before, after) =
+        example.split_once(LAST_NODE).expect("examples/lab.yaml does not end with the expected node");
     let node = |number: u32| {
         format!(
             "      - name: w-{number}
