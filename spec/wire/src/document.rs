@@ -4,10 +4,10 @@
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// Why a document cannot be used.
+/// Why a document is not usable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentError {
-    /// It is longer than any document of its kind.
+    /// It is longer than [`MAX_LEN`].
     #[error("document of {0} bytes is longer than any of its kind")]
     TooLong(usize),
     /// It is not UTF-8.

@@ -1,7 +1,7 @@
 //! The hand-over from stage 1 to the agent (ADR 0002): what was booted, from which device, and the count of records.
 //!
-//! Stage 1 writes it before it enters the root volume, and the agent reads it. Both are of the same release; unknown
-//! fields are ignored nevertheless (ADR 0003).
+//! Stage 1 writes it before it enters the root volume, and the agent of the same release reads it. Unknown fields are
+//! ignored (ADR 0003).
 
 use serde::{Deserialize, Serialize};
 

@@ -28,7 +28,7 @@ pub const SHARD_VERSION: u32 = 2;
 /// Maximum length of a document in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
 
-/// A document of the configuration volume that cannot be used.
+/// Why a document of the configuration volume is not usable.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
     /// It is longer than [`MAX_BYTES`].
