@@ -178,7 +178,7 @@ impl Text<'_> {
     }
 }
 
-/// The column where a comment starts, judged by the line alone: a `#` at its start or after white space, without a quote
+/// The column where a comment starts, determined from the line alone: a `#` at its start or after white space, without a quote
 /// before it.
 fn comment_column(line: &str) -> Option<u32> {
     let mut before = ' ';

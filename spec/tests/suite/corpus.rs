@@ -86,7 +86,7 @@ impl Fixture {
 /// Compares every text with its golden file, and checks that every golden file has a fixture.
 fn compare(kind: &str, texts: &BTreeMap<String, String>) {
     let path = |name: &str| golden::path(kind).join(format!("{name}.txt"));
-    let differ: Vec<_> = texts.iter().filter(|(name, text)| !golden::holds(&path(name), text)).collect();
+    let differ: Vec<_> = texts.iter().filter(|(name, text)| !golden::equals(&path(name), text)).collect();
     for entry in fs::read_dir(golden::path(kind)).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         assert!(texts.contains_key(name.split('.').next().unwrap()), "{name} belongs to no fixture");

@@ -15,18 +15,18 @@ pub fn project(name: &str) -> PathBuf {
 }
 
 /// Whether the file contains exactly this text. In update mode, the text is written to the file first.
-pub fn holds(path: &Path, text: &str) -> bool {
+pub fn equals(path: &Path, text: &str) -> bool {
     if std::env::var_os("KUBEDOS_UPDATE_GOLDENS").is_some() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
-    fs::read_to_string(path).is_ok_and(|held| held == text)
+    fs::read_to_string(path).is_ok_and(|found| found == text)
 }
 
 /// Compares one text with its file.
 pub fn compare(path: &Path, text: &str) {
     assert!(
-        holds(path, text),
+        equals(path, text),
         "{} differs; KUBEDOS_UPDATE_GOLDENS=1 updates it. It should be:\n{text}",
         path.display()
     );

@@ -69,7 +69,7 @@ proptest! {
                 .flat_map(|node| plan.peers(node, name).map(move |peer| (&node.name, peer.node)))
                 .collect();
             for (a, b) in &pairs {
-                prop_assert!(a != b && pairs.contains(&(*b, *a)), "{name}: {a} knows {b}");
+                prop_assert!(a != b && pairs.contains(&(*b, *a)), "{name}: {a} has the peer {b}");
             }
             for node in plan.nodes() {
                 prop_assert_eq!(plan.peers(node, name).count(), plan.peer_count(node, name));

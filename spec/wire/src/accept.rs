@@ -32,7 +32,7 @@ pub struct Accepted {
     pub statement: ConfigurationStatement,
     /// The accepted key that has signed it.
     pub signer: PublicKey,
-    /// Length of the statement in bytes, without the zeroes behind it.
+    /// Length of the statement in bytes, without the zeroes after it.
     pub encoded_len: usize,
 }
 

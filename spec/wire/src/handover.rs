@@ -43,7 +43,7 @@ pub struct Handover {
     pub version: u32,
     /// The release of kubedOS.
     pub release: String,
-    /// Kernel name of the whole device that holds the volumes (`vda`, `sr0`).
+    /// Kernel name of the whole device that contains the volumes (`vda`, `sr0`).
     pub boot_device: String,
     /// UUID of the partition from which firmware loaded the UKI; absent if firmware did not report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

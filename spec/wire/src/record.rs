@@ -1,4 +1,4 @@
-//! The console record: one JSON object per line behind `kubedos: `, in a record of the kernel log of at most 900 bytes.
+//! The console record: one JSON object per line after `kubedos: `, in a record of the kernel log of at most 900 bytes.
 //!
 //! Stage 1 and the agent write it; the lab and users' scripts read it, so its format is a stable interface
 //! (`docs/console.md`). Readers ignore unknown fields (ADR 0003). A text that would exceed the limit is truncated and ends in

@@ -369,13 +369,13 @@ pub(super) const RULES: &[Invariant] = &[
         "A drill that deletes a control plane leaves a majority of the control planes.",
         &[DRILLS, ROLE],
         |s, f| {
-            let takes = |name| name == DrillName::DeleteControlPlaneVm;
+            let deletes = |name| name == DrillName::DeleteControlPlaneVm;
             for (index, _) in s
                 .acceptance
                 .drills
                 .iter()
                 .enumerate()
-                .filter(|(_, drill)| takes(drill.name) && control_planes(s) < 3)
+                .filter(|(_, drill)| deletes(drill.name) && control_planes(s) < 3)
             {
                 let message = format!(
                     "with {}, the loss of one causes an outage",

@@ -1,4 +1,4 @@
-//! The document `/cluster.toml`: the facts about the cluster that every node knows.
+//! The document `/cluster.toml`: the public facts about the cluster, for every node.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -71,7 +71,7 @@ impl Shard {
         write(self)
     }
 
-    /// The disk that holds the system, STATE and DATA.
+    /// The system disk, which contains STATE and DATA.
     pub fn system_disk(&self) -> Option<&Disk> {
         self.disks.iter().find(|disk| disk.purpose == DiskPurpose::System)
     }
