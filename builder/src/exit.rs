@@ -95,6 +95,7 @@ impl Classify for KeyError {
             | Self::Malformed { .. }
             | Self::NoCertificate { .. }
             | Self::Encode { .. }
+            | Self::Clock(_)
             | Self::Generate(_)
             | Self::Issue(_)
             | Self::Enrolment(_) => Class::Failed,
@@ -123,6 +124,7 @@ impl Classify for KeyError {
             | Self::Malformed { .. }
             | Self::NoCertificate { .. }
             | Self::Encode { .. }
+            | Self::Clock(_)
             | Self::Generate(_)
             | Self::Issue(_)
             | Self::Enrolment(_) => return None,

@@ -209,8 +209,7 @@ pub(super) fn enrolment(
     certificates: &[&[u8]],
     signer: &RsaSigner,
 ) -> Result<[NewFile; 2], KeyError> {
-    let time = Timestamp::from_unix(now)
-        .ok_or(KeyError::Generate("Secure Boot enrolment (the clock is out of range)"))?;
+    let time = Timestamp::from_unix(now).ok_or(KeyError::Clock(now))?;
     let list = signature_list(OWNER, certificates)?;
     let auth = authenticated(variable, time, &list, signer)?;
     let file = |suffix: &str, content: Vec<u8>| NewFile {

@@ -17,7 +17,7 @@ use crate::image::run_record::RUN_RECORD;
 use crate::keys;
 use crate::size::human;
 
-/// Files next to the outputs that are not outputs themselves (interfaces: not compared between builds).
+/// Files next to the outputs that are not outputs themselves and are not compared between builds.
 const BESIDE: [&str; 7] = [MANIFEST, SUMS, RUN_RECORD, "seeds", ".lock", LOCK, "kubedos.lock.proof"];
 
 /// The lock of the build, if it was not the committed one.

@@ -198,6 +198,13 @@ struct Offer {
     component: Arc<str>,
 }
 
+/// The first line of a field and the lines that continue it (deb822(5): they begin with a space or a tab).
+fn value<'s>(stanza: &'s str, field: &str) -> Option<(&'s str, impl Iterator<Item = &'s str>)> {
+    let mut lines = stanza.lines();
+    let first = lines.find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    Some((first, lines.take_while(|line| line.starts_with([' ', '\t']))))
+}
+
 impl Index {
     /// Adds the text of a `Packages` file. With `only`, packages with other names are ignored.
     pub fn add(
@@ -210,21 +217,22 @@ impl Index {
         let text: Arc<str> = text.into();
         let (suite, component): (Arc<str>, Arc<str>) = (suite.into(), component.into());
         for stanza in paragraphs(&text) {
-            let line = |field: &str| {
-                let mut lines = stanza.lines().filter_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-                lines.next().map(str::trim)
-            };
-            let Some(name) = line("Package") else {
+            let Some(name) = value(stanza, "Package").map(|(first, _)| first.trim()) else {
                 return Err(IndexError::Missing { package: "a package".to_owned(), field: "Package" });
             };
             if only.is_some_and(|only| !only.iter().any(|wanted| wanted == name)) {
                 continue;
             }
-            for provided in line("Provides").unwrap_or_default().split(',') {
-                let provided =
-                    provided.split([' ', '(', ':']).find(|part| !part.is_empty()).unwrap_or_default();
+            let provides = value(stanza, "Provides").into_iter().flat_map(|(first, folded)| {
+                std::iter::once(first).chain(folded).flat_map(|line| line.split(','))
+            });
+            // A relation may be folded before its version, so a part without a name is skipped.
+            for provided in provides.filter(|relation| !relation.trim_start().starts_with('(')) {
+                let Some(provided) = provided.split([' ', '\t', '(', ':']).find(|part| !part.is_empty()) else {
+                    continue;
+                };
                 let known = self.providers.entry(provided.to_owned()).or_default();
-                if !provided.is_empty() && !known.iter().any(|provider| provider == name) {
+                if !known.iter().any(|provider| provider == name) {
                     known.push(name.to_owned());
                 }
             }
@@ -333,6 +341,10 @@ mod tests {
             ("mta".to_owned(), Some("2".parse().unwrap()))
         );
         assert_eq!(index.providers("x"), ["m"]);
+        let folded = stanza("f", "1", "Provides: a (= 1), mta\n (= 2),\n\tb:any\nDescription: a, c\n d\n");
+        index.add(&folded, "s", "main", None).unwrap();
+        assert_eq!(index.providers("mta"), ["e", "f", "m"]);
+        assert_eq!((index.providers("b"), index.providers("c"), index.providers("d")), (vec!["f"], vec![], vec![]));
     }
 
     #[test]
