@@ -1,7 +1,7 @@
-//! GUIDs as GPT and UEFI have them: sixteen bytes that are written in text as `8-4-4-4-12` hex digits, and on disk with the
-//! first three groups in little-endian order (UEFI specification 2.10, appendix A; RFC 9562 section 4 for the text).
+//! GUIDs of GPT and UEFI: sixteen bytes. The text form is `8-4-4-4-12` hex digits. On disk, the first three groups are
+//! little-endian (UEFI specification 2.10, appendix A; RFC 9562 section 4 for the text).
 //!
-//! A [`Guid`] is kept in the order of its text, so that "the first 128 bits of a digest" reads the same as the digest does.
+//! A [`Guid`] stores the bytes in the order of its text, so that the first 128 bits of a digest look the same as GUID and as digest.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
@@ -17,47 +17,47 @@ pub struct Guid([u8; 16]);
 pub struct ParseGuidError;
 
 impl Guid {
-    /// All zeroes: an unused partition entry's type, and the UUID of a partition whose content is free.
+    /// All zeroes: the type of an unused partition entry, and the UUID of a partition of an unused slot.
     pub const ZERO: Self = Self([0; 16]);
 
-    /// From a number whose hex digits are the digits of the text.
+    /// Converts a number whose hex digits are the digits of the text.
     pub const fn from_u128(value: u128) -> Self {
         Self(value.to_be_bytes())
     }
 
-    /// From sixteen bytes in the order of the text.
+    /// Converts sixteen bytes in the order of the text.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
-    /// Sixteen bytes in the order of the text.
+    /// Returns the sixteen bytes in the order of the text.
     pub const fn to_bytes(self) -> [u8; 16] {
         self.0
     }
 
-    /// From the order on disk: the first three groups little-endian.
+    /// Converts sixteen bytes in the order on disk: the first three groups are little-endian.
     pub const fn from_disk(bytes: [u8; 16]) -> Self {
         Self(swap(bytes))
     }
 
-    /// In the order on disk.
+    /// Returns the sixteen bytes in the order on disk.
     pub const fn to_disk(self) -> [u8; 16] {
         swap(self.0)
     }
 
-    /// The first 128 bits of a digest. Version and variant bits stay as they fall: such a GUID is a name, not an RFC 9562 value.
+    /// Takes the first 128 bits of a digest. The version and variant bits are not set: such a GUID is a name, not an RFC 9562 value.
     pub const fn from_digest_head(digest: &[u8; 32]) -> Self {
         let value = halves(digest).0;
         Self(value)
     }
 
-    /// The last 128 bits of a digest.
+    /// Takes the last 128 bits of a digest, without setting version and variant bits.
     pub const fn from_digest_tail(digest: &[u8; 32]) -> Self {
         let value = halves(digest).1;
         Self(value)
     }
 
-    /// From sixteen random bytes, with the bits of a version 4 UUID set (RFC 9562 section 5.4).
+    /// Makes a version 4 UUID from sixteen random bytes (RFC 9562 section 5.4).
     pub const fn from_random(random: [u8; 16]) -> Self {
         let value = u128::from_be_bytes(random);
         let version = (value & !(0xf << 76)) | (0x4 << 76);
@@ -65,7 +65,7 @@ impl Guid {
     }
 }
 
-/// The two orders are each other's inverse.
+/// Converts between the order on disk and the order of the text. The function is its own inverse.
 const fn swap(bytes: [u8; 16]) -> [u8; 16] {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
     [d, c, b, a, f, e, h, g, i, j, k, l, m, n, o, p]
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn digest_halves_read_like_the_digest() {
+    fn digest_halves_have_the_hex_digits_of_the_digest() {
         let mut digest = [0u8; 32];
         for (value, byte) in (0u8..).zip(digest.iter_mut()) {
             *byte = value;
