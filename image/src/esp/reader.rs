@@ -169,7 +169,11 @@ impl Reader<'_> {
         };
         self.names = names;
         if !is_new {
-            self.fault(path.clone(), EspError::Damaged("two entries of a directory have the same name"), true);
+            self.fault(
+                path.clone(),
+                EspError::Damaged("two entries of a directory have the same name"),
+                true,
+            );
         }
         let cluster =
             (u32::from(short.cluster_high.get()) << 16 | u32::from(short.cluster_low.get())) & FAT_MASK;
