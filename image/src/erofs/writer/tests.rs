@@ -608,9 +608,9 @@ fn what_cannot_be_written_is_refused_by_name() {
     assert!(tree.add(InodeId::ROOT, &[b'x'; 256], Kind::Fifo, plain()).is_err());
     let pipe = tree.add(InodeId::ROOT, b"pipe", Kind::Fifo, plain()).unwrap();
     let error = tree.add(InodeId::ROOT, b"pipe", Kind::Socket, plain()).unwrap_err();
-    assert_eq!(error.to_string(), "\"pipe\" is in its directory already");
+    assert_eq!(error.to_string(), "\"pipe\" already exists in its directory");
     let error = tree.add(pipe, b"below", Kind::Socket, plain()).unwrap_err();
-    assert_eq!(error.to_string(), "\"below\" would lie in something that is no directory");
+    assert_eq!(error.to_string(), "the parent of \"below\" is not a directory");
     let error = tree.link(InodeId::ROOT, b"again", InodeId::ROOT).unwrap_err();
     assert_eq!(error.to_string(), "\"again\" would be a second name of a directory");
     for target in [vec![], vec![b'x'; 4096], b"a\0b".to_vec()] {
