@@ -226,8 +226,8 @@ fn handover_seeds() -> Vec<Seed> {
     vec![("from-disk", handover.emit().unwrap().into_bytes())]
 }
 
-/// A record that is read and written has the same text again. Merging it twice with the same record changes nothing more, unknown fields are
-/// kept, and floors never decrease.
+/// A record that is read and written has the same text again. Merging it twice with the same record changes nothing more, unknown fields
+/// are kept, and floors never decrease.
 fn node_record(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let Ok(then) = frugal(TOML, input.len(), || NodeRecord::parse(text)) else { return };

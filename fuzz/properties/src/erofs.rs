@@ -26,8 +26,8 @@ const CONTENT: Most = Most { factor: 64, constant: 64 << 20 };
 const BUDGET: u64 = 8 << 20;
 const HEAD: u64 = 1 << 20;
 
-/// A sparse volume. The walk over its tree ends, and reads of a file from different offsets give the same bytes. Random changes rarely have a
-/// correct checksum, so the volume is read without its checksum.
+/// A sparse volume. The walk over its tree ends, and reads of a file from different offsets give the same bytes. Random changes rarely
+/// have a correct checksum, so the volume is read without its checksum.
 fn erofs(input: &[u8]) {
     let disk = sparse::decode(input);
     let is_valid = frugal(LITTLE, input.len(), || Volume::open(&disk).is_ok());

@@ -14,8 +14,8 @@ pub(crate) const NOTHING: Most = Most { factor: 0, constant: 0 };
 /// A parser that allocates lists of results and error messages.
 pub(crate) const LITTLE: Most = Most { factor: 8, constant: 4 << 10 };
 
-/// Calls `parse`, and panics if it allocates more memory than `most` allows for an input of this length. Allocations of other threads are not
-/// counted.
+/// Calls `parse`, and panics if it allocates more memory than `most` allows for an input of this length. Allocations of other threads are
+/// not counted.
 pub(crate) fn frugal<T>(most: Most, length: usize, parse: impl FnOnce() -> T) -> T {
     let mut parsed = None;
     let asked = allocation_counter::measure(|| parsed = Some(parse())).bytes_total;

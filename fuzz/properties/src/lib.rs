@@ -64,8 +64,8 @@ pub fn targets() -> impl Iterator<Item = &'static Target> {
     GROUPS.into_iter().flatten()
 }
 
-/// The target with this name. The function is `const`, so that the lookup happens at compile time: libFuzzer observes comparisons, and would
-/// use the names as hints for the input.
+/// The target with this name. The function is `const`, so that the lookup happens at compile time: libFuzzer observes comparisons, and
+/// would use the names as hints for the input.
 pub const fn target(name: &str) -> &'static Target {
     let mut groups: &[&[Target]] = &GROUPS;
     while let [group, others @ ..] = groups {

@@ -164,8 +164,8 @@ fn disk_table_seeds() -> Vec<Seed> {
     seeds
 }
 
-/// The start of a partition or disk: known marks, LUKS2 headers (a second time with corrected checksums), the ext4 superblock. A container is
-/// recognised only by a valid header.
+/// The start of a partition or disk: known marks, LUKS2 headers (a second time with corrected checksums), the ext4 superblock. A
+/// container is recognised only by a valid header.
 fn partition_head(input: &[u8]) {
     let absent = || Box::new(gpt::ReadError::Absent);
     let no_table = gpt::ReadError::NoCopy { primary: absent(), backup: absent() };

@@ -130,8 +130,8 @@ fn pe_seeds() -> Vec<Seed> {
     vec![("stub", stub()), ("two-sections", program()), ("uki", uki()), ("signed", signed)]
 }
 
-/// The writer makes the same bytes from each DER element. The parts of a signature are slices of the input. A signature by a demo key does not
-/// verify for other content.
+/// The writer makes the same bytes from each DER element. The parts of a signature are slices of the input. A signature by a demo key
+/// does not verify for other content.
 fn pkcs7(input: &[u8]) {
     let mut reader = Reader::new(input);
     while let Ok(read) = reader.any() {
@@ -146,7 +146,7 @@ fn pkcs7(input: &[u8]) {
     if let Ok((signed, rest)) = frugal(LITTLE, input.len(), || SignedData::parse_prefix(input)) {
         assert!(input.ends_with(rest));
         assert!(signed.certificates.iter().map(|encoded| encoded.len()).sum::<usize>() < input.len());
-        assert!(signed.verify(b"what nobody signed", &[signer.certificate()]).is_err());
+        assert!(signed.verify(b"other content", &[signer.certificate()]).is_err());
     }
 }
 

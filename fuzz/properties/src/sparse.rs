@@ -1,5 +1,5 @@
-//! An encoding of large sparse sources as short inputs: the length (8 bytes), then pieces. A piece has an offset (8 bytes), a length (2 bytes)
-//! and its bytes. All numbers are little-endian. Any bytes are a valid input: a piece that does not fit is truncated or skipped.
+//! An encoding of large sparse sources as short inputs: the length (8 bytes), then pieces. A piece has an offset (8 bytes), a length (2
+//! bytes) and its bytes. All numbers are little-endian. Any bytes are a valid input: a piece that does not fit is truncated or skipped.
 
 use kubedos_image::source::Source;
 use kubedos_image::sparse::{Runs, for_data};

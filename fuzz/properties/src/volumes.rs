@@ -113,8 +113,8 @@ pub(crate) fn gpt_seeds() -> Vec<Seed> {
     .collect()
 }
 
-/// A volume without its system area, which the reader ignores. The statement is read from the volume, and also from a volume that is written
-/// with it.
+/// A volume without its system area, which the reader ignores. The statement is read from the volume, and also from a volume that is
+/// written with it.
 fn seed_volume(input: &[u8]) {
     let volume = seed_volume_of(input);
     let read = frugal(NOTHING, 0, || seed::read(&volume));

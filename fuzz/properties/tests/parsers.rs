@@ -1,5 +1,5 @@
-//! Tests of every property with the committed corpus, the current seeds of the writers, and mutations of both. They need no libFuzzer and run
-//! with the toolchain of the project.
+//! Tests of every property with the committed corpus, the current seeds of the writers, and mutations of both. They need no libFuzzer and
+//! run with the toolchain of the project.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, outside of test functions")]
 

@@ -14,8 +14,8 @@ pub(super) const PKCS_SIGNED_DATA: u16 = 0x0002;
 
 /// The Authenticode digest: SHA-256 over all bytes except the checksum, the certificate directory and the certificate table.
 ///
-/// The specification hashes the header, then the sections by file offset, then the rest. [`Pe`] accepts only files in which this is the order
-/// of the bytes.
+/// The specification hashes the header, then the sections by file offset, then the rest. [`Pe`] accepts only files in which this is the
+/// order of the bytes.
 pub fn digest(program: &[u8]) -> Result<[u8; 32], AuthenticodeError> {
     Ok(digest_of(&Pe::parse(program)?))
 }

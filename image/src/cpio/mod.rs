@@ -1,8 +1,8 @@
 //! cpio archives in the "newc" format, which the kernel unpacks as initrd (kernel documentation, "initramfs buffer format").
 //!
-//! An [`Archive`] is a sorted tree, so the same tree always gives the same bytes. Owner and group are zero, all entries have the same time,
-//! the device numbers of the build machine are not stored, and the inode number is the position of the entry. Hard links are not written, and
-//! refused when read.
+//! An [`Archive`] is a sorted tree, so the same tree always gives the same bytes. Owner and group are zero, all entries have the same
+//! time, the device numbers of the build machine are not stored, and the inode number is the position of the entry. Hard links are not
+//! written, and refused when read.
 
 mod format;
 mod reader;

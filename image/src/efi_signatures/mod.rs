@@ -1,7 +1,9 @@
-//! The data that enrols the keys of a cluster in firmware: signature lists (`.esl`) and authenticated variables (`.auth`) for PK, KEK and db.
+//! The data that enrols the keys of a cluster in firmware: signature lists (`.esl`) and authenticated variables (`.auth`) for PK, KEK and
+//! db.
 //!
-//! A list contains certificates. An authenticated variable is a list with a time stamp and the signature of the key one level above: PK signs
-//! PK and KEK, KEK signs db. The same `.auth` files work for the self-enrolment of systemd-boot (`loader/keys/auto/`) and in firmware menus.
+//! A list contains certificates. An authenticated variable is a list with a time stamp and the signature of the key one level above: PK
+//! signs PK and KEK, KEK signs db. The same `.auth` files work for the self-enrolment of systemd-boot (`loader/keys/auto/`) and in
+//! firmware menus.
 
 pub mod format;
 mod reader;

@@ -3,8 +3,8 @@
 //!
 //! The store is a firmware volume that contains one variable store (EDK2: `MdePkg/Include/Pi/PiFirmwareVolume.h`,
 //! `MdeModulePkg/Include/Guid/VariableFormat.h`, authenticated format). Live variables that do not belong to Secure Boot are kept. All
-//! variables of Secure Boot are replaced: PK, KEK and db contain only the keys of the cluster, and dbx is empty. The bytes after the variable
-//! store (the journal and spare area of the firmware) are not changed.
+//! variables of Secure Boot are replaced: PK, KEK and db contain only the keys of the cluster, and dbx is empty. The bytes after the
+//! variable store (the journal and spare area of the firmware) are not changed.
 
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -107,7 +107,7 @@ pub struct Keys<'a> {
 
 /// The live variables of a store, in the order of the store.
 pub fn variables(store: &[u8]) -> Result<Vec<Stored<'_>>, EfiSignatureError> {
-    let area = store.get(area(store)?).ok_or(malformed("shorter than its header says"))?;
+    let area = store.get(area(store)?).ok_or(malformed("shorter than its header declares"))?;
     read_variables(area)
 }
 
@@ -166,7 +166,7 @@ fn with_body(
     }
     body.resize(area.len(), 0xff);
     let mut out = store.to_vec();
-    out.get_mut(area).ok_or(malformed("shorter than its header says"))?.copy_from_slice(&body);
+    out.get_mut(area).ok_or(malformed("shorter than its header declares"))?.copy_from_slice(&body);
     Ok(out)
 }
 

@@ -1,10 +1,10 @@
 //! The index of a compressed inode: converts extents to the entries of logical clusters, and these to bytes (`z_erofs_*` in
 //! `fs/erofs/zmap.c`).
 //!
-//! The index has one entry per logical cluster. A *head* contains the offset in the logical cluster at which an extent begins, and the block
-//! of its cluster. A *non-head* contains the distances to the previous and the next head; the first non-head after a head contains the number
-//! of blocks of the cluster. The compact form stores one block address per pack of 2 or 16 entries, so it requires that the clusters of a
-//! pack are contiguous.
+//! The index has one entry per logical cluster. A *head* contains the offset in the logical cluster at which an extent begins, and the
+//! block of its cluster. A *non-head* contains the distances to the previous and the next head; the first non-head after a head contains
+//! the number of blocks of the cluster. The compact form stores one block address per pack of 2 or 16 entries, so it requires that the
+//! clusters of a pack are contiguous.
 
 use super::format::{
     BLOCK, BLOCK_COUNT_FLAG, FULL_INDEX_GAP, FULL_INDEX_LEN, FullIndex, LCLUSTER_HEAD1, LCLUSTER_NONHEAD,
@@ -67,8 +67,8 @@ pub(super) enum Entry {
     },
 }
 
-/// The entries of a file that consists of these extents. If the last extent ends inside a logical cluster in which no other extent begins, a
-/// plain head at the end of the file follows. Without it, a reader would assume that the extent ends with that logical cluster.
+/// The entries of a file that consists of these extents. If the last extent ends inside a logical cluster in which no other extent
+/// begins, a plain head at the end of the file follows. Without it, a reader would assume that the extent ends with that logical cluster.
 pub(super) fn entries(extents: &[Extent]) -> Vec<Entry> {
     let mut entries = Vec::new();
     let mut at = 0_u64;
@@ -156,7 +156,8 @@ fn split(start: u64, entries: &[Entry]) -> impl Iterator<Item = &[Entry]> {
     first.chunks(2).chain(middle.chunks(16)).chain(last.chunks(2))
 }
 
-/// The block address of a pack: that of the first cluster that a reader counts in it. `None` if the later clusters are not contiguous with it.
+/// The block address of a pack: that of the first cluster that a reader counts in it. `None` if the later clusters are not contiguous
+/// with it.
 ///
 /// A reader counts a cluster at the entry with its number of blocks. If an extent has no second entry, the reader counts its cluster at the
 /// head, as one block. A head at the end of a pack needs only the address of its own cluster.

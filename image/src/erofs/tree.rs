@@ -212,8 +212,8 @@ impl<'a> Tree<'a> {
         Ok(id)
     }
 
-    /// Every inode once, in the order of a breadth-first walk by name. A directory comes before its content, and the inodes of a directory are
-    /// next to each other.
+    /// Every inode once, in the order of a breadth-first walk by name. A directory comes before its content, and the inodes of a
+    /// directory are next to each other.
     pub(super) fn in_order(&self) -> Vec<InodeId> {
         let mut seen = vec![false; self.inodes.len()];
         let mut order = vec![InodeId::ROOT];

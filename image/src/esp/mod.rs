@@ -1,8 +1,9 @@
-//! The EFI system partition: FAT32 over 256 MiB (Microsoft, "FAT32 File System Specification" 1.03), in the one geometry that kubedOS ships.
+//! The EFI system partition: FAT32 over 256 MiB (Microsoft, "FAT32 File System Specification" 1.03), in the one geometry that kubedOS
+//! ships.
 //!
 //! The writer makes a sparse file system from a [`Tree`] of files: directories first, then every file in one piece, in sorted order, all
-//! with the same fixed time. The same tree and volume id give the same bytes. The reader also accepts such a file system after other systems
-//! (firmware, boot loader, Linux, Windows, macOS) changed it: other labels, more files, any names. It accepts no other geometry.
+//! with the same fixed time. The same tree and volume id give the same bytes. The reader also accepts such a file system after other
+//! systems (firmware, boot loader, Linux, Windows, macOS) changed it: other labels, more files, any names. It accepts no other geometry.
 
 mod format;
 mod listing;
@@ -23,7 +24,8 @@ pub const ESP_BYTES: u64 = 256 << 20;
 /// The file system cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum EspError {
-    /// FAT or some firmware may not accept the path. Allowed are parts of 1 to 64 characters of `[A-Za-z0-9._+~-]` that do not end in a dot.
+    /// FAT or some firmware may not accept the path. Allowed are parts of 1 to 64 characters of `[A-Za-z0-9._+~-]` that do not end in a
+    /// dot.
     #[error("`{0}` is not a path for an EFI system partition")]
     Path(String),
     /// Two paths differ in case only, which FAT ignores, or one path is a directory of the other.

@@ -17,7 +17,8 @@ use zerocopy::FromBytes;
 const MAX_DEPTH: usize = 16;
 /// The maximum number of files. Empty files use no cluster, so the number of clusters does not limit them.
 const MAX_FILES: usize = 4096;
-/// The maximum sum of the lengths of all paths, in bytes. Many names fit into a cluster, and each path repeats the names of its directories.
+/// The maximum sum of the lengths of all paths, in bytes. Many names fit into a cluster, and each path repeats the names of its
+/// directories.
 const MAX_NAMES: usize = 2 << 20;
 /// The maximum number of faults.
 const MAX_FAULTS: usize = 64;

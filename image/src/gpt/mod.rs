@@ -40,12 +40,12 @@ pub enum ReadError {
     #[error("unsupported partition table: {0} is {1}")]
     Unsupported(&'static str, u64),
     /// The header contains another sector number than its own.
-    #[error("the header of sector {says} was read from sector {is}")]
+    #[error("the header of sector {stated} was read from sector {actual}")]
     Misplaced {
         /// The sector number in the header.
-        says: u64,
+        stated: u64,
         /// The sector from which the header was read.
-        is: u64,
+        actual: u64,
     },
     /// The named area is not inside the disk, or overlaps the usable area.
     #[error("{0} lies outside the disk")]

@@ -219,7 +219,7 @@ fn check_header(header: &Header, lba: u64) -> Result<(), ReadError> {
         }
     }
     if header.my_lba.get() != lba {
-        return Err(ReadError::Misplaced { says: header.my_lba.get(), is: lba });
+        return Err(ReadError::Misplaced { stated: header.my_lba.get(), actual: lba });
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! PKCS #7 `SignedData` (RFC 2315) with one signer, SHA-256 and RSA PKCS #1 v1.5, the form that UEFI accepts for images and variables.
 //!
-//! Signatures are deterministic: there is no signing time, and RSA PKCS #1 v1.5 uses no random numbers, so the same key and content give the
-//! same signature. [`Certificate`] reads only the parts of X.509 that identify a signer. Certificate chains are not followed: the `db` of
-//! firmware and the checks of kubedOS list the certificate of the signer itself.
+//! Signatures are deterministic: there is no signing time, and RSA PKCS #1 v1.5 uses no random numbers, so the same key and content give
+//! the same signature. [`Certificate`] reads only the parts of X.509 that identify a signer. Certificate chains are not followed: the
+//! `db` of firmware and the checks of kubedOS list the certificate of the signer itself.
 
 mod certificate;
 mod reader;
@@ -35,8 +35,8 @@ pub mod oid {
     pub const SHA256_RSA: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0b];
 }
 
-/// Makes signatures with one key. The key may be a file, in a token, or on another machine. In the last case, `sign` fails, and the operator
-/// transports the message to the key ([`crate::authenticode::prepare`], [`crate::authenticode::attach`]).
+/// Makes signatures with one key. The key may be a file, in a token, or on another machine. In the last case, `sign` fails, and the
+/// operator transports the message to the key ([`crate::authenticode::prepare`], [`crate::authenticode::attach`]).
 pub trait Signer {
     /// The certificate of the key, DER.
     fn certificate(&self) -> &[u8];

@@ -1,5 +1,5 @@
-//! Checks that an image has exactly the form that the writer gives it. The guest disk determines header, tables and reference counts, so the
-//! file cannot contain other data.
+//! Checks that an image has exactly the form that the writer gives it. The guest disk determines header, tables and reference counts, so
+//! the file cannot contain other data.
 
 use super::Qcow2Error;
 use super::format::{

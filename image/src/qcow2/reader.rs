@@ -86,8 +86,8 @@ impl<S: Source> Image<S> {
     /// Opens an image.
     ///
     /// # Errors
-    /// [`Qcow2Error::Header`] and [`Qcow2Error::Damaged`] if the image contradicts the format, [`Qcow2Error::Unsupported`] if it has a feature
-    /// that this reader does not support.
+    /// [`Qcow2Error::Header`] and [`Qcow2Error::Damaged`] if the image contradicts the format, [`Qcow2Error::Unsupported`] if it has a
+    /// feature that this reader does not support.
     pub fn open(image: S) -> Result<Self, Qcow2Error> {
         let head: Head = structure(&image, 0, "the file is too short")?;
         if head.magic != MAGIC {

@@ -1,5 +1,5 @@
-//! The writer, in two passes: the first pass finds the clusters that are not zero, and the second pass copies them. The data clusters are in
-//! the order of the guest disk.
+//! The writer, in two passes: the first pass finds the clusters that are not zero, and the second pass copies them. The data clusters are
+//! in the order of the guest disk.
 
 use super::Qcow2Error;
 use super::format::{CLUSTER, CLUSTER_BYTES, COPIED, COUNTS, Plan, TABLE, check_guest, l1_entries, plan};
@@ -8,8 +8,8 @@ use crate::width::to_usize;
 use std::io;
 use zerocopy::IntoBytes;
 
-/// Writes `source`, which must not change in the meantime, as an image. `sink` gets pieces with their offsets, in ascending order; all other
-/// bytes are zero. Returns the length of the image in bytes.
+/// Writes `source`, which must not change in the meantime, as an image. `sink` gets pieces with their offsets, in ascending order; all
+/// other bytes are zero. Returns the length of the image in bytes.
 pub fn write(
     source: &dyn Source,
     mut sink: impl FnMut(u64, &[u8]) -> io::Result<()>,

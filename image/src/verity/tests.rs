@@ -14,8 +14,8 @@ fn data(blocks: usize) -> Vec<u8> {
 
 const SALT: Salt = Salt::new([0x5a; 32]);
 
-/// Goldens: number of blocks, root hash, and digest of the hash area. The values are those of veritysetup 2.6 for the same data, salt and UUID
-/// (`veritysetup format --salt 5a… --uuid …`).
+/// Goldens: number of blocks, root hash, and digest of the hash area. The values are those of veritysetup 2.6 for the same data, salt and
+/// UUID (`veritysetup format --salt 5a… --uuid …`).
 const GOLDENS: [(usize, &str, &str); 4] = [
     (
         1,

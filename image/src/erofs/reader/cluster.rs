@@ -1,7 +1,7 @@
 //! Converts the entries of the index of a compressed file to its extents (`z_erofs_*` in `fs/erofs/zmap.c` of Linux 6.12).
 //!
-//! A lookup goes back to the head of the extent, and then reads forward. Every entry on the way forward is checked, so that lookups from all
-//! offsets give the same extents, or an error.
+//! A lookup goes back to the head of the extent, and then reads forward. Every entry on the way forward is checked, so that lookups from
+//! all offsets give the same extents, or an error.
 
 use zerocopy::FromBytes;
 
@@ -347,7 +347,7 @@ mod tests {
 
         /// An index with a changed byte gives the same extents, other extents, or an error. But lookups from all offsets are consistent.
         #[test]
-        fn a_damaged_index_gives_consistent_extents_or_an_error(extents in extents(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        fn a_damaged_index_is_consistent_or_refused(extents in extents(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
             let form = index::form(FILE.index_at(), &index::entries(&extents));
             let mut bytes = behind(&extents, form, advise(&extents));
             let at = at.index(bytes.len());

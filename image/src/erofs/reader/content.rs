@@ -196,7 +196,8 @@ fn pass(
         Stored::Hole => sink(Piece::Zeroes(range.end - range.start)),
         Stored::Plain { at } => plainly(at.saturating_add(within.start), within.end - within.start),
         Stored::Rotated { at } => {
-            // The bytes before the block boundary of the file are at their offset in the block. The bytes after it are at the start of the block.
+            // The bytes before the block boundary of the file are at their offset in the block. The bytes after it are at the start of
+            // the block.
             let border = (extent.start / BLOCK_U64 + 1) * BLOCK_U64;
             let split = border.clamp(range.start, range.end);
             plainly(at + range.start % BLOCK_U64, split - range.start)?;

@@ -205,8 +205,8 @@ impl Pack {
         Some(Entry::Within { back, exact: false, blocks: None })
     }
 
-    /// The number of blocks of the clusters that are counted in the pack before an entry. Without clusters of several blocks, the address of
-    /// the pack is that of the block before the first head.
+    /// The number of blocks of the clusters that are counted in the pack before an entry. Without clusters of several blocks, the address
+    /// of the pack is that of the block before the first head.
     fn blocks_before(&self, number: usize, big: bool) -> u32 {
         let mut blocks = u32::from(!big);
         let mut entries = self.entries.iter().take(number).peekable();

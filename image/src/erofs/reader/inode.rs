@@ -103,7 +103,7 @@ impl Inode {
 pub(super) fn read(volume: &Volume<'_>, nid: u64) -> Result<Inode, ErofsError> {
     let at = nid.checked_mul(SLOT as u64).and_then(|offset| offset.checked_add(volume.sb.meta));
     let place = Place { nid, part: Part::Inode, at: at.unwrap_or(u64::MAX) };
-    let at = at.ok_or_else(|| place.damaged("it lies past the end of the volume"))?;
+    let at = at.ok_or_else(|| place.damaged("it is past the end of the volume"))?;
     let mut bytes = [0; size_of::<ExtendedInode>()];
     let (compact, _) = bytes.split_at_mut(size_of::<CompactInode>());
     volume.fill(compact, at, place)?;

@@ -115,7 +115,7 @@ mod tests {
             ("cut off in a distance", &valid[..3], 10, Lz4Error::Short),
             ("a match at the end", &[0x10, b'a', 1, 0], 5, Lz4Error::End),
             ("a length without an end", &[0xf0, 255, 255], 1 << 20, Lz4Error::Short),
-            ("bytes behind the end", &[0x10, b'a', 7], 1, Lz4Error::Long),
+            ("bytes after the end", &[0x10, b'a', 7], 1, Lz4Error::Long),
             ("too many literals", &[0x20, b'a', b'b'], 1, Lz4Error::Long),
         ];
         for (name, input, len, error) in cases {

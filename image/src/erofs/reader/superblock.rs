@@ -104,8 +104,8 @@ impl Super {
         Ok(read)
     }
 
-    /// Reads the records after the superblock, in the order of the algorithm bits: a length of two bytes, then the data of this length. Each
-    /// record is aligned to four bytes. A volume without this feature has lz4 clusters of one block.
+    /// Reads the records after the superblock, in the order of the algorithm bits: a length of two bytes, then the data of this length.
+    /// Each record is aligned to four bytes. A volume without this feature has lz4 clusters of one block.
     fn compressors(&mut self, sb: &SuperBlock, area: &[u8]) -> Result<(), ErofsError> {
         if !self.big_clusters {
             self.lz4_blocks = Some(1);

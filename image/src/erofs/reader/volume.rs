@@ -112,8 +112,8 @@ impl<'s> Volume<'s> {
         Extents::new(self, inode, offset)
     }
 
-    /// Reads bytes of content from `offset` on: the length of `buffer`, or fewer at the end. Returns the number of bytes. For many reads, use
-    /// a [`Reader`].
+    /// Reads bytes of content from `offset` on: the length of `buffer`, or fewer at the end. Returns the number of bytes. For many reads,
+    /// use a [`Reader`].
     ///
     /// # Errors
     /// If the inode has no content, or the content is damaged.
@@ -134,7 +134,7 @@ impl<'s> Volume<'s> {
     /// Fills `buffer` from a byte of the volume on.
     pub(super) fn fill(&self, buffer: &mut [u8], at: u64, place: Place) -> Result<(), ErofsError> {
         if at.checked_add(buffer.len() as u64).is_none_or(|end| end > self.sb.len) {
-            return Err(place.damaged("it lies past the end of the volume"));
+            return Err(place.damaged("it is past the end of the volume"));
         }
         self.source.read_exact_at(buffer, at).map_err(|source| ErofsError::Read { at, source })
     }

@@ -97,8 +97,8 @@ impl<'s> Area<'s> {
         self.sink.write_at(0, first_block).map_err(WriteError::Sink)
     }
 
-    /// Writes the clusters of a cut of a file of `size` bytes. An existing equal cluster is shared if that saves more than it costs: an index
-    /// whose clusters are not contiguous takes six more bytes per block of the file.
+    /// Writes the clusters of a cut of a file of `size` bytes. An existing equal cluster is shared if that saves more than it costs: an
+    /// index whose clusters are not contiguous takes six more bytes per block of the file.
     pub(super) fn place(&mut self, cut: &Cut, size: u64) -> Result<Vec<Extent>, WriteError> {
         let cost = size / BLOCK_U64 * 6;
         let mut rest = cut.clusters.as_slice();

@@ -1,5 +1,5 @@
-//! The content of directories: blocks of entries, each followed by its names (`fs/erofs/dir.c`, `namei.c`). The names, including `.` and `..`,
-//! are sorted over all blocks, because a lookup is a binary search over the blocks.
+//! The content of directories: blocks of entries, each followed by its names (`fs/erofs/dir.c`, `namei.c`). The names, including `.` and
+//! `..`, are sorted over all blocks, because a lookup is a binary search over the blocks.
 
 use std::collections::BTreeMap;
 

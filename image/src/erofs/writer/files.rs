@@ -279,7 +279,8 @@ fn write_flat(tree: &Tree<'_>, inode: InodeId, len: u64, area: &mut Area<'_>) ->
     Ok(Storage::Flat { block, tail: to_usize(tail) })
 }
 
-/// The maximum number of chunks of a file. A file that consists of holes for at least a half is stored in chunks, each of at most 2^30 blocks.
+/// The maximum number of chunks of a file. A file that consists of holes for at least a half is stored in chunks, each of at most 2^30
+/// blocks.
 const CHUNKS: u64 = 8192;
 
 /// log2 of the number of blocks of a chunk for a file with many holes; `None` for other files.

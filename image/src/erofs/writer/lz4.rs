@@ -72,8 +72,8 @@ impl Fill for Lz4<'_> {
     }
 }
 
-/// Cuts the compressed block of `input` to at most `room` bytes. Returns the number of input bytes in the cut block, and the block. `None` if no
-/// sequence fits.
+/// Cuts the compressed block of `input` to at most `room` bytes. Returns the number of input bytes in the cut block, and the block.
+/// `None` if no sequence fits.
 fn cut(block: &[u8], input: &[u8], room: usize) -> Option<(usize, Vec<u8>)> {
     let (mut read, mut decoded) = (0, 0);
     let (mut kept, mut used) = (0, 0);

@@ -162,8 +162,8 @@ pub(super) fn write(
     })
 }
 
-/// Assigns an offset to each inode, and returns the total length. A tail does not cross a block boundary. No inode has the number 0, because
-/// many programs interpret it as "no inode".
+/// Assigns an offset to each inode, and returns the total length. A tail does not cross a block boundary. No inode has the number 0,
+/// because many programs interpret it as "no inode".
 fn place(planned: &mut [Planned]) -> usize {
     let mut at = SLOT;
     for planned in planned {
@@ -174,7 +174,8 @@ fn place(planned: &mut [Planned]) -> usize {
             if crosses(at) {
                 at = at.next_multiple_of(BLOCK);
             }
-            // After many attributes, the tail may still cross a block boundary. It is shorter than a block by more than a slot, so the loop ends.
+            // After many attributes, the tail may still cross a block boundary. It is shorter than a block by more than a slot, so the
+            // loop ends.
             while crosses(at) {
                 at += SLOT;
             }

@@ -1,8 +1,8 @@
 //! The packed inode: the ends of files, including whole small files, concatenated and compressed together.
 //!
-//! Pieces of the same kind are next to each other, which compresses best. Each group of pieces is compressed independently, so a changed file
-//! changes only its group. The end of a group depends only on the pieces near it, so adding or removing a file does not move the borders of
-//! distant groups.
+//! Pieces of the same kind are next to each other, which compresses best. Each group of pieces is compressed independently, so a changed
+//! file changes only its group. The end of a group depends only on the pieces near it, so adding or removing a file does not move the
+//! borders of distant groups.
 
 use std::collections::HashMap;
 

@@ -1,5 +1,5 @@
-//! Prediction of the amount of data that fills a cluster. It uses the compressed sizes of the parts at the fastest level, and the ratio that the
-//! requested level achieved on the previous data.
+//! Prediction of the amount of data that fills a cluster. It uses the compressed sizes of the parts at the fastest level, and the ratio
+//! that the requested level achieved on the previous data.
 
 use std::ops::Range;
 
@@ -44,7 +44,8 @@ impl Prediction {
         self.at(range.end).saturating_sub(self.at(range.start))
     }
 
-    /// The end of the range from `from` on that is expected to compress to `size` bytes; `usize::MAX` if all data is expected to compress to less.
+    /// The end of the range from `from` on that is expected to compress to `size` bytes; `usize::MAX` if all data is expected to compress
+    /// to less.
     pub(super) fn reach(&self, from: usize, size: usize) -> usize {
         let goal = self.at(from) + size * 1024 / self.factor;
         let grain = self.sums.partition_point(|sum| *sum < goal);

@@ -7,8 +7,8 @@ use crate::erofs::format::{BLOCK, CLUSTER_MAX};
 use crate::erofs::index::Stored;
 use kubedos_wire::hex32::sha256;
 
-/// The maximum size of a segment, in bytes. Extents do not cross segments, so the result does not depend on the threads. Each border between
-/// segments costs half a block on average.
+/// The maximum size of a segment, in bytes. Extents do not cross segments, so the result does not depend on the threads. Each border
+/// between segments costs half a block on average.
 pub(super) const SEGMENT: u64 = 4 << 20;
 
 /// The version of the writer. It must be increased when the same tree gives another volume; a test with pinned digests detects that.
@@ -97,8 +97,8 @@ fn fits(cut: &Cut, data: &[u8], settings: &Settings) -> bool {
     taken == len || settings.end == End::Leave && taken < len
 }
 
-/// Encodes a cache entry: the number of extents, the extents (length, number of blocks, which is 0 for a plain extent), the clusters, and the
-/// digest of the key and all these bytes.
+/// Encodes a cache entry: the number of extents, the extents (length, number of blocks, which is 0 for a plain extent), the clusters, and
+/// the digest of the key and all these bytes.
 #[expect(clippy::expect_used, reason = "a segment has fewer extents than bytes, of which it has a few MiB")]
 fn encode(key: &[u8; 32], cut: &Cut) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(cut.clusters.len() + cut.extents.len() * 8 + 36);

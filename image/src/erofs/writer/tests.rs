@@ -404,8 +404,8 @@ fn a_file_may_have_more_than_65535_names() {
     assert_eq!((found.len(), found[&b"first"[..]].links), (70_002, 70_001));
 }
 
-/// Pins the bytes of one tree, so that a change of the bytes is detected. After such a change, `WRITER` must be increased, because caches may
-/// contain segments of an older writer.
+/// Pins the bytes of one tree, so that a change of the bytes is detected. After such a change, `WRITER` must be increased, because caches
+/// may contain segments of an older writer.
 #[test]
 fn the_same_tree_gives_the_pinned_volume() {
     let mut tree = Tree::new(Attributes::default()).unwrap();

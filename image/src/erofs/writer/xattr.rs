@@ -1,5 +1,5 @@
-//! Extended attributes. An attribute of several inodes is stored once, in an area to which the inodes refer. Other attributes are stored after
-//! their inode (`fs/erofs/xattr.c`).
+//! Extended attributes. An attribute of several inodes is stored once, in an area to which the inodes refer. Other attributes are stored
+//! after their inode (`fs/erofs/xattr.c`).
 
 use std::collections::BTreeMap;
 

@@ -1,9 +1,9 @@
 //! Fills a cluster with zstd in one pass.
 //!
-//! libzstd cannot compress exactly as much input as fits into 64 KiB of output. But a frame is a sequence of blocks, and a flush ends a block:
-//! after it, the current size of the frame is known. A frame is therefore written in pieces, each of which should take most of the remaining
-//! space. An empty last block (RFC 8878, section 3.1.1.2) ends the frame when the space is used. If a piece does not fit, its bytes are
-//! discarded, and the frame ends before it. The input size of a piece is predicted from the size of the same bytes at level 1.
+//! libzstd cannot compress exactly as much input as fits into 64 KiB of output. But a frame is a sequence of blocks, and a flush ends a
+//! block: after it, the current size of the frame is known. A frame is therefore written in pieces, each of which should take most of the
+//! remaining space. An empty last block (RFC 8878, section 3.1.1.2) ends the frame when the space is used. If a piece does not fit, its
+//! bytes are discarded, and the frame ends before it. The input size of a piece is predicted from the size of the same bytes at level 1.
 //!
 //! The frame header contains the content size, which is known only at the end. This module therefore writes the header.
 
@@ -13,8 +13,8 @@ use super::fill::{CompressError, EXTENT_MAX, Fill, Filled};
 use super::predict::Prediction;
 use super::stream::{append, context, failed};
 
-/// The share of the remaining space that each piece of a frame should take, in thousandths. Every piece costs its own tables, but saves up to a
-/// block.
+/// The share of the remaining space that each piece of a frame should take, in thousandths. Every piece costs its own tables, but saves
+/// up to a block.
 const AIMS: [usize; 3] = [900, 850, 750];
 /// The minimum number of remaining bytes for another piece.
 const ENOUGH: usize = 250;
