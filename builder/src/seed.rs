@@ -240,7 +240,7 @@ fn seed_offset(image: &Path, disk: FileSource, seed: &Minted, keys: &PublicKeys)
     let failed = |source| SeedError::Image { doing: "read", path: image.to_owned(), source };
     let found = gpt::read_from(&disk, SectorSize::B512)
         .map_err(|source| SeedError::Table { path: image.to_owned(), source })?;
-    if !found.is_sound() {
+    if !found.is_consistent() {
         return Err(refuse("its partition table is damaged"));
     }
     let table = &found.table;

@@ -63,7 +63,7 @@ impl Product {
         let file = File::open(&raw).unwrap();
         let length = file.metadata().unwrap().len();
         let found = gpt::read_from(&FileSource::new(file, length), SectorSize::B512).unwrap();
-        assert!(found.is_sound(), "the partition table of {} is not valid: {found:?}", raw.display());
+        assert!(found.is_consistent(), "the partition table of {} is not valid: {found:?}", raw.display());
         Self { raw: raw.canonicalize().unwrap(), table: found.table }
     }
 

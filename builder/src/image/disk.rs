@@ -206,7 +206,7 @@ mod tests {
         let (esp, small, payload) = (vec![1; 4096], vec![2; 4096], vec![3; 3 << 20]);
         let disk = assemble(&parts(&esp, &small, &payload)).unwrap();
         let found = gpt::read_from(&disk, SectorSize::B512).unwrap();
-        assert!(found.is_sound());
+        assert!(found.is_consistent());
         let at = |name: &str| {
             let (_, partition) = found.table.partitions().find(|(_, p)| p.name == name).unwrap();
             let mut first = [0; 4096];
