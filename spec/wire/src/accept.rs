@@ -7,7 +7,8 @@
 //! meaning. The identity is not a signing key: it only names the cluster, so that the cluster's id outlives every key
 //! (ADR 0011).
 //!
-//! Whether a generation is too low is not decided here: those floors are in the seed and in STATE.
+//! Whether a generation is too low is not decided here: the agent compares it with the floors of the seed
+//! (`stages/validate_shard/floors.rs`) and of STATE (`stages/disks/node_record.rs`).
 
 use crate::document::DocumentError;
 use crate::hex32::{ClusterId, PublicKey};
