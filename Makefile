@@ -1,4 +1,4 @@
-# What a person types. Every target works on a fresh clone; nothing here needs root.
+# The commands for developers. Every target works on a fresh clone; only parts of `bench` need root.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -9,50 +9,50 @@ SPEC ?= examples/lab.yaml
 OUT ?= out
 
 .PHONY: help
-help: ## This list
+help: ## Show this list
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 .PHONY: build
-build: ## kubedos-build itself
+build: ## Build kubedos-build
 	$(CARGO) build --release --locked --workspace --bin kubedos-build
 
 .PHONY: image
-image: build ## The image of $(SPEC) and one seed per node, in $(OUT)/
+image: build ## Build the image of $(SPEC) and one seed per node in $(OUT)/
 	$(BUILD) image --spec $(SPEC) --out $(OUT) --explain
 	$(BUILD) seed --spec $(SPEC) --out $(OUT) --all --quiet
 
 .PHONY: test
-test: build ## Every test that proves the project; one summary at the end
+test: build ## Run all tests and print one summary at the end
 	@mkdir -p target
 	set -o pipefail; $(CARGO) test --release --locked --workspace --no-fail-fast 2>&1 | tee target/test.log; result=$$?; \
 	awk '/^test result:/ { passed += $$4; failed += $$6 } END { printf "\n%d passed, %d failed\n", passed, failed }' target/test.log; \
 	exit $$result
 
 .PHONY: quick
-quick: ## What to run after each edit: unit tests, parsers, the spec corpus, and the Disks stage on disks in memory
+quick: ## Run the fast tests: unit tests, parsers, the spec corpus, and the Disks stage on disks in memory
 	$(CARGO) test --quiet --release --locked --workspace --lib --bins --test disks --test parsers --test recipe --test suite
 
 .PHONY: drill
-drill: build previous-disk ## The long runs: many more boots and power cuts, and a disk of the previous release
+drill: build previous-disk ## Run the long tests: many more boots and power cuts, and a disk of the previous release
 	$(CARGO) test --release --locked --workspace --test vm -- --ignored --nocapture
 
 .PHONY: previous-disk
-previous-disk: build ## What the previous release leaves on a node's disk, made with that release, in target/previous/
+previous-disk: build ## Build a node's disk with the previous release in target/previous/
 	$(CARGO) build --release --locked --workspace --bin kubedos-previous
 	target/release/kubedos-previous
 
 .PHONY: bench
-bench: ## Benchmarks beside mkosi (needs root for it), against the figures of docs/benchmarks.md; BENCH="--help" lists the options
+bench: ## Run the benchmarks, also of mkosi (needs root), and compare with docs/benchmarks.md; BENCH="--help" lists the options
 	$(CARGO) build --release --locked --workspace --bin kubedos-build --bin kubedos-bench
 	target/release/kubedos-bench $(BENCH)
 
-# Everything that fuzzing writes lies here; what is committed is in fuzz/corpus.
+# Fuzzing writes only to this folder; the committed corpus is in fuzz/corpus.
 FUZZ := target/fuzz
 TARGET ?= $(sort $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs))))
 SECONDS ?= 60
 
 .PHONY: fuzz
-fuzz: target/tools/bin/cargo-fuzz ## Each fuzz target, or TARGET=…, for SECONDS=60; needs a nightly toolchain
+fuzz: target/tools/bin/cargo-fuzz ## Run each fuzz target, or TARGET=…, for SECONDS=60; needs a nightly toolchain
 	@export PATH="$$PWD/target/tools/bin:$$PATH"; \
 	$(CARGO) +nightly fuzz build --target-dir $(FUZZ)/build || exit; \
 	failed=; for target in $(TARGET); do \
@@ -64,7 +64,7 @@ fuzz: target/tools/bin/cargo-fuzz ## Each fuzz target, or TARGET=…, for SECOND
 	[ -z "$$failed" ] || { echo "findings of$$failed are in $(FUZZ)/findings"; exit 1; }
 
 .PHONY: fuzz-seeds
-fuzz-seeds: ## The seeds of every fuzz target, as the writers make them today
+fuzz-seeds: ## Generate the seed inputs of every fuzz target with the current writers
 	$(CARGO) build --release --locked --workspace --bin kubedos-properties
 	target/release/kubedos-properties
 
@@ -73,7 +73,7 @@ fmt: ## Format the sources
 	$(CARGO) fmt --all
 
 .PHONY: lint
-lint: target/tools/bin/cargo-deny ## Format, structure, clippy, licences and sources of every crate
+lint: target/tools/bin/cargo-deny ## Check the format, structure, clippy lints, licences and crate sources
 	$(CARGO) fmt --all --check
 	$(CARGO) build --quiet --release --locked --workspace --bin kubedos-lint
 	target/release/kubedos-lint
@@ -81,7 +81,7 @@ lint: target/tools/bin/cargo-deny ## Format, structure, clippy, licences and sou
 	target/tools/bin/cargo-deny --offline --log-level error check licenses bans sources
 
 .PHONY: audit
-audit: target/tools/bin/cargo-deny ## Known vulnerabilities of every crate (needs the advisory database from the network)
+audit: target/tools/bin/cargo-deny ## Check the crates for known vulnerabilities (downloads the advisory database)
 	target/tools/bin/cargo-deny check advisories
 
 target/tools/bin/cargo-deny:

@@ -1,4 +1,4 @@
-//! Turns `rootfs/overlay/` into a table of paths and bytes that is built into the program, and computes the digest of the recipe.
+//! Generates a table of the files of `rootfs/overlay/`, which is compiled into the program, and computes the digest of the recipe.
 
 mod recipe;
 

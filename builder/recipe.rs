@@ -1,9 +1,9 @@
-//! The digest of everything in this project that decides the bytes of a volume, an UKI or a boot loader: the sources of the pipeline and
-//! of the formats, the rules of `rootfs/` and `kernel-config/`, and the versions of the crates. It is part of the key under which a built
-//! part is kept, so a change of the command line or of a test rebuilds nothing, and a change of the pipeline rebuilds what it makes.
+//! The recipe digest: covers everything in this project that decides the bytes of a volume, a UKI or a boot loader, that is the sources of
+//! the pipeline and of the formats, the rules of `rootfs/` and `kernel-config/`, and the versions of the crates.
 //!
-//! `build.rs` computes it when the library is compiled. The hash need not resist an attacker: whoever can write the sources can write the
-//! kept parts too.
+//! It is part of the key of every stored part. A change of the command line or of a test therefore rebuilds nothing, and a change of the
+//! pipeline rebuilds its outputs. `build.rs` computes the digest when the library is compiled. The hash need not resist attackers: a person
+//! who can write the sources can also write the stored parts.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
@@ -24,14 +24,14 @@ pub const SOURCES: [&str; 9] = [
     "spec/wire/src",
 ];
 
-/// The digest, hexadecimal.
+/// Returns the digest in hexadecimal digits.
 pub fn digest(project: &Path) -> io::Result<String> {
     let mut files = Vec::new();
     for source in SOURCES {
         list(project, Path::new(source), &mut files)?;
     }
     files.sort();
-    // Two hashes of 64 bits, which differ in their first byte.
+    // Two hashes of 64 bits with different first bytes.
     let mut hashers = [0, 1].map(|first| {
         let mut hasher = DefaultHasher::new();
         hasher.write_u8(first);
@@ -49,7 +49,7 @@ pub fn digest(project: &Path) -> io::Result<String> {
     Ok(hashers.map(|hasher| format!("{:016x}", hasher.finish())).concat())
 }
 
-/// Every file below a path that is not a test.
+/// Lists all files below a path, except tests.
 fn list(project: &Path, path: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     if !project.join(path).is_dir() {
         files.push(path.to_owned());

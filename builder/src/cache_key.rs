@@ -1,7 +1,7 @@
-//! A digest over labelled inputs: the name of what is built from them, and the base of its UUIDs and salts.
+//! Digests over labelled inputs. A digest names what is built from the inputs, and is the base of UUIDs and salts.
 //!
-//! Every input has a label, and labels and values carry their lengths, so that two different lists of inputs never make the same
-//! bytes. The order of the calls counts.
+//! Invariant: different lists of inputs never produce the same bytes for the hash, because labels and values are hashed with their lengths.
+//! The order of the calls matters.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +20,7 @@ pub struct CacheKey([u8; 32]);
 pub struct CacheKeyBuilder(Context);
 
 impl CacheKeyBuilder {
-    /// Starts with what is to be built and the version of its way of building: a new version makes new keys.
+    /// Starts a key with the kind of the output and the version of its format. Another version results in another key.
     pub fn new(kind: &str, version: u32) -> Self {
         let mut builder = Self(Context::new(&SHA256));
         builder.part(b"kubedos key\0");
@@ -29,7 +29,7 @@ impl CacheKeyBuilder {
         builder
     }
 
-    /// Adds one input.
+    /// Adds an input.
     #[must_use]
     pub fn with(mut self, label: &str, value: impl AsRef<[u8]>) -> Self {
         self.part(label.as_bytes());
@@ -37,7 +37,7 @@ impl CacheKeyBuilder {
         self
     }
 
-    /// The key of everything added.
+    /// Returns the key of all added inputs.
     pub fn finish(self) -> CacheKey {
         CacheKey(bytes(&self.0.finish()))
     }
@@ -48,7 +48,7 @@ impl CacheKeyBuilder {
     }
 }
 
-/// The inputs of a [`CacheKey`] by name, kept beside it to say later which of them changed.
+/// The inputs of a [`CacheKey`] by label, recorded to report later which of them changed.
 #[derive(Clone)]
 pub struct Inputs {
     key: CacheKeyBuilder,
@@ -56,19 +56,19 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// As [`CacheKeyBuilder::new`].
+    /// Starts a list of inputs, see [`CacheKeyBuilder::new`].
     pub fn new(kind: &str, version: u32) -> Self {
         Self { key: CacheKeyBuilder::new(kind, version), shown: BTreeMap::new() }
     }
 
-    /// Adds one input.
+    /// Adds an input.
     #[must_use]
     pub fn with(self, label: &str, value: impl AsRef<[u8]>) -> Self {
         let digest = short(value.as_ref());
         self.add(label, value.as_ref(), digest)
     }
 
-    /// Adds one input that has a version.
+    /// Adds an input that has a version.
     #[must_use]
     pub fn with_version(self, label: &str, version: &str, value: impl AsRef<[u8]>) -> Self {
         let shown = format!("{version} {}", short(value.as_ref()));
@@ -81,18 +81,18 @@ impl Inputs {
         Self { key: key.with(label, value), shown: all }
     }
 
-    /// The key of everything added.
+    /// Returns the key of all added inputs.
     pub fn key(&self) -> CacheKey {
         self.key.clone().finish()
     }
 
-    /// Each input by name: its version, if it has one, and the beginning of its digest.
+    /// The description of each input by label: the version, if it has one, and a prefix of the digest.
     pub const fn shown(&self) -> &BTreeMap<String, String> {
         &self.shown
     }
 }
 
-/// Enough of a digest to tell one input from another; nothing is believed for it.
+/// A prefix of the digest for display and comparison. It is not used for verification.
 fn short(value: &[u8]) -> String {
     Sha256::of(value).to_string().chars().take(16).collect()
 }
@@ -118,12 +118,12 @@ impl fmt::Debug for Inputs {
 }
 
 impl CacheKey {
-    /// 32 bytes for one purpose, made from the key.
+    /// Derives 32 bytes for one purpose.
     pub fn derive(&self, purpose: &str) -> [u8; 32] {
         CacheKeyBuilder::new(purpose, 1).with("key", self.0).finish().0
     }
 
-    /// 16 bytes for one purpose: the material of a UUID.
+    /// Derives 16 bytes for one purpose, for example for a UUID.
     pub fn derive16(&self, purpose: &str) -> [u8; 16] {
         let mut half = [0; 16];
         half.copy_from_slice(self.derive(purpose).split_at(16).0);
@@ -132,7 +132,7 @@ impl CacheKey {
 }
 
 impl From<[u8; 32]> for CacheKey {
-    /// A digest that somebody else made.
+    /// Uses an existing digest as the key.
     fn from(digest: [u8; 32]) -> Self {
         Self(digest)
     }

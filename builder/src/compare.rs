@@ -1,37 +1,37 @@
-//! Comparing large things byte by byte without reading what is a hole in both.
+//! Compares large sources byte by byte. Ranges that are holes in both are skipped.
 
 use std::io;
 
 use kubedos_image::source::Source;
 use kubedos_image::width::to_usize;
 
-/// How much is compared at a time.
+/// The number of bytes that are compared at a time.
 const PIECE: usize = 1 << 20;
-/// In what differences are counted.
+/// The unit of the count of differences, in bytes.
 pub const BLOCK: u64 = BLOCK_BYTES as u64;
 const BLOCK_BYTES: usize = 4096;
 
-/// Where two sources differ.
+/// The differences between two sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Differences {
-    /// The first byte that differs; the end of the shorter one if nothing else does.
+    /// The offset of the first different byte, or the end of the shorter source if only the lengths differ.
     pub first: Option<u64>,
-    /// How many blocks of 4096 bytes differ, as far as both reach.
+    /// The number of blocks of 4096 bytes that differ within the common length.
     pub blocks: u64,
 }
 
-/// The first byte in which two sources differ. If one is the start of the other, that is its end.
+/// Returns the offset of the first different byte. If one source is a prefix of the other, this is its end.
 ///
 /// # Errors
-/// When one of them cannot be read.
+/// If a source cannot be read.
 pub fn first_difference(a: &dyn Source, b: &dyn Source) -> io::Result<Option<u64>> {
     Ok(walk(a, b, true)?.first)
 }
 
-/// All differences.
+/// Returns all differences.
 ///
 /// # Errors
-/// When one of them cannot be read.
+/// If a source cannot be read.
 pub fn differences(a: &dyn Source, b: &dyn Source) -> io::Result<Differences> {
     walk(a, b, false)
 }
@@ -42,13 +42,13 @@ fn walk(a: &dyn Source, b: &dyn Source, first_only: bool) -> io::Result<Differen
     let (mut left, mut right) = (vec![0; PIECE], vec![0; PIECE]);
     let mut at = 0;
     while let Some(start) = next_data(a, b, at).filter(|start| *start < common) {
-        // Pieces start at whole blocks, so that a block is counted once.
+        // Pieces start at block boundaries, so that no block is counted twice.
         let start = (start / BLOCK * BLOCK).max(at);
         let len = to_usize(common - start).min(PIECE);
         let ((left, _), (right, _)) = (left.split_at_mut(len), right.split_at_mut(len));
         a.read_exact_at(left, start)?;
         b.read_exact_at(right, start)?;
-        // Equal pieces are the rule, and compared faster as a whole.
+        // Most pieces are equal, and comparing whole slices is faster.
         if left != right
             && let Some(first) = left.iter().zip(right.iter()).position(|(a, b)| a != b)
         {
@@ -67,7 +67,7 @@ fn walk(a: &dyn Source, b: &dyn Source, first_only: bool) -> io::Result<Differen
     Ok(found)
 }
 
-/// Where one of them goes on with something that may not be zero.
+/// The next offset at which one of the sources has data.
 fn next_data(a: &dyn Source, b: &dyn Source, at: u64) -> Option<u64> {
     let starts = [a.next_data(at), b.next_data(at)];
     starts.into_iter().flatten().map(|data| data.start.max(at)).min()

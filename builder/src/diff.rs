@@ -1,6 +1,8 @@
-//! In what do two built files differ? Both are inspected, and the two documents compared leaf by leaf; lists are matched by the name or
-//! path of their elements, so that what was added is one line and not a shift of everything behind it. Of volumes with different root
-//! hashes the files are compared, and of all partitions the bytes: what no reader shows is found all the same.
+//! Shows the differences between two build outputs.
+//!
+//! Both files are inspected, and the two documents are compared leaf by leaf. Lists are matched by the name or path of their elements, so
+//! an added element is one difference and does not shift the following ones. For volumes with different root hashes the files are compared;
+//! for all partitions the bytes are compared too, which also finds differences that `inspect` does not show.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
@@ -25,54 +27,54 @@ pub struct Comparison {
     pub a: PathBuf,
     /// The second file.
     pub b: PathBuf,
-    /// Nothing differs. A raw image and a qcow2 file of the same disk are equal.
+    /// True if nothing differs. A raw image and a qcow2 file of the same disk are equal.
     pub equal: bool,
-    /// What differs, by part.
+    /// The differences by part.
     pub differences: BTreeMap<String, Vec<Difference>>,
-    /// Parts that both have, and that are the same.
+    /// The parts that both files have and that are the same.
     pub same: BTreeSet<String>,
 }
 
-/// One leaf that differs.
+/// A leaf of the document that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// The path, of files in volumes.
+    /// The path in the volume, for files of volumes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// Within the part, such as `uki.boot.root.root_hash`; empty for the part itself.
+    /// The field within the part, such as `uki.boot.root.root_hash`; empty for the part itself.
     pub field: String,
-    /// What the first has there; `null`: nothing.
+    /// The first file's value; `null` if it has none.
     pub a: Value,
-    /// What the second has there.
+    /// The second file's value; `null` if it has none.
     pub b: Value,
 }
 
-/// Why two files cannot be compared.
+/// The errors of a comparison.
 #[derive(Debug, thiserror::Error)]
 pub enum DiffError {
-    /// One of them cannot be looked at.
+    /// One of the files cannot be inspected.
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
-    /// A part of one of them cannot be read.
+    /// A part of one of the files cannot be read.
     #[error("{} cannot be compared: {}: {}", path.display(), problem.part, problem.error)]
     Problem {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The part and the error.
         problem: Problem,
     },
-    /// They are of different kinds.
+    /// The files are of different kinds.
     #[error("a {a} cannot be compared with a {b}")]
     Kinds {
-        /// Kind of the first.
+        /// The kind of the first file.
         a: String,
-        /// Kind of the second.
+        /// The kind of the second file.
         b: String,
     },
-    /// A partition cannot be read.
+    /// The content of a partition cannot be read.
     #[error("cannot read partition {0}")]
     Read(String, #[source] std::io::Error),
-    /// A defect: a document that is none.
+    /// Internal error: a document does not serialize.
     #[error("failed to compare the documents")]
     Document(#[from] serde_json::Error),
 }
@@ -89,7 +91,7 @@ pub fn diff(a: &Path, b: &Path) -> Result<Comparison, DiffError> {
     }
     let mut found = Found::default();
     if let (Value::Object(left), Value::Object(right)) = (&left, &right) {
-        // Where a file is, its wrapper and that wrapper's length say nothing about what is in it.
+        // The location of a file, its wrapper and the wrapper's length do not describe its content.
         let own = |map: &Map<String, Value>| {
             let mut map = map.clone();
             ["version", "file", "bytes", "kind", "problems", "wrapper"]
@@ -123,7 +125,7 @@ fn open(path: &Path) -> Result<Artifact, ArtifactError> {
 
 type Volumes = BTreeMap<&'static str, Seal>;
 
-/// What `inspect` says of a file, and the volumes whose partitions are there.
+/// Returns the document that `inspect` makes of a file, and the volumes whose partitions exist.
 fn document(path: &Path) -> Result<(Value, Volumes), DiffError> {
     let report = inspect::inspect(path, Trees::Closed)?;
     if let Some(problem) = report.problems.first() {
@@ -138,13 +140,13 @@ fn document(path: &Path) -> Result<(Value, Volumes), DiffError> {
     Ok((serde_json::to_value(report)?, volumes))
 }
 
-/// The volumes that both have, and that are not the same.
+/// Returns the volumes that both files have and that differ.
 fn changed(a: &Volumes, b: &Volumes) -> Vec<(&'static str, [Seal; 2])> {
     let both = a.iter().filter_map(|(name, one)| Some((*name, [*one, *b.get(name)?])));
     both.filter(|(_, [one, other])| one.root_hash != other.root_hash).collect()
 }
 
-/// Every path of a volume by its name in text.
+/// Lists all paths of a volume; the keys are the names as text.
 fn listing(path: &Path, disk: &Disk, name: &str, seal: &Seal) -> Result<Map<String, Value>, DiffError> {
     let failed = |error: &dyn std::error::Error| DiffError::Problem {
         path: path.to_owned(),
@@ -168,7 +170,7 @@ struct Found {
 }
 
 impl Found {
-    /// The document's members; of a list of named things each is a part of its own.
+    /// Compares the members of the documents; each element of a list of named things is a separate part.
     fn parts(&mut self, a: &Map<String, Value>, b: &Map<String, Value>) {
         for key in keys(a, b) {
             let (left, right) = (a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null));
@@ -213,7 +215,7 @@ impl Found {
         self.differences.entry(part.to_owned()).or_default().push(difference);
     }
 
-    /// The files of a volume, path by path.
+    /// Compares the files of a volume path by path.
     fn files(&mut self, volume: &str, a: &Map<String, Value>, b: &Map<String, Value>) {
         let part = format!("files of {volume}");
         for path in keys(a, b) {
@@ -225,7 +227,7 @@ impl Found {
         self.seen.insert(part);
     }
 
-    /// The bytes of the partitions that both have.
+    /// Compares the bytes of the partitions that both disks have.
     fn contents(&mut self, a: &Disk, b: &Disk) -> Result<(), DiffError> {
         for (number, left) in a.found().table.partitions() {
             let Some(right) = b.found().table.get(number).filter(|right| right.name == left.name) else {
@@ -246,7 +248,7 @@ impl Found {
     }
 }
 
-/// A list of named things as a map by their names; `None` for anything else.
+/// Converts a list of named things to a map by name; `None` for anything else.
 fn named(value: &Value) -> Option<Map<String, Value>> {
     let Value::Array(list) = value else { return None };
     let name = |element: &Value| -> Option<String> {
@@ -255,7 +257,7 @@ fn named(value: &Value) -> Option<Map<String, Value>> {
     };
     let map: Option<Map<String, Value>> =
         list.iter().map(|element| Some((name(element)?, element.clone()))).collect();
-    // Two of one name would hide each other.
+    // Two elements of the same name would hide each other.
     map.filter(|map| map.len() == list.len())
 }
 
@@ -263,7 +265,7 @@ fn keys<'v>(a: &'v Map<String, Value>, b: &'v Map<String, Value>) -> BTreeSet<&'
     a.keys().chain(b.keys()).collect()
 }
 
-/// What people call a member of the document.
+/// The name of a part for people.
 fn part(key: &str, name: &str) -> String {
     match (key, name) {
         ("table", _) => "partition table".to_owned(),
@@ -277,7 +279,7 @@ fn part(key: &str, name: &str) -> String {
 }
 
 impl Comparison {
-    /// The parts that are the same, those of one kind on one line.
+    /// The parts that are the same, one line per kind.
     fn same_by_kind(&self) -> Vec<String> {
         let mut kinds: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for part in &self.same {
@@ -329,7 +331,7 @@ impl Display for Difference {
                 let new = b.iter().filter(|word| !a.contains(word)).map(|word| format!("+{word}"));
                 let words: Vec<String> = gone.chain(new).collect();
                 let words = if words.is_empty() {
-                    "the same words in another order".to_owned()
+                    "the same words in a different order".to_owned()
                 } else {
                     words.join(" ")
                 };
@@ -344,7 +346,7 @@ fn is_digest(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// A value on one line; of something large its size.
+/// A value on one line; for large values, only their size.
 fn shown(value: &Value) -> String {
     match value {
         Value::String(text) if is_digest(text) => format!("{}…", text.get(..16).unwrap_or(text)),
@@ -388,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_named_by_their_way_and_command_lines_by_their_words() {
+    fn fields_are_named_by_their_path_and_command_lines_are_compared_by_words() {
         let a = json!({"programs": [{"path": "u", "uki": {"boot": {"root": {"root_hash": "1"}}, "cmdline": "quiet audit=1"}}]});
         let b = json!({"programs": [{"path": "u", "uki": {"boot": {"root": {"root_hash": "2"}}, "cmdline": "debug audit=1"}}]});
         assert_eq!(
@@ -439,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_file_says_cannot_steer_the_terminal() {
+    fn text_of_a_file_cannot_control_the_terminal() {
         let found = compared(&json!({"a": "x\u{1b}[2J", "\u{1b}": 1}), &json!({"a": "y"}));
         assert!(!found.to_string().contains('\u{1b}'));
     }

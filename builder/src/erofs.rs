@@ -1,4 +1,4 @@
-//! A composed tree as EROFS: what the tree says in the writer's terms, and the segments that were compressed before.
+//! Writes a composed tree as EROFS: converts the tree to the writer's types, and caches compressed segments in the store.
 
 use std::collections::HashMap;
 use std::fs;
@@ -15,56 +15,56 @@ use crate::cache_key::CacheKey;
 use crate::compose::tree::{Kind, Node, Tree};
 use crate::store::{Store, StoreError};
 
-/// How volumes are compressed, and the largest cluster in bytes (ADR 0057).
+/// The compression of volumes, and the largest cluster in bytes (ADR 0057).
 pub const COMPRESSION: Compression = Compression::Zstd(10);
 const CLUSTER: u32 = 64 << 10;
 
-/// What the bytes of a volume depend on beside its tree.
+/// What the bytes of a volume depend on in addition to its tree: the writer's version and the compression.
 pub fn identity() -> String {
     format!("{} {COMPRESSION:?} {CLUSTER}", kubedos_image::erofs::writer())
 }
 
-/// Why no EROFS was written.
+/// The errors of writing an EROFS image.
 #[derive(Debug, thiserror::Error)]
 pub enum ErofsError {
-    /// The tree holds something that EROFS cannot.
+    /// EROFS cannot represent a node of the tree.
     #[error("failed to place /{path} of {origin}")]
     Place {
         /// The path.
         path: String,
-        /// Who gave it.
+        /// The package or part of the builder that added it.
         origin: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: TreeError,
     },
-    /// A path lies below one that is no directory of the tree, or is another name of a file that is not there.
-    #[error("/{path} of {origin} belongs to nothing in the tree")]
+    /// The parent of a path is not a directory of the tree, or the target of a hard link does not exist.
+    #[error("/{path} of {origin} has no parent directory or no link target in the tree")]
     Lost {
         /// The path.
         path: String,
-        /// Who gave it.
+        /// The package or part of the builder that added it.
         origin: String,
     },
-    /// Every file system has a root directory.
+    /// The tree has no root directory.
     #[error("the tree has no root directory")]
     NoRoot,
-    /// A mode has other bits than those of permissions.
-    #[error("/{path} of {origin} has mode {mode:o}, which is not one of permission bits")]
+    /// A mode contains bits other than permission bits.
+    #[error("/{path} of {origin} has mode {mode:o}, which contains bits other than permission bits")]
     Mode {
         /// The path.
         path: String,
-        /// Who gave it.
+        /// The package or part of the builder that added it.
         origin: String,
         /// The mode.
         mode: u32,
     },
-    /// It could not be written.
+    /// The image cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
 }
 
-/// Writes the tree as an EROFS with this UUID; every inode has the time `epoch`, in seconds since 1970.
+/// Writes the tree as an EROFS image with this UUID. Every inode has the time `epoch`, in seconds since 1970.
 pub fn write(
     tree: &Tree,
     uuid: [u8; 16],
@@ -77,7 +77,7 @@ pub fn write(
     Ok(kubedos_image::erofs::write(&inodes(tree, epoch)?, &params, cache, sink)?)
 }
 
-/// The tree in the writer's terms. Directories come before what is in them, and files before their other names, since paths are sorted.
+/// Converts the tree. Paths are sorted, so directories precede their entries, and files precede their hard links.
 fn inodes(tree: &Tree, epoch: Time) -> Result<ErofsTree<'_>, ErofsError> {
     let place = |path: &str, node: &Node, source| ErofsError::Place {
         path: path.to_owned(),
@@ -136,7 +136,7 @@ fn attributes(path: &str, node: &Node, epoch: Time) -> Result<Attributes, ErofsE
     })
 }
 
-/// Compressed segments in a store. They are checked by their reader.
+/// The cache of compressed segments in the store. The reader verifies them.
 #[derive(Debug)]
 pub struct Segments<'s>(pub &'s Store);
 
@@ -147,7 +147,7 @@ impl Segments<'_> {
 
 impl SegmentCache for Segments<'_> {
     fn get(&self, key: &[u8; 32]) -> Option<Vec<u8>> {
-        // What cannot be read is made anew.
+        // An unreadable segment is compressed again.
         let folder = self.0.find(Self::KIND, &CacheKey::from(*key))?;
         fs::read(folder.join(Self::FILE)).ok()
     }
@@ -155,12 +155,12 @@ impl SegmentCache for Segments<'_> {
     fn put(&self, key: &[u8; 32], bytes: &[u8]) {
         let key = CacheKey::from(*key);
         let fill = |folder: &Path| -> Result<(), Unkept> { Ok(fs::write(folder.join(Self::FILE), bytes)?) };
-        // What cannot be kept is compressed once more next time.
+        // If it cannot be stored, the next build compresses it again.
         let _unkept = self.0.insert(Self::KIND, &key, fill);
     }
 }
 
-/// A segment that could not be kept.
+/// The error of storing a segment.
 #[derive(Debug, thiserror::Error)]
 enum Unkept {
     #[error(transparent)]
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tree_is_written_and_its_segments_are_kept_and_damaged_ones_made_anew() {
+    fn segments_are_cached_and_damaged_ones_are_compressed_again() {
         let by: Arc<str> = Arc::from("p");
         let mut tree = Tree::new(50);
         let text: Vec<u8> = (0..300_000_u32).flat_map(|n| (n % 9001).to_le_bytes()).collect();
@@ -204,7 +204,7 @@ mod tests {
         let (third, statistics) = run();
         assert_eq!(statistics.cached_segments, 0);
         assert!(first == third);
-        assert_eq!(run().1.cached_segments, statistics.segments, "they are kept again");
+        assert_eq!(run().1.cached_segments, statistics.segments, "they are stored again");
     }
 
     #[test]
@@ -220,17 +220,20 @@ mod tests {
         let mut tree = Tree::new(0);
         tree.add("x", Node::file(*b"", &Arc::from("p"))).unwrap();
         tree.get_mut("x").unwrap().mode = 0o200_644;
-        assert_eq!(fails(&tree), "/x of p has mode 200644, which is not one of permission bits");
+        assert_eq!(fails(&tree), "/x of p has mode 200644, which contains bits other than permission bits");
     }
 
     #[test]
-    fn what_belongs_to_nothing_is_refused_by_name() {
+    fn a_path_without_a_parent_is_refused_by_name() {
         let by: Arc<str> = Arc::from("stray");
         let mut tree = Tree::new(0);
         tree.insert("gone/x", Node::file(*b"", &by)).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let store = Store::new(folder.path().join("built"));
         let error = write(&tree, [0; 16], 0, &Segments(&store), &mut Vec::new()).unwrap_err();
-        assert_eq!(error.to_string(), "/gone/x of stray belongs to nothing in the tree");
+        assert_eq!(
+            error.to_string(),
+            "/gone/x of stray has no parent directory or no link target in the tree"
+        );
     }
 }

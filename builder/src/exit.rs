@@ -95,6 +95,7 @@ impl Classify for KeyError {
             | Self::Malformed { .. }
             | Self::NoCertificate { .. }
             | Self::Encode { .. }
+            | Self::Clock(_)
             | Self::Generate(_)
             | Self::Issue(_)
             | Self::Enrolment(_) => Class::Failed,
@@ -105,14 +106,14 @@ impl Classify for KeyError {
         let help = match self {
             Self::Exposed { .. } => "chmod -R go= the key directory",
             Self::Exists { .. } => {
-                "`keys rotate` replaces single keys; a new cluster has a directory of its own"
+                "`keys rotate` replaces single keys; a new cluster needs a directory of its own"
             }
             Self::DemoKeys { .. } | Self::HiddenDemo { .. } => {
                 "`kubedos-build keys init CLUSTER` makes keys of your own"
             }
-            Self::NoRoot { .. } => "bring the offline root CA's key for this step, and take it away again",
+            Self::NoRoot { .. } => "attach the offline root CA's key for this step, and remove it afterwards",
             Self::File { doing: "open", source, .. } if source.kind() == ErrorKind::NotFound => {
-                "`kubedos-build keys init CLUSTER` makes keys; --keys DIR says where they are"
+                "`kubedos-build keys init CLUSTER` makes keys; --keys DIR names their directory"
             }
             Self::OtherCluster { .. }
             | Self::Pair { .. }
@@ -123,6 +124,7 @@ impl Classify for KeyError {
             | Self::Malformed { .. }
             | Self::NoCertificate { .. }
             | Self::Encode { .. }
+            | Self::Clock(_)
             | Self::Generate(_)
             | Self::Issue(_)
             | Self::Enrolment(_) => return None,
@@ -211,8 +213,8 @@ impl Classify for OutputError {
 
     fn help(&self) -> Option<String> {
         let help = match self {
-            Self::Busy { .. } => "wait until it has ended, or say another --out",
-            Self::NoRoom { .. } => "free some space, write less with --format, or say another --out",
+            Self::Busy { .. } => "wait until it ends, or choose another --out",
+            Self::NoRoom { .. } => "free some space, select fewer formats with --format, or choose another --out",
             Self::Folder { .. } | Self::File { .. } => return None,
         };
         Some(help.to_owned())
@@ -241,15 +243,15 @@ impl Classify for SeedError {
         let help = match self {
             Self::Keys(error) => return error.help(),
             Self::Output(error) => return error.help(),
-            Self::NotAccepted { .. } => "personalise an image that was built with these keys, or say --keys",
+            Self::NotAccepted { .. } => "personalise an image that was built with these keys, or pass the keys with --keys",
             Self::BelowFloor { found, .. } => {
                 return Some(format!(
-                    "build the image again; or mint the seed with --generation-floor {found}, which lets the node go back"
+                    "build a newer image; or mint the seed with --generation-floor {found}, which allows the node to go back"
                 ));
             }
             Self::Foreign { path, form } => return Some(form.remedy(path)),
             Self::Unprotected { .. } => {
-                "say an --out on a file system with permissions, or --unprotected if nobody else can read that medium"
+                "choose an --out on a file system with permissions, or pass --unprotected if nobody else can read that medium"
             }
             Self::Document(_)
             | Self::Sign(_)
@@ -291,7 +293,7 @@ impl Classify for ArtifactError {
                 }
             }),
             Self::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
-                Some("give it to a user who may read it; a disk is read by root".to_owned())
+                Some("grant read permission, or run as a user who has it; reading a disk requires root".to_owned())
             }
             Self::Qcow2 { path, source: Qcow2Error::Unsupported(what) } => Some(conversion(path, *what)),
             Self::Io { .. }
@@ -305,7 +307,7 @@ impl Classify for ArtifactError {
 }
 
 impl ArtifactError {
-    /// The class where the file was to be verified: a file that is read and is not what it claims to be does not verify.
+    /// The class for `verify`: a file that can be read but is not a valid kubedOS output fails verification.
     pub fn class_of_verification(&self) -> Class {
         match self {
             Self::Io { .. }
@@ -321,7 +323,7 @@ impl ArtifactError {
     }
 }
 
-/// The command that makes a file which can be read.
+/// The command that converts the file to a readable one.
 fn conversion(path: &Path, what: Unsupported) -> String {
     // Quoted for a shell.
     let path = format!("'{}'", path.display().to_string().replace('\'', r"'\''"));

@@ -1,10 +1,10 @@
-//! Ctrl-C, a polite kill and a closed terminal end the program in one place: exit code 130, and nothing left behind.
+//! Handles Ctrl-C, SIGTERM and a closed terminal in one place: the program exits with code 130 and leaves no unfinished files.
 //!
-//! A thread waits for the signals. When one comes it lets a publication that has begun come to its end, so that outputs get their names
-//! together; ends the programs that were started; removes what is unfinished; and exits. Nothing else in the program has to know. A signal
-//! that was ignored when the program started (`nohup`, a shell's background job) stays ignored.
+//! A thread waits for the signals. On a signal, it waits until a publication in progress is complete, so that outputs get their names
+//! together; terminates the started programs; removes unfinished files; and exits. The rest of the program is not involved. A signal that
+//! was ignored when the program started (`nohup`, a background job of a shell) stays ignored.
 //!
-//! A file size limit is an ordinary write error here, not a signal that kills.
+//! SIGXFSZ (file size limit) is handled so that it becomes an ordinary write error.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -28,7 +28,7 @@ static UNFINISHED: Mutex<Unfinished> =
 
 struct Unfinished {
     paths: BTreeSet<PathBuf>,
-    /// Process ids, each the leader of a group of its own.
+    /// Process ids. Each process is the leader of its own group.
     programs: BTreeSet<u32>,
 }
 
@@ -36,13 +36,13 @@ fn lock<T>(mutex: &'static Mutex<T>) -> MutexGuard<'static, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Begins to wait for signals. Called once, before anything is written. `last` runs when one has come and all is tidied up, just before
-/// the program says so and ends.
+/// Starts to wait for signals. Call it once, before anything is written. `last` runs after a signal, when everything is cleaned up, just
+/// before the program prints a message and exits.
 ///
 /// # Errors
-/// When the system gives no handler or thread.
+/// If a handler or the thread cannot be created.
 pub fn watch(last: fn()) -> io::Result<()> {
-    // The flag is of no interest: with a handler in place, a write past the limit fails with an error.
+    // The flag is not used: with a handler installed, a write beyond the limit fails with an error.
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     let ignored = ignored();
     let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
@@ -55,35 +55,35 @@ pub fn watch(last: fn()) -> io::Result<()> {
     Ok(())
 }
 
-/// Has a signal come? The program is then about to end, and what fails in it now fails for that reason.
+/// Whether a signal was received. The program is then about to exit, and errors are a consequence of the signal.
 pub fn is_pending() -> bool {
     PENDING.load(Ordering::SeqCst)
 }
 
-/// The signals that this process ignores, bit by bit (proc_pid_status(5), `SigIgn`).
+/// The signals that this process ignores, as a bit mask (proc_pid_status(5), `SigIgn`).
 fn ignored() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let field = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     field.and_then(|field| u64::from_str_radix(field.trim(), 16).ok()).unwrap_or(0)
 }
 
-/// Neither lock is given back: whoever waits for one waits until the process is gone.
+/// Cleans up and exits. Neither lock is released: threads that wait for a lock wait until the process ends.
 fn end(last: fn()) -> ! {
     PENDING.store(true, Ordering::SeqCst);
     let _publishing = lock(&PUBLISHING);
     let unfinished = lock(&UNFINISHED);
     for program in &unfinished.programs {
         if let Some(pid) = i32::try_from(*program).ok().and_then(Pid::from_raw) {
-            // Who cannot be ended has ended.
+            // A program that cannot be signalled has already ended.
             kill_process_group(pid, Signal::TERM).unwrap_or_default();
         }
     }
     for path in &unfinished.paths {
-        // The next build removes what is left.
+        // The next build removes files that could not be removed here.
         drop(remove(path));
     }
     last();
-    // A program that was ended may have begun a line.
+    // A terminated program may have written an incomplete line.
     if !unfinished.programs.is_empty() {
         tell(format_args!(""));
     }
@@ -91,7 +91,7 @@ fn end(last: fn()) -> ! {
     std::process::exit(i32::from(Class::Interrupted.code()))
 }
 
-/// Removes a file or a tree that others may still be writing to: moved away first, so that what they open by name is not there any more.
+/// Removes a file or a tree that other processes may still write to. It is renamed first, so that they cannot open files in it by name.
 fn remove(path: &Path) -> io::Result<()> {
     let mut away = path.as_os_str().to_owned();
     away.push(".gone");
@@ -100,36 +100,36 @@ fn remove(path: &Path) -> io::Result<()> {
     if fs::symlink_metadata(&away)?.is_dir() { fs::remove_dir_all(&away) } else { fs::remove_file(&away) }
 }
 
-/// A file or folder that is removed unless it is kept: when this is dropped, or when a signal comes.
+/// A file or folder that is removed when this value is dropped or a signal arrives, unless it is finished.
 #[derive(Debug)]
 pub struct Temporary {
     path: PathBuf,
 }
 
 impl Temporary {
-    /// Takes charge of a path, before anything is there.
+    /// Registers a path before anything is created there.
     pub fn new(path: PathBuf) -> Self {
         lock(&UNFINISHED).paths.insert(path.clone());
         Self { path }
     }
 
-    /// Where it is.
+    /// The path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Lets `finish` give it its name; a signal waits for that. If it fails, the path is removed.
+    /// Lets `finish` give the path its final name; a signal is handled only afterwards. If `finish` fails, the path is removed.
     ///
     /// # Errors
-    /// What `finish` returns.
+    /// The error of `finish`.
     pub fn finish<T, E>(self, finish: impl FnOnce(&Path) -> Result<T, E>) -> Result<T, E> {
         whole(|| self.finish_within(finish))
     }
 
-    /// The same as a step of a larger [`whole`].
+    /// Like [`Self::finish`], as a step of a surrounding [`whole`].
     ///
     /// # Errors
-    /// What `finish` returns.
+    /// The error of `finish`.
     pub fn finish_within<T, E>(self, finish: impl FnOnce(&Path) -> Result<T, E>) -> Result<T, E> {
         let done = finish(&self.path)?;
         lock(&UNFINISHED).paths.remove(&self.path);
@@ -139,43 +139,43 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // A path that was finished is in charge of somebody else.
+        // A finished path is no longer registered and belongs to its new owner.
         if lock(&UNFINISHED).paths.remove(&self.path) {
             drop(remove(&self.path));
         }
     }
 }
 
-/// Runs something short to its end, whatever signals come meanwhile. Not to be nested.
+/// Runs a short operation to its end; signals are handled afterwards. Calls must not be nested.
 pub fn whole<T>(work: impl FnOnce() -> T) -> T {
     let _publishing = lock(&PUBLISHING);
     work()
 }
 
-/// A program that was started, and that ends when a signal comes.
+/// A started program that is terminated on a signal.
 #[derive(Debug)]
 pub struct Program {
-    /// The program.
+    /// The process.
     pub child: Child,
 }
 
 impl Program {
-    /// Starts it in a process group of its own, so that it and all that it starts can be ended together.
+    /// Starts a program in its own process group, so that it and all its children can be terminated together.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// If it cannot be started.
     pub fn start(command: &mut Command) -> io::Result<Self> {
-        // Registered before a signal can be acted on, or it would be missed.
+        // Hold the lock while starting, so that a signal cannot be handled before the program is registered.
         let mut unfinished = lock(&UNFINISHED);
         let child = command.process_group(0).spawn()?;
         unfinished.programs.insert(child.id());
         Ok(Self { child })
     }
 
-    /// Waits for its end.
+    /// Waits for the program's end.
     ///
     /// # Errors
-    /// When the system does not say how it ended.
+    /// If the exit status is not available.
     pub fn wait(mut self) -> io::Result<ExitStatus> {
         let status = self.child.wait();
         lock(&UNFINISHED).programs.remove(&self.child.id());
@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_finished_is_removed_and_what_is_stays() {
+    fn only_unfinished_paths_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let tree = Temporary::new(path("tree"));
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_leads_a_group_of_its_own() {
+    fn a_program_leads_its_own_process_group() {
         let mut command = Command::new("sleep");
         let program = Program::start(command.arg("1000")).unwrap();
         let pid = Pid::from_child(&program.child);

@@ -1,7 +1,7 @@
-//! `kubedos-build`: from one ClusterSpec to one sealed file.
+//! The library of `kubedos-build`: builds one sealed disk image from one ClusterSpec.
 //!
-//! This library is the pipeline; `builder/cli` is its command line, and `builder/debian` owns packages, the lock and the network.
-//! Trust levels are types: bytes that were not checked against the lock cannot be composed.
+//! This library is the pipeline. `builder/cli` is its command line, and `builder/debian` handles packages, the lock and the network.
+//! Trust levels are types: only bytes that were checked against the lock can be composed.
 
 #![forbid(unsafe_code)]
 

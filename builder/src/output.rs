@@ -1,11 +1,13 @@
-//! The output folder: nothing half-written ever stands under its final name, and one build at a time writes there.
+//! The output folder: publishes the files of a build atomically per file, and admits one build at a time.
 //!
-//! A file is written without a name (`O_TMPFILE`) and linked into place when it is complete and flushed, so that an interrupted
-//! build leaves nothing behind. Where the file system cannot do that, a named temporary beside it is used; what a killed build leaves
-//! of those is removed at the next. All files of a build get their names together, `manifest.json` last.
+//! Invariant: no incomplete file ever has its final name. A file is created without a name (`O_TMPFILE`) and linked into place when it is
+//! complete and flushed, so an interrupted build leaves nothing behind. On file systems without `O_TMPFILE`, a named temporary file next to
+//! the final name is used; the next build removes those of a killed build. All files of a build get their names together,
+//! `manifest.json` last.
 //!
-//! FAT, exFAT, SMB and shared folders of hypervisors have no hard links, and files without holes. What the folder can do is tried out
-//! when it is locked, before any work; a second name is then a copy, and room is asked for before the first byte is written.
+//! FAT, exFAT, SMB and the shared folders of hypervisors have no hard links and no sparse files. The abilities of the folder are tested
+//! when it is locked, before any other work. Without links, a second name is a copy; the free space is checked before the first byte is
+//! written.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -20,13 +22,13 @@ use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, linkat, open
 use crate::interrupt::{Temporary, whole};
 use crate::size::human;
 
-/// What stands at the end of every temporary name that this module makes.
+/// The suffix of all temporary names of this module.
 const TEMPORARY: &str = ".kubedos-partial";
 
-/// Why an output could not be written.
+/// The errors of the output folder.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
-    /// The folder cannot be made or written to.
+    /// The folder cannot be created or written to.
     #[error("cannot write to the output folder {}", path.display())]
     Folder {
         /// The folder.
@@ -35,29 +37,29 @@ pub enum OutputError {
         #[source]
         source: io::Error,
     },
-    /// Another build is writing there.
+    /// Another build is writing to the folder.
     #[error("another build is writing to {}", path.display())]
     Busy {
         /// The folder.
         path: PathBuf,
     },
-    /// The file system has too little room for what is to be written.
+    /// The file system has too little free space for the outputs.
     #[error(
-        "{} needs {} for the outputs, and its file system has {}{}",
+        "{} needs {} for the outputs, but its file system has {}{}",
         path.display(), human(*needed), human(*available),
-        if *holes { "" } else { " and no holes in files: an image occupies its whole size there" }
+        if *holes { "" } else { " and does not support holes: an image occupies its full size there" }
     )]
     NoRoom {
         /// The folder.
         path: PathBuf,
-        /// Bytes that the outputs will occupy.
+        /// The bytes that the outputs will occupy.
         needed: u64,
-        /// Bytes that may be used.
+        /// The free bytes.
         available: u64,
-        /// Whether holes occupy nothing.
+        /// Whether the file system supports holes.
         holes: bool,
     },
-    /// A file could not be written, flushed or named.
+    /// A file cannot be written, flushed or named.
     #[error("failed to {doing} {}", path.display())]
     File {
         /// The operation.
@@ -70,7 +72,7 @@ pub enum OutputError {
     },
 }
 
-/// An output folder that this process alone writes to until it is dropped.
+/// A locked output folder. Until it is dropped, only this process writes to it.
 #[derive(Debug)]
 pub struct OutputDir {
     path: PathBuf,
@@ -79,10 +81,10 @@ pub struct OutputDir {
 }
 
 impl OutputDir {
-    /// Makes the folder if needed, locks it, and removes what an interrupted build left there.
+    /// Creates the folder if it does not exist, locks it, and removes temporary files of an interrupted build.
     ///
     /// # Errors
-    /// [`OutputError::Folder`] when it cannot be written to, [`OutputError::Busy`] when another build holds it.
+    /// [`OutputError::Folder`] if it cannot be written to, [`OutputError::Busy`] if another build has locked it.
     pub fn lock(path: &Path) -> Result<Self, OutputError> {
         let folder = |source: io::Error| OutputError::Folder { path: path.to_owned(), source };
         fs::create_dir_all(path).map_err(folder)?;
@@ -106,15 +108,15 @@ impl OutputDir {
         Ok(Self { path: path.to_owned(), abilities, _lock: lock })
     }
 
-    /// What the file system of the folder can do.
+    /// The abilities of the folder's file system.
     pub const fn abilities(&self) -> Abilities {
         self.abilities
     }
 
-    /// Refuses before anything is written when the files of a set would not fit. Each has a length and the part of it that is no hole.
+    /// Checks before anything is written that a set of files fits. Each pair is the length of a file and its data bytes without holes.
     ///
     /// # Errors
-    /// [`OutputError::NoRoom`]; [`OutputError::Folder`] when the file system cannot be asked.
+    /// [`OutputError::NoRoom`]; [`OutputError::Folder`] if the file system cannot be queried.
     pub fn reserve(&self, files: &[(u64, u64)]) -> Result<(), OutputError> {
         let holes = self.abilities.holes;
         let needed = files
@@ -123,17 +125,18 @@ impl OutputDir {
         let room = rustix::fs::statvfs(&self.path)
             .map_err(|source| OutputError::Folder { path: self.path.clone(), source: source.into() })?;
         let available = room.f_bavail.saturating_mul(room.f_frsize);
-        // Some network file systems do not say how much room they have.
+        // Some network file systems do not report their size.
         if room.f_blocks > 0 && available < needed {
             return Err(OutputError::NoRoom { path: self.path.clone(), needed, available, holes });
         }
         Ok(())
     }
 
-    /// A second file of the same content as one that is written but not named: a link where the folder has links, else a copy, made now.
+    /// Creates a second file with the content of an unpublished one: a link if the folder supports links, otherwise a copy, made
+    /// immediately.
     ///
     /// # Errors
-    /// [`OutputError::File`] when it cannot be copied, or has no name that could be linked.
+    /// [`OutputError::File`] if the file cannot be copied, or its name cannot be linked.
     pub fn twin(&self, of: &Unpublished, name: &str) -> Result<Twin, OutputError> {
         if self.abilities.links {
             let no_name = || of.error("link", io::ErrorKind::InvalidFilename.into());
@@ -150,10 +153,10 @@ impl OutputDir {
         &self.path
     }
 
-    /// A new file that gets `name` only when it is published.
+    /// Creates a file that gets `name` only when it is published.
     ///
     /// # Errors
-    /// [`OutputError::File`] when it cannot be created.
+    /// [`OutputError::File`] if it cannot be created.
     pub fn create(&self, name: &str) -> Result<Unpublished, OutputError> {
         let path = self.path.join(name);
         let error = |source: io::Error| OutputError::File { doing: "create", path: path.clone(), source };
@@ -175,12 +178,12 @@ impl OutputDir {
         }
     }
 
-    /// Gives a set of files their names, with second names (`of`, `name`) of some of them. The last one speaks for all: its older version
-    /// goes before the first is named, and it is named last, so that it never stands beside files of another build.
+    /// Gives a set of files their names, and creates additional links (existing name, new name). The last file is the index of the set: its
+    /// older version is removed before the first file is named, and it is named last, so it never describes files of another build.
     ///
     /// # Errors
-    /// [`OutputError::File`]. A folder that stands under one of the names is found before anything is changed; after any other failure no
-    /// file stands under a name of the set, so that none looks like an output of a build that has no index.
+    /// [`OutputError::File`]. A folder with one of the names is detected before anything is changed. After any other failure, all names of
+    /// the set are removed, so that no file looks like a published output without an index.
     pub fn publish(&self, files: Vec<Unpublished>, links: &[(String, String)]) -> Result<(), OutputError> {
         files.iter().try_for_each(Unpublished::flush)?;
         let names: Vec<PathBuf> = files
@@ -211,30 +214,30 @@ impl OutputDir {
             Ok(())
         });
         if published.is_err() {
-            // The index went first. What cannot be removed is without one.
+            // The index was removed first. A file that cannot be removed here therefore has no index.
             names.iter().for_each(|path| drop(fs::remove_file(path)));
         }
         published
     }
 
-    /// A second name of a published file, replacing an older one of that name.
+    /// Creates a second name of a published file and replaces an older file of that name.
     fn link(&self, published: &Path, name: &str) -> Result<(), OutputError> {
         let path = self.path.join(name);
         let temporary = self.path.join(format!("{name}{TEMPORARY}"));
         fs::hard_link(published, &temporary)
             .and_then(|()| fs::rename(&temporary, &path))
             .and_then(|()| match fs::remove_file(&temporary) {
-                // Renaming one name of a file over another name of the same file does nothing at all.
+                // Renaming a link over another link of the same file does nothing, so the temporary name still existed.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                 other => other,
             })
             .map_err(|source| OutputError::File { doing: "link", path, source })
     }
 
-    /// A small file, whole.
+    /// Creates a file with the given content.
     ///
     /// # Errors
-    /// [`OutputError::File`] when it cannot be written.
+    /// [`OutputError::File`] if it cannot be written.
     pub fn create_with(&self, name: &str, bytes: &[u8]) -> Result<Unpublished, OutputError> {
         let mut unpublished = self.create(name)?;
         io::Write::write_all(&mut unpublished.file, bytes)
@@ -243,49 +246,49 @@ impl OutputDir {
     }
 }
 
-/// The second file of a pair of equal ones.
+/// The second of two files with equal content.
 #[derive(Debug)]
 pub enum Twin {
-    /// A second name (of, name), given when the set is published.
+    /// A link (existing name, new name) that is created when the set is published.
     Link(String, String),
-    /// A file of its own.
+    /// A separate file.
     Copy(Unpublished),
 }
 
-/// What the file system of a folder can do, found out by doing it.
+/// The abilities of a folder's file system, determined by experiment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Abilities {
-    /// A file can have two names.
+    /// Hard links are supported.
     pub links: bool,
-    /// A hole in a file occupies nothing.
+    /// Holes in files occupy no space.
     pub holes: bool,
 }
 
 impl Abilities {
-    /// The size of the hole that is tried.
+    /// The size of the test hole in bytes.
     const HOLE: u64 = 4 << 20;
 
     fn try_out(folder: &Path) -> io::Result<Self> {
         let one = Temporary::new(folder.join(format!(".one{TEMPORARY}")));
         let two = Temporary::new(folder.join(format!(".two{TEMPORARY}")));
         let file = File::create(one.path())?;
-        // One byte: a file system may keep a file of nothing but a hole in its index.
+        // One byte of data, because a file system may store a file without data blocks in its inode table.
         file.write_all_at(&[1], 0)?;
         let holes = match file.set_len(Self::HOLE) {
             Ok(()) => {
                 file.sync_data()?;
                 file.metadata()?.blocks().saturating_mul(512) < Self::HOLE / 2
             }
-            // A limit or a full disk: without holes it does not fit.
+            // A size limit or a full disk: the hole was allocated.
             Err(_) => false,
         };
-        // Whatever the reason is (EPERM, EOPNOTSUPP, EMLINK, ENOSYS), a copy serves.
+        // For any error (EPERM, EOPNOTSUPP, EMLINK, ENOSYS) a copy is used instead.
         let links = fs::hard_link(one.path(), two.path()).is_ok();
         Ok(Self { links, holes })
     }
 }
 
-/// A file that is written but has no name yet.
+/// A written file that does not have its final name yet.
 #[derive(Debug)]
 pub struct Unpublished {
     /// The open file, for reading and writing.
@@ -295,25 +298,25 @@ pub struct Unpublished {
 }
 
 impl Unpublished {
-    /// The name that it will get.
+    /// The final name.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// An error about this file.
+    /// Creates an error about this file.
     pub fn error(&self, doing: &'static str, source: io::Error) -> OutputError {
         OutputError::File { doing, path: self.path.clone(), source }
     }
 
-    /// Waits until what was written is on the disk, for a caller that has other work to do meanwhile on another thread.
+    /// Waits until the written data is on the disk. Callers use it while another thread does other work.
     ///
     /// # Errors
-    /// [`OutputError::File`] when it cannot be flushed.
+    /// [`OutputError::File`] if the flush fails.
     pub fn flush(&self) -> Result<(), OutputError> {
         self.file.sync_data().map_err(|source| self.error("flush", source))
     }
 
-    /// Copies the content; blocks of zeroes are left out, so that they are holes where there are holes.
+    /// Copies the content. Blocks of zeros are skipped, so they become holes if the file system supports holes.
     fn copy_to(&self, to: &File) -> io::Result<()> {
         let length = self.file.metadata()?.len();
         to.set_len(length)?;
@@ -333,16 +336,16 @@ impl Unpublished {
         Ok(())
     }
 
-    /// Flushes the file and gives it its name, replacing an older file of that name in one step.
+    /// Flushes the file and gives it its final name. An older file of that name is replaced atomically.
     ///
     /// # Errors
-    /// [`OutputError::File`]; the older file is then untouched.
+    /// [`OutputError::File`]; the older file is then unchanged.
     pub fn publish(self) -> Result<PathBuf, OutputError> {
         self.flush()?;
         whole(|| self.name())
     }
 
-    /// Within [`whole`].
+    /// Gives the file its name. The caller must run it inside [`whole`].
     fn name(mut self) -> Result<PathBuf, OutputError> {
         let temporary = match self.temporary.take() {
             Some(temporary) => temporary,
@@ -354,7 +357,7 @@ impl Unpublished {
         Ok(self.path)
     }
 
-    /// Links the nameless file under a temporary name, since `linkat` cannot replace a file.
+    /// Links the unnamed file to a temporary name, because `linkat` cannot replace a file.
     fn link_beside(&self) -> io::Result<Temporary> {
         let mut name = self.path.clone().into_os_string();
         name.push(TEMPORARY);
@@ -394,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_has_its_index_only_when_it_is_whole() {
+    fn an_index_is_published_only_with_its_complete_set() {
         let folder = tempfile::tempdir().unwrap();
         let out = OutputDir::lock(&folder.path().join("out")).unwrap();
         let make = |name: &str, bytes: &[u8]| out.create_with(name, bytes).unwrap();
@@ -404,7 +407,7 @@ mod tests {
         for name in ["a.raw", "a.iso", "index"] {
             assert_eq!(fs::read(out.path().join(name)).unwrap(), b"2", "{name}");
         }
-        // A folder stands where a file of the set is to go: that is found first, and the older set stays whole.
+        // A folder has the name of a file of the set: this is detected first, and the older set stays complete.
         fs::create_dir(out.path().join("b.raw")).unwrap();
         let error = out.publish(vec![make("a.raw", b"3"), make("b.raw", b"3"), make("index", b"3")], &[]);
         assert!(error.unwrap_err().to_string().contains("b.raw"));
@@ -414,7 +417,7 @@ mod tests {
         assert_eq!(names(out.path()), [".lock", "a.iso", "a.raw", "b.raw", "index"]);
     }
 
-    /// What fails between the first name and the last: no file of this build and none of the one before stands without an index.
+    /// A failure between the first and the last name: no file of this build and none of the previous one stays without an index.
     #[test]
     fn a_publication_that_fails_leaves_neither_new_nor_old_files_of_the_set() {
         let folder = tempfile::tempdir().unwrap();
@@ -426,25 +429,25 @@ mod tests {
         let links = [("a.raw".to_owned(), "a.iso".to_owned())];
         out.publish(set(b"1"), &links).unwrap();
         fs::write(folder.path().join("mine.txt"), b"kept").unwrap();
-        // A file cannot be named while something stands under its temporary name.
+        // A file cannot be named while a folder has its temporary name.
         fs::create_dir(folder.path().join(format!("b.raw{TEMPORARY}"))).unwrap();
         out.publish(set(b"2"), &links).unwrap_err();
         assert_eq!(names(out.path()), [".lock", "mine.txt"]);
     }
 
-    /// What FAT, exFAT, SMB and vboxsf refuse, without one of them: the folder is taken for one that cannot link.
+    /// Simulates FAT, exFAT, SMB and vboxsf: the abilities of the folder are overridden.
     #[test]
     fn without_hard_links_the_second_file_is_a_copy_and_the_index_is_still_last() {
         let folder = tempfile::tempdir().unwrap();
         let mut out = OutputDir::lock(&folder.path().join("out")).unwrap();
-        assert_eq!(out.abilities(), Abilities { links: true, holes: true }, "the tests' own file system");
+        assert_eq!(out.abilities(), Abilities { links: true, holes: true }, "the file system of the tests");
         out.abilities.links = false;
         let mut content = vec![0; 3 << 20];
         content[4096..4100].copy_from_slice(b"data");
         content.push(9);
         let raw = out.create_with("a.raw", &content).unwrap();
         let Twin::Copy(iso) = out.twin(&raw, "a.iso").unwrap() else { panic!("a link") };
-        assert!(iso.file.metadata().unwrap().blocks() * 512 <= 64 << 10, "holes stay holes");
+        assert!(iso.file.metadata().unwrap().blocks() * 512 <= 64 << 10, "the copy has holes");
         let index = out.create_with("index", b"1").unwrap();
         out.publish(vec![raw, iso, index], &[]).unwrap();
         assert_eq!(names(out.path()), [".lock", "a.iso", "a.raw", "index"]);
@@ -461,7 +464,7 @@ mod tests {
         out.reserve(&[(u64::MAX, 4096), (u64::MAX, 4096)]).unwrap();
         out.abilities.holes = false;
         let error = out.reserve(&[(1 << 60, 4096)]).unwrap_err().to_string();
-        assert!(error.contains("no holes in files"), "{error}");
+        assert!(error.contains("does not support holes"), "{error}");
         assert_eq!(names(out.path()), [".lock"]);
     }
 
@@ -475,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_interrupted_build_left_is_removed_and_nothing_else() {
+    fn only_temporary_files_of_an_interrupted_build_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(format!("a.raw{TEMPORARY}")), b"half").unwrap();
         fs::write(folder.path().join("mine.txt"), b"kept").unwrap();
@@ -484,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_made_is_named() {
+    fn a_folder_that_cannot_be_created_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         fs::write(&file, b"").unwrap();

@@ -1,9 +1,9 @@
-//! Minting a node's seed: the small volume with the secrets of one node and one incarnation (ADR 0002), attached by the substrate or
-//! written into a personalised copy of an image.
+//! Mints seeds: the small volume with the secrets of one node and one incarnation (ADR 0002). The substrate attaches it as a device, or it
+//! is written into a personalised copy of an image.
 //!
-//! A seed is a function of the key directory, the node, the incarnation and the floors: minting it again gives the same bytes. It is readable by its
-//! owner only, and never lands in the image that is published: [`personalise`] writes a copy, and only of an image whose configuration
-//! these very keys signed for this very cluster.
+//! A seed is a function of the key directory, the node, the incarnation and the floors: minting it again gives the same bytes. Its file is
+//! readable by the owner only. It is never written into the published image: [`personalise`] writes a copy, and only if the same keys
+//! signed the image's configuration for the same cluster.
 
 mod form;
 
@@ -30,23 +30,23 @@ pub use form::Form;
 use crate::keys::{KeyDir, KeyError, PublicKeys};
 use crate::output::{OutputDir, OutputError, Unpublished};
 
-/// How much of an image is copied at a time.
+/// The size of a copied chunk in bytes.
 const CHUNK: usize = 1 << 20;
 
-/// Why there is no seed.
+/// The errors of minting and writing a seed.
 #[derive(Debug, thiserror::Error)]
 pub enum SeedError {
-    /// The keys.
+    /// A key cannot be read or used.
     #[error("failed to use the keys")]
     Keys(#[from] KeyError),
-    /// The seed's values.
-    #[error("failed to make a seed of these values")]
+    /// A value cannot be stored in a seed.
+    #[error("failed to create a seed from these values")]
     Document(#[from] DocumentError),
-    /// Signing.
+    /// The seed cannot be signed.
     #[error("failed to sign the seed")]
     Sign(#[from] statement::SignError<std::convert::Infallible>),
-    /// The volume.
-    #[error("failed to make the seed volume")]
+    /// The seed volume cannot be created.
+    #[error("failed to create the seed volume")]
     Volume(#[from] volume::SeedVolumeError),
     /// The image cannot be read.
     #[error("failed to {doing} {}", path.display())]
@@ -59,7 +59,7 @@ pub enum SeedError {
         #[source]
         source: io::Error,
     },
-    /// The image has no sound partition table.
+    /// The image has no valid partition table.
     #[error("{} has no partition table of kubedOS", path.display())]
     Table {
         /// The image.
@@ -68,16 +68,16 @@ pub enum SeedError {
         #[source]
         source: gpt::ReadError,
     },
-    /// The image is not one that can be personalised.
+    /// The image cannot be personalised.
     #[error("{} cannot be personalised: {reason}", path.display())]
     Refused {
         /// The image.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         reason: &'static str,
     },
-    /// The configuration in the image is not one that nodes with these keys accept.
-    #[error("the configuration in {} is not accepted under these keys", path.display())]
+    /// Nodes with these keys reject the configuration in the image.
+    #[error("the configuration in {} is not accepted by nodes with these keys", path.display())]
     NotAccepted {
         /// The image.
         path: PathBuf,
@@ -85,69 +85,69 @@ pub enum SeedError {
         #[source]
         source: accept::Refusal,
     },
-    /// The node would refuse the image.
-    #[error("{} has generation {found}, below the seed's floor {floor}: the node would refuse it", path.display())]
+    /// The node would reject the image.
+    #[error("{} has generation {found}, below the seed's floor {floor}: the node would reject it", path.display())]
     BelowFloor {
         /// The image.
         path: PathBuf,
-        /// In the image.
+        /// The generation in the image.
         found: u64,
-        /// In the seed.
+        /// The floor in the seed.
         floor: u64,
     },
-    /// What was given for an image is something else.
-    #[error("{} {form}, not a raw image of kubedOS: a seed cannot be put into it", path.display())]
+    /// The input file is not a raw image.
+    #[error("{} {form}, not a raw image of kubedOS: a seed cannot be written into it", path.display())]
     Foreign {
-        /// What was given.
+        /// The input file.
         path: PathBuf,
-        /// What it is.
+        /// The file's type.
         form: Form,
     },
-    /// The file system of the output folder keeps no permissions.
-    #[error("{} would be readable by others: its file system keeps no permissions, and a seed is secret", path.display())]
+    /// The file system of the output folder has no permissions.
+    #[error("{} would be readable by others: its file system does not store permissions, and a seed is secret", path.display())]
     Unprotected {
         /// The file.
         path: PathBuf,
     },
-    /// The output.
+    /// The output cannot be written.
     #[error(transparent)]
     Output(#[from] OutputError),
 }
 
-/// Who may read a seed.
+/// The protection of a seed file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protection {
-    /// Its owner; refused where the file system keeps no permissions.
+    /// Readable by the owner only; an error if the file system does not store permissions.
     Owner,
-    /// Whoever the file system lets.
+    /// No protection beyond that of the file system.
     None,
 }
 
-/// A minted seed volume. No `Debug`: it is all secrets.
+/// A minted seed volume. It does not implement `Debug`, because it consists of secrets.
 #[expect(missing_debug_implementations, reason = "secrets must not be printed")]
 pub struct Minted {
-    /// Whose.
+    /// The id of the cluster.
     pub cluster_id: ClusterId,
-    /// The least that its node may boot.
+    /// The lowest generation and release that the node may boot.
     pub floors: Floors,
     bytes: Zeroizing<Vec<u8>>,
 }
 
-/// Whose seed is minted, and what the node may boot with it.
+/// The values of a seed to mint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mint<'a> {
     /// The cluster's name.
     pub cluster: &'a str,
     /// The node's name.
     pub node: &'a str,
-    /// Which incarnation of the node, from 1.
+    /// The incarnation of the node, from 1.
     pub incarnation: u32,
-    /// The least that it may boot.
+    /// The lowest generation and release that the node may boot.
     pub floors: Floors,
 }
 
 impl Minted {
-    /// The volume.
+    /// The bytes of the volume.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -156,7 +156,7 @@ impl Minted {
 /// Mints the seed of one incarnation of a node.
 ///
 /// # Errors
-/// When the seed key or the node master secret cannot be used, or a value cannot be in a seed.
+/// If the seed key or the node master secret cannot be used, or a value cannot be stored in a seed.
 pub fn mint(keys: &KeyDir, wanted: &Mint<'_>) -> Result<Minted, SeedError> {
     let Mint { cluster, node, incarnation, floors } = wanted.clone();
     let cluster_id = keys.public().cluster_id(cluster);
@@ -176,7 +176,7 @@ pub fn mint(keys: &KeyDir, wanted: &Mint<'_>) -> Result<Minted, SeedError> {
     Ok(Minted { cluster_id, floors, bytes: Zeroizing::new(volume::write(&signed)?) })
 }
 
-/// Writes the seed as a file of its own, readable by its owner.
+/// Writes the seed as a separate file that is readable by its owner only.
 ///
 /// # Errors
 /// [`SeedError::Output`].
@@ -191,10 +191,10 @@ pub fn write(
     Ok(file.publish()?)
 }
 
-/// Writes a copy of `image` with the seed in its seed partition, readable by its owner. Holes stay holes.
+/// Writes a copy of `image` with the seed in its seed partition, readable by its owner only. Holes are preserved.
 ///
 /// # Errors
-/// [`SeedError::Refused`] and its like when the image is not a fresh one of this cluster; the image itself is never written to.
+/// [`SeedError::Refused`] and related errors if the image is not a fresh image of this cluster. The image itself is never modified.
 pub fn personalise(
     image: &Path,
     seed: &Minted,
@@ -207,7 +207,7 @@ pub fn personalise(
         move |source: io::Error| SeedError::Image { doing, path: image.to_owned(), source }
     };
     let foreign = |form| SeedError::Foreign { path: image.to_owned(), form };
-    // Looked at before it is opened: a pipe would wait for somebody.
+    // Check the metadata before opening the path: opening a pipe would block.
     Form::of_place(image).map_err(failed("open"))?.map_or(Ok(()), |form| Err(foreign(form)))?;
     let file = File::open(image).map_err(failed("open"))?;
     let metadata = file.metadata().map_err(failed("read"))?;
@@ -234,13 +234,13 @@ pub fn personalise(
     Ok(copy.publish()?)
 }
 
-/// Where the seed goes in an image that may have one.
+/// Verifies that the image is a fresh image of the seed's cluster. Returns the offset of its seed partition.
 fn seed_offset(image: &Path, disk: FileSource, seed: &Minted, keys: &PublicKeys) -> Result<u64, SeedError> {
     let refuse = |reason| SeedError::Refused { path: image.to_owned(), reason };
     let failed = |source| SeedError::Image { doing: "read", path: image.to_owned(), source };
     let found = gpt::read_from(&disk, SectorSize::B512)
         .map_err(|source| SeedError::Table { path: image.to_owned(), source })?;
-    if !found.is_sound() {
+    if !found.is_consistent() {
         return Err(refuse("its partition table is damaged"));
     }
     let table = &found.table;
@@ -252,14 +252,14 @@ fn seed_offset(image: &Path, disk: FileSource, seed: &Minted, keys: &PublicKeys)
         }
     };
     let signature = Role::Volume(Volume::Configuration, Area::Signature, Slot::A);
-    let (at, length) = one(signature, "it does not have exactly one configuration")?;
+    let (at, length) = one(signature, "it does not have exactly one configuration statement")?;
     let length = to_usize(length).min(statement::MAX_LEN);
     let mut bytes = vec![0; length];
     disk.read_exact_at(&mut bytes, at).map_err(failed)?;
     let accepted = accept(&bytes, &keys.authority())
         .map_err(|source| SeedError::NotAccepted { path: image.to_owned(), source })?;
     if accepted.statement.cluster_id != seed.cluster_id {
-        return Err(refuse("it is of another cluster"));
+        return Err(refuse("it belongs to another cluster"));
     }
     let (found, floor) = (accepted.statement.generation, seed.floors.generation);
     if found < floor {
@@ -273,12 +273,12 @@ fn seed_offset(image: &Path, disk: FileSource, seed: &Minted, keys: &PublicKeys)
     let mut bytes = vec![0; to_usize(SEED_SIZE)];
     disk.read_exact_at(&mut bytes, at).map_err(failed)?;
     if bytes.iter().any(|byte| *byte != 0) {
-        return Err(refuse("its seed partition is not empty: take a fresh image"));
+        return Err(refuse("its seed partition is not empty: use a fresh image"));
     }
     Ok(at)
 }
 
-/// A file that only its owner may read, or an error where the file system keeps no permissions.
+/// Creates a file that only its owner can read. It is an error if the file system does not store permissions.
 fn create_secret(out: &OutputDir, name: &str, protection: Protection) -> Result<Unpublished, SeedError> {
     let file = out.create(name)?;
     let set = file.file.set_permissions(Permissions::from_mode(0o600));
@@ -296,12 +296,12 @@ fn unprotectable(out: &OutputDir, name: &str, source: io::Error) -> SeedError {
     OutputError::File { doing: "protect", path: out.path().join(name), source }.into()
 }
 
-/// Whether a file of this mode is its owner's alone. FAT and its like give every file the mode of the mount, and refuse another one.
+/// Whether the mode permits access to the owner only. FAT and similar file systems report the mount's mode for all files and reject others.
 const fn is_private(mode: u32) -> bool {
     mode & 0o077 == 0
 }
 
-/// Hands over what is not a hole, and of that what is not zero.
+/// Calls `take` for each data chunk, without holes and chunks of zeros.
 fn each_data(from: &File, length: u64, mut take: impl FnMut(u64, &[u8]) -> io::Result<()>) -> io::Result<()> {
     let mut buffer = vec![0; CHUNK];
     let mut at = 0;
@@ -309,7 +309,7 @@ fn each_data(from: &File, length: u64, mut take: impl FnMut(u64, &[u8]) -> io::R
         at = match rustix::fs::seek(from, SeekFrom::Data(at)) {
             Ok(data) => data.min(length),
             Err(rustix::io::Errno::NXIO) => break,
-            // A file system without holes: everything is data.
+            // The file system does not report holes: everything is data.
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => at,
             Err(error) => return Err(error.into()),
         };

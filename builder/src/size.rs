@@ -1,10 +1,10 @@
-//! Sizes for people.
+//! Formats sizes for people.
 
-/// `512 B`, `20.5 KiB`, `18.0 MiB`, `3.0 GiB`: the largest unit of which there is at least one, to one decimal.
+/// `512 B`, `20.5 KiB`, `18.0 MiB`, `3.0 GiB`: the largest unit with a value of at least one, with one decimal.
 pub fn human(bytes: u64) -> String {
     let units = [("GiB", 30u32), ("MiB", 20), ("KiB", 10)];
     match units.into_iter().find(|(_, shift)| bytes >> shift > 0) {
-        // Rounded to tenths without leaving integers.
+        // Rounds to tenths with integer arithmetic.
         Some((unit, shift)) => {
             let tenths = (u128::from(bytes) * 10 + (1 << (shift - 1))) >> shift;
             format!("{}.{} {unit}", tenths / 10, tenths % 10)

@@ -1,7 +1,7 @@
-//! SHA-256 of long byte strings that are mostly holes: what lies between two pieces counts as zeroes and is read from nowhere.
+//! SHA-256 of sparse byte strings: holes are hashed as zeros, without reading them.
 //!
-//! SHA-256 has no short way over zeroes, so hashing the holes of an image is most of the work of naming it. It is done once: [`Alongside`]
-//! hashes on a thread of its own the very pieces that its caller writes; [`of`] is for files that are there already.
+//! SHA-256 has no shortcut for zeros, so hashing the holes takes most of the time for an image. It is therefore done once: [`Alongside`]
+//! hashes on a separate thread the pieces that its caller writes; [`of`] hashes existing files.
 
 use std::io;
 use std::panic;
@@ -14,19 +14,19 @@ use kubedos_image::width::to_usize;
 
 use kubedos_debian::digest::{Hasher, Sha256};
 
-/// What file systems allocate: shorter stretches of zeroes are read.
+/// The usual allocation unit of file systems in bytes. Shorter holes are read as data.
 const GRAIN: u64 = 4096;
 
-/// So many pieces, of at most 1 MiB each, wait for the hash before the writer does.
+/// The number of pieces, of at most 1 MiB each, that can wait for the hash thread before the writer blocks.
 const WAITING: usize = 64;
 
-/// Zeroes, few enough to stay in the processor's cache.
+/// A buffer of zeros that fits into the processor's cache.
 static ZEROES: [u8; 1 << 15] = [0; 1 << 15];
 
-/// The digest of a source, its holes as zeroes.
+/// Returns the digest of a source; holes count as zeros.
 ///
 /// # Errors
-/// When it cannot be read.
+/// If the source cannot be read.
 pub fn of(source: &dyn Source) -> io::Result<Sha256> {
     let mut digest = Positioned::default();
     for_data(source, GRAIN, |at, bytes| {
@@ -36,7 +36,7 @@ pub fn of(source: &dyn Source) -> io::Result<Sha256> {
     Ok(digest.finish(source.len()))
 }
 
-/// Hashes, on a thread of its own, what its caller hands over piece by piece.
+/// Hashes on a separate thread the pieces that the caller passes.
 #[derive(Debug)]
 pub struct Alongside {
     pieces: SyncSender<(u64, Vec<u8>)>,
@@ -44,7 +44,7 @@ pub struct Alongside {
 }
 
 impl Alongside {
-    /// Begins a byte string of `len` bytes.
+    /// Starts a byte string of `len` bytes.
     pub fn start(len: u64) -> Self {
         let (pieces, handed_over) = sync_channel::<(u64, Vec<u8>)>(WAITING);
         let worker = thread::spawn(move || {
@@ -57,20 +57,20 @@ impl Alongside {
         Self { pieces, worker }
     }
 
-    /// The next piece, behind all that came before. Waits when the hash is far behind.
+    /// Adds the next piece at offset `at`, after all previous ones. Blocks if the hash thread is far behind.
     pub fn piece(&self, at: u64, bytes: &[u8]) {
-        // The worker ends early only by a panic, which `finish` passes on.
+        // The worker ends early only on a panic, and `finish` propagates it.
         drop(self.pieces.send((at, bytes.to_vec())));
     }
 
-    /// Waits for the digest.
+    /// Returns the digest after all pieces are hashed.
     pub fn finish(self) -> Sha256 {
         drop(self.pieces);
         self.worker.join().unwrap_or_else(|cause| panic::resume_unwind(cause))
     }
 }
 
-/// A digest that knows how far it is.
+/// A hash state with its position.
 #[derive(Default)]
 struct Positioned {
     hasher: Hasher,
@@ -107,7 +107,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn both_ways_agree_with_the_digest_of_the_flat_bytes(
+        fn both_functions_agree_with_the_digest_of_the_flat_bytes(
             pieces in proptest::collection::vec((0usize..60_000, proptest::collection::vec(0u8..2, 0..9000)), 0..8),
         ) {
             let mut flat = vec![0u8; 60_000];
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn more_pieces_than_may_wait_are_all_hashed_in_order() {
+    fn more_pieces_than_the_queue_holds_are_hashed_in_order() {
         let bytes: Vec<u8> = (0..=255).cycle().take(3 * WAITING * 64).collect();
         let alongside = Alongside::start(bytes.len() as u64 + 5);
         for (number, piece) in (0u64..).zip(bytes.chunks(64)) {

@@ -1,6 +1,6 @@
-//! A file as a [`Source`] that knows its holes, so that an image of a gigabyte with forty megabytes in it is read as forty.
+//! A file as a [`Source`] with holes: reading an image of 1 GiB that contains 40 MiB of data reads only these 40 MiB.
 //!
-//! Block devices are files too; their length is found by seeking, since their metadata has none.
+//! Block devices are supported too. Their length is determined by seeking, because their metadata does not contain it.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
@@ -18,10 +18,10 @@ pub struct SparseFile {
 }
 
 impl SparseFile {
-    /// Opens a file for reading. Pipes, sockets and the like are refused: reading them would wait for somebody.
+    /// Opens a file for reading. Pipes and sockets are refused, because reading them could block.
     ///
     /// # Errors
-    /// When it cannot be opened, or is neither a file nor a block device.
+    /// If it cannot be opened, or is neither a file nor a block device.
     pub fn open(path: &Path) -> io::Result<Self> {
         let kind = std::fs::metadata(path)?.file_type();
         if kind.is_dir() {
@@ -33,10 +33,10 @@ impl SparseFile {
         Self::new(File::open(path)?)
     }
 
-    /// Over an open file, with the length that it has now.
+    /// Wraps an open file with its current length.
     ///
     /// # Errors
-    /// When its length cannot be found.
+    /// If the length cannot be determined.
     pub fn new(mut file: File) -> io::Result<Self> {
         let len = file.seek(SeekFrom::End(0))?;
         Ok(Self { file, len })
@@ -55,7 +55,7 @@ impl Source for SparseFile {
         }
     }
 
-    /// Asks the file system. Where that does not tell holes from data, everything is data.
+    /// Queries the file system. If it does not report holes, everything is data.
     fn next_data(&self, offset: u64) -> Option<Range<u64>> {
         use rustix::fs::{SeekFrom, seek};
         if offset >= self.len {
@@ -77,7 +77,7 @@ mod tests {
     use std::io::Write;
 
     #[test]
-    fn holes_are_skipped_and_read_as_zeroes() {
+    fn holes_are_skipped_and_read_as_zeros() {
         let mut file = tempfile::tempfile().unwrap();
         file.set_len(8 << 20).unwrap();
         file.seek(SeekFrom::Start(5 << 20)).unwrap();
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_block_or_has_no_bytes_is_refused() {
+    fn pipes_and_folders_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(SparseFile::open(folder.path()).unwrap_err().kind(), io::ErrorKind::IsADirectory);
         assert!(SparseFile::open(Path::new("/dev/zero")).is_err());

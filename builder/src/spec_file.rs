@@ -1,6 +1,6 @@
-//! A ClusterSpec on disk, with the allocation file beside it: read, checked, planned, and said to people.
+//! A ClusterSpec on disk and its allocation file: reads, checks and plans the spec, and formats the results for people and as JSON.
 //!
-//! The rules are `kubedos-spec`'s; this module does the reading and the wording around them.
+//! The rules are in `kubedos-spec`; this module only reads the files and renders the diagnostics.
 
 use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
@@ -14,17 +14,17 @@ use serde_json::{Value, json};
 
 use crate::keys::KeyDir;
 
-/// A spec that is valid, with the file that it came from.
+/// A valid spec and its file.
 #[derive(Debug)]
 pub struct SpecFile {
     path: PathBuf,
     source: String,
     validated: Validated,
-    /// It was judged as one that is built with the demo keys.
+    /// Whether it was checked as a spec that may be built with the demo keys.
     demo_keys: bool,
 }
 
-/// A spec that is not valid.
+/// An invalid spec and its problems.
 #[derive(Debug)]
 pub struct Refused {
     path: PathBuf,
@@ -32,16 +32,16 @@ pub struct Refused {
     problems: Vec<Problem>,
 }
 
-/// Why there is no valid spec.
+/// The errors of loading a spec.
 #[derive(Debug)]
 pub enum Refusal {
-    /// The file was read, and is wrong.
+    /// The spec has problems.
     Invalid(Refused),
-    /// The file could not be read.
+    /// The file cannot be read.
     Unread(ReadError),
 }
 
-/// A file that could not be read.
+/// A file cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read {path}")]
 pub struct ReadError {
@@ -49,18 +49,18 @@ pub struct ReadError {
     source: std::io::Error,
 }
 
-/// Why there is no plan.
+/// The errors of planning.
 #[derive(Debug)]
 pub enum PlanRefusal {
-    /// The spec and the recorded numbers do not agree.
+    /// The spec contradicts the recorded ids.
     Invalid(Refused),
-    /// The allocation file cannot be used.
+    /// The allocation file is invalid.
     Allocation(PathBuf, AllocationError),
-    /// The allocation file could not be read.
+    /// The allocation file cannot be read.
     Unread(ReadError),
 }
 
-/// Whether diagnostics on stderr are coloured: on a terminal, without `NO_COLOR`, and not with `TERM=dumb`.
+/// Whether diagnostics on stderr are coloured: if it is a terminal, `NO_COLOR` is not set, and `TERM` is not `dumb`.
 pub fn stderr_color() -> bool {
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
@@ -69,14 +69,14 @@ pub fn stderr_color() -> bool {
 
 fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
     let mut bytes = Vec::new();
-    let limit = MAX_BYTES as u64 + 1; // one more, so that a file that is too large is seen to be
+    let limit = MAX_BYTES as u64 + 1; // one more byte, to detect a file that is too large
     std::fs::File::open(path)
         .and_then(|file| file.take(limit).read_to_end(&mut bytes))
         .map_err(|source| ReadError { path: path.display().to_string(), source })?;
     Ok(bytes)
 }
 
-/// Reads and checks a spec. Only one that the demo keys serve may have their published operator.
+/// Reads and checks a spec. The published demo operator is accepted only in specs that may use the demo keys.
 pub fn load(path: &Path) -> Result<SpecFile, Refusal> {
     let bytes = read(path).map_err(Refusal::Unread)?;
     let source = || String::from_utf8_lossy(&bytes).into_owned();
@@ -88,7 +88,7 @@ pub fn load(path: &Path) -> Result<SpecFile, Refusal> {
     }
 }
 
-/// The allocation file of a spec: `cluster.yaml` has `cluster.alloc.toml` beside it.
+/// Returns the path of a spec's allocation file: `cluster.alloc.toml` next to `cluster.yaml`.
 pub fn allocation_path(spec: &Path) -> PathBuf {
     spec.with_extension("alloc.toml")
 }
@@ -99,11 +99,11 @@ impl SpecFile {
         &self.validated
     }
 
-    /// Judges it once more for the keys that it is built with: an example that is built with other keys than the demo's is a cluster like
-    /// any other.
+    /// Checks the spec again for the given keys. An example that is built with keys other than the demo keys must satisfy the rules for
+    /// normal clusters.
     ///
     /// # Errors
-    /// What is wrong with it then.
+    /// The problems of the spec under these keys.
     pub fn check_for(&self, keys: &KeyDir) -> Result<(), Refused> {
         if keys.public().demo || !self.demo_keys {
             return Ok(());
@@ -116,12 +116,12 @@ impl SpecFile {
         })
     }
 
-    /// Where it was read from.
+    /// The path of the spec.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The plan, with the numbers recorded beside the spec.
+    /// Plans the cluster with the ids recorded in the allocation file.
     pub fn plan(&self) -> Result<ClusterPlan, PlanRefusal> {
         let path = allocation_path(&self.path);
         let recorded = if path.exists() {
@@ -141,12 +141,12 @@ impl SpecFile {
         })
     }
 
-    /// The warnings, as diagnostics.
+    /// The warnings as rendered diagnostics.
     pub fn warnings(&self, color: bool) -> String {
         render(&self.path.display().to_string(), &self.source, self.validated.warnings(), color)
     }
 
-    /// That the spec is valid, and how much of it is not in this version.
+    /// A one-line summary, and a second line if this version ignores parts of the spec.
     pub fn summary(&self) -> String {
         let spec = self.validated.spec();
         let inventory = &spec.spec.nodes.inventory;
@@ -173,13 +173,13 @@ impl SpecFile {
         text
     }
 
-    /// The parts of the spec that this version does not act on, by reasons.
+    /// The parts of the spec that this version ignores, grouped by reason.
     pub fn unsupported(&self) -> String {
         let rows = self.validated.not_in_this_version();
         if rows.is_empty() { String::new() } else { format!("not in this version:\n{}", list_not_yet(rows)) }
     }
 
-    /// The same as JSON, with the nodes whose ids are not recorded.
+    /// The summary as JSON, including the nodes whose ids are not recorded.
     pub fn report(&self, plan: &ClusterPlan) -> Value {
         json!({
             "version": 1,
@@ -194,12 +194,12 @@ impl SpecFile {
 }
 
 impl Refused {
-    /// The problems, as diagnostics, and how many there are.
+    /// The problems as rendered diagnostics, and their number.
     pub fn render(&self, color: bool) -> String {
         render(&self.path.display().to_string(), &self.source, &self.problems, color)
     }
 
-    /// The same as JSON.
+    /// The problems as JSON.
     pub fn report(&self) -> Value {
         json!({
             "version": 1,
@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_allocation_file_stands_beside_the_spec() {
+    fn the_allocation_file_is_next_to_the_spec() {
         assert_eq!(allocation_path(Path::new("a/b.c/lab.yaml")), Path::new("a/b.c/lab.alloc.toml"));
     }
 }

@@ -1,5 +1,5 @@
-//! A8: the lock that is committed is whole: it fits the selection, its signatures verify by the committed keys, and every entry
-//! is what its stanza says. Needs no network; the last link, stanza to index, is `kubedos-build lock --verify`'s.
+//! A8: the committed lock is consistent: it fits the selection, its signatures verify with the committed keys, and every entry matches its
+//! stanza. The test needs no network; the remaining link, from the stanza to the index, is checked by `kubedos-build lock --verify`.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ fn the_committed_lock_fits_its_selection_its_proof_and_the_keys() {
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let path = project.join("kubedos.lock");
     let (lock, proof) = Lock::read(&path).unwrap();
-    assert_eq!(lock.encode().unwrap(), std::fs::read_to_string(&path).unwrap(), "one form");
+    assert_eq!(lock.encode().unwrap(), std::fs::read_to_string(&path).unwrap(), "canonical form");
     let selection = Selection::read(&project.join("rootfs/packages.toml")).unwrap();
     let difference = lock.check_against(&proof, &selection).unwrap();
     assert!(difference.is_empty(), "run `kubedos-build lock --update`:\n{difference}");
@@ -30,19 +30,19 @@ fn the_committed_lock_fits_its_selection_its_proof_and_the_keys() {
         for index in &archive.indices {
             assert_eq!(release.indices[&index.path], (index.sha256, index.size));
         }
-        // Every byte of the signed text counts.
+        // The signature covers every byte of the text.
         let changed = text.replacen("Codename", "codename", 1);
         Release::verify(&changed, &archive.suite, &keyring, &suite.keys, Moment::now()).unwrap_err();
     }
     assert!(proof_path(&path).exists());
 }
 
-/// Mirrors are the host's affair: none is named in what is committed.
+/// The host selects the mirrors, so committed files must not name one.
 #[test]
-fn no_mirror_is_named() {
+fn no_committed_file_names_a_mirror() {
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     for file in ["kubedos.lock", "rootfs/packages.toml"] {
         let text = std::fs::read_to_string(project.join(file)).unwrap();
-        assert!(!text.contains("://"), "{file} names an URL");
+        assert!(!text.contains("://"), "{file} contains a URL");
     }
 }

@@ -1,5 +1,5 @@
-//! The real root volume, composed from what the lock pins: goldens, independence of order, and other people's tools as oracles.
-//! Needs the lock's sets in the cache, or a mirror to fetch them from.
+//! Tests of the real root volume, composed from the locked packages: goldens, independence of the order, and independent tools as oracles.
+//! They need the lock's sets in the cache, or a mirror to fetch them from.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -56,12 +56,12 @@ impl Inputs {
 }
 
 fn compose(packages: Vec<Package<File>>, flavour: KernelFlavour) -> Composed {
-    // Any program will do in the place of the agent.
+    // Any program can be used as the agent here.
     let agent: Arc<[u8]> = fs::read(std::env::current_exe().unwrap()).unwrap().into();
     root(RootInputs { packages, flavour, agent, release: "0.0.0".into(), epoch: EPOCH }).unwrap()
 }
 
-/// Compares with a golden; `KUBEDOS_UPDATE_GOLDENS=1` writes it instead.
+/// Compares a text with a golden; with `KUBEDOS_UPDATE_GOLDENS=1` writes the golden instead.
 fn golden(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if std::env::var_os("KUBEDOS_UPDATE_GOLDENS").is_some() {
@@ -74,9 +74,9 @@ fn golden(name: &str, text: &str) {
     assert!(new.is_empty() && gone.is_empty(), "{name}: new {new:#?}, gone {gone:#?}");
 }
 
-/// A12, A4: what is in the volume, with its owners and modes, is what was last looked at.
+/// A12, A4: the paths of the volume, with owners and modes, match the reviewed listing.
 #[test]
-fn the_cloud_root_is_the_one_that_was_reviewed() {
+fn the_cloud_root_matches_the_reviewed_listing() {
     let inputs = Inputs::open(KernelFlavour::Cloud);
     let composed = compose(inputs.packages(KernelFlavour::Cloud), KernelFlavour::Cloud);
     golden("root-cloud.listing", &composed.tree.listing());
@@ -87,9 +87,9 @@ fn the_cloud_root_is_the_one_that_was_reviewed() {
     assert!(composed.tree.file_bytes() < 80 << 20);
 }
 
-/// A12: the audit is not blind on the real tree: each planted fault is found, nothing else is.
+/// A12: the audit works on the real tree: it finds each planted fault.
 #[test]
-fn the_audit_finds_what_is_planted_in_the_real_root() {
+fn the_audit_finds_planted_faults_in_the_real_root() {
     let inputs = Inputs::open(KernelFlavour::Cloud);
     let composed = compose(inputs.packages(KernelFlavour::Cloud), KernelFlavour::Cloud);
     let ids = |file| -> BTreeSet<u32> {
@@ -111,14 +111,14 @@ fn the_audit_finds_what_is_planted_in_the_real_root() {
     }
 }
 
-/// As the builder does, with nothing kept from before.
+/// Writes a volume as the builder does, with an empty store.
 fn write_volume(tree: &Tree, out: &Path) {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::new(folder.path().join("built"));
     erofs::write(tree, [7; 16], EPOCH, &Segments(&store), &mut File::create(out).unwrap()).unwrap();
 }
 
-/// By other people's program, which decodes everything.
+/// Extracts a volume with fsck.erofs, an independent program that decodes all data.
 fn extract(inputs: &Inputs, volume: &Path, out: &Path) {
     let mut fsck = inputs.tool("oracles", "usr/bin/fsck.erofs");
     fsck.arg(format!("--extract={}", out.display())).args(["--no-preserve-owner", "--preserve-perms"]);
@@ -126,9 +126,9 @@ fn extract(inputs: &Inputs, volume: &Path, out: &Path) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A1, A4: what fsck.erofs extracts of the largest real root, and what our reader reads in it, is what was composed.
+/// A1, A4: what fsck.erofs extracts from the largest real root, and what our reader reads from it, equals the composed tree.
 #[test]
-fn the_real_root_comes_back_as_it_was_composed() {
+fn the_real_root_is_read_back_as_composed() {
     let inputs = Inputs::open(KernelFlavour::Metal);
     let composed = compose(inputs.packages(KernelFlavour::Metal), KernelFlavour::Metal);
     let folder = tempfile::tempdir().unwrap();
@@ -170,7 +170,7 @@ fn the_real_root_comes_back_as_it_was_composed() {
                 let mut whole = vec![0; content.len() + 1];
                 assert_eq!(volume.reader().read_at(inode, 0, &mut whole).unwrap(), content.len(), "{path}");
                 assert!(whole[..content.len()] == content[..], "{path}");
-                // Whoever runs this may read it only then.
+                // Without this, the file may be unreadable for the user who runs the test.
                 fs::set_permissions(&place, Permissions::from_mode(metadata.mode() | 0o400)).unwrap();
                 assert!(fs::read(&place).unwrap() == content[..], "{path}");
             }
@@ -180,9 +180,9 @@ fn the_real_root_comes_back_as_it_was_composed() {
     }
 }
 
-/// A4: the order of inputs does not show, neither in the tree nor in the bytes of the volume, which fsck.erofs finds sound.
+/// A4: the order of the packages changes neither the tree nor the bytes of the volume, and fsck.erofs accepts the volume.
 #[test]
-fn the_order_of_packages_does_not_show_in_the_volume() {
+fn the_volume_does_not_depend_on_the_order_of_packages() {
     let inputs = Inputs::open(KernelFlavour::Cloud);
     let folder = tempfile::tempdir().unwrap();
     let write = |composed: &Composed, name: &str| {
@@ -203,7 +203,7 @@ fn the_order_of_packages_does_not_show_in_the_volume() {
     assert!(fsck.status.success(), "{}", String::from_utf8_lossy(&fsck.stderr));
 }
 
-/// systemd's own checker accepts the units that fsck.erofs extracts of the root.
+/// systemd's own checker accepts the units that fsck.erofs extracts from the root.
 #[test]
 fn systemd_accepts_the_units_of_the_root() {
     let inputs = Inputs::open(KernelFlavour::Cloud);
@@ -235,10 +235,10 @@ fn systemd_accepts_the_units_of_the_root() {
     let text = fs::read_to_string(&unit).unwrap().replace("/usr/lib/systemd/systemd-logind", "/usr/bin/gone");
     fs::write(&unit, text).unwrap();
     let (sound, said) = complaints();
-    assert!(!sound && said.contains("/usr/bin/gone"), "the checker does not see a broken unit: {said}");
+    assert!(!sound && said.contains("/usr/bin/gone"), "the checker does not report a broken unit: {said}");
 }
 
-/// The index files say what depmod's do: the same keys, the same values, and dependencies in an order that loads.
+/// The index files match those of depmod: the same keys, the same values, and dependencies in a valid order of loading.
 #[test]
 fn modules_are_indexed_as_depmod_would() {
     for flavour in [KernelFlavour::Cloud, KernelFlavour::Metal] {
@@ -273,10 +273,10 @@ fn modules_are_indexed_as_depmod_would() {
     }
 }
 
-/// A5: what the kernels can reach before stage 1 loads a module, of all that could be a module, is what `docs/boot.md` lists: by name, in the
-/// columns of the cloud kernel only, of the generic kernel only, and of both.
+/// A5: the kernel functions that are reachable before stage 1 loads a module, of all that could be a module, are those that `docs/boot.md`
+/// lists by name: in separate columns for the cloud kernel only, the generic kernel only, and both.
 #[test]
-fn the_documented_built_ins_are_those_of_the_kernels() {
+fn the_documented_built_ins_match_the_kernels() {
     let [cloud, generic] = [KernelFlavour::Cloud, KernelFlavour::Metal].map(built_ins);
     let page = fs::read_to_string(project().join("docs/boot.md")).unwrap();
     for (row, folder) in [("file systems", "kernel/fs/"), ("drivers", "kernel/drivers/")] {
@@ -294,12 +294,12 @@ fn the_documented_built_ins_are_those_of_the_kernels() {
     }
 }
 
-/// The names of a cell: `` `a`, `b` ``.
+/// Returns the names in a table cell: `` `a`, `b` ``.
 fn names(cell: &str) -> BTreeSet<String> {
     cell.split(", ").filter_map(|name| name.strip_prefix('`')?.strip_suffix('`')).map(str::to_owned).collect()
 }
 
-/// The lines of `modules.builtin`.
+/// Returns the lines of `modules.builtin`.
 fn built_ins(flavour: KernelFlavour) -> Vec<String> {
     let mut lines = Vec::new();
     for mut package in Inputs::open(flavour).packages(flavour) {
@@ -354,7 +354,7 @@ fn dependencies_agree(ours: &Keys, theirs: &Keys) {
             their_needs.iter().collect::<BTreeSet<_>>(),
             "{name}"
         );
-        // They are loaded from the last to the first: each after all that it needs itself.
+        // They are loaded from the last to the first, so every module must come before its own dependencies.
         for (at, need) in needs.iter().enumerate() {
             for deeper in &direct[need] {
                 assert!(needs[at..].contains(*deeper), "{name}: {deeper} comes before {need}");
@@ -373,7 +373,7 @@ fn lay_out(tree: &Tree, from: &str, to: &Path) {
     }
 }
 
-/// The lists of the kernel's package that depmod reads and the volume does not keep.
+/// Writes the lists of the kernel package that depmod reads and the volume does not contain.
 fn lay_out_lists(packages: Vec<Package<File>>, release: &str, to: &Path) {
     for mut package in packages.into_iter().filter(|package| package.name == format!("linux-image-{release}"))
     {

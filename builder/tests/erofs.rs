@@ -1,13 +1,13 @@
-//! EROFS against other people's tools: what mkfs.erofs writes, our reader reads as the tree that went in, whatever the options; what our writer writes,
-//! fsck.erofs finds sound and extracts.
-//! Needs the lock's tools in the cache, or a mirror to fetch them from.
+//! Tests of EROFS with independent tools: volumes of mkfs.erofs with various options are read as the tree that it was given, and fsck.erofs
+//! accepts and extracts the volumes of our writer.
+//! They need the lock's tools in the cache, or a mirror to fetch them from.
 
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::type_complexity,
-    reason = "a test fails by panicking; its results have no use elsewhere"
+    reason = "a test fails by panicking; its types are used here only"
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +40,7 @@ const BLOCK: usize = 4096;
 const MTIME: u64 = 1_700_000_000;
 const ONE_TIME: i64 = 1_700_000_002;
 
-/// A tool of the lock's.
+/// A tool of the lock.
 fn tool(program: &str) -> Command {
     static TOOLS: OnceLock<Toolbox> = OnceLock::new();
     let tools = TOOLS.get_or_init(|| {
@@ -77,7 +77,7 @@ struct Node {
     xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
-/// Paths, and for hard links the path that has the content.
+/// A tree by path. For hard links, the path of the file with the content.
 #[derive(Default)]
 struct Tree {
     nodes: BTreeMap<Vec<u8>, Node>,
@@ -107,7 +107,7 @@ impl Tree {
         self.links.insert(path.into(), to.into());
     }
 
-    /// What a reader finds: links have the node they lead to, counts of links are right.
+    /// The nodes that a reader must find: hard links have the node of their target, and link counts are correct.
     fn expected(&self) -> BTreeMap<Vec<u8>, Node> {
         let mut nodes = self.nodes.clone();
         for (path, node) in &mut nodes {
@@ -195,7 +195,7 @@ impl Tree {
     }
 }
 
-/// Text that compresses, and never repeats a block.
+/// Generates compressible text in which no block is repeated.
 fn text(random: &mut StdRng, len: usize) -> Vec<u8> {
     let mut text = Vec::with_capacity(len + 16);
     while text.len() < len {
@@ -215,7 +215,7 @@ fn tree() -> Tree {
     let mut random = StdRng::seed_from_u64(4);
     let random = &mut random;
     let mut tree = Tree::default();
-    // Around borders of blocks, packs and clusters.
+    // Lengths around the limits of blocks, packs and clusters.
     for blocks in [0_usize, 1, 2, 3, 8, 16, 17, 33, 64] {
         for offset in [-1_i64, 0, 1] {
             let len = usize::try_from((blocks * BLOCK) as i64 + offset).unwrap_or(0);
@@ -240,12 +240,12 @@ fn tree() -> Tree {
     tree.add("mixed/zeroes", What::File(vec![0; 3 << 20]));
     tree.add("mixed/ones-and-a-tail", What::File([vec![1; 200_000], noise(random, 100)].concat()));
     tree.add("mixed/noise-and-a-tail", What::File([noise(random, 40_000), text(random, 300)].concat()));
-    // What sparse files are: noise, a hole, noise.
+    // Content of sparse files: noise, a hole, noise.
     tree.add(
         "mixed/sparse",
         What::File([noise(random, 5000), vec![0; 500_000], noise(random, 7000)].concat()),
     );
-    // Equal, and equal from somewhere on.
+    // Equal files, and files that are equal from some offset on.
     let common = text(random, 400_000);
     for (name, from, to) in [
         ("a", 0, 400_000),
@@ -303,25 +303,25 @@ fn tree() -> Tree {
     tree
 }
 
-/// What mkfs.erofs is given.
+/// The input of mkfs.erofs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum From {
     /// The tree as a tar stream.
     Tar,
-    /// A folder: owners, times, attributes and devices are lost. From a tar stream version 1.8.6 makes wrong content where it finds equal
-    /// fragments, since it compares with the wrong place of the stream.
+    /// A folder; owners, times, attributes and devices are lost. It is needed because mkfs.erofs 1.8.6 writes wrong content for equal
+    /// fragments of a tar stream: it compares with a wrong offset of the stream.
     Folder,
 }
 
 impl Tree {
-    /// The tree as far as anybody may make it in a folder.
+    /// Creates the part of the tree that an unprivileged user can create in a folder. Returns the nodes that a reader must find.
     fn in_folder(&self, folder: &Path) -> BTreeMap<Vec<u8>, Node> {
         let mut expected = self.expected();
         expected.retain(|_, node| !matches!(node.what, What::Character(..) | What::Block(..)));
         for (path, node) in &mut expected {
             (node.uid, node.gid, node.mtime) = (0, 0, ONE_TIME);
             node.xattrs.clear();
-            // Otherwise only root could read it.
+            // Without this permission only root could read the file.
             node.mode |= 0o400;
             let place = folder.join(OsStr::from_bytes(path));
             if let Some(to) = self.links.get(path) {
@@ -344,7 +344,7 @@ impl Tree {
     }
 }
 
-/// Runs mkfs.erofs and gives what it wrote.
+/// Runs mkfs.erofs and returns the bytes that it wrote.
 fn make(scratch: &Path, arguments: &[&str], input: Result<&[u8], &Path>) -> Vec<u8> {
     let out = scratch.join("volume");
     if out.exists() {
@@ -370,7 +370,7 @@ fn make(scratch: &Path, arguments: &[&str], input: Result<&[u8], &Path>) -> Vec<
     fs::read(out).unwrap()
 }
 
-/// How the content of a volume is stored.
+/// Collects how the content of an inode is stored.
 fn ways(volume: &Volume<'_>, inode: &Inode, ways: &mut BTreeSet<&'static str>) {
     let mut at = 0;
     for extent in volume.extents(inode, 0).unwrap() {
@@ -406,7 +406,7 @@ fn ways(volume: &Volume<'_>, inode: &Inode, ways: &mut BTreeSet<&'static str>) {
     assert_eq!(at, inode.size);
 }
 
-/// Content in one go, and at places in random order.
+/// Reads the content at once, and compares it with reads at random offsets.
 fn content(volume: &Volume<'_>, inode: &Inode, random: &mut StdRng) -> Vec<u8> {
     let mut whole = Vec::new();
     volume
@@ -469,7 +469,7 @@ fn read(
     (nodes, names, seen)
 }
 
-/// Options of mkfs.erofs, and ways of storing content that have to occur with them.
+/// Inputs and options of mkfs.erofs, and the kinds of storage that must occur with them.
 const MATRIX: &[(From, &[&str], &[&str])] = &[
     (From::Tar, &[], &["plain", "inline"]),
     (From::Tar, &["-Enoinline_data", "-Eforce-inode-extended", "-x100"], &["plain"]),
@@ -506,7 +506,7 @@ const MATRIX: &[(From, &[&str], &[&str])] = &[
 ];
 
 #[test]
-fn what_mkfs_erofs_writes_is_read_as_what_went_in() {
+fn volumes_of_mkfs_erofs_are_read_back_unchanged() {
     let mut tree = tree();
     let (tar, of_tar) = (tree.tar(), tree.expected());
     tree.add("dev/socket", What::Socket);
@@ -551,14 +551,14 @@ fn what_mkfs_erofs_writes_is_read_as_what_went_in() {
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
-/// The end of a node's text: all but most of its content.
+/// The last part of a node's text, without most of the content.
 fn brief(node: &Node) -> String {
     let text = format!("{node:?}");
     text.get(text.len().saturating_sub(300)..).unwrap_or(&text).to_owned()
 }
 
 impl Tree {
-    /// In the terms of our writer.
+    /// Converts the tree to the types of the writer.
     fn to_write(&self) -> WrittenTree<'_> {
         let attributes = |node: &Node| Attributes {
             mode: node.mode,
@@ -573,7 +573,7 @@ impl Tree {
         };
         let mut tree = WrittenTree::new(attributes(&self.nodes[&b""[..]])).unwrap();
         let mut ids = BTreeMap::from([(Vec::new(), InodeId::ROOT)]);
-        // A directory's path is shorter than those of what is in it.
+        // Add directories before their entries.
         let mut paths: Vec<&Vec<u8>> = self.nodes.keys().filter(|path| !path.is_empty()).collect();
         paths.sort_by_key(|path| path.iter().filter(|byte| **byte == b'/').count());
         for path in paths {
@@ -602,10 +602,10 @@ impl Tree {
     }
 }
 
-/// A1, A4: fsck.erofs, which decodes everything, finds what we write sound, and extracts the tree that went in. It makes devices only for root, so they are left
-/// out where it extracts.
+/// A1, A4: fsck.erofs, which decodes all data, accepts our volumes and extracts the original tree. It creates devices only for root, so the
+/// extracted tree has none.
 #[test]
-fn what_we_write_is_what_fsck_erofs_extracts() {
+fn fsck_erofs_extracts_what_the_writer_wrote() {
     let whole = tree();
     let mut plain = tree();
     plain.nodes.retain(|_, node| !matches!(node.what, What::Character(..) | What::Block(..)));
@@ -656,7 +656,7 @@ fn what_we_write_is_what_fsck_erofs_extracts() {
                     continue;
                 }
                 What::File(content) => {
-                    // Whoever runs this may read it only then.
+                    // Without this, the file may be unreadable for the user who runs the test.
                     fs::set_permissions(
                         &place,
                         fs::Permissions::from_mode(metadata.permissions().mode() | 0o400),

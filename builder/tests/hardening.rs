@@ -1,4 +1,4 @@
-//! T6: the documented baseline is the one in the image, and nothing of it is undocumented.
+//! T6: the documented baseline matches the image, and the image contains no undocumented parameter.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -21,7 +21,7 @@ fn parameters() -> BTreeMap<String, String> {
     unique
 }
 
-/// The rows of the tables: every name in backquotes of the first column, with the second.
+/// The rows of the tables: all names in backquotes in the first column, with the second column.
 fn documented() -> BTreeMap<String, String> {
     let mut rows = BTreeMap::new();
     for line in DOCUMENT.lines().filter(|line| line.starts_with("| `")) {
@@ -42,7 +42,7 @@ fn every_kernel_parameter_is_documented_with_its_value() {
         assert_eq!(documented.get(name), Some(value), "{name}");
     }
     for name in documented.keys().filter(|name| name.contains('.') && !name.contains('=')) {
-        assert!(parameters.contains_key(name), "{name} is documented, and not set");
+        assert!(parameters.contains_key(name), "{name} is documented but not set");
     }
 }
 
@@ -56,9 +56,9 @@ fn every_word_of_the_command_line_is_documented() {
     for word in documented.keys().filter(|name| name.contains('=')) {
         assert!(
             cmdline.split(' ').any(|have| have == word),
-            "{word} is documented, and not on the command line"
+            "{word} is documented but not on the command line"
         );
     }
-    // The kernel takes at most 2048 bytes on x86 (COMMAND_LINE_SIZE), and stage 1 compares bytes.
+    // The kernel accepts at most 2048 bytes on x86 (COMMAND_LINE_SIZE), and stage 1 compares bytes, not characters.
     assert!(cmdline.len() < 1024 && cmdline.is_ascii() && !cmdline.contains("  "));
 }

@@ -1,4 +1,4 @@
-//! What rebuilds a kept part: a change of what decides its bytes does, a change of anything else does not.
+//! Tests which changes rebuild a stored part: changes of sources that decide its bytes do, others do not.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,7 +8,7 @@ mod recipe;
 use std::fs;
 use std::path::Path;
 
-/// The sources of the recipe, and others beside them, one file each.
+/// Creates a project with the sources of the recipe and other files, one file each.
 fn project() -> tempfile::TempDir {
     let project = tempfile::tempdir().unwrap();
     for file in [
@@ -41,7 +41,7 @@ fn changed(file: &str) -> bool {
 }
 
 #[test]
-fn a_change_of_a_stage_or_of_its_rules_rebuilds_what_it_makes() {
+fn a_change_of_a_source_or_rule_rebuilds_its_parts() {
     for file in [
         "Cargo.lock",
         "builder/build.rs",
@@ -57,7 +57,7 @@ fn a_change_of_a_stage_or_of_its_rules_rebuilds_what_it_makes() {
     }
 }
 
-/// The programs of `init/` have a key of their own, and a spec is an input.
+/// The programs of `init/` have their own key, and a spec is an input of the build.
 #[test]
 fn a_change_of_a_help_text_or_of_a_test_rebuilds_nothing() {
     for file in [

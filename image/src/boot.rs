@@ -1,5 +1,5 @@
-//! `kubedos/verity.toml` in the initrd (ADR 0002): which root, which payload, whose configuration. It is covered by the UKI's
-//! signature and is the only input of verification.
+//! The boot manifest, `kubedos/verity.toml` in the initrd (ADR 0002): the root hashes of root and payload, and the keys whose
+//! configuration is accepted. The signature of the UKI covers it, and it is the only input of verification.
 
 use kubedos_wire::accept::Authority;
 use kubedos_wire::document::{self, DocumentError};
@@ -9,19 +9,19 @@ use kubedos_wire::seal::{Seal, Volume};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// Where the initrd holds the manifest.
+/// The path of the manifest in the initrd.
 pub const MANIFEST_PATH: &str = "kubedos/verity.toml";
-/// Where the initrd holds the text that `/proc/cmdline` must equal.
+/// The path, in the initrd, of the text that must be equal to `/proc/cmdline`.
 pub const CMDLINE_PATH: &str = "kubedos/cmdline";
 
-/// A key whose signature makes a configuration acceptable.
+/// A key whose signature is accepted on a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigurationKey {
     /// The public key.
     pub ed25519: PublicKey,
 }
 
-/// The version that this release writes. Version 1 has no `identity`: the first configuration key stands for it.
+/// The version that this release writes. Version 1 has no `identity`: there, the first configuration key is the identity.
 const VERSION: u64 = 2;
 
 /// The boot manifest.
@@ -29,24 +29,24 @@ const VERSION: u64 = 2;
 #[serde(try_from = "Text", into = "Text")]
 pub struct BootManifest {
     version: u64,
-    /// The release of kubedOS, never of the cluster.
+    /// The release of kubedOS, not of the cluster.
     pub release: Release,
-    /// Seconds since 1970 of the newest signed index of the lock: the clock is never set before it.
+    /// The time of the newest signed index of the lock, in seconds since 1970. The clock is never set to an earlier time.
     pub epoch: u64,
-    /// The first configuration key there ever was: cluster ids are derived from it. It outlives that key (ADR 0011), so it need not be
-    /// among `configuration_keys`, and a signature by it alone counts for nothing.
+    /// The public half of the first configuration key of the cluster; the cluster id is derived from it. It stays the same after that key
+    /// is dropped (ADR 0011), so it need not be in `configuration_keys`. A signature of this key alone is not accepted.
     pub identity: PublicKey,
-    /// The root volume holds what is not of the release, so this is a test's image and no product: `verify` refuses it.
+    /// The root volume contains files that are not part of the release. Such an image is for tests only, and `verify` refuses it.
     pub additions: bool,
     /// The root volume.
     pub root: Seal,
     /// The payload volume.
     pub payload: Seal,
-    /// Whose configuration is accepted: one key at least, eight at most.
+    /// The keys whose configurations are accepted: one to eight.
     pub configuration_keys: Vec<ConfigurationKey>,
 }
 
-/// A boot manifest as it is written.
+/// The serialized form of a boot manifest.
 #[derive(Serialize, Deserialize)]
 struct Text {
     version: u64,
@@ -61,25 +61,25 @@ struct Text {
     configuration_keys: Vec<ConfigurationKey>,
 }
 
-/// What a boot manifest is made of.
+/// The content of a boot manifest.
 #[derive(Debug, Clone)]
 pub struct BootParts<'a> {
     /// The release of kubedOS.
     pub release: Release,
-    /// Seconds since 1970 of the newest signed index of the lock.
+    /// The time of the newest signed index of the lock, in seconds since 1970.
     pub epoch: u64,
-    /// The first configuration key there ever was.
+    /// The public half of the first configuration key of the cluster.
     pub identity: PublicKey,
     /// The root volume.
     pub root: Seal,
     /// The payload volume.
     pub payload: Seal,
-    /// Whose configuration is accepted.
+    /// The keys whose configurations are accepted.
     pub configuration_keys: &'a [PublicKey],
 }
 
 impl BootManifest {
-    /// A manifest of the version that this release writes.
+    /// Makes a manifest of the version that this release writes.
     pub fn new(parts: BootParts<'_>) -> Result<Self, DocumentError> {
         let BootParts { release, epoch, identity, root, payload, configuration_keys } = parts;
         let configuration_keys =
@@ -91,18 +91,18 @@ impl BootManifest {
         Ok(manifest)
     }
 
-    /// The same manifest, of an image that holds `additions`, or none.
+    /// The same manifest with another value of `additions`.
     #[must_use]
     pub fn with_additions(self, additions: bool) -> Self {
         Self { additions, ..self }
     }
 
-    /// Reads a manifest.
+    /// Parses a manifest.
     pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
         Self::try_from(document::parse::<Text>(bytes, VERSION)?)
     }
 
-    /// The manifest as text, in the version that it was read in; the same manifest always gives the same text.
+    /// The manifest as text, in the version that it was read in. The same manifest always gives the same text.
     pub fn emit(&self) -> Result<String, DocumentError> {
         toml::to_string(self).map_err(|error| DocumentError::Form(error.to_string()))
     }
@@ -112,7 +112,7 @@ impl BootManifest {
         self.configuration_keys.iter().map(|key| key.ed25519).collect()
     }
 
-    /// What configurations are judged by.
+    /// The identity, the keys and the release that a configuration is verified against.
     pub fn authority(&self) -> Authority {
         Authority { identity: self.identity, keys: self.keys(), release: self.release.clone() }
     }
@@ -160,7 +160,7 @@ impl From<BootManifest> for Text {
     }
 }
 
-/// As serde wants it for a field that is left out.
+/// For serde's `skip_serializing_if`.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 const fn is_false(value: &bool) -> bool {
     !*value
@@ -209,7 +209,7 @@ ed25519 = \"5555555555555555555555555555555555555555555555555555555555555555\"
         .unwrap()
     }
 
-    /// As releases before the identity wrote it.
+    /// The text as releases without the identity wrote it.
     fn version_1() -> String {
         GOLDEN.replacen("version = 2", "version = 1", 1).replacen(
             &format!("identity = \"{}\"\n", "66".repeat(32)),
@@ -224,7 +224,7 @@ ed25519 = \"5555555555555555555555555555555555555555555555555555555555555555\"
         assert_eq!(BootManifest::parse(GOLDEN.as_bytes()).unwrap(), manifest());
     }
 
-    /// `inspect` and `verify` read older images: the first key was the identity there, and the text stays as it was written.
+    /// `inspect` and `verify` read older images, in which the first key is the identity. The text is emitted as it was read.
     #[test]
     fn a_manifest_of_version_1_is_read_with_its_first_key_as_identity() {
         let manifest = BootManifest::parse(version_1().as_bytes()).unwrap();
@@ -234,7 +234,7 @@ ed25519 = \"5555555555555555555555555555555555555555555555555555555555555555\"
         assert_eq!(BootManifest::parse(ignored.as_bytes()).unwrap(), manifest);
     }
 
-    /// The identity is no key: it is not among those whose signature counts unless it is listed.
+    /// A signature of the identity key is accepted only if the key is also listed.
     #[test]
     fn the_authority_has_the_listed_keys_and_no_other() {
         let authority = manifest().authority();
@@ -243,7 +243,7 @@ ed25519 = \"5555555555555555555555555555555555555555555555555555555555555555\"
     }
 
     #[test]
-    fn an_image_with_additions_says_so() {
+    fn the_mark_of_an_image_with_additions_round_trips() {
         let marked = manifest().with_additions(true);
         let text = marked.emit().unwrap();
         assert!(text.contains("\nadditions = true\n"));
@@ -264,7 +264,7 @@ ed25519 = \"5555555555555555555555555555555555555555555555555555555555555555\"
     }
 
     #[test]
-    fn what_must_not_be_is_refused() {
+    fn invalid_values_are_refused() {
         for (field, from, to) in [
             ("release", "0.1.0", "../x"),
             ("release", "0.1.0", ""),

@@ -1,7 +1,7 @@
-//! GUIDs of GPT and UEFI: sixteen bytes. Their text is `8-4-4-4-12` hex digits; on disk the first three groups are little-endian (UEFI
-//! specification 2.10, appendix A; RFC 9562 section 4 for the text). The `uuid` crate does both.
+//! GUIDs of GPT and UEFI: sixteen bytes. The text form is `8-4-4-4-12` hex digits. On disk, the first three groups are
+//! little-endian (UEFI specification 2.10, appendix A; RFC 9562 section 4 for the text). The `uuid` crate converts both.
 //!
-//! A [`Guid`] is kept in the order of its text, so that "the first 128 bits of a digest" reads the same as the digest does.
+//! A [`Guid`] stores the bytes in the order of its text, so that the first 128 bits of a digest look the same as GUID and as digest.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
@@ -22,27 +22,27 @@ impl Guid {
     /// All zeroes: the type of an unused partition entry, and the UUID of a partition whose content is free.
     pub const ZERO: Self = Self(Uuid::nil());
 
-    /// From a number whose hex digits are the digits of the text.
+    /// Converts a number whose hex digits are the digits of the text.
     pub const fn from_u128(value: u128) -> Self {
         Self(Uuid::from_u128(value))
     }
 
-    /// From sixteen bytes in the order of the text.
+    /// Converts sixteen bytes in the order of the text.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
     }
 
-    /// Sixteen bytes in the order of the text.
+    /// Returns the sixteen bytes in the order of the text.
     pub const fn to_bytes(self) -> [u8; 16] {
         self.0.into_bytes()
     }
 
-    /// From the order on disk: the first three groups little-endian.
+    /// Converts sixteen bytes in the order on disk: the first three groups are little-endian.
     pub const fn from_disk(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes_le(bytes))
     }
 
-    /// In the order on disk.
+    /// Returns the sixteen bytes in the order on disk.
     pub const fn to_disk(self) -> [u8; 16] {
         self.0.to_bytes_le()
     }
@@ -52,12 +52,12 @@ impl Guid {
         Self::from_bytes(halves(digest).0)
     }
 
-    /// The last 128 bits of a digest.
+    /// Takes the last 128 bits of a digest, without setting version and variant bits.
     pub const fn from_digest_tail(digest: &[u8; 32]) -> Self {
         Self::from_bytes(halves(digest).1)
     }
 
-    /// From sixteen random bytes, with the bits of a version 4 UUID set (RFC 9562 section 5.4).
+    /// Makes a version 4 UUID from sixteen random bytes (RFC 9562 section 5.4).
     pub const fn from_random(random: [u8; 16]) -> Self {
         Self(uuid::Builder::from_random_bytes(random).into_uuid())
     }
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn digest_halves_read_like_the_digest() {
+    fn digest_halves_have_the_hex_digits_of_the_digest() {
         let mut digest = [0u8; 32];
         for (value, byte) in (0u8..).zip(digest.iter_mut()) {
             *byte = value;

@@ -1,7 +1,7 @@
-//! The disk layout of ADR 0001 as data: which partitions there are, in which order, how large, of which type, and how their UUIDs
-//! follow from what they hold. Pure: no disk is looked at here.
+//! The disk layout of ADR 0001 as data: the partitions, their order, sizes and types, and how their UUIDs are derived from their
+//! content. The functions are pure: this module reads no disk.
 //!
-//! The numbers and GUIDs in this file are for ever: a node that was installed by the first release keeps them.
+//! The numbers and GUIDs in this file never change: a node that was installed by the first release keeps them.
 
 use crate::gpt::{Partition, SectorSize, Table, TableError};
 use crate::guid::Guid;
@@ -13,34 +13,34 @@ mod recognise;
 
 pub use recognise::{Recognised, State, lies_at, recognise};
 
-/// One mebibyte: every partition starts and ends at a multiple of it.
+/// One mebibyte: the alignment of the start and the end of every partition.
 pub const MIB: u64 = 1 << 20;
 
 /// The smallest disk that can be adopted.
 pub const MINIMUM_DISK: u64 = 10 * 1024 * MIB;
 
-/// Where the first partition starts: before it lie partition table and ISO 9660 area.
+/// The offset of the first partition. The partition table and the ISO 9660 area are before it.
 pub const FIRST_PARTITION: u64 = MIB;
 
-/// The largest payload volume.
+/// The maximum size of the payload volume.
 pub const PAYLOAD_MAX: u64 = Volume::Payload.max_data_bytes();
 
-/// DATA's smallest size.
+/// The minimum size of DATA.
 pub const DATA_MIN: u64 = 1024 * MIB;
 
-/// A place for a volume; "A" and "B" are places, not roles.
+/// A place for one set of volumes. "A" and "B" are places, not roles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Slot {
     /// In the shipped file.
     A,
-    /// Laid out when a disk is adopted.
+    /// Created when a disk is adopted.
     B,
 }
 
 /// The partitions that belong to one volume in one slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Area {
-    /// A signature: the configuration's statement, otherwise reserved.
+    /// A signature: the statement of the configuration; reserved in the other volumes.
     Signature,
     /// Forward error correction: reserved.
     Fec,
@@ -50,12 +50,12 @@ pub enum Area {
     Data,
 }
 
-/// What a partition is for.
+/// The purpose of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// The EFI system partition.
     Esp,
-    /// Room for the seed of a personalised copy.
+    /// Space for the seed of a personalised copy.
     Seed,
     /// Part of a sealed volume.
     Volume(Volume, Area, Slot),
@@ -66,7 +66,7 @@ pub enum Role {
 }
 
 impl Area {
-    /// The UUID of one of the volume's partitions, by the root hash that the volume has.
+    /// Derives the UUID of one of the volume's partitions from the root hash of the volume.
     ///
     /// Data and hash areas of root and payload follow systemd's verity generator (first and last 128 bits of the root hash);
     /// everything else is the first 128 bits of SHA-256(`"kubedos partition\0" + name without slot + "\0" + root hash`).
@@ -88,7 +88,7 @@ impl Area {
         }
     }
 
-    /// The size of one of the volume's partitions on an adopted disk; `None` if it has no such area.
+    /// The size in bytes of one of the volume's partitions on an adopted disk; `None` if the volume has no such area.
     pub const fn full_size(self, volume: Volume) -> Option<u64> {
         let mib = match (volume, self) {
             (_, Area::Signature) => 1,
@@ -101,7 +101,7 @@ impl Area {
         Some(mib * MIB)
     }
 
-    /// What stands after volume and slot in a partition's name.
+    /// The part of a partition's name after volume and slot.
     const fn suffix(self) -> &'static str {
         match self {
             Self::Signature => "-sig",
@@ -115,7 +115,7 @@ impl Area {
 impl Role {
     /// The partition type.
     pub const fn type_guid(self) -> Guid {
-        /// Types of our own differ in the last byte only.
+        /// The types that kubedOS defines differ in the last byte only.
         const fn own(last: u8) -> Guid {
             Guid::from_u128(0xb7d0a1c5_6f0e_4f7e_9f62_5b1f6f5ad000 | last as u128)
         }
@@ -136,7 +136,7 @@ impl Role {
             }
             Self::Volume(Volume::Configuration, Area::Data, _) => own(0xe2),
             Self::Volume(Volume::Configuration, Area::Hash, _) => own(0xe3),
-            // There is no `configuration-fec`; its place in the numbering stays with the statement.
+            // There is no `configuration-fec` partition; the match arm only makes the function total.
             Self::Volume(Volume::Configuration, Area::Signature | Area::Fec, _) => own(0xe4),
             Self::Volume(Volume::Payload, Area::Data, _) => own(0xe5),
             Self::Volume(Volume::Payload, Area::Hash, _) => own(0xe6),
@@ -172,11 +172,11 @@ impl fmt::Display for Role {
 pub struct Place {
     /// The entry of the partition table, from 1.
     pub number: u32,
-    /// What it is for.
+    /// The purpose of the partition.
     pub role: Role,
-    /// From the start of the disk.
+    /// The offset from the start of the disk, in bytes.
     pub start: u64,
-    /// Its size.
+    /// The size, in bytes.
     pub len: u64,
 }
 
@@ -191,7 +191,7 @@ pub struct Layout {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a payload of {bytes} bytes does not fit into its slot of {PAYLOAD_MAX}")]
 pub struct PayloadTooLarge {
-    /// The size that was asked for.
+    /// The requested size.
     pub bytes: u64,
 }
 
@@ -203,7 +203,7 @@ pub struct TooSmall {
     pub bytes: u64,
 }
 
-/// The volumes of one slot in disk order; the payload's file system is last, so that it can grow in place.
+/// The partitions of one slot in disk order. The payload's file system is last, so that it can grow in place.
 const SLOT_ORDER: [(Volume, Area); 11] = [
     (Volume::Root, Area::Signature),
     (Volume::Root, Area::Fec),
@@ -219,14 +219,14 @@ const SLOT_ORDER: [(Volume, Area); 11] = [
 ];
 
 const ESP_SIZE: u64 = 256 * MIB;
-/// The `seed` partition's size: no seed volume is larger.
+/// The size of the `seed` partition and the maximum size of a seed volume.
 pub const SEED_SIZE: u64 = 4 * MIB;
 const STATE_SIZE: u64 = 1024 * MIB;
-/// What the backup table takes at most (4096-byte sectors: one for the header, four for the entries).
+/// The maximum size of the backup table (4096-byte sectors: one for the header, four for the entries).
 const BACKUP_TABLE: u64 = 5 * 4096;
 
-/// The shipped file: slot A with the payload as large as it is, up to the next MiB. One MiB stays behind the last partition for the
-/// backup table, so that the file is a whole number of MiB.
+/// The layout of the shipped file: slot A, where the payload partition has the size of the payload rounded up to a MiB. One MiB after the
+/// last partition is for the backup table, so that the size of the file is a whole number of MiB.
 pub fn shipped(payload_bytes: u64) -> Result<Layout, PayloadTooLarge> {
     if payload_bytes > PAYLOAD_MAX {
         return Err(PayloadTooLarge { bytes: payload_bytes });
@@ -237,7 +237,7 @@ pub fn shipped(payload_bytes: u64) -> Result<Layout, PayloadTooLarge> {
     Ok(layout)
 }
 
-/// A disk of `disk_bytes` that the agent has adopted: both slots at full size, STATE, and DATA over the rest.
+/// The layout of an adopted disk of `disk_bytes`: both slots at full size, STATE, and DATA in the remaining space.
 pub fn adopted(disk_bytes: u64) -> Result<Layout, TooSmall> {
     if disk_bytes < MINIMUM_DISK {
         return Err(TooSmall { bytes: disk_bytes });
@@ -268,19 +268,19 @@ impl Layout {
         }
     }
 
-    /// Appends; `disk_bytes` is the end so far.
+    /// Appends a partition. Meanwhile, `disk_bytes` is the end of the last partition.
     fn push(&mut self, role: Role, len: u64) {
         let number = self.places.last().map_or(1, |last| last.number + 1);
         self.places.push(Place { number, role, start: self.disk_bytes, len });
         self.disk_bytes += len;
     }
 
-    /// The partitions in order.
+    /// The partitions in disk order.
     pub fn places(&self) -> &[Place] {
         &self.places
     }
 
-    /// The size of the file or disk.
+    /// The size of the file or disk, in bytes.
     pub fn disk_bytes(&self) -> u64 {
         self.disk_bytes
     }
@@ -290,7 +290,7 @@ impl Layout {
         self.places.iter().find(|place| place.role == role)
     }
 
-    /// The partition table of this layout; `uuid` names each partition ([`Guid::ZERO`] for a slot whose content is free).
+    /// The partition table of this layout. `uuid` returns the UUID of each partition ([`Guid::ZERO`] in an unused slot).
     pub fn table(
         &self,
         sector_size: SectorSize,
@@ -314,19 +314,19 @@ impl Layout {
     }
 }
 
-/// The root hashes of the three volumes of a shipped file, which name its partitions.
+/// The root hashes of the three volumes of a shipped file, from which the UUIDs of its partitions are derived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Names {
-    /// Of the root volume.
+    /// The root hash of the root volume.
     pub root: RootHash,
-    /// Of the configuration volume.
+    /// The root hash of the configuration volume.
     pub configuration: RootHash,
-    /// Of the payload volume.
+    /// The root hash of the payload volume.
     pub payload: RootHash,
 }
 
 impl Names {
-    /// The UUID that a partition of the shipped file has; [`Guid::ZERO`] for what only the agent creates.
+    /// The UUID of a partition of the shipped file; [`Guid::ZERO`] for a partition that only the agent creates.
     pub fn uuid(&self, role: Role) -> Guid {
         match role {
             Role::Esp => self.derived("esp"),

@@ -1,7 +1,8 @@
-//! The on-disk formats of kubedOS, as bytes in and bytes out: no file is opened, no clock read, no randomness drawn here.
+//! The on-disk formats of kubedOS. The functions convert bytes to bytes: this crate opens no file, reads no clock and generates no
+//! random numbers.
 //!
 //! A format is a folder of three files: `format` (little-endian structures and constants, each citing its source),
-//! `writer` and `reader`. Readers are given untrusted bytes: they return errors, never panic, and never allocate
+//! `writer` and `reader`. Readers get untrusted bytes: they return errors, never panic, and never allocate
 //! more than the input justifies.
 
 #![forbid(unsafe_code)]

@@ -1,31 +1,33 @@
-//! Work on many items by several threads, results in the items' order, and only so many of them at once in memory.
+//! Processing of many items by several threads. The results arrive in the order of the items, and the number of results that are in
+//! memory at the same time is limited.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// How far the threads may run ahead of the sink, in items for each thread.
+/// The maximum number of items that the threads may be ahead of the sink, per thread.
 const AHEAD: usize = 3;
 
 struct State<R> {
-    /// The next item that nobody works on.
+    /// The next item that no thread has taken.
     next: usize,
     /// The item that the sink waits for.
     wanted: usize,
     results: BTreeMap<usize, R>,
-    /// The sink has failed, or a worker has panicked: nobody waits any more.
+    /// The sink has failed, or a thread has panicked: all waits end.
     is_over: bool,
 }
 
-/// More threads than this wait for each other.
+/// The maximum number of threads. More threads only wait for each other.
 const MOST: NonZeroUsize = NonZeroUsize::new(16).unwrap();
 
-/// As many as there are processors, and not too many.
+/// The number of processors, at most 16.
 pub fn threads() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN).min(MOST)
 }
 
-/// Calls `work` for each item in some thread, and `sink` with each result, in order, in this one. Ends at the sink's first error.
+/// Calls `work` for each item in one of the threads, and `sink` with each result in the calling thread, in the order of the items. Stops at
+/// the first error of the sink.
 pub fn ordered<T: Sync, R: Send, E>(
     threads: NonZeroUsize,
     items: &[T],
@@ -64,7 +66,7 @@ pub fn ordered<T: Sync, R: Send, E>(
     })
 }
 
-/// The next item, once the sink is near enough.
+/// Waits until the sink is at most `window` items behind, then takes the next item. `None`: there are no more items, or the work is over.
 fn take<'t, T, R>(
     state: &Mutex<State<R>>,
     changed: &Condvar,
@@ -82,7 +84,7 @@ fn take<'t, T, R>(
     Some((number, item))
 }
 
-/// The result of an item; none if there will be none.
+/// Waits for the result of an item. `None`: the work is over and the result does not arrive.
 fn wait<R>(state: &Mutex<State<R>>, changed: &Condvar, number: usize) -> Option<R> {
     let missing = |state: &mut State<R>| !state.is_over && !state.results.contains_key(&number);
     let mut state = changed.wait_while(lock(state), missing).unwrap_or_else(PoisonError::into_inner);
@@ -97,7 +99,7 @@ fn lock<R>(state: &Mutex<State<R>>) -> MutexGuard<'_, State<R>> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Lets everybody go when its thread panics: the scope then hands the panic on.
+/// Ends all waits when its thread panics, so that the scope can propagate the panic.
 struct EndOnPanic<'s, R> {
     state: &'s Mutex<State<R>>,
     changed: &'s Condvar,
@@ -126,7 +128,7 @@ mod tests {
         let threads = NonZeroUsize::new(4).unwrap();
         let work = |item: &usize| {
             most.fetch_max(alive.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            // The first of each ten is slow.
+            // The first of each ten items is slow.
             if item.is_multiple_of(10) {
                 std::thread::yield_now();
             }
@@ -144,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_the_sink_ends_it() {
+    fn an_error_of_the_sink_ends_the_work() {
         let items: Vec<usize> = (0..1000).collect();
         for threads in [1, 3] {
             let threads = NonZeroUsize::new(threads).unwrap();
@@ -157,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_in_a_thread_is_handed_on_and_nobody_waits_for_ever() {
+    fn a_panic_in_a_thread_is_propagated_and_no_thread_waits_for_ever() {
         let items: Vec<usize> = (0..100).collect();
         let run = || {
             let threads = NonZeroUsize::new(3).unwrap();

@@ -1,34 +1,34 @@
-//! Where bytes are read from: anything with a length and positioned reads, so that readers of large things (a partition table on a
-//! disk, a volume, an image) need no seek position and can be shared between threads.
+//! Byte sources: objects with a length and positioned reads. Readers of large objects (a partition table on a disk, a volume, an image)
+//! therefore need no seek position and can be shared between threads.
 //!
-//! Nothing here opens a file; [`FileSource`] wraps one that the caller has opened and measured.
+//! This module opens no file; [`FileSource`] wraps an open file whose size the caller knows.
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-/// Bytes of a known length that can be read at any position, from several threads.
+/// Bytes of a known length that several threads can read at any offset.
 pub trait Source: Sync {
     /// The number of bytes.
     fn len(&self) -> u64;
 
-    /// Fills `buffer` with the bytes from `offset` on; an error if they end before that.
+    /// Fills `buffer` with the bytes from `offset` on. Returns an error if the source ends before the buffer is full.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 
-    /// The next stretch at or after `offset` that may hold something else than zeroes; `None` if only zeroes follow.
-    /// A source that does not know its holes answers with the whole rest.
+    /// The next range at or after `offset` that may contain non-zero bytes; `None` if only zeroes follow.
+    /// A source that does not know its holes returns the whole rest.
     fn next_data(&self, offset: u64) -> Option<Range<u64>> {
         (offset < self.len()).then(|| offset..self.len())
     }
 
-    /// The file in which `len` bytes from `offset` on lie in one piece, and where; `None` when they lie in none, or nobody knows. Whoever
-    /// copies them may leave it to the file system, which may share them instead.
+    /// The file that contains the `len` bytes from `offset` on in one piece, and their offset in it; `None` if there is no such file, or
+    /// if it is not known. With it, a copy can be done by the file system, which may share the blocks.
     fn in_file(&self, _offset: u64, _len: u64) -> Option<(&File, u64)> {
         None
     }
 
-    /// No bytes at all.
+    /// Whether the length is zero.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -79,7 +79,7 @@ impl Source for Vec<u8> {
     }
 }
 
-/// An open file or block device of which the caller knows the size.
+/// An open file or block device whose size the caller knows.
 #[derive(Debug)]
 pub struct FileSource {
     file: File,
@@ -87,7 +87,7 @@ pub struct FileSource {
 }
 
 impl FileSource {
-    /// The first `len` bytes of `file`. (A block device's size is not in its metadata, so it is given.)
+    /// The first `len` bytes of `file`. The caller gives the length, because the metadata of a block device does not contain its size.
     pub fn new(file: File, len: u64) -> Self {
         Self { file, len }
     }
@@ -111,7 +111,7 @@ impl Source for FileSource {
     }
 }
 
-/// A stretch of another source, as a source.
+/// A range of another source, as a source.
 #[expect(missing_debug_implementations, reason = "the inner source need not be printable")]
 pub struct Window<'a> {
     inner: &'a dyn Source,
@@ -120,7 +120,7 @@ pub struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    /// `len` bytes of `inner` from `start` on; `None` if they do not all lie inside it.
+    /// The `len` bytes of `inner` from `start` on; `None` if `inner` ends before them.
     pub fn new(inner: &'a dyn Source, start: u64, len: u64) -> Option<Self> {
         (start.checked_add(len)? <= inner.len()).then_some(Self { inner, start, len })
     }
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_ends_where_the_caller_said() {
+    fn a_file_ends_at_the_length_that_the_caller_gave() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"abcdef").unwrap();
         let source = FileSource::new(file, 4);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_keeps_inside_its_bounds() {
+    fn a_window_does_not_read_outside_its_bounds() {
         let bytes = b"abcdef".to_vec();
         assert!(Window::new(&bytes, 4, 3).is_none());
         assert!(Window::new(&bytes, u64::MAX, 2).is_none());

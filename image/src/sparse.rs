@@ -1,5 +1,5 @@
-//! Long byte strings that are mostly holes: pieces at positions over a virtual length. An image is composed of such [`Runs`] and written
-//! once, holes left out; the pieces may lie in memory or in another [`Source`].
+//! Long byte strings that consist mostly of holes: pieces at offsets within a virtual length. An image is composed as [`Runs`] and
+//! written once, without the holes. A piece is in memory or in another [`Source`].
 
 use crate::source::Source;
 use crate::width::to_usize;
@@ -9,38 +9,38 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 
-/// What lies at a position.
+/// The bytes of a piece.
 enum Content<'a> {
     Bytes(Cow<'a, [u8]>),
     Source(&'a dyn Source),
 }
 
-/// Pieces that do not overlap, over a virtual length; between them are zeroes.
+/// Pieces that do not overlap, within a virtual length. The bytes between them are zero.
 #[expect(missing_debug_implementations, reason = "the pieces may be gigabytes, or other sources")]
 pub struct Runs<'a> {
     len: u64,
     runs: BTreeMap<u64, Content<'a>>,
 }
 
-/// A piece cannot lie where it should.
+/// A piece cannot be added at the requested offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RunsError {
-    /// It reaches beyond the end.
+    /// The piece reaches beyond the end.
     #[error("{len} bytes at {offset} reach beyond the end at {end}")]
     BeyondEnd {
-        /// Where it should lie.
+        /// The requested offset, in bytes.
         offset: u64,
-        /// Its length.
+        /// The length of the piece, in bytes.
         len: u64,
-        /// The virtual length.
+        /// The virtual length, in bytes.
         end: u64,
     },
-    /// It shares bytes with another piece.
+    /// The piece overlaps another piece.
     #[error("{len} bytes at {offset} overlap another piece")]
     Overlap {
-        /// Where it should lie.
+        /// The requested offset, in bytes.
         offset: u64,
-        /// Its length.
+        /// The length of the piece, in bytes.
         len: u64,
     },
 }
@@ -56,17 +56,17 @@ impl Content<'_> {
 }
 
 impl<'a> Runs<'a> {
-    /// Nothing but zeroes.
+    /// Creates `len` zero bytes, without any piece.
     pub fn new(len: u64) -> Self {
         Self { len, runs: BTreeMap::new() }
     }
 
-    /// Puts bytes at a position.
+    /// Adds bytes at an offset.
     pub fn add_bytes(&mut self, offset: u64, bytes: impl Into<Cow<'a, [u8]>>) -> Result<(), RunsError> {
         self.add(offset, Content::Bytes(bytes.into()))
     }
 
-    /// Puts all of another source at a position.
+    /// Adds the whole of another source at an offset.
     pub fn add_source(&mut self, offset: u64, source: &'a dyn Source) -> Result<(), RunsError> {
         self.add(offset, Content::Source(source))
     }
@@ -86,7 +86,7 @@ impl<'a> Runs<'a> {
         Ok(())
     }
 
-    /// The pieces that touch a range, with their positions.
+    /// The pieces that overlap a range, with their offsets. The first piece may end before the range.
     fn touching(&self, range: &Range<u64>) -> impl Iterator<Item = (u64, &dyn Source)> {
         let first = self.runs.range(..=range.start).next_back().map_or(range.start, |(at, _)| *at);
         self.runs.range(first..range.end.max(first)).map(|(at, content)| (*at, content.source()))
@@ -110,7 +110,7 @@ impl Source for Runs<'_> {
             }
             #[expect(
                 clippy::indexing_slicing,
-                reason = "the buffer covers `offset..end`, of which this is a part"
+                reason = "the range is within `offset..end`, which the buffer covers"
             )]
             let part = &mut buffer[to_usize(from - offset)..to_usize(to - offset)];
             source.read_exact_at(part, from - at)?;
@@ -133,8 +133,8 @@ impl Source for Runs<'_> {
     }
 }
 
-/// Hands all pieces of `source` that are not zero to `sink`, in order of position. A piece starts and ends at a multiple of `grain` bytes
-/// (or at the end), and a stretch of `grain` zero bytes is in none; `sink` gets at most 1 MiB at once.
+/// Calls `sink` with all pieces of `source` that are not zero, in order of offset. A piece starts and ends at a multiple of `grain` bytes
+/// (or at the end) and contains no aligned block of `grain` zero bytes. `sink` gets at most 1 MiB per call.
 pub fn for_data(
     source: &dyn Source,
     grain: u64,
@@ -146,7 +146,7 @@ pub fn for_data(
     let mut at = 0;
     while let Some(data) = source.next_data(at) {
         let mut start = (data.start / grain * grain).max(at);
-        // Whole grains: a neighbouring piece in the same grain goes along.
+        // Round up to whole grains. This includes a following piece that starts in the same grain.
         let end = data.end.next_multiple_of(grain).min(source.len());
         while start < end {
             let count = most.min(end - start);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_that_overlap_or_leave_the_length_are_refused() {
+    fn pieces_that_overlap_or_exceed_the_length_are_refused() {
         let mut runs = Runs::new(100);
         runs.add_bytes(10, vec![1; 10]).unwrap();
         for (offset, len) in [(10, 1), (19, 1), (5, 6), (0, 100), (9, 12)] {

@@ -1,4 +1,7 @@
-//! A folder for the disks and logs of one test or one lab.
+//! The folder with the disks and logs of one test or one lab.
+//!
+//! A bench starts empty and is removed when it is dropped. It is kept when the thread panics, so that the logs of a
+//! failed test can be read, and when the caller asks for it ([`Bench::keep`]).
 
 use std::fs::File;
 use std::io;
@@ -87,8 +90,8 @@ impl Bench {
         Ok(path)
     }
 
-    /// Creates a disk of `bytes` bytes that starts with the content of `image` and leaves the image unchanged; `bytes`
-    /// may be more than the image has.
+    /// Creates a disk of `bytes` bytes that starts with the content of `image`; `bytes` may exceed the size of the
+    /// image. Writes to the disk do not change the image.
     ///
     /// # Errors
     /// If `qemu-img` is missing or fails.
@@ -121,7 +124,7 @@ impl Drop for Bench {
             return;
         }
         if std::thread::panicking() {
-            eprintln!("kept: {}", self.folder.display());
+            eprintln!("kept the folder {}", self.folder.display());
         } else if let Err(error) = std::fs::remove_dir_all(&self.folder) {
             eprintln!("failed to remove {}: {error}", self.folder.display());
         }
@@ -165,7 +168,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     #[test]
-    fn a_bench_starts_empty_and_leaves_nothing() {
+    fn a_bench_starts_empty_and_is_removed_at_the_end() {
         let base = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(base.path().join("a/old")).unwrap();
         let bench = Bench::new(base.path(), "a").unwrap();
@@ -177,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_is_the_same_bytes_and_as_sparse() {
+    fn a_copy_has_the_same_bytes_and_stays_sparse() {
         let base = tempfile::tempdir().unwrap();
         let bench = Bench::new(base.path(), "a").unwrap();
         let mut bytes = vec![0_u8; 3 << 20];

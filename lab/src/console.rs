@@ -1,4 +1,7 @@
-//! The output of a machine's serial port: lines with their time, which a separate thread reads.
+//! The output of a machine's serial port, as lines with timestamps. A separate thread reads it.
+//!
+//! A line ends at a line feed; a carriage return before it is removed, and invalid UTF-8 is replaced. The lines are
+//! kept in memory until the [`Console`] is dropped.
 
 use std::io::Read;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -57,7 +60,7 @@ impl Console {
         self.shared.lock().lines.clone()
     }
 
-    /// How many lines there are so far.
+    /// The number of lines so far.
     pub fn len(&self) -> usize {
         self.shared.lock().lines.len()
     }
@@ -84,7 +87,7 @@ impl Console {
         (state.lines.get(from..).unwrap_or_default().to_vec(), state.ended)
     }
 
-    /// Waits for the end of the source, which must be near.
+    /// Waits until the source has ended. The caller ends the process first, so that this does not block.
     pub(crate) fn drain(&mut self) {
         if let Some(reader) = self.reader.take()
             && reader.join().is_err()
@@ -134,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_end_at_line_feeds_and_the_last_needs_none() {
+    fn the_last_line_needs_no_line_feed() {
         assert_eq!(lines(b"one\r\ntwo\n\nthree"), ["one", "two", "", "three"]);
         assert_eq!(lines(b"\xff\n"), ["\u{fffd}"]);
         assert!(lines(b"").is_empty());
@@ -150,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_ends_with_the_source() {
+    fn since_reports_the_end_of_the_source() {
         let console = Console::read(&b"one\n"[..]);
         let mut seen = 0;
         loop {

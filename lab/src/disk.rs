@@ -1,4 +1,7 @@
-//! One disk or optical medium of a machine: its file, how it is attached, how it fails.
+//! One disk or optical medium of a machine: its file, its attachment and its faults.
+//!
+//! [`Disk`] is data; the arguments for QEMU's `-blockdev` and `-device` are generated from it. The machine uses the
+//! file directly. [`crate::Bench`] makes the copies and overlays.
 
 use std::path::{Path, PathBuf};
 
@@ -253,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_write_log_stands_above_the_format_and_sees_flushes() {
+    fn the_write_log_is_above_the_format_and_receives_flushes() {
         let disk = Disk::new("/d.qcow2", Format::Qcow2).write_log("/d.log");
         let [node] = disk.block_nodes("d0").try_into().unwrap();
         assert_eq!(node["driver"], "blklogwrites");
@@ -264,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_name_the_sectors_of_the_guest_whatever_the_format() {
+    fn faults_use_guest_sectors_in_every_format() {
         for format in [Format::Raw, Format::Qcow2] {
             let disk = Disk::new("/d", format).fault(Fault::WriteAt { sector: 9 });
             let [node] = disk.block_nodes("d0").try_into().unwrap();
@@ -279,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_says_what_was_asked_for() {
+    fn a_device_has_the_requested_properties() {
         let disk = Disk::new("/d", Format::Raw).serial("abc").block_size(4096);
         let device = disk.device("d0", None, Some(3));
         assert_eq!(device["driver"], "virtio-blk-pci");

@@ -1,4 +1,7 @@
-//! The hardware of a machine as data, and the emulator's command line for it: a pure function.
+//! The hardware of a machine as data, and the generator of the emulator's command line.
+//!
+//! The command line is a pure function of [`Hardware`], the tools and the file names; [`crate::Machine`] writes the
+//! files and starts the process. The options are those of QEMU's "Invocation" manual page.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -42,7 +45,7 @@ pub struct Hardware {
     extra: Vec<OsString>,
 }
 
-/// The files that the command line of one machine names.
+/// The files that the command line of one machine refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MachineFiles {
     /// The machine's copy of the firmware's variables.
@@ -130,7 +133,7 @@ impl Hardware {
         self
     }
 
-    /// Lets a restart of the guest restart the machine; otherwise it ends the machine.
+    /// Lets the guest restart. By default, a restart of the guest ends the machine.
     #[must_use]
     pub fn reboots(mut self) -> Self {
         self.reboots = true;
@@ -144,7 +147,7 @@ impl Hardware {
         self
     }
 
-    /// Sets the machine's UUID (SMBIOS type 1): `3b0c5a9e-…`. Without it the machine has none.
+    /// Sets the machine's UUID (SMBIOS type 1): `3b0c5a9e-…`. By default, the machine has no UUID.
     #[must_use]
     pub fn uuid(mut self, uuid: impl Into<String>) -> Self {
         self.uuid = Some(uuid.into());
@@ -165,7 +168,7 @@ impl Hardware {
         self
     }
 
-    /// The variable store that the machine's copy is made from.
+    /// The variable store to copy for the machine; `None` for a BIOS.
     pub(crate) fn varstore_template(&self, tools: &Tools) -> Result<Option<PathBuf>, ToolsError> {
         Ok(match &self.firmware {
             Firmware::Uefi => Some(tools.file("usr/share/OVMF/OVMF_VARS_4M.fd")?),
@@ -182,7 +185,7 @@ impl Hardware {
             .map(|(number, (_, content))| (format!("fw-cfg-{number}"), content.as_slice()))
     }
 
-    /// The emulator's command line without its program name. Relative paths are in the machine's folder.
+    /// The emulator's command line without the program name. Relative paths are relative to the machine's folder.
     pub(crate) fn arguments(
         &self,
         tools: &Tools,
@@ -241,7 +244,7 @@ impl Hardware {
     ) -> Result<(), ToolsError> {
         let code = match &self.firmware {
             Firmware::Bios => {
-                // Without graphics SeaBIOS writes to the serial port.
+                // SeaBIOS writes to the serial port if there are no graphics.
                 words.add(&["-machine", "q35,smm=off,graphics=off"]);
                 return Ok(());
             }
@@ -299,7 +302,7 @@ pub(crate) fn node_name(index: usize) -> String {
     format!("disk{index}")
 }
 
-/// QEMU's option syntax ends a value at a comma; two commas stand for one.
+/// Escapes commas: QEMU's option syntax ends a value at a comma and reads two commas as one.
 fn escaped(text: &str) -> String {
     text.replace(',', ",,")
 }
@@ -346,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn the_emulator_never_offers_cx16_and_has_no_network() {
+    fn the_default_machine_has_no_cx16_and_no_network() {
         let words = words(&Hardware::new(Firmware::Uefi));
         assert!(words.contains(&"max,-cx16,-la57".to_owned()));
         assert!(words.contains(&"-nodefaults".to_owned()));

@@ -1,4 +1,4 @@
-//! Virtual machines and their consoles, which the tests, `kubedos-build lab` and `kubedos-build drill` boot nodes with.
+//! Virtual machines and their consoles. The tests, the benchmarks and `make drill` boot nodes with them.
 //!
 //! A test has a [`Bench`]: a folder for its disks and logs. [`Hardware`] describes a machine as data; [`Machine`] is a
 //! running one. Tests wait for output on the node's console, never for a fixed time: [`Machine::wait_for`] fails at

@@ -1,4 +1,4 @@
-//! A running machine: one QEMU process, its console, its control socket.
+//! A running machine: one QEMU process, its console and its control socket.
 //!
 //! Its folder contains `console.log`, `emulator.log` (QEMU's own output) and `command` (to start the machine again by
 //! hand). The process is killed when the [`Machine`] is dropped; a second, small process kills it if this process ends
@@ -87,15 +87,15 @@ impl Machine {
         self.folder.join("console.log")
     }
 
-    /// From now on, waiting ignores earlier lines.
+    /// Makes later waits ignore all lines up to now.
     pub fn from_here(&self) {
         self.from.store(self.console.len(), Ordering::Relaxed);
     }
 
-    /// Waits for a record, which may already be there.
+    /// Waits for a record; a record that is already on the console also counts.
     ///
     /// # Errors
-    /// If the record can no longer come, or a limit of `patience` is reached.
+    /// If the record can no longer appear, or a limit of `patience` is reached.
     pub fn wait_for(
         &self,
         awaited: &str,
@@ -105,10 +105,10 @@ impl Machine {
         self.wait(awaited, patience, |line| Record::find(line).filter(|record| is_it(record)))
     }
 
-    /// Waits for `stage` to have this outcome.
+    /// Waits for a record of `stage` with this outcome.
     ///
     /// # Errors
-    /// If the record can no longer come, or a limit of `patience` is reached.
+    /// If the record can no longer appear, or a limit of `patience` is reached.
     pub fn wait_for_stage(
         &self,
         stage: &str,
@@ -119,10 +119,10 @@ impl Machine {
         self.wait_for(&awaited, patience, |record| record.stage == stage && record.outcome == outcome)
     }
 
-    /// Waits for a line of text, which may already be there.
+    /// Waits for a line of text; a line that is already on the console also counts.
     ///
     /// # Errors
-    /// If the line can no longer come, or a limit of `patience` is reached.
+    /// If the line can no longer appear, or a limit of `patience` is reached.
     pub fn wait_for_line(
         &self,
         awaited: &str,
@@ -156,7 +156,7 @@ impl Machine {
     /// # Errors
     /// If the machine does not accept the text.
     pub fn type_text(&mut self, text: &str) -> Result<(), MachineError> {
-        let refused = |source| MachineError::Run { what: "typing on the console", source };
+        let refused = |source| MachineError::Run { what: "the emulator's console input", source };
         let stdin = self.child.stdin.as_mut().ok_or_else(|| refused(io::ErrorKind::BrokenPipe.into()))?;
         stdin.write_all(text.as_bytes()).and_then(|()| stdin.flush()).map_err(refused)
     }
@@ -187,7 +187,7 @@ impl Machine {
         self.command("system_powerdown", json!({})).map(drop)
     }
 
-    /// The number of write requests to a disk, which is given by its position in the hardware, from 0.
+    /// The number of write requests to a disk. `disk` is its index in [`Hardware`], from 0.
     ///
     /// # Errors
     /// If the emulator does not report it.
@@ -277,16 +277,16 @@ impl Drop for Machine {
     }
 }
 
-/// A machine between its start and its first output, so that an early return leaves no process.
+/// A machine during its start. It kills its processes when it is dropped, so that an early return leaves none behind.
 struct StartingMachine {
     child: Option<Child>,
     guard: Option<Child>,
 }
 
 impl StartingMachine {
-    /// Prefers the output of an emulator that has ended over the error of the missing socket.
+    /// Returns the emulator's output if it has ended, otherwise the error of the socket.
     fn explain(&mut self, log: &Path, error: QmpError) -> MachineError {
-        // The socket is closed before the process has ended.
+        // The kernel closes the socket before it reports the end of the process.
         let ended = (0..20).any(|_| {
             let ended = self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_))));
             if !ended {
@@ -311,7 +311,7 @@ impl Drop for StartingMachine {
     }
 }
 
-/// Writes the files that the machine's command line names.
+/// Writes the files that the machine's command line refers to.
 fn prepare(tools: &Tools, hardware: &Hardware, folder: &Path) -> Result<MachineFiles, MachineError> {
     let files = MachineFiles { varstore: folder.join("variables.fd"), folder: folder.to_owned() };
     if let Some(template) = hardware.varstore_template(tools)? {
@@ -332,8 +332,8 @@ fn write_file(path: &Path, content: &[u8]) -> Result<(), MachineError> {
     std::fs::write(path, content).map_err(|source| MachineError::Folder { path: path.to_owned(), source })
 }
 
-/// Starts a process that kills `pid` when this process ends, for whatever reason: its standard input then reaches its
-/// end.
+/// Starts a process that kills `pid` when this process ends: its standard input is a pipe from this process, which the
+/// kernel then closes.
 fn guard(pid: u32) -> io::Result<Child> {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "read -r _; kill -9 \"$1\"", "guard", &pid.to_string()]);

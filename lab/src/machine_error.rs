@@ -1,4 +1,7 @@
-//! The errors of a machine. The error of a wait shows its cause and the last console lines.
+//! The errors of a machine.
+//!
+//! The error of a wait shows its cause, the file with the whole console, and the last console lines, so that the
+//! output of a failed test is sufficient to understand it.
 
 use std::fmt;
 use std::io;
@@ -27,10 +30,10 @@ pub enum MachineError {
         /// The cause.
         source: io::Error,
     },
-    /// A program could not be started.
-    #[error("{what} does not start")]
+    /// A program could not be started, or its process could not be used.
+    #[error("{what} cannot be used")]
     Run {
-        /// The program.
+        /// The program or the part of it.
         what: &'static str,
         /// The cause.
         source: io::Error,
@@ -55,11 +58,11 @@ pub enum MachineError {
 pub struct WaitError {
     /// What the caller waited for.
     pub awaited: String,
-    /// Why it can no longer come, or why the wait was given up.
+    /// The cause of the failure.
     pub failure: WaitFailure,
     /// The file with the whole console.
     pub log: PathBuf,
-    /// Its last lines.
+    /// The last console lines.
     pub tail: Vec<String>,
 }
 
@@ -80,15 +83,15 @@ pub enum WaitFailure {
 
 impl fmt::Display for WaitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "gave up waiting for {}: ", self.awaited)?;
+        write!(f, "failed to wait for {}: ", self.awaited)?;
         match &self.failure {
-            WaitFailure::Lost(line) => write!(f, "the kernel says: {line}")?,
+            WaitFailure::Lost(line) => write!(f, "kernel message: {line}")?,
             WaitFailure::Halted(record) => {
                 write!(
                     f,
                     "the node halted at {}: {}",
                     record.stage,
-                    record.error.as_deref().unwrap_or("no reason")
+                    record.error.as_deref().unwrap_or("no error in the record")
                 )?;
             }
             WaitFailure::Ended(message) if message.is_empty() => write!(f, "the machine ended")?,
@@ -96,14 +99,14 @@ impl fmt::Display for WaitError {
             WaitFailure::Silent(time) => write!(f, "no new console line for {:.0} s", time.as_secs_f64())?,
             WaitFailure::TooLong(time) => write!(f, "timed out after {:.0} s", time.as_secs_f64())?,
         }
-        write!(f, "\nconsole: {}; its last lines:", self.log.display())?;
+        write!(f, "\nconsole: {}; last lines:", self.log.display())?;
         self.tail.iter().try_for_each(|line| write!(f, "\n  {line}"))
     }
 }
 
 impl fmt::Debug for WaitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Tests print errors with Debug, so it has the same readable text.
+        // Tests print errors with Debug, so Debug has the same text as Display.
         fmt::Display::fmt(self, f)
     }
 }
@@ -117,7 +120,7 @@ impl From<RanOut> for WaitFailure {
     }
 }
 
-/// Why this line makes further waiting pointless, if it does.
+/// The failure that this line reports, if it makes further waiting pointless.
 pub(crate) fn ends_wait(line: &str) -> Option<WaitFailure> {
     if LOST.iter().any(|word| line.contains(word)) {
         return Some(WaitFailure::Lost(line.to_owned()));
@@ -131,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lost_kernel_and_a_halted_node_make_waiting_vain() {
+    fn a_kernel_panic_and_a_halted_node_end_a_wait() {
         let mut halted = Record::new(3, 1.0, "OpenRoot", Outcome::Halted);
         halted.error = Some("root: no partition".into());
         let lost = "[    4.2] Kernel panic - not syncing: Attempted to kill init!";
@@ -143,20 +146,20 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_in_vain_says_what_why_and_where() {
+    fn a_failed_wait_shows_its_cause_and_the_console() {
         let mut record = Record::new(3, 1.0, "OpenRoot", Outcome::Halted);
         record.error = Some("root: no partition".into());
         let wait_error = WaitError {
             awaited: "Baseline Done".into(),
             failure: WaitFailure::Halted(Box::new(record)),
             log: "/bench/console.log".into(),
-            tail: vec!["last words".into()],
+            tail: vec!["last line".into()],
         };
         let text = format!("{wait_error:?}");
         assert_eq!(
             text,
-            "gave up waiting for Baseline Done: the node halted at OpenRoot: root: no partition\n\
-             console: /bench/console.log; its last lines:\n  last words"
+            "failed to wait for Baseline Done: the node halted at OpenRoot: root: no partition\n\
+             console: /bench/console.log; last lines:\n  last line"
         );
     }
 }

@@ -1,5 +1,4 @@
-//! How long to wait for a machine: a limit for its silence and one for the whole wait, in time that the machine could
-//! run.
+//! Time limits for waiting on a machine: one for the time without a console line, and one for the whole wait.
 //!
 //! Under software emulation on a shared host a machine may not get processor time for minutes. That time does not
 //! count: the kernel records for every thread how long it was runnable but did not run (`/proc/PID/task/TID/schedstat`,
@@ -87,7 +86,7 @@ impl Waited {
     }
 }
 
-/// The longest time for which a thread of the process was runnable but did not run; zero if the kernel does not report
+/// The longest time for which a thread of the process was runnable but did not run. Zero if the kernel does not report
 /// it.
 fn starved(pid: u32) -> Duration {
     let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Duration::ZERO };
@@ -104,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn silence_ends_a_wait_and_a_new_line_starts_it_again() {
+    fn silence_ends_a_wait_and_a_new_line_resets_the_limit() {
         let patience = Patience { silence: Duration::from_millis(60), total: Duration::from_secs(60) };
         let mut waited = Waited::start(patience, std::process::id(), 0);
         assert_eq!(waited.ran_out(1), None);
@@ -117,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_total_ends_a_wait_that_is_not_silent() {
+    fn the_total_limit_ends_a_wait_that_is_not_silent() {
         let patience = Patience { silence: Duration::from_secs(60), total: Duration::from_millis(50) };
         let mut waited = Waited::start(patience, std::process::id(), 0);
         std::thread::sleep(Duration::from_millis(200));
@@ -125,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_says_how_long_a_process_was_starved() {
+    fn the_kernel_reports_how_long_a_process_was_starved() {
         assert!(std::path::Path::new("/proc/self/task").exists());
         assert!(starved(std::process::id()) < Duration::from_secs(3600));
     }

@@ -1,6 +1,6 @@
 //! Limits the number of machines that run at once, over all threads and processes that share a folder.
 //!
-//! A place is a locked file; the kernel releases the lock when its holder ends, for whatever reason.
+//! A place is a locked file (`flock`); the kernel releases the lock when the process that holds it ends.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_places_are_taken_than_there_are() {
+    fn no_more_places_are_taken_than_exist() {
         let folder = tempfile::tempdir().unwrap();
         let places = Places::new(folder.path(), 2).unwrap();
         let first = places.take().unwrap();

@@ -1,5 +1,7 @@
-//! QEMU's control socket: one JSON object per line; a greeting, commands with answers, and events between them (QEMU
-//! Machine Protocol specification, "QMP Examples").
+//! A client of QEMU's control socket (QEMU Machine Protocol specification).
+//!
+//! Both sides send one JSON object per line: a greeting first, then commands with their answers, and events between
+//! them. The client sends one command at a time and keeps the events.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -44,7 +46,7 @@ impl Qmp {
     /// Connects as soon as the socket exists.
     ///
     /// # Errors
-    /// If the socket does not exist within `patience`, or QEMU sends no greeting.
+    /// If there is no socket after `patience`, or QEMU sends no greeting.
     pub fn connect(path: &Path, patience: Duration) -> Result<Self, QmpError> {
         let start = Instant::now();
         let stream = loop {
@@ -125,21 +127,21 @@ mod tests {
     }
 
     #[test]
-    fn events_between_are_kept_and_the_answer_is_found() {
+    fn events_before_an_answer_are_kept() {
         let (_folder, mut qmp) = answering(&["{\"event\":\"RESET\"}\n{\"return\":{\"status\":\"running\"}}"]);
         assert_eq!(qmp.command("query-status", json!({})).unwrap()["status"], "running");
         assert_eq!(qmp.events()[0]["event"], "RESET");
     }
 
     #[test]
-    fn a_refusal_says_which_command_and_why() {
+    fn a_refusal_names_the_command_and_the_cause() {
         let (_folder, mut qmp) = answering(&[r#"{"error":{"class":"GenericError","desc":"no such disk"}}"#]);
         let error = qmp.command("eject", json!({})).unwrap_err();
         assert_eq!(error.to_string(), "the emulator refused `eject`: no such disk");
     }
 
     #[test]
-    fn a_hang_up_is_an_error() {
+    fn a_closed_connection_is_an_error() {
         let (_folder, mut qmp) = answering(&[]);
         assert!(qmp.command("quit", json!({})).is_err());
     }

@@ -1,7 +1,8 @@
 //! The emulator and its firmware, in a folder of unpacked Debian packages.
 //!
 //! The programs run with the loader and libraries of the folder, so that they work on any host. QEMU's modules and
-//! firmware are given explicitly, because QEMU would otherwise use those of the host. Unpacking is not done here.
+//! firmware are passed explicitly, because QEMU would otherwise use those of the host. This module does not unpack
+//! packages.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -20,10 +21,10 @@ pub struct Tools {
 #[derive(Debug, thiserror::Error)]
 pub enum ToolsError {
     /// A file that the lab needs is not in the folder.
-    #[error("{} is not among the unpacked tools", .0.display())]
+    #[error("{} is missing from the unpacked tools", .0.display())]
     Missing(PathBuf),
     /// The folder does not exist or has no absolute path.
-    #[error("the folder of the unpacked tools, {}, cannot be used", .path.display())]
+    #[error("the folder of unpacked tools {} cannot be used", .path.display())]
     Folder {
         /// The folder.
         path: PathBuf,

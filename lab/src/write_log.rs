@@ -200,7 +200,7 @@ pub fn parse(log: impl Read + Seek, length: u64) -> Result<Vec<Entry>, WriteLogE
     }
     let (mut entries, mut position) = (Vec::new(), sector);
     for _ in 0..superblock.entries.get() {
-        // With a damaged count the loop ends here, because every entry takes a sector.
+        // Every entry takes a sector, so a damaged entry count ends the loop here.
         if position.saturating_add(sector) > length {
             return Err(WriteLogError::Malformed("truncated"));
         }
@@ -307,7 +307,7 @@ mod tests {
         bytes
     }
 
-    /// The same result by the simplest possible code: the caller decides which entries survive.
+    /// The expected result, computed with the simplest possible code. The caller decides which entries survive.
     fn model(requests: &[Request], survives: impl Fn(usize) -> bool) -> Vec<u8> {
         let mut disk = vec![0; DISK];
         for (index, request) in requests.iter().enumerate() {
@@ -332,7 +332,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_replay_is_what_was_written_before_the_cut(requests in prop::collection::vec(request(), 0..30), cut in any::<prop::sample::Index>()) {
+        fn a_replay_equals_the_writes_before_the_cut(requests in prop::collection::vec(request(), 0..30), cut in any::<prop::sample::Index>()) {
             let log = open(&log_bytes(&requests)).unwrap();
             prop_assert_eq!(log.entries().len(), requests.len());
             let at = cut.index(requests.len() + 1);
@@ -340,7 +340,7 @@ mod tests {
         }
 
         #[test]
-        fn what_was_flushed_or_stable_is_never_lost(requests in prop::collection::vec(request(), 0..30), cut in any::<prop::sample::Index>()) {
+        fn flushed_or_stable_writes_are_never_lost(requests in prop::collection::vec(request(), 0..30), cut in any::<prop::sample::Index>()) {
             let log = open(&log_bytes(&requests)).unwrap();
             let at = cut.index(requests.len() + 1);
             let flushed = requests[..at].iter().rposition(|r| matches!(r, Request::Flush)).unwrap_or(0);
@@ -349,7 +349,7 @@ mod tests {
         }
 
         #[test]
-        fn a_seeded_loss_loses_whole_writes_only_and_the_same_each_time(requests in prop::collection::vec(request(), 0..12), seed in any::<u64>()) {
+        fn a_seeded_loss_drops_whole_writes_and_is_repeatable(requests in prop::collection::vec(request(), 0..12), seed in any::<u64>()) {
             let log = open(&log_bytes(&requests)).unwrap();
             let at = requests.len();
             let after = replayed(&log, at, Loss::Some { seed });
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn some_loss_loses_some() {
+    fn a_seeded_loss_keeps_some_writes_and_drops_others() {
         let requests: Vec<Request> =
             (0..12).map(|sector| Request::Write { sector, sectors: 1, byte: 1, stable: false }).collect();
         let log = open(&log_bytes(&requests)).unwrap();
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_whole_log_is_refused_by_its_reason() {
+    fn an_incomplete_or_invalid_log_is_refused_with_its_cause() {
         let good = log_bytes(&[Request::Write { sector: 1, sectors: 2, byte: 9, stable: false }]);
         let refused = |bytes: &[u8]| open(bytes).unwrap_err().to_string();
         assert!(open(&good[..good.len() - 1]).unwrap_err().to_string().ends_with("truncated"));

@@ -1,7 +1,8 @@
-//! The numbers of nodes and operators that are written down: `<spec>.alloc.toml`, committed beside the spec like a lock.
+//! The allocation file `<spec>.alloc.toml`: the recorded numbers of nodes and operators, committed next to the spec like a lock file.
 //!
-//! A name keeps its number for ever, also after it has left the spec; a number is never given to another name. Addresses, pod ranges and
-//! VMIDs are a base plus the number, so adding, removing or reordering nodes moves nobody. A pure function: old file + spec → new file.
+//! A name keeps its number permanently, even after it is removed from the spec, and a number is never given to another name.
+//! Addresses, pod ranges and VMIDs are a base plus the number, so adding, removing or reordering nodes changes no other node.
+//! The assignment is a pure function: old file + spec → new file.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -25,67 +26,71 @@ static RECORDED_ID: Rule = Rule {
     sentence: "A node's id is the one that the allocation file records for it.",
     severity: Severity::Error,
 };
-static RESERVED_ID: Rule =
-    Rule { id: "reserved-id", sentence: "A node's id was never another node's.", severity: Severity::Error };
+static RESERVED_ID: Rule = Rule {
+    id: "reserved-id",
+    sentence: "A node's id was never the id of another node.",
+    severity: Severity::Error,
+};
 static ID_FITS: Rule = Rule {
     id: "id-fits",
-    sentence: "Planes, pod ranges and VMIDs have a place for every assigned id.",
+    sentence: "Planes, podCidr and vmidRange are large enough for every assigned id.",
     severity: Severity::Error,
 };
 
-/// The numbers that are written down.
+/// The recorded numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Allocation {
     /// Always [`VERSION`].
     pub version: u32,
-    /// The cluster that they belong to.
+    /// The cluster that the numbers belong to.
     pub cluster: ClusterName,
     /// Nodes of the spec.
     #[serde(default)]
     pub nodes: BTreeMap<NodeName, NodeId>,
-    /// Nodes that have left it. Their numbers stay theirs.
+    /// Nodes that were removed from the spec. Their numbers stay reserved.
     #[serde(default)]
     pub retired: BTreeMap<NodeName, NodeId>,
-    /// Operators of the spec; numbers of their own, whose addresses count down from the end of the members' range.
+    /// Operators of the spec. Their numbers are independent of those of nodes, and their addresses count down from the end of
+    /// the members' range.
     #[serde(default)]
     pub operators: BTreeMap<OperatorName, NodeId>,
-    /// Operators that have left it.
+    /// Operators that were removed from the spec.
     #[serde(default)]
     pub retired_operators: BTreeMap<OperatorName, NodeId>,
 }
 
-/// A file that is not an allocation.
+/// Why an allocation file is not usable.
 #[derive(Debug, thiserror::Error)]
 pub enum AllocationError {
-    /// It is not TOML of this shape.
-    #[error("the allocation file does not read")]
+    /// It is not TOML, or a field is missing or has another type.
+    #[error("failed to parse the allocation file")]
     Toml(#[from] toml::de::Error),
-    /// Its version is not understood.
-    #[error("the allocation file has version {0}, and only version {VERSION} is understood")]
+    /// Its version is not supported.
+    #[error("the allocation file has version {0}, only version {VERSION} is supported")]
     Version(u32),
     /// It belongs to another cluster.
     #[error("the allocation file belongs to the cluster {0}, not to {1}")]
     Cluster(ClusterName, ClusterName),
-    /// A number is given twice.
-    #[error("the allocation file gives the number {0} twice")]
+    /// A number is assigned twice.
+    #[error("the allocation file assigns the number {0} twice")]
     Twice(NodeId),
-    /// A name stands twice.
-    #[error("the allocation file has {0} both in use and retired")]
+    /// A name is both in use and retired.
+    #[error("the allocation file lists {0} as both in use and retired")]
     Both(String),
-    /// It cannot be written.
-    #[error("the allocation does not write as TOML")]
+    /// It cannot be serialized.
+    #[error("failed to serialize the allocation file")]
     Write(#[from] toml::ser::Error),
 }
 
-/// An allocation that fits a spec.
+/// The allocation for a spec.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
-    /// What to write down.
+    /// The allocation to record.
     pub allocation: Allocation,
-    /// The nodes whose number is not written down yet, neither in the file nor in the spec.
+    /// The nodes whose number is not recorded yet, neither in the file nor in the spec.
     pub unrecorded: Vec<NodeName>,
-    /// Whether the file would change.
+    /// Whether the allocation differs from the file.
     pub changed: bool,
 }
 
@@ -95,7 +100,7 @@ struct Head {
 }
 
 impl Allocation {
-    /// A file without a number.
+    /// An allocation without numbers.
     pub const fn empty(cluster: ClusterName) -> Self {
         Self {
             version: VERSION,
@@ -107,7 +112,7 @@ impl Allocation {
         }
     }
 
-    /// Reads a file; unknown fields are errors (ADR 0003).
+    /// Parses an allocation file; unknown fields are errors (ADR 0003).
     pub fn parse(text: &str) -> Result<Self, AllocationError> {
         let Head { version } = toml::from_str(text)?;
         if version != VERSION {
@@ -119,13 +124,13 @@ impl Allocation {
         Ok(allocation)
     }
 
-    /// The file as text.
+    /// Serializes the allocation as the text of its file.
     pub fn to_toml(&self) -> Result<String, AllocationError> {
         let head = "# Written by `kubedos-build plan --assign`; commit it. A number is never given to another name.\n";
         Ok(format!("{head}{}", toml::to_string(self)?))
     }
 
-    /// Gives every node and operator of the spec its number.
+    /// Assigns a number to every node and operator of the spec.
     pub fn assign(&self, validated: &Validated) -> Result<Assignment, AssignError> {
         let (spec, cluster) = (&validated.spec().spec, &validated.spec().metadata.name);
         if self.cluster != *cluster {
@@ -151,7 +156,7 @@ impl Allocation {
         let operators: BTreeMap<_, _> =
             spec.security.operators.iter().map(|o| (o.name.clone(), people.number(&o.name))).collect();
         let last_operator = operators.values().max().copied();
-        problems.extend(unfit(validated, &nodes, last_operator));
+        problems.extend(exceeded(validated, &nodes, last_operator));
         if !problems.is_empty() {
             return Err(AssignError::Problems(problems));
         }
@@ -168,14 +173,14 @@ impl Allocation {
     }
 }
 
-/// Numbers cannot be given.
+/// Why numbers cannot be assigned.
 #[derive(Debug, thiserror::Error)]
 pub enum AssignError {
-    /// The file is not one of this cluster.
+    /// The allocation file is not usable for this cluster.
     #[error(transparent)]
     File(#[from] AllocationError),
-    /// The spec says what the file does not allow.
-    #[error("the spec and the recorded ids do not agree")]
+    /// The spec contradicts the allocation file.
+    #[error("the spec contradicts the recorded ids")]
     Problems(Vec<Problem>),
 }
 
@@ -202,7 +207,7 @@ fn left<N: Ord + Clone>(
     all.filter(|(name, _)| !new.contains_key(name)).map(|(name, id)| (name.clone(), *id)).collect()
 }
 
-/// Which name has which number, and the lowest number that nobody ever had.
+/// The number of each name, and the lowest number that may still be unused.
 struct Numbers<'a, N> {
     owned: HashMap<&'a N, NodeId>,
     owners: HashMap<NodeId, &'a N>,
@@ -216,27 +221,21 @@ impl<'a, N: std::hash::Hash + Eq + ToString> Numbers<'a, N> {
         Self { owned, owners, next: 1 }
     }
 
-    /// Takes the number that the spec declares; what is wrong with it otherwise.
+    /// Records the number that the spec declares; returns a problem if it contradicts the file.
     fn declare(&mut self, name: &'a N, id: NodeId, at: Place) -> Option<Problem> {
         match (self.owned.get(name), self.owners.get(&id)) {
             (Some(recorded), _) if *recorded != id => {
-                let message = format!(
-                    "{} has id {recorded}, as the allocation file records, not {id}",
-                    name.to_string()
-                );
+                let message =
+                    format!("{} has id {recorded} in the allocation file, not {id}", name.to_string());
                 Some(
                     RECORDED_ID.at(at, message).help(format!(
-                        "write id: {recorded}, or leave it out; a node with another id is another node, with a name of its own"
+                        "write id: {recorded}, or omit it; a node with another id is another node and needs another name"
                     )),
                 )
             }
             (None, Some(owner)) => {
-                let message = format!("the id {id} is that of {}, for ever", owner.to_string());
-                Some(
-                    RESERVED_ID
-                        .at(at, message)
-                        .help("write another id, or leave it out: then one is assigned"),
-                )
+                let message = format!("the id {id} belongs permanently to {}", owner.to_string());
+                Some(RESERVED_ID.at(at, message).help("write another id, or omit it to have one assigned"))
             }
             _ => {
                 self.owned.insert(name, id);
@@ -246,7 +245,7 @@ impl<'a, N: std::hash::Hash + Eq + ToString> Numbers<'a, N> {
         }
     }
 
-    /// The number of a name: its own, or the lowest that nobody ever had. The walk up is linear over all calls.
+    /// The number of a name: the recorded one, or the lowest that was never used. The search is linear over all calls.
     fn number(&mut self, name: &'a N) -> NodeId {
         if let Some(id) = self.owned.get(name) {
             return *id;
@@ -264,32 +263,32 @@ impl<'a, N: std::hash::Hash + Eq + ToString> Numbers<'a, N> {
     }
 }
 
-/// Something of which each id takes one: a plane, the pods' addresses, the VMIDs.
-struct Room {
+/// A range with one part for each id: the addresses of a plane, the pods' subnets, the VMIDs.
+struct Capacity {
     what: String,
     ids: u128,
     help: &'static str,
 }
 
-fn rooms(spec: &Spec, last_operator: Option<NodeId>) -> Vec<Room> {
+fn capacities(spec: &Spec, last_operator: Option<NodeId>) -> Vec<Capacity> {
     let planes = spec.networking.planes.iter().filter_map(|(name, plane)| {
         let (members, births) = ranges::of(plane)?;
         let people = last_operator
             .filter(|_| plane.purpose == PlanePurpose::Control)
             .map_or(0, |last| u128::from(last.get()));
         let ids = ranges::capacity(&members).saturating_sub(people).min(ranges::capacity(&births));
-        Some(Room {
+        Some(Capacity {
             what: format!("the plane {name} has addresses"),
             ids,
             help: "give the plane a shorter prefix",
         })
     });
-    let pods = spec.kubernetes.enabled.then(|| Room {
+    let pods = spec.kubernetes.enabled.then(|| Capacity {
         what: "podCidr has addresses".into(),
         ids: ranges::pod_capacity(&spec.kubernetes),
         help: "give podCidr a shorter prefix, or nodePodPrefix a longer one",
     });
-    let vmids = spec.nodes.vmid_range.map(|range| Room {
+    let vmids = spec.nodes.vmid_range.map(|range| Capacity {
         what: format!("vmidRange, which ends at {}, has numbers", range.end),
         ids: u128::from(range.end.saturating_sub(range.start)),
         help: "raise the end of vmidRange",
@@ -297,17 +296,17 @@ fn rooms(spec: &Spec, last_operator: Option<NodeId>) -> Vec<Room> {
     planes.chain(pods).chain(vmids).collect()
 }
 
-/// For each room that is too small one problem, at the first node that does not fit.
-fn unfit(
+/// One problem for each capacity that is too small, at the first node whose id exceeds it.
+fn exceeded(
     validated: &Validated,
     nodes: &BTreeMap<NodeName, NodeId>,
     last_operator: Option<NodeId>,
 ) -> Vec<Problem> {
     let spec = &validated.spec().spec;
     let mut problems = Vec::new();
-    for room in rooms(spec, last_operator) {
+    for capacity in capacities(spec, last_operator) {
         let beyond = |(_, node): &(usize, &NodeSpec)| {
-            nodes.get(&node.name).is_some_and(|id| u128::from(id.get()) > room.ids)
+            nodes.get(&node.name).is_some_and(|id| u128::from(id.get()) > capacity.ids)
         };
         let mut beyond = spec.nodes.inventory.iter().enumerate().filter(beyond);
         let Some((index, node)) = beyond.next() else { continue };
@@ -317,8 +316,8 @@ fn unfit(
             more => format!("; {} more", counted(more, "node")),
         };
         let message =
-            format!("{} for ids up to {}, and {} has id {id}{more}", room.what, room.ids, node.name);
-        let help = format!("{}; ids of removed nodes stay theirs", room.help);
+            format!("{} for ids up to {}, and {} has id {id}{more}", capacity.what, capacity.ids, node.name);
+        let help = format!("{}; ids of removed nodes stay reserved", capacity.help);
         problems.push(ID_FITS.at(validated.node_place(index), message).help(help));
     }
     problems

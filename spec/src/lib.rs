@@ -1,7 +1,8 @@
-//! The ClusterSpec: its model, its rules, and the plan that follows from it.
+//! The ClusterSpec: its model, the rules that check it, and the plan that is computed from it.
 //!
-//! Nothing here does IO, reads a clock or runs asynchronously: everything is a function from values to values.
-//! Trust levels are types: `check::Raw` bytes become `check::Validated`, and only that becomes a `plan::ClusterPlan`.
+//! All functions are pure: they do no I/O, read no clock and are not asynchronous.
+//! The types express trust: `check::Raw` bytes become a `check::Validated` spec, and only a validated spec becomes a
+//! `plan::ClusterPlan`.
 #![forbid(unsafe_code)]
 
 pub mod allocation;

@@ -1,7 +1,7 @@
 //! A spec of 10,000 nodes is read, checked and planned at a cost that is linear in the nodes (requirement S1).
 //!
-//! Measured are the bytes that are asked of the allocator, the most that are held at a time, and the size of every output; no clock, so the
-//! result is the same on any machine.
+//! The test measures the bytes requested from the allocator, the maximum held at a time, and the size of every output. It reads
+//! no clock, so the result is the same on any machine.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, outside of test functions")]
 
@@ -12,13 +12,13 @@ use kubedos_spec::allocation::Allocation;
 use kubedos_spec::check::Raw;
 use kubedos_wire::node::PublicTrust;
 
-/// What one size costs.
+/// The cost of a spec of one size, in bytes.
 #[derive(Debug, Clone, Copy)]
 struct Cost {
     source: usize,
-    /// Asked of the allocator in all, for reading, checking and planning.
-    asked: usize,
-    /// The most held at a time.
+    /// Total requested from the allocator, for reading, checking and planning.
+    requested: usize,
+    /// Maximum held at a time.
     held: usize,
     tables: usize,
     json: usize,
@@ -38,7 +38,8 @@ fn cost(count: u32) -> Cost {
         plan = Some(validated.plan(&Allocation::empty("many".parse().unwrap())).unwrap());
     });
     let plan = plan.unwrap();
-    let [asked, held] = [memory.bytes_total, memory.bytes_max].map(|bytes| usize::try_from(bytes).unwrap());
+    let [requested, held] =
+        [memory.bytes_total, memory.bytes_max].map(|bytes| usize::try_from(bytes).unwrap());
     let trust = PublicTrust {
         cluster_id: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".parse().unwrap(),
         seed_keys: Vec::new(),
@@ -46,7 +47,7 @@ fn cost(count: u32) -> Cost {
     };
     Cost {
         source: source.len(),
-        asked,
+        requested,
         held,
         tables: plan.tables().len(),
         json: serde_json::to_vec(&plan.document()).unwrap().len(),
@@ -58,11 +59,12 @@ fn cost(count: u32) -> Cost {
 }
 
 #[test]
-fn ten_thousand_nodes_cost_ten_times_what_a_thousand_cost() {
+fn the_cost_is_linear_in_the_nodes() {
     let [small, middle, large] = [1250, 2500, 10_000].map(cost);
     let linear = |what: &str, of: fn(&Cost) -> usize| {
         let (small, middle, large) = (of(&small), of(&middle), of(&large));
-        // From 1,250 to 2,500 is one step of 1,250 nodes, from 2,500 to 10,000 are six; names grow by a digit, collections by doubling.
+        // From 1,250 to 2,500 is one step of 1,250 nodes, from 2,500 to 10,000 are six steps. The tolerance is for names, which get a
+        // digit longer, and for collections, which grow by doubling.
         let (step, six) = (middle - small, large - middle);
         assert!(
             six <= step * 8,
@@ -70,7 +72,7 @@ fn ten_thousand_nodes_cost_ten_times_what_a_thousand_cost() {
         );
     };
     linear("source", |cost| cost.source);
-    linear("asked of the allocator", |cost| cost.asked);
+    linear("requested from the allocator", |cost| cost.requested);
     linear("held at a time", |cost| cost.held);
     linear("tables", |cost| cost.tables);
     linear("JSON", |cost| cost.json);
@@ -78,7 +80,7 @@ fn ten_thousand_nodes_cost_ten_times_what_a_thousand_cost() {
     linear("allocation", |cost| cost.allocation);
     linear("shards", |cost| cost.shards);
     assert!(large.held < 64 << 20, "10,000 nodes hold {} MiB", large.held >> 20);
-    // What every node reads does not grow with the nodes, but for their number.
+    // The document that every node reads does not grow with the nodes, except for the digits of their number.
     assert!(large.cluster <= small.cluster + 2, "{} and {} bytes", small.cluster, large.cluster);
     eprintln!("{small:#?}\n{middle:#?}\n{large:#?}");
 }

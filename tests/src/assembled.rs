@@ -1,5 +1,6 @@
-//! Images that the command line does not make: with additions, or by a lock that nobody signed for. The library makes them, with the
-//! programs of the product.
+//! Builds images that the command line refuses: with additional files, or with a lock that has no proof.
+//!
+//! The library builds them, with the stage 1 and agent of the product.
 
 use std::path::Path;
 
@@ -18,10 +19,10 @@ use kubedos_debian::lock::Lock;
 use crate::Product;
 use crate::pins::{Pins, project};
 
-/// Builds raw image and UKI of a spec of the checkout. How each part came about.
+/// Builds the raw image and the UKI of a spec of the checkout; returns how each part was made.
 ///
 /// # Panics
-/// When it does not build.
+/// If the build fails.
 pub fn assemble(
     spec: &str,
     lock: &Lock,
@@ -47,10 +48,10 @@ pub fn assemble(
     build::build_image(&inputs, Formats { iso: false, qcow2: false }, &out).unwrap().explanation
 }
 
-/// Stage 1 and the agent of the product, as its build kept them.
+/// Stage 1 and the agent of the product, from the store of its build.
 ///
 /// # Panics
-/// When they are not there.
+/// If they are not in the store.
 pub fn programs() -> Programs {
     Product::built();
     let pins = Pins::get();

@@ -1,12 +1,12 @@
-//! What the tests of the whole share: the product that `make image` built, a rig to boot it in, and the means to tamper with copies.
+//! Shared code of the system tests: the product that `make image` builds, a rig that boots it, and functions that tamper with copies.
 //!
-//! Everything here panics with a reason when it cannot do its work: a test that cannot run has failed.
+//! Everything here panics with a message if it cannot do its work, because a test that cannot run has failed.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "test support: a failure here is a failed test, and says why"
+    reason = "test support: a failure here is a failed test, with a message"
 )]
 #![forbid(unsafe_code)]
 
@@ -30,5 +30,5 @@ pub use probe::{MODULE_SIGNER, NOISE, answers, answers_disk, initrd_file, noise,
 pub use product::Product;
 pub use rig::{DISK, Rig};
 pub use tamper::{Slice, flip, plant, read_esp, transplant, uki_name};
-pub use trees::{Told, generated, many, told_of};
+pub use trees::{Listing, generated, listing_of, many};
 pub use variant::{Variant, key_directory, own_example, rotated_keys};

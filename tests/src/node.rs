@@ -1,4 +1,6 @@
-//! What a node is expected to say.
+//! Checks of a node's console: which records must appear, in which order, and which lines a healthy console may show.
+//!
+//! Every function waits on the console of a running machine and panics if the node reports something else.
 
 use kubedos_lab::{Machine, Patience};
 use kubedos_wire::record::{Outcome, Record};
@@ -14,21 +16,21 @@ const EARLY: [EarlyStage; 6] = [
     EarlyStage::SwitchRoot,
 ];
 
-/// How far a node gets.
+/// How a boot is expected to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expect {
-    /// The last stage of this version ends well, having changed something or not.
+    /// Baseline, the last stage of this version, succeeds, with or without changes.
     Baseline,
-    /// It ends, and nothing needed to be changed.
+    /// Baseline succeeds, and no stage of the agent changed anything.
     BaselineUnchanged,
-    /// It ends, on a node that has no disk for what it should keep, and says so.
+    /// Baseline succeeds, and Disks waits for a disk: STATE and DATA are in memory.
     BaselineVolatile,
 }
 
-/// Waits for the end of Baseline, and checks that every step before it ended well, in order, and that no record is missing.
+/// Waits for the end of Baseline, and checks that every step before it succeeded, in order, and that no record is missing.
 ///
 /// # Panics
-/// When the node says something else.
+/// If the node reports something else.
 pub fn baseline(machine: &Machine, expect: Expect) -> Vec<Record> {
     let ended = |record: &Record| matches!(record.outcome, Outcome::Done | Outcome::Unchanged);
     let is_it = |record: &Record| record.stage == Stage::Baseline.name() && ended(record);
@@ -52,7 +54,7 @@ pub fn baseline(machine: &Machine, expect: Expect) -> Vec<Record> {
             record.stage == stage && if is_disks { is_volatile(record) } else { ended(record) }
         };
         let found = records.iter().skip(position).position(is_end);
-        position += found.unwrap_or_else(|| panic!("{stage} did not end in its turn: {records:#?}"));
+        position += found.unwrap_or_else(|| panic!("{stage} did not end in order: {records:#?}"));
         let outcome = records[position].outcome;
         if expect == Expect::BaselineUnchanged && late.contains(&stage) {
             assert_eq!(outcome, Outcome::Unchanged, "{stage}");
@@ -62,37 +64,37 @@ pub fn baseline(machine: &Machine, expect: Expect) -> Vec<Record> {
     records
 }
 
-/// Waits until the node halts for good; gives the record that says why.
+/// Waits until the node halts; returns the record with the error.
 ///
 /// # Panics
-/// When it does not halt.
+/// If it does not halt.
 pub fn halts(machine: &Machine) -> Record {
     machine.wait_for("a halt", Patience::BOOT, |record| record.outcome == Outcome::Halted).unwrap()
 }
 
-/// Waits until a stage of the agent halts, with this in its error.
+/// Waits until a stage of the agent halts with an error that contains `error`.
 ///
 /// # Panics
-/// When something else happens.
+/// If another stage halts, or with another error.
 pub fn halts_at(machine: &Machine, stage: Stage, error: &str) {
     let record = halts(machine);
     assert_eq!(record.stage, stage.name(), "{record:?}");
-    assert!(record.error.as_deref().is_some_and(|said| said.contains(error)), "not {error:?}: {record:?}");
+    assert!(record.error.as_deref().is_some_and(|text| text.contains(error)), "not {error:?}: {record:?}");
 }
 
-/// No unit has failed, says the status page.
+/// Checks on the status page that no unit has failed.
 ///
 /// # Panics
-/// When one has.
+/// If one has failed.
 pub fn no_failed_unit(machine: &mut Machine) {
     let page = status_page(machine);
     assert!(page.iter().any(|line| line.contains("units     none failed")), "{page:#?}");
 }
 
-/// Presses the power button until the machine ends: the first press is lost when systemd-logind does not listen yet.
+/// Presses the power button until the machine ends. A press is lost if systemd-logind does not listen yet.
 ///
 /// # Panics
-/// When the machine does not end.
+/// If the machine does not end.
 pub fn powers_off(machine: &mut Machine) {
     const PRESSES: usize = 4;
     for press in 1..=PRESSES {
@@ -107,15 +109,15 @@ pub fn powers_off(machine: &mut Machine) {
 /// The last record of a stage.
 ///
 /// # Panics
-/// When it has none.
+/// If it has none.
 pub fn last(records: &[Record], stage: Stage) -> &Record {
     records.iter().rfind(|record| record.stage == stage.name()).unwrap()
 }
 
-/// The status page: what Enter on the console prints.
+/// Presses Enter on the console; returns the status page that the node prints.
 ///
 /// # Panics
-/// When no page comes.
+/// If no page appears.
 pub fn status_page(machine: &mut Machine) -> Vec<String> {
     machine.from_here();
     let start = machine.console().len();
@@ -127,8 +129,8 @@ pub fn status_page(machine: &mut Machine) -> Vec<String> {
     machine.console().lines().into_iter().skip(start).map(|line| line.text).collect()
 }
 
-/// Words that a person reads as a fault, in small letters.
-const ALARMING: [&str; 22] = [
+/// Words that a person understands as a fault, in lower case.
+const FAULT_WORDS: [&str; 22] = [
     "fail",
     "error",
     "warn",
@@ -153,18 +155,18 @@ const ALARMING: [&str; 22] = [
     "halted",
 ];
 
-/// Whether a line is one of those that a healthy node prints: firmware, the kernel's loader, records, the status page.
+/// Whether a healthy node may print this line: a line of the firmware, of the kernel's EFI stub, or a record.
 fn is_healthy(line: &str) -> bool {
     let text = without_escapes(line);
     let text = text.trim();
     if text.is_empty() || text.starts_with("BdsDxe: ") {
-        return true; // firmware's own
+        return true; // a line of the firmware
     }
     let lower = text.to_lowercase().replace("errors    none", "").replace("units     none failed", "");
-    let is_calm = !ALARMING.iter().any(|word| lower.contains(word));
+    let has_no_fault_word = !FAULT_WORDS.iter().any(|word| lower.contains(word));
     let is_record = Record::find(text)
         .is_some_and(|record| !matches!(record.outcome, Outcome::Retry | Outcome::Corrupt | Outcome::Halted));
-    is_calm && (is_record || text.starts_with("EFI stub: Loaded initrd from "))
+    has_no_fault_word && (is_record || text.starts_with("EFI stub: Loaded initrd from "))
 }
 
 /// The line without the escape sequences of firmware and systemd (ECMA-48 control sequences and operating system commands).
@@ -186,23 +188,23 @@ fn without_escapes(line: &str) -> String {
     text
 }
 
-/// D1: nothing that the machine printed until now looks like a fault, nor is it anything but the lines of `docs/console.md`. A status
-/// page that was asked for is not looked at.
+/// D1: checks that the machine has printed only lines of `docs/console.md`, and none that looks like a fault. A requested status page is
+/// not checked.
 ///
 /// # Panics
-/// When a line is another.
+/// If there is another line.
 pub fn healthy_console(machine: &Machine) {
     let lines: Vec<String> = machine.console().lines().into_iter().map(|line| line.text).collect();
     healthy_lines(&lines);
 }
 
-/// The same of lines that were kept.
+/// As [`healthy_console`], for lines that were saved.
 ///
 /// # Panics
-/// When a line is another.
+/// If there is another line.
 pub fn healthy_lines(lines: &[String]) {
     let mut in_page = false;
-    let mut ill = Vec::new();
+    let mut unexpected = Vec::new();
     for line in lines {
         let text = without_escapes(line);
         if text.trim().starts_with("== kubedOS") {
@@ -210,10 +212,10 @@ pub fn healthy_lines(lines: &[String]) {
         } else if in_page && text.trim_end().ends_with(&"=".repeat(80)) {
             in_page = false;
         } else if !in_page && !is_healthy(line) {
-            ill.push(line);
+            unexpected.push(line);
         }
     }
-    assert!(ill.is_empty(), "a healthy console has these lines: {ill:#?}");
+    assert!(unexpected.is_empty(), "lines that a healthy console does not show: {unexpected:#?}");
 }
 
 #[cfg(test)]
@@ -237,7 +239,7 @@ mod tests {
         ] {
             healthy_lines(&[calm.to_owned()]);
         }
-        for ill in [
+        for unexpected in [
             "[    5.7] device-mapper: core: CONFIG_IMA_DISABLE_HTABLE is disabled.",
             "[    7.9] GPT:Primary header thinks Alt. header is not at the end of the disk.",
             "[    8.9] systemd[1]: Failed to find module 'autofs4'",
@@ -247,7 +249,7 @@ mod tests {
             &record("retry", ""),
             &record("halted", ""),
         ] {
-            assert!(!is_healthy(ill), "{ill}");
+            assert!(!is_healthy(unexpected), "{unexpected}");
         }
     }
 }

@@ -1,4 +1,6 @@
-//! The pinned inputs: every set of the lock, fetched once a run into the user's cache, and the programs that come with them.
+//! The pinned inputs and programs of the tests: every set of the lock, fetched once per run into the user's cache.
+//!
+//! Tests use only these programs and cargo, so that the result does not depend on what is installed on the host.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,10 +20,10 @@ pub struct Pins {
 }
 
 impl Pins {
-    /// The inputs, complete. What has vanished from the mirror is locked anew, into a lock of the tests' own.
+    /// All inputs. A package that the mirror no longer has is replaced by its successor in a separate lock of the tests.
     ///
     /// # Panics
-    /// When something can be had neither from the cache nor from the mirror.
+    /// If a package is neither in the cache nor on the mirror.
     pub fn get() -> &'static Self {
         static PINS: OnceLock<Pins> = OnceLock::new();
         PINS.get_or_init(|| {
@@ -41,20 +43,20 @@ impl Pins {
         &self.cache
     }
 
-    /// The lock that was used.
+    /// The lock in use.
     pub fn lock(&self) -> &Lock {
         &self.lock
     }
 
-    /// The file of the lock that was used.
+    /// The file of the lock in use.
     pub fn lock_file(&self) -> &Path {
         &self.lock_file
     }
 
-    /// The programs of a set, unpacked.
+    /// The unpacked programs of a set.
     ///
     /// # Panics
-    /// When they cannot be unpacked.
+    /// If they cannot be unpacked.
     pub fn toolbox(&self, set: &str) -> Toolbox {
         Toolbox::open(&self.cache, &self.lock, set).unwrap()
     }
@@ -63,38 +65,38 @@ impl Pins {
 /// The emulator.
 ///
 /// # Panics
-/// When it cannot be unpacked.
+/// If it cannot be unpacked.
 pub fn tools() -> &'static Tools {
     static TOOLS: OnceLock<Tools> = OnceLock::new();
     TOOLS.get_or_init(|| Tools::new(Pins::get().toolbox("tools").root()).unwrap())
 }
 
-/// Other people's programs that judge what was built.
+/// The independent programs that check the outputs of a build.
 ///
 /// # Panics
-/// When they cannot be unpacked.
+/// If they cannot be unpacked.
 pub fn oracles() -> &'static Toolbox {
     static ORACLES: OnceLock<Toolbox> = OnceLock::new();
     ORACLES.get_or_init(|| Pins::get().toolbox("oracles"))
 }
 
-/// The checkout.
+/// The root folder of the checkout.
 ///
 /// # Panics
-/// Never: this crate lies in it.
+/// Never: this crate is in a folder of the checkout.
 pub fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// Where tests write: everything in it can be made again.
+/// The folder for everything that tests write. All of it can be generated again.
 pub fn scratch() -> PathBuf {
     project().join("target/vm")
 }
 
-/// `kubedos-build` of this very source, run in the checkout.
+/// `kubedos-build`, compiled from this checkout, with the checkout as its working folder.
 ///
 /// # Panics
-/// When it does not compile.
+/// If it does not compile.
 pub fn kubedos_build() -> Command {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     let program = PROGRAM.get_or_init(|| {
@@ -107,7 +109,7 @@ pub fn kubedos_build() -> Command {
             "--bin",
             "kubedos-build",
         ]));
-        // Tests lie in a folder of their own below the programs.
+        // Test programs are in the subfolder `deps` of the folder with the other programs.
         let this = std::env::current_exe().unwrap();
         let folder = this.parent().unwrap();
         if folder.ends_with("deps") { folder.parent().unwrap() } else { folder }.join("kubedos-build")
@@ -117,12 +119,12 @@ pub fn kubedos_build() -> Command {
     command
 }
 
-/// cargo in the checkout, as a shell starts it: what cargo tells the tests of themselves would make build scripts run again.
+/// cargo in the checkout, without the environment variables that cargo sets for tests. With them, build scripts would run again.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(env!("CARGO"));
     command.current_dir(project());
     for (name, _) in std::env::vars_os() {
-        let told = [
+        let set_by_cargo = [
             "CARGO_PKG_",
             "CARGO_MANIFEST_",
             "CARGO_BIN_",
@@ -130,25 +132,25 @@ pub(crate) fn cargo() -> Command {
             "CARGO_PRIMARY_",
             "CARGO_TARGET_TMPDIR",
         ];
-        if name.to_str().is_some_and(|name| told.iter().any(|start| name.starts_with(start))) {
+        if name.to_str().is_some_and(|name| set_by_cargo.iter().any(|start| name.starts_with(start))) {
             command.env_remove(name);
         }
     }
     command
 }
 
-/// Runs a program that has to succeed; gives what it wrote to stdout.
+/// Runs a program that must succeed; returns its standard output.
 ///
 /// # Panics
-/// With everything that it said, when it does not.
+/// If it fails; the message contains its whole output.
 pub fn succeeds(command: &mut Command) -> String {
     let output = command.stdin(std::process::Stdio::null()).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
         output.status.success(),
-        "{command:?}: {}\n{said}{}",
+        "{command:?}: {}\n{printed}{}",
         output.status,
         String::from_utf8_lossy(&output.stderr)
     );
-    said
+    printed
 }

@@ -1,4 +1,6 @@
-//! An image that can be asked: the default example with the program of `tests/probe` as a unit, and the answers that it gives.
+//! The probe image: the default example with the program of `tests/probe` as a unit, and the answers of that program.
+//!
+//! The additions are recorded in the boot manifest and the manifest, so `kubedos-build verify` refuses the image as a product.
 
 use std::sync::{Arc, OnceLock};
 
@@ -15,13 +17,13 @@ use crate::assembled::assemble;
 use crate::pins::{Pins, cargo, kubedos_build, oracles, project, scratch, succeeds};
 use crate::variant::key_directory;
 
-/// It reads hundreds of megabytes with an emulated processor, which minutes may pass over.
+/// The probe reads hundreds of megabytes; with an emulated processor this takes minutes.
 const ANSWERING: Patience = Patience::seconds(900);
 
-/// The default example with the probe in it.
+/// The default example with the probe.
 ///
 /// # Panics
-/// When it does not build.
+/// If the build fails.
 pub fn probe_image() -> &'static Product {
     static PROBE: OnceLock<Product> = OnceLock::new();
     PROBE.get_or_init(|| {
@@ -34,10 +36,10 @@ pub fn probe_image() -> &'static Product {
     })
 }
 
-/// A file of the initrd of an image: the first whose path ends so.
+/// The content of the first file in an image's initrd whose path ends with `end`.
 ///
 /// # Panics
-/// When there is none.
+/// If there is none.
 pub fn initrd_file(product: &Product, end: &str) -> Vec<u8> {
     let uki = std::fs::read(product.output("efi")).unwrap();
     let initrd = Pe::parse(&uki).unwrap().section(".initrd").unwrap().to_vec();
@@ -49,14 +51,14 @@ pub fn initrd_file(product: &Product, end: &str) -> Vec<u8> {
     }
 }
 
-/// The probe, its unit, and modules for it to try: one without its signature, one changed, one as it was made, one with the signature of
-/// another key.
+/// The probe, its unit, and modules for it to load: one without a signature, one with a changed byte, one with the signature of another
+/// key, and the unmodified one.
 fn additions() -> Vec<(String, Node)> {
     let origin: Arc<str> = Arc::from("probe");
     let file = |content: Vec<u8>| Node::file(content, &origin);
     let unit = "[Unit]\nDescription=Answers what the tests ask\nAfter=kubedos-agent.service\n\
                 [Service]\nExecStart=/usr/bin/kubedos-probe\n";
-    // A module that a machine without a CD has not loaded.
+    // A module that is not loaded on a machine without a CD.
     let signed = initrd_file(Product::built(), "/loop.ko");
     let unsigned = without_signature(&signed).to_vec();
     let foreign = signed_by(&unsigned, MODULE_SIGNER);
@@ -82,25 +84,25 @@ fn additions() -> Vec<(String, Node)> {
 /// The length of the probe's file of [`noise`].
 pub const NOISE: usize = 256 << 10;
 
-/// Content that nothing can compress, so that it lies in a volume as it is; the same each time.
+/// Incompressible content, which a volume therefore stores unchanged. The same on each call.
 pub fn noise(len: usize) -> Vec<u8> {
     let block = |number: u32| sha256(&[b"noise", &number.to_le_bytes()]);
     (0..).flat_map(block).take(len).collect()
 }
 
-/// A module's object file: behind it lie the signature, twelve bytes that end with its length, big-endian, and a marker
+/// A module's object file. After it follow the signature, twelve bytes that end with the signature's length, big-endian, and a marker
 /// (`include/linux/module_signature.h`).
 fn without_signature(module: &[u8]) -> &[u8] {
-    let signed = module.strip_suffix(b"~Module signature appended~\n").expect("an unsigned module");
+    let signed = module.strip_suffix(b"~Module signature appended~\n").expect("the module has no signature");
     let (signed, length) = signed.split_last_chunk::<4>().unwrap();
     let length = usize::try_from(u32::from_be_bytes(*length)).unwrap();
     &signed[..signed.len() - 8 - length]
 }
 
-/// Whose key signs the foreign module: this key directory's, of `db`.
+/// The key directory whose `db` key signs the foreign module.
 pub const MODULE_SIGNER: &str = "second";
 
-/// A module as `scripts/sign-file` of the kernel signs it: a detached PKCS #7 message without attributes or certificates, then
+/// Signs a module as the kernel's `scripts/sign-file` does: a detached PKCS #7 message without attributes or certificates, then
 /// `struct module_signature`.
 fn signed_by(module: &[u8], keys: &str) -> Vec<u8> {
     const PKCS7: u8 = 2;
@@ -116,7 +118,7 @@ fn signed_by(module: &[u8], keys: &str) -> Vec<u8> {
     [module, &signature, &[0, 0, PKCS7, 0, 0, 0, 0, 0], &length, b"~Module signature appended~\n"].concat()
 }
 
-/// An ELF file for i386 with one segment: `mov eax, 1; xor ebx, ebx; int 0x80`, that is `exit(0)`.
+/// An ELF file for i386 with one segment: `mov eax, 1; xor ebx, ebx; int 0x80`, which is `exit(0)`.
 fn program_of_32_bits() -> Vec<u8> {
     const BASE: u32 = 0x0804_8000;
     const HEADERS: u32 = 52 + 32;
@@ -126,7 +128,7 @@ fn program_of_32_bits() -> Vec<u8> {
     file.resize(16, 0);
     let halves = |words: &[u16]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>();
     let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>();
-    // Executable, i386; version, entry, program headers' offset, section headers' offset, flags; sizes and numbers of headers.
+    // Executable, i386; version, entry, offset of the program headers, offset of the section headers, flags; sizes and numbers of headers.
     file.extend(halves(&[2, 3]));
     file.extend(words(&[1, BASE + HEADERS, 52, 0, 0]));
     file.extend(halves(&[52, 32, 1, 40, 0, 0]));
@@ -136,7 +138,7 @@ fn program_of_32_bits() -> Vec<u8> {
     file
 }
 
-/// The probe, linked statically: the node has no libraries for it.
+/// The probe, linked statically, because the node has no libraries.
 fn program() -> Vec<u8> {
     const TARGET: &str = "x86_64-unknown-linux-gnu";
     let folder = project().join("target/probe");
@@ -147,21 +149,21 @@ fn program() -> Vec<u8> {
     std::fs::read(folder.join(TARGET).join("release/kubedos-probe")).unwrap()
 }
 
-/// A disk for the answers of one machine, which must be added to its hardware.
+/// A disk for the answers of one machine. The caller adds it to the machine's hardware.
 ///
 /// # Panics
-/// When it cannot be made.
+/// If it cannot be created.
 pub fn answers_disk(bench: &Bench) -> Disk {
     bench.blank("answers", 64 << 20).unwrap().serial("kubedos-answers").not_bootable()
 }
 
-/// Waits until the node has answered; gives the answers.
+/// Waits for the probe's answers on `disk`; returns them.
 ///
 /// # Panics
-/// When it does not answer.
+/// If the probe does not answer.
 pub fn answers(machine: &Machine, disk: &Disk) -> Value {
-    let said = |line: &str| line.contains("kubedos-probe: answered");
-    machine.wait_for_line("the probe's answers", ANSWERING, said).unwrap();
+    let is_ready = |line: &str| line.contains("kubedos-probe: answered");
+    machine.wait_for_line("the probe's answers", ANSWERING, is_ready).unwrap();
     let bytes = std::fs::read(disk.file()).unwrap();
     let (length, text) = bytes.split_first_chunk::<8>().unwrap();
     let length = usize::try_from(u64::from_le_bytes(*length)).unwrap();

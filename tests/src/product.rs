@@ -1,4 +1,4 @@
-//! What `kubedos-build image` writes, as the tests use it: read, never written.
+//! The outputs of `kubedos-build image` as the tests use them. Tests read them and never change them; they change copies.
 
 use std::fs::File;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use kubedos_lab::{Disk, Format};
 
 use crate::pins::{Pins, kubedos_build, scratch, succeeds};
 
-/// The built image and what came with it.
+/// A built image and the other outputs of its build.
 #[derive(Debug)]
 pub struct Product {
     raw: PathBuf,
@@ -21,19 +21,19 @@ pub struct Product {
 }
 
 impl Product {
-    /// What `make image` makes of the default example.
+    /// The product that `make image` builds from the default example.
     ///
     /// # Panics
-    /// When it does not build.
+    /// If the build fails.
     pub fn built() -> &'static Self {
         static BUILT: OnceLock<Product> = OnceLock::new();
         BUILT.get_or_init(|| Self::example("lab"))
     }
 
-    /// The image of an example of this project and the seeds of all its nodes, built by the program that users run.
+    /// The image of an example of this project and the seeds of all its nodes, built with `kubedos-build`.
     ///
     /// # Panics
-    /// When it does not build.
+    /// If the build fails.
     pub fn example(name: &str) -> Self {
         let images = scratch().join("images");
         std::fs::create_dir_all(&images).unwrap();
@@ -50,7 +50,7 @@ impl Product {
     /// The product in a folder.
     ///
     /// # Panics
-    /// When there is not exactly one image.
+    /// If there is not exactly one image with a valid partition table.
     pub fn open(folder: &Path) -> Self {
         let found: Vec<PathBuf> = std::fs::read_dir(folder)
             .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
@@ -63,16 +63,16 @@ impl Product {
         let file = File::open(&raw).unwrap();
         let length = file.metadata().unwrap().len();
         let found = gpt::read_from(&FileSource::new(file, length), SectorSize::B512).unwrap();
-        assert!(found.is_sound(), "the partition table of {} is not sound: {found:?}", raw.display());
+        assert!(found.is_consistent(), "the partition table of {} is not valid: {found:?}", raw.display());
         Self { raw: raw.canonicalize().unwrap(), table: found.table }
     }
 
-    /// The raw image, which is the ISO too.
+    /// The raw image, which is also the ISO.
     pub fn raw(&self) -> &Path {
         &self.raw
     }
 
-    /// Another output of the same name: `qcow2`, `efi`, `iso`, `cdx.json`.
+    /// Another output with the same base name: `qcow2`, `efi`, `iso`, `cdx.json`.
     pub fn output(&self, extension: &str) -> PathBuf {
         self.raw.with_extension(extension)
     }
@@ -82,7 +82,7 @@ impl Product {
         self.raw.parent().unwrap()
     }
 
-    /// The raw image as a disk, to lay an overlay on.
+    /// The raw image as a disk, for use as the base of an overlay.
     pub fn disk(&self) -> Disk {
         Disk::new(&self.raw, Format::Raw)
     }
@@ -95,7 +95,7 @@ impl Product {
     /// The nodes that have a seed, sorted by name.
     ///
     /// # Panics
-    /// When there is none.
+    /// If there is none.
     pub fn nodes(&self) -> Vec<String> {
         let seeds = std::fs::read_dir(self.folder().join("seeds")).unwrap();
         let paths = seeds.flatten().map(|entry| entry.path());
@@ -117,10 +117,10 @@ impl Product {
         Disk::new(self.seed_file(node), Format::Raw).read_only().not_bootable()
     }
 
-    /// The bytes of a partition in the raw image.
+    /// The byte range of a partition in the raw image.
     ///
     /// # Panics
-    /// When the image has no such partition.
+    /// If the image has no such partition.
     pub fn partition(&self, role: Role) -> Range<u64> {
         let (_, partition) = self.entry(role);
         let start = self.table.start_bytes(partition);
@@ -130,7 +130,7 @@ impl Product {
     /// Number and UUID of a partition.
     ///
     /// # Panics
-    /// When the image has no such partition.
+    /// If the image has no such partition.
     pub fn name_of(&self, role: Role) -> (u32, Guid) {
         let (number, partition) = self.entry(role);
         (number, partition.uuid)

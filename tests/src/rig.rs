@@ -1,4 +1,4 @@
-//! Where one test boots machines: a bench of its own, one of the few places for machines, and the pinned emulator.
+//! The environment in which one test boots machines: its own bench, one of the places for machines, and the pinned emulator.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -8,21 +8,21 @@ use kubedos_lab::{Bench, Disk, Firmware, Hardware, Machine, Place, Places};
 use crate::Product;
 use crate::pins::{scratch, tools};
 
-/// What the examples declare, and large enough to be adopted (ADR 0001). Sparse.
+/// The disk size that the examples declare, in bytes. It is large enough for adoption (ADR 0001); the files are sparse.
 pub const DISK: u64 = 14 << 30;
 
-/// What every machine calls itself, unless a test says otherwise.
+/// The SMBIOS UUID of every machine, unless a test sets another one.
 const UUID: &str = "3b0c5a9e-6d0f-4e0c-9a51-6b1f0e6f7a01";
 
-/// At most so many machines at once on this host, whatever runs the tests: they are measured in processors.
+/// The maximum number of machines that run at once on this host, over all test processes.
 const MACHINES: usize = 2;
 
-/// What one test boots machines in.
+/// The environment of one test.
 #[derive(Debug)]
 pub struct Rig {
     bench: Bench,
     product: &'static Product,
-    /// Taken by the first boot. A test that waits for something that another test prepares in a machine must not hold a place.
+    /// Taken by the first boot. A test must not hold a place while it waits for another test that needs one.
     place: OnceLock<Place>,
 }
 
@@ -30,7 +30,7 @@ impl Rig {
     /// A rig for the test of this name and the default example.
     ///
     /// # Panics
-    /// When the image cannot be built or the folders cannot be made.
+    /// If the image cannot be built or the folders cannot be created.
     pub fn new(test: &str) -> Self {
         Self::of(Product::built(), test)
     }
@@ -38,23 +38,23 @@ impl Rig {
     /// A rig for another image.
     ///
     /// # Panics
-    /// When the folders cannot be made.
+    /// If the folders cannot be created.
     pub fn of(product: &'static Product, test: &str) -> Self {
         Self { bench: Bench::new(run(), test).unwrap(), product, place: OnceLock::new() }
     }
 
-    /// The same, but its folder stays until the next run of the tests.
+    /// As [`Self::new`], but the folder is kept until the next run of the tests.
     ///
     /// # Panics
-    /// When the folders cannot be made.
+    /// If the image cannot be built or the folders cannot be created.
     pub fn kept(test: &str) -> Self {
         Self::kept_of(Product::built(), test)
     }
 
-    /// The same for another image.
+    /// As [`Self::kept`], for another image.
     ///
     /// # Panics
-    /// When the folders cannot be made.
+    /// If the folders cannot be created.
     pub fn kept_of(product: &'static Product, test: &str) -> Self {
         let rig = Self::of(product, test);
         Self { bench: rig.bench.keep(), ..rig }
@@ -65,52 +65,52 @@ impl Rig {
         &self.bench
     }
 
-    /// A new disk that starts as the image and is large enough to be adopted. The image stays as it is.
+    /// A new disk that starts with the content of the image and is large enough for adoption. The image is not changed.
     ///
     /// # Panics
-    /// When it cannot be made.
+    /// If it cannot be created.
     pub fn disk(&self, name: &str) -> Disk {
         self.overlay(name, &self.product.disk())
     }
 
-    /// A new disk of [`DISK`] bytes that starts as another one, which stays as it is.
+    /// A new disk of [`DISK`] bytes that starts with the content of another disk, which is not changed.
     ///
     /// # Panics
-    /// When it cannot be made.
+    /// If it cannot be created.
     pub fn overlay(&self, name: &str, of: &Disk) -> Disk {
         self.bench.overlay(tools(), name, of, DISK).unwrap()
     }
 
-    /// A copy of the image to tamper with, of the image's own length.
+    /// A copy of the image that the test may change. It has the same length.
     ///
     /// # Panics
-    /// When it cannot be made.
+    /// If it cannot be created.
     pub fn copy(&self, name: &str) -> PathBuf {
         self.bench.copy(name, self.product.raw()).unwrap()
     }
 
-    /// A machine of this disk and the seed of the first node.
+    /// A machine with this disk and the seed of the first node.
     pub fn hardware(&self, disk: Disk) -> Hardware {
         let nodes = self.product.nodes();
         self.unseeded(disk).disk(self.product.seed(&nodes[0]))
     }
 
-    /// A machine of this disk.
+    /// A machine with this disk and no seed.
     pub fn unseeded(&self, disk: Disk) -> Hardware {
         Hardware::new(Firmware::Uefi).uuid(UUID).watchdog().disk(disk)
     }
 
-    /// Starts a machine. The first one waits until a place for machines is free; the rig keeps the place.
+    /// Starts a machine. The first call waits for a free place, which the rig then keeps.
     ///
     /// # Panics
-    /// When it does not start.
+    /// If the machine does not start.
     pub fn boot(&self, hardware: &Hardware) -> Machine {
         self.place.get_or_init(|| Places::new(&scratch().join("places"), MACHINES).unwrap().take().unwrap());
         Machine::start(tools(), &self.bench, hardware).unwrap()
     }
 }
 
-/// The folder of this run of the tests; those of runs that have ended are removed.
+/// The folder of this test process. Removes the folders of processes that have ended.
 pub(crate) fn run() -> &'static Path {
     static RUN: OnceLock<PathBuf> = OnceLock::new();
     RUN.get_or_init(|| {
@@ -122,7 +122,7 @@ pub(crate) fn run() -> &'static Path {
             if name.strip_prefix("run-").is_some_and(ended)
                 && let Err(error) = std::fs::remove_dir_all(&folder)
             {
-                eprintln!("could not remove {}: {error}", folder.display());
+                eprintln!("failed to remove {}: {error}", folder.display());
             }
         }
         let run = base.join(format!("run-{}", std::process::id()));

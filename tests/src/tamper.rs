@@ -1,4 +1,4 @@
-//! Changing copies of the image: a bit in a partition, a file in the ESP.
+//! Changes copies of the image: a bit in a partition, a file in the ESP, the content of a partition.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -9,7 +9,7 @@ use std::path::Path;
 /// Flips one bit of the byte at `offset`.
 ///
 /// # Panics
-/// When the file cannot be read or written there.
+/// If the file cannot be read or written there.
 pub fn flip(file: &Path, offset: u64) {
     let file = File::options().read(true).write(true).open(file).unwrap();
     let mut byte = [0];
@@ -19,10 +19,10 @@ pub fn flip(file: &Path, offset: u64) {
     file.sync_all().unwrap();
 }
 
-/// Writes a file into the FAT file system at `volume` of `image`; folders are made.
+/// Writes a file into the FAT file system in the range `volume` of `image`; creates missing folders.
 ///
 /// # Panics
-/// When the file system does not take it.
+/// If the file cannot be written.
 pub fn plant(image: &Path, volume: Range<u64>, path: &str, content: &[u8]) {
     let file = File::options().read(true).write(true).open(image).unwrap();
     let fat = fatfs::FileSystem::new(Slice::new(file, volume), fatfs::FsOptions::new()).unwrap();
@@ -41,10 +41,10 @@ pub fn plant(image: &Path, volume: Range<u64>, path: &str, content: &[u8]) {
     fat.unmount().unwrap();
 }
 
-/// A file of the FAT file system at `volume` of `image`.
+/// The content of a file of the FAT file system in the range `volume` of `image`.
 ///
 /// # Panics
-/// When it is not there.
+/// If the file does not exist.
 pub fn read_esp(image: &Path, volume: Range<u64>, path: &str) -> Vec<u8> {
     let file = File::options().read(true).write(true).open(image).unwrap();
     let fat = fatfs::FileSystem::new(Slice::new(file, volume), fatfs::FsOptions::new()).unwrap();
@@ -53,20 +53,20 @@ pub fn read_esp(image: &Path, volume: Range<u64>, path: &str) -> Vec<u8> {
     content
 }
 
-/// Writes the bytes `from` of one file over those of another, at `to`.
+/// Copies the bytes `from` of `source` to offset `to` of `target`.
 ///
 /// # Panics
-/// When a file cannot be read or written.
+/// If a file cannot be read or written.
 pub fn transplant(source: &Path, from: Range<u64>, target: &Path, to: u64) {
     let mut bytes = vec![0; usize::try_from(from.end - from.start).unwrap()];
     File::open(source).unwrap().read_exact_at(&mut bytes, from.start).unwrap();
     File::options().write(true).open(target).unwrap().write_all_at(&bytes, to).unwrap();
 }
 
-/// The file name of the one UKI in the ESP at `volume` of `image`.
+/// The file name of the only UKI in the ESP in the range `volume` of `image`.
 ///
 /// # Panics
-/// When there is not exactly one.
+/// If there is not exactly one.
 pub fn uki_name(image: &Path, volume: Range<u64>) -> String {
     let file = File::options().read(true).write(true).open(image).unwrap();
     let fat = fatfs::FileSystem::new(Slice::new(file, volume), fatfs::FsOptions::new()).unwrap();
@@ -79,7 +79,7 @@ pub fn uki_name(image: &Path, volume: Range<u64>) -> String {
     }
 }
 
-/// A part of a file, as a file of its own.
+/// A byte range of a file that reads, writes and seeks like a separate file.
 #[derive(Debug)]
 pub struct Slice {
     file: File,
@@ -93,7 +93,7 @@ impl Slice {
         Self { file, range, position: 0 }
     }
 
-    /// Where the next byte is in the file, and how many of `wanted` lie inside.
+    /// The offset of the next byte in the file, and how many of the `wanted` bytes are inside the range.
     fn here(&self, wanted: usize) -> (u64, usize) {
         let left = (self.range.end - self.range.start).saturating_sub(self.position);
         (self.range.start + self.position, wanted.min(usize::try_from(left).unwrap_or(usize::MAX)))
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_planted_file_lies_in_its_volume_and_nowhere_else() {
+    fn a_planted_file_changes_only_its_volume() {
         let folder = tempfile::tempdir().unwrap();
         let image = folder.path().join("image");
         let file = File::options().read(true).write(true).create_new(true).open(&image).unwrap();

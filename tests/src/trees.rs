@@ -1,4 +1,7 @@
-//! Trees in the words of the probe: such as no package makes, written by our EROFS writer; and whatever our reader finds in a volume.
+//! Listings of file system trees in the format of `tests/probe`: of generated trees, which the EROFS writer writes, and of any volume,
+//! which the EROFS reader reads.
+//!
+//! Tests compare them with the listings that the probe makes on a node with the kernel's EROFS driver.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,22 +17,22 @@ use kubedos_image::sparse::Runs;
 
 use crate::probe::noise;
 
-/// Each path in hexadecimal, and the line that is told of it.
-pub type Told = BTreeMap<String, String>;
+/// The line of each path; paths are in hexadecimal.
+pub type Listing = BTreeMap<String, String>;
 
-/// The time of the volume, which the root has, and every fourth inode.
+/// The time of the volume. The root and every fourth inode have exactly this time.
 const EPOCH: u64 = 1_763_300_000;
 
 struct Writer {
     tree: Tree<'static>,
-    told: Told,
+    listing: Listing,
     count: u32,
-    /// The next inodes have the largest attribute that EROFS has.
+    /// The next inodes get an attribute of the maximum size of EROFS.
     large_attribute: bool,
 }
 
 impl Writer {
-    /// Attributes of their own for each inode, and how they are told.
+    /// Different attributes for each inode, and the end of its line.
     fn attributes(&mut self, names: u32) -> (Attributes, String) {
         self.count += 1;
         let number = self.count;
@@ -47,31 +50,31 @@ impl Writer {
         if self.large_attribute {
             attributes.xattrs.insert(b"trusted.large".to_vec(), noise(usize::from(u16::MAX)));
         }
-        let xattrs: String = attributes.xattrs.iter().map(told_xattr).collect();
+        let xattrs: String = attributes.xattrs.iter().map(xattr_text).collect();
         let Attributes { mode, uid, gid, mtime, .. } = &attributes;
-        let told = format!("{mode:04o} {uid}:{gid} {}.{} {names}{xattrs}", mtime.seconds, mtime.nanos);
-        (attributes, told)
+        let line_end = format!("{mode:04o} {uid}:{gid} {}.{} {names}{xattrs}", mtime.seconds, mtime.nanos);
+        (attributes, line_end)
     }
 
     fn directory(&mut self, parent: InodeId, path: &str, directories: u32) -> InodeId {
-        let (attributes, told) = self.attributes(2 + directories);
-        self.told.insert(hex::encode(path), format!("directory {told}"));
+        let (attributes, line_end) = self.attributes(2 + directories);
+        self.listing.insert(hex::encode(path), format!("directory {line_end}"));
         self.tree.add_directory(parent, name(path.as_bytes()), attributes).unwrap()
     }
 
     fn file(&mut self, parent: InodeId, path: &[u8], content: Vec<u8>, names: u32) -> InodeId {
-        let told = format!("file {} {:016x}", content.len(), digest(&content));
-        self.add(parent, path, Kind::File(Box::new(content)), &told, names)
+        let words = format!("file {} {:016x}", content.len(), digest(&content));
+        self.add(parent, path, Kind::File(Box::new(content)), &words, names)
     }
 
-    /// A file with holes: its content, and where in it there is something.
+    /// A sparse file: its content, and the ranges that are not holes.
     fn sparse(&mut self, parent: InodeId, path: &[u8], content: &[u8], data: &[Range<usize>]) {
         let mut runs = Runs::new(content.len() as u64);
         for range in data {
             runs.add_bytes(range.start as u64, content[range.clone()].to_vec()).unwrap();
         }
-        let told = format!("file {} {:016x}", content.len(), digest(content));
-        self.add(parent, path, Kind::File(Box::new(runs)), &told, 1);
+        let words = format!("file {} {:016x}", content.len(), digest(content));
+        self.add(parent, path, Kind::File(Box::new(runs)), &words, 1);
     }
 
     fn other(&mut self, parent: InodeId, path: &str, kind: Kind<'static>, words: &str) {
@@ -79,25 +82,25 @@ impl Writer {
     }
 
     fn add(&mut self, parent: InodeId, path: &[u8], kind: Kind<'static>, words: &str, names: u32) -> InodeId {
-        let (attributes, told) = self.attributes(names);
-        self.told.insert(hex::encode(path), format!("{words} {told}"));
+        let (attributes, line_end) = self.attributes(names);
+        self.listing.insert(hex::encode(path), format!("{words} {line_end}"));
         self.tree.add(parent, name(path), kind, attributes).unwrap()
     }
 }
 
-/// Writes a tree of everything that is at a border or rare to a file. What a reader has to tell of it.
+/// Writes a volume with sizes at the limits of the format and rare kinds of inodes; returns the expected listing.
 ///
 /// # Panics
-/// When it cannot be written.
-pub fn generated(out: &Path, compression: Compression, cluster: u32) -> Told {
+/// If it cannot be written.
+pub fn generated(out: &Path, compression: Compression, cluster: u32) -> Listing {
     written(out, compression, cluster, 4, fill)
 }
 
-/// Writes a tree of 100,000 files to a file, 40,000 of them in one directory. What a reader has to tell of it.
+/// Writes a volume with 100,000 files, 40,000 of them in one directory; returns the expected listing.
 ///
 /// # Panics
-/// When it cannot be written.
-pub fn many(out: &Path, compression: Compression, cluster: u32) -> Told {
+/// If it cannot be written.
+pub fn many(out: &Path, compression: Compression, cluster: u32) -> Listing {
     written(out, compression, cluster, 61, |writer| {
         let mut number = 0_u64;
         for (directory, count) in std::iter::once(40_000).chain([1_000; 60]).enumerate() {
@@ -111,18 +114,18 @@ pub fn many(out: &Path, compression: Compression, cluster: u32) -> Told {
     })
 }
 
-/// A tree whose root has so many directories.
+/// Writes a tree whose root has `directories` directories; returns its listing.
 fn written(
     out: &Path,
     compression: Compression,
     cluster: u32,
     directories: u32,
     fill: impl FnOnce(&mut Writer),
-) -> Told {
+) -> Listing {
     let root = Attributes { mode: 0o755, mtime: Time { seconds: EPOCH, nanos: 0 }, ..Attributes::default() };
     let line = format!("directory 0755 0:0 {EPOCH}.0 {}", 2 + directories);
-    let told = BTreeMap::from([(String::new(), line)]);
-    let mut writer = Writer { tree: Tree::new(root).unwrap(), told, count: 0, large_attribute: false };
+    let listing = BTreeMap::from([(String::new(), line)]);
+    let mut writer = Writer { tree: Tree::new(root).unwrap(), listing, count: 0, large_attribute: false };
     fill(&mut writer);
     let params = Params {
         uuid: [4; 16],
@@ -132,7 +135,7 @@ fn written(
         threads: NonZeroUsize::new(2).unwrap(),
     };
     write(&writer.tree, &params, &NoCache, &mut File::create(out).unwrap()).unwrap();
-    writer.told
+    writer.listing
 }
 
 fn fill(writer: &mut Writer) {
@@ -165,10 +168,10 @@ fn fill(writer: &mut Writer) {
     }
     let kinds = writer.directory(InodeId::ROOT, "kinds", 0);
     let first = writer.file(kinds, b"kinds/first", text(9000), 3);
-    let line = writer.told[&hex::encode("kinds/first")].clone();
+    let line = writer.listing[&hex::encode("kinds/first")].clone();
     for again in ["kinds/second", "kinds/third"] {
         writer.tree.link(kinds, name(again.as_bytes()), first).unwrap();
-        writer.told.insert(hex::encode(again), line.clone());
+        writer.listing.insert(hex::encode(again), line.clone());
     }
     writer.large_attribute = true;
     writer.file(kinds, b"kinds/attribute", text(5000), 1);
@@ -199,13 +202,13 @@ fn fill(writer: &mut Writer) {
     }
 }
 
-/// What our reader finds in a volume.
+/// The listing of a volume that the EROFS reader reads.
 ///
 /// # Panics
-/// When it cannot be read.
-pub fn told_of(volume: &Volume<'_>) -> Told {
+/// If it cannot be read.
+pub fn listing_of(volume: &Volume<'_>) -> Listing {
     let mut reader = volume.reader();
-    let mut told = Told::new();
+    let mut listing = Listing::new();
     for found in volume.walk() {
         let reader::Found { path, inode } = found.unwrap();
         let content = match inode.kind {
@@ -218,17 +221,17 @@ pub fn told_of(volume: &Volume<'_>) -> Told {
             }
             other => panic!("{} is {other:?}", path.escape_ascii()),
         };
-        let xattrs: String = volume.xattrs(&inode).unwrap().iter().map(told_xattr).collect();
+        let xattrs: String = volume.xattrs(&inode).unwrap().iter().map(xattr_text).collect();
         let line = format!(
             "{content} {:04o} {}:{} {}.{} {}{xattrs}",
             inode.mode, inode.uid, inode.gid, inode.mtime, inode.mtime_nanos, inode.links
         );
-        told.insert(hex::encode(path), line);
+        listing.insert(hex::encode(path), line);
     }
-    told
+    listing
 }
 
-fn told_xattr((name, value): (&Vec<u8>, &Vec<u8>)) -> String {
+fn xattr_text((name, value): (&Vec<u8>, &Vec<u8>)) -> String {
     format!(" {}={}", String::from_utf8_lossy(name), hex::encode(value))
 }
 
@@ -244,7 +247,7 @@ fn name(path: &[u8]) -> &[u8] {
     &path[at.map_or(0, |at| at + 1)..]
 }
 
-/// What compresses, and seldom repeats a block.
+/// Compressible content in which blocks rarely repeat.
 fn text(len: usize) -> Vec<u8> {
     (0..)
         .flat_map(|number: u64| format!("{:x} of {number} ", number * number % 977).into_bytes())

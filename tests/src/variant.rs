@@ -1,6 +1,7 @@
-//! Images that differ from the default example in one thing: another key directory, another generation, other nodes, other disks.
+//! Images that differ from the default example in one property: key directory, generation, nodes or disks.
 //!
-//! The demo keys serve the examples only, so variants have keys of the tests' own. Root and payload are those of every image.
+//! The demo keys are accepted for the examples only, so variants use key directories of the tests. Root and payload are the same as in
+//! the default example.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,46 +12,46 @@ use kubedos_lab::{Disk, Format};
 use crate::Product;
 use crate::pins::{Pins, kubedos_build, project, scratch, succeeds};
 
-/// How an image is to differ.
+/// The differences between an image and the default example.
 #[derive(Debug, Clone)]
 pub struct Variant {
-    /// Its name among the tests' images.
+    /// The name of its folder.
     pub name: &'static str,
-    /// Which of the tests' own key directories.
+    /// The name of its key directory ([`key_directory`]).
     pub keys: &'static str,
-    /// Texts of `examples/lab.yaml` and what stands there instead.
+    /// Texts of `examples/lab.yaml` and their replacements.
     pub edits: Vec<(&'static str, String)>,
 }
 
 impl Variant {
-    /// The default example with the first of the tests' own keys.
+    /// The default example with the key directory `first`.
     pub fn new(name: &'static str) -> Self {
         Self { name, keys: "first", edits: Vec::new() }
     }
 
-    /// With other keys: another cluster, in all but its name.
+    /// Uses another key directory. The result is another cluster with the same name.
     #[must_use]
     pub fn keys(self, keys: &'static str) -> Self {
         Self { keys, ..self }
     }
 
-    /// With this text instead of that one, which must be there.
+    /// Replaces the first occurrence of `from`, which must exist.
     #[must_use]
     pub fn edit(mut self, from: &'static str, to: impl Into<String>) -> Self {
         self.edits.push((from, to.into()));
         self
     }
 
-    /// Of this generation.
+    /// Sets the generation.
     #[must_use]
     pub fn generation(self, generation: u64) -> Self {
         self.edit("  artifactVersion:", format!("  generation: {generation}\n  artifactVersion:"))
     }
 
-    /// Mints the seed of a node of it once more, with these arguments beside those of [`Self::build`], which comes first.
+    /// Mints the seed of a node again, with additional arguments. Call [`Self::build`] first.
     ///
     /// # Panics
-    /// When it cannot be minted.
+    /// If it cannot be minted.
     pub fn mint(&self, node: &str, arguments: &[&str], out: &Path) -> Disk {
         let (spec, keys) = (self.folder().join("cluster.yaml"), key_directory(self.keys));
         let mut seed = kubedos_build();
@@ -64,10 +65,10 @@ impl Variant {
         scratch().join("images").join(self.name)
     }
 
-    /// Builds it, with a seed for every node. Built before, it is only looked at.
+    /// Builds the image and a seed for every node.
     ///
     /// # Panics
-    /// When it does not build.
+    /// If the build fails.
     pub fn build(&self) -> Product {
         let images = scratch().join("images");
         std::fs::create_dir_all(&images).unwrap();
@@ -94,10 +95,10 @@ impl Variant {
     }
 }
 
-/// A key directory in which the configuration key was replaced and the first one dropped, as it was before that and as it is since.
+/// The names of a key directory before and after its configuration key was rotated and the old key dropped.
 ///
 /// # Panics
-/// When it cannot be made.
+/// If it cannot be created.
 pub fn rotated_keys() -> (&'static str, &'static str) {
     const NAMES: (&str, &str) = ("before-drop", "after-drop");
     let keys = scratch().join("keys");
@@ -117,10 +118,10 @@ pub fn rotated_keys() -> (&'static str, &'static str) {
     NAMES
 }
 
-/// The default example as a cluster of its own has it: the published key of the demo operator is refused outside the demo keys.
+/// The default example with another operator key, because the published key of the demo operator is accepted with the demo keys only.
 ///
 /// # Panics
-/// When it cannot be read, or has another operator.
+/// If the example cannot be read or has another operator.
 pub fn own_example() -> String {
     let text = std::fs::read_to_string(project().join("examples/lab.yaml")).unwrap();
     let demo = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=";
@@ -128,10 +129,10 @@ pub fn own_example() -> String {
     text.replace(demo, "/sC7IdAPKKrByEx9BScM3rPg9skm4PXb6SwJow+502I=")
 }
 
-/// One of the tests' own key directories, made when it is first asked for.
+/// A key directory of the tests. Creates it on the first call.
 ///
 /// # Panics
-/// When it cannot be made.
+/// If it cannot be created.
 pub fn key_directory(name: &str) -> PathBuf {
     let keys = scratch().join("keys").join(name);
     if !keys.exists() {

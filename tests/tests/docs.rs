@@ -1,7 +1,7 @@
-//! The documentation says what is there: every requirement has a row, every link a target, the tables of places and sizes are those of
-//! the code (D3), and the sources are Rust (D4).
+//! Checks the documentation against the project: every requirement has a row, every link has a target, and the tables of the disk layout,
+//! the limits and the command line match the code (D3). Also checks that all sources are Rust (D4).
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
+#![expect(clippy::unwrap_used, reason = "test helpers outside of test functions")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,7 +13,7 @@ use kubedos_image::layout::{
 use kubedos_wire::record::MAX_BYTES;
 use kubedos_wire::seal::Volume;
 
-/// The rows of the requirements, family by family: letter and numbers.
+/// The requirement ids: the letter of each family and its numbers.
 const REQUIREMENTS: [(&str, std::ops::RangeInclusive<u32>); 10] = [
     ("A", 1..=12),
     ("S", 1..=5),
@@ -35,7 +35,7 @@ fn page(path: &str) -> String {
     fs::read_to_string(project().join(path)).unwrap()
 }
 
-/// Files that git tracks.
+/// The files that git tracks.
 fn tracked() -> Vec<String> {
     let output =
         std::process::Command::new("git").arg("-C").arg(project()).args(["ls-files", "-z"]).output().unwrap();
@@ -43,7 +43,7 @@ fn tracked() -> Vec<String> {
     String::from_utf8(output.stdout).unwrap().split_terminator('\0').map(str::to_owned).collect()
 }
 
-/// The anchor that a heading gets on the usual forges.
+/// The anchor of a heading, as GitHub and GitLab generate it.
 fn anchor(heading: &str) -> String {
     heading
         .trim_start_matches('#')
@@ -98,7 +98,7 @@ fn every_link_has_a_target() {
     assert!(broken.is_empty(), "broken links:\n{}", broken.join("\n"));
 }
 
-/// D3: no page is there that a reader of the README does not find.
+/// D3: a reader of the README can find every page.
 #[test]
 fn the_readme_links_to_every_page() {
     let readme = page("README.md");
@@ -109,17 +109,17 @@ fn the_readme_links_to_every_page() {
     };
     let unlinked: Vec<String> =
         tracked().into_iter().filter(is_page).filter(|file| !linked.contains(&file.as_str())).collect();
-    assert!(unlinked.is_empty(), "the README links to none of {unlinked:?}");
+    assert!(unlinked.is_empty(), "pages without a link in the README: {unlinked:?}");
 }
 
-/// The size of a partition, as far as it is always the same.
+/// The size of a partition in a layout.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Size {
-    /// There is none.
+    /// The layout does not have the partition.
     Absent,
-    /// In MiB.
+    /// Always this size in MiB.
     Always(u64),
-    /// It follows from the content or from the disk.
+    /// The size depends on the content or on the disk.
     Varies,
 }
 
@@ -131,7 +131,7 @@ fn size(role: Role, [one, other]: &[Layout; 2]) -> Size {
     }
 }
 
-/// Every partition with its size in the file and on a node's disk.
+/// Every partition with its size in the image file and on a node's disk.
 fn partitions() -> Vec<(Place, Size, Size)> {
     let files = [1, PAYLOAD_MAX].map(|payload| shipped(payload).unwrap());
     let disks = [MINIMUM_DISK, 1 << 40].map(|bytes| adopted(bytes).unwrap());
@@ -143,9 +143,9 @@ fn partitions() -> Vec<(Place, Size, Size)> {
         .collect()
 }
 
-/// A5, O1: places, sizes, types and labels that `docs/disks.md` gives are those of the code, and no row is missing or too many.
+/// A5, O1: the places, sizes, types and labels in `docs/disks.md` match the code, and no row is missing or superfluous.
 #[test]
-fn the_documented_layout_is_that_of_the_code() {
+fn the_documented_layout_matches_the_code() {
     let page = page("docs/disks.md");
     let section = page.split("\n## ").find(|section| section.starts_with("Layout\n")).unwrap();
     let documented: Vec<&str> = section.lines().filter(|line| line.starts_with("| ")).skip(2).collect();
@@ -169,9 +169,9 @@ fn the_documented_layout_is_that_of_the_code() {
     assert!(section.contains(&smallest), "{smallest}");
 }
 
-/// ADR 0001 gives the same layout, the second slot in one row.
+/// ADR 0001 has the same layout. It does not list the partitions of the second slot.
 #[test]
-fn the_decided_layout_is_that_of_the_code() {
+fn the_layout_in_adr_0001_matches_the_code() {
     let page = page("docs/adr/0001-disk-layout.md");
     for (Place { number, role, .. }, file, disk) in partitions() {
         let file_size = match file {
@@ -191,7 +191,7 @@ fn the_decided_layout_is_that_of_the_code() {
 }
 
 #[test]
-fn the_documented_limits_are_those_of_the_code() {
+fn the_documented_limits_match_the_code() {
     let page = page("docs/limits.md");
     let rows: BTreeMap<&str, &str> = page
         .lines()
@@ -216,9 +216,9 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// T6: the page gives a reason for every word of the sealed command line, and for no other.
+/// T6: the page gives a reason for every parameter of the sealed command line, and lists no other parameter.
 #[test]
-fn the_documented_command_line_is_the_sealed_one() {
+fn the_documented_command_line_matches_the_sealed_one() {
     let page = page("docs/hardening.md");
     let section = page.split("\n## ").find(|section| section.starts_with("Kernel command line\n")).unwrap();
     let rows = section.lines().filter(|line| line.starts_with("| `"));
@@ -230,16 +230,16 @@ fn the_documented_command_line_is_the_sealed_one() {
 }
 
 #[test]
-fn what_we_write_is_rust() {
-    // Data and documents, and what tools demand in their own language.
+fn the_sources_are_rust() {
+    // Files without these extensions are data, documents, or input of tools that have their own language.
     let others = ["py", "pl", "rb", "js", "ts", "c", "cc", "cpp", "h", "java", "lua", "sh", "bash"];
     let go_outside_payloads = |file: &str| file.ends_with(".go") && !file.starts_with("payloads/");
-    let strangers: Vec<String> = tracked()
+    let foreign: Vec<String> = tracked()
         .into_iter()
         .filter(|file| {
             let extension = file.rsplit('.').next().unwrap_or_default();
             others.contains(&extension) || go_outside_payloads(file)
         })
         .collect();
-    assert!(strangers.is_empty(), "not Rust: {strangers:?}");
+    assert!(foreign.is_empty(), "not Rust: {foreign:?}");
 }

@@ -1,4 +1,4 @@
-//! Machines that really run: the firmware's own shell is the guest, its `startup.nsh` says what a node would say.
+//! Tests of `kubedos-lab` with real machines. The guest is the firmware's UEFI shell; its `startup.nsh` prints records like a node.
 
 #![allow(
     clippy::unwrap_used,
@@ -39,7 +39,7 @@ fn record(stage: &str, outcome: &str) -> String {
 }
 
 #[test]
-fn a_disk_boots_and_its_records_are_waited_for() {
+fn a_machine_boots_from_every_attachment_and_its_records_are_read() {
     let (tools, bench) = (tools(), bench("records"));
     let script =
         format!("@echo -off\necho {}\necho {}\n", record("Disks", "started"), record("Disks", "done"));
@@ -52,15 +52,15 @@ fn a_disk_boots_and_its_records_are_waited_for() {
 }
 
 #[test]
-fn waiting_ends_when_the_node_halts_or_the_kernel_is_lost() {
+fn a_wait_ends_when_the_kernel_panics_or_the_node_halts() {
     let (tools, bench) = (tools(), bench("vain"));
     let script = format!("@echo -off\necho Kernel panic\necho {}\n", record("OpenRoot", "halted"));
     let disk = script_disk(&bench, "disk", &script);
     let machine = Machine::start(tools, &bench, &Hardware::new(Firmware::Uefi).disk(disk)).unwrap();
     let error = machine.wait_for_stage("Baseline", Outcome::Done, Patience::STEP).unwrap_err();
-    assert!(error.to_string().contains("the kernel says: Kernel panic"), "{error}");
+    assert!(error.to_string().contains("kernel message: Kernel panic"), "{error}");
     machine.from_here();
-    // What is waited for is seen before it is taken for a failure.
+    // The awaited record takes precedence over the failure that it reports.
     machine.wait_for_stage("OpenRoot", Outcome::Halted, Patience::STEP).unwrap();
 }
 
@@ -75,7 +75,7 @@ fn a_machine_that_is_dropped_leaves_no_process() {
 }
 
 #[test]
-fn hardware_that_the_emulator_refuses_is_told_in_its_words() {
+fn the_error_of_refused_hardware_has_the_emulators_message() {
     let (tools, bench) = (tools(), bench("refused"));
     let hardware = Hardware::new(Firmware::Uefi).disk(Disk::new(bench.path("no-such-file"), Format::Raw));
     let error = Machine::start(tools, &bench, &hardware).unwrap_err();
@@ -86,7 +86,7 @@ fn hardware_that_the_emulator_refuses_is_told_in_its_words() {
 }
 
 #[test]
-fn an_overlay_leaves_its_image_untouched_and_the_log_holds_what_was_written() {
+fn an_overlay_keeps_its_image_and_the_log_has_every_write() {
     let (tools, bench) = (tools(), bench("overlay"));
     let script =
         format!("@echo -off\nfs0:\necho hello > fs0:\\written.txt\necho {}\n", record("Disks", "done"));
@@ -108,11 +108,11 @@ fn an_overlay_leaves_its_image_untouched_and_the_log_holds_what_was_written() {
     let file = std::fs::File::options().write(true).open(&replayed).unwrap();
     file.set_len(16 << 20).unwrap();
     log.replay(&file, log.entries().len(), Loss::Nothing).unwrap();
-    assert!(std::fs::read(&replayed).unwrap() == after, "the log is not what the disk holds");
+    assert!(std::fs::read(&replayed).unwrap() == after, "the replayed log differs from the disk");
 }
 
 #[test]
-fn a_disk_fails_while_it_is_written() {
+fn a_failed_write_does_not_reach_the_disk() {
     let (tools, bench) = (tools(), bench("failing"));
     let script = "@echo -off\nfs0:\necho hello > fs0:\\written.txt\nif not exist fs0:\\written.txt then\n echo not written\nelse\n echo was written\nendif\n";
     let disk = script_disk(&bench, "disk", script).fault(Fault::EveryWrite);
@@ -125,20 +125,20 @@ fn a_disk_fails_while_it_is_written() {
         })
         .unwrap();
     machine.cut_power().unwrap();
-    assert!(std::fs::read(file).unwrap() == before, "a write that failed has reached the disk");
+    assert!(std::fs::read(file).unwrap() == before, "a failed write reached the disk");
 }
 
 #[test]
-fn the_bios_says_on_the_console_that_nothing_boots() {
+fn seabios_reports_on_the_console_that_no_device_is_bootable() {
     let (tools, bench) = (tools(), bench("bios"));
     let machine = Machine::start(tools, &bench, &Hardware::new(Firmware::Bios)).unwrap();
     machine.wait_for_line("SeaBIOS", Patience::STEP, |line| line.contains("No bootable device")).unwrap();
 }
 
-/// Its second half: what the killed process does.
+/// The process that `a_machine_ends_with_the_process_that_started_it` starts and kills.
 #[test]
 #[ignore = "started and killed by a_machine_ends_with_the_process_that_started_it"]
-fn start_a_machine_and_say_its_folder() {
+fn start_a_machine_and_print_its_folder() {
     let bench = bench("orphan");
     let machine = Machine::start(tools(), &bench, &Hardware::new(Firmware::Uefi)).unwrap();
     println!("\nfolder {}", machine.log().parent().unwrap().display());
@@ -148,7 +148,7 @@ fn start_a_machine_and_say_its_folder() {
 #[test]
 fn a_machine_ends_with_the_process_that_started_it() {
     let mut child = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "start_a_machine_and_say_its_folder", "--ignored", "--nocapture"])
+        .args(["--exact", "start_a_machine_and_print_its_folder", "--ignored", "--nocapture"])
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
@@ -160,12 +160,12 @@ fn a_machine_ends_with_the_process_that_started_it() {
     child.wait().unwrap();
     let start = std::time::Instant::now();
     while processes_in(&folder) > 0 {
-        assert!(start.elapsed().as_secs() < 10, "the emulator lives on");
+        assert!(start.elapsed().as_secs() < 10, "the emulator still runs");
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
 }
 
-/// How many processes have this working folder.
+/// The number of processes with this working folder.
 fn processes_in(folder: &Path) -> usize {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     processes

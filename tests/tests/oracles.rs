@@ -1,4 +1,4 @@
-//! A2, A4, A5: other people's tools judge the real outputs of `kubedos-build image`.
+//! A2, A4, A5: independent programs (oracles) check the real outputs of `kubedos-build image`.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -21,7 +21,7 @@ fn oracle(program: &str) -> std::process::Command {
     oracles().command(program).unwrap()
 }
 
-/// A partition of the image as a file of its own.
+/// Extracts a partition of the image into a separate file.
 fn extracted(folder: &tempfile::TempDir, role: Role) -> PathBuf {
     let range = Product::built().partition(role);
     let (image, path) = (File::open(Product::built().raw()).unwrap(), folder.path().join(role.to_string()));
@@ -47,11 +47,11 @@ fn manifest() -> Value {
 
 #[test]
 fn sgdisk_finds_no_problem_in_the_partition_table() {
-    let said = succeeds(oracle("usr/sbin/sgdisk").arg("--verify").arg(Product::built().raw()));
-    assert!(said.contains("No problems found"), "{said}");
+    let printed = succeeds(oracle("usr/sbin/sgdisk").arg("--verify").arg(Product::built().raw()));
+    assert!(printed.contains("No problems found"), "{printed}");
 }
 
-/// The raw file is the ISO: one file under two names, with an El Torito entry for UEFI that points at the ESP.
+/// The raw file is also the ISO: one file with two names, and an El Torito entry for UEFI that points at the ESP.
 #[test]
 fn xorriso_and_isoinfo_see_a_bootable_cd() {
     let (raw, iso) = (Product::built().raw(), Product::built().output("iso"));
@@ -59,16 +59,16 @@ fn xorriso_and_isoinfo_see_a_bootable_cd() {
     assert_eq!(inode(raw.to_owned()), inode(iso.clone()));
     let mut xorriso = oracle("usr/bin/xorriso");
     xorriso.args(["-indev", &format!("stdio:{}", iso.display()), "-report_el_torito", "plain"]);
-    let said = succeeds(&mut xorriso);
-    let entry = said.lines().find(|line| line.starts_with("El Torito boot img :")).unwrap();
+    let printed = succeeds(&mut xorriso);
+    let entry = printed.lines().find(|line| line.starts_with("El Torito boot img :")).unwrap();
     let fields: Vec<&str> = entry.split_whitespace().collect();
     assert!(fields.contains(&"UEFI"), "{entry}");
     let esp = Product::built().partition(Role::Esp).start / 2048;
     assert_eq!(fields.last().unwrap().parse::<u64>().unwrap(), esp, "{entry}");
-    let said = succeeds(oracle("usr/bin/isoinfo").arg("-d").arg("-i").arg(&iso));
+    let printed = succeeds(oracle("usr/bin/isoinfo").arg("-d").arg("-i").arg(&iso));
     assert!(
-        said.contains("CD-ROM is in ISO 9660 format") && said.contains("El Torito VD version 1"),
-        "{said}"
+        printed.contains("CD-ROM is in ISO 9660 format") && printed.contains("El Torito VD version 1"),
+        "{printed}"
     );
 }
 
@@ -77,8 +77,8 @@ fn fsck_fat_finds_the_esp_clean() {
     let folder = tempfile::tempdir().unwrap();
     let esp = extracted(&folder, Role::Esp);
     succeeds(oracle("usr/sbin/fsck.fat").args(["-n", "-v"]).arg(&esp));
-    let said = succeeds(oracle("usr/bin/mdir").args(["-/", "-b", "-i"]).arg(&esp).arg("::/EFI"));
-    assert!(said.contains("BOOTX64.EFI") && said.contains(".efi"), "{said}");
+    let printed = succeeds(oracle("usr/bin/mdir").args(["-/", "-b", "-i"]).arg(&esp).arg("::/EFI"));
+    assert!(printed.contains("BOOTX64.EFI") && printed.contains(".efi"), "{printed}");
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn veritysetup_verifies_every_volume_against_the_manifest() {
             [Area::Data, Area::Hash].map(|area| extracted(&folder, Role::Volume(volume, area, Slot::A)));
         let root_hash = entry["root_hash"].as_str().unwrap();
         succeeds(oracle("usr/sbin/veritysetup").arg("verify").arg(&data).arg(&hash).arg(root_hash));
-        // And it is not blind.
+        // With a changed bit, veritysetup refuses the volume.
         let file = File::options().read(true).write(true).open(&data).unwrap();
         let mut byte = [0];
         file.read_exact_at(&mut byte, 1100).unwrap();
@@ -103,7 +103,7 @@ fn veritysetup_verifies_every_volume_against_the_manifest() {
     }
 }
 
-/// A1, A4: and extracts of each what our reader finds in it.
+/// A1, A4: `fsck.erofs` finds no error in any volume, and extracts the same files as our reader.
 #[test]
 fn fsck_erofs_finds_every_volume_clean() {
     let folder = tempfile::tempdir().unwrap();
@@ -139,9 +139,9 @@ fn fsck_erofs_finds_every_volume_clean() {
     }
 }
 
-/// A PE parser that is not ours, and the signatures of both boot programs by a verifier that is not ours.
+/// An independent parser reads the PE file, and an independent verifier accepts the signatures of both boot programs.
 #[test]
-fn the_boot_programs_are_sound_and_signed() {
+fn the_boot_programs_parse_and_are_signed() {
     let folder = tempfile::tempdir().unwrap();
     let efi = Product::built().output("efi");
     let bytes = std::fs::read(&efi).unwrap();
@@ -161,22 +161,22 @@ fn the_boot_programs_are_sound_and_signed() {
     succeeds(oracle("usr/bin/mcopy").arg("-i").arg(&esp).arg("::/EFI/BOOT/BOOTX64.EFI").arg(&loader));
     let certificate = project().join("keys/demo/public/db-1.crt");
     for program in [&efi, &loader] {
-        let said = succeeds(oracle("usr/bin/sbverify").arg("--cert").arg(&certificate).arg(program));
-        assert!(said.contains("Signature verification OK"), "{said}");
+        let printed = succeeds(oracle("usr/bin/sbverify").arg("--cert").arg(&certificate).arg(program));
+        assert!(printed.contains("Signature verification OK"), "{printed}");
     }
 }
 
-/// The qcow2 is sound, and its content is the raw image.
+/// `qemu-img` finds no error in the qcow2 file, and its content equals the raw image.
 #[test]
 fn qemu_img_finds_the_qcow2_equal_to_the_raw_image() {
     let (raw, qcow2) = (Product::built().raw(), Product::built().output("qcow2"));
     let image = || tools().command("usr/bin/qemu-img").unwrap();
     succeeds(image().args(["check", "-q", "-f", "qcow2"]).arg(&qcow2));
-    let said = succeeds(image().args(["compare", "-f", "raw", "-F", "qcow2"]).arg(raw).arg(&qcow2));
-    assert!(said.contains("Images are identical"), "{said}");
+    let printed = succeeds(image().args(["compare", "-f", "raw", "-F", "qcow2"]).arg(raw).arg(&qcow2));
+    assert!(printed.contains("Images are identical"), "{printed}");
 }
 
-/// A5, field testing: what `qemu-img convert` makes of the image in any ordinary way is read, equal to the raw image, and verifies.
+/// A5, field testing: the outputs of `qemu-img convert` with usual options can be read, equal the raw image, and verify.
 #[test]
 fn converted_images_are_read_and_verify() {
     let raw = Product::built().raw();
@@ -193,13 +193,13 @@ fn converted_images_are_read_and_verify() {
         let mut convert = tools().command("usr/bin/qemu-img").unwrap();
         succeeds(convert.args(["convert", "-f", "raw", "-O", "qcow2"]).args(options).arg(raw).arg(&path));
         succeeds(kubedos_build().arg("diff").arg(raw).arg(&path));
-        let said = succeeds(kubedos_build().arg("verify").arg(&path));
-        assert!(said.contains("another tool has written the file"), "{options:?}: {said}");
+        let printed = succeeds(kubedos_build().arg("verify").arg(&path));
+        assert!(printed.contains("another tool wrote the file"), "{options:?}: {printed}");
         succeeds(kubedos_build().arg("inspect").arg(&path));
     }
 }
 
-/// What is not read is refused with the command that makes a file which is.
+/// The error for an unsupported qcow2 file contains the command that converts it to a supported file.
 #[test]
 fn images_that_cannot_be_read_are_refused_with_the_command_that_converts_them() {
     let raw = Product::built().raw();
@@ -216,17 +216,17 @@ fn images_that_cannot_be_read_are_refused_with_the_command_that_converts_them() 
     external.args(["convert", "-f", "raw", "-O", "qcow2", "-o"]);
     external.arg(format!("data_file={}", path("data").display()));
     succeeds(external.arg(raw).arg(path("external")));
-    for (name, says) in [
+    for (name, cause) in [
         ("extended", "it has extended tables"),
         ("overlay", "it has a backing file"),
         ("external", "its data is in another file"),
     ] {
         for command in ["verify", "inspect"] {
             let refused = kubedos_build().arg(command).arg(path(name)).output().unwrap();
-            let said = String::from_utf8(refused.stderr).unwrap();
-            assert_eq!(refused.status.code(), Some(1), "{said}");
+            let printed = String::from_utf8(refused.stderr).unwrap();
+            assert_eq!(refused.status.code(), Some(1), "{printed}");
             let help = format!("qemu-img convert -O raw '{}' disk.raw", path(name).display());
-            assert!(said.contains(says) && said.contains(&help), "{said}");
+            assert!(printed.contains(cause) && printed.contains(&help), "{printed}");
         }
         let converted = path("disk.raw");
         succeeds(qemu_img().args(["convert", "-O", "raw"]).arg(path(name)).arg(&converted));
@@ -236,7 +236,7 @@ fn images_that_cannot_be_read_are_refused_with_the_command_that_converts_them() 
 
 /// A5, field testing: `sgdisk -e` moves the second copy of the table to the end of a larger medium.
 #[test]
-fn a_table_that_sgdisk_moved_verifies() {
+fn a_partition_table_moved_by_sgdisk_verifies() {
     let folder = tempfile::tempdir_in(Product::built().folder()).unwrap();
     let path = folder.path().join("stick.raw");
     let mut convert = tools().command("usr/bin/qemu-img").unwrap();
@@ -245,14 +245,14 @@ fn a_table_that_sgdisk_moved_verifies() {
     file.set_len(Product::built().length() + (2 << 30)).unwrap();
     succeeds(kubedos_build().arg("verify").arg(&path));
     succeeds(oracle("usr/sbin/sgdisk").arg("-e").arg(&path));
-    let said = succeeds(kubedos_build().arg("verify").arg(&path));
-    assert!(said.contains("as `sgdisk -e` writes it") && !said.contains("FAIL"), "{said}");
+    let printed = succeeds(kubedos_build().arg("verify").arg(&path));
+    assert!(printed.contains("as `sgdisk -e` writes it") && !printed.contains("FAIL"), "{printed}");
     succeeds(kubedos_build().arg("inspect").arg(&path));
 }
 
-/// `SHA256SUMS` and `manifest.json` say what is there.
+/// The digests in `SHA256SUMS` and `manifest.json` match the files.
 #[test]
-fn the_sums_are_those_of_the_files() {
+fn the_sums_match_the_files() {
     let folder = Product::built().folder();
     let sums = std::fs::read_to_string(folder.join("SHA256SUMS")).unwrap();
     let manifest = manifest();
@@ -260,8 +260,9 @@ fn the_sums_are_those_of_the_files() {
     assert_eq!(sums.lines().count(), outputs.len());
     for output in outputs {
         let (name, expected) = (output["name"].as_str().unwrap(), output["sha256"].as_str().unwrap());
-        let said = succeeds(oracle("usr/bin/openssl").args(["dgst", "-sha256", "-r"]).arg(folder.join(name)));
-        assert_eq!(said.split_whitespace().next().unwrap(), expected, "{name}");
+        let printed =
+            succeeds(oracle("usr/bin/openssl").args(["dgst", "-sha256", "-r"]).arg(folder.join(name)));
+        assert_eq!(printed.split_whitespace().next().unwrap(), expected, "{name}");
         assert!(sums.contains(&format!("{expected}  {name}\n")), "{name}");
     }
 }

@@ -1,4 +1,6 @@
-//! The arguments of `kubedos-build`, and which subcommand runs.
+//! The arguments of `kubedos-build` and the dispatch to its subcommands.
+//!
+//! The help texts are the doc comments of the argument types. A usage error has exit code 2; help and version go to stdout.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -11,7 +13,7 @@ use crate::{
     diff, fetch, image, inspect, keys, ledger, lock, plan, schema, seed, terminal, tool, validate, verify,
 };
 
-/// One declarative ClusterSpec in, one sealed disk image out.
+/// Build a sealed disk image from a declarative ClusterSpec
 #[derive(Debug, Parser)]
 #[command(name = "kubedos-build", version, propagate_version = true, max_term_width = 110)]
 pub struct Cli {
@@ -40,7 +42,7 @@ enum Command {
     Verify(verify::Verify),
 }
 
-/// Prints what clap has to say: help and version to stdout; wrong usage, which quotes arguments, to stderr, with class 2.
+/// Prints the output of clap: help and version to stdout; a usage error, which can quote arguments, to stderr with exit code 2.
 pub fn refuse(error: &clap::Error) -> ExitCode {
     if error.use_stderr() {
         terminal::say_lines(&error.render().to_string());
@@ -53,11 +55,11 @@ pub fn refuse(error: &clap::Error) -> ExitCode {
 }
 
 impl Cli {
-    /// Runs the chosen subcommand.
+    /// Runs the subcommand.
     pub fn run(self) -> Result<(), Failure> {
         if let Some(directory) = &self.directory {
             std::env::set_current_dir(directory).map_err(|error| {
-                Failure::new(Class::Usage, format!("cannot work in {}: {error}", directory.display()))
+                Failure::new(Class::Usage, format!("failed to change to {}: {error}", directory.display()))
             })?;
         }
         match self.command {

@@ -1,4 +1,7 @@
-//! `inspect --disks`: the disks of this machine, as a node sees them, and whether they match a spec.
+//! `inspect --disks`: lists the disks of this machine as a node detects them, and whether they match a spec.
+//!
+//! The inventory and the rules are the ones of the agent (`kubedos_survey`). The command reads `/sys` and `/dev`, and writes
+//! nothing.
 
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
@@ -30,15 +33,15 @@ pub struct Attached {
     #[arg(long, value_name = "NAME", requires = "spec")]
     node: Option<String>,
 
-    /// With --disks: where sys and dev are
+    /// With --disks: the folder that contains sys and dev
     #[arg(long, value_name = "DIR", default_value = "/", requires = "disks", hide = true)]
     root: PathBuf,
 }
 
-/// What is printed.
+/// The printed report.
 #[derive(Debug, Serialize)]
 struct Report {
-    /// The rule of the system disk, where a node was given.
+    /// The rule of the system disk, if a node was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<String>,
     disks: Vec<Entry>,
@@ -48,13 +51,13 @@ struct Report {
 struct Entry {
     #[serde(flatten)]
     disk: Disk,
-    /// Whether the rule holds; absent without a rule.
+    /// Whether the disk matches the rule; absent without a rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     matches: Option<bool>,
-    /// Why it does not.
+    /// Why the disk does not match.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reasons: Vec<String>,
-    /// What `allowDestroy` permits; absent where no entry names the disk.
+    /// What `allowDestroy` permits; absent if no entry names the disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     allow_destroy: Option<String>,
 }
@@ -89,7 +92,7 @@ fn report(found: Vec<Disk>, shard: Option<&Shard>) -> Report {
     let rule: Option<&DiskRule> = system.and_then(|system| system.rule.as_ref());
     let text = shard.map(|shard| match rule {
         Some(rule) => judge::rule_text(rule),
-        None => format!("none: {} takes the disk that it booted from", shard.node),
+        None => format!("none: {} uses the disk that it booted from", shard.node),
     });
     let allow_destroy = shard.map_or(&[][..], |shard| &shard.allow_destroy);
     let entry = |disk: &Disk| {
@@ -142,7 +145,7 @@ impl Display for Report {
         if matching.len() > 1 {
             write!(
                 f,
-                "\n\n{} disks match, so the node takes none: {}",
+                "\n\n{} disks match, so the node uses none: {}",
                 matching.len(),
                 judge::apart(&matching)
             )?;

@@ -1,4 +1,4 @@
-//! `diff A B`: in what two built files differ.
+//! `diff A B`: shows the differences between two built files.
 
 use std::path::PathBuf;
 
@@ -8,13 +8,13 @@ use kubedos_debian::failure::{Class, Failure};
 
 use super::terminal::{print, print_pretty, say};
 
-/// Show in what two built files differ: partitions, files, sections, command line, initrd, volumes, configuration
+/// Show the differences between two built files: partitions, files, sections, command line, initrd, volumes, configuration
 #[derive(Debug, Args)]
 pub struct Diff {
-    /// A built file, or a folder of outputs
+    /// The first file, or folder of outputs
     a: PathBuf,
 
-    /// Another one of the same kind
+    /// The second file of the same kind, or folder of outputs
     b: PathBuf,
 
     /// One JSON document on stdout
@@ -23,7 +23,7 @@ pub struct Diff {
 }
 
 impl Diff {
-    /// Prints the differences; fails with class 1 when there are any.
+    /// Prints the differences. Fails with class 1 if there are any.
     pub fn run(&self) -> Result<(), Failure> {
         let found = diff::diff(&self.a, &self.b)?;
         if self.json {

@@ -1,4 +1,4 @@
-//! `fetch`: what the lock pins, into the cache.
+//! `fetch`: fetches the files that the lock pins into the cache.
 
 use std::path::PathBuf;
 
@@ -12,25 +12,25 @@ use super::inputs::Inputs;
 use super::relock::{self, Fetched};
 use super::terminal::{print, print_json, say};
 
-/// Fetch what the lock pins into the cache, and check what is there
+/// Fetch the files that the lock pins into the cache, and check those in the cache
 #[derive(Debug, Args)]
 pub struct Fetch {
     #[command(flatten)]
     inputs: Inputs,
 
-    /// Only this set; may be given several times
+    /// Fetch only this set; may be repeated
     #[arg(long = "set", value_name = "NAME")]
     sets: Vec<String>,
 
-    /// Resolve packages that have vanished from the mirror anew, and write the lock used to DIR
+    /// Resolve packages again that have vanished from the mirror, and write the lock that was used to the --out folder
     #[arg(long)]
     relock_missing: bool,
 
-    /// Where --relock-missing writes the lock used
+    /// The folder for the lock of --relock-missing
     #[arg(long, value_name = "DIR", default_value = "out")]
     out: PathBuf,
 
-    /// Say what would be fetched, and fetch nothing
+    /// Print what would be fetched, and fetch nothing
     #[arg(long)]
     dry_run: bool,
 
@@ -40,7 +40,7 @@ pub struct Fetch {
 }
 
 impl Fetch {
-    /// Runs it.
+    /// Runs the command.
     pub fn run(&self) -> Result<(), Failure> {
         let lock = Lock::read_alone(&self.inputs.lock)?;
         let cache = self.inputs.open_cache()?;
@@ -80,13 +80,13 @@ impl Fetch {
             print_json(&document)?;
         }
         say!(
-            "{files} files are in the cache: {} fetched ({} MB), {} were there",
+            "{files} files are in the cache: {} fetched ({} MB), {} already present",
             summary.fetched,
             summary.fetched_bytes / 1_000_000,
             summary.reused
         );
         if files == 0 {
-            return Err(Failure::new(Class::Failed, "the lock holds no package"));
+            return Err(Failure::new(Class::Failed, "the lock contains no package"));
         }
         Ok(())
     }

@@ -1,4 +1,7 @@
-//! `image`: from a ClusterSpec to the sealed image.
+//! `image`: builds the sealed image of a cluster from a ClusterSpec.
+//!
+//! Spec, keys and lock are checked before any file is written. The outputs are published together at the end. The build itself is in the
+//! builder library; this module connects its phases and reports them.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -37,27 +40,27 @@ pub struct Image {
     #[arg(long, value_name = "FILE")]
     spec: PathBuf,
 
-    /// Where the files go
+    /// Output folder
     #[arg(long, value_name = "DIR", default_value = "out")]
     out: PathBuf,
 
-    /// The key directory; else keys/<cluster>, for the examples keys/demo
+    /// Key directory [default: keys/<cluster>, or keys/demo for the examples]
     #[arg(long, value_name = "DIR")]
     keys: Option<PathBuf>,
 
-    /// What to write; the raw image and the UKI are always written
+    /// The image formats to write; the raw image and the UKI are always written
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "raw,iso,qcow2")]
     format: Vec<Format>,
 
-    /// Resolve packages that have vanished from the mirror anew, and write the lock used beside the image
+    /// Resolve packages again that have vanished from the mirror, and write the lock that was used next to the image
     #[arg(long, conflicts_with = "dry_run")]
     relock_missing: bool,
 
-    /// Say what was rebuilt, and what was taken from an earlier build
+    /// Print which parts were built, and which were reused from an earlier build
     #[arg(long)]
     explain: bool,
 
-    /// Say what would be fetched and written, and do neither
+    /// Print what would be fetched and written, without doing it
     #[arg(long)]
     dry_run: bool,
 
@@ -65,7 +68,7 @@ pub struct Image {
     #[arg(long)]
     json: bool,
 
-    /// The folder of cargo's outputs for the programs of init/
+    /// The cargo target directory for the programs of init/
     #[arg(long, value_name = "DIR", default_value = "target/init")]
     init_target: PathBuf,
 
@@ -73,18 +76,18 @@ pub struct Image {
     inputs: Inputs,
 }
 
-/// A form of the image.
+/// An image format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// The disk image
     Raw,
-    /// The same file under the name of a CD image
+    /// The same file with the name of a CD image
     Iso,
-    /// A qcow2 file of the same content
+    /// A qcow2 file with the same content
     Qcow2,
 }
 
-/// What a build is asked for, checked before anything is written.
+/// The inputs of a build. They are checked before any file is written.
 struct Request {
     plan: ClusterPlan,
     keys: KeyDir,
@@ -92,24 +95,24 @@ struct Request {
     flavour: KernelFlavour,
 }
 
-/// A build that is to be made once more.
+/// The arguments of a rebuild.
 pub struct Again<'a> {
     /// The ClusterSpec.
     pub spec: &'a Path,
-    /// The key directory, if it was said.
+    /// The key directory, if given.
     pub keys: Option<&'a Path>,
-    /// Packages and lock.
+    /// The arguments for packages and lock.
     pub inputs: &'a Inputs,
-    /// The folder of cargo's outputs for the programs of init/.
+    /// The cargo target directory for the programs of init/.
     pub init_target: &'a Path,
-    /// What is wanted beside raw image and UKI.
+    /// The formats to write in addition to the raw image and the UKI.
     pub formats: Formats,
-    /// Where it goes.
+    /// The output folder.
     pub out: &'a OutputDir,
 }
 
 impl Image {
-    /// Runs it.
+    /// Runs the command.
     pub fn run(&self) -> Result<(), Failure> {
         let (started, clock) = (Moment::now(), Instant::now());
         let request = self.request()?;
@@ -129,7 +132,8 @@ impl Image {
         self.report(&built, &before, clock.elapsed())
     }
 
-    /// Refuses before the work what is certain to have no room: without holes in files, an image with an empty payload is large already.
+    /// Fails before the build if the output certainly does not fit. On a file system without sparse files, even an image with an empty
+    /// payload is large.
     fn has_room(&self, out: &OutputDir) -> Result<(), Failure> {
         let least = shipped(0).map_err(|error| Failure::new(Class::Failed, error))?.disk_bytes();
         let copies = 1 + usize::from(self.format.contains(&Format::Iso) && !out.abilities().links);
@@ -156,7 +160,7 @@ impl Image {
         Ok(Request { plan, keys, lock, flavour })
     }
 
-    /// Builds into a locked folder. `store` holds what was built before; else the cache does.
+    /// Builds into a locked folder. `store` contains the results of earlier builds; the default is the store in the cache.
     fn build(
         &self,
         request: Request,
@@ -174,7 +178,7 @@ impl Image {
             timeline.run(Phase::Fetch, || relock::fetch(&self.inputs, lock, &sets, &cache, beside))?;
         let (lock, lock_text) = (&fetched.lock, fetched.lock_text(&self.inputs, out.path())?);
         if !fetched.relocked.is_empty() {
-            // The compiler may be among what is locked anew.
+            // The packages that changed may include the compiler.
             init = Init::look(&store, lock)?;
             let set: Vec<String> = init.needed_set().into_iter().map(str::to_owned).collect();
             if !set.is_empty() {
@@ -203,7 +207,7 @@ impl Image {
         Ok((built, timeline.spans()))
     }
 
-    /// Builds the same image once more, from its inputs alone: nothing of an earlier build is used.
+    /// Builds the same image again with an empty store, so that no result of an earlier build is used.
     pub fn rebuild(again: Again<'_>) -> Result<(), Failure> {
         let format = [(Format::Iso, again.formats.iso), (Format::Qcow2, again.formats.qcow2)];
         let image = Self {
@@ -224,7 +228,7 @@ impl Image {
         Ok(())
     }
 
-    /// What a run would fetch and write.
+    /// Prints what a run would fetch and write.
     fn survey(&self, request: &Request) -> Result<(), Failure> {
         let cache = self.inputs.open_cache()?;
         let init = Init::look(&Store::of(&cache), &request.lock)?;
@@ -284,7 +288,7 @@ impl Image {
     }
 }
 
-/// The sets of the lock that a build needs: those of the image, and the compiler where the programs of `init/` are not kept.
+/// The sets of the lock that a build needs: those of the image, and the compiler if the programs of `init/` are not in the store.
 fn needed_sets(flavour: KernelFlavour, init: &Init) -> Vec<String> {
     compose::sets(flavour).into_iter().chain(init.needed_set()).map(str::to_owned).collect()
 }

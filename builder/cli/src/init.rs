@@ -1,4 +1,4 @@
-//! The part of `image` that gives it the programs of `init/`: the kept ones, or new ones.
+//! The step of `image` that provides the programs of `init/`: from the store, or from a new build.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,8 @@ use kubedos_debian::cache::Cache;
 use kubedos_debian::failure::{Class, Failure};
 use kubedos_debian::lock::Lock;
 
-/// What is known of the programs before anything is fetched.
+
+/// The state of the programs before any file is fetched.
 pub struct Init {
     recipe: Recipe,
     kept: Option<Programs>,
@@ -18,7 +19,7 @@ pub struct Init {
 }
 
 impl Init {
-    /// Reads the sources in the current folder, and looks whether they were built before.
+    /// Reads the sources in the current folder and looks for their programs in the store.
     pub fn look(store: &Store, lock: &Lock) -> Result<Self, Failure> {
         let workspace = std::env::current_dir().map_err(|error| Failure::new(Class::Failed, error))?;
         let toolchain = lock.set(init_build::SET)?;
@@ -27,12 +28,12 @@ impl Init {
         Ok(Self { recipe, kept, store: store.clone() })
     }
 
-    /// The set of the lock that has to be there.
+    /// The set of the lock that a build needs; `None` if the programs are in the store.
     pub fn needed_set(&self) -> Option<&'static str> {
         self.kept.is_none().then_some(init_build::SET)
     }
 
-    /// The programs, and how they came about.
+    /// Returns the programs, and whether they were reused or built. Builds them if needed.
     pub fn programs(
         self,
         target_dir: &Path,

@@ -1,4 +1,7 @@
-//! The arguments that say where pinned inputs come from and where they are kept; the same for every command that needs them.
+//! The arguments for pinned inputs: mirrors, cache, lock and keys. Every command that needs inputs uses the same arguments.
+//!
+//! No mirror has a default in the project: the command line, the environment or the host names it. No apt configuration is read and
+//! no request is sent before a file must be fetched.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,14 +15,14 @@ use kubedos_wire::printable::chain;
 
 use super::terminal::say_lines;
 
-/// Where inputs come from.
+/// The arguments for pinned inputs.
 #[derive(Debug, Clone, Args)]
 pub struct Inputs {
-    /// Base URL of a Debian mirror; else $KUBEDOS_DEBIAN_MIRROR, else the sources of the host's apt configuration
+    /// Base URL of a Debian mirror [default: $KUBEDOS_DEBIAN_MIRROR, or the sources of the host's apt configuration]
     #[arg(long, value_name = "URL")]
     pub mirror: Option<String>,
 
-    /// Base URL of a Debian security mirror; else $KUBEDOS_DEBIAN_SECURITY_MIRROR, else the sources of the host's apt configuration
+    /// Base URL of a Debian security mirror [default: $KUBEDOS_DEBIAN_SECURITY_MIRROR, or the sources of the host's apt configuration]
     #[arg(long, value_name = "URL")]
     pub security_mirror: Option<String>,
 
@@ -27,15 +30,15 @@ pub struct Inputs {
     #[arg(long, value_name = "DIR", default_value = "/etc/apt")]
     pub apt: PathBuf,
 
-    /// The cache folder; else $KUBEDOS_CACHE, else kubedos in the user's cache folder
+    /// The cache folder [default: $KUBEDOS_CACHE, or kubedos in the user's cache folder]
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
 
-    /// How many files are fetched at a time
+    /// Number of parallel transfers
     #[arg(long, value_name = "N", default_value_t = DEFAULT_JOBS)]
     pub jobs: usize,
 
-    /// Use only what is in the cache
+    /// Use only files in the cache, and no network
     #[arg(long)]
     pub offline: bool,
 
@@ -43,11 +46,11 @@ pub struct Inputs {
     #[arg(long, value_name = "FILE", default_value = "kubedos.lock")]
     pub lock: PathBuf,
 
-    /// What is asked for
+    /// The package selection
     #[arg(long, value_name = "FILE", default_value = "rootfs/packages.toml")]
     pub packages: PathBuf,
 
-    /// The folder of archive keys
+    /// The folder with the archive keys
     #[arg(long, value_name = "DIR", default_value = "rootfs/keyrings")]
     pub keyrings: PathBuf,
 }
@@ -58,7 +61,7 @@ impl Inputs {
         Place::from_environment(self.cache.clone()).open().map_err(|error| Failure::new(Class::Failed, error))
     }
 
-    /// The mirrors, which are looked for when something has to be fetched.
+    /// The mirrors. They are selected when the first file must be fetched.
     pub fn find_mirrors(&self) -> Mirrors {
         Mirrors::find(Wanted {
             debian: self.mirror.clone(),
@@ -70,7 +73,7 @@ impl Inputs {
         })
     }
 
-    /// A fetcher over both.
+    /// Creates a fetcher for a cache and mirrors.
     pub fn fetcher<'a>(&self, cache: &'a Cache, mirrors: &'a Mirrors) -> Fetcher<'a> {
         Fetcher { jobs: self.jobs, is_offline: self.offline, ..Fetcher::new(cache, mirrors) }
     }

@@ -1,4 +1,4 @@
-//! `inspect FILE`: what a built file holds; `inspect --disks`: the disks of this machine.
+//! `inspect FILE` shows the content of a built file; `inspect --disks` shows the disks of this machine.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use kubedos_debian::failure::{Class, Failure};
 use super::attached::Attached;
 use super::terminal::{print, print_pretty};
 
-/// Show what a built file holds: partitions, programs, signatures, initrd, volumes; never a secret
+/// Show the content of a built file: partitions, programs, signatures, initrd, volumes; never a secret
 #[derive(Debug, Args)]
 pub struct Inspect {
     /// An image (.raw, .iso, .qcow2) or a disk, UKI (.efi), seed (.img), manifest.json, or a folder with one
@@ -29,7 +29,7 @@ pub struct Inspect {
 }
 
 impl Inspect {
-    /// Prints it. Fails when a part of the file cannot be read; what can be read is printed all the same.
+    /// Prints the report. Fails if a part of the file cannot be read, but prints the other parts.
     pub fn run(&self) -> Result<(), Failure> {
         let Some(file) = &self.file else { return self.attached.run(self.json) };
         let trees = if self.files { Trees::Listed } else { Trees::Counted };

@@ -1,4 +1,4 @@
-//! `keys`: makes, shows and rotates the keys of a cluster.
+//! `keys`: creates, shows and rotates the keys of a cluster.
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::terminal::{self, print_json, say};
 
-/// Make, show and rotate the keys of a cluster
+/// Create, show and rotate the keys of a cluster
 #[derive(Debug, Args)]
 pub struct Keys {
     #[command(subcommand)]
@@ -20,17 +20,17 @@ pub struct Keys {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make all keys of a new cluster
+    /// Create all keys of a new cluster
     Init {
         #[command(flatten)]
         place: Place,
-        /// Mark them as demo keys, which serve the examples only
+        /// Mark them as demo keys, which are accepted for the examples only
         #[arg(long, hide = true)]
         demo: bool,
         #[command(flatten)]
         how: How,
     },
-    /// Show the public half, and which secrets are here
+    /// Show the public half, and whether the root CA key is present
     Show {
         #[command(flatten)]
         place: Place,
@@ -38,13 +38,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Replace one kind of key; the old one stays accepted unless it is dropped
+    /// Replace one kind of key; the old key stays accepted unless it is dropped
     Rotate {
         #[command(flatten)]
         place: Place,
-        /// Which kind
+        /// The kind of key
         role: Kind,
-        /// Accept the new key only, and remove the old secrets
+        /// Accept only the new key, and remove the old secrets
         #[arg(long)]
         drop_old: bool,
         #[command(flatten)]
@@ -87,10 +87,10 @@ struct Place {
 
 #[derive(Debug, Args)]
 struct How {
-    /// Say what would be written, and write nothing
+    /// Print what would be written, and write nothing
     #[arg(long)]
     dry_run: bool,
-    /// The clock, in seconds since 1970 [default: the system's]
+    /// The current time in seconds since 1970 [default: the system clock]
     #[arg(long, value_name = "SECONDS")]
     now: Option<u64>,
     /// Print one JSON document
@@ -149,7 +149,7 @@ fn finish(plan: Plan, how: &How) -> Result<(), Failure> {
     print(&Shown::of(&keys), how.json)?;
     if keys.has_root() {
         say!(
-            "Move {} to offline media now: `image` and `seed` work without it.",
+            "move {} to offline media now: `image` and `seed` work without it",
             keys.path().join("root-ca.key").display()
         );
     }
@@ -160,7 +160,7 @@ fn check_name(cluster: &str) -> Result<(), Failure> {
     cluster
         .parse::<kubedos_wire::value::ClusterName>()
         .map(|_| ())
-        .map_err(|error| Failure::new(Class::Usage, format!("{cluster:?} is no cluster name: {error}")))
+        .map_err(|error| Failure::new(Class::Usage, format!("{cluster:?} is not a cluster name: {error}")))
 }
 
 fn check_cluster(keys: &KeyDir, cluster: &str) -> Result<(), Failure> {
@@ -181,7 +181,7 @@ struct Shown {
     cluster: String,
     cluster_id: String,
     demo: bool,
-    /// Hex, the newest last.
+    /// Public keys in hex, the newest last.
     configuration: Vec<String>,
     seed: Vec<String>,
     /// SHA-256 fingerprints of the certificates.

@@ -1,4 +1,4 @@
-//! `ledger`: the maintainer scripts of the locked packages against the script ledger.
+//! `ledger`: compares the maintainer scripts of the locked packages with the script ledger.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub struct LedgerCommand {
     #[command(flatten)]
     inputs: Inputs,
 
-    /// Print entries for rootfs/ledger.toml instead of the scripts; verdict and reason are to be filled in
+    /// Print entries for rootfs/ledger.toml instead of the scripts; the reviewer adds verdict and reason
     #[arg(long, conflicts_with = "json")]
     entries: bool,
 
@@ -30,7 +30,7 @@ pub struct LedgerCommand {
 }
 
 impl LedgerCommand {
-    /// Runs it. Fails when there is anything to review.
+    /// Runs the command. Fails if a script was not reviewed.
     pub fn run(&self) -> Result<(), Failure> {
         let lock = Lock::read_alone(&self.inputs.lock)?;
         let cache = self.inputs.open_cache()?;
@@ -54,7 +54,7 @@ impl LedgerCommand {
         if unknown.is_empty() {
             return Ok(());
         }
-        let error = format!("{} of {} maintainer scripts were never reviewed", unknown.len(), all.len());
+        let error = format!("{} of {} maintainer scripts are not reviewed", unknown.len(), all.len());
         Err(Failure::new(Class::Failed, error).with_help(
             "read them, then add `kubedos-build ledger --entries` to rootfs/ledger.toml with verdicts",
         ))
@@ -83,7 +83,7 @@ impl LedgerCommand {
     }
 }
 
-/// Entries to fill in: one for equal texts of one kind.
+/// Formats ledger entries without verdicts. Scripts with the same kind and text share one entry.
 fn entries(unknown: &[Unknown]) -> Result<String, Failure> {
     let mut entries = BTreeMap::new();
     for unknown in unknown {
@@ -97,6 +97,6 @@ fn entries(unknown: &[Unknown]) -> Result<String, Failure> {
     }
     let ledger = Ledger { version: 1, script: entries.into_values().collect() };
     let text = toml::to_string(&ledger).map_err(|error| Failure::new(Class::Failed, error))?;
-    // Without a verdict the ledger is not read: nobody can take these over unread.
+    // A ledger with an empty verdict is invalid, so these entries cannot be used without a review.
     Ok(text.replace("version = 1\n", "").replace("verdict = \"noop\"", "verdict = \"\""))
 }

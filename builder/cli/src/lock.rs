@@ -1,4 +1,4 @@
-//! `lock`: checks that the lock fits the selection; `--update` makes it anew; `--verify` walks the chain of proof.
+//! `lock`: checks that the lock fits the selection. `--update` makes a new lock; `--verify` checks the chain from the archive signature.
 
 use clap::Args;
 use kubedos_debian::failure::{Class, Failure};
@@ -12,25 +12,25 @@ use super::inputs::{Inputs, fetch_failure};
 use super::progress::Console;
 use super::terminal::{print, print_json, say};
 
-/// Check the lock against the selection of packages, make it anew, or verify where it came from
+/// Check the lock against the package selection, update it, or verify it against the signatures of the archives
 #[derive(Debug, Args)]
 pub struct LockCommand {
     #[command(flatten)]
     inputs: Inputs,
 
-    /// Resolve everything anew from the mirrors' signed indices, and write the lock
+    /// Resolve all packages again from the signed indices of the mirrors, and write the lock
     #[arg(long)]
     update: bool,
 
-    /// Verify each link from the archive's signature to every package
+    /// Verify each link from the signature of the archive to every package
     #[arg(long, conflicts_with = "update")]
     verify: bool,
 
-    /// With --update: take a signed index whose Valid-Until has passed
+    /// With --update: accept a signed index after its Valid-Until
     #[arg(long, requires = "update")]
     accept_expired: bool,
 
-    /// With --update: take a signed index older than the lock's
+    /// With --update: accept a signed index that is older than the one in the lock
     #[arg(long, requires = "update")]
     accept_older: bool,
 
@@ -44,7 +44,7 @@ pub struct LockCommand {
 }
 
 impl LockCommand {
-    /// Runs it.
+    /// Runs the command.
     pub fn run(&self) -> Result<(), Failure> {
         if self.update {
             self.make()
@@ -60,7 +60,7 @@ impl LockCommand {
             Ok(lock) => Some(lock),
             Err(LockError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => {
-                return Err(Failure::from(error).with_help("take the file away to make it from nothing"));
+                return Err(Failure::from(error).with_help("remove the file to make a new lock"));
             }
         };
         let selection = read_selection(&self.inputs)?;
@@ -69,7 +69,7 @@ impl LockCommand {
         if self.inputs.offline {
             return Err(Failure::new(
                 Class::Offline,
-                "lock --update asks the mirrors for their newest indices",
+                "`lock --update` needs the network to fetch the current indices",
             ));
         }
         let update = Update {
@@ -114,10 +114,10 @@ impl LockCommand {
         let mut open = Vec::new();
         for link in &links {
             let found = match &link.stanzas_in_index {
-                Ok(()) => "their stanzas found in the signed index".to_owned(),
+                Ok(()) => "all stanzas are in the signed index".to_owned(),
                 Err(why) => {
                     open.push(link.suite.clone());
-                    format!("their stanzas NOT held against the index: {why}")
+                    format!("stanzas NOT compared with the index: {why}")
                 }
             };
             say!(
@@ -133,7 +133,7 @@ impl LockCommand {
         }
         let class = if self.inputs.offline { Class::Offline } else { Class::Failed };
         let error =
-            format!("the last link could not be checked for {}: the index is not to be had", open.join(", "));
+            format!("the last link was not checked for {}: the index is not available", open.join(", "));
         Err(Failure::new(class, error))
     }
 

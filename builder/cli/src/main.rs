@@ -1,7 +1,7 @@
-//! `kubedos-build`: the command line over the builder library. One file a subcommand, each with its arguments and a `run`.
+//! `kubedos-build`, the command line of the builder library. Each subcommand has a file with its arguments and a `run` function.
 //!
-//! Data goes to stdout, everything else to stderr. Nothing prompts. cargo starts this program under other names as compiler of the
-//! programs of `init/`.
+//! Data is written to stdout, everything else to stderr. No command prompts. During a build, cargo starts this program under other names
+//! as the compiler for the programs of `init/`.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         return Failure::new(Class::Failed, error).report();
     }
     let result = cli.run();
-    // What fails because of a signal is not what is to be said: the thread that saw it is about to end the program.
+    // After a signal, the result is not reported: the thread that received the signal is about to end the program.
     while interrupt::is_pending() {
         std::thread::park();
     }

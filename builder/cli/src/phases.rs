@@ -1,4 +1,4 @@
-//! The phases of a build on stderr: one line that changes on a terminal, elsewhere a line for each phase as it begins.
+//! Shows the phases of a build on stderr: one updated line on a terminal, otherwise one line at the start of each phase.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use kubedos_builder::image::phase::{Phase, Watcher};
 
 use super::terminal::{can_move_cursor, say};
 
-/// Tells of phases where stderr goes.
+/// Shows the phases of a build.
 #[derive(Debug)]
 pub struct Phases {
     moving: bool,
@@ -16,7 +16,7 @@ pub struct Phases {
 }
 
 impl Phases {
-    /// A moving line if stderr can show one.
+    /// Creates the display. It uses an updated line if stderr is a terminal that can move the cursor.
     pub fn new() -> Self {
         Self { moving: can_move_cursor(), line: Mutex::new(None) }
     }
@@ -32,7 +32,7 @@ impl Phases {
 impl Watcher for Phases {
     fn begin(&self, phase: Phase) {
         let text = format!("[{}/{}] {}", phase.number(), Phase::ALL.len(), phase.describe());
-        // Fetching draws a bar of its own, and cargo and its compilers speak for themselves.
+        // The fetch draws its own bar, and cargo prints its own progress.
         if !self.moving || matches!(phase, Phase::Fetch | Phase::Init) {
             return say!("{text}");
         }

@@ -1,4 +1,4 @@
-//! `plan SPEC`: what follows from a spec: addresses, peers, policy, stages; and `--assign`, which writes ids down.
+//! `plan SPEC`: shows the addresses, peers, policy and stages that are derived from a spec. `--assign` records ids in the allocation file.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use serde_json::json;
 use super::terminal::{print, print_pretty, say, say_painted};
 use super::validate::load;
 
-/// Show what follows from a ClusterSpec: numbers, addresses, peers, policy, stages
+/// Show the plan of a ClusterSpec: ids, addresses, peers, policy, stages
 #[derive(Debug, Args)]
 pub struct Plan {
     /// The ClusterSpec
@@ -21,10 +21,10 @@ pub struct Plan {
     /// Print one JSON document
     #[arg(long, conflicts_with = "dot")]
     json: bool,
-    /// Print a drawing for Graphviz
+    /// Print a graph in the DOT language of Graphviz
     #[arg(long, conflicts_with_all = ["node", "since"])]
     dot: bool,
-    /// Write the ids of nodes and operators down, beside the spec
+    /// Record the ids of nodes and operators in the allocation file next to the spec
     #[arg(long, conflicts_with_all = ["dot", "node", "since"])]
     assign: bool,
     /// With --assign: print what would be written, and write nothing
@@ -33,13 +33,13 @@ pub struct Plan {
     /// Show one node with its peers
     #[arg(long, value_name = "NAME", conflicts_with = "since")]
     node: Option<String>,
-    /// Show what differs from an older spec, and what each difference does to running nodes
+    /// Show the differences from an older spec, and the effect of each on running nodes
     #[arg(long, value_name = "OLD")]
     since: Option<PathBuf>,
 }
 
 impl Plan {
-    /// Prints the plan; fails with class 3 when the spec is invalid.
+    /// Prints the plan. Fails with class 3 if the spec is invalid.
     pub fn run(&self) -> Result<(), Failure> {
         let file = load(&self.spec)?;
         if let Some(old) = &self.since {
@@ -102,14 +102,14 @@ impl Plan {
             return Ok(());
         }
         write(&path, &text).map_err(|error| {
-            Failure::new(Class::Failed, format!("cannot write {}: {error}", path.display()))
+            Failure::new(Class::Failed, format!("failed to write {}: {error}", path.display()))
         })?;
         say!("{}: written; commit it with the spec", path.display());
         Ok(())
     }
 }
 
-/// Under a name of its own first, so that nobody ever sees half a file.
+/// Writes a temporary file and renames it, so that the target is never incomplete.
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -125,12 +125,12 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
     written
 }
 
-/// The plan of a valid spec; what does not fit is printed.
+/// Makes the plan of a valid spec. Problems are printed to stderr.
 pub fn plan(file: &SpecFile) -> Result<ClusterPlan, Failure> {
     file.plan().map_err(no_plan)
 }
 
-/// Why there is no plan; what is wrong with the spec is printed.
+/// Converts a refused plan to a failure. Problems of the spec are printed to stderr.
 pub fn no_plan(refusal: PlanRefusal) -> Failure {
     match refusal {
         PlanRefusal::Invalid(refused) => {
@@ -140,13 +140,13 @@ pub fn no_plan(refusal: PlanRefusal) -> Failure {
         PlanRefusal::Allocation(path, error) => {
             let context = format!("{} cannot be used: {}", path.display(), chain(&error));
             Failure::new(Class::InvalidSpec, context)
-                .with_help("take the file from version control; it is never written by hand")
+                .with_help("restore the file from version control; do not edit it by hand")
         }
         PlanRefusal::Unread(error) => Failure::new(Class::Usage, error),
     }
 }
 
-/// Says on stderr which ids are not recorded: they would move with the order of the nodes.
+/// Warns on stderr about ids that are not recorded. Such an id changes with the order of the nodes.
 pub fn remind(file: &SpecFile, plan: &ClusterPlan) {
     let spec = file.path();
     let unrecorded = &plan.assignment().unrecorded;
@@ -154,7 +154,7 @@ pub fn remind(file: &SpecFile, plan: &ClusterPlan) {
         let more =
             if unrecorded.len() > 1 { format!(" and {} more", unrecorded.len() - 1) } else { String::new() };
         say!(
-            "{}: the id of {first}{more} is not recorded, and moves when nodes are added or reordered; run: kubedos-build plan --assign {}",
+            "{}: the id of {first}{more} is not recorded, and changes when nodes are added or reordered; run: kubedos-build plan --assign {}",
             spec.display(),
             spec.display()
         );

@@ -1,4 +1,4 @@
-//! Progress of a fetch on stderr: a bar on a terminal, now and then a plain line elsewhere.
+//! Progress of a fetch on stderr: a bar on a terminal, otherwise a line every few seconds.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,10 +13,10 @@ use kubedos_wire::printable::chain;
 
 use super::terminal::{can_move_cursor, say};
 
-/// How often a plain line says how far it is.
+/// The interval between progress lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// The progress that fits where stderr goes.
+/// Shows the progress of a fetch on stderr.
 #[derive(Debug)]
 pub struct Console {
     bar: Option<ProgressBar>,
@@ -34,7 +34,7 @@ struct State {
 }
 
 impl Console {
-    /// A bar when stderr is a terminal that can draw one.
+    /// Creates a progress display. It draws a bar if stderr is a terminal that can move the cursor.
     pub fn new() -> Self {
         let can_draw = can_move_cursor();
         let state = State {
@@ -116,11 +116,11 @@ impl Progress for Console {
     }
 
     fn retry(&self, name: &str, error: &HttpError, wait: Duration) {
-        self.say(&format!("{name}: {}; once more in {:.1} s", chain(error), wait.as_secs_f32()));
+        self.say(&format!("{name}: {}; retry in {:.1} s", chain(error), wait.as_secs_f32()));
     }
 
     fn mirror(&self, suite: &str, accepted: &Accepted, rejections: &[Arc<Rejection>]) {
-        // The usual case is quiet; a host whose sources were rejected shows which mirror is used in their place.
+        // The usual case prints nothing. If sources were rejected, the user sees which mirror is used instead.
         if rejections.is_empty() {
             return;
         }

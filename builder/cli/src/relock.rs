@@ -1,4 +1,7 @@
-//! Fetching what the lock pins; and, where it was asked for, resolving anew what has vanished from the mirrors.
+//! Fetches the files that the lock pins. With `--relock-missing`, packages that have vanished from the mirrors are resolved again.
+//!
+//! The given lock is never changed: the new one is written to the output folder. Relocking happens only if all problems of the fetch are
+//! vanished files.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -15,24 +18,24 @@ use super::lock::{read_selection, update_failure};
 use super::progress::Console;
 use super::terminal::{say, say_lines};
 
-/// The name of the lock that was used, in the output folder.
+/// The name of the new lock in the output folder.
 pub const LOCK_USED: &str = "kubedos.lock";
 
-/// What was fetched, and by which lock.
+/// The result of a fetch, and the lock that was used.
 #[derive(Debug)]
 pub struct Fetched {
-    /// The lock that holds for what follows: the one that was given, or the one in which only what had vanished is new.
+    /// The lock to use from now on: the given one, or a copy in which vanished packages are replaced.
     pub lock: Lock,
-    /// How many files it pins in the sets that were asked for.
+    /// The number of files that the lock pins in the requested sets.
     pub files: usize,
-    /// What the fetch did.
+    /// The summary of the fetch.
     pub summary: Summary,
-    /// What is locked anew.
+    /// The differences between the given lock and the used lock.
     pub relocked: Difference,
 }
 
 impl Fetched {
-    /// The text of the lock that holds, whose digest the manifest has. In `out` no other lock may stand beside the image.
+    /// Returns the text of the used lock. The manifest contains its digest. Removes a lock of an earlier build from `out`.
     pub fn lock_text(&self, inputs: &Inputs, out: &Path) -> Result<Vec<u8>, Failure> {
         let beside = out.join(LOCK_USED);
         let failed = |what: &'static str, path: &Path| {
@@ -54,7 +57,7 @@ impl Fetched {
     }
 }
 
-/// Fetches the sets of a lock. Packages that have vanished are resolved anew if `beside` names the folder for the lock used.
+/// Fetches the sets of a lock. If `beside` is set, vanished packages are resolved again, and the new lock is written to that folder.
 pub fn fetch(
     inputs: &Inputs,
     lock: Lock,
@@ -106,10 +109,10 @@ fn relock(
     let (used, used_proof) =
         relock_missing(&update, &lock, &proof, &vanished, &Console::new()).map_err(update_failure)?;
     let difference = Difference::between(&lock.packages, &used.packages);
-    say_lines(&format!("vanished from the mirror, locked anew:\n{difference}"));
+    say_lines(&format!("packages that have vanished from the mirror were replaced:\n{difference}"));
     let path = beside.join(LOCK_USED);
     std::fs::create_dir_all(beside).map_err(|source| LockError::Io {
-        what: "make",
+        what: "create",
         path: beside.to_owned(),
         source,
     })?;

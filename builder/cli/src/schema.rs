@@ -1,4 +1,6 @@
-//! `schema`: the JSON Schema of the ClusterSpec, made from the same types that read it, and the pages that are made from it.
+//! `schema`: prints the JSON Schema of the ClusterSpec, and the documentation pages that are generated from it.
+//!
+//! The schema is generated from the types that parse a spec.
 
 use clap::Args;
 use kubedos_debian::failure::Failure;
@@ -9,7 +11,7 @@ use super::terminal::{print, print_pretty};
 /// Print the JSON Schema of the ClusterSpec, or a page of its documentation
 #[derive(Debug, Args)]
 pub struct Schema {
-    /// Accepted for uniformity: the schema is JSON in any case
+    /// Accepted for uniformity; the schema is always JSON
     #[arg(long)]
     json: bool,
     /// Print the reference of every field, in Markdown
@@ -21,7 +23,7 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// Prints what was asked for.
+    /// Prints the schema or the page.
     pub fn run(&self) -> Result<(), Failure> {
         match self {
             Self { reference: true, .. } => print(&reference::fields()),

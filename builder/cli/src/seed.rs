@@ -1,4 +1,7 @@
-//! `seed`: mints the seed of a node, as a volume or inside a personalised copy of an image.
+//! `seed`: mints the seed of a node, as a volume or in a personalised copy of an image.
+//!
+//! A seed contains secrets, so the file is readable by its owner only, unless `--unprotected` is given. The same keys, node, incarnation
+//! and floors give the same bytes.
 
 use std::path::PathBuf;
 
@@ -24,43 +27,43 @@ pub struct Seed {
     /// The node
     #[arg(long, value_name = "NAME", required_unless_present = "all")]
     node: Option<String>,
-    /// Every node of the spec
+    /// Mint a seed for every node of the spec
     #[arg(long, conflicts_with_all = ["node", "into"])]
     all: bool,
-    /// Which incarnation: a replaced node has the next one [default: the node's in the spec]
+    /// The incarnation; a replaced node gets the next number [default: the one in the spec]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     incarnation: Option<u32>,
-    /// The lowest generation of the configuration that the node may boot [default: the spec's]
+    /// The lowest generation of the configuration that the node may boot [default: the one in the spec]
     #[arg(long, value_name = "N")]
     generation_floor: Option<u64>,
-    /// The lowest release of kubedOS that the node may boot [default: this program's]
+    /// The lowest release of kubedOS that the node may boot [default: the release of this program]
     #[arg(long, value_name = "RELEASE")]
     minimum_release: Option<Release>,
     /// Write a copy of IMAGE with the seed inside, for bare metal
     #[arg(long, value_name = "IMAGE")]
     into: Option<PathBuf>,
-    /// Output folder; the seed goes to its folder seeds
+    /// Output folder; the seed is written to its subfolder seeds
     #[arg(long, value_name = "DIR", default_value = "out")]
     out: PathBuf,
     /// Key directory [default: keys/<cluster>, or keys/demo for the examples]
     #[arg(long, value_name = "DIR")]
     keys: Option<PathBuf>,
-    /// Write seeds also where the file system has no permissions, so that others may read them
+    /// Write seeds also to a file system without permissions, where other users may be able to read them
     #[arg(long)]
     unprotected: bool,
-    /// Print no warning: for a run behind `image`, which has printed them
+    /// Print no warnings, for a run after `image`, which has already printed them
     #[arg(long)]
     quiet: bool,
-    /// Say what would be written, and write nothing
+    /// Print what would be written, and write nothing
     #[arg(long)]
     dry_run: bool,
-    /// Print one JSON document on a line for each seed
+    /// Print one JSON document per line for each seed
     #[arg(long)]
     json: bool,
 }
 
 impl Seed {
-    /// Mints the seed.
+    /// Mints the seed, or the seeds of all nodes.
     pub fn run(&self) -> Result<(), Failure> {
         let file = load_quietly(&self.spec)?;
         let spec = file.validated().spec();
@@ -77,7 +80,7 @@ impl Seed {
         let keys = KeyDir::open_for(&place, &self.spec, cluster)?;
         check_for(&file, &keys)?;
         if keys.public().demo && !self.quiet {
-            say!("warning: seeds made of the published demo keys protect nothing");
+            say!("warning: seeds from the published demo keys protect nothing");
         }
         let floors = self.floors(&spec.metadata);
         chosen.into_iter().try_for_each(|node| {
@@ -86,7 +89,7 @@ impl Seed {
         })
     }
 
-    /// The least that the node may boot: this spec with this release, unless asked otherwise.
+    /// The floors of the seed. The default is the generation of the spec and the release of this program.
     fn floors(&self, metadata: &Metadata) -> Floors {
         Floors {
             generation: self.generation_floor.unwrap_or(metadata.generation),
@@ -94,7 +97,7 @@ impl Seed {
         }
     }
 
-    /// The incarnation that the configuration expects, or the one that was asked for, which must not be earlier.
+    /// The requested incarnation, which must not be lower than the one in the spec. The default is the one in the spec.
     fn incarnation_of(&self, node: &NodeSpec) -> Result<u32, Failure> {
         match self.incarnation {
             Some(asked) if asked < node.incarnation => {

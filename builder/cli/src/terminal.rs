@@ -1,8 +1,8 @@
-//! What goes to the two streams, and what they can show. Neither `print!` nor `eprint!` is used: they panic when a stream is full or gone.
+//! Output to stdout and stderr. `print!` and `eprint!` are not used, because they panic if a stream is full or closed.
 //!
-//! Everything that a command prints passes one of these functions, and each escapes what a terminal would obey or hide
-//! (`kubedos_wire::printable`); what keeps a row of a table on its line is `printable::Row`. Colours are the program's own: only
-//! [`print_painted`] and [`say_painted`] let them pass, for texts whose parts were escaped where they were put together.
+//! All output of a command goes through one of these functions. Each escapes the characters that a terminal would interpret or hide
+//! (`kubedos_wire::printable`); `printable::Row` keeps a table row on one line. Only [`print_painted`] and [`say_painted`] pass colour
+//! sequences, for texts whose parts were already escaped.
 
 use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write};
@@ -11,7 +11,7 @@ use kubedos_debian::failure::{Class, Failure};
 use kubedos_wire::printable;
 use serde::Serialize;
 
-/// A line to stderr.
+/// Writes a line to stderr.
 macro_rules! say {
     ($($text:tt)*) => {
         kubedos_debian::failure::tell(format_args!($($text)*))
@@ -19,28 +19,28 @@ macro_rules! say {
 }
 pub(super) use say;
 
-/// Lines to stderr, of which there may be none.
+/// Writes lines to stderr; the text may be empty.
 pub fn say_lines(text: &str) {
     text.lines().for_each(|line| say!("{line}"));
 }
 
-/// The same with colours.
+/// Writes lines with colours to stderr.
 pub fn say_painted(text: &str) {
-    // If nobody can read it there is nobody to tell.
+    // A write error to stderr cannot be reported.
     drop(write!(std::io::stderr().lock(), "{}", painted(text)));
 }
 
-/// Data to stdout, as lines; a reader that has gone away is not a failure.
+/// Writes data to stdout, as lines. A closed pipe is not an error.
 pub fn print(text: &(impl Display + ?Sized)) -> Result<(), Failure> {
     write_out(&printable::lines(&text.to_string()))
 }
 
-/// The same with colours.
+/// Writes lines with colours to stdout.
 pub fn print_painted(text: &str) -> Result<(), Failure> {
     write_out(&painted(text))
 }
 
-/// What [`print`] prints, and the colours that this program uses.
+/// Escapes a text like [`print`], but keeps the colour sequences that this program uses.
 fn painted(text: &str) -> String {
     const COLORS: [&str; 7] = ["0", "1", "32", "33", "34", "1;31", "1;33"];
     let mut parts = text.split("\x1b[");
@@ -72,19 +72,19 @@ fn write_out(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// A JSON document to stdout, on one line.
+/// Writes a JSON document to stdout, on one line.
 pub fn print_json(document: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string(document).map_err(|error| Failure::new(Class::Failed, error))?;
     print_document(&(text + "\n"))
 }
 
-/// A JSON document to stdout that people may read, too.
+/// Writes an indented JSON document to stdout.
 pub fn print_pretty(document: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(document).map_err(|error| Failure::new(Class::Failed, error))?;
     print_document(&(text + "\n"))
 }
 
-/// A JSON document to stdout, as it was written.
+/// Writes the text of a JSON document to stdout.
 pub fn print_document(text: &str) -> Result<(), Failure> {
     write_out(&printable::json(text))
 }
@@ -93,21 +93,21 @@ pub fn print_document(text: &str) -> Result<(), Failure> {
 #[error("failed to write to standard output")]
 struct Unwritten(#[source] std::io::Error);
 
-/// May colours go to this stream? On a terminal, without `NO_COLOR`, and not with `TERM=dumb`.
+/// Whether colours are written to a stream: it must be a terminal, without `NO_COLOR` and not with `TERM=dumb`.
 pub fn takes_color(stream: &impl IsTerminal) -> bool {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     stream.is_terminal() && !no_color && !is_dumb()
 }
 
-/// Takes away what a progress line has left on the terminal.
+/// Clears a progress line on the terminal.
 pub fn clear_line() {
     if can_move_cursor() {
-        // Only for looks.
+        // Cosmetic only, so an error is ignored.
         drop(write!(std::io::stderr(), "\r\x1b[2K"));
     }
 }
 
-/// Can stderr show a line that changes?
+/// Whether stderr can show an updated line.
 pub fn can_move_cursor() -> bool {
     std::io::stderr().is_terminal() && !is_dumb()
 }
@@ -121,7 +121,7 @@ mod tests {
     use super::painted;
 
     #[test]
-    fn only_the_colours_of_this_program_pass() {
+    fn only_colours_of_this_program_are_kept() {
         assert_eq!(painted("\x1b[1;31mFAIL\x1b[0m  esp\n"), "\x1b[1;31mFAIL\x1b[0m  esp\n");
         for (text, shown) in [
             ("a\x1b[2K\rb", r"a\u{1b}[2K\rb"),

@@ -1,4 +1,4 @@
-//! `tool`: runs a pinned program out of the cache, for people who want to look at what was built with what built it.
+//! `tool`: runs a pinned program from the cache, so that people can examine outputs with the same programs that the build used.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -11,29 +11,29 @@ use kubedos_debian::lock::Lock;
 use super::inputs::{Inputs, fetch_failure};
 use super::progress::Console;
 
-/// Run a pinned program out of the cache, with its own loader and libraries
+/// Run a pinned program from the cache, with its own loader and libraries
 #[derive(Debug, Args)]
 pub struct Tool {
     #[command(flatten)]
     inputs: Inputs,
 
-    /// The set that has the program
+    /// The set that contains the program
     #[arg(long, value_name = "NAME", default_value = "tools")]
     set: String,
 
-    /// The program, by its path in the packages, such as usr/bin/qemu-img, and its arguments: everything behind the program is its own
+    /// The program by its path in the packages, such as usr/bin/qemu-img; all arguments after it are passed to the program
     #[arg(value_names = ["PROGRAM", "ARGUMENT"], num_args = 1.., required = true, trailing_var_arg = true)]
     command: Vec<OsString>,
 }
 
 impl Tool {
-    /// Fetches the set where needed, and becomes the program.
+    /// Fetches the set if needed, and replaces this process with the program.
     pub fn run(&self) -> Result<(), Failure> {
         let Some((program, arguments)) = self.command.split_first() else {
-            return Err(Failure::new(Class::Usage, "which program?"));
+            return Err(Failure::new(Class::Usage, "no program given"));
         };
         let program = program.to_str().ok_or_else(|| {
-            Failure::new(Class::Usage, format!("{} is the name of no program", program.display()))
+            Failure::new(Class::Usage, format!("{} is not the name of a program", program.display()))
         })?;
         let lock = Lock::read_alone(&self.inputs.lock)?;
         let cache = self.inputs.open_cache()?;
@@ -69,9 +69,9 @@ mod tests {
         Tool(Tool),
     }
 
-    /// Options that `kubedos-build` has too are the program's behind its name, and nobody else's.
+    /// After the name of the program, options are passed to the program, even if `kubedos-build` has the same option.
     #[test]
-    fn everything_behind_the_program_reaches_it() {
+    fn all_arguments_after_the_program_are_passed_to_it() {
         for arguments in [
             &["--version"][..],
             &["-V"],

@@ -1,4 +1,4 @@
-//! `validate SPEC`: everything that is wrong with a ClusterSpec and with the ids that are recorded beside it, in one run.
+//! `validate SPEC`: reports all problems of a ClusterSpec and of its allocation file in one run.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use kubedos_debian::failure::{Class, Failure};
 use super::plan::{no_plan, plan, remind};
 use super::terminal::{print, print_pretty, say_lines, say_painted};
 
-/// Check a ClusterSpec: shape, values, every rule, and the ids recorded beside it
+/// Check a ClusterSpec: structure, values, every rule, and the ids in its allocation file
 #[derive(Debug, Args)]
 pub struct Validate {
     /// The ClusterSpec
@@ -18,13 +18,13 @@ pub struct Validate {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
-    /// List the parts of the spec that this version does not act on
+    /// List the parts of the spec that have no effect in this version
     #[arg(long, conflicts_with = "json")]
     unsupported: bool,
 }
 
 impl Validate {
-    /// Prints what there is to say; fails with class 3 when the spec is invalid.
+    /// Prints the result. Fails with class 3 if the spec is invalid.
     pub fn run(&self) -> Result<(), Failure> {
         if self.json {
             return self.run_json();
@@ -54,14 +54,14 @@ impl Validate {
     }
 }
 
-/// A valid spec with its warnings printed to stderr; else its problems are printed there.
+/// Loads a spec, and prints its warnings or problems to stderr. Fails if it is invalid.
 pub fn load(path: &Path) -> Result<SpecFile, Failure> {
     let file = load_quietly(path)?;
     say_painted(&file.warnings(spec_file::stderr_color()));
     Ok(file)
 }
 
-/// Refuses a spec that must not be built with these keys; its problems are printed.
+/// Checks that the spec may be built with these keys, and prints the problems to stderr.
 pub fn check_for(file: &SpecFile, keys: &KeyDir) -> Result<(), Failure> {
     file.check_for(keys).map_err(|refused| {
         say_painted(&refused.render(spec_file::stderr_color()));
@@ -69,7 +69,7 @@ pub fn check_for(file: &SpecFile, keys: &KeyDir) -> Result<(), Failure> {
     })
 }
 
-/// A valid spec, for commands that do not depend on what its warnings are about; `validate`, `plan` and `image` print them.
+/// Loads a spec without printing its warnings, for commands that they do not concern. `validate`, `plan` and `image` print them.
 pub fn load_quietly(path: &Path) -> Result<SpecFile, Failure> {
     match spec_file::load(path) {
         Ok(file) => Ok(file),

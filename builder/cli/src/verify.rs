@@ -1,4 +1,7 @@
-//! `verify PATH`: does a built file hold?
+//! `verify PATH`: verifies a built file, or a folder of outputs through its manifest.
+//!
+//! The checks are in the builder library. This module prints them, and derives the exit code from the verdict. `--rebuild` builds the image
+//! again in a temporary folder and compares all outputs byte by byte.
 
 use std::path::{Path, PathBuf};
 
@@ -18,17 +21,17 @@ use super::inputs::Inputs;
 use super::relock::LOCK_USED;
 use super::terminal::{print_painted, print_pretty, say, takes_color};
 
-/// Check a built file, or a folder of outputs: tables, hash trees, signatures, and that nothing else is in it
+/// Verify a built file or a folder of outputs: tables, hash trees, signatures, and no other content
 #[derive(Debug, Args)]
 pub struct Verify {
     /// An image (.raw, .iso, .qcow2), UKI (.efi), seed (.img), manifest.json, or a folder with one
     path: PathBuf,
 
-    /// The keys that it should be built with: a key directory or a copy of its public half
+    /// The expected keys: a key directory, or a copy of its public half
     #[arg(long, value_name = "DIR")]
     keys: Option<PathBuf>,
 
-    /// Build the same image again from its inputs, with nothing of an earlier build, and compare every output; PATH is then a folder
+    /// Build the same image again without results of earlier builds, and compare every output; PATH must be a folder
     #[arg(long, requires = "spec")]
     rebuild: bool,
 
@@ -36,7 +39,7 @@ pub struct Verify {
     #[arg(long, value_name = "FILE", requires = "rebuild")]
     spec: Option<PathBuf>,
 
-    /// With --rebuild: a folder of cargo's outputs for the programs of init/ to go on with; else it is compiled from nothing
+    /// With --rebuild: a cargo target directory for the programs of init/ to reuse [default: a new one]
     #[arg(long, value_name = "DIR", requires = "rebuild")]
     init_target: Option<PathBuf>,
 
@@ -49,7 +52,7 @@ pub struct Verify {
 }
 
 impl Verify {
-    /// Prints every check; fails with class 4 if one does not hold.
+    /// Prints every check. Fails with class 4 if a check fails.
     pub fn run(&self) -> Result<(), Failure> {
         let keys = self.keys.as_deref().map(public_half).transpose()?;
         let mut verification = verify::verify(&self.path, keys.as_ref()).map_err(failure)?;
@@ -66,7 +69,7 @@ impl Verify {
 }
 
 impl Verify {
-    /// Builds the outputs again and compares them with those that the manifest lists.
+    /// Builds the outputs again and compares them with the ones in the manifest.
     fn build_again(&self, spec: &Path) -> Result<Vec<Check>, Failure> {
         let (folder, manifest) = verify::manifest(&self.path).map_err(failure)?;
         let has = |ending: &str| manifest.outputs.iter().any(|output| output.name.ends_with(ending));
@@ -93,7 +96,7 @@ impl Verify {
     }
 }
 
-/// The public half in a key directory, or by itself.
+/// Opens the public half of a key directory, or a copy of the public half.
 fn public_half(path: &Path) -> Result<PublicKeys, Failure> {
     let inside = path.join(PUBLIC);
     Ok(PublicKeys::open(if inside.is_dir() { &inside } else { path })?)
@@ -105,7 +108,7 @@ fn failure(error: ArtifactError) -> Failure {
     Failure { class, ..error.into() }
 }
 
-/// The checks with the verdict on them.
+/// The JSON document: the verdict and the checks.
 #[derive(Serialize)]
 struct Document<'v> {
     verdict: Verdict,
@@ -135,15 +138,15 @@ fn conclude(verification: &Verification) -> Result<(), Failure> {
     let (holds, unchecked) = (count(Outcome::Holds), count(Outcome::Unchecked));
     let rest = if unchecked == 0 { String::new() } else { format!("; not checked: {unchecked}") };
     match verification.verdict() {
-        Verdict::AsBuilt => say!("{file}: all {holds} checks hold{rest}"),
+        Verdict::AsBuilt => say!("{file}: all {holds} checks succeeded{rest}"),
         Verdict::Sealed => {
             let (differs, foreign) = (count(Outcome::Differs), count(Outcome::Foreign));
             let foreign = match foreign {
                 0 => String::new(),
-                count => format!("; not of kubedOS, and of no part in a boot: {count}"),
+                count => format!("; not from kubedOS and without a role in a boot: {count}"),
             };
             say!(
-                "{file}: the sealed parts verify, all {holds} checks hold; differences from the shipped file, normal for a medium in use: {differs}{foreign}{rest}"
+                "{file}: the sealed parts verify, all {holds} checks succeeded; differences from the shipped file, normal for a medium in use: {differs}{foreign}{rest}"
             );
         }
         Verdict::Damaged => {
@@ -155,11 +158,11 @@ fn conclude(verification: &Verification) -> Result<(), Failure> {
         }
         Verdict::NotOurs => {
             let failure = Failure::new(Class::Failed, format!("{file} is not a disk of kubedOS"));
-            return Err(failure.with_help("it has no partition of kubedOS; nothing was checked"));
+            return Err(failure.with_help("the disk has no partition of kubedOS; nothing was checked"));
         }
         Verdict::Unchecked => {
             let failure = Failure::new(Class::Failed, "nothing could be checked");
-            return Err(failure.with_help("give the keys: --keys DIR"));
+            return Err(failure.with_help("pass the keys with --keys DIR"));
         }
     }
     Ok(())

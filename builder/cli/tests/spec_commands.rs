@@ -1,6 +1,6 @@
-//! `validate`, `plan` and `schema` as a person and a script see them: what is printed where, and the exit codes (requirements S1, S2, N2, D2).
+//! Tests the output streams and exit codes of `validate`, `plan` and `schema` (requirements S1, S2, N2, D2).
 //!
-//! What is expected stands beside the fixtures of `kubedos-spec`, whose own tests write it; here the program is run.
+//! The expected outputs are next to the fixtures of `kubedos-spec`; the tests of that crate write them. These tests run the program.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
 
@@ -51,7 +51,7 @@ fn every_bad_spec_is_refused_with_code_3_and_its_diagnostics_on_stderr() {
 }
 
 #[test]
-fn every_questionable_spec_passes_with_its_warnings_on_stderr() {
+fn every_spec_with_warnings_passes_and_prints_them_on_stderr() {
     let folder = project("spec/tests/warned");
     for spec in specs(&folder) {
         let output = run(&folder, &["validate", &spec]);
@@ -65,7 +65,7 @@ fn every_questionable_spec_passes_with_its_warnings_on_stderr() {
 }
 
 #[test]
-fn one_json_document_says_the_same() {
+fn validate_json_reports_the_same_problems() {
     let folder = project("spec/tests/bad");
     let output = run(&folder, &["validate", "--json", "several_typing_errors.yaml"]);
     assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(3), ""));
@@ -85,7 +85,7 @@ fn one_json_document_says_the_same() {
 }
 
 #[test]
-fn the_plan_of_every_example_is_printed_as_tables_json_and_drawing() {
+fn the_plan_of_every_example_is_printed_as_tables_json_and_dot() {
     let (folder, goldens) = (project("examples"), project("spec/tests/golden/plan"));
     for spec in specs(&folder) {
         for (arguments, extension) in [(&[][..], "txt"), (&["--json"], "json"), (&["--dot"], "dot")] {
@@ -97,7 +97,7 @@ fn the_plan_of_every_example_is_printed_as_tables_json_and_drawing() {
 }
 
 #[test]
-fn ids_are_recorded_once_and_said_to_be_missing_before() {
+fn ids_are_recorded_once_and_reported_as_missing_before() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     fs::write(folder.join("lab.yaml"), own_lab()).unwrap();
@@ -116,7 +116,7 @@ fn ids_are_recorded_once_and_said_to_be_missing_before() {
     let again = run(folder, &["plan", "--assign", "lab.yaml"]);
     assert!(text(&again.stderr).contains("lab.alloc.toml: unchanged"), "{}", text(&again.stderr));
     assert!(!text(&run(folder, &["validate", "lab.yaml"]).stderr).contains("not recorded"));
-    // Nothing else is left in the folder.
+    // No temporary file is left in the folder.
     assert_eq!(fs::read_dir(folder).unwrap().count(), 2);
 
     let foreign = fs::read_to_string(&file).unwrap().replace("cluster = \"lab\"", "cluster = \"other\"");
@@ -127,7 +127,7 @@ fn ids_are_recorded_once_and_said_to_be_missing_before() {
 }
 
 #[test]
-fn a_change_says_what_it_does_to_running_nodes() {
+fn each_change_has_its_effect_on_running_nodes() {
     let folder = tempfile::tempdir().unwrap();
     let lab = own_lab();
     fs::write(folder.path().join("old.yaml"), &lab).unwrap();
@@ -145,7 +145,7 @@ fn a_change_says_what_it_does_to_running_nodes() {
 }
 
 #[test]
-fn the_pages_of_the_documentation_are_what_the_program_prints() {
+fn the_generated_pages_of_the_documentation_are_up_to_date() {
     for (option, page) in [("--reference", "docs/spec-reference.md"), ("--invariants", "docs/invariants.md")]
     {
         let output = run(&project("."), &["schema", option]);
@@ -156,7 +156,7 @@ fn the_pages_of_the_documentation_are_what_the_program_prints() {
 }
 
 #[test]
-fn what_cannot_be_read_is_wrong_usage() {
+fn an_unreadable_spec_is_wrong_usage() {
     let folder = tempfile::tempdir().unwrap();
     for arguments in [&["validate", "absent.yaml"], &["plan", "."]] {
         let output = run(folder.path(), arguments);
@@ -165,7 +165,7 @@ fn what_cannot_be_read_is_wrong_usage() {
     }
 }
 
-/// A machine's `sys` and `dev` with two namespaces of one NVMe controller, and a virtio disk whose serial number was cut.
+/// Writes the `sys` and `dev` of a machine with two namespaces of one NVMe controller, and a virtio disk with a truncated serial number.
 fn machine(root: &Path) {
     let put = |path: &str, text: &str| {
         let path = root.join(path);
@@ -183,7 +183,7 @@ fn machine(root: &Path) {
     put("sys/block/sdb/size", "0\n");
 }
 
-/// The lab example with a rule for the system disk of its first node.
+/// Writes the lab example with a rule for the system disk of its first node.
 fn with_rule(folder: &Path, rule: &str) -> PathBuf {
     let text = own_lab();
     let rule =
@@ -193,7 +193,7 @@ fn with_rule(folder: &Path, rule: &str) -> PathBuf {
     spec
 }
 
-/// O1: an operator sees on any host what a node would see, why a disk does not match, and what tells the matching ones apart.
+/// O1: on any host, an operator sees the disks as a node detects them, why a disk does not match, and what distinguishes matching disks.
 #[test]
 fn inspect_disks_lists_every_disk_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
@@ -220,7 +220,7 @@ fn inspect_disks_lists_every_disk_with_the_reason() {
     let shared = judged("{ serial: S3Z1NB0K100001 }", &[]);
     assert_eq!(shared.matches("rule     matches").count(), 2, "{shared}");
     assert_eq!(shared.matches("names 2 disks (nvme0n1, nvme0n2) and permits nothing").count(), 2, "{shared}");
-    assert!(shared.contains("2 disks match, so the node takes none: name one by its `wwn`"), "{shared}");
+    assert!(shared.contains("2 disks match, so the node uses none: name one by its `wwn`"), "{shared}");
     let own = judged("{ wwn: nvme-eui.0025384450000002 }", &[]);
     assert!(
         own.contains("wwn      \"eui.0025384450000002\"\n  rule     matches\n  destroy  may lose"),
@@ -232,11 +232,11 @@ fn inspect_disks_lists_every_disk_with_the_reason() {
     let disks = report["disks"].as_array().unwrap();
     let matching: Vec<_> = disks.iter().filter(|disk| disk["matches"] == true).collect();
     assert_eq!((matching.len(), &matching[0]["name"]), (1, &serde_json::json!("vda")), "{cut}");
-    assert!(matching[0].get("allow_destroy").is_none(), "a cut name permits nothing: {cut}");
+    assert!(matching[0].get("allow_destroy").is_none(), "a truncated name permits nothing: {cut}");
 }
 
 #[test]
-fn inspect_disks_refuses_what_it_cannot_answer() {
+fn inspect_disks_refuses_wrong_arguments_and_a_missing_sysfs() {
     let folder = tempfile::tempdir().unwrap();
     let spec = with_rule(folder.path(), "{ serial: A }");
     let spec = spec.to_str().unwrap();
@@ -251,12 +251,12 @@ fn inspect_disks_refuses_what_it_cannot_answer() {
         assert_eq!(run(folder.path(), arguments).status.code(), Some(2), "{arguments:?}");
     }
     let unreadable = run(folder.path(), &["inspect", "--disks", "--root", "/nowhere"]);
-    assert_eq!(unreadable.status.code(), Some(1), "no sysfs is not a machine without disks");
+    assert_eq!(unreadable.status.code(), Some(1), "a missing sysfs is an error, not a machine without disks");
 }
 
-/// Whatever the copy, its operator and its folder are called, and however the key is encoded.
+/// The names of the copy, its operator and its folder do not matter, nor does the encoding of the key.
 #[test]
-fn a_published_operator_is_refused_wherever_the_demo_keys_do_not_serve() {
+fn the_published_operator_key_is_refused_outside_the_examples() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let lab = fs::read_to_string(project("examples/lab.yaml")).unwrap();
@@ -283,13 +283,13 @@ fn a_published_operator_is_refused_wherever_the_demo_keys_do_not_serve() {
     refused("mine.yaml", &lab.replace("name: demo", "name: ada").replace("name: lab", "name: prod"));
     refused("mine.yaml", &lab.replace("qqbTmo=", "qqbTuo="));
     refused("mine.yaml", &lab.replace(PUBLISHED, &format!("\"{PUBLISHED}\"")));
-    // A folder of that name is not enough, nor one beside keys that are not the demo's.
+    // A folder named `examples` is not enough, even next to a key directory `demo` with other keys.
     refused("examples/mine.yaml", &lab);
     assert!(run(folder, &["keys", "init", "lab"]).status.success());
     assert!(run(folder, &["keys", "init", "demo"]).status.success());
     refused("examples/mine.yaml", &lab);
 
-    // A second spelling of the text is no key at all.
+    // Another encoding of the same bits is not a valid key.
     for spelling in [
         &PUBLISHED[..43],
         "hSDwCYkwp1R0i33ctD73Wg2_Og0mOBr066SpjqqbTmo=",
@@ -318,10 +318,10 @@ fn copy_tree(from: &Path, to: &Path) {
     }
 }
 
-/// The examples in a copy of the project are examples, from wherever the program is started; what a link leads out of them is not, and
-/// with other keys they are clusters like any other.
+/// The examples in a copy of the project count as examples, independent of the current folder. A link to a file outside them does not, and
+/// with other keys an example is an ordinary cluster.
 #[test]
-fn the_published_operator_is_accepted_in_the_examples_beside_the_demo_keys_only() {
+fn the_published_operator_is_accepted_in_the_examples_with_the_demo_keys_only() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     copy_tree(&project("examples"), &folder.join("examples"));
@@ -335,7 +335,7 @@ fn the_published_operator_is_accepted_in_the_examples_beside_the_demo_keys_only(
     for spec in ["outside.yaml", "examples/link.yaml", "examples/../outside.yaml"] {
         assert_eq!(run(folder, &["validate", spec]).status.code(), Some(3), "{spec}");
     }
-    // The demo keys under another name serve nothing; keys of one's own refuse the published operator.
+    // The demo keys in another folder are refused. Other keys refuse the published operator.
     copy_tree(&folder.join("keys/demo"), &folder.join("copied"));
     let copied =
         run(folder, &["seed", "--all", "--dry-run", "--spec", "examples/lab.yaml", "--keys", "copied"]);
@@ -352,12 +352,12 @@ fn the_published_operator_is_accepted_in_the_examples_beside_the_demo_keys_only(
 }
 
 #[test]
-fn what_has_no_effect_yet_is_one_line_and_a_list_when_asked_for() {
+fn fields_without_effect_are_one_line_or_a_list_with_unsupported() {
     let output = run(&project("."), &["validate", "examples/lab.yaml"]);
-    let told = text(&output.stderr);
-    assert_eq!(told.matches("not in this version").count(), 1, "{told}");
-    assert!(told.contains("validate --unsupported lists them"), "{told}");
-    assert!(told.lines().count() < 20 && !told.contains("spec.networking.planes"), "{told}");
+    let stderr = text(&output.stderr);
+    assert_eq!(stderr.matches("not in this version").count(), 1, "{stderr}");
+    assert!(stderr.contains("validate --unsupported lists them"), "{stderr}");
+    assert!(stderr.lines().count() < 20 && !stderr.contains("spec.networking.planes"), "{stderr}");
     assert_eq!(text(&output.stdout), "");
     let listed = text(&run(&project("."), &["validate", "--unsupported", "examples/lab.yaml"]).stdout);
     assert!(
@@ -366,13 +366,18 @@ fn what_has_no_effect_yet_is_one_line_and_a_list_when_asked_for() {
     );
 }
 
-/// Both commands of `make image` read the same spec: its warnings are printed by the first.
+/// Both commands of `make image` read the same spec. Only the first one prints its warnings.
 #[test]
 fn seeds_do_not_repeat_the_warnings_of_the_spec() {
     let image = text_of(&run(&project("."), &["image", "--dry-run", "--spec", "examples/lab.yaml"]));
     assert!(image.contains("warning: "), "{image}");
     let seed = run(&project("."), &["seed", "--all", "--dry-run", "--spec", "examples/lab.yaml"]);
-    assert_eq!(text_of(&seed).matches("warning: ").count(), 1, "of the demo keys: {}", text_of(&seed));
+    assert_eq!(
+        text_of(&seed).matches("warning: ").count(),
+        1,
+        "only the warning about the demo keys: {}",
+        text_of(&seed)
+    );
     let quiet = run(&project("."), &["seed", "--all", "--quiet", "--dry-run", "--spec", "examples/lab.yaml"]);
     assert!(!text_of(&quiet).contains("warning"), "{}", text_of(&quiet));
 }

@@ -1,6 +1,6 @@
-//! A8: the real tools of the real lock run out of the cache, by their own loader and libraries, with nothing of the host's.
+//! A8: the tools of the committed lock run from the cache with their own loader and libraries, without files of the host.
 //!
-//! Fetches what is not in the cache yet; the host has a mirror, as every machine that builds has.
+//! Missing files are fetched, so the host needs a configured mirror, like every machine that builds.
 
 #![expect(clippy::unwrap_used, reason = "helpers of a test fail by panicking")]
 
@@ -19,7 +19,7 @@ fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().parent().unwrap()
 }
 
-/// The cache with the sets in it, and the lock that they were fetched by.
+/// The cache with the fetched sets, and the lock that was used.
 fn inputs() -> &'static (Cache, Lock) {
     static INPUTS: OnceLock<(Cache, Lock)> = OnceLock::new();
     INPUTS.get_or_init(|| {
@@ -55,7 +55,7 @@ fn succeeds(command: &mut Command) -> String {
     text
 }
 
-/// Every dynamic program of the sets: the loader's own listing names no library outside of the tree.
+/// For every dynamic program of the sets, the loader lists no library outside the tree.
 #[test]
 fn every_program_finds_all_its_libraries_in_its_own_tree() {
     let mut programs = 0;
@@ -79,11 +79,11 @@ fn every_program_finds_all_its_libraries_in_its_own_tree() {
             }
         }
     }
-    assert!(programs > 100, "only {programs} programs were looked at");
+    assert!(programs > 100, "only {programs} programs were checked");
 }
 
 #[test]
-fn mkfs_erofs_writes_what_fsck_erofs_accepts() {
+fn fsck_erofs_accepts_an_image_of_mkfs_erofs() {
     let folder = tempfile::tempdir().unwrap();
     let image: PathBuf = folder.path().join("image.erofs");
     fs::create_dir(folder.path().join("tree")).unwrap();
@@ -114,7 +114,7 @@ fn the_emulator_starts_with_its_own_firmware() {
         "-qmp",
         "stdio",
     ]);
-    // Firmware (BIOS) and option ROM are looked for when the machine is made.
+    // The emulator loads the firmware (BIOS) and the option ROM when it creates the machine.
     emulator
         .args(["-device", "virtio-net-pci"])
         .stdin(Stdio::piped())
@@ -128,12 +128,11 @@ fn the_emulator_starts_with_its_own_firmware() {
         .write_all(b"{\"execute\":\"qmp_capabilities\"}{\"execute\":\"quit\"}")
         .unwrap();
     let output = child.wait_with_output().unwrap();
-    let (said, complained) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && said.contains("SHUTDOWN"), "{said}\n{complained}");
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && stdout.contains("SHUTDOWN"), "{stdout}\n{stderr}");
 }
 
-/// The host's include folders and compiler do not exist for it: the sysroot is the tree.
+/// The compiler does not use the include folders or the compiler of the host: its sysroot is the tree.
 #[test]
 fn the_compiler_compiles_against_its_own_libc() {
     let folder = tempfile::tempdir().unwrap();
@@ -148,17 +147,17 @@ fn the_compiler_compiles_against_its_own_libc() {
     let mut compile = toolchain.command("usr/bin/clang-19").unwrap();
     compile.arg("--target=x86_64-linux-gnu").arg(option("--sysroot=", ""));
     compile.arg(option("-resource-dir=", "usr/lib/llvm-19/lib/clang/19")).args(["-H", "-c", "-o"]);
-    let said = succeeds(compile.arg(&object).arg(&source));
-    let headers = said.lines().filter_map(|line| line.trim_start_matches('.').strip_prefix(' '));
+    let output = succeeds(compile.arg(&object).arg(&source));
+    let headers = output.lines().filter_map(|line| line.trim_start_matches('.').strip_prefix(' '));
     let foreign: Vec<_> = headers.filter(|path| !Path::new(path).starts_with(toolchain.root())).collect();
     assert!(foreign.is_empty(), "{foreign:?}");
     assert!(fs::read(&object).unwrap().starts_with(b"\x7fELF"));
 }
 
 #[test]
-fn oracles_say_their_versions() {
+fn oracles_print_their_versions() {
     let oracles = toolbox("oracles");
-    for (program, argument, says) in [
+    for (program, argument, expected) in [
         ("usr/sbin/veritysetup", "--version", "veritysetup 2."),
         ("usr/sbin/cryptsetup", "--version", "cryptsetup 2."),
         ("usr/sbin/sgdisk", "--version", "GPT fdisk"),
@@ -171,6 +170,6 @@ fn oracles_say_their_versions() {
         ("usr/bin/openssl", "version", "OpenSSL 3."),
     ] {
         let text = succeeds(oracles.command(program).unwrap().arg(OsStr::new(argument)));
-        assert!(text.contains(says), "{program}: {text}");
+        assert!(text.contains(expected), "{program}: {text}");
     }
 }

@@ -1,46 +1,48 @@
 //! Debian control paragraphs ("deb822"): `Packages`, `Release`, a package's `control`, apt's `*.sources`.
 //!
-//! Zero-copy: a [`Paragraph`] borrows its text, so that an index of 60 MB is walked without copying it. Field names compare
-//! without case; a field may stand once in a paragraph. Follows Debian policy §5.1; comment lines (`#`) are skipped, as in deb822(5).
+//! The parser is zero-copy: a [`Paragraph`] borrows its text, so that an index of 60 MB is not copied. Field names are
+//! case-insensitive, and a paragraph must not contain a field twice. Follows Debian policy §5.1; comment lines (`#`) are skipped, as in
+//! deb822(5).
 
 use thiserror::Error;
 
-/// The most fields of a paragraph. Those of the archive have dozens; each is compared with all others, which must not take for ever.
+/// The maximum number of fields in a paragraph. Paragraphs of the archive have dozens. The limit bounds the search for duplicates,
+/// which takes quadratic time.
 const MAX_FIELDS: usize = 512;
 
-/// Why a paragraph cannot be read. Lines count from 1 within the text that was given.
+/// A paragraph that cannot be parsed. Line numbers start at 1 and are relative to the given text.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ControlError {
-    /// A continuation line with no field before it.
+    /// A continuation line without a field before it.
     #[error("line {line}: a continuation line has no field above it")]
     Orphan {
-        /// Where.
+        /// The line number.
         line: usize,
     },
-    /// A line that is no field, comment or continuation.
+    /// A line that is not a field, comment or continuation.
     #[error("line {line}: expected `Field: value`")]
     NotAField {
-        /// Where.
+        /// The line number.
         line: usize,
     },
-    /// A field stands twice.
-    #[error("line {line}: the field {field} stands twice")]
+    /// A field occurs twice.
+    #[error("line {line}: duplicate field {field}")]
     Twice {
-        /// Where.
+        /// The line number.
         line: usize,
-        /// Which.
+        /// The field's name.
         field: String,
     },
-    /// More fields than any paragraph has.
+    /// More fields than the limit.
     #[error("line {line}: more than {MAX_FIELDS} fields")]
     TooMany {
-        /// Where.
+        /// The line number.
         line: usize,
     },
-    /// More than one paragraph where one was expected, or none.
+    /// The text does not contain exactly one paragraph.
     #[error("expected one paragraph, found {found}")]
     Count {
-        /// How many there are.
+        /// The number of paragraphs.
         found: usize,
     },
 }
@@ -53,7 +55,7 @@ pub struct Paragraph<'a> {
 }
 
 impl<'a> Paragraph<'a> {
-    /// Reads the text of exactly one paragraph.
+    /// Parses a text that must contain exactly one paragraph.
     pub fn parse_one(text: &'a str) -> Result<Self, ControlError> {
         let mut chunks = paragraphs(text);
         match (chunks.next(), chunks.next()) {
@@ -63,7 +65,7 @@ impl<'a> Paragraph<'a> {
         }
     }
 
-    /// Reads a chunk of [`paragraphs`], which holds no blank line.
+    /// Parses one chunk from [`paragraphs`]. It contains no blank line.
     pub fn parse(raw: &'a str) -> Result<Self, ControlError> {
         let mut fields: Vec<(&str, &str)> = Vec::with_capacity(24);
         let mut start = 0;
@@ -97,7 +99,7 @@ impl<'a> Paragraph<'a> {
         Ok(Self { raw, fields })
     }
 
-    /// The value of a field: first line trimmed, continuation lines as they stand.
+    /// The value of a field: the first line trimmed, the continuation lines unchanged.
     pub fn get(&self, name: &str) -> Option<&'a str> {
         self.fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
     }
@@ -107,19 +109,19 @@ impl<'a> Paragraph<'a> {
         &self.fields
     }
 
-    /// The bytes that were read.
+    /// The source text of the paragraph.
     pub fn raw(&self) -> &'a str {
         self.raw
     }
 }
 
-/// `value` lies in `raw`: the same start, but up to `end`, without trailing white space.
+/// Extends `value`, a slice of `raw`, to the offset `end` and trims trailing white space.
 fn extend<'a>(raw: &'a str, value: &'a str, end: usize) -> &'a str {
     let from = (value.as_ptr() as usize).saturating_sub(raw.as_ptr() as usize);
     raw.get(from..end).unwrap_or(value).trim_end()
 }
 
-/// Splits a text at blank lines. A chunk begins at a field and ends after its last line feed; blank lines belong to none.
+/// Splits a text at blank lines. A chunk ends after its last line feed and does not contain the blank lines.
 pub fn paragraphs(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -168,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_line_may_be_empty() {
+    fn the_first_line_of_a_value_may_be_empty() {
         let paragraph = Paragraph::parse_one("SHA256:\n aa 1 x\n bb 2 y\n").unwrap();
         assert_eq!(
             paragraph.get("sha256").unwrap().lines().filter(|line| !line.trim().is_empty()).count(),
@@ -192,14 +194,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_or_refused_without_a_panic(text in "(?s).{0,200}") {
+        fn no_text_makes_the_parser_panic(text in "(?s).{0,200}") {
             for chunk in paragraphs(&text) {
                 prop_assert!(Paragraph::parse(chunk).is_ok() || !chunk.is_empty());
             }
         }
 
         #[test]
-        fn what_is_written_is_read_back(
+        fn a_written_paragraph_parses_to_the_same_fields(
             fields in prop::collection::btree_map("[A-Z][a-z]{1,8}(-[A-Z][a-z]{1,4})?", "[!-~]([ -~]{0,20}[!-~])?(\n [!-~]{1,9}){0,3}", 1..9)
         ) {
             let lower: std::collections::BTreeSet<_> = fields.keys().map(|key| key.to_lowercase()).collect();

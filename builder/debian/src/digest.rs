@@ -1,4 +1,7 @@
-//! SHA-256 as a type: what a pin, a cache entry and a proof are named by.
+//! The SHA-256 type that identifies pins, cache entries and proofs (FIPS 180-4).
+//!
+//! A digest has exactly one text form, 64 lower-case hex digits. Any other text is an error, so that equal digests have equal texts in
+//! the lock.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -7,7 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
-/// A SHA-256 digest; written as 64 lower-case hex digits.
+/// A SHA-256 digest. Its text form is 64 lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sha256([u8; 32]);
 
@@ -24,7 +27,7 @@ impl Sha256 {
         hasher.finish().0
     }
 
-    /// The digest and length of everything that a reader gives.
+    /// Reads a stream to its end and returns its digest and its length in bytes.
     pub fn of_reader(mut reader: impl Read) -> io::Result<(Self, u64)> {
         let mut hasher = Hasher::new();
         let mut buffer = vec![0; 1 << 17];
@@ -85,7 +88,7 @@ impl<'de> Deserialize<'de> for Sha256 {
     }
 }
 
-/// Hashes and counts a stream.
+/// Hashes a stream and counts its bytes.
 #[derive(Clone)]
 pub struct Hasher {
     context: ring::digest::Context,
@@ -93,18 +96,18 @@ pub struct Hasher {
 }
 
 impl Hasher {
-    /// Nothing hashed yet.
+    /// Creates a hasher of the empty stream.
     pub fn new() -> Self {
         Self { context: ring::digest::Context::new(&ring::digest::SHA256), length: 0 }
     }
 
-    /// More bytes.
+    /// Appends bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.context.update(bytes);
         self.length += bytes.len() as u64;
     }
 
-    /// The digest, and how many bytes went in.
+    /// Returns the digest and the number of bytes.
     pub fn finish(self) -> (Sha256, u64) {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(self.context.finish().as_ref());
@@ -140,14 +143,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digests_are_read_and_written_in_one_form() {
+    fn a_digest_has_exactly_one_text_form() {
         // FIPS 180-4 example "abc".
         let text = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(Sha256::of(b"abc").to_string(), text);
         assert_eq!(text.parse(), Ok(Sha256::of(b"abc")));
         assert_eq!(Sha256::of_reader(b"abc".as_slice()).unwrap(), (Sha256::of(b"abc"), 3));
         for bad in ["", &text[1..], &text.to_uppercase(), &format!("{text}00"), &text.replace('b', "g")] {
-            assert!(bad.parse::<Sha256>().is_err(), "{bad} was taken");
+            assert!(bad.parse::<Sha256>().is_err(), "{bad} was accepted");
         }
     }
 }

@@ -42,7 +42,7 @@ impl Classify for ResolveError {
             Self::Ambiguous { .. } => {
                 "add one of them to the roots of the set, or cut the dependency with a reason"
             }
-            Self::Unmet { .. } => "add an archive that offers it, or cut the dependency with a reason",
+            Self::Unmet { .. } => "add an archive that contains it, or cut the dependency with a reason",
             Self::Index(_) | Self::UnknownRoot { .. } | Self::Conflict { .. } | Self::IdleCut { .. } => {
                 return None;
             }
@@ -148,11 +148,11 @@ impl Classify for Problem {
     fn help(&self) -> Option<String> {
         let help = match self {
             Self::Wrong { .. } => {
-                "the mirror, or something on the way to it, changed the bytes: nothing of them was kept"
+                "the mirror, or a proxy on the way to it, changed the file; it was discarded"
             }
-            Self::Cache(CacheError::Damaged { .. }) => "without --offline it is fetched again",
+            Self::Cache(CacheError::Damaged { .. }) => "run without --offline to fetch it again",
             Self::Vanished { .. } => {
-                "the mirror has moved on: `--relock-missing` resolves what vanished anew, `lock --update` everything"
+                "the mirror no longer has this version: `--relock-missing` resolves only what has vanished, `lock --update` everything"
             }
             Self::Offline { .. } => "run `kubedos-build fetch` without --offline first",
             Self::Mirror(error) => return error.help(),
@@ -165,7 +165,7 @@ impl Classify for Problem {
 }
 
 impl Classify for FetchError {
-    /// The most serious class: a mismatch before wrong usage, that before the network, that before the rest.
+    /// The most serious class, in this order: mismatch, wrong usage, offline, any other failure.
     fn class(&self) -> Class {
         let has = |class| self.0.iter().any(|problem| problem.class() == class);
         [Class::Mismatch, Class::Usage, Class::Offline]
@@ -190,7 +190,7 @@ impl Classify for FetchError {
 }
 
 impl Classify for MirrorError {
-    /// A signature that does not verify goes before failed requests.
+    /// A signature that does not verify has priority over failed requests.
     fn class(&self) -> Class {
         match self {
             Self::None { rejections, .. } if rejections.iter().any(|rejection| rejection.is_mismatch()) => {
@@ -212,16 +212,16 @@ impl Classify for MirrorError {
                         .any(|rejection| matches!(&rejection.why, Why::Release(error) if test(error)))
                 };
                 if has(|error| matches!(error, ReleaseError::Expired { .. })) {
-                    return Some("the mirror is stale, or this host's clock is ahead; --accept-expired takes it nevertheless".to_owned());
+                    return Some("the mirror is outdated or this host's clock is ahead; --accept-expired accepts the index".to_owned());
                 }
                 if has(|error| matches!(error, ReleaseError::Older { .. })) {
-                    return Some("the mirror is behind; --accept-older takes it nevertheless".to_owned());
+                    return Some("the mirror is behind; --accept-older accepts the index".to_owned());
                 }
                 archive
             }
             Self::NotHttp { archive, .. } => archive,
             Self::UnknownSuite { .. } => {
-                return Some("run `kubedos-build lock` to compare lock and selection".to_owned());
+                return Some("run `kubedos-build lock` to compare the lock with the selection".to_owned());
             }
             Self::Selection(_) | Self::Keyring(_) => return None,
         };

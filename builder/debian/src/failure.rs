@@ -1,7 +1,7 @@
-//! What a command can fail with, and the exit code that scripts see (interfaces, "Exit codes").
+//! The failure of a command and its exit code (docs/command-line.md, "Exit codes").
 //!
-//! An error of a library stays a type of its own module and decides its class itself ([`Classify`], implemented in `exit.rs` of each
-//! library). The command line turns it into a [`Failure`] with `?`.
+//! Each library module keeps its own error type, which decides its exit class itself ([`Classify`], implemented in `exit.rs` of each
+//! library). The command line turns an error into a [`Failure`] with `?`.
 
 use std::error::Error;
 use std::fmt;
@@ -10,23 +10,23 @@ use std::process::ExitCode;
 
 use kubedos_wire::printable::{self, Row};
 
-/// One printable line to stderr. If nobody can read it there is nobody to tell: the exit code says it.
+/// Writes one printable line to stderr. A write error is ignored: the exit code still reports the failure.
 pub fn tell(line: fmt::Arguments<'_>) {
     drop(writeln!(std::io::stderr().lock(), "{}", Row(line)));
 }
 
-/// The class of a failure: it decides the exit code and nothing else.
+/// The class of a failure. It determines the exit code only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// 1: it failed.
+    /// 1: any other failure.
     Failed,
-    /// 2: wrong usage.
+    /// 2: wrong usage of the command line.
     Usage,
     /// 3: the spec is invalid.
     InvalidSpec,
     /// 4: an input does not match the lock, or a signature or seal does not verify.
     Mismatch,
-    /// 5: it needs the network but is `--offline`.
+    /// 5: the command needs the network, but `--offline` is set.
     Offline,
     /// 130: interrupted.
     Interrupted,
@@ -51,7 +51,7 @@ pub trait Classify: Error + Send + Sync + 'static {
     /// The class.
     fn class(&self) -> Class;
 
-    /// What the reader can do about it.
+    /// A hint for the user.
     fn help(&self) -> Option<String> {
         None
     }
@@ -64,38 +64,38 @@ impl<E: Classify> From<E> for Failure {
     }
 }
 
-/// A failed command: its class, what was being done, the chain of causes and, where there is one, what to do about it.
+/// A failed command: its class, the error with its chain of causes, and an optional hint for the user.
 #[derive(Debug)]
 pub struct Failure {
-    /// Decides the exit code.
+    /// Determines the exit code.
     pub class: Class,
-    /// The error and its chain.
+    /// The error; its sources are printed as causes.
     pub error: Box<dyn Error + Send + Sync>,
-    /// What the reader may do about it.
+    /// A hint for the user, printed as the `help:` line.
     pub help: Option<String>,
-    /// The problems were already printed (diagnostics of a spec): print nothing more.
+    /// Whether the diagnostics were already printed, as for an invalid spec. Then [`Failure::report`] prints nothing.
     pub reported: bool,
 }
 
 impl Failure {
-    /// A failure of a class.
+    /// Creates a failure of a class.
     pub fn new(class: Class, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { class, error: error.into(), help: None, reported: false }
     }
 
-    /// A failure whose diagnostics are on stderr already.
+    /// Creates a failure whose diagnostics were already printed to stderr.
     pub fn reported(class: Class) -> Self {
         Self { class, error: "reported above".into(), help: None, reported: true }
     }
 
-    /// The same with a `help:` line.
+    /// Adds a `help:` line.
     #[must_use]
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    /// Prints what is not printed yet to stderr and gives the exit code.
+    /// Prints the failure to stderr, unless it was already reported, and returns the exit code.
     pub fn report(&self) -> ExitCode {
         if !self.reported {
             self.to_string().lines().for_each(|line| tell(format_args!("{line}")));
@@ -119,8 +119,8 @@ impl fmt::Display for Failure {
     }
 }
 
-/// A message that may quote untrusted text. Parsers of TOML write several lines: each further one is behind a bar, so that no text
-/// looks like a line of the failure itself.
+/// A message that may quote untrusted text. TOML parsers write messages of several lines: each line after the first gets the prefix
+/// `| `, so that quoted text cannot imitate a line of the failure itself.
 struct Message<'a, T>(&'a T);
 
 impl<T: fmt::Display> fmt::Display for Message<'_, T> {
@@ -136,9 +136,9 @@ impl<T: fmt::Display> fmt::Display for Message<'_, T> {
 mod tests {
     use super::*;
 
-    /// Names in errors come from files of unknown origin.
+    /// Names in errors come from untrusted files.
     #[test]
-    fn a_failure_cannot_be_forged_by_what_it_quotes() {
+    fn quoted_text_cannot_forge_a_failure() {
         let name = "a\u{1b}[2K\r\nerror: b\n  help: run this\u{202e}";
         let failure = Failure::new(Class::Failed, format!("cannot read {name}")).with_help(name);
         let text = r"error: cannot read a\u{1b}[2K\r

@@ -1,7 +1,8 @@
-//! Packages as data: the lock, Debian's indices and archives, mirrors, downloads, and the cache of content.
+//! Debian packages as data: the lock, package indices and archives, mirrors, downloads, and the content-addressed cache.
 //!
-//! Nothing here unpacks a package onto the host, runs a maintainer script or trusts a mirror: content is accepted by the digest that the
-//! lock pins, and a lock by the chain from the archive's signed `Release` file. [`failure`] holds the exit classes of a command.
+//! This crate does not unpack packages onto the host, run maintainer scripts or trust mirrors. It accepts content by the digest that
+//! the lock pins, and a lock by the chain of digests from the archive's signed `Release` file. [`failure`] contains the exit classes
+//! of a command.
 
 #![forbid(unsafe_code)]
 

@@ -1,11 +1,14 @@
-//! What a file looks like from outside: it changes when somebody writes to the file, replaces it, or sets its times back.
+//! The metadata stamp of a file.
+//!
+//! It contains the change time (ctime), which a user cannot set. Therefore the stamp changes when somebody writes to the file, replaces it,
+//! or sets its modification time back. It does not detect damage by the disk.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 
 use serde::{Deserialize, Serialize};
 
-/// As long as a file has the same stamp, its bytes need not be read again to know them.
+/// Device, inode, size and times of a file. While they are unchanged, a checked file is not read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
     device: u64,
@@ -27,7 +30,7 @@ impl Stamp {
         }
     }
 
-    /// Bytes.
+    /// Size in bytes.
     pub const fn size(&self) -> u64 {
         self.size
     }

@@ -1,4 +1,4 @@
-//! A disk image: its partitions, and what lies in them.
+//! A disk image: its partitions and their content.
 
 use std::io;
 
@@ -15,32 +15,32 @@ use kubedos_wire::statement;
 
 use crate::sparse_file::SparseFile;
 
-/// How the disk's bytes lie in the file.
+/// The format of the file that contains the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Wrapper {
-    /// As they are.
+    /// The disk's bytes themselves.
     Raw,
-    /// In a qcow2 file.
+    /// A qcow2 file.
     Qcow2,
 }
 
-/// Why a part of a disk cannot be read.
+/// The errors of reading a part of a disk.
 #[derive(Debug, thiserror::Error)]
 pub enum PartError {
-    /// There is no such partition.
+    /// The partition does not exist.
     #[error("there is no partition {0}")]
     Missing(String),
-    /// The partition table says that it lies where the file has no bytes.
+    /// The partition is outside the file.
     #[error("partition {0} reaches past the end of the file")]
     Beyond(String),
     /// The volume is longer than its partition.
     #[error("partition {0} is shorter than its volume")]
     Short(String),
-    /// The EFI system partition.
+    /// The EFI system partition is invalid.
     #[error("the EFI system partition cannot be read")]
     Esp(#[from] EspError),
-    /// The file.
+    /// The file cannot be read.
     #[error("cannot read partition {0}")]
     Io(String, #[source] io::Error),
 }
@@ -50,8 +50,8 @@ enum Content {
     Qcow2(qcow2::Image<SparseFile>),
 }
 
-/// A disk image with a partition table that can be used.
-#[expect(missing_debug_implementations, reason = "an image is large")]
+/// A disk image with a usable partition table.
+#[expect(missing_debug_implementations, reason = "an image is too large to print")]
 pub struct Disk {
     content: Content,
     found: Found,
@@ -67,7 +67,7 @@ impl Disk {
         Self { content: Content::Qcow2(image), recognised: recognise(&found.table), found }
     }
 
-    /// How the bytes lie in the file.
+    /// The format of the file.
     pub fn wrapper(&self) -> Wrapper {
         match self.content {
             Content::Raw(_) => Wrapper::Raw,
@@ -75,10 +75,10 @@ impl Disk {
         }
     }
 
-    /// Checks that a qcow2 file is one that the builder writes; `None` for other files.
+    /// Checks that a qcow2 file has the form that the builder writes; `None` for other files.
     ///
     /// # Errors
-    /// With what is different: other tools write other files around the same disk.
+    /// The difference. Other tools write the same disk in another form.
     pub fn wrapped_by_us(&self) -> Option<Result<(), qcow2::Qcow2Error>> {
         match &self.content {
             Content::Raw(_) => None,
@@ -94,12 +94,12 @@ impl Disk {
         }
     }
 
-    /// The partition table, and the state of its copies.
+    /// The partition table and the state of its copies.
     pub fn found(&self) -> &Found {
         &self.found
     }
 
-    /// The layout, if the partition table is one of kubedOS.
+    /// The layout, if the partition table has a layout of kubedOS.
     pub fn recognised(&self) -> Option<&Recognised> {
         self.recognised.as_ref()
     }
@@ -127,7 +127,7 @@ impl Disk {
         }
     }
 
-    /// The files of the EFI system partition, and what others have put beside them.
+    /// The files of the EFI system partition, including files that the builder did not write.
     ///
     /// # Errors
     /// [`PartError`].
@@ -135,7 +135,7 @@ impl Disk {
         Ok(esp::read(&self.part(Role::Esp)?)?)
     }
 
-    /// The bytes of a slot's configuration statement, with the zeroes behind them.
+    /// The bytes of a slot's configuration statement, including the zeros after it.
     ///
     /// # Errors
     /// [`PartError`].
@@ -144,7 +144,7 @@ impl Disk {
         self.head(role, statement::MAX_LEN as u64)
     }
 
-    /// The whole seed partition.
+    /// The bytes of the seed partition.
     ///
     /// # Errors
     /// [`PartError`].
@@ -152,8 +152,8 @@ impl Disk {
         self.head(Role::Seed, kubedos_image::layout::SEED_SIZE).map(zeroize::Zeroizing::new)
     }
 
-    /// Data and hash area of a volume, as long as its seal says, found as the node finds them: by the partition UUIDs that follow from
-    /// the root hash.
+    /// The data and the hash area of a volume, with the lengths from its seal. They are found as on a node: by the partition UUIDs that are
+    /// derived from the root hash.
     ///
     /// # Errors
     /// [`PartError`].

@@ -1,8 +1,8 @@
-//! Built files, read back: what `inspect`, `verify` and `diff` look at.
+//! Reads build outputs for `inspect`, `verify` and `diff`.
 //!
-//! Which kind a file is follows from its bytes, never from its name. Nothing that is read here is believed: every structure goes through
-//! the readers of `kubedos-image`, which refuse what they do not understand; sizes are bounded before anything is read whole. What of a
-//! file holds is for `verify` to say.
+//! The kind of a file is determined from its bytes, never from its name. The content is untrusted: all structures are read by the parsers
+//! of `kubedos-image`, which reject unknown values, and sizes are checked before a file is read into memory. This module only parses;
+//! `verify` checks signatures and hashes.
 
 mod disk;
 mod uki;
@@ -23,17 +23,17 @@ use crate::sparse_file::SparseFile;
 pub use disk::{Disk, PartError, Wrapper};
 pub use uki::{SECTIONS, Uki, UkiError};
 
-/// No boot program of ours is larger: the ESP has 256 MiB.
+/// The limit for a boot program in bytes: the ESP has 256 MiB.
 const MAX_PROGRAM: u64 = 256 << 20;
-/// No manifest is longer.
+/// The limit for a manifest in bytes.
 const MAX_MANIFEST: u64 = 4 << 20;
 /// The name of the manifest in an output folder.
 pub const MANIFEST: &str = "manifest.json";
 
-/// Why a file cannot be looked at.
+/// The errors of reading a build output.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
-    /// It cannot be opened or read.
+    /// The file cannot be opened or read.
     #[error("failed to {doing} {}", path.display())]
     Io {
         /// The operation.
@@ -44,35 +44,35 @@ pub enum ArtifactError {
         #[source]
         source: io::Error,
     },
-    /// It is none of the files that kubedOS makes.
-    #[error("{} is none of the files that kubedOS makes: {what}", path.display())]
+    /// The file is not a kubedOS output.
+    #[error("{} is not a kubedOS output: {what}", path.display())]
     Unknown {
         /// The file.
         path: PathBuf,
-        /// What it is instead.
+        /// A description of the file.
         what: &'static str,
     },
-    /// A folder that is not one of outputs.
+    /// A folder that is not an output folder.
     #[error("{} is a directory without {MANIFEST}", path.display())]
     Folder {
         /// The folder.
         path: PathBuf,
-        /// Files in it that may be meant, by name.
+        /// The names of outputs in the folder that the user may have meant.
         files: Vec<String>,
     },
-    /// It is larger than any file of its kind.
+    /// The file is larger than any file of its kind.
     #[error("{} is larger than any {kind}: {bytes} bytes, at most {most}", path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// Its kind.
+        /// The file's kind.
         kind: &'static str,
-        /// Its size.
+        /// The file's size in bytes.
         bytes: u64,
-        /// The largest that is read.
+        /// The limit in bytes.
         most: u64,
     },
-    /// A disk image without a partition table that can be used.
+    /// A disk image whose partition table is unusable.
     #[error("the partition table of {} cannot be used", path.display())]
     Table {
         /// The file.
@@ -81,7 +81,7 @@ pub enum ArtifactError {
         #[source]
         source: ReadError,
     },
-    /// A qcow2 file that is damaged or cannot be read.
+    /// A qcow2 file that is damaged or unsupported.
     #[error("cannot read {} as a qcow2 file", path.display())]
     Qcow2 {
         /// The file.
@@ -90,13 +90,13 @@ pub enum ArtifactError {
         #[source]
         source: Qcow2Error,
     },
-    /// It is something else than a manifest.
+    /// The file is not a manifest.
     #[error("{} is not a manifest of outputs", path.display())]
     NoManifest {
         /// The file.
         path: PathBuf,
     },
-    /// A JSON document that is no manifest.
+    /// A JSON document that is not a manifest.
     #[error("{} is not a manifest", path.display())]
     Manifest {
         /// The file.
@@ -107,25 +107,28 @@ pub enum ArtifactError {
     },
 }
 
-/// A file that kubedOS makes.
-#[expect(missing_debug_implementations, reason = "a seed is all secrets, and an image is large")]
+/// A parsed build output.
+#[expect(
+    missing_debug_implementations,
+    reason = "a seed consists of secrets, and an image is too large to print"
+)]
 pub enum Artifact {
-    /// A disk image: raw, which is the ISO too, or qcow2.
+    /// A disk image: raw (which includes the ISO) or qcow2.
     Disk(Disk),
     /// An EFI program: a UKI or the boot loader.
     Program(Vec<u8>),
     /// A seed volume.
     Seed(Zeroizing<Vec<u8>>),
-    /// A signed statement by itself.
+    /// A separate signed statement.
     Statement(Vec<u8>),
     /// `manifest.json`.
     Manifest(Manifest),
 }
 
-/// The file that a path means: of a folder of outputs, its manifest.
+/// Returns the file that a path refers to: for an output folder, its manifest; for a file, the file itself.
 ///
 /// # Errors
-/// [`ArtifactError::Folder`] for another folder, [`ArtifactError::Io`] for one that cannot be read.
+/// [`ArtifactError::Folder`] for a folder without a manifest, [`ArtifactError::Io`] if it cannot be read.
 pub fn resolve(path: &Path) -> Result<PathBuf, ArtifactError> {
     if !path.is_dir() {
         return Ok(path.to_owned());
@@ -143,10 +146,10 @@ pub fn resolve(path: &Path) -> Result<PathBuf, ArtifactError> {
     Err(ArtifactError::Folder { path: path.to_owned(), files })
 }
 
-/// What the files of the builder end in.
+/// The suffixes of the builder's output files.
 const ENDINGS: [&str; 5] = [".raw", ".iso", ".qcow2", ".efi", ".img"];
 
-/// How many bytes a file or a block device has.
+/// The length of a file or a block device in bytes.
 ///
 /// # Errors
 /// [`ArtifactError::Io`].
@@ -159,7 +162,7 @@ pub fn length(path: &Path) -> Result<u64, ArtifactError> {
     })
 }
 
-/// Opens a file and finds out what it is.
+/// Opens a file and determines its kind.
 ///
 /// # Errors
 /// [`ArtifactError`].
@@ -203,17 +206,17 @@ fn qcow2(path: &Path, file: SparseFile) -> Result<Artifact, ArtifactError> {
     Ok(Artifact::Disk(Disk::qcow2(image, found)))
 }
 
-/// What a file that kubedOS does not make seems to be, by its first bytes.
+/// Guesses the type of a file that is not a kubedOS output, from its first bytes.
 fn kind(head: &[u8]) -> &'static str {
     const KINDS: [(&[u8], &str); 8] = [
         (b"\x1f\x8b", "it is compressed by gzip; decompress it first"),
         (b"\xfd7zXZ\0", "it is compressed by xz; decompress it first"),
         (b"\x28\xb5\x2f\xfd", "it is compressed by zstd; decompress it first"),
         (b"PK\x03\x04", "it is a zip archive; unpack it first"),
-        (b"KDMV", "it is a VMDK file; `qemu-img convert -O raw` makes a raw one of it"),
-        (b"vhdxfile", "it is a VHDX file; `qemu-img convert -O raw` makes a raw one of it"),
-        (b"conectix", "it is a VHD file; `qemu-img convert -O raw` makes a raw one of it"),
-        (b"<<< ", "it is a VDI file; `qemu-img convert -O raw` makes a raw one of it"),
+        (b"KDMV", "it is a VMDK file; `qemu-img convert -O raw` converts it"),
+        (b"vhdxfile", "it is a VHDX file; `qemu-img convert -O raw` converts it"),
+        (b"conectix", "it is a VHD file; `qemu-img convert -O raw` converts it"),
+        (b"<<< ", "it is a VDI file; `qemu-img convert -O raw` converts it"),
     ];
     if head.is_empty() {
         return "it is empty";
@@ -223,13 +226,13 @@ fn kind(head: &[u8]) -> &'static str {
     known.unwrap_or_else(|| if is_text() { "it is text" } else { "it has no partition table" })
 }
 
-/// The partition table. Of a disk with sectors of 4096 bytes it lies elsewhere.
+/// Reads the partition table. Its offset depends on the sector size, 512 or 4096 bytes.
 fn table(disk: &dyn Source) -> Result<gpt::Found, ReadError> {
     gpt::read_from(disk, SectorSize::B512)
         .or_else(|error| gpt::read_from(disk, SectorSize::B4096).map_err(|_| error))
 }
 
-/// Neither end of the file has anything like a partition table.
+/// Whether neither end of the file resembles a partition table.
 fn is_no_disk(error: &ReadError) -> bool {
     let is_nothing = |error: &ReadError| matches!(error, ReadError::Absent | ReadError::Truncated);
     matches!(error, ReadError::NoCopy { primary, backup } if is_nothing(primary) && is_nothing(backup))

@@ -1,29 +1,29 @@
-//! The unified kernel image, taken apart: texts, the initrd's entries, and the boot manifest in it.
+//! Parses a unified kernel image: its text sections, the initrd's entries, and the boot manifest in the initrd.
 
 use kubedos_image::boot::{BootManifest, CMDLINE_PATH, MANIFEST_PATH};
 use kubedos_image::cpio::{self, CpioError, Entry, Node};
 use kubedos_image::pe::Pe;
 use kubedos_wire::document::DocumentError;
 
-/// Why a program is no UKI of kubedOS.
+/// The errors of parsing a UKI.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UkiError {
-    /// A section is not there.
+    /// A section is missing.
     #[error("there is no section {0}")]
     NoSection(&'static str),
-    /// A section that holds text does not.
+    /// A text section does not contain text.
     #[error("the section {0} is not text")]
     NotText(&'static str),
-    /// The initrd is no archive.
+    /// The initrd is not a valid cpio archive.
     #[error("the initrd cannot be read")]
     Initrd(#[from] CpioError),
-    /// Something follows the initrd's archive: the kernel would unpack it over the first.
+    /// The initrd's archive is followed by other data. The kernel would unpack that as a second archive over the first.
     #[error("{0} bytes follow the initrd's archive")]
     SecondArchive(usize),
-    /// A file of the initrd is not there.
+    /// A file of the initrd is missing.
     #[error("the initrd has no file {0}")]
     NoFile(&'static str),
-    /// The boot manifest is none.
+    /// The boot manifest is invalid.
     #[error("the boot manifest cannot be read")]
     Manifest(#[from] DocumentError),
 }
@@ -31,28 +31,28 @@ pub enum UkiError {
 /// The parts of a UKI.
 #[derive(Debug, Clone)]
 pub struct Uki<'a> {
-    /// `.cmdline`.
+    /// The section `.cmdline`.
     pub cmdline: &'a str,
-    /// `.uname`.
+    /// The section `.uname`.
     pub kernel: &'a str,
-    /// `.osrel`.
+    /// The section `.osrel`.
     pub os_release: &'a str,
-    /// The initrd's entries, as they lie.
+    /// The initrd's entries in file order.
     pub initrd: Vec<Entry<'a>>,
-    /// What is opened and accepted.
+    /// The boot manifest.
     pub boot: BootManifest,
 }
 
-/// The sections that make a program a UKI, in our order.
+/// The sections that make a program a UKI, in the order in which the builder writes them.
 pub const SECTIONS: [&str; 5] = [".osrel", ".cmdline", ".uname", ".initrd", ".linux"];
 
 impl<'a> Uki<'a> {
-    /// Does the program look like a UKI at all? The boot loader does not.
+    /// Whether the program looks like a UKI. The boot loader does not.
     pub fn is_one(pe: &Pe<'_>) -> bool {
         pe.section(".linux").is_some()
     }
 
-    /// Takes a UKI apart.
+    /// Parses a UKI.
     ///
     /// # Errors
     /// [`UkiError`].
@@ -75,7 +75,7 @@ impl<'a> Uki<'a> {
         })
     }
 
-    /// The text of the boot manifest as it lies in the initrd.
+    /// The text of the boot manifest as stored in the initrd.
     ///
     /// # Errors
     /// [`UkiError::NoFile`].
@@ -83,7 +83,7 @@ impl<'a> Uki<'a> {
         file(&self.initrd, MANIFEST_PATH)
     }
 
-    /// The command line that stage 1 compares with the kernel's.
+    /// The command line in the initrd, which stage 1 compares with the kernel's.
     ///
     /// # Errors
     /// [`UkiError::NoFile`].
@@ -92,7 +92,7 @@ impl<'a> Uki<'a> {
     }
 }
 
-/// The content of a file. Of two entries of one path the kernel would keep the last.
+/// The content of a file. If a path has several entries, the kernel uses the last one.
 fn file<'e>(initrd: &'e [Entry<'_>], path: &'static str) -> Result<&'e [u8], UkiError> {
     let found = initrd.iter().rev().find(|entry| entry.path == path);
     match found.map(|entry| &entry.node) {

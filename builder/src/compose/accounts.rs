@@ -1,8 +1,8 @@
-//! Users and groups: what packages declare in sysusers.d(5), with the ids that `rootfs/ids.toml` pins.
+//! Users and groups: the accounts that packages declare in sysusers.d(5), with the ids that `rootfs/ids.toml` pins.
 //!
-//! An account that is declared but neither pinned nor listed as unused fails the build: systemd would allocate an id by what
-//! else is installed, and a file on a persistent disk would change its owner with an upgrade. No password is ever valid, no
-//! shell exists, and no date is written.
+//! A declared account that is neither pinned nor listed as unused fails the build. Otherwise systemd would allocate an id that depends on
+//! the other installed packages, and an upgrade could change the owner of files on a persistent disk. No account has a valid password or
+//! an existing shell, and the files contain no dates.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use std::sync::Arc;
 use super::data::Ids;
 use super::tree::{Node, Tree, TreeError};
 
-/// Why accounts cannot be made.
+/// The errors of account creation.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum AccountError {
-    /// A line that sysusers.d(5) does not know, or that asks for what we do not do.
+    /// A line that is not valid in sysusers.d(5), or whose type is not supported here.
     #[error("{file}:{line}: cannot act on {text:?}")]
     Line {
         /// The file.
@@ -23,10 +23,10 @@ pub enum AccountError {
         /// Its text.
         text: String,
     },
-    /// A file of declarations that is a link or a directory.
+    /// A sysusers.d file is a link or a directory.
     #[error("/{0} is not a regular file, so the accounts that it declares are unknown")]
     NoFile(String),
-    /// An account without a pinned id.
+    /// A declared account without a pinned id.
     #[error("{file}:{line}: {kind} {name} has no id in rootfs/ids.toml")]
     Unpinned {
         /// The file.
@@ -35,37 +35,37 @@ pub enum AccountError {
         line: usize,
         /// `user` or `group`.
         kind: &'static str,
-        /// Its name.
+        /// The account's name.
         name: String,
     },
-    /// A pinned id that is not the declared one.
-    #[error("{file}:{line}: {name} wants id {wanted}, rootfs/ids.toml pins {pinned}")]
+    /// The declared id differs from the pinned id.
+    #[error("{file}:{line}: {name} declares id {wanted}, but rootfs/ids.toml pins {pinned}")]
     Differs {
         /// The file.
         file: String,
         /// The line, from 1.
         line: usize,
-        /// Its name.
+        /// The account's name.
         name: String,
         /// The declared id.
         wanted: u32,
-        /// The pinned one.
+        /// The pinned id.
         pinned: u32,
     },
-    /// Two names of one id.
+    /// Two names have the same id.
     #[error("rootfs/ids.toml gives id {id} to both {first} and {second}")]
     Shared {
         /// The id.
         id: u32,
-        /// One name.
+        /// The first name.
         first: String,
-        /// The other.
+        /// The second name.
         second: String,
     },
-    /// A user's group that is not pinned, or a pinned name that nothing declares.
+    /// A user's group has no pinned id, or no package declares a pinned name.
     #[error("rootfs/ids.toml: {0}")]
     Pins(String),
-    /// It does not fit into the tree.
+    /// The file does not fit into the tree.
     #[error(transparent)]
     Tree(#[from] TreeError),
 }
@@ -91,7 +91,7 @@ struct Group {
     members: BTreeSet<String>,
 }
 
-/// No program has this name: nobody logs in.
+/// This program does not exist in the image, so nobody can log in.
 const SHELL: &str = "/usr/sbin/nologin";
 
 impl Accounts {
@@ -127,7 +127,7 @@ impl Accounts {
             |at: usize| fields.get(at).map(String::as_str).filter(|field| *field != "-" && !field.is_empty());
         let Some(kind) = field(0) else { return Ok(()) };
         if kind == "r" {
-            return Ok(()); // a range for dynamic ids: we have none
+            return Ok(()); // a range for dynamic ids; the image has no dynamic ids
         }
         let name = field(1).ok_or_else(bad)?;
         match kind {
@@ -135,7 +135,7 @@ impl Accounts {
                 let group = kind == "g";
                 let unused = if group { &ids.unused.groups } else { &ids.unused.users };
                 if unused.iter().any(|unused| unused == name) {
-                    // A user declares a group of its name too, and that one may be wanted.
+                    // A user line also declares a group of the same name, and that group may be pinned.
                     if let (false, Some(id)) = (group, ids.group.get(name)) {
                         self.group(name, *id);
                     }
@@ -195,17 +195,17 @@ impl Accounts {
         self.groups.entry(name.to_owned()).or_insert_with(|| Group { id, members: BTreeSet::new() });
     }
 
-    /// Every user id.
+    /// All user ids.
     pub fn user_ids(&self) -> BTreeSet<u32> {
         self.users.values().map(|user| user.id).collect()
     }
 
-    /// Every group id.
+    /// All group ids.
     pub fn group_ids(&self) -> BTreeSet<u32> {
         self.groups.values().map(|group| group.id).collect()
     }
 
-    /// passwd(5), by id.
+    /// Returns the passwd(5) file, sorted by id.
     pub fn passwd(&self) -> String {
         let line = |(name, user): (&String, &User)| {
             format!("{name}:x:{}:{}:{}:{}:{SHELL}\n", user.id, user.group, user.comment, user.home)
@@ -213,7 +213,7 @@ impl Accounts {
         by_id(&self.users, |user| user.id).map(line).collect()
     }
 
-    /// group(5), by id.
+    /// Returns the group(5) file, sorted by id.
     pub fn group_file(&self) -> String {
         let line = |(name, group): (&String, &Group)| {
             let members: Vec<&str> = group.members.iter().map(String::as_str).collect();
@@ -222,17 +222,17 @@ impl Accounts {
         by_id(&self.groups, |group| group.id).map(line).collect()
     }
 
-    /// shadow(5): locked, and without a date of change.
+    /// Returns the shadow(5) file: all accounts are locked, without a date of the last change.
     pub fn shadow(&self) -> String {
         by_id(&self.users, |user| user.id).map(|(name, _)| format!("{name}:!*:::::::\n")).collect()
     }
 
-    /// gshadow(5): locked.
+    /// Returns the gshadow(5) file: all groups are locked.
     pub fn gshadow(&self) -> String {
         by_id(&self.groups, |group| group.id).map(|(name, _)| format!("{name}:!*::\n")).collect()
     }
 
-    /// Writes the files, and removes the declarations that they came from.
+    /// Writes the four files and removes the sysusers.d declarations.
     pub fn write(&self, tree: &mut Tree, origin: &Arc<str>) -> Result<(), AccountError> {
         tree.remove("usr/lib/sysusers.d");
         for (path, text, mode) in [
@@ -263,7 +263,7 @@ fn unique<'a>(pairs: impl Iterator<Item = (&'a str, u32)>) -> Result<(), Account
     Ok(())
 }
 
-/// The fields of a line; double quotes hold blanks. None for a line whose quotes do not end.
+/// Splits a line into fields; double quotes can contain blanks. Returns `None` for an unterminated quote.
 fn fields(line: &str) -> Option<Vec<String>> {
     let mut fields = Vec::new();
     let mut rest = line.trim();

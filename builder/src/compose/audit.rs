@@ -1,4 +1,7 @@
-//! What a sealed volume must never hold (A12), checked over the finished tree: the build fails on any finding.
+//! The audit of a finished tree: it finds everything that a sealed volume must not contain (A12). Any finding fails the build.
+//!
+//! The audit reads the tree only. It does not trust the rules that removed files before; it checks names, modes, extended attributes,
+//! owners, links, needed libraries and the programs that units start.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,8 +12,8 @@ use super::libraries::{find, follow};
 use super::tree::{Kind, Node, Tree};
 use super::units;
 
-/// Names of programs that no volume holds, whatever they are made of: shells, interpreters, package managers, login, remote access,
-/// compilers, and what gains privileges.
+/// Names of programs that no volume may contain: shells, interpreters, package managers, login programs, remote access, compilers, and
+/// programs that gain privileges.
 pub const FORBIDDEN: [&str; 66] = [
     "sh",
     "ash",
@@ -80,49 +83,49 @@ pub const FORBIDDEN: [&str; 66] = [
     "as",
 ];
 
-/// Kernel modules that no volume holds. `crypto_null`: a cipher that encrypts nothing, which a forged LUKS2 header may ask for
-/// (CVE-2025-59054 and its relatives).
+/// Kernel modules that no volume may contain. `crypto_null` is a cipher that does not encrypt; a forged LUKS2 header can select it
+/// (CVE-2025-59054 and related reports).
 pub const FORBIDDEN_MODULES: [&str; 1] = ["crypto_null"];
 
-/// Something that may not be there.
+/// A file that the volume must not contain, or with a forbidden property.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
-    /// Where, without a leading slash.
+    /// The path without a leading slash.
     pub path: String,
-    /// Who gave it.
+    /// The package or the part of the builder that added the file.
     pub origin: String,
-    /// What is wrong.
+    /// The forbidden property.
     pub fault: Fault,
 }
 
-/// What is wrong.
+/// A forbidden property of a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// The name of a shell, an interpreter, a package manager and the like.
+    /// The name of a forbidden program, see [`FORBIDDEN`].
     ForbiddenName,
-    /// A kernel module that must not be loadable.
+    /// A forbidden kernel module, see [`FORBIDDEN_MODULES`].
     ForbiddenModule,
-    /// Executable, and starts with `#!`.
+    /// An executable file that starts with `#!`.
     Script,
-    /// Executable, but neither ELF nor script.
+    /// An executable file that is neither ELF nor a script.
     UnknownProgram,
     /// Setuid or setgid.
     SetId(u32),
-    /// Writable for others, or for a group.
+    /// Writable for the group or for others.
     Writable(u32),
     /// A device node.
     Device,
     /// A file capability that is not listed.
     Capability(String),
-    /// Another extended attribute.
+    /// An extended attribute other than a file capability.
     Attribute(String),
-    /// An owner or group that is no account.
+    /// An owner or group that is not an account.
     Owner(u32, u32),
-    /// A link to nothing.
+    /// A link whose target does not exist.
     DanglingLink(String),
-    /// A program or library that needs what is not there.
+    /// A program or library that needs a missing file.
     Needs(String),
-    /// A unit that starts what is not there.
+    /// A unit that starts a missing or forbidden program.
     Starts(String),
 }
 
@@ -130,24 +133,24 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "/{} (of {}) ", self.path, self.origin)?;
         match &self.fault {
-            Fault::ForbiddenName => write!(f, "has the name of a program that no volume may hold"),
-            Fault::ForbiddenModule => write!(f, "is a kernel module that no volume may hold"),
+            Fault::ForbiddenName => write!(f, "has the name of a program that no volume may contain"),
+            Fault::ForbiddenModule => write!(f, "is a kernel module that no volume may contain"),
             Fault::Script => write!(f, "is an executable script"),
-            Fault::UnknownProgram => write!(f, "is executable, but no program"),
+            Fault::UnknownProgram => write!(f, "is executable, but not an ELF program"),
             Fault::SetId(mode) => write!(f, "is setuid or setgid ({mode:04o})"),
-            Fault::Writable(mode) => write!(f, "can be written by others ({mode:04o})"),
+            Fault::Writable(mode) => write!(f, "is writable for others ({mode:04o})"),
             Fault::Device => write!(f, "is a device"),
             Fault::Capability(value) => write!(f, "has the unlisted capability {value}"),
             Fault::Attribute(name) => write!(f, "has the extended attribute {name}"),
-            Fault::Owner(uid, gid) => write!(f, "belongs to {uid}:{gid}, which is no account"),
-            Fault::DanglingLink(target) => write!(f, "is a link to {target}, which is not there"),
-            Fault::Needs(name) => write!(f, "needs {name}, which is not there"),
-            Fault::Starts(program) => write!(f, "starts {program}, which is not there"),
+            Fault::Owner(uid, gid) => write!(f, "belongs to {uid}:{gid}, which is not an account"),
+            Fault::DanglingLink(target) => write!(f, "is a link to {target}, which does not exist"),
+            Fault::Needs(name) => write!(f, "needs {name}, which does not exist"),
+            Fault::Starts(program) => write!(f, "starts {program}, which does not exist or is forbidden"),
         }
     }
 }
 
-/// What is allowed, beside nothing.
+/// The exceptions that the audit accepts.
 #[derive(Debug, Clone, Default)]
 pub struct Allowed<'a> {
     /// File capabilities by path.
@@ -158,7 +161,7 @@ pub struct Allowed<'a> {
     pub groups: BTreeSet<u32>,
 }
 
-/// Everything in the tree that may not be there, in order.
+/// Returns all findings, sorted.
 pub fn audit(tree: &Tree, allowed: &Allowed<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, node) in tree.iter() {
@@ -191,7 +194,7 @@ pub fn audit(tree: &Tree, allowed: &Allowed<'_>) -> Vec<Finding> {
     findings
 }
 
-/// `crypto_null.ko`, however it is compressed; in the names of files `-` and `_` are the same to the kernel.
+/// Matches `crypto_null.ko` with any compression suffix. The kernel treats `-` and `_` in names of modules as the same.
 fn is_forbidden_module(name: &str) -> bool {
     name.split_once(".ko").is_some_and(|(module, _)| FORBIDDEN_MODULES.contains(&&*module.replace('-', "_")))
 }
@@ -219,7 +222,7 @@ fn attributes(path: &str, node: &Node, allowed: &Allowed<'_>, faults: &mut Vec<F
 fn file(tree: &Tree, path: &str, node: &Node, bytes: &[u8], faults: &mut Vec<Fault>) {
     if let Some(elf) = elf::read(bytes) {
         for name in elf.needed.iter().filter(|name| find(tree, name, &elf.run_path).is_none()) {
-            // A library is also looked for where its program looks; systemd's private ones are.
+            // The loader also searches the run path of the program that loads the library. Here only systemd's private folder is tried.
             if find(tree, name, &["usr/lib/x86_64-linux-gnu/systemd".to_owned()]).is_none() {
                 faults.push(Fault::Needs(name.clone()));
             }
@@ -249,7 +252,7 @@ fn link(tree: &Tree, path: &str, target: &str, faults: &mut Vec<Fault>) {
     for _ in 0..16 {
         let folder = at.rsplit_once('/').map_or("", |(folder, _)| folder);
         at = follow(folder, &target);
-        // Made at run time: a link into it cannot be followed here.
+        // These folders are filled at run time, so the link cannot be followed here.
         if ["proc", "run", "sys", "dev", "var", "tmp"].iter().any(|top| at.split('/').next() == Some(top)) {
             return;
         }
@@ -267,7 +270,7 @@ fn in_program_folder(path: &str) -> bool {
     folder.ends_with("bin") || folder.ends_with("libexec") || folder.starts_with("usr/lib/systemd")
 }
 
-/// `python3.13` is `python3`, `perl5.40` is `perl`.
+/// Removes the version from a name: `python3.13` gives `python3`, `perl5.40` gives `perl`.
 fn unversioned(name: &str) -> &str {
     let name = name.split_once('.').map_or(name, |(name, _)| name);
     if FORBIDDEN.contains(&name) {
@@ -277,7 +280,7 @@ fn unversioned(name: &str) -> &str {
     }
 }
 
-/// The programs that a unit starts (systemd.service(5), `Exec…=`).
+/// The programs that a unit starts: the keys `Exec…=` of systemd.service(5).
 fn started(unit: &str) -> Vec<String> {
     unit.lines()
         .filter_map(|line| line.split_once('='))
@@ -344,8 +347,7 @@ mod tests {
         assert_eq!(faults("usr/share/doc/bash", file(b"", 0o644)), []);
     }
 
-    /// A12.
-    /// Finding 6 of the review: a cipher that encrypts nothing cannot be loaded.
+    /// A12, and finding 6 of the review: a cipher that does not encrypt cannot be loaded.
     #[test]
     fn a_module_without_encryption_is_found_under_any_name() {
         for name in ["crypto_null.ko", "crypto-null.ko.xz", "crypto_null.ko.zst"] {

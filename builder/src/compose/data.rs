@@ -1,12 +1,13 @@
-//! The rules of composition as data: the files of `rootfs/` and `kernel-config/`, built into the program so that what composes
-//! and by which rules are one thing with one version.
+//! The rules of composition as data: the files of `rootfs/` and `kernel-config/`.
+//!
+//! They are compiled into the program, so a version of the builder always composes by the same rules.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// A data file is not what the program understands. A fault of the project, not of the user.
+/// A rule file does not parse. This is an error of the project, not of the user.
 #[derive(Debug, thiserror::Error)]
 #[error("rule file {file} is malformed")]
 pub struct DataError {
@@ -37,8 +38,8 @@ embedded!(modules, Modules, "kernel-config/modules.toml");
 embedded!(drivers_metal, Modules, "kernel-config/drivers-metal.toml");
 embedded!(ledger, super::ledger::Ledger, "rootfs/ledger.toml");
 
-/// The kernel's command line of `kernel-config/cmdline`: one word a line there, joined with single spaces here. Its last word is `--`,
-/// behind which the kernel takes no parameter: systemd-stub appends what the hypervisor wants.
+/// Returns the kernel command line from `kernel-config/cmdline`. The file has one word per line; the words are joined with single spaces.
+/// The last word is `--`: systemd-stub appends the hypervisor's command line, and the kernel ignores parameters after `--`.
 pub fn cmdline() -> String {
     let text = include_str!("../../../kernel-config/cmdline");
     let words = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
@@ -47,7 +48,7 @@ pub fn cmdline() -> String {
 
 include!(concat!(env!("OUT_DIR"), "/overlay.rs"));
 
-/// `rootfs/closed.toml`: folders of which only named entries stay.
+/// `rootfs/closed.toml`: folders in which only the listed entries stay.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Closed {
@@ -73,7 +74,7 @@ pub struct ClosedFolder {
     pub keep: BTreeMap<String, String>,
 }
 
-/// A file capability that is meant.
+/// An accepted file capability.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Capability {
@@ -83,61 +84,61 @@ pub struct Capability {
     pub why: String,
 }
 
-/// `rootfs/remove.toml`.
+/// `rootfs/remove.toml`: files to remove.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Removals {
     /// Always 1.
     pub version: u32,
-    /// The patterns.
+    /// The removal rules.
     pub remove: Vec<Removal>,
 }
 
-/// A pattern of what is removed.
+/// A removal rule.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Removal {
-    /// The pattern; `*` matches within a component.
+    /// The path pattern; `*` matches within one component.
     pub path: String,
-    /// Last components that stay all the same.
+    /// File names (last components) that the rule does not remove.
     #[serde(default)]
     pub except: Vec<String>,
-    /// It may match nothing.
+    /// Whether the pattern may match nothing.
     #[serde(default)]
     pub optional: bool,
     /// The reason.
     pub why: String,
 }
 
-/// `rootfs/units.toml`.
+/// `rootfs/units.toml`: the systemd units of the image.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Units {
     /// Always 1.
     pub version: u32,
-    /// What is booted.
+    /// The target that `default.target` links to.
     pub default: String,
     /// Units of packages that stay, with the reason.
     pub keep: BTreeMap<String, String>,
-    /// Second names.
+    /// Additional names of units.
     pub alias: Vec<UnitAlias>,
-    /// What is started with what.
+    /// The units that targets start.
     pub enable: Vec<Enable>,
 }
 
-/// A second name of a unit.
+/// An additional name of a unit.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UnitAlias {
-    /// The second name.
+    /// The additional name.
     pub name: String,
-    /// The unit.
+    /// The name of the unit that it refers to.
     pub unit: String,
     /// The reason.
     pub why: String,
 }
 
-/// Units wanted by a target.
+/// Units that a target wants.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Enable {
@@ -147,17 +148,17 @@ pub struct Enable {
     pub units: Vec<String>,
 }
 
-/// `rootfs/ids.toml`.
+/// `rootfs/ids.toml`: pinned user and group ids.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ids {
     /// Always 1.
     pub version: u32,
-    /// Users.
+    /// Ids and groups of users, by user name.
     pub user: BTreeMap<String, UserId>,
-    /// Groups.
+    /// Group ids by group name.
     pub group: BTreeMap<String, u32>,
-    /// Accounts that packages declare and nothing here uses.
+    /// Accounts that packages declare but the image does not use.
     pub unused: Unused,
 }
 
@@ -165,41 +166,41 @@ pub struct Ids {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UserId {
-    /// Its id.
+    /// The user id.
     pub id: u32,
-    /// Its group, by name.
+    /// The name of the primary group.
     pub group: String,
 }
 
-/// Accounts that are not made.
+/// Declared accounts that are not created.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Unused {
-    /// Users.
+    /// User names.
     pub users: Vec<String>,
-    /// Groups.
+    /// Group names.
     pub groups: Vec<String>,
     /// The reason.
     pub why: String,
 }
 
-/// `kernel-config/required.toml`.
+/// `kernel-config/required.toml`: kernel options that the build requires.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KernelOptions {
     /// Always 1.
     pub version: u32,
-    /// The options.
+    /// The required options.
     pub option: Vec<KernelOption>,
 }
 
-/// An option that the kernel must have been built with.
+/// A required option of the kernel configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KernelOption {
-    /// `CONFIG_…`.
+    /// The option's name, `CONFIG_…`.
     pub name: String,
-    /// Values that will do.
+    /// The accepted values.
     pub is: Vec<String>,
     /// The reason.
     pub why: String,
@@ -215,18 +216,18 @@ pub struct Modules {
     pub group: Vec<ModuleGroup>,
 }
 
-/// Modules of one purpose.
+/// A group of modules for one purpose.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModuleGroup {
-    /// Its name.
+    /// The group's name.
     pub name: String,
     /// The reason.
     pub why: String,
-    /// Whether stage 1 loads them.
+    /// Whether and when stage 1 loads the modules.
     #[serde(default)]
     pub initrd: InInitrd,
-    /// Their names.
+    /// The modules' names.
     pub modules: Vec<String>,
 }
 
@@ -234,14 +235,14 @@ pub struct ModuleGroup {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InInitrd {
-    /// Never: it is in the root volume only.
+    /// Never; the module is in the root volume only.
     #[default]
     No,
     /// On every machine.
     Always,
-    /// When a device asks for it.
+    /// When a device matches an alias of the module.
     ByDevice,
-    /// When stage 1 asks for it by name.
+    /// When stage 1 requests it by name.
     OnDemand,
 }
 
@@ -256,7 +257,7 @@ mod tests {
         let words: Vec<&str> = cmdline.split(' ').collect();
         assert_eq!(words.iter().position(|word| *word == "--"), Some(words.len() - 1), "{cmdline}");
         assert!(!cmdline.contains('"'), "a quote would hide the dashes: {cmdline}");
-        assert!(cmdline.len() < 1024, "half of what the kernel takes");
+        assert!(cmdline.len() < 1024, "the command line is longer than half of the kernel's limit");
     }
 
     #[test]

@@ -1,4 +1,7 @@
-//! What composition must know of an ELF file: its interpreter and the libraries it needs.
+//! Reads from an ELF file what composition needs: the interpreter and the needed libraries.
+//!
+//! It reads x86-64 files only and does not validate them beyond these fields. All lists and names are bounded, because the files are
+//! untrusted input.
 
 use object::LittleEndian as Le;
 use object::elf::{
@@ -6,29 +9,29 @@ use object::elf::{
 };
 use object::read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _};
 
-/// A program or a library.
+/// The dynamic linking information of a program or library.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Elf {
-    /// The loader that the kernel starts for it.
+    /// The path of the dynamic loader (`PT_INTERP`).
     pub interpreter: Option<String>,
-    /// Libraries by name, in the file's order.
+    /// The needed libraries (`DT_NEEDED`) in file order.
     pub needed: Vec<String>,
-    /// Folders in which it looks first.
+    /// The library folders that the loader searches first (`DT_RPATH`, `DT_RUNPATH`).
     pub run_path: Vec<String>,
 }
 
-/// No name is longer (`PATH_MAX`), no list of folders either.
+/// The longest accepted name or folder list, in bytes (`PATH_MAX`).
 const LONGEST: usize = 4096;
-/// Entries of a dynamic section, and folders in lists: a program of the distribution has dozens. Many of them may share a name, so that
-/// without a bound a small file could ask for much memory.
+/// The most entries in a dynamic section, and the most folders in a list. A program of the distribution has dozens. Entries can share
+/// one name, so without a bound a small file could make the reader allocate much memory.
 const MOST_ENTRIES: usize = 1024;
 
-/// Is it ELF at all?
+/// Whether the bytes start with the ELF magic.
 pub fn is_elf(bytes: &[u8]) -> bool {
     bytes.starts_with(&object::elf::ELFMAG)
 }
 
-/// Reads an x86-64 file; none if it is not one or its tables do not hold.
+/// Reads an x86-64 file. Returns `None` for other files, and for tables that are out of bounds or too long.
 pub fn read(bytes: &[u8]) -> Option<Elf> {
     let header = FileHeader64::<Le>::parse(bytes).ok()?;
     let endian = header.endian().ok()?;
@@ -73,7 +76,7 @@ pub fn read(bytes: &[u8]) -> Option<Elf> {
 mod tests {
     use super::*;
 
-    /// A file of `entries` libraries that all have one name, of `length` letters.
+    /// Builds a file with `entries` needed libraries that share one name of `length` letters.
     fn sharing(entries: usize, length: usize) -> Vec<u8> {
         let words = |words: &[u64]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
         let strings = 64 + 2 * 56;
@@ -96,7 +99,7 @@ mod tests {
         out
     }
 
-    /// A megabyte of entries that share a name of a megabyte would name 32 GB of libraries.
+    /// A megabyte of entries that share a name of one megabyte would need 32 GB of memory.
     #[test]
     fn names_and_lists_longer_than_any_are_refused() {
         assert_eq!(read(&sharing(3, LONGEST - 1)).unwrap().needed.len(), 3);

@@ -1,11 +1,14 @@
-//! The files that maintainer scripts or an installer would have written, and our overlay.
+//! The files that maintainer scripts or an installer would write, and the files of `rootfs/overlay/`.
+//!
+//! It writes the mount points, `os-release`, the name service files, the certificate bundle, the links in `/etc`, and the agent. `/` is
+//! read-only on a node, so every mount point must exist in the tree.
 
 use std::sync::Arc;
 
 use super::data::OVERLAY;
 use super::tree::{Kind, Node, Tree, TreeError};
 
-/// Folders that must exist because something is mounted there: `/` is read-only.
+/// Mount points. They must exist in the tree because `/` is read-only.
 pub const MOUNT_POINTS: [&str; 9] = [
     "dev",
     "etc",
@@ -18,13 +21,13 @@ pub const MOUNT_POINTS: [&str; 9] = [
     "usr/lib/kubedos/configuration",
 ];
 
-/// Where the agent lies in the root volume.
+/// The path of the agent in the root volume.
 pub const AGENT: &str = "usr/lib/kubedos/kubedos-agent";
 
 const CERTIFICATES: &str = "usr/share/ca-certificates";
 const BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
 
-/// Why a file cannot be made.
+/// The errors of the generated files.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum FileError {
     /// The root is not merged under /usr.
@@ -32,21 +35,21 @@ pub enum FileError {
     UsrMerge {
         /// The link.
         link: &'static str,
-        /// What it must point at.
+        /// The required target.
         target: &'static str,
     },
-    /// No certificate of an authority.
-    #[error("no package gives a certificate in /{CERTIFICATES}")]
+    /// No package contains a certificate.
+    #[error("no package contains a certificate in /{CERTIFICATES}")]
     NoCertificates,
-    /// A certificate that is not one PEM block.
-    #[error("/{0} is not one PEM certificate")]
+    /// A certificate file that does not consist of exactly one PEM block.
+    #[error("/{0} is not a single PEM certificate")]
     Certificate(String),
-    /// It does not fit into the tree.
+    /// The file does not fit into the tree.
     #[error(transparent)]
     Tree(#[from] TreeError),
 }
 
-/// `/bin`, `/sbin`, `/lib` and `/lib64` are links into `/usr`.
+/// Checks that `/bin`, `/sbin`, `/lib` and `/lib64` are links into `/usr`.
 pub fn check_usr_merge(tree: &Tree) -> Result<(), FileError> {
     for (link, target) in
         [("bin", "usr/bin"), ("sbin", "usr/sbin"), ("lib", "usr/lib"), ("lib64", "usr/lib64")]
@@ -59,7 +62,7 @@ pub fn check_usr_merge(tree: &Tree) -> Result<(), FileError> {
     Ok(())
 }
 
-/// os-release(5): also the UKI's `.osrel`. Names the release of kubedOS, never a cluster.
+/// Returns os-release(5), which is also the section `.osrel` of the UKI. It names the release of kubedOS, never a cluster.
 pub fn os_release(release: &str) -> String {
     format!(
         "NAME=\"kubedOS\"\nPRETTY_NAME=\"kubedOS {release}\"\nID=kubedos\nID_LIKE=debian\nVERSION=\"{release}\"\n\
@@ -67,11 +70,11 @@ pub fn os_release(release: &str) -> String {
     )
 }
 
-/// Writes what no package holds.
+/// Writes the files that no package contains.
 pub fn write(tree: &mut Tree, release: &str, agent: &Arc<[u8]>, origin: &Arc<str>) -> Result<(), FileError> {
     for point in MOUNT_POINTS {
         match tree.get_mut(point) {
-            // What is mounted there has its own mode.
+            // The mounted file system has its own mode.
             Some(node) => node.mode = 0o755,
             None => tree.add(point, Node::new(Kind::Directory, origin))?,
         }
@@ -87,18 +90,18 @@ pub fn write(tree: &mut Tree, release: &str, agent: &Arc<[u8]>, origin: &Arc<str
     for (path, text) in texts {
         tree.replace(path, Node::file(text.into_bytes(), origin))?;
     }
-    // Empty and read-only: systemd makes a transient id under /run and mounts it here, and sees no first boot (machine-id(5)).
+    // Empty and read-only: systemd creates a transient id under /run, mounts it here, and does not detect a first boot (machine-id(5)).
     tree.replace("etc/machine-id", Node::file(*b"", origin).with_mode(0o444))?;
     tree.replace("etc/os-release", Node::symlink("../usr/lib/os-release", origin))?;
     tree.replace("etc/mtab", Node::symlink("../proc/self/mounts", origin))?;
-    // The agent renders it when the underlay has name servers.
+    // The agent writes the target of this link when the underlay has name servers.
     tree.replace("etc/resolv.conf", Node::symlink("../run/kubedos/resolv.conf", origin))?;
     tree.remove(CERTIFICATES);
     tree.replace(AGENT, Node::file(Arc::clone(agent), origin).with_mode(0o555))?;
     Ok(())
 }
 
-/// Lays `rootfs/overlay/` over the tree. What it replaces of a package it replaces on purpose.
+/// Copies `rootfs/overlay/` over the tree. It replaces files of packages deliberately.
 pub fn overlay(tree: &mut Tree, origin: &Arc<str>) -> Result<(), FileError> {
     for (path, bytes) in OVERLAY {
         tree.replace(path, Node::file(*bytes, origin))?;
@@ -106,7 +109,7 @@ pub fn overlay(tree: &mut Tree, origin: &Arc<str>) -> Result<(), FileError> {
     Ok(())
 }
 
-/// nsswitch.conf(5): files only, and DNS for hosts.
+/// Returns nsswitch.conf(5): files only, and DNS for hosts.
 fn nsswitch() -> String {
     ["passwd", "group", "shadow", "gshadow", "networks", "protocols", "services", "ethers", "rpc"]
         .iter()
@@ -115,7 +118,7 @@ fn nsswitch() -> String {
         .collect()
 }
 
-/// One file of every authority's certificate, in the order of their names, as `update-ca-certificates` would.
+/// Concatenates all certificates in the order of their names, as `update-ca-certificates` does.
 fn bundle(tree: &Tree) -> Result<String, FileError> {
     let mut bundle = String::new();
     for (path, _) in tree.below(CERTIFICATES).filter(|(path, _)| path.ends_with(".crt")) {

@@ -1,8 +1,8 @@
-//! The script ledger: every maintainer script and trigger file of the set, by digest, with a verdict of a person who read it.
+//! The script ledger: all maintainer scripts and trigger files of the locked packages, each with its digest and a reviewer's verdict.
 //!
-//! None of them runs. The ledger says for each why that is right, so a script that is not in it fails the build: an update may have
-//! brought something that an image needs. What was reviewed is remembered as one short digest a line, so that the lines that
-//! are new can be shown without keeping the texts themselves.
+//! The builder never runs these scripts. Each entry explains why the script is unnecessary. A script without an entry fails the build,
+//! because an update may contain a step that the image needs. An entry stores one short digest per line instead of the script's text;
+//! this is enough to show which lines of an updated script are new.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,30 +10,30 @@ use std::fmt;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
-/// Members of a control archive that no program runs or acts on.
+/// Members of a control archive that are not scripts and that no program acts on.
 const INERT: [&str; 6] = ["control", "md5sums", "conffiles", "shlibs", "symbols", "templates"];
 
-/// What makes a package's script unnecessary.
+/// The reason why a script is unnecessary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// It does nothing on a first installation, or nothing that outlives it.
+    /// It does nothing on a first installation, or nothing that persists.
     Noop,
-    /// It acts on upgrade, removal or failure only: there is none of these.
+    /// It acts on upgrade, removal or failure only; these do not happen in an image.
     Upgrade,
-    /// The library cache: every library lies where the loader looks by itself.
+    /// It updates the library cache; the image's libraries are in the loader's default folders.
     Ldconfig,
-    /// It makes users or groups: `accounts` does.
+    /// It creates users or groups; `accounts` does this.
     Accounts,
-    /// It enables or starts units: `units` does.
+    /// It enables or starts units; `units` does this.
     Units,
-    /// It makes the bundle of certificates: `files` does.
+    /// It creates the certificate bundle; `files` does this.
     Certificates,
-    /// Kernel links, initrd, depmod: `kernel` does.
+    /// It creates kernel links or an initrd, or runs depmod; `kernel` does this.
     Kernel,
-    /// It makes files of its own: `files`, the overlay or tmpfiles do.
+    /// It creates other files; `files`, the overlay or tmpfiles do this.
     Files,
-    /// What it serves is not in the image.
+    /// The program or file that it serves is not in the image.
     Removed,
 }
 
@@ -41,15 +41,15 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// The packages that have it.
+    /// The packages that contain the script.
     pub packages: Vec<String>,
-    /// Its name in the control archive: `preinst`, `postinst`, `prerm`, `postrm`, `config`, `triggers`.
+    /// The name in the control archive: `preinst`, `postinst`, `prerm`, `postrm`, `config`, `triggers`.
     pub kind: String,
-    /// SHA-256 of its bytes.
+    /// SHA-256 of the script's bytes.
     pub sha256: String,
-    /// Why it need not run.
+    /// The reason why the script is unnecessary.
     pub verdict: Verdict,
-    /// In words.
+    /// The verdict's explanation.
     pub why: String,
     /// The first four bytes of each line's SHA-256, in hexadecimal digits.
     pub lines: String,
@@ -68,31 +68,31 @@ pub struct Ledger {
 /// A script of a package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Script {
-    /// The package.
+    /// The package's name.
     pub package: String,
-    /// Its version.
+    /// The package's version.
     pub version: String,
-    /// Its name in the control archive.
+    /// The name in the control archive.
     pub kind: String,
-    /// Its text.
+    /// The script's text.
     pub text: String,
 }
 
-/// A script that nobody has reviewed, with what of it is new.
+/// A script without an entry in the ledger, and the entry of its predecessor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unknown {
     /// The script.
     pub script: Script,
-    /// How the review of its predecessor ended, where there was one.
+    /// The entry of the reviewed predecessor, if there is one.
     pub before: Option<Entry>,
 }
 
-/// Scripts that nobody has reviewed.
+/// Scripts that are not in the ledger.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("maintainer scripts that nobody has reviewed:\n{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+#[error("maintainer scripts without a review:\n{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct UnknownScripts(pub Vec<Unknown>);
 
-/// The scripts among a package's control files.
+/// Returns the scripts among a package's control files.
 pub fn scripts(package: &str, version: &str, control: &BTreeMap<String, Vec<u8>>) -> Vec<Script> {
     control
         .iter()
@@ -107,7 +107,7 @@ pub fn scripts(package: &str, version: &str, control: &BTreeMap<String, Vec<u8>>
 }
 
 impl Ledger {
-    /// The scripts that are not in the ledger, in the order of package and kind.
+    /// Returns the scripts that are not in the ledger, sorted by package and kind.
     pub fn unknown(&self, scripts: &[Script]) -> Vec<Unknown> {
         let mut unknown: Vec<Unknown> = scripts
             .iter()
@@ -124,7 +124,7 @@ impl Ledger {
         if unknown.is_empty() { Ok(()) } else { Err(UnknownScripts(unknown)) }
     }
 
-    /// The verdict over a script.
+    /// Returns the entry of a script.
     pub fn verdict(&self, script: &Script) -> Option<&Entry> {
         let sha256 = script.sha256();
         self.script.iter().find(|entry| {
@@ -145,7 +145,7 @@ impl Ledger {
     }
 }
 
-/// A package's name without the version that kernels carry in theirs.
+/// Removes the version from a package's name; the names of kernel packages contain one.
 fn stem(package: &str) -> String {
     package.chars().filter(|c| !c.is_ascii_digit() && *c != '.').collect()
 }
@@ -156,7 +156,7 @@ impl Script {
         hex::encode(digest(&SHA256, self.text.as_bytes()))
     }
 
-    /// The entry that a reviewer adds to the ledger.
+    /// Creates the ledger entry of this script for a reviewer.
     pub fn entry(&self, verdict: Verdict, why: &str) -> Entry {
         Entry {
             packages: vec![self.package.clone()],
@@ -176,7 +176,7 @@ fn line_digest(line: &str) -> String {
 }
 
 impl fmt::Display for Unknown {
-    /// The whole text, with `+` before lines that the reviewed predecessor does not have.
+    /// Writes the whole text, with `+` before the lines that the reviewed predecessor does not contain.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Script { package, version, kind, text } = &self.script;
         write!(f, "--- {kind} of {package} {version}, sha256 {}", self.script.sha256())?;
@@ -187,7 +187,7 @@ impl fmt::Display for Unknown {
                 for at in (0..before.lines.len()).step_by(8) {
                     *left.entry(before.lines.get(at..at + 8).unwrap_or_default()).or_default() += 1;
                 }
-                writeln!(f, "; its predecessor was judged {:?}: {}", before.verdict, before.why)?;
+                writeln!(f, "; the verdict on its predecessor was {:?}: {}", before.verdict, before.why)?;
             }
         }
         for line in text.lines() {
@@ -200,7 +200,7 @@ impl fmt::Display for Unknown {
         }
         let gone: usize = left.values().sum();
         if gone > 0 {
-            writeln!(f, "- {gone} lines of the predecessor are gone")?;
+            writeln!(f, "- {gone} lines of the predecessor were removed")?;
         }
         Ok(())
     }
@@ -225,7 +225,7 @@ mod tests {
         let text = ledger().check(&[new]).unwrap_err().to_string();
         assert!(text.contains("postinst of dbus 2"), "{text}");
         assert!(text.contains("\n+ setcap cap_net_admin") && text.contains("\n  set -e\n"), "{text}");
-        assert!(text.contains("judged Accounts: makes a user") && text.contains("- 1 lines"), "{text}");
+        assert!(text.contains("was Accounts: makes a user") && text.contains("- 1 lines"), "{text}");
     }
 
     #[test]
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_nobody_knows_is_printed_whole() {
+    fn an_unknown_script_is_printed_completely() {
         let text = ledger().check(&[script("new", "#!/bin/sh\nrm -rf /\n")]).unwrap_err().to_string();
         assert!(text.contains("never reviewed") && text.contains("+ #!/bin/sh\n+ rm -rf /"), "{text}");
     }

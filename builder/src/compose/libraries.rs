@@ -1,30 +1,34 @@
-//! Libraries of the root volume: what a kept program needs stays, the rest goes.
+//! The shared libraries of the root volume: keeps those that a program needs and removes the others.
+//!
+//! Needed libraries come from the ELF files of the tree (`DT_NEEDED`) and from `rootfs/closed.toml` for libraries that programs open by
+//! name at run time. A needed library that is missing is an error.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::elf::{self, Elf};
 use super::tree::{Kind, Tree};
 
-/// Where libraries lie; the loader looks here without a cache (Debian's multiarch default).
+/// The library folder. The loader searches it without a cache (Debian's multiarch default).
 pub const FOLDER: &str = "usr/lib/x86_64-linux-gnu";
 
 /// A needed library that is not in the tree.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{wanted_by} needs the library {name}, which is not in the image")]
 pub struct MissingLibrary {
-    /// The library.
+    /// The library's name.
     pub name: String,
-    /// The program or library, or the rule, that needs it.
+    /// The program, library or rule file that needs it.
     pub wanted_by: String,
 }
 
-/// Where a library lies: in one of the run paths or in the default folder.
+/// Returns the path of a library in one of the run paths or in the default folders.
 pub fn find(tree: &Tree, name: &str, run_path: &[String]) -> Option<String> {
     let folders = run_path.iter().map(|path| path.trim_start_matches('/')).chain([FOLDER, "usr/lib64"]);
     folders.map(|folder| format!("{folder}/{name}")).find(|path| tree.get(path).is_some())
 }
 
-/// Removes shared libraries that nothing reaches from the programs and from `opened` (names opened at run time).
+/// Removes the shared libraries that neither a program nor `opened` (names opened at run time) reaches. Returns the number of removed
+/// paths.
 pub fn prune(tree: &mut Tree, opened: &BTreeMap<String, String>) -> Result<usize, MissingLibrary> {
     let is_library = |path: &str| path.starts_with(FOLDER) && path.contains(".so");
     let mut todo: Vec<(String, String, Elf)> = Vec::new();
@@ -53,7 +57,7 @@ pub fn prune(tree: &mut Tree, opened: &BTreeMap<String, String>) -> Result<usize
             }
         }
         if let Some(elf) = tree.content(&path).and_then(|content| elf::read(content)) {
-            // A library's own libraries are also looked for where its program looks.
+            // The loader searches the program's run path for the libraries of a library, too.
             let run_path: Vec<String> = elf.run_path.iter().chain(&by.run_path).cloned().collect();
             for needed in &elf.needed {
                 if !find(tree, needed, &run_path).is_some_and(|path| kept.contains(&path)) {
@@ -71,7 +75,7 @@ pub fn prune(tree: &mut Tree, opened: &BTreeMap<String, String>) -> Result<usize
     Ok(before - tree.len())
 }
 
-/// The path that a link in a folder points at, without following further.
+/// Resolves a link target relative to the link's folder, without following further links.
 pub(super) fn follow(folder: &str, target: &str) -> String {
     let mut parts: Vec<&str> = if target.starts_with('/') { Vec::new() } else { folder.split('/').collect() };
     for part in target.split('/') {
@@ -102,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn unneeded_libraries_go_and_missing_ones_are_named() {
+    fn unneeded_libraries_are_removed_and_missing_ones_are_named() {
         let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         let elf = elf::read(&program).unwrap();
         let by: Arc<str> = Arc::from("p");

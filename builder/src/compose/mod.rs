@@ -1,8 +1,10 @@
-//! From verified packages to trees: the root volume and the initrd, without running anything of the packages.
+//! Composition: builds the trees of the root volume and the initrd from verified packages.
 //!
-//! No maintainer script runs, nothing is mounted, no root is needed: ownership, modes and links are data in a [`tree::Tree`].
-//! What the scripts would have done is done here natively; which scripts those are is written down in the [`ledger`].
-//! The result is the same for any order of packages, and passes its own [`audit`](audit::audit) or is not given out.
+//! Nothing from a package is executed: no maintainer script runs, nothing is mounted, and no root privileges are needed. Ownership, modes
+//! and links are data in a [`tree::Tree`]. This module does natively what the scripts would do; the [`ledger`] lists each reviewed script.
+//!
+//! Invariants: the result does not depend on the order of the packages, and [`root`] returns a tree only if it passes
+//! [`audit`](audit::audit).
 
 pub mod accounts;
 pub mod audit;
@@ -34,56 +36,56 @@ use kubedos_debian::cache::{Cache, CacheError};
 use kubedos_debian::deb::Deb;
 use kubedos_debian::lock::{Lock, LockError, LockedPackage};
 
-/// A package whose bytes were checked against the lock.
+/// A package whose digest matched the lock.
 #[derive(Debug)]
 pub struct Package<R> {
-    /// Its name.
+    /// The package's name.
     pub name: String,
-    /// Its version.
+    /// The package's version.
     pub version: String,
-    /// It had to be unpacked; else it was kept so.
+    /// True if this call unpacked the package; false if the store already contained the repacked copy.
     pub unpacked: bool,
     /// The opened package.
     pub deb: Deb<R>,
 }
 
-/// What the root volume is made of.
+/// The inputs of the root volume.
 #[derive(Debug)]
 pub struct RootInputs<R> {
-    /// The packages of the root, the kernel and the boot loader among them, in any order.
+    /// The packages of the root, the kernel and the boot loader, in any order.
     pub packages: Vec<Package<R>>,
-    /// Which kernel it is, and which drivers stay.
+    /// The kernel flavour; it selects the kernel package and the drivers to keep.
     pub flavour: KernelFlavour,
-    /// The agent.
+    /// The bytes of the agent's program.
     pub agent: Arc<[u8]>,
     /// The release of kubedOS.
     pub release: String,
-    /// No file is younger, and the clock never goes below: seconds since 1970.
+    /// The upper bound for file times and the lower bound for the clock, in seconds since 1970.
     pub epoch: u64,
 }
 
-/// A composed root and what lies beside it.
+/// A composed root volume and the files that a build needs in addition to it.
 #[derive(Debug)]
 pub struct Composed {
     /// The root volume.
     pub tree: Tree,
-    /// Name and version of every package, sorted.
+    /// Package versions by package name.
     pub packages: BTreeMap<String, String>,
     /// The kernel: its release, image, and the modules of the initrd.
     pub kernel: Kernel,
-    /// systemd's EFI stub, which becomes the UKI.
+    /// systemd's EFI stub, the base of the UKI.
     pub stub: Arc<[u8]>,
     /// systemd-boot.
     pub boot_loader: Arc<[u8]>,
 }
 
-/// Why no root can be composed.
+/// The errors of composition.
 #[derive(Debug, thiserror::Error)]
 pub enum ComposeError {
     /// A rule file is malformed.
     #[error(transparent)]
     Data(#[from] data::DataError),
-    /// The store of built things failed.
+    /// The build store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A package cannot be unpacked.
@@ -91,53 +93,53 @@ pub enum ComposeError {
     Unpack {
         /// The package.
         package: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: Box<unpack::UnpackError>,
     },
-    /// Scripts that nobody has reviewed.
+    /// Some maintainer scripts are not in the ledger.
     #[error(transparent)]
     Scripts(#[from] ledger::UnknownScripts),
-    /// One package given twice.
-    #[error("the package {0} is given twice")]
+    /// The list of packages contains a package twice.
+    #[error("the package {0} is listed twice")]
     Twice(String),
-    /// A file that no package gave.
-    #[error("no package gives /{0}")]
+    /// No package contains the file.
+    #[error("no package contains /{0}")]
     Missing(&'static str),
     /// The lock has no such set.
     #[error(transparent)]
     Lock(#[from] Box<LockError>),
-    /// An input is not in the cache, or does not match its pin.
+    /// An input is missing from the cache or does not match its pin.
     #[error(transparent)]
     Cache(#[from] Box<CacheError>),
-    /// The files do not make a tree.
+    /// The files do not form a valid tree.
     #[error(transparent)]
     Tree(#[from] tree::TreeError),
-    /// A rule that no longer says what is.
+    /// A rule matches nothing in the tree.
     #[error(transparent)]
     Rule(#[from] rules::RuleError),
-    /// Accounts.
+    /// The accounts cannot be written.
     #[error(transparent)]
     Account(#[from] accounts::AccountError),
-    /// Units.
+    /// The units cannot be enabled.
     #[error(transparent)]
     Unit(#[from] units::UnitError),
-    /// Files of our own.
+    /// A generated or overlay file cannot be written.
     #[error(transparent)]
     File(#[from] files::FileError),
-    /// The kernel.
+    /// The kernel does not meet the rules.
     #[error(transparent)]
     Kernel(#[from] Box<kernel::KernelError>),
-    /// Libraries.
+    /// A library is missing.
     #[error(transparent)]
     Library(#[from] libraries::MissingLibrary),
-    /// The finished tree holds what a sealed volume may not hold.
-    #[error("the root volume may not hold:\n{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    /// The finished tree contains something that the audit forbids.
+    #[error("the root volume contains forbidden files:\n{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Audit(Vec<Finding>),
 }
 
-/// Opens packages of the lock's sets, each once: as they were kept in the store for reading fast, else out of the cache. What is not there or does not
-/// match its pin is an error.
+/// Opens the packages of the given sets of the lock, each package once. The store's repacked copy is preferred because it is faster to
+/// read; otherwise the package comes from the cache. A package that is missing or does not match its pin is an error.
 pub fn packages(
     lock: &Lock,
     cache: &Cache,
@@ -160,12 +162,12 @@ pub fn packages(
     Ok(opened)
 }
 
-/// The sets of the lock that a root volume is composed of.
+/// The sets of the lock that the root volume consists of.
 pub const fn sets(flavour: KernelFlavour) -> [&'static str; 3] {
     ["root", flavour.set(), "boot"]
 }
 
-/// The initrd: `/init`, the modules of stage 1, and what verification needs (`kubedos/verity.toml`, `kubedos/cmdline`).
+/// Builds the initrd: `/init`, the modules for stage 1, and the files for verification (`kubedos/verity.toml`, `kubedos/cmdline`).
 pub fn initrd(
     stage1: &Arc<[u8]>,
     modules: &InitrdModules,
@@ -239,7 +241,7 @@ pub fn root<R: Read + Seek>(inputs: RootInputs<R>) -> Result<Composed, ComposeEr
     Ok(Composed { tree, packages, kernel, stub, boot_loader })
 }
 
-/// Unpacks the packages in the order of their names; no script of theirs may be unknown.
+/// Unpacks the packages in the order of their names, after checking all their scripts against the ledger.
 fn unpack_all<R: Read + Seek>(
     mut packages: Vec<Package<R>>,
     tree: &mut Tree,
@@ -268,7 +270,7 @@ fn take(tree: &Tree, path: &'static str) -> Result<Arc<[u8]>, ComposeError> {
     tree.content(path).cloned().ok_or(ComposeError::Missing(path))
 }
 
-/// Programs lose setuid and setgid: nobody but root runs them here.
+/// Clears setuid and setgid on all programs: only root runs programs on a node.
 fn drop_set_ids(tree: &mut Tree) {
     let set: Vec<String> =
         tree.iter().filter(|(_, node)| node.mode & 0o6000 != 0).map(|(path, _)| path.to_owned()).collect();

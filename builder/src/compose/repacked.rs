@@ -1,4 +1,7 @@
-//! Packages as they are read fast: unpacking xz is most of composing, so each package is kept once more, behind zstd, under its digest.
+//! The store's repacked copies of packages.
+//!
+//! Decompressing xz takes most of the time of composition. The first build therefore compresses each package with zstd and stores it under
+//! its SHA-256; later builds read that copy.
 
 use std::fs::File;
 use std::io::BufWriter;
@@ -14,10 +17,10 @@ use kubedos_debian::lock::LockedPackage;
 
 const KIND: &str = "package";
 const DEB: &str = "deb";
-/// Raised when a package is kept in another way.
+/// Increment when the format of the stored copy changes.
 const VERSION: u32 = 2;
 
-/// Opens a package, keeping it first if it is not there.
+/// Opens the stored copy of a package and creates it first if it is missing.
 pub(super) fn open(
     package: &LockedPackage,
     cache: &Cache,

@@ -1,16 +1,18 @@
-//! What leaves the tree: folders closed to a list, and patterns. Both as data with reasons; a rule that matches nothing is an
-//! error, so that the lists keep saying what is in the image.
+//! The removal rules: folders in which only listed entries stay, and patterns of paths to remove.
+//!
+//! The rules are data with a reason each (`rootfs/closed.toml`, `rootfs/remove.toml`). A rule that matches nothing is an error, so the
+//! lists always correspond to the packages.
 
 use std::collections::BTreeSet;
 
 use super::data::{Closed, Removals};
 use super::tree::Tree;
 
-/// A rule that no longer says what is.
+/// A rule that matches nothing.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum RuleError {
-    /// A kept entry that is not there.
-    #[error("rootfs/closed.toml keeps {name:?} in /{folder}, where nothing has that name")]
+    /// A kept entry that does not exist.
+    #[error("rootfs/closed.toml keeps {name:?} in /{folder}, which contains no such entry")]
     NothingKept {
         /// The folder.
         folder: String,
@@ -22,7 +24,7 @@ pub enum RuleError {
     NothingRemoved(String),
 }
 
-/// Closes the folders in their order.
+/// Applies the closed folders in their order.
 pub fn close(tree: &mut Tree, closed: &Closed) -> Result<(), RuleError> {
     for folder in &closed.folder {
         let names: BTreeSet<&str> = folder.keep.keys().map(String::as_str).collect();
@@ -32,7 +34,7 @@ pub fn close(tree: &mut Tree, closed: &Closed) -> Result<(), RuleError> {
     Ok(())
 }
 
-/// Keeps only the named entries of a folder; gives back a name that nothing has.
+/// Keeps only the named entries of a folder. The error is a name that matches no entry.
 pub fn keep_only(tree: &mut Tree, folder: &str, names: &BTreeSet<&str>) -> Result<(), String> {
     let depth = if folder.is_empty() { 0 } else { folder.len() + 1 };
     let entry = |path: &str| -> Option<String> {
@@ -61,7 +63,7 @@ pub fn keep_only(tree: &mut Tree, folder: &str, names: &BTreeSet<&str>) -> Resul
     Ok(())
 }
 
-/// Removes what the patterns match.
+/// Removes the paths that match the patterns.
 pub fn remove(tree: &mut Tree, removals: &Removals) -> Result<(), RuleError> {
     for removal in &removals.remove {
         let gone: Vec<String> = tree
@@ -94,7 +96,7 @@ fn path_matches(pattern: &str, path: &str) -> bool {
     }
 }
 
-/// `*` stands for any run of characters.
+/// Matches a text against a pattern; `*` stands for any sequence of characters.
 pub(super) fn matches(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_folder_keeps_what_is_named_and_its_namesakes_elsewhere() {
+    fn a_closed_folder_keeps_the_named_entries_and_does_not_affect_other_folders() {
         let mut tree = tree();
         close(&mut tree, &closing("usr/bin", &["mount", "mount.*"])).unwrap();
         let left: Vec<_> = tree.below("usr").map(|(path, _)| path).filter(|p| !p.contains("share")).collect();
@@ -146,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_without_an_object_is_an_error() {
+    fn a_rule_that_matches_nothing_is_an_error() {
         let error = close(&mut tree(), &closing("usr/bin", &["bash"])).unwrap_err();
         assert_eq!(error, RuleError::NothingKept { folder: "usr/bin".into(), name: "bash".into() });
         let removal = |path: &str| Removals {

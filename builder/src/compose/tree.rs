@@ -1,8 +1,8 @@
-//! A file system tree in memory: what a volume holds before it is written.
+//! A file system tree in memory: the content of a volume before it is written.
 //!
-//! Invariants: paths are relative, without `.`/`..`/empty parts, sorted bytewise; `""` is the root directory; every parent
-//! is a directory of the tree ([`Tree::check`]); no path is ever given twice, whatever the order of the givers;
-//! times never pass the epoch. Ownership and modes are data: nothing here touches a real file system.
+//! Invariants: paths are relative, contain no `.`, `..` or empty components, and are sorted bytewise; `""` is the root directory; every
+//! parent is a directory of the tree ([`Tree::check`]); a path is added only once, in whatever order packages add theirs; times do not
+//! exceed the epoch. Ownership and modes are data: this module does not access a real file system.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// The bytes of a file, shared between trees.
 pub type Content = Arc<[u8]>;
 
-/// What a path is.
+/// The type of a path, with its content.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Kind {
     /// A directory.
@@ -24,7 +24,7 @@ pub enum Kind {
     Hardlink(String),
     /// A character (`true`) or block device.
     Device {
-        /// Character device, else block.
+        /// True for a character device, false for a block device.
         character: bool,
         /// Major number.
         major: u32,
@@ -50,24 +50,24 @@ impl fmt::Debug for Kind {
 /// One path with its attributes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// What it is.
+    /// The type and the content.
     pub kind: Kind,
     /// Permission bits, `0o7777` at most.
     pub mode: u32,
-    /// Owner.
+    /// The user id of the owner.
     pub uid: u32,
-    /// Group.
+    /// The group id.
     pub gid: u32,
     /// Seconds since 1970, clamped to the tree's epoch.
     pub mtime: u64,
     /// Extended attributes by full name (`security.capability`).
     pub xattrs: BTreeMap<String, Vec<u8>>,
-    /// Who gave it: a package, or a part of the builder. For messages and the bill of materials.
+    /// The package or the part of the builder that added the path. It is used in messages and in the bill of materials.
     pub origin: Arc<str>,
 }
 
 impl Node {
-    /// A node of root's with the usual mode of its kind.
+    /// Creates a node owned by root with the usual mode of its kind.
     pub fn new(kind: Kind, origin: &Arc<str>) -> Self {
         let mode = match kind {
             Kind::Directory => 0o755,
@@ -78,79 +78,79 @@ impl Node {
         Self { kind, mode, uid: 0, gid: 0, mtime: 0, xattrs: BTreeMap::new(), origin: Arc::clone(origin) }
     }
 
-    /// A file of root's, mode 0644.
+    /// Creates a file owned by root with mode 0644.
     pub fn file(content: impl Into<Content>, origin: &Arc<str>) -> Self {
         Self::new(Kind::File(content.into()), origin)
     }
 
-    /// A symbolic link.
+    /// Creates a symbolic link.
     pub fn symlink(target: impl Into<String>, origin: &Arc<str>) -> Self {
         Self::new(Kind::Symlink(target.into()), origin)
     }
 
-    /// The same with another mode.
+    /// Returns the node with another mode.
     #[must_use]
     pub fn with_mode(mut self, mode: u32) -> Self {
         self.mode = mode;
         self
     }
 
-    /// A directory?
+    /// Whether the node is a directory.
     pub fn is_directory(&self) -> bool {
         matches!(self.kind, Kind::Directory)
     }
 }
 
-/// Why a tree cannot be what was asked.
+/// The errors of tree operations.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TreeError {
-    /// Not a clean relative path.
-    #[error("{origin} holds a path that leaves its tree or is not clean: {path:?}")]
+    /// The path is not a normalized relative path.
+    #[error("{origin} contains a path that leaves the tree or is not normalized: {path:?}")]
     UnsafePath {
-        /// The path as given.
+        /// The path as it was passed.
         path: String,
-        /// Who gave it.
+        /// The package or part of the builder that added it.
         origin: String,
     },
-    /// Two givers of one path.
-    #[error("/{path} is given twice: as {first} by {first_origin}, as {second} by {second_origin}")]
+    /// Two packages add the same path.
+    #[error("/{path} is added twice: as {first} by {first_origin}, as {second} by {second_origin}")]
     Conflict {
         /// The path.
         path: String,
-        /// What it is already.
+        /// The description of the existing node.
         first: String,
-        /// By whom.
+        /// The origin of the existing node.
         first_origin: String,
-        /// What it would become.
+        /// The description of the second node.
         second: String,
-        /// By whom.
+        /// The origin of the second node.
         second_origin: String,
     },
-    /// A file below something that is no directory (a legacy path under a usr-merge link, for one).
-    #[error("/{path} of {origin} lies below /{parent}, which is {what}")]
+    /// The parent of a file is not a directory, for example of a legacy path under a usr-merge link.
+    #[error("/{path} of {origin} is below /{parent}, which is {what}")]
     ParentIsNoDirectory {
         /// The path.
         path: String,
-        /// Who gave it.
+        /// The origin of the path.
         origin: String,
-        /// The parent.
+        /// The parent's path.
         parent: String,
-        /// What the parent is.
+        /// The parent's type.
         what: String,
     },
-    /// A second name for a file that is not in the tree.
-    #[error("/{path} of {origin} is another name of /{target}, which is not a file of the tree")]
+    /// The target of a hard link is not in the tree.
+    #[error("/{path} of {origin} is a hard link to /{target}, which is not a file of the tree")]
     DanglingHardlink {
         /// The path.
         path: String,
-        /// Who gave it.
+        /// The origin of the path.
         origin: String,
         /// The missing file.
         target: String,
     },
 }
 
-/// A sorted set of paths.
+/// A file system tree: nodes sorted by path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tree {
     nodes: BTreeMap<String, Node>,
@@ -158,7 +158,7 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// A tree with only its root directory (0755, as tight as a sealed root needs).
+    /// Creates a tree with only the root directory (mode 0755).
     pub fn new(epoch: u64) -> Self {
         let origin: Arc<str> = Arc::from("kubedos");
         let mut root = Node::new(Kind::Directory, &origin);
@@ -166,12 +166,12 @@ impl Tree {
         Self { nodes: BTreeMap::from([(String::new(), root)]), epoch }
     }
 
-    /// The time that no file passes.
+    /// Returns the upper bound of all times, in seconds since 1970.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// Adds a path. A directory may be given more than once with the same owner and mode; nothing else may.
+    /// Adds a path. A directory can be added several times with the same owner and mode; any other repeated path is an error.
     pub fn insert(&mut self, path: &str, mut node: Node) -> Result<(), TreeError> {
         let path = clean(path).ok_or_else(|| TreeError::UnsafePath {
             path: path.to_owned(),
@@ -188,7 +188,7 @@ impl Tree {
         };
         let same = (have.mode, have.uid, have.gid) == (node.mode, node.uid, node.gid);
         if have.is_directory() && node.is_directory() && same {
-            // The earliest giver by name owns it, the latest time stays: so the order of packages does not show.
+            // The origin that sorts first and the latest time are kept, so the result does not depend on the order of packages.
             have.mtime = have.mtime.max(node.mtime);
             if node.origin < have.origin {
                 have.origin = node.origin;
@@ -205,7 +205,7 @@ impl Tree {
         })
     }
 
-    /// Adds a path of the builder's own, with the directories above it.
+    /// Adds a path on behalf of the builder, and the missing directories above it.
     pub fn add(&mut self, path: &str, mut node: Node) -> Result<(), TreeError> {
         node.mtime = self.epoch;
         for (at, _) in path.match_indices('/') {
@@ -219,13 +219,13 @@ impl Tree {
         self.insert(path, node)
     }
 
-    /// Replaces a path that is there, or adds it.
+    /// Replaces a path, or adds it if it does not exist.
     pub fn replace(&mut self, path: &str, node: Node) -> Result<(), TreeError> {
         self.nodes.remove(path);
         self.add(path, node)
     }
 
-    /// Removes a path and all below it; says how many nodes went.
+    /// Removes a path and everything below it. Returns the number of removed nodes.
     pub fn remove(&mut self, path: &str) -> usize {
         let below = format!("{path}/");
         let gone: Vec<String> = self
@@ -243,12 +243,12 @@ impl Tree {
         self.nodes.get(path)
     }
 
-    /// The node at a path, to change its attributes.
+    /// The node at a path, mutable.
     pub fn get_mut(&mut self, path: &str) -> Option<&mut Node> {
         self.nodes.get_mut(path)
     }
 
-    /// The bytes of a regular file, through a second name too.
+    /// The bytes of a regular file. Hard links are resolved.
     pub fn content(&self, path: &str) -> Option<&Content> {
         match &self.nodes.get(path)?.kind {
             Kind::File(content) => Some(content),
@@ -260,12 +260,12 @@ impl Tree {
         }
     }
 
-    /// Every path in order, the root directory (`""`) first.
+    /// All paths in order, starting with the root directory (`""`).
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Node)> {
         self.nodes.iter().map(|(path, node)| (path.as_str(), node))
     }
 
-    /// The paths below a directory, it excluded.
+    /// The paths below a directory, without the directory itself.
     pub fn below<'a>(&'a self, directory: &str) -> impl Iterator<Item = (&'a str, &'a Node)> + use<'a> {
         let prefix = if directory.is_empty() { String::new() } else { format!("{directory}/") };
         self.nodes
@@ -275,22 +275,22 @@ impl Tree {
             .map(|(p, n)| (p.as_str(), n))
     }
 
-    /// Keeps what the function says.
+    /// Removes all paths for which the function returns false. The root directory always stays.
     pub fn retain(&mut self, mut keep: impl FnMut(&str, &Node) -> bool) {
         self.nodes.retain(|path, node| path.is_empty() || keep(path, node));
     }
 
-    /// How many paths.
+    /// The number of paths.
     pub fn len(&self) -> usize {
         self.nodes.len()
     }
 
-    /// Only the root directory?
+    /// Whether the tree contains only the root directory.
     pub fn is_empty(&self) -> bool {
         self.nodes.len() <= 1
     }
 
-    /// Every regular file with its content, second names left out.
+    /// All regular files with their content, without hard links.
     pub fn files(&self) -> impl Iterator<Item = (&str, &Content)> {
         self.nodes.iter().filter_map(|(path, node)| match &node.kind {
             Kind::File(content) => Some((path.as_str(), content)),
@@ -298,12 +298,13 @@ impl Tree {
         })
     }
 
-    /// Bytes of all regular files, second names not counted.
+    /// The total size of all regular files in bytes, without hard links.
     pub fn file_bytes(&self) -> u64 {
         self.files().map(|(_, content)| content.len() as u64).sum()
     }
 
-    /// Every parent is a directory and every second name has its file; the first name in order holds the bytes.
+    /// Checks that every parent is a directory and that every hard link has a target. Of the names of one file, the first in order becomes
+    /// the regular file.
     pub fn check(&mut self) -> Result<(), TreeError> {
         self.settle_hardlinks()?;
         for (path, node) in self.nodes.iter().filter(|(p, _)| !p.is_empty()) {
@@ -323,7 +324,7 @@ impl Tree {
         Ok(())
     }
 
-    #[expect(clippy::expect_used, reason = "the first loop has found every target")]
+    #[expect(clippy::expect_used, reason = "the first loop checked that every target exists")]
     fn settle_hardlinks(&mut self) -> Result<(), TreeError> {
         let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (path, node) in &self.nodes {
@@ -349,7 +350,7 @@ impl Tree {
         Ok(())
     }
 
-    /// One line a path: type, mode, owner, path, target, extended attributes. The form of the goldens.
+    /// One line per path: type, mode, owner, path, target, extended attributes. The goldens have this format.
     pub fn listing(&self) -> String {
         let mut out = String::new();
         for (path, node) in self.iter() {
@@ -372,7 +373,7 @@ impl Tree {
     }
 }
 
-/// A path of an archive without its leading `./` and trailing `/`; none if it is not clean.
+/// Normalizes a path of an archive: removes the leading `./` and the trailing `/`. Returns `None` if the rest is not normalized.
 fn clean(path: &str) -> Option<String> {
     let path = path.strip_prefix("./").unwrap_or(path);
     let path = path.strip_suffix('/').unwrap_or(path);
@@ -392,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_given_twice_names_both_givers_in_either_order() {
+    fn a_path_added_twice_names_both_origins_in_either_order() {
         let a = Node::file(*b"a", &by("one"));
         let b = Node::file(*b"a", &by("two"));
         for (x, y) in [(&a, &b), (&b, &a)] {
@@ -427,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_name_in_order_holds_the_bytes_of_a_hardlink() {
+    fn the_first_name_in_order_is_the_regular_file_of_a_hardlink() {
         let mut tree = Tree::new(0);
         tree.insert("b", Node::file(*b"x", &by("p"))).unwrap();
         tree.insert("a", Node::new(Kind::Hardlink("b".into()), &by("p"))).unwrap();
@@ -439,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_clamped_and_removal_takes_what_is_below() {
+    fn times_are_clamped_and_removal_includes_the_paths_below() {
         let mut tree = Tree::new(100);
         let mut late = Node::file(*b"", &by("p"));
         late.mtime = 500;

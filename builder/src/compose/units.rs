@@ -1,4 +1,4 @@
-//! systemd units: an allow-list, and the links that start them. Presets and `[Install]` sections are not consulted.
+//! systemd units: an allow-list of units and the links that start them. Presets and `[Install]` sections are ignored.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,27 +7,27 @@ use super::data::Units;
 use super::rules::keep_only;
 use super::tree::{Node, Tree, TreeError};
 
-/// Where units live.
+/// The folder of the units.
 pub const FOLDER: &str = "usr/lib/systemd/system";
 
-/// Why units cannot be arranged.
+/// The errors of the units.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum UnitError {
-    /// A listed unit that is not there.
+    /// A listed unit does not exist.
     #[error("rootfs/units.toml names the unit {0}, which is not in the image")]
     Missing(String),
-    /// It does not fit into the tree.
+    /// The file does not fit into the tree.
     #[error(transparent)]
     Tree(#[from] TreeError),
 }
 
-/// Keeps the listed units of packages; called before our own are laid over.
+/// Removes all units of packages that are not listed. The caller applies the overlay, with kubedOS's own units, afterwards.
 pub fn keep(tree: &mut Tree, units: &Units) -> Result<(), UnitError> {
     let names: BTreeSet<&str> = units.keep.keys().map(String::as_str).collect();
     keep_only(tree, FOLDER, &names).map_err(UnitError::Missing)
 }
 
-/// Writes the default target, second names and start links.
+/// Writes the default target, the aliases and the start links.
 pub fn enable(tree: &mut Tree, units: &Units, origin: &Arc<str>) -> Result<(), UnitError> {
     tree.retain(|path, node| {
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
@@ -52,7 +52,7 @@ pub fn enable(tree: &mut Tree, units: &Units, origin: &Arc<str>) -> Result<(), U
             tree.replace(&link, Node::symlink(format!("../{unit}"), origin))?;
         }
     }
-    // Were a first boot ever detected, systemd would enable by presets; this one enables nothing.
+    // If systemd ever detected a first boot, it would enable units by presets; this preset enables nothing.
     let preset = Node::file(*b"disable *\n", origin);
     tree.replace("usr/lib/systemd/system-preset/00-kubedos.preset", preset)?;
     Ok(())
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listed_unit_that_is_gone_is_named() {
+    fn a_listed_unit_that_is_missing_is_named() {
         let mut less = tree();
         less.remove(&format!("{FOLDER}/b.service"));
         assert_eq!(keep(&mut less.clone(), &units()), Err(UnitError::Missing("b.service".into())));

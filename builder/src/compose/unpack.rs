@@ -1,7 +1,7 @@
-//! From an opened package to nodes of a tree: no script runs, nothing is written.
+//! Adds the content of an opened package to a tree. No script runs and nothing is written to disk.
 //!
-//! Owners are the numeric ids of the archive. An entry of a kind that a package has no business with (device, named pipe) is
-//! refused by name. Extended attributes do not travel in packages: Debian sets capabilities in scripts.
+//! Owners are the numeric ids of the archive. An entry of a kind that packages must not contain (device, named pipe) is an error that
+//! names the entry. Packages contain no extended attributes: Debian sets capabilities in maintainer scripts.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek};
@@ -11,38 +11,38 @@ use super::tree::{Kind, Node, Tree, TreeError};
 use kubedos_debian::deb::{self, Deb, DebError};
 use kubedos_image::width::to_usize;
 
-/// Why a package cannot be unpacked.
+/// The errors of unpacking.
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
     /// The package cannot be read.
     #[error(transparent)]
     Deb(#[from] DebError),
-    /// A file's bytes cannot be read.
+    /// The content of a file cannot be read.
     #[error("failed to read /{path}")]
     Read {
         /// The file.
         path: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// An entry that is neither file, directory nor link.
-    #[error("/{path} is a {what}, which no package of an image may hold")]
+    /// An entry that is not a file, directory or link.
+    #[error("/{path} is a {what}, which a package of an image must not contain")]
     Kind {
         /// The entry.
         path: String,
-        /// What it is.
+        /// The kind of the entry.
         what: &'static str,
     },
-    /// An owner that no image has.
-    #[error("/{path} belongs to {id}, which is no id")]
+    /// An owner or group id outside the range of ids.
+    #[error("/{path} belongs to {id}, which is not a valid id")]
     Owner {
         /// The entry.
         path: String,
-        /// Its owner or group.
+        /// The owner or the group.
         id: u64,
     },
-    /// It does not fit into the tree.
+    /// The entry does not fit into the tree.
     #[error(transparent)]
     Tree(#[from] TreeError),
 }
@@ -59,7 +59,7 @@ pub fn unpack<R: Read + Seek>(name: &str, deb: &mut Deb<R>, tree: &mut Tree) -> 
             deb::Kind::Symlink { target } => Kind::Symlink(target.clone()),
             deb::Kind::Hardlink { target } => Kind::Hardlink(target.clone()),
             deb::Kind::File { size } => {
-                // The size is what the header says: memory comes with the bytes.
+                // The size comes from the header and is not trusted: allocate at most 1 MiB in advance.
                 let mut bytes = Vec::with_capacity(to_usize(*size).min(1 << 20));
                 let read = content.read_to_end(&mut bytes);
                 let failed = |source| UnpackError::Read { path: path.to_owned(), source };

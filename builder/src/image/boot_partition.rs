@@ -1,4 +1,4 @@
-//! The EFI system partition's files: boot loader, UKI, and the boot loader's settings. Nothing else is ever on a shipped one.
+//! The files of the EFI system partition as shipped: boot loader, UKI, and the boot loader's settings. It contains nothing else.
 
 use std::borrow::Cow;
 
@@ -6,20 +6,20 @@ use kubedos_image::esp::{EspError, Tree};
 
 use crate::cache_key::CacheKeyBuilder;
 
-/// Where firmware looks for a program to start.
+/// The path where the firmware searches for a boot program.
 pub const BOOT_LOADER: &str = "EFI/BOOT/BOOTX64.EFI";
-/// The folder in which the boot loader looks for UKIs.
+/// The folder where the boot loader searches for UKIs.
 pub const UKIS: &str = "EFI/Linux/";
 
-/// The path of a release's UKI, without a boot counter: the first image has nothing to fall back to.
+/// The path of a release's UKI. It has no boot counter: the first image has no other UKI to fall back to.
 pub fn uki_path(release: &str) -> String {
     format!("{UKIS}kubedos_{release}.efi")
 }
 
-/// All files.
+/// Returns all files of the partition.
 ///
 /// # Errors
-/// When the release cannot be part of a file name.
+/// If the release cannot be part of a file name.
 pub fn tree<'a>(
     release: &str,
     boot_loader: impl Into<Cow<'a, [u8]>>,
@@ -29,11 +29,11 @@ pub fn tree<'a>(
     tree.add(BOOT_LOADER, boot_loader)?;
     tree.add(&uki_path(release), uki)?;
     tree.add("loader/loader.conf", b"timeout 0\neditor no\n".as_slice())?;
-    // No `loader/random-seed`: where there is one, systemd-boot writes a new one at every boot, onto whatever disk it started from.
+    // No `loader/random-seed`: if the file exists, systemd-boot writes a new seed at every boot to whatever disk it started from.
     Ok(tree)
 }
 
-/// The FAT serial number: from the release, so that it stays where the UKI stays.
+/// The FAT serial number. It is derived from the release, so it changes together with the UKI only.
 pub fn volume_id(release: &str) -> u32 {
     let [a, b, c, d, ..] =
         CacheKeyBuilder::new("esp", 1).with("release", release).finish().derive16("fat serial");

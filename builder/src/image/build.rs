@@ -1,4 +1,8 @@
-//! The pipeline: from a plan, a lock and keys to the files in the output folder. It reads as the list of what is made, in order.
+//! The build pipeline: makes the files of the output folder from a plan, a lock and keys.
+//!
+//! [`build_image`] lists the steps in order: root volume, payload volume, UKI and boot loader, configuration volume, disk image, manifest.
+//! Each part is looked up in the store under the key of its inputs and built only if it is missing. No output gets its final name before
+//! all outputs are complete; the manifest is published last.
 
 use std::cell::OnceCell;
 use std::fs::{self, File};
@@ -38,49 +42,49 @@ use crate::store::{Store, StoreError};
 use kubedos_debian::cache::Cache;
 use kubedos_debian::lock::Lock;
 
-/// Raised when what is kept has another form. That the same inputs give other bytes is seen by [`RECIPE`].
+/// Increment when the format of the stored parts changes. Changes of the sources that decide their bytes are covered by [`RECIPE`].
 const PIPELINE: u32 = 2;
 
-/// The digest of the sources that decide the bytes of what is built (`builder/recipe.rs`).
+/// The digest of the sources that decide the bytes of the outputs (`builder/recipe.rs`).
 pub const RECIPE: &str = env!("KUBEDOS_RECIPE");
 
-/// os-release(5) of the root volume, which is also the UKI's `.osrel`.
+/// The os-release(5) file of the root volume; the UKI's section `.osrel` contains the same bytes.
 const OS_RELEASE: &str = "usr/lib/os-release";
 
-/// What an image is built from.
-#[expect(missing_debug_implementations, reason = "the timeline's watcher need not be printable")]
+/// The inputs of an image.
+#[expect(missing_debug_implementations, reason = "the timeline's watcher does not implement Debug")]
 pub struct Inputs<'a> {
     /// The plan of the spec.
     pub plan: &'a ClusterPlan,
-    /// The lock, and the bytes that it was read from.
+    /// The parsed lock.
     pub lock: &'a Lock,
     /// SHA-256 of the lock's text.
     pub lock_sha256: [u8; 32],
-    /// Fetched packages and tools.
+    /// The cache of fetched packages and tools.
     pub cache: &'a Cache,
-    /// What was built before.
+    /// The store of built parts.
     pub store: &'a Store,
-    /// The keys.
+    /// The key directory of the cluster.
     pub keys: &'a KeyDir,
-    /// Stage 1 and the agent.
+    /// The compiled stage 1 and agent.
     pub programs: Programs,
-    /// What a test adds to the root volume to ask questions inside a node; empty in every product. An image with additions says so, and
-    /// `verify` refuses it.
+    /// Files that a test adds to the root volume to run checks inside a node; empty in every product. The manifest of such an image lists
+    /// them, and `verify` rejects the image.
     pub additions: Vec<(String, Node)>,
-    /// Hears of the phases, and keeps their times.
+    /// Reports the phases and records their times.
     pub timeline: &'a Timeline<'a>,
 }
 
-/// Which files are wanted beside the raw image.
+/// The optional output formats in addition to the raw image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Formats {
-    /// The `.iso` name of the raw file.
+    /// A second name of the raw file, with the suffix `.iso`.
     pub iso: bool,
-    /// The qcow2 wrapper.
+    /// A qcow2 file.
     pub qcow2: bool,
 }
 
-/// Why there is no image.
+/// The errors of a build.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// The root volume cannot be composed.
@@ -89,13 +93,13 @@ pub enum BuildError {
     /// A volume cannot be sealed.
     #[error(transparent)]
     Volume(#[from] VolumeError),
-    /// The configuration cannot be made.
+    /// The configuration cannot be written.
     #[error(transparent)]
     Configuration(#[from] ConfigurationError),
     /// The schema of the ClusterSpec cannot be written.
     #[error("failed to write the schema of the ClusterSpec")]
     Schema(#[source] serde_json::Error),
-    /// The root volume does not say which release it is.
+    /// The root volume lacks os-release(5).
     #[error("the root volume has no file /{OS_RELEASE}")]
     NoOsRelease,
     /// The manifest of the outputs cannot be written.
@@ -107,31 +111,31 @@ pub enum BuildError {
     /// The initrd cannot be written.
     #[error("failed to write the initrd")]
     Initrd(#[from] CpioError),
-    /// The UKI cannot be put together.
-    #[error("failed to put the unified kernel image together")]
+    /// The UKI cannot be assembled.
+    #[error("failed to assemble the unified kernel image")]
     Uki(#[from] PeError),
     /// A boot program cannot be signed.
     #[error("failed to sign {program}")]
     Sign {
-        /// Which one.
+        /// The program's name.
         program: &'static str,
         /// The cause.
         #[source]
         source: AuthenticodeError,
     },
-    /// A key is missing or cannot be used.
+    /// A key is missing or unusable.
     #[error(transparent)]
     CacheKey(#[from] KeyError),
     /// The EFI system partition cannot be written.
     #[error("failed to write the EFI system partition")]
     Esp(#[from] EspError),
-    /// The parts do not make a disk.
+    /// The parts do not fit into the disk layout.
     #[error("failed to assemble the disk image")]
     Disk(#[from] DiskError),
     /// The qcow2 file cannot be written.
-    #[error("failed to wrap the image as qcow2")]
+    #[error("failed to write the image as qcow2")]
     Qcow2(#[from] qcow2::Qcow2Error),
-    /// The store of built things failed.
+    /// The build store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// An output file cannot be written.
@@ -150,36 +154,36 @@ pub enum BuildError {
     },
 }
 
-/// What was built.
+/// The result of a build.
 #[derive(Debug)]
 pub struct Built {
-    /// What stands in `manifest.json`.
+    /// The content of `manifest.json`.
     pub manifest: Manifest,
-    /// What was taken from the store, and what was made anew.
+    /// For each part, whether it came from the store or was built, and its inputs.
     pub explanation: Vec<Explained>,
 }
 
-/// The boot programs, signed.
+/// The paths of the signed boot programs.
 struct Boot {
     uki: PathBuf,
     boot_loader: PathBuf,
 }
 
-/// What the root volume and the boot programs are made of.
+/// The source of the root volume and the boot programs.
 struct Composition {
     composed: Composed,
     packages: usize,
-    /// Those that were not kept unpacked.
+    /// The names of the packages that were not in the store yet.
     unpacked: Vec<String>,
 }
 
-/// Files in the order of their naming, a second name of one of them, and what the last says.
+/// The files in the order of publication, an optional hard link (existing name, new name), and the manifest.
 type Written = (Vec<Unpublished>, Option<(String, String)>, Manifest);
 
 /// Builds the image and publishes it in `out`.
 ///
 /// # Errors
-/// [`BuildError`]; nothing half-written then stands in `out`, and no manifest that is not that of the files beside it.
+/// [`BuildError`]. On an error, `out` contains no partial file, and no manifest of other files than those next to it.
 pub fn build_image(inputs: &Inputs<'_>, formats: Formats, out: &OutputDir) -> Result<Built, BuildError> {
     let builder = Builder::new(inputs)?;
     let timeline = inputs.timeline;
@@ -216,7 +220,7 @@ pub fn build_image(inputs: &Inputs<'_>, formats: Formats, out: &OutputDir) -> Re
     Ok(Built { manifest, explanation: vec![of_root, of_payload, of_boot, of_configuration] })
 }
 
-/// The inputs with what is derived from them once.
+/// The inputs, and the values that are derived from them once.
 struct Builder<'a> {
     inputs: &'a Inputs<'a>,
     store: &'a Store,
@@ -225,7 +229,7 @@ struct Builder<'a> {
     /// The lowest release that may use the configuration.
     minimum_release: Release,
     flavour: KernelFlavour,
-    /// What the root volume and the boot programs are made of, once one of them is made.
+    /// The source of the root volume and the boot programs; composed on first use, when the store lacks one of them.
     composition: OnceCell<Composition>,
 }
 
@@ -249,7 +253,7 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// What the root volume is made from: its packages, the agent, and the recipe.
+    /// The inputs of the root volume: its packages, the agent, the recipe, and a test's additions.
     fn root_inputs(&self) -> Result<KeyInputs, BuildError> {
         let mut inputs = self
             .inputs("root")
@@ -270,14 +274,14 @@ impl<'a> Builder<'a> {
         Ok(inputs)
     }
 
-    /// What every composed part depends on.
+    /// The inputs that all composed parts share.
     fn inputs(&self, kind: &str) -> KeyInputs {
         KeyInputs::new(kind, PIPELINE)
             .with("the recipe", RECIPE)
             .with("date of the lock", self.epoch.to_le_bytes())
     }
 
-    /// The additions by themselves.
+    /// The additions as a tree of their own; `None` without additions.
     fn additions(&self) -> Result<Option<Tree>, BuildError> {
         if self.inputs.additions.is_empty() {
             return Ok(None);
@@ -319,7 +323,7 @@ impl<'a> Builder<'a> {
         Ok(Composition { composed, packages: count, unpacked })
     }
 
-    /// The root volume.
+    /// Builds or finds the root volume.
     fn root(&self) -> Result<(SealedVolume, Explained), BuildError> {
         let inputs = self.root_inputs()?;
         let volume = seal(self.store, Volume::Root, &inputs.key(), self.epoch, || {
@@ -333,7 +337,7 @@ impl<'a> Builder<'a> {
         Ok((volume, explained))
     }
 
-    /// The payload: what is there of it in this version, the schema.
+    /// Builds or finds the payload volume. In this version it contains only the schema.
     fn payload(&self) -> Result<(SealedVolume, Explained), BuildError> {
         let schema =
             serde_json::to_string_pretty(&kubedos_spec::model::schema()).map_err(BuildError::Schema)?;
@@ -349,7 +353,7 @@ impl<'a> Builder<'a> {
         Ok((volume, explained))
     }
 
-    /// The signed UKI and boot loader; `made_from` is the key of the root's inputs.
+    /// Builds or finds the signed UKI and boot loader. `made_from` is the key of the root volume's inputs.
     fn boot(
         &self,
         root: &SealedVolume,
@@ -418,7 +422,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// The configuration volume and its signed statement.
+    /// Builds or finds the configuration volume, and signs its statement.
     fn configuration(&self) -> Result<(SealedVolume, Vec<u8>, Explained), BuildError> {
         let public = self.inputs.keys.public();
         let name = self.inputs.plan.spec().metadata.name.to_string();
@@ -443,13 +447,13 @@ impl<'a> Builder<'a> {
         Ok((volume, statement, explained))
     }
 
-    /// The EFI system partition's files.
+    /// Returns the files of the EFI system partition.
     fn esp(&self, boot: &Boot) -> Result<esp::Tree<'static>, BuildError> {
         let read = |path: &Path| fs::read(path).map_err(|source| file("read", path, source));
         Ok(boot_partition::tree(self.release, read(&boot.boot_loader)?, read(&boot.uki)?)?)
     }
 
-    /// Writes every output without its name; the manifest comes last. The raw image may get a second name.
+    /// Writes all outputs as unnamed files; the manifest comes last. The raw image may get a second name.
     fn write(
         &self,
         image: &dyn Source,
@@ -468,7 +472,7 @@ impl<'a> Builder<'a> {
         wanted.extend(formats.qcow2.then_some((data, data)));
         out.reserve(&wanted)?;
         let raw = out.create(&raw_name)?;
-        // Naming the image takes longer than writing it: the other outputs are made meanwhile.
+        // Hashing the image takes longer than writing it, so a second thread hashes it while this one writes the other outputs.
         let digest = Alongside::start(image.len());
         disk::write_sparse(image, &raw.file, |at, bytes| digest.piece(at, bytes))
             .map_err(|source| raw.error("write", source))?;
@@ -521,7 +525,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// How much of an image is no hole.
+/// The number of data bytes of an image, without holes.
 fn data_of(image: &dyn Source) -> u64 {
     let mut sum = 0_u64;
     let mut at = 0;
@@ -532,7 +536,7 @@ fn data_of(image: &dyn Source) -> u64 {
     sum
 }
 
-/// The two files of a volume.
+/// Opens the data and the hash file of a volume.
 fn open(volume: &SealedVolume) -> Result<(FileSource, FileSource), BuildError> {
     let one = |path: &Path| {
         let open = || -> io::Result<FileSource> {
@@ -545,7 +549,7 @@ fn open(volume: &SealedVolume) -> Result<(FileSource, FileSource), BuildError> {
     Ok((one(&volume.data)?, one(&volume.hash)?))
 }
 
-/// A part whose size is that of the file at `path`.
+/// Adds the path to the error of reading a part's size.
 fn explain(part: io::Result<Explained>, path: &Path) -> Result<Explained, BuildError> {
     part.map_err(|source| file("read", path, source))
 }

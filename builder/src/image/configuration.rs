@@ -1,4 +1,6 @@
-//! The configuration volume: `cluster.toml` and one shard a node, public data only, and the signed statement over it (ADR 0002).
+//! The configuration volume: `cluster.toml`, one shard per node, and the signed statement that contains its root hash (ADR 0002).
+//!
+//! The volume contains public data only. The statement also carries the lowest release that may use the configuration.
 
 use std::sync::Arc;
 
@@ -14,43 +16,43 @@ use crate::cache_key::Inputs;
 use crate::compose::tree::{Node, Tree, TreeError};
 use crate::erofs;
 
-/// Raised when the same documents give another volume.
+/// Increment when the same documents result in other bytes.
 const WRITER: u32 = 1;
 
-/// The first release that understands everything that this one writes into a configuration. It rises when something is added that an older
-/// release must not ignore.
+/// The first release that understands everything that this release writes into a configuration. Raise it when a field is added that an
+/// older release must not ignore.
 const UNDERSTOOD_SINCE: Release = Release::new(0, 1, 0);
 
-/// Why the configuration could not be made.
+/// The errors of the configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigurationError {
     /// A document cannot be written as TOML.
     #[error("failed to write {document} of the configuration")]
     Document {
-        /// Its path in the volume.
+        /// The document's path in the volume.
         document: String,
         /// The cause.
         #[source]
         source: kubedos_wire::node::DocumentError,
     },
-    /// The statement over it cannot be written.
+    /// The statement cannot be encoded.
     #[error("failed to write the configuration's statement")]
     Statement(#[source] DocumentError),
-    /// It could not be signed.
+    /// The statement cannot be signed.
     #[error("failed to sign the configuration")]
     Sign(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The spec demands a newer release than this one.
+    /// The spec requires a newer release than this one.
     #[error(
         "metadata.minimumRelease is {demanded}, but this is release {release}: its nodes would refuse the configuration"
     )]
     Release {
-        /// In the spec.
+        /// The release that the spec requires.
         demanded: ReleaseVersion,
-        /// Of this program, and of the image.
+        /// The release of this program and of the image.
         release: Release,
     },
-    /// Two documents want one place.
-    #[error("failed to lay out the configuration")]
+    /// Two documents have the same path.
+    #[error("failed to build the tree of the configuration")]
     Tree(#[source] TreeError),
 }
 
@@ -61,7 +63,7 @@ pub struct Configuration {
 }
 
 impl Configuration {
-    /// Writes the cluster's document and every node's shard as text.
+    /// Encodes the cluster document and the shard of every node as TOML.
     ///
     /// # Errors
     /// [`ConfigurationError::Document`].
@@ -84,7 +86,7 @@ impl Configuration {
         Ok(Self { documents })
     }
 
-    /// What the volume is made from.
+    /// The inputs of the volume, for its key in the store.
     pub fn inputs(&self, epoch: u64) -> Inputs {
         let start = Inputs::new("configuration", WRITER)
             .with("way of writing volumes", erofs::identity())
@@ -92,7 +94,7 @@ impl Configuration {
         self.documents.iter().fold(start, |inputs, (path, text)| inputs.with(path, text))
     }
 
-    /// The volume's tree.
+    /// Returns the volume's tree.
     ///
     /// # Errors
     /// [`ConfigurationError::Tree`].
@@ -108,11 +110,11 @@ impl Configuration {
     }
 }
 
-/// The lowest release that may use a configuration of this spec: what the spec demands, and at least the first that understands what is
-/// written here.
+/// Returns the lowest release that may use a configuration of this spec: the higher one of the spec's requirement and the first release
+/// that understands the written format.
 ///
 /// # Errors
-/// [`ConfigurationError::Release`] when the image of this release would refuse its own configuration.
+/// [`ConfigurationError::Release`] if nodes of this release would reject the image's own configuration.
 pub fn minimum_release(demanded: Option<&ReleaseVersion>) -> Result<Release, ConfigurationError> {
     let release = Release::this();
     let Some(demanded) = demanded else { return Ok(UNDERSTOOD_SINCE) };
@@ -122,7 +124,7 @@ pub fn minimum_release(demanded: Option<&ReleaseVersion>) -> Result<Release, Con
     }
 }
 
-/// The signed statement over a sealed configuration volume.
+/// Creates the signed statement for a sealed configuration volume.
 ///
 /// # Errors
 /// [`ConfigurationError::Statement`] or [`ConfigurationError::Sign`].

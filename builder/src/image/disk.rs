@@ -1,6 +1,7 @@
-//! The disk image: every volume at its place in the layout, the partition table, and the empty ISO 9660 that makes a CD of it.
+//! The disk image: all volumes at their places in the layout, the partition table, and an empty ISO 9660 that makes it a CD image.
 //!
-//! Nothing is copied here: the image is a [`Runs`] over what lies in the store and in memory, written once, with its holes.
+//! The image is a [`Runs`] over the files of the store and data in memory. It is not assembled in memory or in a temporary file; the output
+//! file is written once, with holes.
 
 use std::fs::File;
 use std::io;
@@ -14,38 +15,38 @@ use kubedos_image::sparse::{Runs, RunsError, for_data};
 use kubedos_wire::seal::Volume;
 use rustix::fs::copy_file_range;
 
-/// The volume id that the file has as a CD.
+/// The volume id of the ISO 9660.
 const VOLUME_ID: &str = "KUBEDOS";
 
-/// Why the parts do not make a disk.
+/// The errors of disk assembly.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
-    /// The payload does not fit.
+    /// The payload does not fit into the layout.
     #[error("cannot lay out the disk")]
     Layout(#[from] PayloadTooLarge),
-    /// The partition table cannot be made.
-    #[error("cannot make the partition table")]
+    /// The partition table is invalid.
+    #[error("cannot create the partition table")]
     Table(#[from] TableError),
-    /// The ISO 9660 area cannot be made.
-    #[error("cannot make the ISO 9660 descriptors")]
+    /// The ISO 9660 area is invalid.
+    #[error("cannot create the ISO 9660 descriptors")]
     Iso(#[from] HybridError),
-    /// The layout has no place for a part.
+    /// The layout has no partition for a part.
     #[error("the layout has no partition {0}")]
     NoPlace(String),
     /// A part is larger than its partition.
-    #[error("{what} has {bytes} bytes, and its partition {room}")]
+    #[error("{what} has {bytes} bytes, but its partition has {room}")]
     TooLarge {
-        /// The partition.
+        /// The partition's name.
         what: String,
-        /// The part's size.
+        /// The part's size in bytes.
         bytes: u64,
-        /// The partition's size.
+        /// The partition's size in bytes.
         room: u64,
     },
-    /// Two parts want one place.
+    /// Two parts overlap.
     #[error("cannot place {what}")]
     Place {
-        /// The part.
+        /// The part's name.
         what: String,
         /// The cause.
         #[source]
@@ -53,19 +54,19 @@ pub enum DiskError {
     },
 }
 
-/// A volume's parts.
+/// The two areas of a volume.
 #[derive(Clone, Copy)]
-#[expect(missing_debug_implementations, reason = "the parts may be gigabytes")]
+#[expect(missing_debug_implementations, reason = "the parts can be gigabytes")]
 pub struct VolumeParts<'a> {
     /// The file system.
     pub data: &'a dyn Source,
-    /// The verity superblock and tree.
+    /// The verity superblock and hash tree.
     pub hash: &'a dyn Source,
 }
 
-/// Everything that an image consists of.
+/// All parts of an image.
 #[derive(Clone, Copy)]
-#[expect(missing_debug_implementations, reason = "the parts may be gigabytes")]
+#[expect(missing_debug_implementations, reason = "the parts can be gigabytes")]
 pub struct Parts<'a> {
     /// The EFI system partition.
     pub esp: &'a dyn Source,
@@ -73,18 +74,18 @@ pub struct Parts<'a> {
     pub root: VolumeParts<'a>,
     /// The configuration volume.
     pub configuration: VolumeParts<'a>,
-    /// Its signed statement.
+    /// The signed statement of the configuration.
     pub statement: &'a dyn Source,
     /// The payload volume.
     pub payload: VolumeParts<'a>,
-    /// The root hashes, which name the partitions.
+    /// The root hashes; the UUIDs of the partitions are derived from them.
     pub names: Names,
 }
 
-/// The image as one long, sparse byte string.
+/// Assembles the image as a sparse byte source.
 ///
 /// # Errors
-/// [`DiskError`] when a part does not fit.
+/// [`DiskError`] if a part does not fit.
 pub fn assemble<'a>(parts: &Parts<'a>) -> Result<Runs<'a>, DiskError> {
     let layout = layout::shipped(parts.payload.data.len())?;
     let table = layout.table(SectorSize::B512, parts.names.disk_guid(), |role| parts.names.uuid(role))?;
@@ -108,10 +109,10 @@ pub fn assemble<'a>(parts: &Parts<'a>) -> Result<Runs<'a>, DiskError> {
     Ok(disk)
 }
 
-/// The sectors that make a CD image of a disk image whose EFI system partition starts at byte `esp`.
+/// Returns the sectors that make a disk image a CD image. `esp` is the byte offset of its EFI system partition.
 ///
 /// # Errors
-/// When no CD can be made of such a disk.
+/// If the sizes do not fit into ISO 9660.
 pub fn cd_extent(disk_bytes: u64, esp: u64) -> Result<Extent, HybridError> {
     hybrid::extent(disk_bytes, esp, VOLUME_ID)
 }
@@ -141,14 +142,14 @@ fn add<'a>(
     place(disk).map_err(|source| DiskError::Place { what: what.to_owned(), source })
 }
 
-/// The unit of holes: what file systems allocate.
+/// The granularity of holes in bytes, the usual block size of file systems.
 const BLOCK: u64 = 4096;
 
-/// Writes a source into an empty file and leaves its holes, and whole blocks of zeroes, as holes. What lies in other files is copied by the
-/// file system, which may share it with them. `seen` gets every piece that is written, in order.
+/// Writes a source into an empty file. Holes and whole blocks of zeros become holes. Data that is stored in other files is copied with
+/// copy_file_range(2), so that file systems can share the blocks. `seen` receives every written piece, in order.
 ///
 /// # Errors
-/// When it cannot be read or written.
+/// If reading or writing fails.
 pub fn write_sparse(source: &dyn Source, file: &File, mut seen: impl FnMut(u64, &[u8])) -> io::Result<()> {
     file.set_len(source.len())?;
     let mut can_copy = true;
@@ -164,7 +165,7 @@ pub fn write_sparse(source: &dyn Source, file: &File, mut seen: impl FnMut(u64, 
     })
 }
 
-/// Copies from one file to another without reading (copy_file_range(2)). Where that cannot be done whole, it is to be written.
+/// Copies with copy_file_range(2). Returns false if it did not copy everything; the caller then writes the bytes.
 fn copy((from, mut offset): (&File, u64), to: &File, mut at: u64, mut len: usize) -> bool {
     while len > 0 {
         match copy_file_range(from, Some(&mut offset), to, Some(&mut at), len) {
@@ -201,11 +202,11 @@ mod tests {
     }
 
     #[test]
-    fn every_part_lies_in_its_partition() {
+    fn every_part_is_in_its_partition() {
         let (esp, small, payload) = (vec![1; 4096], vec![2; 4096], vec![3; 3 << 20]);
         let disk = assemble(&parts(&esp, &small, &payload)).unwrap();
         let found = gpt::read_from(&disk, SectorSize::B512).unwrap();
-        assert!(found.is_sound());
+        assert!(found.is_consistent());
         let at = |name: &str| {
             let (_, partition) = found.table.partitions().find(|(_, p)| p.name == name).unwrap();
             let mut first = [0; 4096];
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_without_a_partition_is_refused_however_small_it_is() {
+    fn an_empty_part_without_a_partition_is_refused() {
         let layout = layout::shipped(0).unwrap();
         let mut disk = Runs::new(layout.disk_bytes());
         let nothing: Vec<u8> = Vec::new();
@@ -244,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn holes_stay_holes_and_the_bytes_are_the_same() {
+    fn written_images_keep_holes_and_bytes() {
         let mut pieces = Runs::new(16 << 20);
         let mut piece = vec![0; 3 * 4096];
         piece[4096 + 5] = 7;
@@ -262,9 +263,9 @@ mod tests {
         assert!(file.metadata().unwrap().blocks() * 512 <= 64 * 1024);
     }
 
-    /// From a file of the same file system, and from one of another where there is one: shared, copied or written, the bytes are the same.
+    /// The source file is on the same file system or on another one: shared, copied or written, the bytes are the same.
     #[test]
-    fn what_lies_in_files_is_copied_from_there() {
+    fn data_of_other_files_is_copied_from_them() {
         let bytes: Vec<u8> =
             (0..3_u32 << 18).flat_map(|at| at.wrapping_mul(0x9e37_79b1).to_le_bytes()).collect();
         for folder in [std::env::temp_dir(), "/dev/shm".into()] {

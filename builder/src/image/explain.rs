@@ -1,5 +1,6 @@
-//! How each part of an image came about: what it was made from, what had to be made anew, and how its inputs differ from those of the
-//! build before in the same folder, which left them in `run.json`.
+//! Explains each part of an image: its inputs, whether it was built or reused, and how its inputs differ from the previous build.
+//!
+//! The previous build in the same output folder recorded its inputs in `run.json`. Labels of inputs are shown to people; digests are not.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,68 +12,68 @@ use serde::Serialize;
 use crate::cache_key::Inputs;
 use crate::image::volume::SealedVolume;
 
-/// No more changes of one part are told; the others are counted.
+/// The most changes of one part that are listed; further ones are counted.
 const MOST: usize = 6;
 
-/// One part of the image and how it came about.
+/// One part of the image, and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explained {
-    /// The part.
+    /// The part's name.
     pub part: &'static str,
-    /// It was taken from the store, where something of the same inputs lay.
+    /// True if the part came from the store.
     pub reused: bool,
-    /// Its size in bytes.
+    /// The size in bytes.
     pub bytes: u64,
-    /// What it was made from.
+    /// The inputs of the part.
     pub inputs: Inputs,
-    /// What making it took, where that is known.
+    /// The work of building it; `None` for parts that do not record it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub work: Option<Work>,
 }
 
-/// What had to be done for a part, and what lay in the store.
+/// The work for a part: what was done, and what the store already contained.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Work {
-    /// The packages it is made of.
+    /// The number of packages in the part.
     pub packages: usize,
-    /// Those that were unpacked, by name.
+    /// The names of the packages that were unpacked.
     pub unpacked: Vec<String>,
-    /// The pieces of its files that are compressed by themselves.
+    /// The number of segments of its files (see the glossary).
     pub segments: usize,
-    /// Those that were compressed.
+    /// The number of segments that were compressed.
     pub compressed: usize,
 }
 
-/// How a part's inputs compare with those of the build before.
+/// The comparison of a part's inputs with the previous build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Why {
-    /// No build before is known.
+    /// No previous build is known.
     Unknown,
-    /// They are the same.
+    /// The inputs are the same.
     Unchanged,
-    /// They differ: each difference in words.
+    /// The inputs differ; each entry describes one difference.
     Changed(Vec<String>),
 }
 
-/// The version in front of the digest.
+/// Returns the version, which precedes the digest.
 fn version(value: &str) -> Option<&str> {
     value.split_once(' ').map(|(version, _)| version)
 }
 
 impl Explained {
-    /// A part that is a file.
+    /// Creates the entry of a part that is a file.
     ///
     /// # Errors
-    /// When the size of the file cannot be read.
+    /// If the size of the file cannot be read.
     pub fn file(part: &'static str, reused: bool, path: &Path, inputs: Inputs) -> io::Result<Self> {
         let bytes = std::fs::metadata(path)?.len();
         Ok(Self { part, reused, bytes, inputs, work: None })
     }
 
-    /// A part that is a volume.
+    /// Creates the entry of a part that is a volume.
     ///
     /// # Errors
-    /// When the size of its data cannot be read.
+    /// If the size of the volume's data cannot be read.
     pub fn volume(volume: &SealedVolume, inputs: Inputs) -> io::Result<Self> {
         let work = volume.written.map(|written| Work {
             segments: written.segments,
@@ -83,7 +84,7 @@ impl Explained {
         Ok(Self { work, ..part })
     }
 
-    /// Against the inputs of the same part before.
+    /// Compares the inputs with those of the same part in the previous build.
     pub fn why(&self, before: &BTreeMap<String, String>) -> Why {
         let now = self.inputs.shown();
         let gone = before.keys().filter(|label| !now.contains_key(*label)).map(|label| format!("- {label}"));
@@ -99,12 +100,12 @@ impl Explained {
         if changes.is_empty() { Why::Unchanged } else { Why::Changed(changes) }
     }
 
-    /// In words: how it came about, and why. The second line, if there is one, says what the work was.
+    /// Returns the source of the part and the reason as text. The second text, if any, describes the work.
     pub fn words(&self, why: &Why) -> (String, Option<String>) {
         let first = match (self.reused, why) {
             (true, Why::Unchanged) => "as before".to_owned(),
             (true, _) => "from the store".to_owned(),
-            (false, Why::Unknown) => "built: no build before it in this folder".to_owned(),
+            (false, Why::Unknown) => "built: no previous build in this folder".to_owned(),
             (false, Why::Unchanged) => {
                 "built: its inputs are as before, but it was not in the store".to_owned()
             }
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_inputs_that_changed_are_named_and_no_other() {
+    fn only_changed_inputs_are_named() {
         let now = part(inputs("2.41-13", "b"), false);
         for (old, expected) in [
             (inputs("2.41-13", "b"), Why::Unchanged),
@@ -162,13 +163,13 @@ mod tests {
     }
 
     #[test]
-    fn other_bytes_of_one_version_are_a_change() {
+    fn a_changed_digest_of_the_same_version_is_a_change() {
         let of = |bytes: &str| Inputs::new("root", 1).with_version("libc6", "2.41-12", bytes.as_bytes());
         assert_eq!(part(of("2"), false).why(of("1").shown()), Why::Changed(vec!["libc6".into()]));
     }
 
     #[test]
-    fn words_say_how_and_why() {
+    fn the_text_names_the_source_and_the_reason() {
         let changed = |count: usize| Why::Changed((0..count).map(|number| format!("p{number}")).collect());
         for (reused, why, words) in [
             (true, Why::Unchanged, "as before"),

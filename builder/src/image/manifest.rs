@@ -1,7 +1,7 @@
-//! `manifest.json` and `SHA256SUMS`: every output with its size and digest, every volume with what opens it.
+//! `manifest.json` and `SHA256SUMS`: all outputs with size and digest, and the seals of all volumes.
 //!
-//! Both depend on the outputs only, so that two builds of the same inputs write the same ones. Clock, host and timings go to
-//! `run.json`, which is not compared.
+//! Both depend on the outputs only, so two builds of the same inputs write identical files. Clock, host and timings are in `run.json`,
+//! which is not compared.
 
 use std::fs::File;
 use std::io;
@@ -14,20 +14,20 @@ use serde::{Deserialize, Serialize};
 use crate::sparse_digest;
 use crate::sparse_file::SparseFile;
 
-/// The version of the manifest's shape.
+/// The version of the manifest's format.
 pub const VERSION: u32 = 1;
 
-/// The name of the list of digests.
+/// The name of the digest list.
 pub const SUMS: &str = "SHA256SUMS";
 
 /// One output file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// Its name in the output folder.
+    /// The file's name in the output folder.
     pub name: String,
-    /// Its length in bytes, holes included.
+    /// The length in bytes, including holes.
     pub size: u64,
-    /// SHA-256 of its content, hex.
+    /// SHA-256 of the content, in hexadecimal digits.
     pub sha256: String,
 }
 
@@ -36,19 +36,19 @@ pub struct Output {
 pub struct VolumeEntry {
     /// `root`, `payload` or `configuration`.
     pub name: String,
-    /// Its root hash, salt and number of blocks.
+    /// The root hash, the salt and the number of blocks.
     #[serde(flatten)]
     pub seal: Seal,
 }
 
 impl VolumeEntry {
-    /// The entry of a volume.
+    /// Creates the entry of a volume.
     pub fn new(volume: Volume, seal: Seal) -> Self {
         Self { name: volume.name().to_owned(), seal }
     }
 }
 
-/// What was built.
+/// The description of a build's outputs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Always [`VERSION`].
@@ -61,13 +61,13 @@ pub struct Manifest {
     pub generation: u64,
     /// The release of kubedOS.
     pub release: String,
-    /// Seconds since 1970 of the newest signed index of the lock.
+    /// The time of the newest signed index of the lock, in seconds since 1970.
     pub epoch: u64,
-    /// SHA-256 of the lock that was built with, hex.
+    /// SHA-256 of the lock, in hexadecimal digits.
     pub lock_sha256: String,
-    /// Built with the published demo keys: it protects nothing.
+    /// True if the published demo keys were used; such an image protects nothing.
     pub demo_keys: bool,
-    /// Paths in the root volume that are not of the release: a test's image, which `verify` refuses.
+    /// Paths in the root volume that do not belong to the release. Only images for tests have them, and `verify` rejects these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub additions: Vec<String>,
     /// The sealed volumes.
@@ -77,26 +77,26 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// The manifest as text.
+    /// Encodes the manifest as JSON.
     ///
     /// # Errors
-    /// When it cannot be encoded as JSON.
+    /// If the encoding fails.
     pub fn emit(&self) -> Result<String, serde_json::Error> {
         let mut text = serde_json::to_string_pretty(self)?;
         text.push('\n');
         Ok(text)
     }
 
-    /// The lines of `SHA256SUMS`, as `sha256sum --check` reads them.
+    /// Returns the lines of `SHA256SUMS`, in the format of `sha256sum --check`.
     pub fn sums(&self) -> String {
         self.outputs.iter().map(|output| format!("{}  {}\n", output.sha256, output.name)).collect()
     }
 }
 
-/// The entry of a file, whose holes count as zeroes.
+/// Creates the entry of a file; holes count as zeros.
 ///
 /// # Errors
-/// When it cannot be read.
+/// If the file cannot be read.
 pub fn describe(name: &str, file: &File) -> io::Result<Output> {
     let source = SparseFile::new(file.try_clone()?)?;
     let sha256 = sparse_digest::of(&source)?.to_string();
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn holes_count_as_zeroes() {
+    fn holes_count_as_zeros() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"abc").unwrap();
         assert_eq!(

@@ -1,4 +1,4 @@
-//! From one spec to one image: the pipeline, and the parts that only it needs.
+//! The image build: the pipeline that makes one image from one spec, and the modules that only the pipeline uses.
 
 pub mod boot_partition;
 pub mod build;

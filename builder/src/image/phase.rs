@@ -1,34 +1,34 @@
-//! The phases of a build: told while they run, timed for `run.json`.
+//! The phases of a build. They are reported to a watcher while they run, and their times are recorded in `run.json`.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-/// One phase. The order is that of a build.
+/// A phase of the build, in the order of execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// Pinned packages into the cache.
+    /// Fetches the pinned packages into the cache.
     Fetch,
-    /// The programs of `init/`, compiled and linked.
+    /// Compiles and links the programs of `init/`.
     Init,
-    /// The root volume, composed and sealed.
+    /// Composes and seals the root volume.
     Root,
-    /// The payload volume.
+    /// Seals the payload volume.
     Payload,
-    /// UKI and boot loader, put together and signed.
+    /// Assembles and signs the UKI and the boot loader.
     Uki,
-    /// The configuration volume and its statement.
+    /// Seals the configuration volume and signs its statement.
     Configuration,
-    /// The outputs, written without their names.
+    /// Writes the outputs as unnamed files.
     Write,
-    /// The outputs, flushed and named.
+    /// Flushes the outputs and gives them their names.
     Publish,
 }
 
 impl Phase {
-    /// All of them, in order.
+    /// All phases in order.
     pub const ALL: [Self; 8] = [
         Self::Fetch,
         Self::Init,
@@ -40,7 +40,7 @@ impl Phase {
         Self::Publish,
     ];
 
-    /// What it does, for people.
+    /// The phase's description for people.
     pub const fn describe(self) -> &'static str {
         match self {
             Self::Fetch => "pinned packages",
@@ -54,38 +54,38 @@ impl Phase {
         }
     }
 
-    /// From 1.
+    /// The phase's number, from 1.
     pub const fn number(self) -> usize {
         self as usize + 1
     }
 }
 
-/// Hears of phases as they begin and end.
+/// Receives the start and the end of phases.
 pub trait Watcher: Sync {
-    /// A phase begins.
+    /// A phase starts.
     fn begin(&self, phase: Phase);
-    /// It has ended, well or not.
+    /// A phase has ended, successfully or not, after the duration `took`.
     fn end(&self, phase: Phase, took: Duration);
 }
 
-/// A phase that has ended.
+/// A completed phase.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Span {
-    /// Which.
+    /// The phase.
     pub phase: Phase,
-    /// How long it took.
+    /// The duration in seconds.
     pub seconds: f64,
 }
 
-/// Runs phases, tells of them, and keeps their times.
-#[expect(missing_debug_implementations, reason = "the watcher need not be printable")]
+/// Runs phases, reports them to a watcher and records their times.
+#[expect(missing_debug_implementations, reason = "the watcher does not implement Debug")]
 pub struct Timeline<'w> {
     watcher: &'w dyn Watcher,
     spans: Mutex<Vec<Span>>,
 }
 
 impl<'w> Timeline<'w> {
-    /// A timeline without spans.
+    /// Creates a timeline without spans.
     pub fn new(watcher: &'w dyn Watcher) -> Self {
         Self { watcher, spans: Mutex::new(Vec::new()) }
     }
@@ -102,13 +102,13 @@ impl<'w> Timeline<'w> {
         done
     }
 
-    /// The phases that have ended.
+    /// Returns the completed phases.
     pub fn spans(&self) -> Vec<Span> {
         self.spans.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// Tells nobody.
+/// A watcher that does nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Unwatched;
 

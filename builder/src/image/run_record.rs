@@ -1,5 +1,7 @@
-//! `run.json`: when, where and how long. It stands beside the outputs and is listed nowhere, so that the outputs can be equal; the next build
-//! in the same folder reads there what this one was made from.
+//! `run.json`: the time, the host and the durations of a build, and the inputs of each part.
+//!
+//! The file is in the output folder, but the manifest does not list it, because it differs between identical builds. The next build in the
+//! same folder reads the recorded inputs from it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,10 +16,10 @@ use kubedos_debian::release::date::Moment;
 /// The name of the record in the output folder.
 pub const RUN_RECORD: &str = "run.json";
 
-/// Why there is no record of a run.
+/// The errors of the record.
 #[derive(Debug, thiserror::Error)]
 pub enum RunRecordError {
-    /// The record of the build before cannot be read.
+    /// The record of the previous build cannot be read.
     #[error("failed to read {}", path.display())]
     Read {
         /// The record.
@@ -26,43 +28,43 @@ pub enum RunRecordError {
         #[source]
         source: io::Error,
     },
-    /// The record of this build cannot be written as JSON.
+    /// The record of this build cannot be encoded as JSON.
     #[error("failed to encode {RUN_RECORD}")]
     Encode(#[source] serde_json::Error),
 }
 
-/// One run of `image`.
+/// The record of one run of `image`.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunRecord {
     /// Always 1.
     pub version: u32,
     /// The version of `kubedos-build`.
     pub kubedos_build: &'static str,
-    /// When it began, by the host's clock.
+    /// The start, by the host's clock.
     pub started: Moment,
-    /// When the outputs were there.
+    /// The end, when all outputs were published.
     pub ended: Moment,
-    /// The host.
+    /// The host of the build.
     pub host: Host,
-    /// How long each phase took.
+    /// The duration of each phase.
     pub phases: Vec<Span>,
-    /// What was taken from the store, what was made anew, and from what.
+    /// For each part, whether it came from the store or was built, and its inputs.
     pub parts: Vec<Explained>,
 }
 
-/// Where a build ran.
+/// The host of a build.
 #[derive(Debug, Clone, Serialize)]
 pub struct Host {
-    /// Its name.
+    /// The host's name.
     pub name: String,
     /// `uname -srm`.
     pub system: String,
-    /// Processors that the build may use.
+    /// The number of processors that the build may use.
     pub processors: usize,
 }
 
 impl Host {
-    /// This host.
+    /// Describes this host.
     pub fn this() -> Self {
         let uname = rustix::system::uname();
         let [name, system, release, machine] =
@@ -77,7 +79,7 @@ impl Host {
 }
 
 impl RunRecord {
-    /// The record of a run that began at `started` and ends now.
+    /// Creates the record of a run that started at `started` and ends now.
     pub fn new(started: Moment, phases: Vec<Span>, parts: Vec<Explained>) -> Self {
         Self {
             version: 1,
@@ -90,7 +92,7 @@ impl RunRecord {
         }
     }
 
-    /// The record as text.
+    /// Encodes the record as JSON.
     ///
     /// # Errors
     /// [`RunRecordError::Encode`].
@@ -101,11 +103,11 @@ impl RunRecord {
     }
 }
 
-/// What the build before left of itself in an output folder.
+/// The recorded inputs of the previous build: for each part, a value per label.
 #[derive(Debug, Default)]
 pub struct Before(BTreeMap<String, BTreeMap<String, String>>);
 
-/// Of the record, what is read again; a record of another version has other things in it.
+/// The fields of a record that are read back. Records of other versions may have other fields.
 #[derive(Deserialize)]
 struct Record {
     parts: Vec<Part>,
@@ -118,10 +120,10 @@ struct Part {
 }
 
 impl Before {
-    /// Reads the record in a folder. Without one, or with one of another form, there is nothing that a build could be compared with.
+    /// Reads the record in a folder. Without a record, or with one of another format, the result is empty.
     ///
     /// # Errors
-    /// [`RunRecordError::Read`] when there is a record that cannot be read.
+    /// [`RunRecordError::Read`] if the record exists but cannot be read.
     pub fn read(folder: &Path) -> Result<Self, RunRecordError> {
         let path = folder.join(RUN_RECORD);
         let text = match std::fs::read(&path) {
@@ -129,12 +131,12 @@ impl Before {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(source) => return Err(RunRecordError::Read { path, source }),
         };
-        // Another version of the builder may have written it.
+        // Another version of the builder may have written a different format.
         let Ok(Record { parts }) = serde_json::from_slice(&text) else { return Ok(Self::default()) };
         Ok(Self(parts.into_iter().map(|part| (part.part, part.inputs)).collect()))
     }
 
-    /// Compares a part.
+    /// Compares a part's inputs with the record.
     pub fn why(&self, part: &Explained) -> Why {
         self.0.get(part.part).map_or(Why::Unknown, |before| part.why(before))
     }
@@ -151,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_build_reads_what_this_one_was_made_from() {
+    fn the_next_build_reads_the_inputs_of_this_one() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(Before::read(folder.path()).unwrap().why(&part("a")), Why::Unknown);
         let record = RunRecord::new(Moment::now(), Vec::new(), vec![part("a")]);
@@ -162,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_record_of_another_form_nothing_is_known() {
+    fn a_record_of_another_format_is_ignored() {
         let folder = tempfile::tempdir().unwrap();
         for text in ["", "{", "{\"parts\":[{\"part\":\"root\"}]}", "[]"] {
             std::fs::write(folder.path().join(RUN_RECORD), text).unwrap();

@@ -1,5 +1,6 @@
-//! The unified kernel image: the distribution's EFI stub, the kernel, and an initrd that holds stage 1, its modules, and the only
-//! inputs of verification: `verity.toml` and the command line.
+//! The unified kernel image: the distribution's EFI stub, the kernel, and an initrd with stage 1 and its modules.
+//!
+//! The initrd also contains the only inputs of verification: `verity.toml` and the command line.
 
 use std::borrow::Cow;
 
@@ -8,30 +9,30 @@ use kubedos_image::pe::{self, PeError};
 
 use crate::compose::{Kind, Tree};
 
-/// Raised when the same parts give another UKI.
+/// Increment when the same parts result in other bytes.
 pub const WRITER: u32 = 1;
 
-/// What a UKI consists of.
+/// The parts of a UKI.
 #[derive(Debug, Clone, Copy)]
 pub struct UkiParts<'a> {
-    /// `linuxx64.efi.stub` of the distribution.
+    /// The distribution's `linuxx64.efi.stub`.
     pub stub: &'a [u8],
-    /// The kernel, a bzImage.
+    /// The kernel as a bzImage.
     pub kernel: &'a [u8],
-    /// What `uname -r` says of it.
+    /// The kernel's release, as `uname -r` prints it.
     pub kernel_release: &'a str,
-    /// `os-release` of the root.
+    /// The `os-release` of the root volume.
     pub os_release: &'a [u8],
-    /// The command line, without a line end.
+    /// The command line, without a newline.
     pub cmdline: &'a str,
     /// The initrd, an uncompressed or compressed cpio archive.
     pub initrd: &'a [u8],
 }
 
-/// Puts the UKI together, unsigned.
+/// Assembles the unsigned UKI.
 ///
 /// # Errors
-/// When the stub has no room for the sections, or is not one.
+/// If the stub is not a PE file or has no space for the section headers.
 pub fn unsigned(parts: &UkiParts<'_>) -> Result<Vec<u8>, PeError> {
     pe::uki(
         parts.stub,
@@ -45,10 +46,10 @@ pub fn unsigned(parts: &UkiParts<'_>) -> Result<Vec<u8>, PeError> {
     )
 }
 
-/// A tree as the initrd: a cpio archive.
+/// Encodes a tree as a cpio archive for the initrd.
 ///
 /// # Errors
-/// When the tree holds what an initrd cannot, or is of a time that it cannot have.
+/// If the tree contains a file type or a time that cpio cannot represent.
 pub fn archive(tree: &Tree) -> Result<Vec<u8>, CpioError> {
     let epoch = u32::try_from(tree.epoch()).map_err(|_| CpioError::Time(tree.epoch()))?;
     let mut archive = Archive::new(epoch);
@@ -71,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_that_does_not_fit_is_refused() {
+    fn a_time_outside_the_range_of_cpio_is_refused() {
         assert!(archive(&Tree::new(u64::from(u32::MAX))).is_ok());
         assert_eq!(archive(&Tree::new(1 << 32)), Err(CpioError::Time(1 << 32)));
     }

@@ -1,6 +1,7 @@
-//! Sealed volumes: a tree becomes an EROFS, its blocks are hashed into a verity tree as they are written, and both are kept under the key of their inputs.
+//! Sealed volumes: writes a tree as EROFS, hashes its blocks into a verity tree, and stores both under the key of their inputs.
 //!
-//! The salt and the UUID come from what the volume holds, so that a volume whose content did not change keeps its bytes.
+//! Blocks are hashed while they are written. The salt and the UUID are derived from the content, so a volume with the same content always
+//! has the same bytes.
 
 use std::fs::{self, File};
 use std::io;
@@ -23,25 +24,25 @@ const DATA: &str = "data";
 const HASH: &str = "hash";
 const SEAL: &str = "seal.toml";
 
-/// A volume that is ready to be placed into an image.
+/// A sealed volume in the store.
 #[derive(Debug, Clone)]
 pub struct SealedVolume {
-    /// Which one.
+    /// Which volume it is.
     pub volume: Volume,
-    /// How it is opened.
+    /// The root hash, the salt and the number of blocks.
     pub seal: Seal,
-    /// The EROFS.
+    /// The path of the EROFS image.
     pub data: PathBuf,
-    /// The verity superblock and tree.
+    /// The path of the verity superblock and hash tree.
     pub hash: PathBuf,
-    /// What writing it took; nothing when it was in the store already.
+    /// The statistics of writing it; `None` if the volume came from the store.
     pub written: Option<Statistics>,
 }
 
-/// Why a volume could not be sealed.
+/// The errors of sealing a volume.
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
-    /// The EROFS could not be written.
+    /// The EROFS image cannot be written.
     #[error("failed to write the {volume} volume")]
     Erofs {
         /// The volume's name.
@@ -50,7 +51,7 @@ pub enum VolumeError {
         #[source]
         source: ErofsError,
     },
-    /// A file of it could not be read or written.
+    /// A file of the volume cannot be read or written.
     #[error("failed to {doing} {}", path.display())]
     File {
         /// The operation.
@@ -61,7 +62,7 @@ pub enum VolumeError {
         #[source]
         source: io::Error,
     },
-    /// Its seal cannot be written as TOML.
+    /// The seal cannot be encoded as TOML.
     #[error("failed to encode {}", path.display())]
     Seal {
         /// The file.
@@ -70,23 +71,23 @@ pub enum VolumeError {
         #[source]
         source: toml::ser::Error,
     },
-    /// Its data cannot be hashed.
+    /// The data cannot be hashed.
     #[error("failed to hash {}", path.display())]
     Verity {
-        /// The data.
+        /// The data file.
         path: PathBuf,
         /// The cause.
         #[source]
         source: VerityError,
     },
-    /// It is larger than its slot.
-    #[error("the {volume} volume has {bytes} bytes, and its slot holds {room}")]
+    /// The volume is larger than its slot.
+    #[error("the {volume} volume has {bytes} bytes, but its slot has {room}")]
     TooLarge {
         /// The volume's name.
         volume: &'static str,
-        /// Its size.
+        /// The volume's size in bytes.
         bytes: u64,
-        /// The size of the slot.
+        /// The slot's size in bytes.
         room: u64,
     },
     /// The store failed.
@@ -94,7 +95,7 @@ pub enum VolumeError {
     Store(#[from] StoreError),
 }
 
-/// What stands beside a kept volume.
+/// The content of `seal.toml` in a stored volume.
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
     version: u32,
@@ -102,10 +103,10 @@ struct Kept {
     seal: Seal,
 }
 
-/// The volume under `key`: from the store if it is there, else made of the tree that `compose` gives.
+/// Returns the volume with this key from the store, or builds it from the tree that `compose` returns.
 ///
 /// # Errors
-/// What `compose` returns, or a [`VolumeError`].
+/// The error of `compose`, or a [`VolumeError`].
 pub fn seal<E: From<VolumeError>>(
     store: &Store,
     volume: Volume,
@@ -130,8 +131,8 @@ fn sealed(volume: Volume, seal: Seal, folder: &Path, written: Option<Statistics>
     SealedVolume { volume, seal, data: folder.join(DATA), hash: folder.join(HASH), written }
 }
 
-/// The base of a volume's UUID and salt: everything that the volume holds, and nothing else, so that equal content has equal bytes
-/// whoever built it.
+/// The base of the UUID and the salt: a digest of the complete content and of nothing else, so that equal content has equal bytes in every
+/// build.
 fn salt_base(tree: &Tree) -> CacheKey {
     let start = CacheKeyBuilder::new("volume content", 1).with("listing", tree.listing());
     tree.files().fold(start, |key, (path, content)| key.with(path, content)).finish()
@@ -167,7 +168,7 @@ fn fill(
     Ok(written)
 }
 
-/// A volume's data on its way into its file, each block hashed as it passes.
+/// The output file of a volume's data; hashes each block that is written.
 struct Hashed {
     file: File,
     leaves: Leaves,
@@ -205,9 +206,9 @@ fn file(doing: &'static str, path: &Path, source: io::Error) -> VolumeError {
 mod tests {
     use super::*;
 
-    /// The hash of a part of a block would be missing from the tree.
+    /// The hash tree would not cover a partial block.
     #[test]
-    fn parts_of_blocks_are_not_hashed() {
+    fn partial_blocks_are_refused() {
         let file = tempfile::tempfile().unwrap();
         let mut hashed = Hashed { file, leaves: Leaves::new(Salt::new([1; 32])) };
         hashed.write_at(0, &[1; 8192]).unwrap();

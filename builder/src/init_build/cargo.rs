@@ -1,5 +1,5 @@
-//! The cargo command that builds the binary: everything of the caller's environment and configuration that could reach the bytes is
-//! set or taken away, and what names folders of this host is left to [`super::compiler`] to rename.
+//! The cargo command that builds the programs. It sets or removes everything in the caller's environment and configuration that could
+//! influence the bytes; [`super::compiler`] remaps the paths of this host.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -11,11 +11,12 @@ use super::sources::TOOLCHAIN;
 use super::{AGENT, InitBuildError, Means, STAGE1, file};
 use crate::interrupt::Program;
 
-/// The only target so far. That it is given to cargo, although it is the host's, keeps our flags from build scripts and macros.
+/// The only target so far. It is passed to cargo although it is the host's, so that cargo does not apply our flags to build scripts and
+/// macros.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
-/// The cargo profile, in the workspace's manifest.
+/// The cargo profile, defined in the workspace's manifest.
 const PROFILE: &str = "init";
-/// What cargo may see of the caller's environment: where its own things are, and how to reach a registry.
+/// The environment variables that cargo inherits: the locations of its own files, and the proxies for the registry.
 const ENVIRONMENT: [&str; 14] = [
     "PATH",
     "HOME",
@@ -32,7 +33,7 @@ const ENVIRONMENT: [&str; 14] = [
     "HTTPS_PROXY",
     "NO_PROXY",
 ];
-/// What it is told instead. Variables win over a `config.toml` of the user.
+/// The environment variables that are set. They take precedence over a `config.toml` of the user.
 const SET: [(&str, &str); 6] = [
     ("LC_ALL", "C"),
     ("SOURCE_DATE_EPOCH", "0"),
@@ -42,15 +43,15 @@ const SET: [(&str, &str); 6] = [
     ("RUSTC_WORKSPACE_WRAPPER", ""),
 ];
 
-/// What cargo made.
+/// The files that cargo writes for a program.
 pub(super) struct Built {
     /// The binary.
     pub(super) binary: PathBuf,
-    /// cargo's list of what went into it.
+    /// cargo's list of the compiled source files.
     pub(super) dependencies: PathBuf,
 }
 
-/// Refuses another compiler than `rust-toolchain.toml` names.
+/// Returns an error if the compiler is not the one that `rust-toolchain.toml` pins.
 pub(super) fn check_rustc(workspace: &Path) -> Result<(), InitBuildError> {
     let path = workspace.join(TOOLCHAIN);
     let text = std::fs::read_to_string(&path).map_err(|source| file("read", &path, source))?;
@@ -58,14 +59,14 @@ pub(super) fn check_rustc(workspace: &Path) -> Result<(), InitBuildError> {
     let output = start("rustc", workspace).arg("-vV").output();
     let output = output.map_err(|error| InitBuildError::Run("rustc", error))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let found = text.lines().find_map(|line| line.strip_prefix("release: ")).unwrap_or("of no known version");
+    let found = text.lines().find_map(|line| line.strip_prefix("release: ")).unwrap_or("of unknown version");
     if found == pinned {
         return Ok(());
     }
     Err(InitBuildError::Rustc { found: found.to_owned(), pinned })
 }
 
-/// `channel` of `rust-toolchain.toml`.
+/// Returns `channel` of `rust-toolchain.toml`.
 fn channel(text: &str) -> Option<String> {
     let document: toml::Table = text.parse().ok()?;
     Some(document.get("toolchain")?.get("channel")?.as_str()?.to_owned())
@@ -81,7 +82,7 @@ pub(super) fn build(workspace: &Path, means: &Means<'_>, compiler: &Folder) -> R
     Ok(())
 }
 
-/// Where cargo puts a program.
+/// Returns the files that cargo writes for a program.
 pub(super) fn built(means: &Means<'_>, program: &str) -> Built {
     let binary = means.target_dir.join(TARGET).join(PROFILE).join(program);
     Built { dependencies: binary.with_extension("d"), binary }
@@ -105,7 +106,7 @@ fn command(workspace: &Path, means: &Means<'_>, compiler: &Folder) -> Command {
     cargo
 }
 
-/// A program in the workspace that sees of the environment what is allowed.
+/// A command that runs in the workspace with the allowed environment variables only.
 fn start(program: &'static str, workspace: &Path) -> Command {
     let mut command = Command::new(program);
     let allowed = ENVIRONMENT.iter().filter_map(|name| Some((name, env::var_os(name)?)));
@@ -113,8 +114,8 @@ fn start(program: &'static str, workspace: &Path) -> Command {
     command
 }
 
-/// A static, position-independent program linked by the Rust toolchain's own rust-lld. Since no compiler driver stands between, the
-/// start files and folders that one would add are named here; the libraries are named by the standard library.
+/// The flags for static, position-independent programs linked by the Rust toolchain's rust-lld. No compiler driver is involved, so the
+/// start files and folders that a driver would add are listed here; the standard library names the libraries.
 pub(super) fn rust_flags(compiler: &Folder) -> Vec<OsString> {
     let mut flags: Vec<OsString> = [
         "-Ctarget-feature=+crt-static",
@@ -139,10 +140,10 @@ pub(super) fn rust_flags(compiler: &Folder) -> Vec<OsString> {
     flags
 }
 
-/// The folders whose names must not be in the binary.
+/// Returns the folders of this host whose paths must not be in the programs.
 ///
 /// # Errors
-/// [`InitBuildError::NoHome`] when the environment does not say where one of them is.
+/// [`InitBuildError::NoHome`] if the environment does not contain the location of one of them.
 pub(super) fn folders_of_the_host(
     workspace: &Path,
     means: &Means<'_>,
@@ -157,7 +158,7 @@ pub(super) fn folders_of_the_host(
     ])
 }
 
-/// The folder that a variable names, else the one of that name in the home directory.
+/// Returns the folder that a variable names, otherwise the folder `name` in the home directory.
 fn home_of(
     variable: &'static str,
     folder: &str,
@@ -178,9 +179,9 @@ mod tests {
         assert_eq!(channel("1.2.3"), None);
     }
 
-    /// A folder that is not known cannot be looked for.
+    /// An unknown folder cannot be searched for, so it is an error.
     #[test]
-    fn folders_of_the_host_come_from_the_environment_or_are_missed() {
+    fn folders_of_the_host_come_from_the_environment_or_are_an_error() {
         let home = |set: &'static [(&str, &str)]| {
             home_of("CARGO_HOME", ".cargo", |name| {
                 set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).into())

@@ -1,12 +1,12 @@
-//! The compilers of the binary, as programs that cargo can start: a folder in the target folder that leads to the lock's tree, and to
-//! this program under the names of a C compiler and of a wrapper around `rustc`.
+//! The compilers of the programs, in a form that cargo can start: a folder in the target folder with a link to the lock's tree, and links
+//! to this program under the names of a C compiler and of a wrapper around `rustc`.
 //!
-//! - [`CLANG`] becomes the lock's clang, through the tree's own loader, with the tree as its only root. clang starts itself again by the
-//!   name that it was started by, so this must be a program and not a command line.
-//! - [`RUSTC`] becomes the `rustc` that cargo names.
+//! - [`CLANG`] runs the lock's clang with the tree's own loader and with the tree as its only root. clang starts itself again by
+//!   the name with which it was started, so this must be a program and not a command line.
+//! - [`RUSTC`] runs the `rustc` that cargo passes.
 //!
-//! Both give every folder that they are told of a name that no host has: `/crates/<name>-<version>` for a crate's sources, wherever
-//! a registry, a mirror or `cargo vendor` put them, and `out` in it for what its build script wrote.
+//! Both remap source paths so that no host path reaches the binary: a crate's sources become `/crates/<name>-<version>`, whether they
+//! come from a registry, a mirror or `cargo vendor`, and the output of its build script becomes `out` below that.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -21,31 +21,31 @@ use super::{InitBuildError, Means, SET, file};
 use crate::cache_key::CacheKey;
 use crate::toolbox::Toolbox;
 
-/// The name under which this program is the C compiler.
+/// The name under which this program acts as the C compiler.
 pub const CLANG: &str = "kubedos-clang";
-/// The name under which this program goes before `rustc`.
+/// The name under which this program acts as the wrapper around `rustc`.
 pub const RUSTC: &str = "kubedos-rustc";
-/// The link to the tree.
+/// The name of the link to the tree.
 const TREE: &str = "tree";
 const PROGRAM: &str = "usr/bin/clang-19";
 const RESOURCES: &str = "usr/lib/llvm-19/lib/clang/19";
 const LIBC: &str = "usr/lib/x86_64-linux-gnu";
 const GCC: &str = "usr/lib/gcc/x86_64-linux-gnu/14";
-/// What gcc would link around a static, position-independent program, in its order.
+/// The start files that gcc links into a static, position-independent program, in gcc's order.
 const START_FILES: [(&str, &str); 5] =
     [(LIBC, "rcrt1.o"), (LIBC, "crti.o"), (GCC, "crtbeginS.o"), (GCC, "crtendS.o"), (LIBC, "crtn.o")];
 
-/// The folder.
+/// The folder with the compilers.
 #[derive(Debug)]
 pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    /// One that is nowhere: for what depends on the way of building, and not on where it is done.
+    /// A folder that does not exist: for the cache key, which must depend on the flags but not on the location of the build.
     pub(super) fn nowhere() -> Self {
         Self(PathBuf::from("/compiler"))
     }
 
-    /// Makes it. Its name changes with the compiler, and only with that: cargo then compiles everything anew.
+    /// Creates the folder. Its name changes with the compiler only; cargo then recompiles everything.
     pub(super) fn make(means: &Means<'_>, compiler: &CacheKey) -> Result<Self, InitBuildError> {
         let folder = means.target_dir.join("compiler").join(compiler.to_string());
         fs::create_dir_all(&folder).map_err(|source| file("make", &folder, source))?;
@@ -72,18 +72,18 @@ impl Folder {
         self.0.join(RUSTC)
     }
 
-    /// The objects around a program's own.
+    /// The start files that are linked around a program's own objects.
     pub(super) fn start_files(&self) -> impl Iterator<Item = PathBuf> {
         START_FILES.into_iter().map(|(folder, name)| self.tree().join(folder).join(name))
     }
 
-    /// Where libraries are.
+    /// The library folders.
     pub(super) fn library_folders(&self) -> [PathBuf; 2] {
         [LIBC, GCC].map(|folder| self.tree().join(folder))
     }
 }
 
-/// A link that replaces another one at once: a second build may be using it.
+/// Creates a link and replaces an existing one atomically, because another build may be using it.
 fn link(to: &Path, path: &Path) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}", std::process::id()));
@@ -91,7 +91,8 @@ fn link(to: &Path, path: &Path) -> io::Result<()> {
     fs::rename(&beside, path)
 }
 
-/// If this program was started under one of the two names: becomes that program. Returns only when it was not, or could not.
+/// If this program was started under one of the two names, replaces the process by that compiler. Returns an error if that fails, and
+/// `None` if the program has another name.
 pub fn run_under_its_name() -> Option<InitBuildError> {
     let mut arguments = env::args_os();
     let name = PathBuf::from(arguments.next()?);
@@ -107,7 +108,7 @@ pub fn run_under_its_name() -> Option<InitBuildError> {
 fn clang(name: &Path, arguments: Vec<OsString>) -> Result<Command, InitBuildError> {
     let tree = name.with_file_name(TREE);
     let mut command = Toolbox::unpacked(&tree, SET).command_as(PROGRAM, name.as_os_str())?;
-    // clang calling itself: everything is in its arguments already, and the first one has to stay the first.
+    // clang starting itself: the arguments are complete, and the first one must stay the first.
     if !arguments.first().is_some_and(|first| first.as_encoded_bytes().starts_with(b"-cc1")) {
         command.args(c_flags(&tree)).arg(renaming("-ffile-prefix-map", &tree, "/toolchain".as_ref()));
         for (from, to) in crate_names(|name| env::var_os(name)) {
@@ -128,7 +129,7 @@ fn rustc(arguments: Vec<OsString>) -> Command {
     command
 }
 
-/// What clang needs to be told because it runs out of a tree, and must not take from the host.
+/// The flags that make clang use the tree and nothing from the host.
 pub(super) fn c_flags(tree: &Path) -> Vec<OsString> {
     let flags = ["--no-default-config", "-no-canonical-prefixes", "--target=x86_64-linux-gnu", "-g0"];
     let paths = [("--sysroot=", tree.to_owned()), ("-resource-dir=", tree.join(RESOURCES))];
@@ -141,8 +142,8 @@ fn renaming(option: &str, from: &Path, to: &OsStr) -> OsString {
     [option.as_ref(), "=".as_ref(), from.as_os_str(), "=".as_ref(), to].into_iter().collect()
 }
 
-/// The folders of the crate that is being compiled, as cargo names them to compilers and build scripts, with their new names. The
-/// last one that fits counts.
+/// The folders of the current crate, as cargo passes them to compilers and build scripts, and their new names. The last match takes
+/// precedence.
 fn crate_names(variable: impl Fn(&str) -> Option<OsString>) -> Vec<(PathBuf, OsString)> {
     let [Some(sources), Some(name), Some(version)] =
         ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION"].map(&variable)
@@ -160,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_crate_has_one_name_wherever_it_lies() {
+    fn a_crate_has_the_same_name_in_every_folder() {
         let names = |sources: &str, out: Option<&str>| {
             crate_names(|name| match name {
                 "CARGO_MANIFEST_DIR" => Some(sources.into()),

@@ -1,11 +1,10 @@
-//! Builds the programs of `init/`: stage 1, which is `/init` of the initrd, and the agent of the root volume. Both are static, small, and
-//! have the same bytes from any folder (requirement A4).
+//! Builds the programs of `init/`: stage 1 (`/init` of the initrd) and the agent of the root volume. Both are static and small, and their
+//! bytes do not depend on the folder of the build (requirement A4).
 //!
-//! They are kept under the digest of everything that goes into them: the sources, the lock's compiler and C library, and the way of
-//! building. cargo is started only when nothing stands under that digest. It is then an ordinary cargo build of this workspace in
-//! the profile `init`, from which is taken away what could tell one host from another ([`cargo`]); C is compiled by the lock's
-//! clang, and rust-lld links against the lock's C library ([`compiler`]). Build scripts and procedural macros run on the host and are
-//! made by its own toolchain: nothing of them but their text gets into the binary.
+//! The store contains them under the digest of all inputs: the sources, the lock's compiler and C library, and the build flags. cargo runs
+//! only if there is no entry. The build is an ordinary cargo build of this workspace in the profile `init`, without everything that differs
+//! between hosts ([`cargo`]); the lock's clang compiles C, and rust-lld links with the lock's C library ([`compiler`]). Build scripts and
+//! procedural macros are compiled by the host's toolchain and run on the host; only the text that they generate reaches the programs.
 
 mod cargo;
 pub mod compiler;
@@ -23,58 +22,58 @@ use crate::toolbox::{Toolbox, ToolboxError};
 use kubedos_debian::lock::LockedPackage;
 use sources::Sources;
 
-/// The set of the lock that has compiler and C library.
+/// The set of the lock that contains compiler and C library.
 pub const SET: &str = "toolchain";
 
-/// Raised whenever the same sources would give other programs.
+/// Increment when the same sources result in other programs.
 const RECIPE: u32 = 2;
 /// The kind of the store's entries.
 const KIND: &str = "init";
 
-/// The programs, as the image holds them.
+/// The built programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Programs {
-    /// `/init` of the initrd.
+    /// The `/init` of the initrd.
     pub stage1: Arc<[u8]>,
     /// The first service of systemd.
     pub agent: Arc<[u8]>,
 }
 
-/// The names of the packages and of their binaries.
+/// The names of the packages, which are also the names of their binaries.
 const STAGE1: &str = "kubedos-stage1";
 const AGENT: &str = "kubedos-agent";
 
-/// What the programs are made of, read once.
+/// The inputs of the programs, read once.
 #[derive(Debug)]
 pub struct Recipe {
     workspace: PathBuf,
     sources: Sources,
-    /// Compilers, C library and flags.
+    /// The digest of compilers, C library and flags.
     compiler: CacheKey,
-    /// All of it.
+    /// All inputs.
     inputs: Inputs,
 }
 
-/// By what it is made: nothing of this may reach its bytes.
+/// The means of the build. They must not influence the bytes of the programs.
 #[derive(Debug, Clone, Copy)]
 pub struct Means<'a> {
     /// cargo's target folder for this build.
     pub target_dir: &'a Path,
-    /// No network.
+    /// Whether the network must not be used.
     pub offline: bool,
     /// The unpacked [`SET`].
     pub toolchain: &'a Toolbox,
-    /// `kubedos-build`, which cargo will start as compiler.
+    /// The path of `kubedos-build`, which cargo starts as a compiler.
     pub program: &'a Path,
 }
 
-/// Why there are no programs.
+/// The errors of the build.
 #[derive(Debug, thiserror::Error)]
 pub enum InitBuildError {
-    /// A program did not start.
+    /// A program cannot be started.
     #[error("failed to run {0}")]
     Run(&'static str, #[source] io::Error),
-    /// cargo said why on stderr.
+    /// cargo failed; it printed the cause on stderr.
     #[error("failed to build {STAGE1} and {AGENT}: cargo ended with {0}")]
     Cargo(ExitStatus),
     /// A file cannot be read or written.
@@ -88,38 +87,38 @@ pub enum InitBuildError {
         #[source]
         source: io::Error,
     },
-    /// `rust-toolchain.toml` names no channel.
+    /// `rust-toolchain.toml` does not name a channel.
     #[error("{} names no toolchain", .0.display())]
     NoChannel(PathBuf),
-    /// Another compiler than the pinned one.
-    #[error("rustc is {found}, and rust-toolchain.toml pins {pinned}")]
+    /// The installed compiler is not the pinned one.
+    #[error("rustc is {found}, but rust-toolchain.toml pins {pinned}")]
     Rustc {
-        /// What `rustc` says of itself.
+        /// The version that `rustc` reports.
         found: String,
-        /// The channel.
+        /// The pinned channel.
         pinned: String,
     },
-    /// A file is compiled in that the digest does not cover.
-    #[error("{} is compiled into {STAGE1} or {AGENT} and is not among the sources that name them", .0.display())]
+    /// A compiled file is not covered by the digest.
+    #[error("{} is compiled into {STAGE1} or {AGENT} but is not covered by the digest of their sources", .0.display())]
     Uncovered(PathBuf),
-    /// The sources are not those that were read.
+    /// The sources changed during the build.
     #[error("the sources of {STAGE1} and {AGENT} changed while they were compiled")]
     Changed,
-    /// A folder of this host is unknown, so that its path cannot be looked for in the programs.
+    /// The location of a folder is unknown, so the programs cannot be searched for its path.
     #[error("neither HOME nor {0} is set, so the programs cannot be searched for paths of this host")]
     NoHome(&'static str),
-    /// A path of this host got in.
-    #[error("{program} holds the path {} of this host", path.display())]
+    /// A program contains a path of this host.
+    #[error("{program} contains the path {} of this host", path.display())]
     Leak {
-        /// The program.
+        /// The program's name.
         program: &'static str,
         /// The path.
         path: PathBuf,
     },
-    /// The compiler or the C library is not there.
+    /// The compiler or the C library is not available.
     #[error(transparent)]
     Toolbox(#[from] ToolboxError),
-    /// The store of built things failed.
+    /// The build store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -144,12 +143,12 @@ impl Recipe {
         Ok(Self { workspace: workspace.to_owned(), sources, compiler, inputs })
     }
 
-    /// What the programs are made from.
+    /// The inputs of the programs.
     pub const fn inputs(&self) -> &Inputs {
         &self.inputs
     }
 
-    /// The programs, if they were built before.
+    /// Returns the programs if the store contains them.
     pub fn kept(&self, store: &Store) -> Result<Option<Programs>, InitBuildError> {
         let Some(folder) = store.find(KIND, &self.inputs.key()) else { return Ok(None) };
         let program = |name| {
@@ -159,7 +158,7 @@ impl Recipe {
         Ok(Some(Programs { stage1: program(STAGE1)?, agent: program(AGENT)? }))
     }
 
-    /// Builds the programs and keeps them.
+    /// Builds the programs and stores them.
     pub fn build(&self, store: &Store, means: &Means<'_>) -> Result<Programs, InitBuildError> {
         let compiler = compiler::Folder::make(means, &self.compiler)?;
         cargo::check_rustc(&self.workspace)?;
@@ -180,7 +179,7 @@ impl Recipe {
         Ok(programs)
     }
 
-    /// A program that cargo built: made of the known sources, and without a path of this host.
+    /// Reads a built program and checks that it was compiled from the known sources and contains no path of this host.
     fn program(&self, program: &'static str, means: &Means<'_>) -> Result<Arc<[u8]>, InitBuildError> {
         let built = cargo::built(means, program);
         self.sources.check_covers(&self.workspace, means.target_dir, &built.dependencies)?;
@@ -193,7 +192,8 @@ impl Recipe {
     }
 }
 
-/// Whether the bytes hold the name of a folder. One of a single component, such as `/src`, also stands within names that are no one's.
+/// Whether the bytes contain the path of a folder. Paths with a single component, such as `/src`, are ignored, because they also occur as
+/// parts of other names.
 fn holds(bytes: &[u8], folder: &Path) -> bool {
     let name = folder.as_os_str().as_encoded_bytes();
     folder.components().count() > 2 && bytes.windows(name.len()).any(|window| window == name)

@@ -1,7 +1,7 @@
-//! The sources of the programs of `init/`: which files they are, and one digest over names and contents.
+//! The sources of the programs of `init/`: their list, and one digest over names and contents.
 //!
-//! The list is of folders, not of what the compiler read: it must be known before anything is compiled. Whether it holds is checked
-//! afterwards, against cargo's own list.
+//! The list is made from folders, not from the files that the compiler read, because it must be known before compiling. Afterwards cargo's
+//! own list of compiled files is checked against it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,15 +9,15 @@ use std::path::{Path, PathBuf};
 use super::{InitBuildError, file};
 use crate::cache_key::{CacheKey, CacheKeyBuilder};
 
-/// Files of the workspace.
+/// The single files in the workspace.
 const FILES: [&str; 3] = ["Cargo.lock", "Cargo.toml", TOOLCHAIN];
-/// The crates of which the binary is made, with what they are made of.
+/// The crates that the programs are compiled from.
 const CRATES: [&str; 7] =
     ["image", "init/agent", "init/base", "init/stage1", "init/survey", "init/sys", "spec/wire"];
-/// Names the Rust toolchain.
+/// The file that pins the Rust toolchain.
 pub(super) const TOOLCHAIN: &str = "rust-toolchain.toml";
 
-/// The files by their path in the workspace, sorted, and the digest of all.
+/// The files by their path in the workspace, sorted, and their digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sources {
     paths: Vec<PathBuf>,
@@ -25,7 +25,7 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// Reads them all.
+    /// Reads all sources.
     pub(super) fn read(workspace: &Path) -> Result<Self, InitBuildError> {
         let mut paths: Vec<PathBuf> = FILES.iter().map(PathBuf::from).collect();
         for name in CRATES {
@@ -52,8 +52,8 @@ impl Sources {
         self.digest
     }
 
-    /// Refuses a list of what was compiled, in the form that cargo writes beside a binary, that has a file of the workspace that is
-    /// not among the sources. What lies in the target folder was made from them.
+    /// Checks a list of compiled files, in the format that cargo writes next to a binary: every file of the workspace must be one of the
+    /// sources. Files in the target folder are generated from the sources and are accepted.
     pub(super) fn check_covers(
         &self,
         workspace: &Path,
@@ -87,7 +87,7 @@ fn walk(workspace: &Path, folder: &Path, paths: &mut Vec<PathBuf>) -> Result<(),
     Ok(())
 }
 
-/// The right side of `binary: file file …`, in which a space of a name is written `\ `.
+/// Parses the right side of `binary: file file …`, in which a space in a name is written as `\ `.
 fn dependencies(text: &str) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     for (_, list) in text.lines().filter_map(|line| line.split_once(": ")) {
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_compiled_into_it_does_not_change_the_digest() {
+    fn files_that_are_not_compiled_do_not_change_the_digest() {
         let folder = workspace();
         let before = digest(&folder);
         fs::create_dir_all(folder.path().join("init/agent/tests")).unwrap();
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compiled_file_that_is_no_source_is_refused() {
+    fn a_compiled_file_that_is_not_a_source_is_refused() {
         let folder = workspace();
         let root = folder.path();
         let (sources, target) = (Sources::read(root).unwrap(), root.join("target/init"));

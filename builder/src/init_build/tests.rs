@@ -1,9 +1,10 @@
-//! The store's part, and a compiler folder for the tests of its neighbours. The real thing is built, twice, by `tests/tests/reproducible.rs`.
+//! Tests of the store's part, and a compiler folder for the tests of the submodules. `tests/tests/reproducible.rs` tests the real build, by
+//! running it twice.
 
 use super::*;
 use crate::store::Store;
 
-/// Owns what a [`Means`] borrows.
+/// Owns the values that [`Means`] borrows.
 pub(super) struct Owned {
     target_dir: PathBuf,
     toolchain: Toolbox,
@@ -31,7 +32,7 @@ pub(super) fn compiler() -> (tempfile::TempDir, compiler::Folder, Owned) {
 }
 
 #[test]
-fn making_the_compiler_folder_twice_leaves_one_set_of_links() {
+fn creating_the_compiler_folder_twice_leaves_one_set_of_links() {
     let (_folder, made, owned) = compiler();
     compiler::Folder::make(&owned.borrowed(), &CacheKeyBuilder::new("test", 1).finish()).unwrap();
     assert_eq!(fs::read_link(made.clang()).unwrap(), Path::new("/bin/kubedos-build"));
@@ -48,7 +49,7 @@ fn a_path_of_the_host_in_the_binary_is_found() {
 }
 
 #[test]
-fn a_kept_binary_that_rotted_is_not_believed() {
+fn a_damaged_stored_binary_is_not_used() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::new(folder.path().to_owned());
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();

@@ -1,4 +1,4 @@
-//! Disk images: the partition table, the ESP, and the volumes that the boot manifest and the statement name.
+//! Inspects disk images: the partition table, the ESP, and the volumes that the boot manifest and the statement name.
 
 use kubedos_image::gpt::{Copy, OtherCopy, Partition};
 use kubedos_image::layout::{Role, Slot, State};
@@ -20,9 +20,9 @@ use crate::artifact::Disk;
 use crate::image::disk::cd_extent;
 use kubedos_wire::printable::chain;
 
-/// Where the primary volume descriptor says how many sectors the CD has (ECMA-119, 8.4.8).
+/// The offset of the number of sectors in the primary volume descriptor (ECMA-119, 8.4.8).
 const CD_SECTORS: u64 = 16 * 2048 + 80;
-/// The unit in which zeroes are skipped.
+/// The granularity in which zeros are skipped, in bytes.
 const BLOCK: u64 = 4096;
 
 pub(super) fn report(disk: &Disk, trees: Trees, problems: &mut Vec<Problem>) -> DiskReport {
@@ -79,11 +79,11 @@ fn table(disk: &Disk) -> TableReport {
     }
 }
 
-/// The ISO 9660 area is the one that the builder writes for this image.
+/// Whether the ISO 9660 area is the one that the builder writes for this image.
 fn is_cd(disk: &Disk) -> bool {
     let table = &disk.found().table;
     let esp = table.of_type(Role::Esp.type_guid()).next().map_or(0, |(_, esp)| table.start_bytes(esp));
-    // The image's length is in the descriptors: the medium may be larger.
+    // The image's length is in the descriptors, because the medium can be larger.
     let mut sectors = [0; 4];
     if disk.source().read_exact_at(&mut sectors, CD_SECTORS).is_err() {
         return false;
@@ -116,7 +116,7 @@ fn partition(
     }
 }
 
-/// How many bytes there are up to the last that is not zero.
+/// The offset after the last byte that is not zero.
 fn used(source: &dyn Source) -> std::io::Result<u64> {
     let mut end = 0;
     for_data(source, BLOCK, |at, bytes| {
@@ -167,7 +167,7 @@ fn volume(
     VolumeReport { name: volume.name(), seal, bytes: seal.data_bytes(), present, tree }
 }
 
-/// The seed of a personalised image; an empty partition has none.
+/// Reads the seed of a personalised image; `None` if the partition is empty.
 fn seed(disk: &Disk, problems: &mut Vec<Problem>) -> Option<SeedReport> {
     let bytes = noted(disk.seed(), "seed", problems)?;
     if bytes.iter().all(|byte| *byte == 0) {

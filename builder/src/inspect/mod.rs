@@ -1,7 +1,8 @@
-//! What a built file holds, as one document: partitions, files of the ESP, sections and signatures of programs, the initrd, the boot
-//! manifest with its dm tables, the configuration's statement. Nothing is judged here; `verify` does that. No secret is in it.
+//! Describes the content of a build output as one document: partitions, files of the ESP, sections and signatures of programs, the initrd,
+//! the boot manifest with its dm tables, and the statement of the configuration.
 //!
-//! A part that cannot be read is a line in `problems`, so that the rest of a damaged file can still be looked at.
+//! `inspect` does not verify anything; `verify` does. The document contains no secrets. A part that cannot be read becomes an entry in
+//! `problems`, so that the rest of a damaged file can still be inspected.
 
 mod disk;
 mod program;
@@ -24,18 +25,18 @@ pub use report::{
 
 pub use tree::TreeError;
 
-/// How far the file systems of volumes are looked at.
+/// The level of detail for the file systems of volumes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trees {
-    /// Not at all.
+    /// They are not read.
     Closed,
     /// Their files are counted.
     Counted,
-    /// Every path is listed, every file read.
+    /// All paths are listed and all files are read.
     Listed,
 }
 
-/// Every path of a volume.
+/// Lists all paths of a volume.
 ///
 /// # Errors
 /// [`TreeError`].
@@ -43,10 +44,10 @@ pub fn listing(volume: &dyn Source) -> Result<TreeReport, TreeError> {
     tree::tree(volume, true)
 }
 
-/// Looks at a file; of a folder of outputs, at its manifest.
+/// Inspects a file; for an output folder, its manifest.
 ///
 /// # Errors
-/// When it cannot be read, or is none of the files that kubedOS makes.
+/// If the file cannot be read or is not a kubedOS output.
 pub fn inspect(path: &Path, trees: Trees) -> Result<Report, ArtifactError> {
     let path = &artifact::resolve(path)?;
     let bytes = artifact::length(path)?;

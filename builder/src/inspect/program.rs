@@ -1,4 +1,4 @@
-//! EFI programs: sections, signature and, of a UKI, what is in it.
+//! Inspects EFI programs: sections, signature, and the content of a UKI.
 
 use kubedos_image::authenticode;
 use kubedos_image::boot::BootManifest;
@@ -17,7 +17,7 @@ use super::report::{
 use super::statement::signer;
 use crate::artifact::Uki;
 
-/// Looks at a program that is called `path`.
+/// Describes a program; `path` is its name in the document.
 pub fn program(path: &str, bytes: &[u8], problems: &mut Vec<Problem>) -> ProgramReport {
     let mut report = ProgramReport {
         path: path.to_owned(),
@@ -58,7 +58,7 @@ pub fn program(path: &str, bytes: &[u8], problems: &mut Vec<Problem>) -> Program
     report
 }
 
-/// What the signature says of itself.
+/// Describes the signature of a program.
 fn signature(bytes: &[u8]) -> Result<Option<SignatureReport>, authenticode::AuthenticodeError> {
     if authenticode::signature(bytes)?.is_none() {
         return Ok(None);
@@ -96,7 +96,7 @@ fn boot_report(boot: &BootManifest) -> BootReport {
     }
 }
 
-/// The table by which the kernel opens a volume, its devices named by their partitions' UUIDs.
+/// The dm table of a volume. The devices are named by their partition UUIDs.
 fn dm_table(volume: Volume, seal: &Seal) -> String {
     let device = |area: Area| format!("PARTUUID={}", area.partition_uuid(volume, &seal.root_hash));
     let line = verity::table_line(seal, &device(Area::Data), &device(Area::Hash));
@@ -113,7 +113,7 @@ fn entry(entry: &Entry<'_>) -> EntryReport {
     EntryReport { path: entry.path.to_owned(), kind, mode: format!("{mode:04o}"), bytes, content }
 }
 
-/// SHA-256 as hex.
+/// SHA-256 in hexadecimal digits.
 pub(super) fn hex_digest(bytes: &[u8]) -> String {
     hex::encode(sha256(&[bytes]))
 }

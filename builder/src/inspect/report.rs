@@ -1,4 +1,4 @@
-//! The document's shape. Its fields are a promise to scripts: added to freely, changed only with its version.
+//! The types of the document. Scripts rely on its fields: new fields may be added, but other changes require a new version.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,36 +12,36 @@ use serde::Serialize;
 use crate::artifact::Wrapper;
 use crate::image::manifest::Manifest;
 
-/// The version of the shape.
+/// The version of the document's format.
 pub const VERSION: u32 = 1;
 
-/// What a file holds.
+/// The description of a file.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// Always [`VERSION`].
     pub version: u32,
-    /// The file.
+    /// The path of the file.
     pub file: PathBuf,
-    /// Its length, holes included.
+    /// The length in bytes, including holes.
     pub bytes: u64,
-    /// By kind.
+    /// The content, depending on the kind.
     #[serde(flatten)]
     pub content: Content,
-    /// What could not be read.
+    /// The parts that could not be read.
     pub problems: Vec<Problem>,
 }
 
 /// A part that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// Which.
+    /// The name of the part.
     pub part: String,
     /// The error and its causes.
     pub error: String,
 }
 
 impl Problem {
-    /// An error about a part.
+    /// Creates a problem from an error.
     pub fn new(part: impl Into<String>, error: &dyn std::error::Error) -> Self {
         Self { part: part.into(), error: kubedos_wire::printable::chain(error) }
     }
@@ -57,17 +57,17 @@ pub enum Content {
     Program(Box<ProgramReport>),
     /// A seed volume.
     Seed {
-        /// What of it is not secret.
+        /// The fields that are not secret; `null` if the seed cannot be read.
         seed: Option<SeedReport>,
     },
-    /// A configuration's statement by itself.
+    /// A separate statement of a configuration.
     Statement {
-        /// What it says.
+        /// The content of the statement; `null` if it cannot be read.
         statement: Option<StatementReport>,
     },
     /// `manifest.json`.
     Manifest {
-        /// As it is.
+        /// The manifest.
         manifest: Box<Manifest>,
     },
 }
@@ -75,23 +75,23 @@ pub enum Content {
 /// A disk image.
 #[derive(Debug, Clone, Serialize)]
 pub struct DiskReport {
-    /// How the disk's bytes lie in the file.
+    /// The format of the file that contains the disk.
     pub wrapper: Wrapper,
     /// The disk's length in bytes.
     pub disk_bytes: u64,
     /// The partition table.
     pub table: TableReport,
-    /// The empty ISO 9660 that makes a CD of it is there.
+    /// Whether the disk has the empty ISO 9660 that makes it a CD image.
     pub cd: bool,
-    /// In order of number.
+    /// The partitions, sorted by number.
     pub partitions: Vec<PartitionReport>,
     /// The files of the EFI system partition.
     pub esp: Vec<FileReport>,
-    /// The EFI programs among them.
+    /// The EFI programs among the files of the ESP.
     pub programs: Vec<ProgramReport>,
-    /// Root and payload, as the boot manifest names them, and the configuration, as its statement does.
+    /// Root and payload as named by the boot manifest, and the configuration as named by its statement.
     pub volumes: Vec<VolumeReport>,
-    /// The statement over the configuration.
+    /// The statement of the configuration.
     pub configuration: Option<StatementReport>,
     /// The seed of a personalised image.
     pub seed: Option<SeedReport>,
@@ -102,86 +102,86 @@ pub struct DiskReport {
 pub struct TableReport {
     /// The disk's GUID.
     pub disk_guid: Guid,
-    /// `shipped`, `adopted`, or `unknown`: not a layout of kubedOS.
+    /// `shipped`, `adopted`, or `unknown` if it is not a layout of kubedOS.
     pub layout: &'static str,
-    /// The copy that is shown: `primary`, or `backup` when the first cannot be used.
+    /// The copy that is described: `primary`, or `backup` if the primary one is unusable.
     pub copy: &'static str,
-    /// The other copy: `same`, `differs`, or what is wrong with it.
+    /// The state of the other copy: `same`, `differs`, or the error.
     pub other: String,
-    /// Sector 0 protects the table from tools that do not know it.
+    /// Whether sector 0 contains the MBR that protects the disk from tools that do not know GPT.
     pub protective_mbr: bool,
 }
 
 /// A partition.
 #[derive(Debug, Clone, Serialize)]
 pub struct PartitionReport {
-    /// Its entry, from 1.
+    /// The number of the entry, from 1.
     pub number: u32,
-    /// Its name.
+    /// The partition's name.
     pub name: String,
-    /// Where it starts, in bytes.
+    /// The start in bytes.
     pub start: u64,
-    /// Its length in bytes.
+    /// The length in bytes.
     pub bytes: u64,
-    /// Up to the last byte that is not zero; `null` when it cannot be read.
+    /// The length up to the last byte that is not zero; `null` if it cannot be read.
     pub used: Option<u64>,
-    /// Its type.
+    /// The type GUID.
     pub type_guid: Guid,
-    /// Its own UUID.
+    /// The partition's UUID.
     pub uuid: Guid,
-    /// Attribute bits.
+    /// The attribute bits.
     pub attributes: u64,
 }
 
 /// A file of the ESP.
 #[derive(Debug, Clone, Serialize)]
 pub struct FileReport {
-    /// Its path.
+    /// The file's path.
     pub path: String,
-    /// Its length.
+    /// The file's length in bytes.
     pub bytes: u64,
-    /// SHA-256, hex.
+    /// SHA-256 in hexadecimal digits.
     pub sha256: String,
 }
 
 /// An EFI program.
 #[derive(Debug, Clone, Serialize)]
 pub struct ProgramReport {
-    /// Its path on the ESP, or the file's.
+    /// The path on the ESP, or the path of the inspected file.
     pub path: String,
-    /// Its length.
+    /// The length in bytes.
     pub bytes: u64,
-    /// SHA-256 of the file, hex.
+    /// SHA-256 of the file in hexadecimal digits.
     pub sha256: String,
-    /// The Authenticode digest, which the signature does not change, hex.
+    /// The Authenticode digest in hexadecimal digits; signing does not change it.
     pub authenticode: String,
-    /// In order.
+    /// The sections in file order.
     pub sections: Vec<SectionReport>,
-    /// `null`: not signed.
+    /// The signature; `null` if the program is not signed.
     pub signature: Option<SignatureReport>,
-    /// If it is a UKI.
+    /// The parts of a UKI; `null` for other programs.
     pub uki: Option<UkiReport>,
 }
 
 /// A section of a program.
 #[derive(Debug, Clone, Serialize)]
 pub struct SectionReport {
-    /// Its name.
+    /// The section's name.
     pub name: String,
-    /// Its length without padding.
+    /// The length without padding, in bytes.
     pub bytes: u64,
-    /// SHA-256 without padding, hex.
+    /// SHA-256 without padding, in hexadecimal digits.
     pub sha256: String,
 }
 
-/// The signature of a program, by what it brings along itself.
+/// The signature of a program. It is checked with the certificate that it contains itself, not with a trusted one.
 #[derive(Debug, Clone, Serialize)]
 pub struct SignatureReport {
-    /// The common name in the certificate of the signer.
+    /// The common name in the signer's certificate.
     pub signer: Option<String>,
-    /// SHA-256 of that certificate, hex.
+    /// SHA-256 of the certificate in hexadecimal digits.
     pub certificate: Option<String>,
-    /// It is that certificate's, over this program.
+    /// Whether the signature is valid for this program and certificate.
     pub holds: bool,
 }
 
@@ -192,7 +192,7 @@ pub struct UkiReport {
     pub kernel: String,
     /// The command line.
     pub cmdline: String,
-    /// `os-release` of the root.
+    /// The `os-release` of the root volume.
     pub os_release: String,
     /// The boot manifest.
     pub boot: BootReport,
@@ -205,9 +205,9 @@ pub struct UkiReport {
 pub struct BootReport {
     /// The release of kubedOS.
     pub release: Release,
-    /// The floor of the clock, seconds since 1970.
+    /// The lower bound of the clock, in seconds since 1970.
     pub epoch: u64,
-    /// The root volume holds a test's additions: no product.
+    /// Whether the root volume contains a test's additions; such an image is not a product.
     pub additions: bool,
     /// The root volume.
     pub root: Seal,
@@ -217,35 +217,35 @@ pub struct BootReport {
     pub root_table: String,
     /// dm table of the payload device.
     pub payload_table: String,
-    /// What cluster ids derive from: the first configuration key there ever was.
+    /// The cluster identity key, from which the cluster id is derived.
     pub identity: PublicKey,
-    /// Whose configuration is accepted.
+    /// The accepted configuration keys.
     pub configuration_keys: Vec<SignerReport>,
 }
 
 /// A key for configurations or seeds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SignerReport {
-    /// Its id: SHA-256 of the public key.
+    /// The key id: SHA-256 of the public key.
     pub id: KeyId,
-    /// The public key, where it is known.
+    /// The public key, if it is known.
     pub key: Option<PublicKey>,
-    /// One of the published demo keys: it protects nothing.
+    /// Whether it is one of the published demo keys, which protect nothing.
     pub demo: bool,
 }
 
 /// An entry of the initrd.
 #[derive(Debug, Clone, Serialize)]
 pub struct EntryReport {
-    /// Its path.
+    /// The entry's path.
     pub path: String,
     /// `directory`, `file`, `link` or `device`.
     pub kind: &'static str,
-    /// Permissions, octal.
+    /// The permissions in octal digits.
     pub mode: String,
-    /// A file's length.
+    /// The length of a file in bytes.
     pub bytes: u64,
-    /// A file's SHA-256, hex; a link's target; a device's numbers.
+    /// SHA-256 of a file in hexadecimal digits, the target of a link, or the numbers of a device.
     pub content: String,
 }
 
@@ -254,35 +254,35 @@ pub struct EntryReport {
 pub struct VolumeReport {
     /// `root`, `payload` or `configuration`.
     pub name: &'static str,
-    /// How it is opened.
+    /// The root hash, the salt and the number of blocks.
     #[serde(flatten)]
     pub seal: Seal,
-    /// Length of its data.
+    /// The length of the data in bytes.
     pub bytes: u64,
-    /// Partitions with the UUIDs of its root hash are there.
+    /// Whether partitions with the UUIDs of the root hash exist.
     pub present: bool,
-    /// What is in its file system; `null` when that was not looked at, or cannot be read.
+    /// The content of the file system; `null` if it was not inspected or cannot be read.
     pub tree: Option<TreeReport>,
 }
 
-/// What is in a file system.
+/// The content of a file system.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct TreeReport {
-    /// When it was made, seconds since 1970: also the time of all of its files that do not say otherwise.
+    /// The creation time in seconds since 1970. It is also the time of all files without a time of their own.
     pub made: i64,
-    /// Regular files, one for all of its names.
+    /// The number of regular files; a file with several names counts once.
     pub files: u64,
-    /// Further names of files.
+    /// The number of additional names of files.
     pub hard_links: u64,
-    /// Directories, with the root.
+    /// The number of directories, including the root.
     pub directories: u64,
-    /// Symbolic links.
+    /// The number of symbolic links.
     pub symlinks: u64,
-    /// Devices, pipes and sockets.
+    /// The number of devices, pipes and sockets.
     pub special: u64,
-    /// Bytes of all regular files.
+    /// The total size of all regular files in bytes.
     pub content_bytes: u64,
-    /// Every path in order, for who asked for it.
+    /// All paths in order, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entries: Option<Vec<NodeReport>>,
 }
@@ -290,69 +290,69 @@ pub struct TreeReport {
 /// A path of a file system.
 #[derive(Debug, Clone, Serialize)]
 pub struct NodeReport {
-    /// The path from the root, without a slash in front; the root itself is `/`. Bytes that are no UTF-8 are written as `\xff`.
+    /// The path from the root without a leading slash; the root itself is `/`. Bytes that are not UTF-8 are written as `\xff`.
     pub path: String,
     /// `directory`, `file`, `link`, `character device`, `block device`, `fifo` or `socket`.
     pub kind: &'static str,
-    /// Permissions, octal.
+    /// The permissions in octal digits.
     pub mode: String,
-    /// Owner.
+    /// The user id of the owner.
     pub uid: u32,
-    /// Group.
+    /// The group id.
     pub gid: u32,
-    /// A file's length.
+    /// The length of a file in bytes.
     pub bytes: u64,
-    /// A file's SHA-256, hex; a link's target; a device's numbers.
+    /// SHA-256 of a file in hexadecimal digits, the target of a link, or the numbers of a device.
     pub content: String,
-    /// Extended attributes, values in hex.
+    /// The extended attributes; the values are in hexadecimal digits.
     pub xattrs: BTreeMap<String, String>,
-    /// Seconds since 1970, where it is not when the file system was made.
+    /// The time in seconds since 1970, if it differs from the creation time of the file system.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub modified: Option<i64>,
-    /// The first path of the same file, if this is another.
+    /// The first path of the same file, if this path is an additional name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub same_as: Option<String>,
 }
 
-/// A configuration's statement.
+/// The statement of a configuration.
 #[derive(Debug, Clone, Serialize)]
 pub struct StatementReport {
-    /// Who is said to have signed.
+    /// The key ids in the signatures. The signatures are not verified here.
     pub signers: Vec<SignerReport>,
-    /// The image accepts it, as stage 1 judges; `null` without a boot manifest beside it.
+    /// Whether the image accepts the statement, by the rules of stage 1; `null` without a boot manifest.
     pub accepted: Option<bool>,
-    /// Why it does not.
+    /// The reason if the image does not accept it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<String>,
     /// The cluster's name.
     pub cluster: String,
     /// The cluster's id.
     pub cluster_id: ClusterId,
-    /// The generation.
+    /// The generation of the configuration.
     pub generation: u64,
-    /// The lowest release that may use it; `null` in a statement of version 1.
+    /// The lowest release that may use the configuration; `null` in a statement of version 1.
     pub minimum_release: Option<Release>,
-    /// The volume that it covers.
+    /// The volume that the statement covers.
     pub volume: Seal,
 }
 
-/// What of a seed is not secret.
+/// The fields of a seed that are not secret.
 #[derive(Debug, Clone, Serialize)]
 pub struct SeedReport {
-    /// Who is said to have signed.
+    /// The key ids in the signatures. The signatures are not verified here.
     pub signers: Vec<SignerReport>,
-    /// Whose it is. Who may read the file may read its secrets too; they are not shown.
+    /// The cluster's name.
     pub cluster: String,
     /// The cluster's id.
     pub cluster_id: ClusterId,
     /// The node's name.
     pub node: String,
-    /// From 1.
+    /// The incarnation of the node, from 1.
     pub incarnation: u32,
     /// The lowest generation that the node may boot; `null` in a seed of version 1.
     pub generation_floor: Option<u64>,
     /// The lowest release that the node may boot; `null` in a seed of version 1.
     pub minimum_release: Option<Release>,
-    /// It holds a voucher.
+    /// Whether the seed contains a voucher.
     pub voucher: bool,
 }

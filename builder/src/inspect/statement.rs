@@ -1,4 +1,4 @@
-//! Signed statements: of configurations, and what of a seed is not secret.
+//! Inspects signed statements of configurations, and the fields of seeds that are not secret.
 
 use kubedos_image::iso::seed::{self, SeedVolumeError};
 use kubedos_wire::accept::{Authority, accept};
@@ -10,24 +10,24 @@ use super::report::{Problem, SeedReport, SignerReport, StatementReport};
 use crate::keys;
 use kubedos_wire::printable::chain;
 
-/// Why a statement cannot be shown.
+/// The errors of describing a statement.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ShowError {
     #[error("the seed volume cannot be read")]
     Volume(#[from] SeedVolumeError),
     #[error("the statement cannot be read")]
     Statement(#[from] StatementError),
-    #[error("the statement does not say what one of its kind says")]
+    #[error("the statement does not have the fields of its kind")]
     Document(#[from] DocumentError),
 }
 
-/// A key by its id; `known` are keys that it may be.
+/// Describes a key by its id. `known` are public keys that may have this id.
 pub(super) fn signer(id: KeyId, known: &[PublicKey]) -> SignerReport {
     let key = known.iter().find(|key| key.id() == id).copied();
     SignerReport { id, key, demo: keys::is_demo(id) }
 }
 
-/// A configuration's statement; `authority` is that of the image it lies in, where there is one.
+/// Describes the statement of a configuration. `authority` is the one of the surrounding image, if there is one.
 pub(super) fn configuration(
     bytes: &[u8],
     authority: Option<&Authority>,
@@ -52,12 +52,12 @@ fn signers(statement: &Statement<'_>, known: &[PublicKey]) -> Vec<SignerReport> 
     statement.signers().map(|id| signer(id, known)).collect()
 }
 
-/// A configuration's statement that is a file by itself.
+/// Describes the statement of a configuration in a separate file.
 pub(super) fn detached(bytes: &[u8], problems: &mut Vec<Problem>) -> Option<StatementReport> {
     noted(configuration(bytes, None), "statement", problems)
 }
 
-/// What of a seed volume may be shown.
+/// Describes the fields of a seed volume that are not secret.
 pub(super) fn seed(volume: &[u8], problems: &mut Vec<Problem>) -> Option<SeedReport> {
     noted(read_seed(volume), "seed", problems)
 }
@@ -77,7 +77,7 @@ fn read_seed(volume: &[u8]) -> Result<SeedReport, ShowError> {
     })
 }
 
-/// The value, or a problem with that part.
+/// Returns the value, or records the error as a problem of the part.
 pub(super) fn noted<T, E: std::error::Error>(
     result: Result<T, E>,
     part: &str,

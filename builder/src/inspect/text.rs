@@ -1,6 +1,7 @@
-//! The document as text for people. Digests of single files are cut to sixteen digits: the whole ones are in the JSON. Names and texts
-//! come from a file of unknown origin: a row is written by `row!` only, which keeps it on one printable line, and a name by
-//! `printable::name`, which keeps it from imitating an escape.
+//! Formats the document for people. Digests of single files are cut to 16 digits; the JSON contains them completely.
+//!
+//! Names and texts come from an untrusted file. Rows are written by `row!` only, which keeps each one on a single printable line, and
+//! names by `printable::name`, which keeps them from imitating an escape sequence.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -15,32 +16,32 @@ use crate::image::manifest::Manifest;
 use crate::size::human;
 use kubedos_debian::release::date::Moment;
 
-/// The widest line, in characters.
+/// The maximum width of a line in characters.
 const WIDTH: usize = 100;
-/// Where a row that is wider goes on.
+/// The indentation of continuation lines.
 const INDENT: usize = 14;
 
-/// A row, whatever is formatted into it.
+/// Writes a row with everything formatted into it.
 macro_rules! row {
     ($f:expr, $($text:tt)*) => {
         wrapped($f, &Row(format_args!($($text)*)).to_string())
     };
 }
 
-/// A row after an empty one.
+/// Writes an empty row and a row.
 macro_rules! heading {
     ($f:expr, $($text:tt)*) => {
         writeln!($f).and_then(|()| row!($f, $($text)*))
     };
 }
 
-/// A row over as many lines as it needs, broken after a space or a slash where there is one.
+/// Writes a row on as many lines as it needs, broken after a space or a slash if possible.
 fn wrapped(f: &mut Formatter<'_>, row: &str) -> fmt::Result {
     let mut rest = row.trim_end();
     let mut indent = 0;
     while let Some((most, _)) = rest.char_indices().nth(WIDTH - indent) {
         let (fits, _) = rest.split_at(most);
-        // Not within the columns before the last one, which may be mostly spaces.
+        // Do not break in the first half of the line, where the columns consist mostly of spaces.
         let end = fits.rfind([' ', '/']).map(|at| at + 1).filter(|end| end * 2 > most).unwrap_or(most);
         let (line, next) = rest.split_at(end);
         writeln!(f, "{:indent$}{}", "", line.trim_end())?;
@@ -74,7 +75,7 @@ impl Display for Report {
                 report.iter().try_for_each(|report| seed(f, report))?;
             }
             Content::Statement { statement: report } => {
-                row!(f, "{name}: statement over a configuration, {size}")?;
+                row!(f, "{name}: statement of a configuration, {size}")?;
                 report.iter().try_for_each(|report| statement(f, report))?;
             }
             Content::Manifest { manifest: report } => {
@@ -91,7 +92,7 @@ impl Display for Report {
     }
 }
 
-/// One line of a block: a word of at most ten letters, then what it says.
+/// Writes a line of a block: a word of at most ten letters and its value.
 fn line(f: &mut Formatter<'_>, word: &str, says: impl Display) -> fmt::Result {
     row!(f, "  {word:<12}{says}")
 }
@@ -105,7 +106,7 @@ fn disk(f: &mut Formatter<'_>, report: &DiskReport) -> fmt::Result {
     let other = match table.other.as_str() {
         "same" => "both copies are the same".to_owned(),
         "differs" => "the two copies DIFFER".to_owned(),
-        error => format!("shown is the {} copy; of the other: {}", table.copy, printable::name(error)),
+        error => format!("the {} copy is shown; the other one: {}", table.copy, printable::name(error)),
     };
     let mbr = if table.protective_mbr { "" } else { "; there is no protective MBR" };
     line(f, "layout", format_args!("{}; {other}{mbr}", table.layout))?;
@@ -162,7 +163,7 @@ fn disk(f: &mut Formatter<'_>, report: &DiskReport) -> fmt::Result {
     }
     match &report.seed {
         Some(report) => {
-            heading!(f, "seed: this image is PERSONALISED, it holds the secrets of a node")?;
+            heading!(f, "seed: this image is PERSONALISED, it contains the secrets of a node")?;
             seed(f, report)
         }
         None => Ok(()),
@@ -198,7 +199,7 @@ fn boot(f: &mut Formatter<'_>, report: &BootReport) -> fmt::Result {
     let moment = Moment::from_unix(report.epoch);
     line(f, "release", format_args!("{}, packages of {moment}", report.release))?;
     if report.additions {
-        line(f, "additions", "YES: the root volume holds those of a test, this is NO PRODUCT")?;
+        line(f, "additions", "YES: the root volume contains files of a test, this is NOT A PRODUCT")?;
     }
     line(f, "root", report.root.root_hash)?;
     line(f, "", &report.root_table)?;
@@ -235,7 +236,7 @@ fn initrd(f: &mut Formatter<'_>, entries: &[EntryReport]) -> fmt::Result {
     Ok(())
 }
 
-/// A path of a volume: permissions, owner, size, what is in it, and where.
+/// Writes a path of a volume: permissions, owner, size, content and path.
 fn node(f: &mut Formatter<'_>, node: &NodeReport) -> fmt::Result {
     row!(f, "{}", Node(node))
 }
@@ -265,7 +266,7 @@ impl Display for Node<'_> {
     }
 }
 
-/// What is in a volume, in a phrase.
+/// The number of files in a volume as a phrase.
 struct Counts<'a>(&'a TreeReport);
 
 impl Display for Counts<'_> {
@@ -356,7 +357,7 @@ fn manifest(f: &mut Formatter<'_>, manifest: &Manifest) -> fmt::Result {
     Ok(())
 }
 
-/// A key in a sentence.
+/// A key as a phrase.
 struct Signer<'a>(&'a SignerReport);
 
 impl Display for Signer<'_> {
@@ -366,7 +367,7 @@ impl Display for Signer<'_> {
     }
 }
 
-/// A program's signature in a sentence.
+/// The signature of a program as a phrase.
 struct Signature<'a>(Option<&'a SignatureReport>);
 
 impl Display for Signature<'_> {
@@ -374,7 +375,7 @@ impl Display for Signature<'_> {
         let Some(signature) = self.0 else { return f.write_str("no") };
         let name = signature.signer.as_deref().map_or("an unknown signer".into(), printable::name);
         let certificate = signature.certificate.as_deref().map_or("not included", short);
-        let holds = if signature.holds { "" } else { "; it DOES NOT HOLD" };
+        let holds = if signature.holds { "" } else { "; it is NOT VALID" };
         write!(f, "by {name} (certificate {certificate}){holds}")
     }
 }

@@ -1,7 +1,7 @@
-//! The file system of a volume: how much is in it, and, for who asks, every path.
+//! Reads the file system of a volume: counts its files and, on request, lists all paths.
 //!
-//! A volume of unknown origin may stand for more than anybody can read or keep: files share clusters, names may be long. So both are
-//! bounded by what a sensible volume of that size has.
+//! The volume is untrusted and may describe far more data than it contains: files can share clusters, and names can be long. Content and
+//! names are therefore limited in proportion to the volume's size.
 
 use std::collections::BTreeMap;
 
@@ -12,28 +12,28 @@ use kubedos_image::width::to_usize;
 use super::report::{NodeReport, TreeReport};
 use kubedos_debian::digest::Hasher;
 
-/// Bytes of content for each byte of a volume: real ones have about three.
+/// The limit for content, in bytes per byte of the volume. Real volumes have about three.
 const MOST_CONTENT: u64 = 64;
-/// However small the volume: one block may stand for megabytes of the same.
+/// The limit for content of small volumes in bytes, because one block can represent megabytes of equal data.
 const LEAST_CONTENT: u64 = 1 << 30;
-/// Bytes of all paths and targets: real volumes have some hundred thousand.
+/// The limit for all paths and targets in bytes. Real volumes have some hundred thousand.
 const MOST_NAMES: u64 = 256 << 20;
 
-/// Why a volume is not listed.
+/// The errors of reading a file system.
 #[derive(Debug, thiserror::Error)]
 pub enum TreeError {
-    /// It cannot be read.
+    /// The file system cannot be read.
     #[error(transparent)]
     Erofs(#[from] ErofsError),
-    /// Its files are larger than it can sensibly be.
-    #[error("its files have more than {0} bytes of content, which is not read")]
+    /// The files exceed the limit for content.
+    #[error("its files have more than {0} bytes of content, the limit for a volume of its size")]
     Content(u64),
-    /// Its names are longer than they can sensibly be.
-    #[error("its paths have more than {0} bytes, which are not listed")]
+    /// The names exceed the limit for names.
+    #[error("its paths have more than {0} bytes, the limit")]
     Names(u64),
 }
 
-/// Counts what is in a volume; `listed`: with every path, which reads every file.
+/// Counts the files of a volume; with `listed`, lists all paths, which reads all files.
 ///
 /// # Errors
 /// [`TreeError`].
@@ -68,7 +68,7 @@ pub(super) fn tree(source: &dyn Source, listed: bool) -> Result<TreeReport, Tree
     Ok(report)
 }
 
-/// Bytes of content that a volume may sensibly have.
+/// The limit for the content of a volume in bytes.
 fn most_content(volume: &Volume<'_>) -> u64 {
     volume.bytes().saturating_mul(MOST_CONTENT).max(LEAST_CONTENT)
 }
@@ -76,15 +76,15 @@ fn most_content(volume: &Volume<'_>) -> u64 {
 struct List<'v> {
     volume: &'v Volume<'v>,
     reader: Reader<'v>,
-    /// The first path of each inode that has several, and what its content is.
+    /// For each inode with several paths, the first path and the description of its content.
     linked: BTreeMap<u64, (String, Option<String>)>,
-    /// What may still be read and kept.
+    /// The number of bytes that can still be read.
     content: u64,
     names: u64,
 }
 
 impl List<'_> {
-    /// The path that was found before with the same inode.
+    /// Returns the first path of the same inode, if there is one.
     fn same_as(&mut self, found: &Found) -> Result<Option<String>, TreeError> {
         if found.inode.kind == Kind::Directory || found.inode.links < 2 {
             return Ok(None);
@@ -156,7 +156,7 @@ impl List<'_> {
         Ok(hasher.finish().0.to_string())
     }
 
-    /// A name as text. Bytes that are none are shown by their numbers.
+    /// Converts a name to text. Names that are not UTF-8 are escaped.
     fn name(&mut self, bytes: &[u8]) -> Result<String, TreeError> {
         let left = self.names.checked_sub(bytes.len() as u64);
         self.names = left.ok_or(TreeError::Names(MOST_NAMES))?;

@@ -1,7 +1,7 @@
-//! Generating keys and their certificates.
+//! Generates keys and their certificates.
 //!
-//! Certificates have no wall-clock end and begin long ago: a node decides by roster and rotation, and its clock may stand at the epoch of
-//! its image when it first meets them (ADR 0012).
+//! Certificates start far in the past and do not expire: nodes decide by the lists of accepted keys and by rotation, and the clock of a
+//! node may still be at the epoch of its image when it first verifies them (ADR 0012).
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -14,20 +14,20 @@ use zeroize::Zeroizing;
 
 use super::KeyError;
 
-/// A secret key in PKCS #8.
+/// A secret key in PKCS #8 format.
 pub(super) type Pkcs8 = Zeroizing<Vec<u8>>;
 
-/// PKCS #8 of an Ed25519 key up to its 32 bytes (RFC 8410, 7): the first version, which every tool reads.
+/// The PKCS #8 encoding of an Ed25519 key before its 32 bytes (RFC 8410, section 7), in version 1, which every tool reads.
 const ED25519_PKCS8: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
 
-/// 32 random bytes.
+/// Generates 32 random bytes.
 pub(super) fn random32(what: &'static str) -> Result<Zeroizing<[u8; 32]>, KeyError> {
     let mut bytes = Zeroizing::new([0; 32]);
     SystemRandom::new().fill(bytes.as_mut()).map_err(|_| KeyError::Generate(what))?;
     Ok(bytes)
 }
 
-/// A new Ed25519 key.
+/// Generates an Ed25519 key.
 pub(super) fn ed25519() -> Result<Pkcs8, KeyError> {
     let seed = random32("Ed25519")?;
     let mut out = Zeroizing::new(Vec::with_capacity(ED25519_PKCS8.len() + seed.len()));
@@ -36,14 +36,14 @@ pub(super) fn ed25519() -> Result<Pkcs8, KeyError> {
     Ok(out)
 }
 
-/// A new ECDSA P-384 key.
+/// Generates an ECDSA P-384 key.
 pub(super) fn p384() -> Result<Pkcs8, KeyError> {
     EcdsaKeyPair::generate_pkcs8(&ECDSA_P384_SHA384_ASN1_SIGNING, &SystemRandom::new())
         .map(|document| Zeroizing::new(document.as_ref().to_vec()))
         .map_err(|_| KeyError::Generate("P-384"))
 }
 
-/// A new RSA-2048 key: the size that every firmware takes.
+/// Generates an RSA-2048 key, the size that every firmware supports.
 pub(super) fn rsa2048() -> Result<Pkcs8, KeyError> {
     let key =
         rsa::RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2048).map_err(|_| KeyError::Generate("RSA"))?;
@@ -51,14 +51,14 @@ pub(super) fn rsa2048() -> Result<Pkcs8, KeyError> {
     Ok(Zeroizing::new(document.as_bytes().to_vec()))
 }
 
-/// The root CA's certificate, DER.
+/// Creates the root CA's certificate in DER.
 pub(super) fn root_ca(cluster: &str, key: &Pkcs8) -> Result<Vec<u8>, KeyError> {
     let certificate = root_params(cluster).self_signed(&p384_pair(key)?)?;
     Ok(certificate.der().to_vec())
 }
 
-/// The certificate of intermediate CA number `number`, DER, signed by the root. It may sign certificates of nodes and operators, and no
-/// further CA but those of the cluster's own services.
+/// Creates the certificate of intermediate CA number `number` in DER, signed by the root. It may sign certificates of nodes and operators,
+/// and the CAs of the cluster's own services, but no other CA.
 pub(super) fn intermediate_ca(
     cluster: &str,
     number: u32,
@@ -73,7 +73,7 @@ pub(super) fn intermediate_ca(
     Ok(params.signed_by(&p384_pair(key)?, &issuer)?.der().to_vec())
 }
 
-/// A self-signed Secure Boot certificate, DER.
+/// Creates a self-signed Secure Boot certificate in DER.
 pub(super) fn secure_boot(cluster: &str, what: &str, number: u32, key: &Pkcs8) -> Result<Vec<u8>, KeyError> {
     let mut params = params(&format!("kubedOS {cluster} Secure Boot {what} {number}"), cluster);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

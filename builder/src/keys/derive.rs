@@ -1,7 +1,7 @@
-//! A node's own keys, derived from the master secret: the same seed can be minted again at any time, and no list of keys has to be kept.
+//! Derives the secrets of a node from the master secret. The same seed can be minted again at any time, and no list of keys is needed.
 //!
-//! HKDF-SHA256 (RFC 5869) with the master secret as key material; `info` is a label, the cluster's id, the node's name and the
-//! incarnation, so that another cluster, node or incarnation shares nothing.
+//! HKDF-SHA256 (RFC 5869) with the master secret as key material. `info` consists of a label, the cluster's id, the node's name and the
+//! incarnation, so different clusters, nodes and incarnations share no secret.
 
 use kubedos_wire::hex32::{ClusterId, Secret32};
 use ring::hkdf::{HKDF_SHA256, KeyType, Salt};
@@ -16,9 +16,9 @@ const BIRTH: &[u8] = b"birth";
 /// The secrets of one incarnation of a node.
 #[expect(missing_debug_implementations, reason = "secrets must not be printed")]
 pub struct NodeSecrets {
-    /// Opens STATE and DATA.
+    /// The secret that opens STATE and DATA.
     pub disk: Secret32,
-    /// X25519, clamped (RFC 7748, 5).
+    /// The X25519 birth key, clamped (RFC 7748, section 5).
     pub birth: Secret32,
 }
 
@@ -38,7 +38,7 @@ pub(super) fn node_secrets(
 ) -> Result<NodeSecrets, KeyError> {
     let derive = |label: &[u8]| -> Result<Zeroizing<[u8; 32]>, KeyError> {
         let key = Salt::new(HKDF_SHA256, SALT).extract(master.expose());
-        // Parts of fixed length come first and the name has a terminator: no two nodes have the same text.
+        // Parts of fixed length come first, and the name is terminated: different nodes have different texts.
         let info = [label, b"\0", cluster.as_bytes(), &incarnation.to_be_bytes(), node.as_bytes(), b"\0"];
         let mut out = Zeroizing::new([0; 32]);
         key.expand(&info, Length32)

@@ -1,4 +1,4 @@
-//! Why keys were refused. No message holds a byte of a secret.
+//! The errors of keys. No message contains a byte of a secret.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use kubedos_image::efi_signatures::EfiSignatureError;
 use kubedos_image::pkcs7::Pkcs7Error;
 
-/// Why keys could not be made or used.
+/// The errors of generating, reading and using keys.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// A file or folder could not be read or written.
+    /// A file or folder cannot be read or written.
     #[error("failed to {doing} {}", path.display())]
     File {
         /// The operation.
@@ -20,16 +20,16 @@ pub enum KeyError {
         #[source]
         source: io::Error,
     },
-    /// Others may read a secret.
-    #[error("{} holds secrets and its mode is {mode:03o}: group and others may not have access", path.display())]
+    /// The group or others can read a secret.
+    #[error("{} contains secrets and its mode is {mode:03o}: group and others must not have access", path.display())]
     Exposed {
         /// The file or folder.
         path: PathBuf,
-        /// Its permission bits.
+        /// The permission bits.
         mode: u32,
     },
-    /// An index is not TOML, or not of this version.
-    #[error("{} is not an index of keys", path.display())]
+    /// The index is not TOML or has another version.
+    #[error("{} is not a key index", path.display())]
     Index {
         /// The file.
         path: PathBuf,
@@ -37,23 +37,23 @@ pub enum KeyError {
         #[source]
         source: toml::de::Error,
     },
-    /// An index says something that cannot be.
+    /// A value in the index breaks a rule.
     #[error("{}: {rule}", path.display())]
     Rule {
         /// The file.
         path: PathBuf,
-        /// The rule that it breaks.
+        /// The broken rule.
         rule: &'static str,
     },
-    /// A key or certificate file has other content.
+    /// A key or certificate file has invalid content.
     #[error("{} is not {what}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What it should be.
+        /// The expected content.
         what: &'static str,
     },
-    /// A certificate was refused.
+    /// A certificate cannot be used for Secure Boot.
     #[error("{} is not a certificate for Secure Boot", path.display())]
     Certificate {
         /// The file.
@@ -62,13 +62,13 @@ pub enum KeyError {
         #[source]
         source: Pkcs7Error,
     },
-    /// The public half names no certificate that programs are signed with.
-    #[error("{} names no db certificate for Secure Boot", path.display())]
+    /// The public half lists no certificate for signing programs.
+    #[error("{} lists no db certificate for Secure Boot", path.display())]
     NoCertificate {
         /// The index.
         path: PathBuf,
     },
-    /// An index cannot be written as TOML.
+    /// The index cannot be encoded as TOML.
     #[error("failed to encode {name}")]
     Encode {
         /// The file.
@@ -77,53 +77,56 @@ pub enum KeyError {
         #[source]
         source: toml::ser::Error,
     },
-    /// A secret key is not the one that the public half names.
+    /// A secret key does not belong to the public half.
     #[error("{} is not the newest key of that kind in the public half", path.display())]
     Pair {
         /// The secret key.
         path: PathBuf,
     },
-    /// The demo keys are published: they protect nothing.
-    #[error("the demo keys are public knowledge and serve the examples only, not {}", spec.display())]
+    /// The demo keys are published and protect nothing.
+    #[error("the demo keys are published and accepted for the examples only, not for {}", spec.display())]
     DemoKeys {
         /// The spec.
         spec: PathBuf,
     },
-    /// The published demo keys under another name.
-    #[error("{} holds the published demo keys without saying so", path.display())]
+    /// The published demo keys without the demo mark.
+    #[error("{} contains the published demo keys without the demo mark", path.display())]
     HiddenDemo {
         /// The index.
         path: PathBuf,
     },
-    /// The keys are of another cluster.
-    #[error("{} holds the keys of cluster {found}, not of {wanted}", path.display())]
+    /// The keys belong to another cluster.
+    #[error("{} contains the keys of cluster {found}, not of {wanted}", path.display())]
     OtherCluster {
         /// The key directory.
         path: PathBuf,
-        /// Whose keys they are.
+        /// The cluster of the keys.
         found: String,
-        /// Whose were asked for.
+        /// The requested cluster.
         wanted: String,
     },
-    /// There are keys already.
+    /// The key directory already exists.
     #[error("{} exists: keys are never overwritten", path.display())]
     Exists {
         /// The key directory.
         path: PathBuf,
     },
-    /// The offline root is needed and is not here.
-    #[error("the root CA's key {} is not here, and a new intermediate needs its signature", path.display())]
+    /// The root CA's key is needed but not available.
+    #[error("the root CA's key {} is missing, but it must sign a new intermediate", path.display())]
     NoRoot {
-        /// Where it would be.
+        /// The expected path.
         path: PathBuf,
     },
-    /// The generator of random numbers or of keys failed.
+    /// The clock is outside of what `EFI_TIME` can express.
+    #[error("the clock is at {0} s after 1970; the time of a Secure Boot variable has a year from 1998 to 9999")]
+    Clock(u64),
+    /// The generator of random numbers or keys failed.
     #[error("failed to generate a {0} key")]
     Generate(&'static str),
-    /// A certificate could not be made.
-    #[error("failed to make a certificate")]
+    /// A certificate cannot be created.
+    #[error("failed to create a certificate")]
     Issue(#[from] rcgen::Error),
-    /// The files that enrol the Secure Boot keys could not be made.
-    #[error("failed to make the enrolment of the Secure Boot keys")]
+    /// The files that enrol the Secure Boot keys cannot be created.
+    #[error("failed to create the enrolment of the Secure Boot keys")]
     Enrolment(#[from] EfiSignatureError),
 }

@@ -1,4 +1,4 @@
-//! Files of a key directory: who may read them, PEM, and plain names.
+//! Reads and writes the files of a key directory: permissions, PEM, and checks of file names.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -14,10 +14,10 @@ use zeroize::Zeroizing;
 use super::KeyError;
 use super::init::NewFile;
 
-/// No file of a key directory is longer.
+/// The limit for a file of a key directory in bytes.
 const MAX_LENGTH: u64 = 64 * 1024;
 
-/// Refuses a file or folder that group or others have any access to.
+/// Returns an error if the group or others have any access to a file or folder.
 pub(super) fn check_private(path: &Path) -> Result<(), KeyError> {
     let metadata = fs::metadata(path).map_err(|source| file("read", path, source))?;
     refuse_exposed(path, metadata.mode())
@@ -28,7 +28,7 @@ fn refuse_exposed(path: &Path, mode: u32) -> Result<(), KeyError> {
     if mode & 0o077 == 0 { Ok(()) } else { Err(KeyError::Exposed { path: path.to_owned(), mode }) }
 }
 
-/// Reads a secret. The mode is that of the file that was opened, so nothing can be swapped in between.
+/// Reads a secret. The mode is that of the opened file, so the file cannot be exchanged between check and read.
 pub(super) fn read_secret(path: &Path, demo: bool) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let opened = fs::File::open(path).map_err(|source| file("open", path, source))?;
     let metadata = opened.metadata().map_err(|source| file("read", path, source))?;
@@ -38,7 +38,7 @@ pub(super) fn read_secret(path: &Path, demo: bool) -> Result<Zeroizing<Vec<u8>>,
     if !metadata.is_file() || metadata.len() > MAX_LENGTH {
         return Err(KeyError::Malformed { path: path.to_owned(), what: "a small file" });
     }
-    // One allocation of the right size: a growing one would leave copies of the secret behind.
+    // Allocate the final size at once: a growing buffer would leave copies of the secret in freed memory.
     let mut bytes = Zeroizing::new(Vec::with_capacity(to_usize(metadata.len()) + 1));
     opened.take(metadata.len()).read_to_end(&mut bytes).map_err(|source| file("read", path, source))?;
     Ok(bytes)
@@ -62,7 +62,7 @@ pub(super) fn read_index<T: DeserializeOwned>(path: &Path) -> Result<T, KeyError
     toml::from_str(&text).map_err(|source| KeyError::Index { path: path.to_owned(), source })
 }
 
-/// An index names files beside it, never elsewhere.
+/// Whether a name refers to a file in the same folder as the index.
 pub(super) fn is_plain(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with('.')
@@ -90,7 +90,7 @@ pub(super) fn encode_pem(der: &[u8], label: &str) -> Zeroizing<String> {
     out
 }
 
-/// Decodes the one PEM block of a file. The caller wipes what is secret.
+/// Decodes a file with exactly one PEM block. The caller must wipe secrets.
 pub(super) fn decode_pem(text: &[u8], label: &str) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(text).ok()?.trim_ascii();
     let body = text.strip_prefix(&format!("-----BEGIN {label}-----"))?;
@@ -102,7 +102,7 @@ pub(super) fn decode_pem(text: &[u8], label: &str) -> Option<Vec<u8>> {
     STANDARD.decode(joined.as_bytes()).ok()
 }
 
-/// Writes a new file, secret ones for the owner only, and flushes it. A file of that name is refused.
+/// Creates a file and flushes it; a secret file is readable by its owner only. It is an error if the file exists.
 pub(super) fn write(path: &Path, new: &NewFile) -> Result<(), KeyError> {
     let mode = if new.secret { 0o600 } else { 0o644 };
     fs::OpenOptions::new()
@@ -114,7 +114,7 @@ pub(super) fn write(path: &Path, new: &NewFile) -> Result<(), KeyError> {
         .map_err(|source| file("write", path, source))
 }
 
-/// Writes a file beside its name and renames it over what is there.
+/// Writes a temporary file and renames it over an existing one.
 pub(super) fn replace(path: &Path, new: &NewFile) -> Result<(), KeyError> {
     let mut name = path.to_owned().into_os_string();
     name.push(".kubedos-partial");
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pem_round_trips_and_holds_one_block() {
+    fn pem_round_trips_and_contains_one_block() {
         for length in [0, 1, 47, 48, 49, 1000] {
             let der = vec![0xa5; length];
             let pem = encode_pem(&der, "PRIVATE KEY");
@@ -149,7 +149,7 @@ mod tests {
         }
     }
 
-    /// The beginning of a file is not taken for the file.
+    /// A prefix of a file is not accepted as the file.
     #[test]
     fn a_file_that_is_too_long_is_refused() {
         let folder = tempfile::tempdir().unwrap();
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_names_no_file_elsewhere() {
+    fn an_index_refers_to_files_of_its_folder_only() {
         for name in ["", ".", "..", "../root-ca.key", "/etc/shadow", "a/b", ".hidden", "a b", "a\0"] {
             assert!(!is_plain(name), "{name:?}");
         }

@@ -1,4 +1,4 @@
-//! The two `keys.toml`: which secrets there are, and what their public halves are. Unknown fields and versions are refused (ADR 0003).
+//! The two `keys.toml`: the list of the secrets, and their public halves. Unknown fields and versions are rejected (ADR 0003).
 
 use std::path::Path;
 
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{KeyError, PublicKeys, files};
 
-/// What this release writes and reads.
+/// The version that this release reads and writes.
 pub(super) const VERSION: u32 = 1;
 
-/// `keys.toml` of the directory: file names of the secrets in use.
+/// `keys.toml` of the key directory: the file names of the secrets in use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PrivateIndex {
@@ -26,15 +26,16 @@ pub(super) struct PrivateIndex {
     pub(super) db: String,
 }
 
-/// `public/keys.toml`. In lists, the newest is last and signs; the others are still accepted.
+/// `public/keys.toml`. The last element of a list is the newest and is used for signing; the others are still accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PublicIndex {
     pub(super) version: u32,
     pub(super) cluster: String,
-    /// The committed demo keys, which protect nothing.
+    /// Whether these are the committed demo keys, which protect nothing.
     pub(super) demo: bool,
-    /// The first configuration key there ever was: the cluster's id is made of it (ADR 0002), and outlives it.
+    /// The cluster identity key: the first configuration key. The cluster's id is derived from it (ADR 0002), also after the key is
+    /// dropped.
     pub(super) identity: PublicKey,
     pub(super) configuration: Vec<PublicKey>,
     pub(super) seed: Vec<PublicKey>,
@@ -47,7 +48,7 @@ pub(super) struct PublicIndex {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SecureBootIndex {
-    /// Seconds since 1970 that the enrolment files are stamped with; each rotation has a later one.
+    /// The time stamp of the enrolment files in seconds since 1970; each rotation increases it.
     pub(super) time: u64,
     pub(super) pk: String,
     pub(super) kek: String,
@@ -71,10 +72,10 @@ impl PrivateIndex {
             return refuse("its version is not 1");
         }
         if self.cluster != public.cluster {
-            return refuse("it is of another cluster than the public half");
+            return refuse("its cluster differs from that of the public half");
         }
         if names.into_iter().any(|name| !files::is_plain(name)) {
-            return refuse("it names a file elsewhere");
+            return refuse("it refers to a file outside its folder");
         }
         Ok(())
     }
@@ -91,12 +92,12 @@ impl PublicIndex {
             || self.intermediate_ca.is_empty()
             || self.secure_boot.db.is_empty()
         {
-            return refuse("a kind of key has no key");
+            return refuse("a list of keys is empty");
         }
         let single = [&self.root_ca, &self.secure_boot.pk, &self.secure_boot.kek];
         let mut names = single.into_iter().chain(&self.intermediate_ca).chain(&self.secure_boot.db);
         if names.any(|name| !files::is_plain(name)) {
-            return refuse("it names a file elsewhere");
+            return refuse("it refers to a file outside its folder");
         }
         Ok(())
     }

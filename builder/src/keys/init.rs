@@ -1,5 +1,5 @@
-//! Making a key directory: planned first (which `--dry-run` prints), then generated beside its final name and renamed, so that a directory
-//! that exists is whole.
+//! Creates a key directory. The plan comes first (`--dry-run` prints it); then the keys are generated in a temporary folder next to the
+//! final name, which is renamed, so an existing directory is always complete.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
@@ -14,18 +14,18 @@ use super::index::{PrivateIndex, PublicIndex, SecureBootIndex, VERSION};
 use super::rotate::Rotation;
 use super::{Ed25519Signer, INDEX, KeyDir, KeyError, PUBLIC, RsaSigner, files};
 
-/// What keys to make.
+/// The parameters of new keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Init {
-    /// Whose.
+    /// The cluster's name.
     pub cluster: String,
-    /// The clock: seconds since 1970. Only the Secure Boot enrolment carries it.
+    /// The current time in seconds since 1970. Only the Secure Boot enrolment contains it.
     pub now: u64,
-    /// Mark them as the demo keys.
+    /// Whether to mark the keys as demo keys.
     pub demo: bool,
 }
 
-/// What is going to be written: nothing has happened yet.
+/// A planned change of a key directory that has not been applied.
 #[derive(Debug)]
 pub struct Plan {
     pub(super) path: PathBuf,
@@ -57,10 +57,10 @@ impl Plan {
         &self.path
     }
 
-    /// Generates and writes.
+    /// Generates the keys and writes the files.
     ///
     /// # Errors
-    /// When generating or writing fails; nothing stands under a final name then that is not whole.
+    /// If generating or writing fails. Then no incomplete file has a final name.
     pub fn apply(self) -> Result<KeyDir, KeyError> {
         match self.action {
             Action::Init(init) => write_directory(&self.path, &generate(&init)?)?,
@@ -97,7 +97,7 @@ const PUBLIC_FILES: [&str; 11] = [
 /// Plans a new key directory.
 ///
 /// # Errors
-/// [`KeyError::Exists`] when there is something already, even an empty folder.
+/// [`KeyError::Exists`] if the path exists, even as an empty folder.
 pub fn plan_init(path: &Path, init: Init) -> Result<Plan, KeyError> {
     if fs::symlink_metadata(path).is_ok() {
         return Err(KeyError::Exists { path: path.to_owned() });
@@ -202,14 +202,14 @@ pub(super) fn index_file<T: serde::Serialize>(name: &str, index: &T) -> Result<N
     Ok(NewFile { name: name.to_owned(), secret: !name.starts_with(PUBLIC), content })
 }
 
-/// The `.esl` and `.auth` files of a variable.
+/// Returns the `.esl` and `.auth` files of a variable.
 pub(super) fn enrolment(
     variable: Variable,
     now: u64,
     certificates: &[&[u8]],
     signer: &RsaSigner,
 ) -> Result<[NewFile; 2], KeyError> {
-    let time = Timestamp::from_unix(now).ok_or(KeyError::Generate("enrolment, with this clock, of a"))?;
+    let time = Timestamp::from_unix(now).ok_or(KeyError::Clock(now))?;
     let list = signature_list(OWNER, certificates)?;
     let auth = authenticated(variable, time, &list, signer)?;
     let file = |suffix: &str, content: Vec<u8>| NewFile {
@@ -231,7 +231,7 @@ fn write_directory(path: &Path, new: &[NewFile]) -> Result<(), KeyError> {
     fs::create_dir_all(parent).map_err(|source| files::file("create", parent, source))?;
     let partial = parent.join(format!(".{name}.kubedos-partial-{}", std::process::id()));
     let written = write_partial(&partial, new).and_then(|()| {
-        // Renaming replaces an empty directory, which is why `plan_init` refuses one: look again.
+        // Renaming replaces an empty directory, so check again that the path does not exist (see `plan_init`).
         if fs::symlink_metadata(path).is_ok() {
             return Err(KeyError::Exists { path: path.to_owned() });
         }

@@ -1,19 +1,19 @@
-//! The key directory: every secret of one cluster, and beside it the public half that images are built with.
+//! The key directory: all secrets of one cluster, and the public half that images are built with.
 //!
 //! ```text
-//! keys/<cluster>/            0700, files 0600; refused when group or world may read
-//!   keys.toml                which secrets there are
-//!   root-ca.key              offline: may be, and should be, elsewhere
-//!   intermediate-ca-N.key    signs what the control planes need
+//! keys/<cluster>/            0700, files 0600; rejected if group or others have access
+//!   keys.toml                the list of the secrets
+//!   root-ca.key              offline: can and should be stored elsewhere
+//!   intermediate-ca-N.key    signs certificates for the control planes
 //!   configuration-N.key      Ed25519, signs configuration volumes
 //!   seed-N.key               Ed25519, signs seeds
-//!   node-master-N.key        disk and birth keys of all nodes derive from it
+//!   node-master-N.key        the disk and birth keys of all nodes are derived from it
 //!   PK-N.key KEK-N.key db-N.key   RSA-2048, Secure Boot
-//!   public/                  world-readable: the only part that `image` needs besides the signing keys
+//!   public/                  world-readable: the only part that `image` needs in addition to the signing keys
 //! ```
 //!
-//! Opening a directory reads the indices and the public half; a secret is read when it is used, checked against its public half, and
-//! wiped afterwards. Nothing here prompts or talks to a network. Formats and reasons: `docs/keys.md`, ADR 0011 and 0012.
+//! Opening a directory reads the indices and the public half. A secret is read when it is used, checked against its public half, and wiped
+//! afterwards. This module does not prompt and does not use a network. Formats and reasons: `docs/keys.md`, ADR 0011 and 0012.
 
 mod certificate;
 mod derive;
@@ -39,17 +39,17 @@ pub use signer::{Ed25519Signer, RsaSigner};
 
 use index::PrivateIndex;
 
-/// Folder of the public half inside a key directory.
+/// The folder of the public half in a key directory.
 pub const PUBLIC: &str = "public";
-/// Name of both indices.
+/// The name of both indices.
 pub const INDEX: &str = "keys.toml";
-/// The committed demo keys.
+/// The name of the committed demo keys.
 pub const DEMO: &str = "demo";
 
 /// The published master secret of the demo keys.
 const DEMO_NODE_MASTER: &[u8] = include_bytes!("../../../keys/demo/node-master-1.key");
 
-/// An opened key directory. Holds no secret itself.
+/// An opened key directory. It contains no secret itself.
 #[derive(Debug)]
 pub struct KeyDir {
     path: PathBuf,
@@ -58,7 +58,7 @@ pub struct KeyDir {
 }
 
 impl KeyDir {
-    /// Where the keys of a spec are: `explicit` (`--keys`), else `keys/<cluster>`; for the examples of this project the demo keys.
+    /// Returns the key directory of a spec: `explicit` (`--keys`), otherwise `keys/<cluster>`, or the demo keys for the project's examples.
     pub fn locate(explicit: Option<&Path>, spec: &Path, cluster: &str) -> PathBuf {
         let keys = Path::new("keys");
         match explicit {
@@ -68,8 +68,8 @@ impl KeyDir {
         }
     }
 
-    /// Whether a spec is one of the examples that the demo keys serve, wherever the program was started: it lies in a folder `examples`
-    /// beside a folder `keys/demo` that holds demo keys.
+    /// Whether a spec is one of the examples for which the demo keys are accepted, in whatever folder the program was started: it is in a
+    /// folder `examples` next to a folder `keys/demo` with the demo keys.
     pub fn demo_serves(spec: &Path) -> bool {
         let Ok(spec) = spec.canonicalize() else { return false };
         let examples = spec.ancestors().skip(1).filter(|folder| folder.ends_with("examples"));
@@ -83,8 +83,8 @@ impl KeyDir {
     /// Opens a key directory.
     ///
     /// # Errors
-    /// [`KeyError::Exposed`] when others may read it and it does not hold the demo keys; [`KeyError::Index`] and its like when it is not
-    /// one.
+    /// [`KeyError::Exposed`] if others can read it and it does not contain the demo keys; [`KeyError::Index`] and related errors if it is
+    /// not a key directory.
     pub fn open(path: &Path) -> Result<Self, KeyError> {
         let public = PublicKeys::open(&path.join(PUBLIC))?;
         if !public.demo {
@@ -95,10 +95,10 @@ impl KeyDir {
         Ok(Self { path: path.to_owned(), index, public })
     }
 
-    /// Opens the keys for a cluster: they have to be made for that cluster, or to be the demo keys and the spec one of the examples.
+    /// Opens the keys for a cluster. They must belong to that cluster, or be the demo keys for a spec that is one of the examples.
     ///
     /// # Errors
-    /// As [`KeyDir::open`]; [`KeyError::DemoKeys`], [`KeyError::OtherCluster`].
+    /// Those of [`KeyDir::open`]; [`KeyError::DemoKeys`], [`KeyError::OtherCluster`].
     pub fn open_for(path: &Path, spec: &Path, cluster: &str) -> Result<Self, KeyError> {
         let keys = Self::open(path)?;
         if keys.public.demo && !serves_examples(path, spec) {
@@ -114,7 +114,7 @@ impl KeyDir {
         Ok(keys)
     }
 
-    /// Where it is.
+    /// The path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -124,38 +124,38 @@ impl KeyDir {
         &self.public
     }
 
-    /// Is the root CA's key here? It should be elsewhere.
+    /// Whether the directory contains the root CA's key. It should be stored elsewhere.
     pub fn has_root(&self) -> bool {
         self.path.join(&self.index.root_ca).exists()
     }
 
-    /// Signs configuration statements.
+    /// Returns the signer for configuration statements.
     ///
     /// # Errors
-    /// When the key cannot be read, or is not the newest of the public half's.
+    /// If the key cannot be read, or is not the newest one of the public half.
     pub fn configuration_signer(&self) -> Result<Ed25519Signer, KeyError> {
         self.ed25519(&self.index.configuration, self.public.configuration.last())
     }
 
-    /// Signs seeds.
+    /// Returns the signer for seeds.
     ///
     /// # Errors
-    /// When the key cannot be read, or is not the newest of the public half's.
+    /// If the key cannot be read, or is not the newest one of the public half.
     pub fn seed_signer(&self) -> Result<Ed25519Signer, KeyError> {
         self.ed25519(&self.index.seed, self.public.seed.last())
     }
 
-    /// Signs EFI programs with the newest certificate in `db`.
+    /// Returns the signer for EFI programs, with the newest certificate in `db`.
     ///
     /// # Errors
-    /// When the key cannot be read, or is not that of the certificate.
+    /// If the key cannot be read, or does not belong to the certificate.
     pub fn secure_boot_signer(&self) -> Result<RsaSigner, KeyError> {
         let certificate = self.secure_boot_certificate()?.to_owned();
         let path = self.path.join(&self.index.db);
         RsaSigner::new(&self.secret(&path)?, certificate, &path)
     }
 
-    /// The newest certificate in `db` (DER), which EFI programs are signed with.
+    /// The newest certificate in `db` (DER), with which EFI programs are signed.
     ///
     /// # Errors
     /// [`KeyError::NoCertificate`].
@@ -164,10 +164,10 @@ impl KeyDir {
         newest.ok_or_else(|| KeyError::NoCertificate { path: self.path.join(PUBLIC).join(INDEX) })
     }
 
-    /// Disk and birth key of one incarnation of a node: the same each time.
+    /// Derives the disk and the birth key of one incarnation of a node. The same arguments give the same keys.
     ///
     /// # Errors
-    /// When the master secret cannot be read.
+    /// If the master secret cannot be read.
     pub fn node_secrets(
         &self,
         cluster: ClusterId,
@@ -191,7 +191,7 @@ impl KeyDir {
         if Some(signer.public()) == public { Ok(signer) } else { Err(KeyError::Pair { path }) }
     }
 
-    /// A secret key in PKCS #8.
+    /// Reads a secret key in PKCS #8 format.
     fn secret(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let text = files::read_secret(path, self.public.demo)?;
         files::decode_pem(&text, "PRIVATE KEY")
@@ -200,7 +200,7 @@ impl KeyDir {
     }
 }
 
-/// The demo keys serve the specs in the `examples` folder beside their `keys` folder, and no other.
+/// Whether the demo keys are accepted for a spec: only if it is in the `examples` folder next to their `keys` folder.
 fn serves_examples(keys: &Path, spec: &Path) -> bool {
     let (Ok(keys), Ok(spec)) = (keys.canonicalize(), spec.canonicalize()) else { return false };
     keys.parent().and_then(Path::parent).is_some_and(|project| spec.starts_with(project.join("examples")))

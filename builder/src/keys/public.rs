@@ -1,4 +1,4 @@
-//! The public half: an input of images. It can be copied to a build machine that has no secret.
+//! The public half of the keys, an input of images. It can be copied to a build machine that has no secrets.
 
 use std::path::Path;
 
@@ -10,10 +10,10 @@ use kubedos_wire::release::Release;
 use super::index::PublicIndex;
 use super::{INDEX, KeyError, files};
 
-/// The demo keys that are committed to the project: they are known by their bytes, whatever a copy calls itself.
+/// The index of the committed demo keys. They are recognised by their bytes, whatever name a copy has.
 const DEMO_INDEX: &str = include_str!("../../../keys/demo/public/keys.toml");
 
-/// Their certificates.
+/// The certificates of the demo keys.
 const DEMO_CERTIFICATES: [&[u8]; 5] = [
     include_bytes!("../../../keys/demo/public/root-ca.crt"),
     include_bytes!("../../../keys/demo/public/intermediate-ca-1.crt"),
@@ -22,37 +22,37 @@ const DEMO_CERTIFICATES: [&[u8]; 5] = [
     include_bytes!("../../../keys/demo/public/db-1.crt"),
 ];
 
-/// The public half of a cluster's keys. In lists, the newest is last and signs; the others are accepted.
+/// The public half of a cluster's keys. The last element of a list is the newest and is used for signing; the others are accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicKeys {
-    /// Whose keys they are.
+    /// The cluster's name.
     pub cluster: String,
-    /// The published demo keys: whatever is built with them says so.
+    /// Whether these are the published demo keys; everything that is built with them says so.
     pub demo: bool,
-    /// The first configuration key there ever was.
+    /// The cluster identity key: the first configuration key.
     pub identity: PublicKey,
-    /// Configuration keys.
+    /// The accepted configuration keys.
     pub configuration: Vec<PublicKey>,
-    /// Seed keys.
+    /// The accepted seed keys.
     pub seed: Vec<PublicKey>,
-    /// Certificate of the offline root CA, DER.
+    /// The certificate of the offline root CA in DER.
     pub root_ca: Vec<u8>,
-    /// Certificates of the cluster's intermediate CAs, DER.
+    /// The certificates of the cluster's intermediate CAs in DER.
     pub intermediate_ca: Vec<Vec<u8>>,
-    /// Secure Boot.
+    /// The certificates and enrolment files of Secure Boot.
     pub secure_boot: SecureBoot,
 }
 
-/// Certificates and enrolment of Secure Boot.
+/// The certificates and enrolment files of Secure Boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecureBoot {
-    /// Platform key, DER.
+    /// The certificate of the platform key in DER.
     pub pk: Vec<u8>,
-    /// Key exchange key, DER.
+    /// The certificate of the key exchange key in DER.
     pub kek: Vec<u8>,
-    /// What programs are signed with, DER.
+    /// The certificates that EFI programs are signed with, in DER.
     pub db: Vec<Vec<u8>>,
-    /// What enrols them.
+    /// The files that enrol the keys.
     pub enrolment: Enrolment,
 }
 
@@ -71,7 +71,7 @@ impl PublicKeys {
     /// Reads a public half: the folder `public` of a key directory, or a copy of it.
     ///
     /// # Errors
-    /// When a file is missing or not what the index says.
+    /// If a file is missing or does not match the index.
     pub fn open(path: &Path) -> Result<Self, KeyError> {
         let at = path.join(INDEX);
         let index: PublicIndex = files::read_index(&at)?;
@@ -108,12 +108,12 @@ impl PublicKeys {
         Ok(keys)
     }
 
-    /// What images of this release that are built with these keys judge configurations by.
+    /// Returns the authority by which images of this release with these keys accept configurations.
     pub fn authority(&self) -> Authority {
         Authority { identity: self.identity, keys: self.configuration.clone(), release: Release::this() }
     }
 
-    /// Whether a certificate is one whose private key is published with the demo keys.
+    /// Whether a certificate's private key is published with the demo keys.
     fn has_a_demo_certificate(&self) -> bool {
         let demo = demo_certificates();
         let own = || {
@@ -123,14 +123,14 @@ impl PublicKeys {
         demo.into_iter().any(|known| own().any(|certificate| *certificate == known))
     }
 
-    /// The id of the cluster `name` under these keys. A name is asked for because the demo keys serve several.
+    /// Returns the id of the cluster `name` under these keys. The name is a parameter because the demo keys are used for several clusters.
     pub fn cluster_id(&self, name: &str) -> ClusterId {
         ClusterId::derive(&self.identity, name)
     }
 }
 
 impl SecureBoot {
-    /// Firmware takes RSA only.
+    /// Checks that all keys are RSA keys: firmware supports no others.
     fn check(&self, path: &Path) -> Result<(), KeyError> {
         for certificate in [&self.pk, &self.kek].into_iter().chain(&self.db) {
             Certificate::parse(certificate)
@@ -145,19 +145,20 @@ fn read_certificate(path: &Path) -> Result<Vec<u8>, KeyError> {
         .ok_or_else(|| KeyError::Malformed { path: path.to_owned(), what: "a certificate in PEM" })
 }
 
-/// Is this one of the published demo keys, for configurations or seeds?
+/// Whether a key id belongs to one of the published demo keys for configurations or seeds.
 pub fn is_demo(id: KeyId) -> bool {
     demo_keys().iter().any(|key| key.id() == id)
 }
 
 #[expect(clippy::expect_used, reason = "the demo keys are committed, and a test reads them")]
 fn demo_certificates() -> [Vec<u8>; 5] {
-    DEMO_CERTIFICATES.map(|text| files::decode_pem(text, "CERTIFICATE").expect("a certificate in PEM"))
+    DEMO_CERTIFICATES
+        .map(|text| files::decode_pem(text, "CERTIFICATE").expect("the demo certificates are PEM"))
 }
 
 #[expect(clippy::expect_used, reason = "the demo keys are committed, and a test reads them")]
 fn demo_keys() -> Vec<PublicKey> {
-    let demo = toml::from_str::<PublicIndex>(DEMO_INDEX).expect("the demo keys have an index");
+    let demo = toml::from_str::<PublicIndex>(DEMO_INDEX).expect("the index of the demo keys is valid");
     [demo.configuration, demo.seed].concat()
 }
 

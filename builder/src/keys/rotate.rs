@@ -1,5 +1,5 @@
-//! Replacing one kind of key. The new one signs from now on; the old one's public half stays accepted until it is dropped, so that what
-//! was signed before still starts. Written in an order in which an interruption leaves a directory that works.
+//! Rotates keys of one kind. The new key signs from now on; the old public key stays accepted until it is dropped, so that existing images
+//! and seeds keep working. Files are written in an order in which an interruption leaves a working directory.
 
 use std::fs;
 use std::path::Path;
@@ -12,8 +12,8 @@ use super::init::{
 };
 use super::{INDEX, KeyDir, KeyError, PUBLIC, RsaSigner, certificate, files};
 
-/// What can be rotated. The root CA and the platform key are what everything hangs on: new ones are a new key directory. The node master
-/// secret does not rotate: a new incarnation of a node has new keys.
+/// The keys that can be rotated. The root CA and the platform key are the roots of trust: replacing them requires a new key directory. The
+/// node master secret is not rotated: a new incarnation of a node has new secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// The key that signs configuration volumes.
@@ -37,10 +37,10 @@ pub(super) struct Rotation {
     retired: Vec<String>,
 }
 
-/// Plans a rotation. With `drop_old`, what was accepted beside the key in use is dropped, and its secret removed; otherwise it stays.
+/// Plans a rotation. With `drop_old`, the keys that were accepted in addition to the one in use are dropped and their secrets removed.
 ///
 /// # Errors
-/// [`KeyError::NoRoot`] for an intermediate without the root CA's key; as [`KeyDir::open`].
+/// [`KeyError::NoRoot`] for an intermediate without the root CA's key; those of [`KeyDir::open`].
 pub fn plan_rotate(path: &Path, role: Role, drop_old: bool, now: u64) -> Result<Plan, KeyError> {
     let keys = KeyDir::open(path)?;
     let private = keys.index.clone();
@@ -102,7 +102,7 @@ impl Rotation {
         for file in &new {
             files::replace(&path.join(&file.name), file)?;
         }
-        // The public half first: a key that is accepted and does not sign yet does no harm.
+        // The public half first: a key that is accepted but does not sign yet does no harm.
         let public = index_file(&format!("{PUBLIC}/{INDEX}"), &self.public)?;
         files::replace(&path.join(&public.name), &public)?;
         let private = index_file(INDEX, &self.private)?;
@@ -157,7 +157,7 @@ impl Rotation {
         accepted.push(&der);
         self.public.secure_boot.db.push(name.clone());
         secret.clone_into(&mut self.private.db);
-        // Firmware takes a value only with a later time stamp than the one that it has.
+        // Firmware accepts an update only with a later time stamp than that of the current value.
         let time = self.now.max(self.public.secure_boot.time.saturating_add(1));
         self.public.secure_boot.time = time;
 
@@ -177,7 +177,7 @@ fn read_key(path: &Path, demo: bool) -> Result<certificate::Pkcs8, KeyError> {
         .ok_or_else(|| KeyError::Malformed { path: path.to_owned(), what: "a private key in PEM" })
 }
 
-/// `seed-3.key` is number 3.
+/// Returns the number in a file name: 3 for `seed-3.key`.
 fn number_of(name: &str) -> Option<u32> {
     name.strip_suffix(".key")?.rsplit_once('-')?.1.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! Signers whose key is a file: the seams are `kubedos_wire::statement::Signer` and `kubedos_image::pkcs7::Signer`.
+//! Signers with a key from a file. They implement `kubedos_wire::statement::Signer` and `kubedos_image::pkcs7::Signer`.
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -73,7 +73,7 @@ impl Signer for RsaSigner {
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError> {
         let mut signature = vec![0; self.pair.public().modulus_len()];
-        // The random numbers blind the computation; PKCS #1 v1.5 signatures themselves have none.
+        // The random numbers are for blinding; PKCS #1 v1.5 signatures themselves are deterministic.
         self.pair
             .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
             .map_err(|_| SignerError("RSA signing failed".into()))?;

@@ -26,7 +26,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// T1: secrets are for their owner, whatever the umask; the public half is for everybody.
+/// T1: secrets are readable by their owner only, whatever the umask is; the public half is readable by everybody.
 #[test]
 fn secrets_are_readable_by_their_owner_only() {
     let folder = tempfile::tempdir().unwrap();
@@ -69,21 +69,21 @@ fn keys_are_never_overwritten() {
     let planned = |init| plan_init(&path, init);
     let lab = Init { cluster: "lab".into(), now: NOW, demo: false };
     let plan = planned(lab.clone()).unwrap();
-    // Somebody else makes them between plan and apply.
+    // Another process creates the directory between plan and apply.
     init(&path);
     let before = fs::read(path.join("root-ca.key")).unwrap();
     assert!(matches!(plan.apply(), Err(KeyError::Exists { .. })));
     assert!(matches!(planned(lab.clone()), Err(KeyError::Exists { .. })));
     assert_eq!(fs::read(path.join("root-ca.key")).unwrap(), before);
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left behind");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary folder is left");
     let empty = folder.path().join("empty");
     fs::create_dir(&empty).unwrap();
     assert!(matches!(plan_init(&empty, lab), Err(KeyError::Exists { .. })));
 }
 
-/// D2: what is announced is what is written.
+/// D2: the plan lists exactly the files that are written.
 #[test]
-fn a_plan_writes_what_it_says_and_nothing_before() {
+fn a_plan_writes_the_listed_files_when_it_is_applied() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lab");
     let plan = plan_init(&path, Init { cluster: "lab".into(), now: NOW, demo: false }).unwrap();
@@ -110,7 +110,7 @@ fn a_plan_writes_what_it_says_and_nothing_before() {
 
 /// T1: image and seed need neither the root CA's key nor the intermediate's.
 #[test]
-fn the_root_may_be_absent() {
+fn the_root_key_may_be_absent() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lab");
     init(&path);
@@ -126,9 +126,9 @@ fn the_root_may_be_absent() {
     assert!(matches!(plan_rotate(&path, Role::Intermediate, false, NOW), Err(KeyError::NoRoot { .. })));
 }
 
-/// A build machine without secrets has the public half alone.
+/// A build machine without secrets has only the public half.
 #[test]
-fn the_public_half_stands_alone_and_holds_no_secret() {
+fn the_public_half_is_sufficient_and_contains_no_secret() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lab");
     let keys = init(&path);
@@ -165,7 +165,7 @@ fn signers_sign_what_the_public_half_verifies() {
 }
 
 #[test]
-fn a_secret_that_is_not_the_public_halfs_is_refused() {
+fn a_secret_that_does_not_match_the_public_half_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (path, other) = (folder.path().join("lab"), folder.path().join("other"));
     let keys = init(&path);
@@ -182,9 +182,9 @@ fn a_secret_that_is_not_the_public_halfs_is_refused() {
     }
 }
 
-/// T5: what one node has opens nothing of another node, incarnation or cluster; and a seed can be minted again.
+/// T5: the secrets of one node open nothing of another node, incarnation or cluster; and a seed can be minted again.
 #[test]
-fn node_secrets_are_the_same_again_and_of_one_incarnation() {
+fn node_secrets_are_reproducible_and_belong_to_one_incarnation() {
     let folder = tempfile::tempdir().unwrap();
     let keys = init(&folder.path().join("lab"));
     let (ours, theirs) = (keys.public().cluster_id("lab"), ClusterId::new([1; 32]));
@@ -204,10 +204,10 @@ fn node_secrets_are_the_same_again_and_of_one_incarnation() {
     assert!(flat.iter().skip(1).step_by(2).all(|birth| birth[0] & 7 == 0 && birth[31] & 0xc0 == 0x40));
     flat.sort_unstable();
     flat.dedup();
-    assert_eq!(flat.len(), 12, "all differ");
+    assert_eq!(flat.len(), 12, "all secrets differ");
 }
 
-/// The derivation is for ever: a disk that was made with it must open. Vectors of an independent HKDF (RFC 5869).
+/// The derivation must never change, because existing disks must open. The vectors come from an independent HKDF (RFC 5869).
 #[test]
 fn the_demo_nodes_keys_are_pinned() {
     let keys = KeyDir::open(&project().join("keys/demo")).unwrap();
@@ -268,9 +268,9 @@ fn rotation_signs_with_the_new_key_and_accepts_the_old() {
     assert!(path.join("root-ca.key").exists());
 }
 
-/// The demo keys are of the examples, under any name and from any place.
+/// The demo keys are accepted for the examples only, under any name and from any folder.
 #[test]
-fn demo_keys_serve_the_examples_only() {
+fn demo_keys_are_accepted_for_the_examples_only() {
     let folder = tempfile::tempdir().unwrap();
     let (keys, examples) = (folder.path().join("keys/demo"), folder.path().join("examples"));
     copy(&project().join("keys/demo"), &keys);
@@ -285,7 +285,7 @@ fn demo_keys_serve_the_examples_only() {
     let outside = examples.join("../prod.yaml");
     assert!(matches!(KeyDir::open_for(&keys, &outside, "lab"), Err(KeyError::DemoKeys { .. })));
 
-    // A copy that does not say what it is, is known by its keys.
+    // A copy without the demo mark is recognised by its keys.
     let hidden = folder.path().join("keys/prod");
     copy(&keys, &hidden);
     for name in ["keys.toml", "public/keys.toml"] {
@@ -297,9 +297,9 @@ fn demo_keys_serve_the_examples_only() {
     assert!(matches!(KeyDir::open_for(&hidden, &own, "prod"), Err(KeyError::HiddenDemo { .. })));
 }
 
-/// A directory of one's own that took over a part of the demo keys: each part is known by its bytes.
+/// A key directory that contains a part of the demo keys: each part is recognised by its bytes.
 #[test]
-fn one_part_of_the_demo_keys_makes_a_directory_refused() {
+fn a_directory_with_a_part_of_the_demo_keys_is_refused() {
     let demo = project().join("keys/demo");
     for (own, published) in [
         ("public/root-ca.crt", "public/root-ca.crt"),
@@ -334,9 +334,9 @@ fn keys_of_another_cluster_are_refused() {
     assert!(matches!(KeyDir::open_for(&path, &spec, "prod"), Err(KeyError::OtherCluster { .. })));
 }
 
-/// ADR 0003: an index is refused with an unknown field or version; and it never leads elsewhere.
+/// ADR 0003: an index with an unknown field or version is rejected, and it cannot refer to files outside its folder.
 #[test]
-fn an_index_that_is_not_understood_is_refused() {
+fn an_unknown_index_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lab");
     init(&path);

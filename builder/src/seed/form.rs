@@ -1,4 +1,5 @@
-//! What a file that was given for an image is instead, by its first bytes, so that the answer can name it.
+//! Recognizes other file types that people pass instead of a raw image, by their first bytes, so that the error can name the type and the
+//! remedy.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -6,7 +7,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::Path;
 
-/// Something that is not a raw image of kubedOS.
+/// The type of a file that is not a raw image of kubedOS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// A folder.
@@ -15,29 +16,29 @@ pub enum Form {
     Device,
     /// A pipe or socket.
     Stream,
-    /// An empty or very short file.
+    /// An empty file, or one that is too short for a disk.
     Short,
-    /// A disk image in another container, with the name of its format in `qemu-img`.
+    /// A disk image in another container format, with the name of the format in `qemu-img`.
     Container(&'static str),
-    /// A compressed file, with the program that unpacks it.
+    /// A compressed file, with the command that decompresses it.
     Compressed(&'static str),
-    /// An EFI program, such as the `.efi` beside the image.
+    /// An EFI program, such as the `.efi` next to the image.
     Program,
-    /// A CD image without a partition table; a seed is one.
+    /// A CD image without a partition table. A seed file is one.
     Cd,
-    /// The file that is to be written.
+    /// The output file itself.
     Target,
 }
 
-/// The first sector of data behind the partition table (GPT header at 512), and the volume descriptor of a CD.
+/// Offset and magic of the GPT header, and of the volume descriptor of a CD.
 const GPT: (u64, &[u8]) = (512, b"EFI PART");
 const CD: (u64, &[u8]) = (32 << 10, b"\x01CD001");
 
 impl Form {
-    /// By what stands at the path, without opening it.
+    /// Determines the type from the metadata of a path, without opening it.
     ///
     /// # Errors
-    /// When nothing does.
+    /// If the path does not exist.
     pub(super) fn of_place(path: &Path) -> io::Result<Option<Self>> {
         let kind = fs::metadata(path)?.file_type();
         Ok(match kind {
@@ -48,10 +49,10 @@ impl Form {
         })
     }
 
-    /// By its content; `None` for what has a partition table and no other sign.
+    /// Determines the type from the content; `None` if the file has a partition table and no other signature.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// If the file cannot be read.
     pub(super) fn of_content(file: &File, length: u64) -> io::Result<Option<Self>> {
         let starts = |(at, with): (u64, &[u8])| -> io::Result<bool> {
             let mut bytes = vec![0; with.len()];
@@ -91,26 +92,24 @@ impl Form {
         Ok((length < 1 << 20).then_some(Self::Short))
     }
 
-    /// What to do instead.
+    /// Returns the remedy: how to get a raw image from this file.
     pub fn remedy(self, path: &Path) -> String {
         let raw = path.with_extension("raw");
         let beside = raw != path && raw.is_file();
         match self {
-            _ if beside => format!("the raw image is beside it: --into {}", raw.display()),
+            _ if beside => format!("the raw image is next to it: --into {}", raw.display()),
             Self::Container(format) => format!(
-                "make a raw image of it: kubedos-build tool usr/bin/qemu-img convert -f {format} -O raw {} {}",
+                "convert it to a raw image: kubedos-build tool usr/bin/qemu-img convert -f {format} -O raw {} {}",
                 path.display(),
                 raw.display()
             ),
-            Self::Compressed(program) => format!("unpack it first: {program} {}", path.display()),
-            Self::Folder => "name the .raw file in it".to_owned(),
+            Self::Compressed(program) => format!("decompress it first: {program} {}", path.display()),
+            Self::Folder => "specify the .raw file in it".to_owned(),
             Self::Device | Self::Stream => {
                 "--into reads an image file and writes a copy; write that copy to the device".to_owned()
             }
-            Self::Target => "say another --out: the image is not overwritten".to_owned(),
-            Self::Short | Self::Program | Self::Cd => {
-                "name the .raw file that `image` has written".to_owned()
-            }
+            Self::Target => "choose another --out: the image is not overwritten".to_owned(),
+            Self::Short | Self::Program | Self::Cd => "specify the .raw file that `image` wrote".to_owned(),
         }
     }
 }
@@ -126,7 +125,7 @@ impl fmt::Display for Form {
             Self::Compressed(_) => f.write_str("is a compressed file"),
             Self::Program => f.write_str("is an EFI program"),
             Self::Cd => f.write_str("is a CD image without a partition table"),
-            Self::Target => f.write_str("is the file that would be written"),
+            Self::Target => f.write_str("is the output file"),
         }
     }
 }
@@ -136,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_raw_image_is_named_and_what_is_may_go_on() {
+    fn other_file_types_are_named_and_raw_images_are_accepted() {
         let of = |bytes: &[u8]| {
             let file = tempfile::tempfile().unwrap();
             file.write_all_at(bytes, 0).unwrap();

@@ -34,7 +34,7 @@ fn wanted(node: &str, incarnation: u32) -> Mint<'_> {
     Mint { cluster: "lab", node, incarnation, floors: FLOORS }
 }
 
-/// An image with a partition table and a signed configuration of `cluster`: what a seed has to know of one.
+/// Creates an image with a partition table and a signed configuration of `cluster`, the parts that personalising checks.
 fn image(path: &Path, cluster: &str) {
     let keys = demo();
     let layout = layout();
@@ -65,9 +65,9 @@ fn parsed(volume_bytes: &[u8]) -> (Seed, Vec<u8>) {
     (Seed::parse(&verified).unwrap(), statement_bytes.to_vec())
 }
 
-/// L1: a seed can be minted again, and the next incarnation shares no secret with it.
+/// L1: minting a seed again gives the same bytes, and the next incarnation shares no secret with it.
 #[test]
-fn a_seed_is_the_same_again_and_of_one_incarnation() {
+fn a_seed_is_reproducible_and_belongs_to_one_incarnation() {
     let keys = demo();
     let first = mint(&keys, &wanted("cp-1", 1)).unwrap();
     assert!(first.bytes() == mint(&keys, &wanted("cp-1", 1)).unwrap().bytes());
@@ -81,9 +81,9 @@ fn a_seed_is_the_same_again_and_of_one_incarnation() {
     assert!(mint(&keys, &wanted("no such name!", 1)).is_err());
 }
 
-/// C0: the floors are in what is signed, and a seed that was minted with others is another seed.
+/// C0: the floors are in the signed part, and a seed with other floors is another seed.
 #[test]
-fn a_seed_carries_its_floors_under_its_signature() {
+fn the_floors_of_a_seed_are_signed() {
     let keys = demo();
     let floors = Floors { generation: 7, release: "0.10.0-rc.1".parse().unwrap() };
     let minted = mint(&keys, &Mint { floors: floors.clone(), ..wanted("cp-1", 1) }).unwrap();
@@ -97,7 +97,7 @@ fn a_seed_carries_its_floors_under_its_signature() {
     assert!(statement.verify(Domain::Seed, &keys.public().seed).is_err());
 }
 
-/// A node must not get a medium that it would refuse at once.
+/// A node must not get an image that it would reject at boot.
 #[test]
 fn an_image_below_the_seeds_floor_is_refused_and_names_both() {
     let folder = tempfile::tempdir().unwrap();
@@ -113,7 +113,7 @@ fn an_image_below_the_seeds_floor_is_refused_and_names_both() {
     assert!(!out.path().join("copy.raw").exists());
 }
 
-/// A4, T5: the image that is published keeps no secret; its copy differs from it in the seed partition alone, and is its owner's.
+/// A4, T5: the published image contains no secret. The copy differs from it in the seed partition only and is readable by its owner only.
 #[test]
 fn a_personalised_copy_differs_in_its_seed_partition_only() {
     let folder = tempfile::tempdir().unwrap();
@@ -131,14 +131,14 @@ fn a_personalised_copy_differs_in_its_seed_partition_only() {
     assert!(after == before);
     let metadata = fs::metadata(&copy).unwrap();
     assert_eq!(metadata.mode() & 0o777, 0o600);
-    assert!(metadata.blocks() * 512 < metadata.len() / 10, "holes stay holes");
+    assert!(metadata.blocks() * 512 < metadata.len() / 10, "the copy has holes");
     let alone = write(&seed, &out, "cp-1.img", Protection::Owner).unwrap();
     assert_eq!(fs::metadata(&alone).unwrap().mode() & 0o777, 0o600);
     assert!(fs::read(alone).unwrap() == seed.bytes());
 }
 
 #[test]
-fn an_image_that_is_not_fresh_or_not_ours_is_refused() {
+fn a_used_or_foreign_image_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lab.raw");
     let (keys, out) = (demo(), OutputDir::lock(&folder.path().join("out")).unwrap());
@@ -148,7 +148,7 @@ fn an_image_that_is_not_fresh_or_not_ours_is_refused() {
         change(&fs::OpenOptions::new().write(true).open(&path).unwrap());
         let error =
             personalise(&path, &seed, keys.public(), &out, "copy.raw", Protection::Owner).unwrap_err();
-        assert!(!out.path().join("copy.raw").exists(), "{why}: nothing is left");
+        assert!(!out.path().join("copy.raw").exists(), "{why}: no file is left");
         error
     };
     let put = |at: u64| move |file: &File| file.write_all_at(&[0xff], at).unwrap();
@@ -173,7 +173,7 @@ fn an_image_that_is_not_fresh_or_not_ours_is_refused() {
     );
 }
 
-/// An image that stands where its copy is to go is not replaced by the copy.
+/// An image at the path of its own copy is not replaced.
 #[test]
 fn an_image_is_not_overwritten_by_its_own_copy() {
     let folder = tempfile::tempdir().unwrap();
@@ -196,9 +196,9 @@ fn an_image_is_not_overwritten_by_its_own_copy() {
     }
 }
 
-/// What FAT and its like answer: the mode of the mount, whatever was asked for.
+/// FAT and similar file systems report the mode of the mount, whatever mode was requested.
 #[test]
-fn a_file_that_others_may_read_is_no_place_for_a_seed() {
+fn a_seed_is_not_written_to_a_file_that_others_can_read() {
     for (mode, private) in
         [(0o100_600, true), (0o100_400, true), (0o100_755, false), (0o100_640, false), (0o100_604, false)]
     {
@@ -206,7 +206,7 @@ fn a_file_that_others_may_read_is_no_place_for_a_seed() {
     }
 }
 
-/// The seed partition is found by its type, wherever it lies, and has to have the size of the layout.
+/// The seed partition is found by its type, at any offset, and must have the size of the layout.
 #[test]
 fn a_seed_partition_of_another_size_is_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,7 @@
-//! What the files of an entry were when it was made: their digests, and the stamps by which the file system tells that nobody has written
-//! to them since. Digests are compared when a stamp has changed, and once after every start of the machine, since a power cut may
-//! have taken what was not yet on the disk.
+//! The record of an entry's files: their digests, and file system stamps that show whether a file was written to since.
+//!
+//! The digests are verified when a stamp changed, and once after each boot of the machine, because a power failure can lose data that was
+//! not on the disk yet.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -13,14 +14,14 @@ use serde::{Deserialize, Serialize};
 use kubedos_debian::digest::Sha256;
 use kubedos_debian::stamp::Stamp;
 
-/// The file of an entry that says what its other files are.
+/// The file of an entry that describes the other files.
 const RECORD: &str = "checked.json";
-/// Where the kernel says which start of the machine this is.
+/// The file in which the kernel gives an id to each boot.
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Record {
-    /// The start of the machine in which the digests were compared last; none where the kernel does not tell.
+    /// The boot in which the digests were last verified; `None` if the kernel does not report an id.
     boot: Option<String>,
     files: Vec<Entry>,
 }
@@ -32,7 +33,7 @@ struct Entry {
     stamp: Stamp,
 }
 
-/// Writes down what the files of a folder are.
+/// Writes the record of a folder's files.
 pub(super) fn record(folder: &Path) -> io::Result<()> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -45,8 +46,8 @@ pub(super) fn record(folder: &Path) -> io::Result<()> {
     write(folder, files)
 }
 
-/// Are all files of a folder what they were, and no file more or less?
-pub(super) fn is_sound(folder: &Path) -> io::Result<bool> {
+/// Whether all files of a folder match the record, with no additional or missing file.
+pub(super) fn is_valid(folder: &Path) -> io::Result<bool> {
     let record: Record = match serde_json::from_slice(&fs::read(folder.join(RECORD))?) {
         Ok(record) => record,
         Err(_) => return Ok(false),
@@ -71,13 +72,13 @@ pub(super) fn is_sound(folder: &Path) -> io::Result<bool> {
         files.push(Entry { stamp, ..known });
     }
     if compared {
-        // Who may read only compares again next time.
+        // A user with read access only cannot store the result and verifies again next time.
         write(folder, files).unwrap_or_default();
     }
     Ok(true)
 }
 
-/// Beside its place first: two builds may look at one entry at once.
+/// Writes a temporary file and renames it, because two builds can access one entry at the same time.
 fn write(folder: &Path, files: Vec<Entry>) -> io::Result<()> {
     let text = serde_json::to_vec(&Record { boot: boot(), files })?;
     let mut beside = super::partial()
@@ -88,7 +89,7 @@ fn write(folder: &Path, files: Vec<Entry>) -> io::Result<()> {
     Ok(())
 }
 
-/// Read once: it is the same as long as this process lives.
+/// Returns the id of this boot. It is read once, because it cannot change during the life of the process.
 fn boot() -> Option<String> {
     static ID: OnceLock<Option<String>> = OnceLock::new();
     let read = || Some(fs::read_to_string(BOOT).ok()?.trim().to_owned()).filter(|id| !id.is_empty());

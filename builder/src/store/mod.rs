@@ -1,8 +1,8 @@
-//! What was built before, under the key of its inputs: a folder `<kind>/<key>` whose existence means that it is complete.
+//! The store of built parts: a folder `<kind>/<key>` per entry, whose existence means that the entry is complete.
 //!
-//! An entry is written beside its place and renamed into it; two builds that make the same entry at once both succeed. What is found is
-//! what was put there: each file is held against its digest, or against what the file system remembers of it ([`checked`]). An entry that
-//! has rotted is not found, and whoever then makes it anew puts it in the other's place.
+//! An entry is written to a temporary folder and renamed. If two builds create the same entry at once, both succeed. Lookups verify each
+//! file against its digest, or against the file system's stamps ([`checked`]). A damaged entry is treated as missing, and the next build
+//! that creates it replaces it.
 
 mod checked;
 
@@ -17,14 +17,14 @@ use crate::cache_key::CacheKey;
 use crate::interrupt::Temporary;
 use kubedos_debian::cache::Cache;
 
-/// How the name of an entry begins that is being made.
+/// The prefix of the names of unfinished entries.
 const PARTIAL: &str = ".";
-/// Who makes an entry holds this lock with others, who sweeps holds it alone.
+/// Lock file: shared while inserting, exclusive while sweeping.
 const ENTRIES: &str = ".lock";
-/// Who gives an entry its name holds this lock alone, so that no sound entry is replaced.
+/// Lock file: exclusive while naming an entry, so that no valid entry is replaced.
 const NAMES: &str = ".names";
 
-/// Why the store failed: an operation and the entry.
+/// An operation on an entry failed.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to {doing} the stored {kind} at {}", path.display())]
 pub struct StoreError {
@@ -35,33 +35,33 @@ pub struct StoreError {
     source: io::Error,
 }
 
-/// A folder of built things.
+/// A store of built parts.
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
 }
 
 impl Store {
-    /// A store below `root`, which is made when the first entry is.
+    /// Uses the folder `root`; the first insertion creates it.
     pub fn new(root: PathBuf) -> Self {
         Self { root }
     }
 
-    /// The store that belongs to a cache.
+    /// Returns the store of a cache.
     pub fn of(cache: &Cache) -> Self {
         Self::new(cache.root().join("built"))
     }
 
-    /// The folder of an entry, if it is there and sound.
+    /// Returns the folder of an entry if it exists and is valid.
     pub fn find(&self, kind: &'static str, key: &CacheKey) -> Option<PathBuf> {
         let path = self.place(kind, key);
-        is_sound(&path).then_some(path)
+        is_valid(&path).then_some(path)
     }
 
-    /// Makes an entry: `fill` writes its files into an empty folder, which then gets its name.
+    /// Creates an entry: `fill` writes its files into an empty folder, which is then renamed to its final name.
     ///
     /// # Errors
-    /// What `fill` returns, or a [`StoreError`].
+    /// The error of `fill`, or a [`StoreError`].
     pub fn insert<E: From<StoreError>>(
         &self,
         kind: &'static str,
@@ -82,8 +82,8 @@ impl Store {
         checked::record(partial.path()).map_err(|source| error("check", source))?;
         let _naming =
             self.lock(NAMES, FlockOperation::LockExclusive).map_err(|source| error("name", source))?;
-        if is_sound(&place) {
-            // Another build was first: its entry has the same content.
+        if is_valid(&place) {
+            // Another build was faster; its entry has the same content.
             return Ok(place);
         }
         remove(&place).map_err(|source| error("replace", source))?;
@@ -91,10 +91,10 @@ impl Store {
         Ok(place)
     }
 
-    /// Removes what killed builds left behind, unless another build is at work.
+    /// Removes the unfinished entries of killed builds, unless another build is running.
     ///
     /// # Errors
-    /// When it cannot be removed.
+    /// If a file cannot be read or removed.
     pub fn sweep(&self) -> Result<(), StoreError> {
         let error = |source| StoreError { doing: "sweep", kind: "entries", path: self.root.clone(), source };
         if !self.root.is_dir() {
@@ -127,19 +127,19 @@ impl Store {
     }
 }
 
-/// What cannot be read is as good as rotten.
-fn is_sound(path: &Path) -> bool {
-    checked::is_sound(path).unwrap_or(false)
+/// An unreadable entry counts as damaged.
+fn is_valid(path: &Path) -> bool {
+    checked::is_valid(path).unwrap_or(false)
 }
 
-/// How something unfinished is named: nobody else makes the same name, in this process or another, which may call itself by the same number.
+/// Names for unfinished entries. They are random, because processes in different PID namespaces can have the same process id.
 fn partial() -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(PARTIAL);
     builder
 }
 
-/// Removes a folder or a file, if it is there.
+/// Removes a folder or a file if it exists.
 fn remove(path: &Path) -> io::Result<()> {
     let removed = match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_build_left_is_swept_unless_another_is_at_work() {
+    fn unfinished_entries_are_swept_unless_another_build_is_running() {
         let (_folder, store, key) = store();
         store.sweep().unwrap();
         let left = store.root.join("volume").join(format!("{PARTIAL}{key}.1"));
@@ -207,9 +207,9 @@ mod tests {
         assert!(store.find("volume", &key).is_some());
     }
 
-    /// Builds that look, make, damage and sweep at once: each finds what it made, whoever was first.
+    /// Concurrent builds find, create, damage and sweep entries: each one finds its entry, whichever build was first.
     #[test]
-    fn many_at_once_make_one_entry_and_all_can_read_it() {
+    fn concurrent_builds_create_one_entry_that_all_can_read() {
         let (_folder, store, key) = store();
         let work = |number: usize| {
             for round in 0..40 {
@@ -222,7 +222,7 @@ mod tests {
                 });
                 assert_eq!(fs::read(place.join("data")).unwrap(), b"same");
                 store.sweep().unwrap();
-                // A copy over the entry changes its stamps and not its bytes.
+                // Copying a file over itself changes its stamps but not its bytes.
                 if (round + number).is_multiple_of(7) {
                     let beside = store.root.join(format!("copy-{number}"));
                     fs::write(&beside, b"same").unwrap();
@@ -238,11 +238,11 @@ mod tests {
         assert_eq!(names.len(), 1, "{names:?}");
     }
 
-    /// What it is, and how it is done to the folder of an entry.
+    /// The name of a damage, and a function that applies it to the folder of an entry.
     type Damage<'a> = (&'a str, &'a dyn Fn(&Path));
 
     #[test]
-    fn what_is_not_as_it_was_made_is_not_found_and_can_be_made_again() {
+    fn a_damaged_entry_is_not_found_and_can_be_created_again() {
         let flip = |path: &Path| {
             let mut bytes = fs::read(path).unwrap();
             bytes[0] ^= 1;
@@ -257,9 +257,9 @@ mod tests {
                 let file = File::options().write(true).open(path).unwrap();
                 file.set_times(fs::FileTimes::new().set_modified(times.modified().unwrap())).unwrap();
             }),
-            ("a file cut short", &|place| fs::write(place.join("seal"), b"").unwrap()),
-            ("a file taken away", &|place| fs::remove_file(place.join("data")).unwrap()),
-            ("a file more", &|place| fs::write(place.join("other"), b"x").unwrap()),
+            ("a truncated file", &|place| fs::write(place.join("seal"), b"").unwrap()),
+            ("a missing file", &|place| fs::remove_file(place.join("data")).unwrap()),
+            ("an additional file", &|place| fs::write(place.join("other"), b"x").unwrap()),
             ("no record", &|place| fs::write(place.join("checked.json"), b"{").unwrap()),
         ];
         for (name, damage) in damages {
@@ -278,9 +278,9 @@ mod tests {
         }
     }
 
-    /// A copy of the store, say in another home, has other marks and the same bytes.
+    /// A copy of the store, for example in another home folder, has other stamps and the same bytes.
     #[test]
-    fn what_was_only_copied_or_touched_is_compared_once_and_found() {
+    fn a_copied_or_touched_entry_is_verified_once_and_found() {
         let (_folder, store, key) = store();
         let fill = |path: &Path| -> Result<(), StoreError> {
             fs::write(path.join("data"), b"whole").unwrap();

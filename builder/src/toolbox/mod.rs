@@ -1,8 +1,8 @@
-//! Pinned programs, run out of the cache: a set of packages unpacked into `tools/<digest of the set>/`, each program started
-//! through the tree's own loader and libraries, so that any Linux host will do.
+//! Runs pinned programs from the cache. A set of packages is unpacked into `tools/<digest of the set>/`; programs are started with the
+//! tree's own loader and libraries, so they run on any Linux host.
 //!
-//! No script is run, nothing is installed, no privilege is needed; set-user-id bits and owners are dropped. A tree appears under
-//! its final name only when it is whole, and is named by what it was made from: existence means validity.
+//! No script runs, nothing is installed, and no privilege is needed; set-user-id bits and owners are dropped. Invariant: a tree gets its
+//! final name only when it is complete, and the name is the digest of its inputs, so an existing tree is valid.
 
 mod unpack;
 
@@ -23,16 +23,16 @@ use kubedos_debian::digest::Hasher;
 use kubedos_debian::lock::{Lock, LockError, LockedPackage};
 pub use unpack::UnpackError;
 
-/// Raised whenever trees of the same packages would come out differently.
+/// Change this text when the trees of the same packages change.
 const LAYOUT: &str = "kubedos toolbox 1";
-/// The C library's loader, which starts every program that is not static.
+/// The dynamic loader. It starts every program that is not static.
 const LOADER: &str = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2";
-/// Where libraries lie; the second and later ones are private to some packages, whose programs name them by absolute path.
+/// The library folders. All but the first are private to some packages, whose programs refer to them by absolute path.
 const LIBRARIES: [&str; 3] =
     ["usr/lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/systemd", "usr/lib/llvm-19/lib"];
-/// Where the emulator finds its firmware and option ROMs.
+/// The folders where the emulator finds its firmware and option ROMs.
 const FIRMWARE: [&str; 3] = ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu"];
-/// What programs look for by an absolute path, unless a variable says otherwise.
+/// Environment variables that replace absolute paths in programs.
 const VARIABLES: [(&str, &str); 4] = [
     ("QEMU_MODULE_DIR", "usr/lib/x86_64-linux-gnu/qemu"),
     ("GCONV_PATH", "usr/lib/x86_64-linux-gnu/gconv"),
@@ -40,58 +40,58 @@ const VARIABLES: [(&str, &str); 4] = [
     ("OPENSSL_CONF", "usr/lib/ssl/openssl.cnf"),
 ];
 
-/// Why there is no toolbox, or no such tool in it.
+/// The errors of a toolbox.
 #[derive(Debug, Error)]
 pub enum ToolboxError {
-    /// The set is not in the lock.
+    /// The lock does not contain the set.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// A package is not in the cache, or damaged there.
+    /// A package is missing from the cache or damaged.
     #[error(transparent)]
     Cache(#[from] CacheError),
     /// A package cannot be read.
     #[error("failed to read {package}")]
     Deb {
-        /// Which.
+        /// The package's name.
         package: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: DebError,
     },
     /// A package cannot be unpacked.
     #[error("failed to unpack {package}")]
     Unpack {
-        /// Which.
+        /// The package's name.
         package: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: UnpackError,
     },
-    /// The file system refused.
+    /// A file operation failed.
     #[error("failed to {what} {path}")]
     Io {
-        /// Doing what.
+        /// The operation.
         what: &'static str,
-        /// To what.
+        /// Its object.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// Nothing of that name is in the tree.
-    #[error("the set {set} has no {path}")]
+    /// The tree has no file of that name.
+    #[error("the set {set} does not contain {path}")]
     NotThere {
         /// The set.
         set: String,
-        /// What was asked for.
+        /// The requested path.
         path: String,
     },
-    /// It is no ELF program for this machine.
-    #[error("{path} of the set {set} is no program that can be started")]
+    /// The file is not an ELF program for this machine.
+    #[error("{path} of the set {set} is not a program for this machine")]
     NotAProgram {
         /// The set.
         set: String,
-        /// What was asked for.
+        /// The requested path.
         path: String,
     },
 }
@@ -104,7 +104,7 @@ pub struct Toolbox {
 }
 
 impl Toolbox {
-    /// Opens the tree of a set; unpacks it first where it is not there yet. Its packages must be in the cache.
+    /// Opens the tree of a set and unpacks it first if it does not exist. The packages must be in the cache.
     pub fn open(cache: &Cache, lock: &Lock, set: &str) -> Result<Self, ToolboxError> {
         let packages = lock.set(set)?;
         let root = cache.tools().join(name_of(&packages));
@@ -114,28 +114,28 @@ impl Toolbox {
         Ok(Self { root, set: set.to_owned() })
     }
 
-    /// A tree that was unpacked before.
+    /// Opens a tree that already exists.
     pub fn unpacked(root: &Path, set: &str) -> Self {
         Self { root: root.to_owned(), set: set.to_owned() }
     }
 
-    /// The folder of the tree.
+    /// The root folder of the tree.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// A file or folder of the tree, by its path in the packages.
+    /// Returns a file or folder of the tree by its path in the packages.
     pub fn path(&self, path: &str) -> Result<PathBuf, ToolboxError> {
         let full = self.root.join(path);
         if full.exists() { Ok(full) } else { Err(self.not_there(path)) }
     }
 
-    /// A command that starts a program with the tree's loader, libraries and data, and nothing of the host's.
+    /// Returns a command that starts a program with the loader, libraries and data of the tree instead of the host's.
     pub fn command(&self, program: &str) -> Result<Command, ToolboxError> {
         self.command_as(program, self.root.join(program).as_os_str())
     }
 
-    /// The same, but the program is told another name of itself: one by which it can start itself again.
+    /// Like [`Self::command`], with `name` as `argv[0]`: a name by which the program can start itself again.
     pub fn command_as(&self, program: &str, name: &OsStr) -> Result<Command, ToolboxError> {
         let (first, leading) = self.invocation_as(program, name)?;
         let mut command = Command::new(first);
@@ -146,7 +146,7 @@ impl Toolbox {
         Ok(command)
     }
 
-    /// The same as [`Self::command`], as a program and its leading arguments; [`Self::variables`] go with it.
+    /// Like [`Self::command`], as a program and its leading arguments. The caller must also set [`Self::variables`].
     pub fn invocation(&self, program: &str) -> Result<(OsString, Vec<OsString>), ToolboxError> {
         self.invocation_as(program, self.root.join(program).as_os_str())
     }
@@ -169,13 +169,13 @@ impl Toolbox {
         Ok((loader.into(), leading.into()))
     }
 
-    /// The variables that point programs at the tree instead of the host.
+    /// The environment variables that make programs use the tree instead of the host.
     pub fn variables(&self) -> Vec<(&'static str, OsString)> {
         let there = VARIABLES.into_iter().map(|(name, path)| (name, self.root.join(path)));
         there.filter(|(_, path)| path.exists()).map(|(name, path)| (name, path.into())).collect()
     }
 
-    /// The arguments `-L FOLDER …` by which the emulator finds its firmware.
+    /// The arguments `-L FOLDER …` that tell the emulator where its firmware is.
     pub fn firmware_arguments(&self) -> Vec<OsString> {
         let folders = FIRMWARE.into_iter().map(|path| self.root.join(path)).filter(|path| path.is_dir());
         folders.flat_map(|path| [OsString::from("-L"), path.into()]).collect()
@@ -192,7 +192,7 @@ impl Toolbox {
     }
 }
 
-/// The name of a tree: the digest of what goes into it.
+/// The name of a tree: the digest of its layout version and packages.
 fn name_of(packages: &[&LockedPackage]) -> String {
     let mut hasher = Hasher::new();
     hasher.update(format!("{LAYOUT}\n").as_bytes());
@@ -202,7 +202,7 @@ fn name_of(packages: &[&LockedPackage]) -> String {
     hasher.finish().0.to_string()
 }
 
-/// Unpacks beside, syncs, renames. Who comes second finds the tree there and drops his own.
+/// Unpacks into a temporary folder, syncs and renames it. If another process was faster, its tree is used and this one is removed.
 fn make(cache: &Cache, packages: &[&LockedPackage], root: &Path) -> Result<(), ToolboxError> {
     let io = |what: &'static str, path: &Path| {
         let path = path.to_owned();
@@ -234,7 +234,7 @@ fn unpack_one(cache: &Cache, package: &LockedPackage, root: &Path) -> Result<(),
     unpack::unpack(&mut deb, root).map_err(|source| ToolboxError::Unpack { package: pin.name, source })
 }
 
-/// Whether an ELF program asks for a loader; `None` for what is no program of this machine.
+/// Whether an ELF program needs the dynamic loader; `None` if the file is not a program for this machine.
 fn is_dynamic(path: &Path) -> Option<bool> {
     use object::elf::{EM_X86_64, ET_DYN, ET_EXEC, FileHeader64, PT_INTERP};
     let bytes = fs::read(path).ok()?;

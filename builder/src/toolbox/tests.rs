@@ -1,4 +1,4 @@
-//! Trees from packages that are made here. What the real sets do is tested over the real lock (`builder/cli/tests/toolbox.rs`).
+//! Tests with generated packages. The real sets are tested with the real lock in `builder/cli/tests/toolbox.rs`.
 
 use super::*;
 use kubedos_debian::cache::Pin;
@@ -76,7 +76,7 @@ fn open(packages: &[(&str, Vec<u8>)]) -> (tempfile::TempDir, Result<Toolbox, Too
 }
 
 #[test]
-fn a_set_becomes_a_tree_without_privileges() {
+fn a_set_is_unpacked_without_privileges() {
     use std::os::unix::fs::PermissionsExt;
     let one = deb(&[("usr/bin/su", File(b"x", 0o4755)), ("usr/lib/link", Link("/usr/bin/su"))]);
     let two = deb(&[("usr/share/OVMF/CODE.fd", File(b"code", 0o600))]);
@@ -88,7 +88,7 @@ fn a_set_becomes_a_tree_without_privileges() {
     assert_eq!(
         fs::read(toolbox.path("usr/lib/link").unwrap()).unwrap(),
         b"x",
-        "absolute links stay in the tree"
+        "absolute links become relative"
     );
     assert!(matches!(toolbox.path("usr/bin/nothing"), Err(ToolboxError::NotThere { .. })));
     assert!(matches!(toolbox.command("usr/bin/su"), Err(ToolboxError::NotAProgram { .. })));
@@ -118,7 +118,7 @@ fn a_failed_unpacking_leaves_no_tree() {
 }
 
 #[test]
-fn two_at_once_get_one_tree() {
+fn concurrent_opens_create_one_tree() {
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::at(folder.path()).unwrap();
     let lock = lock_of(&cache, &[("a", deb(&[("usr/x", File(b"x", 0o644))]))]);
@@ -128,7 +128,7 @@ fn two_at_once_get_one_tree() {
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert!(roots.iter().all(|root| *root == roots[0]));
-    assert_eq!(fs::read_dir(folder.path().join("tools")).unwrap().count(), 1, "nothing is left beside it");
+    assert_eq!(fs::read_dir(folder.path().join("tools")).unwrap().count(), 1, "no temporary folder is left");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A package's files onto the disk, below one folder and never outside of it.
+//! Writes the files of a package to disk, below one folder and never outside it, even if the package contains hostile links.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -10,28 +10,28 @@ use thiserror::Error;
 
 use kubedos_debian::deb::{Deb, DebError, Entry, Kind};
 
-/// Why a package cannot be unpacked.
+/// The errors of unpacking.
 #[derive(Debug, Error)]
 pub enum UnpackError {
     /// The package is damaged.
     #[error(transparent)]
     Deb(#[from] DebError),
-    /// The file system refused.
+    /// A file cannot be written.
     #[error("failed to write {path}")]
     Io {
-        /// What.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// A path leads through something that is no folder, such as a link out of the tree.
-    #[error("{path} leads through something that is no folder")]
+    /// A component of the path is not a folder, for example a link out of the tree.
+    #[error("{path} has a parent that is not a folder")]
     Through {
         /// The path in the package.
         path: String,
     },
-    /// Something that a tree of tools cannot hold.
+    /// A file type that a tool tree does not support.
     #[error("{path} is a device or a pipe")]
     Special {
         /// The path in the package.
@@ -39,7 +39,7 @@ pub enum UnpackError {
     },
 }
 
-/// Writes every entry. Modes become those of a plain user's files; owners and times are dropped.
+/// Writes all entries. Modes become those of a normal user's files; owners and times are dropped.
 pub(super) fn unpack<R: Read + Seek>(deb: &mut Deb<R>, root: &Path) -> Result<(), UnpackError> {
     let mut tree = Tree { root, known: HashSet::from([PathBuf::new()]) };
     deb.visit(|entry, content| tree.write(entry, content))
@@ -47,7 +47,7 @@ pub(super) fn unpack<R: Read + Seek>(deb: &mut Deb<R>, root: &Path) -> Result<()
 
 struct Tree<'a> {
     root: &'a Path,
-    /// Folders that were seen to be folders.
+    /// Folders that are known to be folders.
     known: HashSet<PathBuf>,
 }
 
@@ -81,7 +81,7 @@ impl Tree<'_> {
         }
     }
 
-    /// Makes a folder and those above it. Another package, on another thread, may make the same ones.
+    /// Creates a folder and its parents. Another thread may create the same folders for another package.
     fn folder(&mut self, folder: &Path, entry: &str) -> Result<(), UnpackError> {
         if self.known.contains(folder) {
             return Ok(());
@@ -103,7 +103,7 @@ impl Tree<'_> {
     }
 }
 
-/// A link's target as it must stand in the tree: one that is absolute becomes relative to where the link lies.
+/// Returns a link's target inside the tree: an absolute target becomes relative to the link's folder.
 fn inside(link: &str, target: &str) -> PathBuf {
     match target.strip_prefix('/') {
         None => PathBuf::from(target),
@@ -119,7 +119,7 @@ mod tests {
     use super::inside;
 
     #[test]
-    fn absolute_links_stay_in_the_tree() {
+    fn absolute_links_become_relative() {
         let shown = |link, target| inside(link, target).display().to_string();
         assert_eq!(shown("usr/bin/awk", "/etc/alternatives/awk"), "../../etc/alternatives/awk");
         assert_eq!(shown("awk", "/etc/x"), "etc/x");

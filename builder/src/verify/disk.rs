@@ -1,4 +1,4 @@
-//! Disk images, from the partition table inwards, and at last as a whole.
+//! Verifies disk images: the partition table, the programs, the volumes and the configuration, and finally every byte.
 
 use kubedos_image::layout::{self, Slot};
 use kubedos_image::pe::Pe;
@@ -15,7 +15,7 @@ use crate::artifact::{Disk, Uki};
 use crate::size::human;
 use kubedos_wire::printable::chain;
 
-/// What a manifest says about an image, too.
+/// The facts about an image that a manifest also states.
 pub(super) struct Facts {
     pub(super) uki: Vec<u8>,
     pub(super) release: String,
@@ -23,14 +23,14 @@ pub(super) struct Facts {
     pub(super) root: Seal,
     pub(super) payload: Seal,
     pub(super) configuration: ConfigurationStatement,
-    /// Whose signature the configuration has.
+    /// The key that signed the configuration.
     pub(super) signer: KeyId,
 }
 
-/// All checks of an image; what it says of itself if they got that far. What fails does not keep the rest from being checked.
+/// Runs all checks of an image. Returns its facts if they can be read. A failed check does not prevent the other checks.
 pub(super) fn disk(disk: &Disk, checks: &mut Checks<'_>) -> Option<Facts> {
     if !table::is_ours(&disk.found().table) {
-        checks.foreign("layout", "no partition is of a type of kubedOS");
+        checks.foreign("layout", "no partition has a type of kubedOS");
         return None;
     }
     wrapper(disk, checks);
@@ -78,26 +78,24 @@ pub(super) fn disk(disk: &Disk, checks: &mut Checks<'_>) -> Option<Facts> {
             );
         }
         Medium::Adopted => {
-            checks.unchecked("whole image", "what a node has made of it is not compared byte by byte")
+            checks.unchecked("whole image", "the changes of the node are not compared byte by byte")
         }
-        Medium::Broken => checks.unchecked("whole image", "its layout is not that of an image"),
+        Medium::Broken => checks.unchecked("whole image", "its layout is not the layout of an image"),
     }
     Some(facts)
 }
 
-/// The qcow2 file around the disk. Only the disk counts: what a machine gets is read from it.
+/// Checks the qcow2 file around the disk. Only the disk matters, because machines read their data from it.
 fn wrapper(disk: &Disk, checks: &mut Checks<'_>) {
     const PART: &str = "qcow2";
     match disk.wrapped_by_us() {
         None => {}
-        Some(Ok(())) => checks.holds(PART, "as the builder wraps an image, and nothing beside it"),
-        Some(Err(error)) => {
-            checks.differs(PART, format!("another tool has written the file: {}", chain(&error)))
-        }
+        Some(Ok(())) => checks.holds(PART, "in the form that the builder writes, without other data"),
+        Some(Err(error)) => checks.differs(PART, format!("another tool wrote the file: {}", chain(&error))),
     }
 }
 
-/// Every block of a volume hangs on its root hash.
+/// Verifies every block of a volume against its root hash.
 fn volume(disk: &Disk, volume: Volume, seal: Seal, checks: &mut Checks<'_>) {
     let part = volume.name();
     let Some([data, hash]) = checks.need(part, disk.volume(volume, &seal)) else { return };
@@ -109,7 +107,7 @@ fn volume(disk: &Disk, volume: Volume, seal: Seal, checks: &mut Checks<'_>) {
     }
 }
 
-/// The image accepts its configuration, by the very judgement of its stage 1. Signer and length come along.
+/// Checks that the image accepts its configuration, with the code of stage 1. Returns the statement and the signer.
 fn configuration(
     bytes: &[u8],
     uki: &Uki<'_>,
@@ -123,11 +121,11 @@ fn configuration(
     Some((statement, signer, encoded_len))
 }
 
-/// A statement that is a file by itself.
+/// Verifies a statement in a separate file.
 pub(super) fn detached(bytes: &[u8], checks: &mut Checks<'_>) {
     const PART: &str = "configuration signature";
     let Some(keys) = checks.keys else {
-        return checks.unchecked(PART, "for a statement by itself say --keys DIR");
+        return checks.unchecked(PART, "a separate statement can be verified with --keys DIR only");
     };
     if let Some(accepted) = checks.need(PART, accept(bytes, &keys.authority())) {
         checks.holds(PART, whose(&accepted.statement));
@@ -142,11 +140,11 @@ fn whose(statement: &ConfigurationStatement) -> String {
     }
 }
 
-/// Is there a seed in the image?
+/// Checks the seed partition. Returns whether the image contains a seed.
 fn seed_partition(disk: &Disk, image: ClusterId, checks: &mut Checks<'_>) -> bool {
     let Some(bytes) = checks.need("seed", disk.seed()) else { return false };
     if bytes.iter().all(|byte| *byte == 0) {
-        checks.holds("seed", "none in this image: it holds no secret");
+        checks.holds("seed", "none: the image contains no secret");
         return false;
     }
     seed::seed(&bytes, Some(image), checks);

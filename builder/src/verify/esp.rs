@@ -1,10 +1,10 @@
-//! The EFI system partition. Every system that mounts it may write to it, so what stands beside our files is sorted: into what can take
-//! part in the boot, which fails, and the rest, which does not.
+//! Verifies the EFI system partition. Every system that mounts it may write to it, so files that are not from the builder are classified: a
+//! file that can take part in a boot fails the check, any other file does not.
 //!
-//! Firmware starts `EFI/BOOT/BOOTX64.EFI`. systemd-boot reads all of `loader/` and starts what is in `EFI/Linux/`; systemd-stub takes
-//! add-ons and credentials from beside the UKI and from `loader/`. A boot entry in the variables of a machine, or the menu of its
-//! firmware, may start any EFI program, wherever it is; an EFI shell runs `startup.nsh`. So a file that is not ours fails if it is a
-//! program or a script, or is in one of those folders; by either of the two names that FAT has for everything.
+//! Firmware starts `EFI/BOOT/BOOTX64.EFI`. systemd-boot reads all of `loader/` and starts the programs in `EFI/Linux/`; systemd-stub reads
+//! add-ons and credentials next to the UKI and in `loader/`. A boot entry in the variables of a machine, or the menu of its firmware, can
+//! start any EFI program at any path; an EFI shell runs `startup.nsh`. A foreign file therefore fails if it is a program or a script, or
+//! is in one of those folders. Both names that FAT gives to a file (long and short) are checked.
 
 use std::ops::Range;
 
@@ -20,7 +20,7 @@ use crate::image::boot_partition::{self, BOOT_LOADER, UKIS};
 
 const PART: &str = "esp";
 
-/// Folders and files that Windows, macOS and Linux desktops leave on every stick, in lower case.
+/// Folders and files that Windows, macOS, Android and Linux desktops create on removable media, in lower case.
 const LEFT_BY_OTHERS: [(&str, &str); 12] = [
     ("system volume information", "Windows"),
     ("$recycle.bin", "Windows"),
@@ -36,13 +36,13 @@ const LEFT_BY_OTHERS: [(&str, &str); 12] = [
     (".trash-1000", "a Linux desktop"),
 ];
 
-/// Boot loader and UKI.
+/// The boot loader and the UKI.
 pub(super) struct Programs<'l> {
     pub(super) loader: &'l [u8],
     pub(super) uki: &'l [u8],
 }
 
-/// The boot loader and the UKI, by path. What is missing fails; of several UKIs the first that can be read is looked at.
+/// Returns the boot loader and the UKI. A missing program fails; of several UKIs the first readable one is checked.
 pub(super) fn programs<'l>(listing: &'l Listing, checks: &mut Checks<'_>) -> Option<Programs<'l>> {
     let loader = listing.files().find(|(path, _)| *path == BOOT_LOADER);
     if loader.is_none() {
@@ -63,7 +63,7 @@ fn is_uki_path(path: &str) -> bool {
     path.strip_prefix(UKIS).is_some_and(|name| name.ends_with(".efi") && !name.contains('/'))
 }
 
-/// What is in the partition, held against what the builder writes. Whether every byte is the builder's.
+/// Compares the partition with what the builder writes. Returns whether every byte is the builder's.
 pub(super) fn esp(
     disk: &Disk,
     listing: &Listing,
@@ -82,14 +82,14 @@ pub(super) fn esp(
     let Some(first) = checks.need(PART, first_difference(&written, &window)) else { return false };
     let count = expected.files().count();
     if first.is_none() {
-        checks.holds(PART, format!("{count} files, all of the builder, and nothing between them"));
+        checks.holds(PART, format!("{count} files, all from the builder, and no other data"));
         return true;
     }
     let before = checks.count(super::Outcome::Fails);
     for (path, content) in expected.files() {
         match listing.files().find(|(found, _)| *found == path) {
             Some((_, found)) if found == content => {}
-            Some(_) => checks.fails(PART, format!("{path} has another content than the builder gives it")),
+            Some(_) => checks.fails(PART, format!("{path} differs from the file that the builder writes")),
             None => checks.fails(PART, format!("there is no {path}")),
         }
     }
@@ -98,29 +98,29 @@ pub(super) fn esp(
     others.iter().for_each(|file| foreign(file, checks));
     listing.faults().iter().for_each(|fault| unreadable(fault, checks));
     if listing.tables_differ() {
-        checks.fails(PART, "its two allocation tables differ: which one counts depends on the firmware");
+        checks.fails(PART, "its two allocation tables differ: the firmware decides which one is used");
     }
     match checks.need(PART, hidden(&written, &window, listing)) {
         Some(Hidden { code: Some(at), .. }) => {
-            checks.fails(PART, format!("byte {at} of the file system is another, where no system writes"));
+            checks.fails(PART, format!("byte {at} of the file system differs, where no system writes"));
         }
-        // Nothing shows that another system wrote to it.
+        // No sign that another system wrote to the partition.
         Some(Hidden { is_mounted: false, other: Some(at), .. }) if others.is_empty() => {
-            checks.fails(PART, format!("byte {at} of the file system is another"));
+            checks.fails(PART, format!("byte {at} of the file system differs"));
         }
         _ => {}
     }
     if checks.count(super::Outcome::Fails) == before {
         checks.holds(
             PART,
-            format!("all {count} files of the builder, and nothing beside them that can be booted"),
+            format!("all {count} files of the builder, and no other file that can take part in a boot"),
         );
-        checks.differs(PART, "another system has written to it, as when a stick is plugged in");
+        checks.differs(PART, "another system wrote to it, as happens when a stick is plugged in");
     }
     false
 }
 
-/// A file that is not the builder's.
+/// Classifies a file that is not from the builder.
 fn foreign(file: &Listed, checks: &mut Checks<'_>) {
     let Listed { path, content, .. } = file;
     if let Some(why) = boots(file) {
@@ -138,7 +138,7 @@ fn foreign(file: &Listed, checks: &mut Checks<'_>) {
     }
 }
 
-/// Why a foreign file can take part in the boot.
+/// Returns why a foreign file can take part in the boot; `None` if it cannot.
 fn boots(file: &Listed) -> Option<&'static str> {
     let is = |names: &[&str; 2], wanted: &str| names.iter().any(|name| name.eq_ignore_ascii_case(wanted));
     let ends =
@@ -157,12 +157,13 @@ fn boots(file: &Listed) -> Option<&'static str> {
         (first, Some(second)) if is(first, "EFI") => ["BOOT", "Linux", "systemd"]
             .iter()
             .any(|folder| is(second, folder))
-            .then_some("is in a folder that is booted from"),
+            .then_some("is in a folder from which programs are booted"),
         _ => None,
     }
 }
 
-/// An entry that cannot be read. One of ours is missing then, which fails by itself; behind a directory there may be programs.
+/// Classifies an unreadable entry. If it is one of the builder's files, that file is missing, which fails separately. An unreadable
+/// directory may contain programs.
 fn unreadable(fault: &Fault, checks: &mut Checks<'_>) {
     let Fault { path, error, hides_files } = fault;
     let file = Listed { path: path.clone(), short_path: path.clone(), content: Vec::new() };
@@ -173,18 +174,18 @@ fn unreadable(fault: &Fault, checks: &mut Checks<'_>) {
     }
 }
 
-/// Where the bytes of the partition differ from those that the builder writes.
+/// The differences between the bytes of the partition and those that the builder writes.
 struct Hidden {
-    /// In code for a BIOS, or in sectors that no system uses.
+    /// The offset of a difference in BIOS code, or in sectors that no system uses.
     code: Option<u64>,
-    /// In what every system changes that mounts it.
+    /// Whether fields differ that every system changes when it mounts the partition.
     is_mounted: bool,
-    /// Elsewhere.
+    /// The offset of a difference elsewhere.
     other: Option<u64>,
 }
 
 fn hidden(written: &dyn Source, found: &dyn Source, listing: &Listing) -> std::io::Result<Hidden> {
-    // In both boot sectors: the fields up to the label, and the code behind them.
+    // In both boot sectors: the fields up to the label, and the code after them.
     const CODE: Range<u64> = 90..510;
     const RESERVED: u64 = 32 * 512;
     let differs = |range: &Range<u64>| -> std::io::Result<Option<u64>> {

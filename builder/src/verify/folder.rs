@@ -1,4 +1,4 @@
-//! A folder of outputs by its `manifest.json`: every file that it lists, `SHA256SUMS`, and that image, UKI and manifest agree.
+//! Verifies an output folder by its `manifest.json`: the listed files, `SHA256SUMS`, and the agreement of image, UKI and manifest.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,36 +17,38 @@ use crate::image::run_record::RUN_RECORD;
 use crate::keys;
 use crate::size::human;
 
-/// What may stand beside the outputs without being one (interfaces: not part of what is compared).
+/// Files next to the outputs that are not outputs themselves and are not compared between builds.
 const BESIDE: [&str; 7] = [MANIFEST, SUMS, RUN_RECORD, "seeds", ".lock", LOCK, "kubedos.lock.proof"];
 
-/// The lock that was used, where it is not the committed one.
+/// The lock of the build, if it was not the committed one.
 const LOCK: &str = "kubedos.lock";
 
-/// All checks of a folder whose manifest is at `path`.
+/// Runs all checks of the folder whose manifest is at `path`.
 pub(super) fn folder(path: &Path, manifest: &Manifest, checks: &mut Checks<'_>) {
     let folder = of(path);
     if manifest.version != VERSION {
-        return checks
-            .fails(MANIFEST, format!("it has version {}, understood is {VERSION}", manifest.version));
+        return checks.fails(
+            MANIFEST,
+            format!("it has version {}, but this release supports {VERSION}", manifest.version),
+        );
     }
     if !manifest.additions.is_empty() {
         let paths = manifest.additions.join(", ");
         checks.fails(
             MANIFEST,
-            format!("the root volume holds additions of a test, this is no product: {paths}"),
+            format!("the root volume contains additions of a test, so this is not a product: {paths}"),
         );
     }
     if let Some(output) = manifest.outputs.iter().find(|output| !is_plain(&output.name)) {
-        return checks.fails(MANIFEST, format!("{:?} is no file name", output.name));
+        return checks.fails(MANIFEST, format!("{:?} is not a file name", output.name));
     }
     let before = checks.count(Outcome::Fails);
     outputs(folder, manifest, checks);
     sums(folder, manifest, checks);
     lock(folder, manifest, checks);
-    strangers(folder, manifest, checks);
+    unlisted(folder, manifest, checks);
     if checks.count(Outcome::Fails) > before {
-        return checks.unchecked("images", "not opened: a file is not the one that the manifest lists");
+        return checks.unchecked("images", "not opened, because a file differs from the manifest's entry");
     }
     let Some(raw) = image(folder, manifest, ".raw", checks) else { return };
     let Some(facts) = disk(&raw, checks) else { return };
@@ -54,12 +56,12 @@ pub(super) fn folder(path: &Path, manifest: &Manifest, checks: &mut Checks<'_>) 
     others(folder, manifest, &raw, &facts, checks);
 }
 
-/// The folder of a manifest.
+/// Returns the folder of a manifest.
 pub(super) fn of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A lock beside the outputs is the one that they were built with.
+/// Checks that a lock next to the outputs is the lock of the build.
 fn lock(folder: &Path, manifest: &Manifest, checks: &mut Checks<'_>) {
     let path = folder.join(LOCK);
     if !path.exists() {
@@ -69,11 +71,11 @@ fn lock(folder: &Path, manifest: &Manifest, checks: &mut Checks<'_>) {
     if hex::encode(sha256(&[&text])) == manifest.lock_sha256 {
         checks.holds(LOCK, "the lock that the image was built with");
     } else {
-        checks.fails(LOCK, "another lock than the one that the image was built with");
+        checks.fails(LOCK, "not the lock that the image was built with");
     }
 }
 
-/// A name that stays in the folder.
+/// Whether a name refers to a file directly in the folder.
 fn is_plain(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with('.')
@@ -81,7 +83,7 @@ fn is_plain(name: &str) -> bool {
         && !name.contains(char::is_control)
 }
 
-/// Size and digest of each output. Two names of one file are read once.
+/// Checks size and digest of each output. A file with two names is read once.
 fn outputs(folder: &Path, manifest: &Manifest, checks: &mut Checks<'_>) {
     let mut seen: BTreeMap<(u64, u64), Output> = BTreeMap::new();
     for output in &manifest.outputs {
@@ -100,10 +102,11 @@ fn outputs(folder: &Path, manifest: &Manifest, checks: &mut Checks<'_>) {
         });
         let Some(found) = checks.need(name, found) else { continue };
         if found == *output {
-            checks.holds(name, format!("{}, the digest of the manifest", human(output.size)));
+            checks.holds(name, format!("{}, with the manifest's digest", human(output.size)));
         } else {
             let (size, digest) = (found.size, found.sha256);
-            checks.fails(name, format!("it has {size} bytes of {digest}, the manifest lists another file"));
+            checks
+                .fails(name, format!("it has {size} bytes and digest {digest}, unlike the manifest's entry"));
         }
     }
 }
@@ -111,14 +114,14 @@ fn outputs(folder: &Path, manifest: &Manifest, checks: &mut Checks<'_>) {
 fn sums(folder: &Path, manifest: &Manifest, checks: &mut Checks<'_>) {
     let Some(text) = checks.need(SUMS, std::fs::read_to_string(folder.join(SUMS))) else { return };
     if text == manifest.sums() {
-        checks.holds(SUMS, "it lists the same digests");
+        checks.holds(SUMS, "it lists the manifest's digests");
     } else {
-        checks.fails(SUMS, "it does not list what the manifest lists");
+        checks.fails(SUMS, "it does not list the manifest's digests");
     }
 }
 
-/// Files that nobody vouches for.
-fn strangers(folder: &Path, manifest: &Manifest, checks: &mut Checks<'_>) {
+/// Reports files that no list contains.
+fn unlisted(folder: &Path, manifest: &Manifest, checks: &mut Checks<'_>) {
     let Some(entries) = checks.need(MANIFEST, std::fs::read_dir(folder)) else { return };
     let mut names: Vec<String> =
         entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
@@ -127,11 +130,11 @@ fn strangers(folder: &Path, manifest: &Manifest, checks: &mut Checks<'_>) {
     });
     names.sort();
     if !names.is_empty() {
-        checks.unchecked(MANIFEST, format!("beside the outputs, and in no list: {}", names.join(", ")));
+        checks.unchecked(MANIFEST, format!("next to the outputs, but in no list: {}", names.join(", ")));
     }
 }
 
-/// The one output with this ending, opened as a disk.
+/// Opens the one output with this suffix as a disk.
 fn image(folder: &Path, manifest: &Manifest, ending: &str, checks: &mut Checks<'_>) -> Option<Disk> {
     let mut named = manifest.outputs.iter().filter(|output| output.name.ends_with(ending));
     let (Some(output), None) = (named.next(), named.next()) else {
@@ -141,13 +144,13 @@ fn image(folder: &Path, manifest: &Manifest, ending: &str, checks: &mut Checks<'
     match checks.need(&output.name, artifact::open(&folder.join(&output.name)))? {
         Artifact::Disk(disk) => Some(disk),
         _ => {
-            checks.fails(&output.name, "it is no disk image");
+            checks.fails(&output.name, "it is not a disk image");
             None
         }
     }
 }
 
-/// The manifest says of the image what the image says of itself.
+/// Checks that the manifest agrees with the image.
 fn agreement(manifest: &Manifest, facts: &Facts, checks: &mut Checks<'_>) {
     let configuration = &facts.configuration;
     let seals: [(&str, Seal); 3] =
@@ -164,13 +167,13 @@ fn agreement(manifest: &Manifest, facts: &Facts, checks: &mut Checks<'_>) {
         ("volumes", seals.iter().all(|(name, seal)| listed(name) == Some(*seal))),
     ] {
         if !agrees {
-            return checks.fails(MANIFEST, format!("its {field} is not the image's"));
+            return checks.fails(MANIFEST, format!("its {field} differs from the image's"));
         }
     }
-    checks.holds(MANIFEST, "it says of the image what the image says of itself");
+    checks.holds(MANIFEST, "it agrees with the image");
 }
 
-/// The other forms hold the same image and the same UKI.
+/// Checks that the other formats contain the same image and the same UKI.
 fn others(folder: &Path, manifest: &Manifest, raw: &Disk, facts: &Facts, checks: &mut Checks<'_>) {
     let raw_digest = manifest.outputs.iter().find(|output| output.name.ends_with(".raw"));
     for output in &manifest.outputs {

@@ -1,11 +1,13 @@
-//! Does a built file hold? Everything that can be checked without believing it: checksums, hash trees, signatures, UUIDs that follow from
-//! hashes, and that nothing is there that the builder does not write.
+//! Verifies build outputs without trusting them: checksums, hash trees, signatures, UUIDs that are derived from hashes, and the absence of
+//! everything that the builder does not write.
 //!
-//! The last is one comparison: the image is assembled again from the parts that were checked, and every byte has to be the same. So there
-//! is no place in which something unchecked could hide. A medium that was in use differs from the shipped file without being damaged: it
-//! is larger, a node has adopted it, another system has written to its EFI system partition. Such differences have an outcome of their
-//! own, and the verdict separates them from a seal that fails. What can take part in a boot is never one of them. An image with a test's additions is refused by its own boot manifest, which says
-//! so; it is covered by the same signature as everything else.
+//! The last check is a single comparison: the image is assembled again from the verified parts, and every byte must be the same. Unverified
+//! data therefore has no place in an image.
+//!
+//! A medium in use differs from the shipped file without being damaged: it is larger, a node has adopted it, or another system wrote to its
+//! ESP. These differences have an outcome of their own, and the verdict distinguishes them from a failed seal. Files that can take part
+//! in a boot always fail. The boot manifest of an image with a test's additions says so under the same signature, and `verify` rejects
+//! the image.
 
 mod disk;
 mod esp;
@@ -27,50 +29,50 @@ use crate::keys::PublicKeys;
 use crate::sparse_file::SparseFile;
 use kubedos_wire::printable::chain;
 
-/// What came of one check.
+/// The outcome of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// It holds.
+    /// The check passed.
     Holds,
-    /// It does not.
+    /// The check failed.
     Fails,
-    /// It could not be made.
+    /// The check was not possible.
     Unchecked,
-    /// It is not as in the shipped file, which is normal for a medium in use.
+    /// The part differs from the shipped file in a way that is normal for a medium in use.
     Differs,
-    /// It is not from kubedOS, and takes no part in a boot.
+    /// The part is not from kubedOS and takes no part in a boot.
     Foreign,
 }
 
-/// What came of all checks together.
+/// The overall result of all checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// Every check holds: it is what the builder writes.
+    /// All checks passed: the file is exactly what the builder writes.
     AsBuilt,
-    /// Every sealed part verifies. Around them it differs from the shipped file as media in use do.
+    /// Every sealed part verifies. Other parts differ from the shipped file as is normal for media in use.
     Sealed,
-    /// A seal fails, or something of kubedOS is damaged or has company that can take part in a boot.
+    /// A seal fails, a part of kubedOS is damaged, or a foreign file can take part in a boot.
     Damaged,
-    /// It is a disk without anything of kubedOS.
+    /// The disk contains nothing from kubedOS.
     NotOurs,
-    /// Nothing could be checked.
+    /// No check was possible.
     Unchecked,
 }
 
 /// One check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// Of what.
+    /// The checked part.
     pub part: String,
-    /// What came of it.
+    /// The outcome.
     pub outcome: Outcome,
-    /// In words.
+    /// The explanation as text.
     pub detail: String,
 }
 
-/// All checks of a file, in the order in which they were made.
+/// All checks of a file, in the order of execution.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verification {
     /// Always 1.
@@ -82,7 +84,7 @@ pub struct Verification {
 }
 
 impl Verification {
-    /// The verdict on the whole.
+    /// Returns the overall result.
     pub fn verdict(&self) -> Verdict {
         let has = |outcome| self.with(outcome).next().is_some();
         if has(Outcome::Fails) {
@@ -96,7 +98,7 @@ impl Verification {
         }
     }
 
-    /// Those with an outcome.
+    /// Returns the checks with the given outcome.
     pub fn with(&self, outcome: Outcome) -> impl Iterator<Item = &Check> {
         self.checks.iter().filter(move |check| check.outcome == outcome)
     }
@@ -108,11 +110,11 @@ impl Display for Check {
     }
 }
 
-/// Checks a file, or a folder of outputs by its manifest. `keys` is the public half that it should be built with; without it signatures
-/// are only held against the certificates that came with them.
+/// Verifies a file, or an output folder by its manifest. `keys` are the public keys that it should be built with. Without them, signatures
+/// are only checked against the certificates that they contain.
 ///
 /// # Errors
-/// When it cannot be read, or is not of a known kind.
+/// If the file cannot be read or is of an unknown kind.
 pub fn verify(path: &Path, keys: Option<&PublicKeys>) -> Result<Verification, ArtifactError> {
     let opened = &artifact::resolve(path)?;
     let mut checks = Checks { keys, made: Vec::new() };
@@ -128,10 +130,10 @@ pub fn verify(path: &Path, keys: Option<&PublicKeys>) -> Result<Verification, Ar
     Ok(Verification { version: 1, file: path.to_owned(), checks: checks.made })
 }
 
-/// The manifest of a folder of outputs, and the folder.
+/// Returns the folder of outputs and its manifest.
 ///
 /// # Errors
-/// When it cannot be read, or is something else.
+/// If it cannot be read or is not a manifest.
 pub fn manifest(path: &Path) -> Result<(PathBuf, Manifest), ArtifactError> {
     let path = artifact::resolve(path)?;
     match artifact::open(&path)? {
@@ -140,7 +142,7 @@ pub fn manifest(path: &Path) -> Result<(PathBuf, Manifest), ArtifactError> {
     }
 }
 
-/// Compares every output of one folder with that of the same name in another, byte by byte.
+/// Compares every output of a folder with the output of the same name in another folder, byte by byte.
 pub fn compare_outputs(folder: &Path, other: &Path, manifest: &Manifest) -> Vec<Check> {
     let mut checks = Checks { keys: None, made: Vec::new() };
     let names = manifest.outputs.iter().map(|output| output.name.as_str()).chain([SUMS, MANIFEST]);
@@ -151,14 +153,14 @@ pub fn compare_outputs(folder: &Path, other: &Path, manifest: &Manifest) -> Vec<
         let (Some(one), Some(other)) = (one, other) else { continue };
         match checks.need(&part, first_difference(&one, &other)) {
             Some(None) => checks.holds(&part, "the same bytes"),
-            Some(Some(at)) => checks.fails(&part, format!("differs from byte {at} on")),
+            Some(Some(at)) => checks.fails(&part, format!("differs from byte {at}")),
             None => {}
         }
     }
     checks.made
 }
 
-/// Checks as they are made, and what they are held against.
+/// The results so far, and the keys to verify with.
 struct Checks<'k> {
     keys: Option<&'k PublicKeys>,
     made: Vec<Check>,
@@ -193,7 +195,7 @@ impl Checks<'_> {
         self.add(part, Outcome::Unchecked, detail);
     }
 
-    /// The value of something that had to work; else the check fails with its error.
+    /// Returns the value of a result; an error becomes a failed check.
     fn need<T, E: std::error::Error>(&mut self, part: &str, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.fails(part, chain(&error))).ok()
     }

@@ -1,4 +1,4 @@
-//! EFI programs: their signatures, and that a UKI is one of the builder's, whole and consistent.
+//! Verifies EFI programs: their signatures, and that a UKI has the form and the fields that the builder writes.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::artifact::{SECTIONS, Uki};
 use crate::keys;
 use kubedos_wire::printable::chain;
 
-/// A program that is a file by itself.
+/// Verifies a program in a separate file.
 pub(super) fn alone(bytes: &[u8], checks: &mut Checks<'_>) {
     const PART: &str = "program";
     signature(PART, bytes, checks);
@@ -29,7 +29,7 @@ pub(super) fn alone(bytes: &[u8], checks: &mut Checks<'_>) {
     }
 }
 
-/// The Authenticode signature: over this very program, and by whom.
+/// Verifies the Authenticode signature over the program, and reports the signer.
 pub(super) fn signature(part: &str, bytes: &[u8], checks: &mut Checks<'_>) {
     let part = &format!("{part} signature");
     if let Some(keys) = checks.keys {
@@ -48,58 +48,57 @@ pub(super) fn signature(part: &str, bytes: &[u8], checks: &mut Checks<'_>) {
         let name = Certificate::parse(claimed).ok().and_then(|certificate| certificate.common_name());
         checks.holds(
             part,
-            format!("by {}, a certificate that came with it", name.unwrap_or("an unnamed signer")),
+            format!("by {}, a certificate that the program contains", name.unwrap_or("an unnamed signer")),
         );
     }
 }
 
-/// The parts of a UKI, if it is one that the builder writes.
+/// Parses a UKI and checks that it has the form that the builder writes.
 pub(super) fn uki<'a>(part: &str, pe: &Pe<'a>, checks: &mut Checks<'_>) -> Option<Uki<'a>> {
     let uki = checks.need(part, Uki::read(pe))?;
     let faults = [
         sections(pe),
         (uki.baked_cmdline() != Ok(uki.cmdline.as_bytes()))
-            .then(|| "stage 1 compares with another command line than the one it is started with".to_owned()),
+            .then(|| "the command line in its initrd differs from the section .cmdline".to_owned()),
         initrd(&uki.initrd),
     ];
-    let mut is_sound = true;
+    let mut is_valid = true;
     for fault in faults.into_iter().flatten() {
         checks.fails(part, fault);
-        is_sound = false;
+        is_valid = false;
     }
-    if is_sound {
+    if is_valid {
         let entries = uki.initrd.len();
-        checks
-            .holds(part, format!("kernel {}, {entries} entries in its initrd, nothing besides", uki.kernel));
+        checks.holds(part, format!("kernel {}, {entries} entries in its initrd, nothing else", uki.kernel));
     }
     boot_manifest(&uki, checks);
     Some(uki)
 }
 
-/// The boot manifest is one that the builder writes for a product, and accepts the right configurations.
+/// Checks that the boot manifest is one that the builder writes for a product, and that it accepts the expected configurations.
 fn boot_manifest(uki: &Uki<'_>, checks: &mut Checks<'_>) {
     const PART: &str = "boot manifest";
     let Some(text) = checks.need(PART, uki.boot_text()) else { return };
     if uki.boot.additions {
-        return checks.fails(PART, "the root volume holds additions of a test: this is no product");
+        return checks.fails(PART, "the root volume contains additions of a test, so this is not a product");
     }
     match uki.boot.emit() {
         Ok(written) if written.as_bytes() == text => {}
-        _ => return checks.fails(PART, "it holds what this release does not write"),
+        _ => return checks.fails(PART, "it contains data that this release does not write"),
     }
     match checks.keys {
         Some(keys) if keys.configuration != uki.boot.keys() => {
-            checks.fails(PART, format!("it accepts configurations of other keys than {} has", keys.cluster));
+            checks.fails(PART, format!("it accepts configuration keys other than those of {}", keys.cluster));
         }
         Some(keys) if keys.identity != uki.boot.identity => checks.fails(
             PART,
             format!(
-                "its identity is {}, that of {} is {}: it would take their configurations for another cluster's",
+                "its identity is {}, but that of {} is {}: it would attribute their configurations to another cluster",
                 uki.boot.identity, keys.cluster, keys.identity
             ),
         ),
         Some(keys) => {
-            checks.holds(PART, format!("it accepts configurations of {}, and no other", keys.cluster))
+            checks.holds(PART, format!("it accepts configurations of {} only", keys.cluster))
         }
         None => {
             let ids: Vec<String> = uki.boot.keys().iter().map(|key| key.id().to_string()).collect();
@@ -110,13 +109,13 @@ fn boot_manifest(uki: &Uki<'_>, checks: &mut Checks<'_>) {
             if uki.boot.keys().iter().any(|key| keys::is_demo(key.id())) {
                 checks.unchecked("keys", "these are the published DEMO keys: anybody can sign with them");
             } else {
-                checks.unchecked("keys", "whether these are your keys: say --keys DIR");
+                checks.unchecked("keys", "whether these are your keys: use --keys DIR");
             }
         }
     }
 }
 
-/// The stub's sections, then ours, each once.
+/// Checks the sections: the stub's sections, then those of the builder, each one once. Returns the fault.
 fn sections(pe: &Pe<'_>) -> Option<String> {
     let names: Vec<&str> = pe.sections().iter().map(|section| section.name()).collect();
     let distinct: BTreeSet<&str> = names.iter().copied().collect();
@@ -127,12 +126,12 @@ fn sections(pe: &Pe<'_>) -> Option<String> {
     (ours != Some(&SECTIONS)).then(|| format!("its sections are {}", names.join(" ")))
 }
 
-/// Every path once, everything owned by root: the kernel unpacks an archive over itself.
+/// Checks that the initrd contains each path once and that root owns everything: the kernel unpacks later entries over earlier ones.
 fn initrd(entries: &[Entry<'_>]) -> Option<String> {
     let mut seen = BTreeSet::new();
     if let Some(twice) = entries.iter().find(|entry| !seen.insert(entry.path)) {
         return Some(format!("its initrd has {} twice", twice.path));
     }
     let foreign = entries.iter().find(|entry| (entry.uid, entry.gid) != (0, 0));
-    foreign.map(|entry| format!("{} in its initrd is not root's", entry.path))
+    foreign.map(|entry| format!("{} in its initrd is not owned by root", entry.path))
 }

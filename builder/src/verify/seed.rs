@@ -1,4 +1,4 @@
-//! Seeds: of this cluster's seed key, and in a volume as the builder writes it.
+//! Verifies seeds: the signature by a seed key of the cluster, and the form of the volume.
 
 use kubedos_image::iso::seed as volume;
 use kubedos_wire::hex32::ClusterId;
@@ -8,14 +8,14 @@ use super::Checks;
 
 const PART: &str = "seed";
 
-/// A seed volume, or the partition that holds one in an image of cluster `image`.
+/// Verifies a seed volume, or the seed partition of an image of cluster `image`.
 pub(super) fn seed(bytes: &[u8], image: Option<ClusterId>, checks: &mut Checks<'_>) {
     let Some(statement) = checks.need(PART, volume::read(bytes)) else { return };
     let written = volume::write(statement);
     let rest = written.as_ref().ok().and_then(|written| bytes.strip_prefix(written.as_slice()));
     match rest {
         Some(rest) if rest.iter().all(|byte| *byte == 0) => {}
-        _ => return checks.fails(PART, "its volume holds more than the seed"),
+        _ => return checks.fails(PART, "its volume contains more than the seed"),
     }
     let Some(read) = checks.need(PART, statement::read(statement)) else { return };
     let Some(claims) = checks.need(PART, read.claims().seed()) else { return };
@@ -28,11 +28,11 @@ pub(super) fn seed(bytes: &[u8], image: Option<ClusterId>, checks: &mut Checks<'
     let whose =
         format!("of {}, node {}, incarnation {}, {floors}", claims.cluster, claims.node, claims.incarnation);
     if image.is_some_and(|image| image != claims.cluster_id) {
-        return checks.fails(PART, format!("it is {whose}: another cluster than the image's"));
+        return checks.fails(PART, format!("it is {whose}: not the image's cluster"));
     }
     let Some(keys) = checks.keys else {
         return checks
-            .unchecked(PART, format!("it says that it is {whose}; for its signature say --keys DIR"));
+            .unchecked(PART, format!("it claims to be {whose}; use --keys DIR to verify its signature"));
     };
     let Some(verified) = checks.need(PART, read.verify(Domain::Seed, &keys.seed)) else { return };
     let Some(seed) = checks.need(PART, Seed::parse(&verified)) else { return };

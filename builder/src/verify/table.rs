@@ -1,7 +1,7 @@
-//! The start and the end of a medium: sector 0, both copies of the partition table, the layout, and the descriptors of a CD.
+//! Verifies the start and the end of a medium: sector 0, both copies of the partition table, the layout, and the CD descriptors.
 //!
-//! A file that was written to a larger disk or stick, or whose table a tool has moved to the end of it, is as sound as the shipped file.
-//! What a machine may start is not: code for a BIOS in sector 0, and an EFI system partition of somebody else.
+//! A file that was written to a larger disk or stick, or whose second table was moved to the end of the medium by a tool, is as valid as
+//! the shipped file. Things that a machine could start are not accepted: foreign BIOS code in sector 0, and a second EFI system partition.
 
 use kubedos_image::gpt::{self, Copy, OtherCopy, ReadError, Table};
 use kubedos_image::layout::{self, Layout, Role, State, lies_at};
@@ -16,18 +16,18 @@ use kubedos_wire::printable::chain;
 
 const PART: &str = "partition table";
 
-/// What kind of medium holds the partitions.
+/// The kind of the medium.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Medium {
-    /// The shipped file, or a medium that it was written to; perhaps with further partitions behind ours.
+    /// The shipped file, or a medium that it was written to, possibly with further partitions after those of kubedOS.
     Shipped(Layout),
-    /// A disk that a node has adopted.
+    /// A disk that a node adopted.
     Adopted,
-    /// Partitions of kubedOS are missing or lie elsewhere.
+    /// Partitions of kubedOS are missing or at other offsets.
     Broken,
 }
 
-/// Is there any partition of a type that only kubedOS uses?
+/// Whether any partition has a type that only kubedOS uses.
 pub(super) fn is_ours(table: &Table) -> bool {
     let roles = [
         Role::Seed,
@@ -65,7 +65,7 @@ fn copies(disk: &Disk, checks: &mut Checks<'_>) {
             }
         };
     }
-    // The medium is larger than the disk that the table describes. The second copy is where the first says.
+    // The medium is larger than the disk that the table describes. The first copy contains the location of the second one.
     let second = Window::new(disk.source(), 0, described)
         .ok_or(ReadError::Truncated)
         .and_then(|window| gpt::read_from(&window, found.table.sector_size()));
@@ -74,13 +74,13 @@ fn copies(disk: &Disk, checks: &mut Checks<'_>) {
     match second {
         Ok(OtherCopy::Same) => {
             checks.holds(PART, "both copies are the same");
-            checks.differs("medium", format!("{larger}: what is behind that is not looked at"));
+            checks.differs("medium", format!("{larger}: the data after that is not checked"));
         }
         Ok(OtherCopy::Damaged(ReadError::Absent)) => {
             checks.differs(
                 PART,
                 format!(
-                    "the first copy is whole, the second is gone; {larger}; `sgdisk -e` writes a new one"
+                    "the first copy is valid, the second is missing; {larger}; `sgdisk -e` writes a new one"
                 ),
             );
         }
@@ -92,12 +92,12 @@ fn copies(disk: &Disk, checks: &mut Checks<'_>) {
     if let OtherCopy::Differs(_) = at_start {
         checks.differs(
             PART,
-            "an older table is left at the end of the medium; nobody reads it while the first holds",
+            "an older table remains at the end of the medium; it is not read while the first copy is valid",
         );
     }
 }
 
-/// The protective MBR: without it the kernel does not look for a GPT. Its numbers are changed by tools and by some firmware.
+/// Checks the protective MBR: without it the kernel does not search for a GPT. Tools and some firmware change its numbers.
 fn sector_0(disk: &Disk, checks: &mut Checks<'_>) {
     const CODE: usize = 440;
     let mut sector = [0; 512];
@@ -110,11 +110,11 @@ fn sector_0(disk: &Disk, checks: &mut Checks<'_>) {
     let expected = disk.found().table.extents().find(|extent| extent.offset == 0);
     let expected = expected.as_ref().and_then(|extent| extent.bytes.get(..512)).unwrap_or_default();
     let code = sector.get(..CODE).unwrap_or_default();
-    // Some tools erase the code: a BIOS starts nothing then.
+    // Some tools erase the code; a BIOS then starts nothing.
     if expected.get(..CODE) != Some(code) && code.iter().any(|byte| *byte != 0) {
         return checks.fails(
             PART,
-            "sector 0 holds other code for a BIOS than the builder's, which only prints a message",
+            "sector 0 contains BIOS code other than the builder's, which only prints a message",
         );
     }
     if expected != sector {
@@ -130,20 +130,19 @@ fn medium(disk: &Disk, checks: &mut Checks<'_>) -> Medium {
     let table = &disk.found().table;
     match disk.recognised() {
         Some(recognised) if recognised.state == State::Adopted => {
-            checks.holds(PART, "that of a disk which a node has adopted");
-            checks
-                .differs(PART, "its second slots, STATE and DATA are the node's own, and are not looked at");
+            checks.holds(PART, "the layout of a disk that a node has adopted");
+            checks.differs(PART, "its second slots, STATE and DATA belong to the node and are not checked");
             return Medium::Adopted;
         }
         Some(recognised) => {
-            checks.holds(PART, "that of a shipped image");
+            checks.holds(PART, "the layout of a shipped image");
             return Medium::Shipped(recognised.layout.clone());
         }
         None => {}
     }
     let payload = table.get(13).map_or(0, |payload| table.len_bytes(payload));
     let Ok(expected) = layout::shipped(payload) else {
-        checks.fails(PART, "the payload's partition is larger than any");
+        checks.fails(PART, "the payload partition is larger than its limit");
         return Medium::Broken;
     };
     let mut is_whole = true;
@@ -166,7 +165,7 @@ fn medium(disk: &Disk, checks: &mut Checks<'_>) -> Medium {
     if is_whole { Medium::Shipped(expected) } else { Medium::Broken }
 }
 
-/// The descriptors that make a CD of the image, whose shipped length is `bytes`: firmware starts what they point at.
+/// Checks the CD descriptors of an image with the shipped length `bytes`: firmware starts what they refer to.
 pub(super) fn cd(disk: &Disk, bytes: u64, checks: &mut Checks<'_>) {
     const PART: &str = "cd descriptors";
     let table = &disk.found().table;
@@ -178,6 +177,6 @@ pub(super) fn cd(disk: &Disk, bytes: u64, checks: &mut Checks<'_>) {
     }
     match found.iter().zip(&expected.bytes).position(|(a, b)| a != b) {
         None => checks.holds(PART, "an empty ISO 9660 whose boot catalogue points at the ESP"),
-        Some(at) => checks.fails(PART, format!("byte {} is another", expected.offset + at as u64)),
+        Some(at) => checks.fails(PART, format!("byte {} differs", expected.offset + at as u64)),
     }
 }

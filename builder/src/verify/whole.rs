@@ -1,4 +1,4 @@
-//! Nothing but the builder's: the partitions' names and every byte of the image are what the builder makes of the checked parts.
+//! Verifies that the image contains nothing but the builder's data: assembles it again from the verified parts and compares every byte.
 
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ use crate::compare::first_difference;
 use crate::image::boot_partition;
 use crate::image::disk::{DiskError, Parts, VolumeParts, assemble};
 
-/// Every partition's number, place, type and UUID is the one that follows from the root hashes. Partitions behind ours are not ours.
+/// Checks that number, place, type and UUID of every partition follow from the root hashes. Further partitions are not checked here.
 pub(super) fn uuids(disk: &Disk, layout: &Layout, facts: &Facts, checks: &mut Checks<'_>) {
     const PART: &str = "partition uuids";
     let names = names(facts);
@@ -25,7 +25,8 @@ pub(super) fn uuids(disk: &Disk, layout: &Layout, facts: &Facts, checks: &mut Ch
     let same = |a: &Partition, b: &Partition| Partition { attributes: b.attributes, ..a.clone() } == *b;
     for (number, wanted) in expected.partitions() {
         if !found.get(number).is_some_and(|found| same(found, wanted)) {
-            return checks.fails(PART, format!("that of {} does not follow from its volume", wanted.name));
+            return checks
+                .fails(PART, format!("the UUID of {} does not follow from its volume", wanted.name));
         }
     }
     checks.holds(PART, format!("all {} follow from the root hashes", expected.partitions().count()));
@@ -40,7 +41,7 @@ pub(super) fn uuids(disk: &Disk, layout: &Layout, facts: &Facts, checks: &mut Ch
         );
     }
     if found.disk_guid() != expected.disk_guid() {
-        checks.differs(PART, "the disk has a GUID of its own");
+        checks.differs(PART, "the disk has its own GUID");
     }
 }
 
@@ -52,7 +53,7 @@ fn names(facts: &Facts) -> Names {
     }
 }
 
-/// Why the image cannot be assembled again.
+/// The errors of assembling the image again.
 #[derive(Debug, thiserror::Error)]
 enum WholeError {
     #[error(transparent)]
@@ -69,16 +70,16 @@ enum WholeError {
     Read(#[from] std::io::Error),
 }
 
-/// What has been looked at by itself, and is another than in the shipped file.
+/// Areas that were checked separately and differ from the shipped file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Skip {
-    /// There is a seed in its partition.
+    /// Whether the seed partition contains a seed.
     pub(super) personalised: bool,
-    /// Other systems have written to the EFI system partition.
+    /// Whether other systems wrote to the EFI system partition.
     pub(super) esp: bool,
 }
 
-/// The builder makes the very same image of these parts, but for what was looked at by itself.
+/// Checks that the builder makes the same image from these parts, except for the areas in `skip`.
 pub(super) fn whole(
     disk: &Disk,
     facts: &Facts,
@@ -91,17 +92,17 @@ pub(super) fn whole(
     match checks.need(PART, unaccounted(disk, facts, loader, statement, skip)) {
         Some((None, beside)) => {
             let beside =
-                if beside.is_empty() { String::new() } else { format!(" but {}", beside.join(" and ")) };
+                if beside.is_empty() { String::new() } else { format!(" except {}", beside.join(" and ")) };
             checks.holds(PART, format!("every byte{beside} follows from the parts above"));
         }
         Some((Some(at), _)) => {
-            checks.fails(PART, format!("byte {at}, in {}, is of no part of the builder", place(disk, at)));
+            checks.fails(PART, format!("byte {at}, in {}, does not come from the builder", place(disk, at)));
         }
         None => {}
     }
 }
 
-/// The first byte that the builder would not have put there, and what was left out.
+/// Returns the first byte that the builder would not write, and the names of the areas that were left out.
 fn unaccounted(
     disk: &Disk,
     facts: &Facts,
@@ -124,7 +125,7 @@ fn unaccounted(
     let place =
         |role| layout.place(role).map_or(0..0, |place| place.start..place.start.saturating_add(place.len));
     let mut left_out = Vec::new();
-    // Sector 0 was looked at with the table.
+    // Sector 0 was checked with the table.
     left_out.push((0..512, ""));
     let [start, end] = tables(&layout);
     let table = layout.table(SectorSize::B512, parts.names.disk_guid(), |role| parts.names.uuid(role))?;
@@ -151,22 +152,22 @@ fn unaccounted(
     Ok((None, beside))
 }
 
-/// Where the two copies of the partition table lie, with sector 0 and what is unused behind the last partition. Of a medium that was
-/// written to, they were looked at by themselves: a copy moves to the end of a larger one.
+/// The areas of the two copies of the partition table, with sector 0 and the unused space after the last partition. On a medium that the
+/// image was written to, they were checked separately: the second copy can be at the end of a larger medium.
 fn tables(layout: &Layout) -> [Range<u64>; 2] {
     let start = SectorSize::B512.bytes() * (2 + 32);
     let end = layout.places().last().map_or(0, |last| last.start.saturating_add(last.len));
     [0..start, end..layout.disk_bytes()]
 }
 
-/// The sector in which the shipped file has its second header still begins like one.
+/// Whether the sector of the second header in the shipped file still starts with the header's signature.
 fn has_second_copy(source: &dyn Source, layout: &Layout) -> std::io::Result<bool> {
     let mut head = [0; 8];
     let at = layout.disk_bytes().saturating_sub(SectorSize::B512.bytes());
     source.read_exact_at(&mut head, at).map(|()| head == *b"EFI PART")
 }
 
-/// The first byte of a stretch in which the image and the medium differ; a medium that ends within it differs where it ends.
+/// Returns the first byte of a range in which image and medium differ. A medium that ends within the range differs at its end.
 fn differs(expected: &dyn Source, found: &dyn Source, range: &Range<u64>) -> std::io::Result<Option<u64>> {
     let window = |source| Window::new(source, range.start, range.end.saturating_sub(range.start));
     match (window(expected), window(found)) {
@@ -175,7 +176,7 @@ fn differs(expected: &dyn Source, found: &dyn Source, range: &Range<u64>) -> std
     }
 }
 
-/// Where a byte lies, in words.
+/// Describes the location of a byte.
 fn place(disk: &Disk, at: u64) -> String {
     let table = &disk.found().table;
     let inside = |start: u64, len: u64| (start..start.saturating_add(len)).contains(&at);

@@ -17,7 +17,7 @@ pub(crate) const TARGETS: [Target; 3] = [
     Target { name: "esp", property: esp, seeds: esp_seeds, mutants: 2500 },
 ];
 
-/// What is read can be written again, and is read as the same then.
+/// The entries of an archive can be written again, and are then read as the same entries.
 fn cpio(input: &[u8]) {
     let Ok((entries, length)) = frugal(LITTLE, input.len(), || cpio::entries(input)) else { return };
     assert!(length <= input.len());
@@ -44,14 +44,14 @@ fn cpio_seeds() -> Vec<Seed> {
     vec![("two-in-a-row", [whole.clone(), empty.clone()].concat()), ("whole", whole), ("empty", empty)]
 }
 
-/// A sparse image of any tool. An image of our own form is read. What is read is what an image holds that is made of it again; of a damaged
-/// one it is an error, and never without end.
+/// A sparse image of any tool. An image in the form of kubedOS is readable. If the guest disk is written again, the new image has the same
+/// guest disk. For a damaged image, reading ends with an error.
 fn qcow2(input: &[u8]) {
     let source = sparse::decode(input);
-    // Tables are clusters of 64 KiB, of which a sparse input says the first bytes only.
+    // Tables are clusters of 64 KiB, of which a sparse input may contain only the first bytes.
     let most = Most { factor: 1 << 13, constant: 4 << 20 };
     let is_ours = frugal(most, input.len(), || qcow2::check(&source)).is_ok();
-    // A first table of 32 MiB is the largest: its bytes, and what they say.
+    // The largest L1 table has 32 MiB: its bytes, and its decoded entries.
     let most = Most { factor: 1 << 13, constant: 96 << 20 };
     let image = match frugal(most, input.len(), || Image::open(&source)) {
         Ok(image) => image,
@@ -84,7 +84,7 @@ fn qcow2(input: &[u8]) {
     assert!(sparse::same(&image, &Image::open(&again).unwrap()));
 }
 
-/// Bytes of a guest's disk that are copied.
+/// The maximum number of data bytes of a guest disk that are copied.
 const MOST_DATA: u64 = 8 << 20;
 
 fn wrapped(source: &dyn Source) -> (Vec<(u64, Vec<u8>)>, u64) {
@@ -117,10 +117,10 @@ fn qcow2_seeds() -> Vec<Seed> {
     ]
 }
 
-/// A sparse file system. Its files, where the writer takes their names, are those of a file system that is made of them again.
+/// A sparse file system. If the writer accepts the names of the files, a file system that is written with them has the same files.
 fn esp(input: &[u8]) {
     let source = sparse::decode(input);
-    // The table of clusters and the map of those that were seen; a cluster of 2 KiB hangs on each entry of 4 bytes, and may hold 64 names.
+    // The allocation table and the map of used clusters. Each entry of 4 bytes adds a cluster of 2 KiB, which may contain 64 names.
     let most = Most { factor: 1 << 13, constant: 4 << 20 };
     let Ok(listing) = frugal(most, input.len(), || esp::read(&source)) else { return };
     for file in listing.listed() {

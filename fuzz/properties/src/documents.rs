@@ -1,4 +1,4 @@
-//! Documents that machines write for machines, and signed statements.
+//! Documents that programs write for programs, and signed statements.
 
 use kubedos_agent::stages::disks::node_record::{self, Machine, NodeRecord, Verdict};
 use kubedos_image::boot::{BootManifest, BootParts};
@@ -27,10 +27,11 @@ pub(crate) const TARGETS: [Target; 9] = [
     Target { name: "record", property: record, seeds: record_seeds, mutants: 100_000 },
 ];
 
-/// A TOML document: the parser keeps an event for each sign of the text, and a table for each part of a dotted key, which has two.
+/// The limit for a TOML document: the parser keeps an event per character, and a table for each part of a dotted key, which takes two
+/// characters.
 pub(crate) const TOML: Most = Most { factor: 1024, constant: 64 << 10 };
 
-/// Reading borrows. What verifies does so for one domain, and is the body of the statement that is written of it.
+/// Reading does not allocate. A statement verifies for at most one domain, and a statement that is written with its body has the same body.
 fn statement(input: &[u8]) {
     let Ok(read) = frugal(NOTHING, 0, || statement::read(input)) else { return };
     let own = &input[..read.encoded_len()];
@@ -55,7 +56,7 @@ fn statement_seeds() -> Vec<Seed> {
     vec![("seed", keys::signed(Domain::Seed, "version = 1\n")), ("in-a-partition", padded)]
 }
 
-/// The kind (1 byte), and a body, which is signed here. What is read is read as the same when it is written again.
+/// The kind (1 byte) and a body, which this function signs. A body that is read and written is read as the same value again.
 fn statement_body(input: &[u8]) {
     let Some((kind, body)) = input.split_first() else { return };
     let Ok(body) = std::str::from_utf8(body) else { return };
@@ -112,7 +113,7 @@ fn statement_body_seeds() -> Vec<Seed> {
     ]
 }
 
-/// What is read is read as the same when it is written again.
+/// A manifest that is read and written is read as the same manifest again.
 fn boot_manifest(input: &[u8]) {
     let Ok(manifest) = frugal(TOML, input.len(), || BootManifest::parse(input)) else { return };
     assert_eq!(BootManifest::parse(manifest.emit().unwrap().as_bytes()), Ok(manifest));
@@ -137,7 +138,7 @@ pub(crate) fn boot_manifest_text() -> String {
     manifest.unwrap().emit().unwrap()
 }
 
-/// Shards and cluster documents: what is read is read as the same when it is written again.
+/// Shards and cluster documents: a document that is read and written is read as the same document again.
 fn node_documents(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     if let Ok(shard) = frugal(TOML, input.len(), || Shard::parse(text)) {
@@ -158,7 +159,7 @@ fn node_documents_seeds() -> Vec<Seed> {
     ]
 }
 
-/// What is read is read as the same when it is written again.
+/// An allocation file that is read and written is read as the same allocation again.
 fn allocation(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let Ok(allocation) = frugal(TOML, input.len(), || Allocation::parse(text)) else { return };
@@ -170,7 +171,7 @@ fn allocation_seeds() -> Vec<Seed> {
     vec![("one-retired", Allocation::parse(text).unwrap().to_toml().unwrap().into_bytes())]
 }
 
-/// What is read is read as the same when it is written again; in its order each module follows all that it needs.
+/// A table that is read and written is read as the same table again. In its order, each module comes after the modules that it needs.
 fn module_table(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let Ok(table) = frugal(TOML, input.len(), || ModuleTable::parse(text)) else { return };
@@ -199,7 +200,7 @@ fn module_table_seeds() -> Vec<Seed> {
     vec![("two-modules", table.emit().unwrap().into_bytes())]
 }
 
-/// What is read is read as the same when it is written again.
+/// A hand-over that is read and written is read as the same hand-over again.
 fn handover(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let Ok(handover) = frugal(TOML, input.len(), || Handover::parse(text)) else { return };
@@ -225,13 +226,14 @@ fn handover_seeds() -> Vec<Seed> {
     vec![("from-disk", handover.emit().unwrap().into_bytes())]
 }
 
-/// What is read is written as the same text again; merged with itself it changes nothing, unknown fields stay, and floors never fall.
+/// A record that is read and written has the same text again. Merging it twice with the same record changes nothing more, unknown fields
+/// are kept, and floors never decrease.
 fn node_record(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let Ok(then) = frugal(TOML, input.len(), || NodeRecord::parse(text)) else { return };
     let written = then.emit().unwrap();
     assert_eq!(NodeRecord::parse(&written).unwrap().emit().unwrap(), written);
-    let is_current = then.version == node_record::VERSION && then == then.clone(); // a NaN among unknown fields equals nothing
+    let is_current = then.version == node_record::VERSION && then == then.clone(); // a NaN in an unknown field is not equal to itself
     assert!(!is_current || node_record::judge(Some(&then), &then) == Verdict::Same);
     let now = remembered();
     let merged = node_record::merged(&then, &now);
@@ -269,7 +271,8 @@ fn node_record_seeds() -> Vec<Seed> {
     ]
 }
 
-/// A console line. What is found is found again in the line that is made of it, which the kernel takes whole and which stays the same.
+/// A console line. A record that is found is found again in its own line. This line is not longer than the limit of the kernel, and is
+/// reproduced exactly.
 fn record(input: &[u8]) {
     let line = String::from_utf8_lossy(input);
     let Some(found) = frugal(LITTLE, line.len(), || Record::find(&line)) else { return };

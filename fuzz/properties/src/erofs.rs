@@ -1,4 +1,4 @@
-//! File systems of nodes.
+//! EROFS, the file system of the sealed volumes.
 
 use std::io;
 
@@ -11,29 +11,29 @@ use kubedos_image::source::Source;
 use crate::frugal::{LITTLE, Most, frugal};
 use crate::{Seed, Target, sparse};
 
-/// What mkfs.erofs made is in the corpus, too.
+/// The corpus also contains volumes of mkfs.erofs.
 pub(crate) const TARGETS: [Target; 1] =
     [Target { name: "erofs", property: erofs, seeds: erofs_seeds, mutants: 20_000 }];
 
-/// A walk keeps a path, an entry's name twice, and for each level a block.
+/// A walk keeps a path, the name of an entry twice, and a block per level.
 const WALK: Most = Most { factor: 1 << 10, constant: 1 << 20 };
-/// All attributes of an inode may be as large as the volume, of which a sparse input says little.
+/// The attributes of an inode may be as large as the volume, which a sparse input encodes in few bytes.
 const XATTRS: Most = Most { factor: 8, constant: 64 << 20 };
-/// Two clusters, decoded and not, and what growing adds to them.
+/// Two clusters, both compressed and decoded, and the reallocations of their buffers.
 const CONTENT: Most = Most { factor: 64, constant: 64 << 20 };
 
-/// How much is read of all files, and how much of one: a few bytes may stand for gigabytes.
+/// The number of bytes that are read of all files, and of one file. A few bytes of input may encode gigabytes.
 const BUDGET: u64 = 8 << 20;
 const HEAD: u64 = 1 << 20;
 
-/// A sparse volume. Its tree has an end, and its files have the same bytes, wherever one begins to read. The checksum would hide the rest
-/// from chance, so that the volume is read as one without.
+/// A sparse volume. The walk over its tree ends, and reads of a file from different offsets give the same bytes. Random changes rarely
+/// have a correct checksum, so the volume is read without its checksum.
 fn erofs(input: &[u8]) {
     let disk = sparse::decode(input);
-    let sound = frugal(LITTLE, input.len(), || Volume::open(&disk).is_ok());
+    let is_valid = frugal(LITTLE, input.len(), || Volume::open(&disk).is_ok());
     let disk = WithoutChecksum(&disk);
     let Ok(volume) = frugal(LITTLE, input.len(), || Volume::open(&disk)) else {
-        assert!(!sound);
+        assert!(!is_valid);
         return;
     };
     assert!(volume.bytes() <= disk.len());
@@ -56,7 +56,7 @@ fn erofs(input: &[u8]) {
     }
 }
 
-/// Reads the beginning of a file, and the same bytes from other places on.
+/// Reads the beginning of a file, and the same bytes from other offsets on.
 fn content(volume: &Volume<'_>, inode: &Inode, length: usize, budget: &mut u64) {
     let head = inode.size.min(HEAD);
     *budget = budget.saturating_sub(head.max(1 << 12));
@@ -93,17 +93,17 @@ fn content(volume: &Volume<'_>, inode: &Inode, length: usize, budget: &mut u64) 
     let Ok(whole) = whole else { return };
     frugal(CONTENT, length, || {
         let mut reader = volume.reader();
-        // Backwards, so that nothing is read on from where it was.
+        // Backwards, so that no read continues at the end of the previous read.
         for start in [head * 3 / 4, (head / 2 + 1).min(head), head / 3, 0] {
             let mut part = vec![0xaa; 5000];
-            // What is behind the part that was read may be damaged.
+            // The content after the first part may be damaged.
             let room = part.len().min((head - start) as usize);
             let read = reader.read_at(inode, start, &mut part[..room]).unwrap();
             assert_eq!(read, room);
             assert!(part[..read] == whole[start as usize..start as usize + read]);
         }
     });
-    // Holes may make a file of exabytes: its end is read by itself.
+    // With holes, a file may have exabytes, so its end is read separately.
     if let Ok(read) = frugal(CONTENT, length, || {
         let mut end = [0; 100];
         volume.read_at(inode, inode.size.saturating_sub(100), &mut end)
@@ -112,10 +112,10 @@ fn content(volume: &Volume<'_>, inode: &Inode, length: usize, budget: &mut u64) 
     }
 }
 
-/// A volume whose superblock says that it has no checksum.
+/// A volume without the flag of the checksum in its superblock.
 struct WithoutChecksum<'a>(&'a dyn Source);
 
-/// Where the bit is: the lowest of the byte that the compatible features begin with.
+/// The byte with the flag: the first byte of the compatible features. The flag is its lowest bit.
 const CHECKSUM_BIT_IN: u64 = 1024 + 8;
 
 impl Source for WithoutChecksum<'_> {
@@ -132,7 +132,7 @@ impl Source for WithoutChecksum<'_> {
     }
 }
 
-/// Every kind of content of our writer: literal, in clusters of one and more blocks, packed, behind the inode.
+/// All forms of content that the writer makes: plain, in clusters of one or more blocks, in the packed inode, after the inode.
 fn erofs_seeds() -> Vec<Seed> {
     let attributes = |xattrs: &[(&str, &str)]| Attributes {
         mode: 0o755,

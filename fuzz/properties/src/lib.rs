@@ -1,11 +1,11 @@
-//! What every parser of untrusted bytes keeps, said once: the fuzz targets in `fuzz/fuzz_targets/` and the tests in `tests/` call the same
+//! The properties of all parsers of untrusted bytes. The fuzz targets in `fuzz/fuzz_targets/` and the tests in `tests/` call the same
 //! functions.
 //!
-//! A [`Target`] is a parser (or a family that reads the same bytes), its property, and seeds that the project's own writers make. Every
-//! property holds for any input: no panic, no overflow (the release profile checks both), memory within a small multiple of the input
-//! ([`frugal`]), and, where there is a writer, what was read and written again is read as the same.
+//! A [`Target`] is a parser (or several parsers of the same bytes), its property, and seeds that the project's own writers make. Every
+//! property must hold for any input: no panic, no overflow (the release profile checks both), and memory within a small multiple of the
+//! input ([`frugal`]). If there is a writer, a value that is read and written must be read as the same value again.
 //!
-//! Everything here panics with a reason: that is how a property says that it does not hold.
+//! A function that finds a violated property panics with a message.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::unwrap_used,
@@ -13,7 +13,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
-    reason = "test support: a failure here is a failed test, and says why"
+    reason = "test support: a panic is a failed test, and its message gives the cause"
 )]
 
 mod archives;
@@ -32,18 +32,18 @@ mod volumes;
 
 use std::path::{Path, PathBuf};
 
-/// An input by its name.
+/// The name and the bytes of an input.
 pub type Seed = (&'static str, Vec<u8>);
 
-/// A parser and what it keeps.
+/// A parser and its property.
 #[derive(Debug)]
 pub struct Target {
-    /// Its name: of the fuzz target, of its folder in `fuzz/corpus/`, and of its test.
+    /// The name of the fuzz target, of its folder in `fuzz/corpus/`, and of its test.
     pub name: &'static str,
     property: fn(&[u8]),
-    /// Inputs that reach its depths, made by the project's own writers.
+    /// Inputs that reach most of the parser's code, made by the project's own writers.
     pub seeds: fn() -> Vec<Seed>,
-    /// How many mutations of its corpus a test tries: fewer where one costs more.
+    /// The number of mutations of the corpus that a test tries. It is lower for a slow property.
     pub mutants: usize,
 }
 
@@ -64,8 +64,8 @@ pub fn targets() -> impl Iterator<Item = &'static Target> {
     GROUPS.into_iter().flatten()
 }
 
-/// The target of that name. `const`, so that a program looks it up when it is compiled: libFuzzer would take the names for what the parser
-/// compares its input with.
+/// The target with this name. The function is `const`, so that the lookup happens at compile time: libFuzzer observes comparisons, and
+/// would use the names as hints for the input.
 pub const fn target(name: &str) -> &'static Target {
     let mut groups: &[&[Target]] = &GROUPS;
     while let [group, others @ ..] = groups {
@@ -78,7 +78,7 @@ pub const fn target(name: &str) -> &'static Target {
         }
         groups = others;
     }
-    panic!("there is no target of that name")
+    panic!("unknown target")
 }
 
 const fn same(one: &[u8], other: &[u8]) -> bool {
@@ -90,7 +90,7 @@ const fn same(one: &[u8], other: &[u8]) -> bool {
 }
 
 impl Target {
-    /// Panics where `input` shows that the property does not hold.
+    /// Panics if the property does not hold for `input`.
     pub fn hold(&self, input: &[u8]) {
         (self.property)(input);
     }
@@ -101,7 +101,7 @@ pub fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
 }
 
-/// Where the committed inputs of a target lie.
+/// The folder with the committed inputs of a target.
 pub fn corpus(name: &str) -> PathBuf {
     project().join("fuzz/corpus").join(name)
 }

@@ -1,4 +1,4 @@
-//! What a node finds in its machine: seeds, disks, what the kernel and the firmware say; and the lab's log of a disk's writes.
+//! The inputs of a node from its machine: seeds, disks, texts of the kernel and the firmware. Also the lab's log of the writes to a disk.
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
@@ -35,7 +35,7 @@ pub(crate) const TARGETS: [Target; 6] = [
     Target { name: "write_log", property: write_log, seeds: write_log_seeds, mutants: 50_000 },
 ];
 
-/// A seed volume without its system area. It is believed only as the seed that was signed, and not beside another one.
+/// A seed volume without its system area. It is accepted only if it contains a signed seed, and not together with another signed seed.
 fn seed(input: &[u8]) {
     let candidate =
         |device: &str, bytes: Vec<u8>| Candidate { device: device.into(), bytes: Ok(bytes.into()) };
@@ -44,11 +44,11 @@ fn seed(input: &[u8]) {
     let found = || candidate("vdb", bytes.clone());
     let signed = || candidate("vda2", keys::seed_volume("lab", "cp-1"));
     let believed = judge(vec![found()], &trust).ok().unwrap().found.is_some();
-    assert!(!believed || is_signed(volume::read(&bytes).unwrap()), "a seed that nobody signed");
-    // Whatever is beside it, and wherever: the signed seed is used; a second one that was signed too and says something else is refused.
+    assert!(!believed || is_signed(volume::read(&bytes).unwrap()), "an unsigned seed was accepted");
+    // The signed seed is used, regardless of the other candidate and of the order. A second signed seed with other content is refused.
     for candidates in [vec![signed(), found()], vec![found(), signed()]] {
         let Ok(judged) = judge(candidates, &trust) else {
-            assert!(believed, "a seed that does not verify kept the node from its own");
+            assert!(believed, "a seed that does not verify prevented the use of the signed seed");
             continue;
         };
         assert!(judged.found.is_some());
@@ -56,10 +56,10 @@ fn seed(input: &[u8]) {
     }
 }
 
-/// A seed volume of version 1 without its system area, as the release before floors wrote it.
+/// A seed volume of version 1 without its system area, as the last release without floors wrote it.
 const VERSION_1: &[u8] = include_bytes!("../../corpus/seed/version-1");
 
-/// One of the very seeds that were signed, whatever other signatures are beside ours.
+/// Whether the statement has the body of a signed seed. It may have additional signatures.
 fn is_signed(statement: &[u8]) -> bool {
     let body = |bytes: &[u8]| {
         let read = kubedos_wire::statement::read(bytes).unwrap();
@@ -79,8 +79,8 @@ fn seed_seeds() -> Vec<Seed> {
     ]
 }
 
-/// A sparse disk, and what the Disks stage makes of its table: a foreign one is left alone unless the disk may be destroyed; after the
-/// changes the table is ours, and there is nothing left to change.
+/// A sparse disk, and the plan of the stage `Disks` for its table. A foreign table is changed only if the disk may be destroyed. After the
+/// changes, the table is a kubedOS table, and a second plan contains no change.
 fn disk_table(input: &[u8]) {
     let source = sparse::decode(input);
     if source.len() < MINIMUM_DISK || !source.len().is_multiple_of(512) {
@@ -103,7 +103,7 @@ fn disk_table(input: &[u8]) {
             carry_out(&change, &mut medium, source.len());
         }
         let found = observed(&medium, source.len()).unwrap();
-        assert!(found.is_sound() && recognise(&found.table).is_some());
+        assert!(found.is_consistent() && recognise(&found.table).is_some());
         let left = planned(&medium, source.len(), DesiredTable { rename: false, ..desired }).unwrap();
         assert!(left.iter().all(|change| matches!(change, TableChange::Announce { .. })), "{left:?}");
     }
@@ -153,7 +153,7 @@ fn carry_out(change: &TableChange, medium: &mut Medium, bytes: u64) {
 }
 
 fn disk_table_seeds() -> Vec<Seed> {
-    // The shipped image as it lies on a disk that is large enough.
+    // The shipped image on a disk that is large enough.
     let mut seeds = volumes::gpt_seeds();
     seeds.retain(|(name, _)| matches!(*name, "shipped" | "adopted" | "grown"));
     for (_, seed) in &mut seeds {
@@ -164,8 +164,8 @@ fn disk_table_seeds() -> Vec<Seed> {
     seeds
 }
 
-/// The start of a partition or disk: known marks, LUKS2 headers (a second time with checksums that hold), the ext4 superblock. A container
-/// is ours only by a header that is whole.
+/// The start of a partition or disk: known marks, LUKS2 headers (a second time with corrected checksums), the ext4 superblock. A
+/// container is recognised only by a valid header.
 fn partition_head(input: &[u8]) {
     let absent = || Box::new(gpt::ReadError::Absent);
     let no_table = gpt::ReadError::NoCopy { primary: absent(), backup: absent() };
@@ -186,9 +186,9 @@ fn partition_head(input: &[u8]) {
     read_headers(&mended);
 }
 
-/// What is accepted as a container of ours is accepted again from its checked copy, which names no cipher but AES-XTS.
+/// A recognised container is also recognised from its checked copy, which contains no cipher other than AES-XTS.
 fn read_headers(head: &[u8]) {
-    // Behind the headers lies the key slot, which is anything.
+    // The key slot after the headers may have any content.
     let mut area = head.to_vec();
     area.resize(luks::AREA_BYTES, 0);
     let headers = frugal(LITTLE, 0, || Headers::read(&area));
@@ -206,7 +206,7 @@ fn read_headers(head: &[u8]) {
     }
 }
 
-/// Header copies alone: the key slot behind them is anything.
+/// The header copies without the key slot.
 fn copies(store: Store, subsystem: &str, sequence: u64) -> Vec<u8> {
     let mut area = luks_area_of(store, subsystem, sequence);
     area.truncate(luks::HEAD_BYTES);
@@ -224,14 +224,14 @@ fn partition_head_seeds() -> Vec<Seed> {
     ]
 }
 
-/// An anchor is believed only as it was sealed with the node's key; any record survives sealing.
+/// An anchor is accepted only if it was sealed with the key of the node. Any record round-trips.
 fn anchor(input: &[u8]) {
     let key = [7; 32].into();
     if let Found::Own(anchor) =
         frugal(Most { factor: 4, constant: 16 << 10 }, input.len(), || anchor::open(input, &key))
     {
         let sealed = anchor::seal(&anchor, &key);
-        assert_eq!(sealed, input[..sealed.len()], "an anchor that nobody sealed");
+        assert_eq!(sealed, input[..sealed.len()], "an anchor that was not sealed with this key was accepted");
     }
     assert!(!matches!(anchor::open(input, &[8; 32].into()), Found::Own(_)));
     let Ok(record) = std::str::from_utf8(input.get(..1000).unwrap_or(input)) else { return };
@@ -245,14 +245,14 @@ fn anchor_seeds() -> Vec<Seed> {
     vec![("without-headers", anchor::seal(&small, &[7; 32].into()))]
 }
 
-/// Short texts of kernel, firmware and devices: a record of the kernel's log, an event, a command line, a variable of the boot loader, the
-/// name of a device. Two of them are separated by a line feed.
+/// Short texts of kernel, firmware and devices: a record of the kernel log, an event, a command line, a variable of the boot loader, the
+/// name of a device. A line feed separates two texts.
 fn kernel_texts(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     if let Some(bad) = frugal(LITTLE, text.len(), || bad_block(&text)) {
         assert!(text.contains(&format!("device-mapper: verity: {}: {} is corrupted", bad.device, bad.block)));
     }
-    // A variable is two texts of their own.
+    // Each variable takes two strings.
     let event = frugal(Most { factor: 128, constant: 4096 }, input.len(), || Uevent::parse(input));
     assert!(event.get("=").is_none());
     let (first, second) = text.split_once('\n').unwrap_or((&text, ""));
@@ -287,7 +287,7 @@ fn kernel_texts_seeds() -> Vec<Seed> {
     ]
 }
 
-/// Every entry takes a sector of the log and its data, which lies in the log behind it.
+/// Every entry takes a sector of the log, followed by its data.
 fn write_log(input: &[u8]) {
     let read = frugal(Most { factor: 4, constant: 16 << 10 }, input.len(), || {
         write_log::parse(Cursor::new(input), input.len() as u64)

@@ -1,4 +1,4 @@
-//! Writes the seeds of every target into `fuzz/corpus/`, beside what was found there before.
+//! Writes the seeds of every target to `fuzz/corpus/`. Other files in these folders are not changed.
 
 use std::fs;
 

@@ -1,10 +1,10 @@
-//! Mutations of a corpus, for tests that run where libFuzzer does not: seeded, so that each run tries the same inputs.
+//! Mutations of a corpus, for tests without libFuzzer. The random generator has a fixed seed, so that each run tries the same inputs.
 
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
-/// Values at which parsers of numbers go wrong.
+/// Numbers at which parsers often fail.
 const NUMBERS: [u64; 14] = [
     0,
     1,
@@ -22,13 +22,13 @@ const NUMBERS: [u64; 14] = [
     0xffff_ffff_ffff_ffff,
 ];
 
-/// The same as they are written in texts, and what stands in for a number.
+/// Replacements for numbers in texts.
 const TEXTS: [&str; 8] = ["0", "-1", "+1", "4294967296", "18446744073709551616", "1e999", "0x", "\u{2460}"];
 
-/// What texts are made of.
+/// Characters for mutations of texts.
 const SIGNS: &[u8] = b"\n\n\t  \"\"''#$%&()*+,-./0123456789::;<=>?@AZ[]\\^_`abcxyz{|}~";
 
-/// `count` mutations of the members of `corpus` in turn. The same arguments give the same mutations.
+/// Makes `count` mutations of the members of `corpus`, in turn. The same arguments give the same mutations.
 pub fn mutants(seed: u64, corpus: &[Vec<u8>], count: usize) -> impl Iterator<Item = Vec<u8>> {
     let mut random = StdRng::seed_from_u64(seed);
     (0..count).zip(corpus.iter().cycle()).map(move |(_, input)| {
@@ -43,7 +43,7 @@ pub fn mutants(seed: u64, corpus: &[Vec<u8>], count: usize) -> impl Iterator<Ite
 fn mutate(input: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut StdRng) {
     let at = random.gen_range(0..=input.len());
     let end = (at + random.gen_range(1..=64)).min(input.len());
-    // Most of what would be written into a text at random is no UTF-8, where a parser of texts stops.
+    // Most random bytes would make a text invalid UTF-8, at which a parser of texts stops.
     let is_text = std::str::from_utf8(input).is_ok() && random.gen_ratio(15, 16);
     let byte = |random: &mut StdRng| if is_text { *SIGNS.choose(random).unwrap() } else { random.r#gen() };
     match random.gen_range(0..10) {
@@ -78,7 +78,7 @@ fn mutate(input: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut StdRng) {
             input.extend_from_slice(&other[from..]);
         }
         _ => {
-            // The run of digits at or behind the place, if there is one.
+            // Replace the first run of digits at or after the position, if there is one.
             let digits = |from: usize| input[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
             if let Some(from) = (at..input.len()).find(|from| input[*from].is_ascii_digit()) {
                 let to = from + digits(from);

@@ -1,4 +1,4 @@
-//! What is in a package's files: kmod's indices, programs, kernel modules.
+//! The content of files of packages: kmod indices, programs, kernel modules.
 
 use std::sync::Arc;
 
@@ -14,9 +14,9 @@ pub(crate) const TARGETS: [Target; 2] = [
     Target { name: "elf", property: elf, seeds: elf_seeds, mutants: 50_000 },
 ];
 
-/// What is read is read as the same when it is written again, values in the order of the file.
+/// An index that is read and written is read as the same index again, with the values in the order of the file.
 fn module_index(input: &[u8]) {
-    // Keys that share a long prefix have a copy of it each, for some bytes of the file.
+    // Each key has its own copy of a long shared prefix, but takes only some bytes of the file.
     let most = Most { factor: 128, constant: 4 << 10 };
     let Some(keys) = frugal(most, input.len(), || index::decode(input)) else { return };
     let mut again = Index::default();
@@ -38,9 +38,9 @@ fn module_index_seeds() -> Vec<Seed> {
     vec![("five-keys", index.encode().unwrap()), ("empty", Index::default().encode().unwrap())]
 }
 
-/// An object file, as a program and as a kernel module. What is named in it lies in it.
+/// An object file, read as a program and as a kernel module. The names in the result are in the file.
 fn elf(input: &[u8]) {
-    // Names are as long as a path, or as a symbol of the kernel; many entries may share one.
+    // A name may be as long as a path or a kernel symbol, and many entries may share one name.
     let most = Most { factor: 64, constant: 16 << 20 };
     if let Some(program) = frugal(most, input.len(), || elf::read(input)) {
         for name in program.needed.iter().chain(&program.interpreter).filter(|name| !name.is_empty()) {
@@ -55,7 +55,7 @@ fn elf(input: &[u8]) {
     }
 }
 
-/// Sections `.dynstr`, `.dynamic` and their segments for a program; `.modinfo`, `.symtab` and their strings for a module.
+/// A program with the tables `.dynstr` and `.dynamic` and their segments, and a module with `.modinfo`, `.symtab` and their strings.
 fn elf_seeds() -> Vec<Seed> {
     vec![("program", program()), ("module", module())]
 }

@@ -1,4 +1,4 @@
-//! What comes from a Debian archive: indices, packages, and what is in them.
+//! The files of a Debian archive: indices, packages, and their content.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -35,7 +35,7 @@ pub(crate) const TARGETS: [Target; 10] = [
     Target { name: "lock_proof", property: lock_proof, seeds: lock_proof_seeds, mutants: 20_000 },
 ];
 
-/// Paragraphs are pieces of the text, in order; their fields are read as the same when they are written again.
+/// Paragraphs are pieces of the text, in order. Fields that are written again are read as the same fields.
 fn control(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let mut from = 0;
@@ -58,7 +58,7 @@ fn control_seeds() -> Vec<Seed> {
     vec![("two-paragraphs", text.into())]
 }
 
-/// Each offer of an index reads the same from its own stanza, and its path stays below the mirror.
+/// Each offer of an index is read as the same offer from its own stanza, and its path is inside the mirror.
 fn packages(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let mut index = Index::default();
@@ -91,10 +91,10 @@ fn packages_seeds() -> Vec<Seed> {
     vec![("two-stanzas", two.into_bytes())]
 }
 
-/// What is read is read as the same when it is printed.
+/// Relations that are printed are read as the same relations.
 fn relations(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
-    // A group is a list, and a relation has two texts of its own.
+    // A group allocates a list, and a relation allocates two strings.
     let most = Most { factor: 256, constant: 4 << 10 };
     let Ok(groups) = frugal(most, input.len(), || relation::parse(text)) else { return };
     let printed: Vec<_> = groups.iter().map(relation::Group::to_string).collect();
@@ -108,7 +108,7 @@ fn relations_seeds() -> Vec<Seed> {
     )]
 }
 
-/// Versions, a line each. They are written as they were read, and their order is one.
+/// Versions, one per line. They are printed as they were read, and their order is total.
 fn versions(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let mut versions = Vec::new();
@@ -135,7 +135,7 @@ fn versions_seeds() -> Vec<Seed> {
 
 const RELEASE: &str = "Origin: Test\nCodename: trixie\nDate: Sat, 12 Sep 2026 07:55:41 UTC\nValid-Until: Sat, 19 Sep 2026 07:55:41 UTC\nSHA256:\n 5dd87ba18a1bcd1ad5a7ebcb4bbdbbc6ba5d6a1b4bb2cd9e67a1ae4fbbd2e9b3 7 main/binary-amd64/Packages.xz\n";
 
-/// The text that a signature covers: its dates are read as the same when they are printed.
+/// The text that a signature covers. Its dates are read as the same dates after they are printed.
 fn release(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let most = Most { factor: 32, constant: 4 << 10 };
@@ -150,10 +150,11 @@ fn release_seeds() -> Vec<Seed> {
     vec![("one-index", RELEASE.into())]
 }
 
-/// A host's apt sources in each of their forms: every entry is on a line of the text, and its URI is one word of it or has quotation marks.
+/// The apt sources of a host in each of their forms. Every entry belongs to a line of the text, and the line contains its URI, apart from
+/// quotation marks.
 fn apt_sources(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
-    // A paragraph of four bytes gets room for many fields.
+    // A paragraph of four bytes allocates space for many fields.
     let most = Most { factor: 512, constant: 4 << 10 };
     for parse in [apt::one_line, apt::deb822, apt::mirror_list] as [fn(&str) -> Vec<Entry>; 3] {
         for entry in frugal(most, text.len(), || parse(&text)) {
@@ -179,7 +180,7 @@ fn apt_sources_seeds() -> Vec<Seed> {
 
 const SIGNED: &str = include_str!("../data/InRelease");
 
-/// A signed index. What verifies is the text that was signed.
+/// A signed index. If it verifies, it contains the signed text.
 fn inrelease(input: &[u8]) {
     static KEYRING: LazyLock<Keyring> = LazyLock::new(|| {
         let mut keyring = Keyring::default();
@@ -201,13 +202,13 @@ fn inrelease_seeds() -> Vec<Seed> {
     vec![("signed", SIGNED.into())]
 }
 
-/// A package. Its files become nodes of a tree, or it is refused; its control fields and lists are read alike.
+/// A package. Its files become nodes of a tree, or the package is refused. Its control fields and lists are read as well.
 fn deb(input: &[u8]) {
     read_package(input);
     read_package(&with_checksums(input));
 }
 
-/// The same bytes, with each checksum of a tar header made to hold, as far as the archives are not compressed.
+/// The same bytes with corrected checksums of all tar headers. This works only for uncompressed archives.
 fn with_checksums(input: &[u8]) -> Vec<u8> {
     let mut bytes = input.to_vec();
     let mut at = 0;
@@ -224,8 +225,8 @@ fn with_checksums(input: &[u8]) -> Vec<u8> {
 }
 
 fn read_package(input: &[u8]) {
-    // The control archive is held, the decoders have windows of their own (in memory that is not counted here), and the tree holds what
-    // a compressed file unpacks to.
+    // The control archive is in memory, the decoders have their own windows (in memory that is not counted here), and the tree contains
+    // the decompressed files.
     let most = Most { factor: 1 << 15, constant: 40 << 20 };
     let Ok(mut deb) = frugal(most, input.len(), || Deb::open(Cursor::new(input))) else { return };
     drop(deb.control().map(|paragraph| paragraph.fields().len()));
@@ -310,7 +311,7 @@ fn ar(members: &[(&str, &[u8])]) -> Vec<u8> {
     out
 }
 
-/// What is read is read as the same when it is written again.
+/// A lock that is read and written is read as the same lock again.
 fn lock(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let Ok(lock) = frugal(TOML, input.len(), || Lock::parse(text)) else { return };
@@ -326,7 +327,7 @@ fn lock_seeds() -> Vec<Seed> {
     vec![("one-package", Lock::parse(&text).unwrap().encode().unwrap().into_bytes())]
 }
 
-/// What is read is read as the same when it is written again. A run of zstd may be as long as 128 KiB in four bytes.
+/// A proof that is read and written is read as the same proof again. Four bytes of zstd may decode to a run of 128 KiB.
 fn lock_proof(input: &[u8]) {
     let most = Most { factor: 1 << 18, constant: 1 << 20 };
     let Ok(proof) = frugal(most, input.len(), || Proof::decode(input)) else { return };

@@ -1,4 +1,4 @@
-//! Programs and what is signed for firmware: PE, Authenticode, PKCS #7, signature lists, variable stores.
+//! EFI programs and signed data for firmware: PE, Authenticode, PKCS #7, signature lists, variable stores.
 
 use std::sync::LazyLock;
 
@@ -31,8 +31,8 @@ pub(crate) const TARGETS: [Target; 4] = [
     Target { name: "varstore", property: varstore, seeds: varstore_seeds, mutants: 20_000 },
 ];
 
-/// Every byte of a program is a header, of a section, or of the certificate table; it takes sections more, and loses and gets back its
-/// signature without a change. A signature by the demo key is of the program that was signed with it, and of no other.
+/// Every byte of a program belongs to the headers, to a section, or to the certificate table. Sections can be added, and a signature can be
+/// detached and attached again without a change. A signature by the demo key is valid only for the program that was signed with it.
 fn pe(input: &[u8]) {
     let Ok(pe) = frugal(LITTLE, input.len(), || Pe::parse(input)) else {
         assert!(authenticode::digest(input).is_err());
@@ -110,7 +110,7 @@ fn stub() -> Vec<u8> {
     out
 }
 
-/// A UKI with the sections that ours have.
+/// A UKI with the sections of a kubedOS UKI.
 fn uki() -> Vec<u8> {
     let mut initrd = Archive::new(0);
     initrd.add_file(CMDLINE_PATH, 0o444, b"quiet".as_slice()).unwrap();
@@ -130,7 +130,8 @@ fn pe_seeds() -> Vec<Seed> {
     vec![("stub", stub()), ("two-sections", program()), ("uki", uki()), ("signed", signed)]
 }
 
-/// What DER takes was written so. A signature's parts lie in the input; one by a demo key is over what was signed with it.
+/// The writer makes the same bytes from each DER element. The parts of a signature are slices of the input. A signature by a demo key
+/// does not verify for other content.
 fn pkcs7(input: &[u8]) {
     let mut reader = Reader::new(input);
     while let Ok(read) = reader.any() {
@@ -145,7 +146,7 @@ fn pkcs7(input: &[u8]) {
     if let Ok((signed, rest)) = frugal(LITTLE, input.len(), || SignedData::parse_prefix(input)) {
         assert!(input.ends_with(rest));
         assert!(signed.certificates.iter().map(|encoded| encoded.len()).sum::<usize>() < input.len());
-        assert!(signed.verify(b"what nobody signed", &[signer.certificate()]).is_err());
+        assert!(signed.verify(b"other content", &[signer.certificate()]).is_err());
     }
 }
 
@@ -156,7 +157,7 @@ fn pkcs7_seeds() -> Vec<Seed> {
     vec![("certificate", signer.certificate().to_vec()), ("signature", signature)]
 }
 
-/// Lists are read as the same when they are written again; an authenticated variable that verifies holds the list that was signed.
+/// Lists that are written again are read as the same lists. An authenticated variable that verifies contains the signed list.
 fn efi_signatures(input: &[u8]) {
     if let Ok(found) = frugal(LITTLE, input.len(), || certificates(input)) {
         let lists: Vec<u8> = found
@@ -183,9 +184,9 @@ fn efi_signatures_seeds() -> Vec<Seed> {
     vec![("two-certificates", two), ("db.esl", demo("db.esl")), ("db.auth", demo("db.auth"))]
 }
 
-/// A store takes our keys, once: all that is not of Secure Boot stays, in its order.
+/// Enrolling the keys keeps all variables that do not belong to Secure Boot, in their order. Enrolling them twice changes nothing more.
 fn varstore(input: &[u8]) {
-    // What is kept of a variable is little longer than its header.
+    // The result for a variable is only a little longer than its header.
     let Ok(before) = frugal(LITTLE, input.len(), || varstore::variables(input)) else { return };
     let time = Timestamp::from_unix(1_790_000_000).unwrap();
     let ours = Keys { pk: b"PK", kek: b"KEK", db: &[b"db"], time };

@@ -1,15 +1,15 @@
-//! Large, mostly empty sources as short inputs: the length (8 bytes), then pieces of a position (8 bytes), a length (2 bytes) and that many
-//! bytes; all numbers little-endian. Any bytes are such an input: what does not fit is cut or left out.
+//! An encoding of large sparse sources as short inputs: the length (8 bytes), then pieces. A piece has an offset (8 bytes), a length (2
+//! bytes) and its bytes. All numbers are little-endian. Any bytes are a valid input: a piece that does not fit is truncated or skipped.
 
 use kubedos_image::source::Source;
 use kubedos_image::sparse::{Runs, for_data};
 
-/// No source is longer.
+/// The length of a decoded source is less than this.
 const LONGEST: u64 = 1 << 44;
-/// Stretches of zeroes that are at least this long are left out of an encoded source.
+/// The size of the aligned blocks of zeroes that are omitted from an encoded source.
 const GRAIN: u64 = 16;
 
-/// The source that an input stands for.
+/// Decodes an input to a source.
 pub(crate) fn decode(input: &[u8]) -> Runs<'_> {
     let number = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |all, byte| all << 8 | u64::from(*byte));
     let (head, mut rest) = input.split_at(input.len().min(8));
@@ -17,14 +17,14 @@ pub(crate) fn decode(input: &[u8]) -> Runs<'_> {
     while let Some((head, after)) = rest.split_at_checked(10) {
         let (position, length) = head.split_at(8);
         let (bytes, after) = after.split_at((number(length) as usize).min(after.len()));
-        // A piece that overlaps another one or leaves the source is left out: which inputs those are does not matter.
+        // A piece that overlaps another piece or exceeds the source is skipped.
         let _left_out = runs.add_bytes(number(position), bytes).is_err();
         rest = after;
     }
     runs
 }
 
-/// The input that stands for a source.
+/// Encodes a source as an input.
 pub(crate) fn encode(source: &dyn Source) -> Vec<u8> {
     let mut out = source.len().to_le_bytes().to_vec();
     for_data(source, GRAIN, |at, bytes| {
@@ -39,14 +39,14 @@ pub(crate) fn encode(source: &dyn Source) -> Vec<u8> {
     out
 }
 
-/// A stretch of a source.
+/// Reads a range of a source.
 pub(crate) fn stretch(source: &dyn Source, at: u64, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     source.read_exact_at(&mut bytes, at).unwrap();
     bytes
 }
 
-/// Both hold the same bytes.
+/// Whether both sources have the same bytes.
 pub(crate) fn same(one: &dyn Source, other: &dyn Source) -> bool {
     one.len() == other.len()
         && [(one, other), (other, one)].into_iter().all(|(one, other)| {

@@ -14,9 +14,9 @@ pub(crate) const TARGETS: [Target; 2] = [
     Target { name: "cluster_spec", property: cluster_spec, seeds: cluster_spec_seeds, mutants: 5000 },
 ];
 
-/// A tree is bounded in depth, has no key twice, and every value and problem has a place in the text.
+/// A tree has a limited depth and no duplicate key, and every value and problem has a place in the text.
 fn yaml(input: &[u8]) {
-    // A value takes a node, which is many times the one or two signs that it is written with; as long as the text is read, its tokens too.
+    // The node of a value is much larger than its one or two characters. While the text is read, its tokens also take memory.
     let most = Most { factor: 512, constant: 64 << 10 };
     let (tree, problems) = frugal(most, input.len(), || yaml::read(input));
     assert!(tree.is_some() || !problems.is_empty());
@@ -55,8 +55,8 @@ fn yaml_seeds() -> Vec<Seed> {
     vec![("every-kind", text.into()), ("refused-kinds", refused.into())]
 }
 
-/// A spec that validates is planned, or refused for its numbers; its documents read back. One that does not has an error, with a place, and
-/// the shape pass has found whatever the types would not read.
+/// A valid spec has a plan, or is refused because of its numbers, and its documents round-trip. An invalid spec has an error with a
+/// place, and the shape check has found everything that the types cannot read.
 fn cluster_spec(input: &[u8]) {
     let lines = 1 + input.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count() as u32;
     let validated = match Raw::new(input).with_demo_keys().validate() {
@@ -99,7 +99,7 @@ pub(crate) fn plan_of(spec: &str) -> ClusterPlan {
     validated.plan(&Allocation::empty(validated.spec().metadata.name.clone())).unwrap()
 }
 
-/// Keys of a cluster.
+/// The public trust of a cluster.
 pub(crate) fn trust() -> PublicTrust {
     PublicTrust {
         cluster_id: keys::cluster_id("lab").to_string().parse().unwrap(),

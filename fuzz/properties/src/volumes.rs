@@ -1,4 +1,4 @@
-//! What lies on disks: partition tables, seed volumes, sealed volumes.
+//! The structures on disks: partition tables, seed volumes, sealed volumes.
 
 use kubedos_image::gpt::{self, EDGE_BYTES, LONGEST_TAIL, SectorSize, Table};
 use kubedos_image::guid::Guid;
@@ -19,11 +19,11 @@ pub(crate) const TARGETS: [Target; 3] = [
     Target { name: "verity", property: verity, seeds: verity_seeds, mutants: 4000 },
 ];
 
-/// Both edges, the table, and the other copy's; entries far from their header.
+/// The head and the tail of the disk, two tables, and a long tail for entries far from their header.
 const TABLES: Most = Most { factor: 0, constant: 4 * EDGE_BYTES + LONGEST_TAIL };
 
-/// A sparse disk. What is read lies on the disk, and is read as the same when it is written again; a table that is recognised has the
-/// places of the layout. Checksums hide the rest of a table from chance, so that it is read a second time with checksums that hold.
+/// A sparse disk. All partitions are on the disk, and a table that is written again is read as the same table. A recognised table has the
+/// places of the layout. Random changes rarely have correct checksums, so the table is read a second time with corrected checksums.
 fn gpt(input: &[u8]) {
     let disk = sparse::decode(input);
     for sector_size in [SectorSize::B512, SectorSize::B4096] {
@@ -43,7 +43,7 @@ fn read_table(disk: &dyn Source, sector_size: SectorSize) {
         assert!(end <= table.disk_bytes(), "partition {number} ends at {end}");
     }
     let again = gpt::read_from(&written(&table), sector_size).unwrap();
-    assert!(again.is_sound());
+    assert!(again.is_consistent());
     assert_eq!(again.table, table);
     if let Some(ours) = recognise(&table) {
         assert_eq!(ours.layout.places().len(), table.partitions().count());
@@ -59,12 +59,12 @@ fn written(table: &Table) -> Runs<'static> {
     runs
 }
 
-/// The edges of a disk, with each header's checksums made to hold; `None` where the disk is too short for two edges.
+/// The head and the tail of a disk with corrected checksums in both headers; `None` if the disk is too short for both.
 pub(crate) fn with_checksums(disk: &dyn Source, sector_size: SectorSize) -> Option<Runs<'static>> {
     let (edge, sector) = (EDGE_BYTES as u64, sector_size.bytes());
     let tail_at = disk.len().checked_sub(edge).filter(|tail| *tail >= edge)?;
     let mut edges = [sparse::stretch(disk, 0, EDGE_BYTES), sparse::stretch(disk, tail_at, EDGE_BYTES)];
-    // The last whole sector, where a disk ends with a part of one.
+    // The last complete sector. The disk may end with an incomplete one.
     let backup = edge - disk.len() % sector - sector;
     let [head, tail] = &mut edges;
     for (bytes, start, header) in [(head, 0, sector), (tail, tail_at, backup)] {
@@ -113,7 +113,7 @@ pub(crate) fn gpt_seeds() -> Vec<Seed> {
     .collect()
 }
 
-/// A volume without its system area, which nobody reads. What is read is a piece of the volume, and the statement of a volume that is
+/// A volume without its system area, which the reader ignores. The statement is read from the volume, and also from a volume that is
 /// written with it.
 fn seed_volume(input: &[u8]) {
     let volume = seed_volume_of(input);
@@ -141,8 +141,8 @@ fn seed_volume_seeds() -> Vec<Seed> {
     vec![("short", volume(b"statement")), ("empty", volume(b"")), ("two-sectors", volume(&[7; 3000]))]
 }
 
-/// A superblock; or how many blocks of data (1 byte), where one bit is flipped (4 bytes), and the data. A superblock that is read is
-/// written as it was. What was built verifies; a flipped bit of data or tree does not, and its block is named.
+/// A superblock; or the number of data blocks (1 byte), the position of a flipped bit (4 bytes), and the data. A superblock that is read is
+/// encoded to the same bytes. A built tree verifies. After a bit flip in data or tree, verification fails and reports the block.
 fn verity(input: &[u8]) {
     if let Ok(superblock) =
         frugal(Most { factor: 0, constant: 8192 }, input.len(), || Superblock::parse(input))

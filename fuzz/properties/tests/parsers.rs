@@ -1,5 +1,5 @@
-//! Every property over the committed corpus, the writers' seeds of today, and mutations of both: what can be shown without libFuzzer, on
-//! the toolchain of the project.
+//! Tests of every property with the committed corpus, the current seeds of the writers, and mutations of both. They need no libFuzzer and
+//! run with the toolchain of the project.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, outside of test functions")]
 
@@ -10,10 +10,10 @@ use std::path::Path;
 
 use kubedos_properties::{Target, corpus, mutation, project, target, targets};
 
-/// Of all mutations. Another number tries others; what it finds belongs into the corpus.
+/// The random seed of all mutations. Another number tries other mutations; add an input that fails to the corpus.
 const SEED: u64 = 1;
 
-/// Tries an input; one that the property does not hold for is shown, and kept where it can be looked at.
+/// Tries an input. If the property does not hold for it, the input is printed and stored in a file.
 fn hold(target: &Target, name: &str, input: &[u8]) {
     if catch_unwind(AssertUnwindSafe(|| target.hold(input))).is_err() {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", target.name));
@@ -77,9 +77,9 @@ properties! {
     seed disk_table partition_head anchor kernel_texts write_log
 }
 
-/// A target has a test here, a folder of inputs, and a program for libFuzzer; and nothing else has.
+/// Every target has a test in this file, a folder of inputs, and a program for libFuzzer, and there are no others.
 #[test]
-fn targets_tests_corpora_and_programs_are_the_same() {
+fn every_target_has_a_test_a_corpus_and_a_program() {
     let named: BTreeSet<String> = targets().map(|target| target.name.to_owned()).collect();
     assert_eq!(TESTED.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>(), named);
     let names = |folder: &str| -> BTreeSet<String> {

@@ -1,4 +1,4 @@
-//! `SpcIndirectDataContent`: the signed content of an Authenticode signature, a constant around the digest of the program.
+//! `SpcIndirectDataContent`: the signed content of an Authenticode signature. It consists of constants and the digest of the program.
 
 use crate::der::{DerError, NULL, Reader, element, sequence, tag};
 use crate::pkcs7::oid;
@@ -11,12 +11,12 @@ const PE_IMAGE_DATA: &[u8] = &[0x06, 0x0a, 0x2b, 0x06, 0x01, 0x04, 0x01, 0x82, 0
 /// The file link that the specification prescribes, a BMP string.
 const OBSOLETE: &str = "<<<Obsolete>>>";
 
-/// Encodes it for a digest.
+/// Encodes the content for a digest.
 pub(super) fn encode(digest: &[u8; 32]) -> Vec<u8> {
     sequence(&[&octets(digest)])
 }
 
-/// The octets inside its SEQUENCE.
+/// The octets inside the SEQUENCE of the content.
 pub(super) fn octets(digest: &[u8; 32]) -> Vec<u8> {
     let text: Vec<u8> = OBSOLETE.encode_utf16().flat_map(u16::to_be_bytes).collect();
     let link = element(
@@ -29,7 +29,7 @@ pub(super) fn octets(digest: &[u8; 32]) -> Vec<u8> {
     [sequence(&[PE_IMAGE_DATA, &image]), digest_info].concat()
 }
 
-/// The octets of the content, which are what attributes digest (RFC 2315, 9.3), and the digest of the program inside.
+/// Returns the octets of the content, whose digest is in the attributes (RFC 2315, 9.3), and the digest of the program.
 pub(super) fn decode(encoded: &[u8]) -> Result<(&[u8], &[u8]), DerError> {
     let mut outer = Reader::new(encoded);
     let content = outer.expect(tag::SEQUENCE)?.content;
@@ -45,6 +45,6 @@ pub(super) fn decode(encoded: &[u8]) -> Result<(&[u8], &[u8]), DerError> {
     let algorithm = info.enter(tag::SEQUENCE)?.expect(tag::OID)?;
     let digest = info.expect(tag::OCTET_STRING)?.content;
     info.finish()?;
-    // A digest of another algorithm is no digest of ours.
+    // A digest of another algorithm never matches.
     Ok((content, if algorithm.encoded == oid::SHA256 { digest } else { &[] }))
 }

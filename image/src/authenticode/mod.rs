@@ -1,9 +1,10 @@
-//! Authenticode signatures of EFI programs: what firmware checks under Secure Boot (UEFI 2.11, 32.5; "Windows Authenticode Portable
+//! Authenticode signatures of EFI programs, which firmware verifies under Secure Boot (UEFI 2.11, 32.5; "Windows Authenticode Portable
 //! Executable Signature Format", 2008).
 //!
-//! The digest of the *unsigned* program is its identity. A signature is made in one step where the key is at hand ([`sign`]), or in two
-//! ([`prepare`] here, the key elsewhere, [`attach`] here); it can be taken off and put back ([`detach`], [`graft`]), so whoever
-//! rebuilds the program compares it with the signed one without having the key. Nothing is attached that does not verify.
+//! The digest of the *unsigned* program identifies it. With the key, [`sign`] makes a signature in one step. If the key is on another
+//! machine, [`prepare`] makes the message to sign, and [`attach`] adds the signature. [`detach`] removes a signature and [`graft`] adds it
+//! again, so that a person without the key can rebuild the program and compare it with the signed one. A signature is attached only if it
+//! verifies.
 
 mod indirect;
 mod reader;
@@ -15,26 +16,26 @@ pub use writer::{Request, attach, detach, graft, prepare, sign};
 use crate::pe::PeError;
 use crate::pkcs7::{Pkcs7Error, SignerError};
 
-/// Why a program was not signed, or its signature refused.
+/// A program cannot be signed, or its signature was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthenticodeError {
-    /// The program.
+    /// The program does not have the accepted form.
     #[error("not a program that can be signed")]
     Pe(#[from] PeError),
-    /// It has no signature.
+    /// The program has no signature.
     #[error("the program is not signed")]
     Unsigned,
-    /// It has one already: detach it first.
-    #[error("the program is signed already")]
+    /// The program already has a signature, which must be detached first.
+    #[error("the program is already signed")]
     Signed,
-    /// The table that holds the signature.
+    /// The table that contains the signature is invalid.
     #[error("malformed certificate table: {0}")]
     Table(&'static str),
-    /// The signature.
+    /// The signature is malformed, or not made by a trusted certificate.
     #[error("the signature is refused")]
     Signature(#[from] Pkcs7Error),
-    /// The signature is of another program.
-    #[error("the signature is of another program, or the program was changed")]
+    /// The signature contains the digest of another program.
+    #[error("the signature belongs to another program, or the program was changed")]
     Digest,
     /// The signer failed.
     #[error("failed to sign")]

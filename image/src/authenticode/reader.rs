@@ -1,4 +1,4 @@
-//! The digest of a program, its signature, and whether that is of a trusted certificate.
+//! The digest of a program, its signature, and the verification of the signature against trusted certificates.
 
 use super::{AuthenticodeError, indirect};
 use crate::pe::Pe;
@@ -12,14 +12,15 @@ pub(super) const REVISION: u16 = 0x0200;
 /// `WIN_CERT_TYPE_PKCS_SIGNED_DATA`.
 pub(super) const PKCS_SIGNED_DATA: u16 = 0x0002;
 
-/// SHA-256 over the program as Authenticode counts it: all bytes but the checksum, the certificate directory and the certificate table.
+/// The Authenticode digest: SHA-256 over all bytes except the checksum, the certificate directory and the certificate table.
 ///
-/// The specification goes header, sections by file offset, rest. [`Pe`] accepts only files in which that is the order of the bytes.
+/// The specification hashes the header, then the sections by file offset, then the rest. [`Pe`] accepts only files in which this is the
+/// order of the bytes.
 pub fn digest(program: &[u8]) -> Result<[u8; 32], AuthenticodeError> {
     Ok(digest_of(&Pe::parse(program)?))
 }
 
-/// A [`Pe`] has both fields within its headers, the checksum before the directory, and its certificates behind its sections.
+/// In a [`Pe`], both fields are in the headers, the checksum is before the directory, and the certificates are after the sections.
 fn digest_of(pe: &Pe<'_>) -> [u8; 32] {
     let bytes = pe.without_certificates();
     let (checksum, directory) = (pe.checksum_at(), pe.certificate_directory_at());
@@ -29,13 +30,13 @@ fn digest_of(pe: &Pe<'_>) -> [u8; 32] {
     sha256(&[head, between, rest])
 }
 
-/// The PKCS #7 signature of a program, padding included, without being checked.
+/// The PKCS #7 signature of a program, including padding. It is not verified.
 pub fn signature(program: &[u8]) -> Result<Option<&[u8]>, AuthenticodeError> {
     Pe::parse(program)?.certificate_table().map(pkcs7).transpose()
 }
 
-/// The certificate (DER) that came along with a program's signature and that the signature names as its signer's, without anything being
-/// checked: it says who claims to have signed. `None` if the program is not signed, or its signature brings no such certificate.
+/// The certificate (DER) of the claimed signer: the included certificate that the signature refers to. Nothing is verified. `None` if the
+/// program is not signed, or the signature does not include this certificate.
 pub fn claimed_signer(program: &[u8]) -> Result<Option<&[u8]>, AuthenticodeError> {
     let Some(encoded) = signature(program)? else { return Ok(None) };
     let (signed, _) = SignedData::parse_prefix(encoded)?;
@@ -44,18 +45,19 @@ pub fn claimed_signer(program: &[u8]) -> Result<Option<&[u8]>, AuthenticodeError
     }))
 }
 
-/// Verifies that the program is signed by one of the `trusted` certificates (DER) and unchanged since.
+/// Verifies that one of the `trusted` certificates (DER) signed the program, and that the program was not changed afterwards.
 ///
-/// Firmware accepts a program if any of several signatures is good; here exactly one is allowed, so that there is no doubt which.
+/// Firmware accepts a program if any of several signatures verifies. This function requires exactly one signature, so that the result is
+/// unambiguous.
 pub fn verify(program: &[u8], trusted: &[&[u8]]) -> Result<(), AuthenticodeError> {
     let pe = Pe::parse(program)?;
     let table = pe.certificate_table().ok_or(AuthenticodeError::Unsigned)?;
     let (signed, padding) = SignedData::parse_prefix(pkcs7(table)?)?;
     if padding.len() >= 8 || padding.iter().any(|byte| *byte != 0) {
-        return Err(AuthenticodeError::Table("bytes behind the signature"));
+        return Err(AuthenticodeError::Table("bytes after the signature"));
     }
     if signed.content_type != indirect::INDIRECT_DATA {
-        return Err(Pkcs7Error::Unsupported("content: not of a program").into());
+        return Err(Pkcs7Error::Unsupported("content: not the digest of a program").into());
     }
     let content = signed.content.ok_or(Pkcs7Error::Unsupported("content: detached"))?;
     let (content, digest) = indirect::decode(content)
@@ -64,7 +66,7 @@ pub fn verify(program: &[u8], trusted: &[&[u8]]) -> Result<(), AuthenticodeError
     if digest == digest_of(&pe) { Ok(()) } else { Err(AuthenticodeError::Digest) }
 }
 
-/// The one signature of a certificate table, with the padding behind it.
+/// The only signature of a certificate table, with the padding after it.
 fn pkcs7(table: &[u8]) -> Result<&[u8], AuthenticodeError> {
     let Some(([l0, l1, l2, l3, r0, r1, t0, t1], body)) = table.split_first_chunk::<HEADER_LENGTH>() else {
         return Err(AuthenticodeError::Table("shorter than its header"));

@@ -13,7 +13,7 @@ fn program() -> Vec<u8> {
     uki(&sample::stub(), &[(".cmdline", b"quiet"), (".linux", &[7; 5000])]).unwrap()
 }
 
-/// A11: signing has one result. The pinned digests change only with the writer, the demo keys or the sample.
+/// A11: signing is deterministic. The pinned digests change only with the writer, the demo keys or the sample.
 #[test]
 fn a_signature_is_deterministic_and_verifies() {
     let signer = keys::db();
@@ -32,7 +32,7 @@ fn a_signature_is_deterministic_and_verifies() {
 }
 
 #[test]
-fn who_claims_to_have_signed_is_said_by_name() {
+fn the_claimed_signer_is_reported_by_name() {
     let signer = keys::db();
     let signed = sign(&program(), &signer).unwrap();
     let claimed = claimed_signer(&signed).unwrap().unwrap();
@@ -41,9 +41,9 @@ fn who_claims_to_have_signed_is_said_by_name() {
     assert_eq!(claimed_signer(&program()).unwrap(), None);
 }
 
-/// A11: the key may be offline; what comes back is checked before it is attached.
+/// A11: the key may be offline. A signature is verified before it is attached.
 #[test]
-fn the_signature_may_be_made_elsewhere() {
+fn a_signature_that_was_made_on_another_machine_can_be_attached() {
     let (program, signer) = (program(), keys::db());
     let request = prepare(&program).unwrap();
     assert_eq!(request.digest, digest(&program).unwrap());
@@ -65,7 +65,7 @@ fn the_signature_may_be_made_elsewhere() {
 }
 
 #[test]
-fn a_detached_signature_goes_back_on_the_same_program_only() {
+fn a_detached_signature_can_be_attached_to_the_same_program_only() {
     let (program, signer) = (program(), keys::db());
     let signed = sign(&program, &signer).unwrap();
     let (unsigned, table) = detach(&signed).unwrap();
@@ -81,7 +81,7 @@ fn a_detached_signature_goes_back_on_the_same_program_only() {
 }
 
 #[test]
-fn a_foreign_signature_is_refused() {
+fn a_signature_of_an_untrusted_certificate_is_refused() {
     let signed = sign(&program(), &keys::kek()).unwrap();
     let error = verify(&signed, &[keys::db().certificate(), keys::pk().certificate()]).unwrap_err();
     assert!(matches!(error, AuthenticodeError::Signature(Pkcs7Error::UnknownSigner)), "{error}");
@@ -90,8 +90,8 @@ fn a_foreign_signature_is_refused() {
     assert!(matches!(verify(&program(), &[]), Err(AuthenticodeError::Unsigned)));
 }
 
-/// A5: whatever byte of a signed program is flipped, its signature is refused, but for the checksum, which firmware does not read, and
-/// bytes of the signature that say nothing: unsigned copies of what the trusted certificate says.
+/// A5: if any byte of a signed program is flipped, its signature is refused. The exceptions are the checksum, which firmware ignores, and
+/// bytes of the signature without meaning: unsigned copies of fields of the trusted certificate.
 #[test]
 fn a_flipped_byte_anywhere_is_refused() {
     let signer = keys::db();
@@ -108,7 +108,7 @@ fn a_flipped_byte_anywhere_is_refused() {
     }
 }
 
-/// Bytes hidden behind the signature are not covered by it.
+/// A signature does not cover the bytes after it.
 #[test]
 fn bytes_behind_the_signature_are_refused() {
     let signer = keys::db();
@@ -118,7 +118,7 @@ fn bytes_behind_the_signature_are_refused() {
     padded[..4].copy_from_slice(&length.to_le_bytes());
     assert!(matches!(
         graft(&program, &padded, &[signer.certificate()]),
-        Err(AuthenticodeError::Table("bytes behind the signature"))
+        Err(AuthenticodeError::Table("bytes after the signature"))
     ));
     let twice = {
         let (_, table) = detach(&sign(&program, &signer).unwrap()).unwrap();
@@ -130,7 +130,7 @@ fn bytes_behind_the_signature_are_refused() {
     ));
 }
 
-/// A signature over the right attributes but of another digest inside is of another program.
+/// A signature is refused if the attributes are correct but the digest in the content is another.
 #[test]
 fn the_content_is_bound_to_the_attributes() {
     let signer = keys::db();
@@ -145,7 +145,7 @@ fn the_content_is_bound_to_the_attributes() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
-    /// The parser meets certificate tables of anybody.
+    /// The parser gets untrusted certificate tables.
     #[test]
     fn a_hostile_signature_never_panics(at in 0usize..1500, patch in proptest::collection::vec(any::<u8>(), 1..8)) {
         let signer = keys::db();

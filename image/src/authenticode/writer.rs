@@ -1,4 +1,4 @@
-//! Making a signature, and moving it between a program and a file of its own.
+//! Makes a signature, and moves it between a program and a separate file.
 
 use super::reader::{HEADER_LENGTH, PKCS_SIGNED_DATA, REVISION, digest, verify};
 use super::{AuthenticodeError, indirect};
@@ -6,16 +6,16 @@ use crate::pe::{Pe, PeError};
 use crate::pkcs7::{Certificate, Signer, attributes, content_info, signed_data};
 use kubedos_wire::hex32::sha256;
 
-/// What has to be signed, to be carried to the key.
+/// The data that must be signed, to be transported to the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// The Authenticode digest of the program: what the person at the key compares.
+    /// The Authenticode digest of the program, which the owner of the key compares.
     pub digest: [u8; 32],
-    /// The message: RSA PKCS #1 v1.5 with SHA-256 over it is the signature. About a hundred bytes, made of the digest alone.
+    /// The message that must be signed with RSA PKCS #1 v1.5 and SHA-256. It has about a hundred bytes and depends only on the digest.
     pub message: Vec<u8>,
 }
 
-/// Says what has to be signed for a program.
+/// Makes the message that must be signed for a program.
 pub fn prepare(program: &[u8]) -> Result<Request, AuthenticodeError> {
     if Pe::parse(program)?.certificate_table().is_some() {
         return Err(AuthenticodeError::Signed);
@@ -24,7 +24,7 @@ pub fn prepare(program: &[u8]) -> Result<Request, AuthenticodeError> {
     Ok(Request { digest, message: message(&digest) })
 }
 
-/// Attaches the signature that the key of `certificate` (DER) made over [`Request::message`]. It is verified first.
+/// Verifies and attaches a signature that the key of `certificate` (DER) made over [`Request::message`].
 pub fn attach(program: &[u8], certificate: &[u8], signature: &[u8]) -> Result<Vec<u8>, AuthenticodeError> {
     let request = prepare(program)?;
     let parsed = Certificate::parse(certificate)?;
@@ -51,7 +51,7 @@ pub fn sign(program: &[u8], signer: &dyn Signer) -> Result<Vec<u8>, Authenticode
     attach(program, signer.certificate(), &signature)
 }
 
-/// Takes the signature off: the unsigned program, and the certificate table for a file of its own.
+/// Removes the signature. Returns the unsigned program, and the certificate table for a separate file.
 pub fn detach(program: &[u8]) -> Result<(Vec<u8>, Vec<u8>), AuthenticodeError> {
     let pe = Pe::parse(program)?;
     let table = pe.certificate_table().ok_or(AuthenticodeError::Unsigned)?.to_vec();
@@ -60,8 +60,8 @@ pub fn detach(program: &[u8]) -> Result<(Vec<u8>, Vec<u8>), AuthenticodeError> {
     Ok((unsigned, table))
 }
 
-/// Puts a detached certificate table on the same program, built again. It has to be of one of the `trusted` certificates (DER), and of
-/// this program.
+/// Attaches a detached certificate table to the same program after a rebuild. One of the `trusted` certificates (DER) must have signed this
+/// program.
 pub fn graft(program: &[u8], table: &[u8], trusted: &[&[u8]]) -> Result<Vec<u8>, AuthenticodeError> {
     if Pe::parse(program)?.certificate_table().is_some() {
         return Err(AuthenticodeError::Signed);
@@ -72,7 +72,7 @@ pub fn graft(program: &[u8], table: &[u8], trusted: &[&[u8]]) -> Result<Vec<u8>,
 }
 
 fn message(digest: &[u8; 32]) -> Vec<u8> {
-    // The digest is over the octets inside the SEQUENCE.
+    // The digest covers the octets inside the SEQUENCE.
     attributes(indirect::INDIRECT_DATA, &sha256(&[&indirect::octets(digest)]))
 }
 

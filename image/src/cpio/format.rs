@@ -1,11 +1,11 @@
-//! The header: `070701` and thirteen numbers of eight hex digits (kernel documentation, "initramfs buffer format").
+//! The header: `070701` and thirteen numbers of eight hex digits each (kernel documentation, "initramfs buffer format").
 
 pub(super) const MAGIC: &[u8; 6] = b"070701";
 pub(super) const HEADER_LEN: usize = 6 + 13 * 8;
 pub(super) const TRAILER: &str = "TRAILER!!!";
 /// Names and contents start at multiples of four.
 pub(super) const ALIGN: usize = 4;
-/// The archive as a whole ends at a multiple of 512, as cpio's own block size has it.
+/// The whole archive is padded to a multiple of 512 bytes, the block size of cpio.
 pub(super) const BLOCK: usize = 512;
 
 pub(super) const KIND_MASK: u32 = 0o170_000;
@@ -14,7 +14,7 @@ pub(super) const KIND_FILE: u32 = 0o100_000;
 pub(super) const KIND_LINK: u32 = 0o120_000;
 pub(super) const KIND_CHARACTER: u32 = 0o020_000;
 
-/// The thirteen numbers in their order.
+/// The thirteen numbers, in order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) inode: u32,

@@ -1,4 +1,5 @@
-//! Reading, for `inspect`, `diff` and tests: entries as they lie, strict enough that what was read can be written again.
+//! The reader, for `inspect`, `diff` and tests: returns the entries in the order of the archive. It accepts only paths and kinds that the
+//! writer accepts.
 
 use super::CpioError;
 use super::format::{
@@ -11,20 +12,20 @@ use std::collections::BTreeMap;
 /// One entry of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry<'a> {
-    /// Its path.
+    /// The path.
     pub path: &'a str,
-    /// What is there.
+    /// The kind, the permission bits and the content.
     pub node: Node<'a>,
-    /// Owner.
+    /// The owner.
     pub uid: u32,
-    /// Group.
+    /// The group.
     pub gid: u32,
-    /// Seconds since 1970.
+    /// The modification time, in seconds since 1970.
     pub mtime: u32,
 }
 
-/// The entries of an uncompressed archive up to its trailer, and how many bytes the archive has, padding included. Behind them another
-/// archive may follow, as the kernel allows.
+/// The entries of an uncompressed archive up to its trailer, and the length of the archive in bytes, including padding. Another archive may
+/// follow, as the kernel allows.
 pub fn entries(bytes: &[u8]) -> Result<(Vec<Entry<'_>>, usize), CpioError> {
     let mut reader = Reader { bytes, at: 0 };
     let mut entries = Vec::new();
@@ -162,9 +163,10 @@ mod tests {
         }
     }
 
-    /// What an archive says of a tree, a kernel would do in its order: no place outside, none twice, none without its directory.
+    /// A kernel would unpack the entries in order, so the reader refuses paths outside the root, duplicate paths, and paths whose parent
+    /// directory does not come first.
     #[test]
-    fn paths_that_the_writer_would_not_take_are_not_read() {
+    fn paths_that_the_writer_refuses_are_not_read() {
         let bytes = sample().write().unwrap();
         for (from, to) in [("dev-x", "../xx"), ("dev-x", "/etc/"), ("dev-x", "e/xyz"), ("lib\0", "dev\0")] {
             let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
@@ -179,7 +181,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_written_is_read(
+        fn a_written_archive_is_read_back(
             files in proptest::collection::btree_map("[a-c]{1,3}(/[a-c]{1,3}){0,3}", proptest::collection::vec(any::<u8>(), 0..40), 0..12),
             mtime: u32,
         ) {

@@ -1,11 +1,11 @@
-//! Writing: a sorted map of paths, every parent before its children.
+//! The writer: a sorted map of paths, in which every parent comes before its children.
 
 use super::CpioError;
 use super::format::{ALIGN, BLOCK, Header, KIND_CHARACTER, KIND_DIRECTORY, KIND_FILE, KIND_LINK, TRAILER};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// What is at a path. Modes are permission bits, such as `0o755`.
+/// The object at a path. Modes are permission bits, such as `0o755`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Node<'a> {
     /// A directory.
@@ -17,10 +17,10 @@ pub enum Node<'a> {
     File {
         /// Permission bits.
         mode: u32,
-        /// Its content.
+        /// The content.
         content: Cow<'a, [u8]>,
     },
-    /// A symbolic link to that text.
+    /// A symbolic link with this target.
     Link(String),
     /// A character device.
     Character {
@@ -33,7 +33,7 @@ pub enum Node<'a> {
     },
 }
 
-/// A tree that becomes an initrd. All is owned by root.
+/// The tree of an initrd. Root owns all entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Archive<'a> {
     mtime: u32,
@@ -41,12 +41,12 @@ pub struct Archive<'a> {
 }
 
 impl<'a> Archive<'a> {
-    /// An empty tree; every entry gets this time (seconds since 1970).
+    /// Creates an empty tree. `mtime` is the time of every entry, in seconds since 1970.
     pub fn new(mtime: u32) -> Self {
         Self { mtime, nodes: BTreeMap::new() }
     }
 
-    /// Puts a node at a path, which is relative and normalised (`usr/lib`, no leading `/`). Its directory must be there already.
+    /// Adds a node at a path, which is relative and normalised (`usr/lib`, no leading `/`). Its parent directory must already exist.
     pub fn add(&mut self, path: &str, node: Node<'a>) -> Result<(), CpioError> {
         check_path(path)?;
         if let Some((parent, _)) = path.rsplit_once('/')
@@ -61,7 +61,7 @@ impl<'a> Archive<'a> {
         Ok(())
     }
 
-    /// Puts a file at a path, and directories of mode 0755 above it where there are none.
+    /// Adds a file at a path, and its missing parent directories with mode 0755.
     pub fn add_file(
         &mut self,
         path: &str,
@@ -72,7 +72,7 @@ impl<'a> Archive<'a> {
         self.add(path, Node::File { mode, content: content.into() })
     }
 
-    /// Makes the directories above a path, with mode 0755, where there are none.
+    /// Adds the missing parent directories of a path, with mode 0755.
     pub fn add_parents(&mut self, path: &str) -> Result<(), CpioError> {
         for (at, _) in path.match_indices('/') {
             let (parent, _) = path.split_at(at);
@@ -83,10 +83,11 @@ impl<'a> Archive<'a> {
         Ok(())
     }
 
-    /// The archive's bytes: entries by path, a directory before what it holds, then the trailer and zeroes up to 512.
+    /// The bytes of the archive: the entries in order of path, each directory before its children, then the trailer and zeroes up to a
+    /// multiple of 512.
     pub fn write(&self) -> Result<Vec<u8>, CpioError> {
         let mut out = Vec::new();
-        // `/` sorts before every other byte of a name here, so that children follow their directory.
+        // Comparing part by part sorts `/` before every other byte, so that children follow their directory directly.
         let mut nodes: Vec<_> = self.nodes.iter().collect();
         nodes.sort_by(|a, b| a.0.split('/').cmp(b.0.split('/')));
         for (inode, (path, node)) in (1..).zip(nodes) {

@@ -1,9 +1,9 @@
-//! The few lines of DER (ITU-T X.690) that signatures need: definite lengths in their shortest form, tags of one byte.
+//! The part of DER (ITU-T X.690) that signatures need: definite lengths in their shortest form, tags of one byte.
 //!
-//! The writer joins encoded parts, the [`Reader`] takes elements off the front of a slice. Neither knows a schema, neither recurses;
-//! what is read are views into the input. Why not a crate: `docs/adr/0010-signatures.md`.
+//! The writer joins encoded parts; the [`Reader`] takes elements from the start of a slice. Neither knows a schema, and neither recurses.
+//! Elements are views into the input. `docs/adr/0010-signatures.md` explains why this is not a crate.
 
-/// BOOLEAN … as used here.
+/// The tags that signatures use.
 pub mod tag {
     /// INTEGER.
     pub const INTEGER: u8 = 0x02;
@@ -30,7 +30,7 @@ pub mod tag {
 /// NULL, encoded.
 pub const NULL: &[u8] = &[0x05, 0x00];
 
-/// Why an encoding was refused.
+/// An encoding was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DerError {
     /// The bytes end inside an element.
@@ -42,15 +42,15 @@ pub enum DerError {
     /// A tag number above 30.
     #[error("a tag of more than one byte")]
     Tag,
-    /// Another element than the schema has here.
+    /// The element is not the one that the schema requires.
     #[error("found tag {found:#04x}, expected {expected:#04x}")]
     Unexpected {
-        /// The tag there.
+        /// The tag in the encoding.
         found: u8,
         /// The tag of the schema.
         expected: u8,
     },
-    /// Elements behind the last one of the schema.
+    /// Bytes follow the last element of the schema.
     #[error("bytes after the last element")]
     Trailing,
 }
@@ -65,7 +65,7 @@ pub fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     match u8::try_from(length) {
         Ok(short) if short < 0x80 => out.push(short),
         _ => {
-            // The number of bytes, of which a `usize` has eight.
+            // The number of length bytes, at most eight.
             out.push(significant.clone().fold(0x80, |head, _| head + 1));
             out.extend(significant);
         }
@@ -81,7 +81,7 @@ pub fn sequence(parts: &[&[u8]]) -> Vec<u8> {
     element(tag::SEQUENCE, parts)
 }
 
-/// Encodes a SET OF: DER wants its elements in ascending order of their encodings.
+/// Encodes a SET OF. DER requires its elements in ascending order of their encodings.
 pub fn set_of(mut parts: Vec<Vec<u8>>) -> Vec<u8> {
     parts.sort();
     let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
@@ -91,32 +91,32 @@ pub fn set_of(mut parts: Vec<Vec<u8>>) -> Vec<u8> {
 /// One element of an encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Element<'a> {
-    /// Its tag.
+    /// The tag.
     pub tag: u8,
-    /// What is inside.
+    /// The content.
     pub content: &'a [u8],
-    /// All of it: tag, length and content.
+    /// The whole element: tag, length and content.
     pub encoded: &'a [u8],
 }
 
-/// Takes elements off the front of a slice.
+/// Takes elements from the start of a slice.
 #[derive(Debug, Clone)]
 pub struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    /// Over the content of an element, or over a whole encoding.
+    /// Creates a reader of the content of an element, or of a whole encoding.
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
-    /// Is everything taken?
+    /// Whether all elements were taken.
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
-    /// What is not taken yet.
+    /// The bytes that were not taken yet.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -126,7 +126,7 @@ impl<'a> Reader<'a> {
         self.rest.first().copied()
     }
 
-    /// The next element, whatever it is.
+    /// Takes the next element, with any tag.
     pub fn any(&mut self) -> Result<Element<'a>, DerError> {
         let (&tag, rest) = self.rest.split_first().ok_or(DerError::Truncated)?;
         if tag & 0x1f == 0x1f {
@@ -152,7 +152,7 @@ impl<'a> Reader<'a> {
         Ok(Element { tag, content, encoded })
     }
 
-    /// The next element, which must have that tag.
+    /// Takes the next element, which must have this tag.
     pub fn expect(&mut self, expected: u8) -> Result<Element<'a>, DerError> {
         match self.peek() {
             Some(found) if found == expected => self.any(),
@@ -161,17 +161,17 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The next element if it has that tag.
+    /// Takes the next element if it has this tag.
     pub fn optional(&mut self, tag: u8) -> Result<Option<Element<'a>>, DerError> {
         if self.peek() == Some(tag) { self.any().map(Some) } else { Ok(None) }
     }
 
-    /// A reader over the content of the next element, which must have that tag.
+    /// Takes the next element, which must have this tag, and returns a reader of its content.
     pub fn enter(&mut self, tag: u8) -> Result<Self, DerError> {
         self.expect(tag).map(|element| Self::new(element.content))
     }
 
-    /// Nothing may be left.
+    /// Checks that no bytes are left.
     pub fn finish(self) -> Result<(), DerError> {
         if self.rest.is_empty() { Ok(()) } else { Err(DerError::Trailing) }
     }
@@ -183,7 +183,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn lengths_have_their_shortest_form() {
+    fn lengths_are_encoded_in_their_shortest_form() {
         for (length, head) in [
             (0, vec![4, 0]),
             (127, vec![4, 127]),
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_der_is_refused() {
+    fn invalid_der_is_refused() {
         for (bytes, error) in [
             (&[][..], DerError::Truncated),
             (&[0x30], DerError::Truncated),
@@ -227,9 +227,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the reader takes, the writer would have written so: there is one encoding of a value.
+        /// Each value has exactly one encoding, so the writer makes the same bytes from every element that the reader accepts.
         #[test]
-        fn what_is_read_is_written_alike(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn a_read_element_is_written_with_the_same_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let mut reader = Reader::new(&bytes);
             while let Ok(read) = reader.any() {
                 prop_assert_eq!(element(read.tag, &[read.content]), read.encoded);

@@ -1,7 +1,9 @@
-//! What enrols our keys in firmware: signature lists (`.esl`) and authenticated variables (`.auth`) for PK, KEK and db.
+//! The data that enrols the keys of a cluster in firmware: signature lists (`.esl`) and authenticated variables (`.auth`) for PK, KEK and
+//! db.
 //!
-//! A list holds certificates; an authenticated variable is a list with a time stamp and the signature of the key above: PK signs PK and
-//! KEK, KEK signs db. The same `.auth` files serve systemd-boot's self-enrolment (`loader/keys/auto/`) and firmware menus.
+//! A list contains certificates. An authenticated variable is a list with a time stamp and the signature of the key one level above: PK
+//! signs PK and KEK, KEK signs db. The same `.auth` files work for the self-enrolment of systemd-boot (`loader/keys/auto/`) and in
+//! firmware menus.
 
 pub mod format;
 mod reader;
@@ -17,18 +19,18 @@ use crate::pkcs7::{Pkcs7Error, SignerError};
 /// A variable of the Secure Boot key hierarchy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Variable {
-    /// Platform key: who owns the machine.
+    /// Platform key: the key of the owner of the machine.
     Pk,
-    /// Key exchange keys: who may change `db`.
+    /// Key exchange keys: the keys that may change `db`.
     Kek,
-    /// Signature database: what may run.
+    /// Signature database: the keys and digests of programs that may run.
     Db,
-    /// Forbidden signatures: what may not.
+    /// Forbidden signatures: the keys and digests of programs that must not run.
     Dbx,
 }
 
 impl Variable {
-    /// Its name, also the stem of its files.
+    /// The name of the variable, which is also the stem of its files.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pk => "PK",
@@ -38,7 +40,7 @@ impl Variable {
         }
     }
 
-    /// The GUID that its name belongs to.
+    /// The vendor GUID, which is the namespace of the name.
     pub const fn vendor(self) -> Guid {
         match self {
             Self::Pk | Self::Kek => format::GLOBAL_VARIABLE,
@@ -47,7 +49,7 @@ impl Variable {
     }
 }
 
-/// `EFI_TIME` in UTC, without nanoseconds: firmware takes a new value only with a later one.
+/// `EFI_TIME` in UTC, without nanoseconds. Firmware accepts a new value only with a later time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp {
     year: u16,
@@ -59,7 +61,7 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
-    /// From seconds since 1970-01-01T00:00:00Z; years 1998 to 9999, outside of which `EFI_TIME` is not defined.
+    /// Converts seconds since 1970-01-01T00:00:00Z. `None` outside the years 1998 to 9999, for which `EFI_TIME` is defined.
     pub fn from_unix(seconds: u64) -> Option<Self> {
         let moment = time::OffsetDateTime::from_unix_timestamp(i64::try_from(seconds).ok()?).ok()?;
         let (year, month, day) = moment.to_calendar_date();
@@ -68,28 +70,28 @@ impl Timestamp {
         Some(Self { year, month: u8::from(month), day, hour, minute, second })
     }
 
-    /// As `EFI_TIME` lies in memory: nanoseconds, time zone and daylight saving are zero, as authenticated variables demand.
+    /// The bytes of an `EFI_TIME`. Nanoseconds, time zone and daylight saving are zero, as authenticated variables require.
     pub fn to_bytes(self) -> [u8; format::TIME_LENGTH] {
         let [low, high] = self.year.to_le_bytes();
         [low, high, self.month, self.day, self.hour, self.minute, self.second, 0, 0, 0, 0, 0, 0, 0, 0, 0]
     }
 }
 
-/// Why a list, a variable or a variable store was refused.
+/// A list, a variable or a variable store cannot be written, or was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum EfiSignatureError {
-    /// Sizes that contradict each other or the file.
+    /// The object contradicts itself or the file.
     #[error("malformed {what}: {rule}")]
     Malformed {
         /// The object.
         what: &'static str,
-        /// The rule that it breaks.
+        /// The cause.
         rule: &'static str,
     },
-    /// More than 32-bit sizes can say, or than the store holds.
+    /// The object does not fit into 32-bit sizes, or into the store.
     #[error("{0} is too large")]
     TooLarge(&'static str),
-    /// The signature.
+    /// The signature is malformed, or not made by a trusted certificate.
     #[error("the signature is refused")]
     Signature(#[from] Pkcs7Error),
     /// The signer failed.

@@ -1,4 +1,4 @@
-//! Reading signature lists and authenticated variables of unknown origin.
+//! The reader of untrusted signature lists and authenticated variables.
 
 use super::format::{
     ATTRIBUTES, AUTHENTICATION_HEADER_LENGTH, CERT_TYPE_PKCS7, CERT_X509, LIST_HEADER_LENGTH, REVISION,
@@ -8,7 +8,7 @@ use super::{EfiSignatureError, Variable};
 use crate::guid::Guid;
 use crate::pkcs7::SignedData;
 
-/// The X.509 certificates (owner, DER) of concatenated signature lists. Lists of another type, digests for example, are passed over.
+/// The X.509 certificates (owner, DER) of concatenated signature lists. Lists of other types, such as digests, are skipped.
 pub fn certificates(mut lists: &[u8]) -> Result<Vec<(Guid, &[u8])>, EfiSignatureError> {
     let malformed = |rule| EfiSignatureError::Malformed { what: "signature list", rule };
     let mut out = Vec::new();
@@ -16,8 +16,7 @@ pub fn certificates(mut lists: &[u8]) -> Result<Vec<(Guid, &[u8])>, EfiSignature
         let kind = lists.first_chunk::<16>().ok_or(malformed("shorter than its header"))?;
         let size = |at| read_u32(lists, at).ok_or(malformed("shorter than its header"));
         let (list_size, header, signature) = (size(16)?, size(20)?, size(24)?);
-        let (list, rest) =
-            lists.split_at_checked(list_size).ok_or(malformed("longer than what there is of it"))?;
+        let (list, rest) = lists.split_at_checked(list_size).ok_or(malformed("longer than the file"))?;
         let body = LIST_HEADER_LENGTH
             .checked_add(header)
             .and_then(|from| list.get(from..))
@@ -37,7 +36,7 @@ pub fn certificates(mut lists: &[u8]) -> Result<Vec<(Guid, &[u8])>, EfiSignature
     Ok(out)
 }
 
-/// An authenticated write, taken apart.
+/// The parts of an authenticated write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthenticatedVariable<'a> {
     /// `EFI_TIME`.
@@ -49,7 +48,7 @@ pub struct AuthenticatedVariable<'a> {
 }
 
 impl<'a> AuthenticatedVariable<'a> {
-    /// Takes a `.auth` file apart.
+    /// Parses a `.auth` file.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, EfiSignatureError> {
         let malformed = |rule| EfiSignatureError::Malformed { what: "authenticated variable", rule };
         let short = malformed("shorter than its header");
@@ -67,12 +66,12 @@ impl<'a> AuthenticatedVariable<'a> {
         };
         let (signature, rest) = SignedData::parse_prefix(signed)?;
         if !rest.is_empty() {
-            return Err(malformed("bytes behind the signature"));
+            return Err(malformed("bytes after the signature"));
         }
         Ok(Self { time: *time, signature, list })
     }
 
-    /// Is it a new value of `variable`, authorised by one of the `trusted` certificates (DER)?
+    /// Verifies that one of the `trusted` certificates (DER) authorised this as a new value of `variable`.
     pub fn verify(&self, variable: Variable, trusted: &[&[u8]]) -> Result<(), EfiSignatureError> {
         let name: Vec<u8> = variable.name().encode_utf16().flat_map(u16::to_le_bytes).collect();
         let message =

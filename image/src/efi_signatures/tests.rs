@@ -9,7 +9,7 @@ use crate::pkcs7::{Signer, sample as keys};
 const NOW: u64 = 1_790_000_000;
 
 #[test]
-fn a_time_is_a_date() {
+fn unix_times_are_converted_to_dates() {
     for (seconds, text) in [
         (883_612_800, "1998-01-01 00:00:00"),
         (951_782_399, "2000-02-28 23:59:59"),
@@ -35,7 +35,7 @@ fn lists_are_read_back() {
     let (pk, db) = (keys::pk(), keys::db());
     let lists = signature_list(OWNER, &[pk.certificate(), db.certificate()]).unwrap();
     assert_eq!(certificates(&lists).unwrap(), [(OWNER, pk.certificate()), (OWNER, db.certificate())]);
-    // A list of digests among them is passed over; a torn one is refused.
+    // A list of digests is skipped; a truncated list is refused.
     let mut digests = lists[..28].to_vec();
     digests[0] ^= 1;
     digests[16..28].copy_from_slice(&[76, 0, 0, 0, 0, 0, 0, 0, 48, 0, 0, 0]);
@@ -52,7 +52,7 @@ fn lists_are_read_back() {
 }
 
 #[test]
-fn a_variable_is_of_its_name_time_list_and_signer() {
+fn the_signature_of_a_variable_covers_its_name_time_and_list() {
     let (pk, kek, db) = (keys::pk(), keys::kek(), keys::db());
     let time = Timestamp::from_unix(NOW).unwrap();
     let list = signature_list(OWNER, &[db.certificate()]).unwrap();
@@ -75,9 +75,9 @@ fn a_variable_is_of_its_name_time_list_and_signer() {
     }
 }
 
-/// The committed demo enrolment is what the writer makes of the committed demo keys.
+/// The writer makes the committed demo enrolment files from the committed demo keys.
 #[test]
-fn the_demo_enrolment_is_what_is_written() {
+fn the_committed_demo_enrolment_is_reproduced() {
     let (pk, kek, db) = (keys::pk(), keys::kek(), keys::db());
     let time = Timestamp::from_unix(NOW).unwrap();
     type Case<'a> = (Variable, &'a dyn Signer, &'a dyn Signer, &'a [u8]);

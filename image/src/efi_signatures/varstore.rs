@@ -1,9 +1,10 @@
-//! The variable store of OVMF, the firmware of virtual machines: enrols our keys into a copy of its template and turns Secure Boot on.
+//! The variable store of OVMF, the firmware of virtual machines. Enrols the keys of a cluster in a copy of its template and enables Secure
+//! Boot.
 //!
-//! The store is a firmware volume with one variable store in it (EDK2: `MdePkg/Include/Pi/PiFirmwareVolume.h`,
-//! `MdeModulePkg/Include/Guid/VariableFormat.h`, authenticated format). Live variables that have nothing to do with Secure Boot are kept,
-//! all of Secure Boot's are replaced: PK, KEK and db are ours, dbx is empty, nobody else's key is left. What is behind the variable store
-//! (the firmware's journal and spare area) stays as it is.
+//! The store is a firmware volume that contains one variable store (EDK2: `MdePkg/Include/Pi/PiFirmwareVolume.h`,
+//! `MdeModulePkg/Include/Guid/VariableFormat.h`, authenticated format). Live variables that do not belong to Secure Boot are kept. All
+//! variables of Secure Boot are replaced: PK, KEK and db contain only the keys of the cluster, and dbx is empty. The bytes after the
+//! variable store (the journal and spare area of the firmware) are not changed.
 
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -22,11 +23,11 @@ const SECURE_BOOT_ENABLE: Guid = Guid::from_u128(0xf0a30bc7_af08_4556_99c4_00100
 const CUSTOM_MODE: Guid = Guid::from_u128(0xc076ec0c_7028_4399_a072_71ee5c448b9f);
 /// Signature of a firmware volume.
 const MAGIC: [u8; 4] = *b"_FVH";
-/// `VARIABLE_DATA`: a variable begins here.
+/// `VARIABLE_DATA`: the start of a variable.
 const START: u16 = 0x55aa;
 /// `VAR_ADDED`: written and not deleted.
 const ADDED: u8 = 0x3f;
-/// `VAR_ADDED & VAR_IN_DELETED_TRANSITION`: the firmware was interrupted while replacing it.
+/// `VAR_ADDED & VAR_IN_DELETED_TRANSITION`: the firmware was interrupted while it replaced the variable.
 const REPLACING: u8 = 0x3e;
 /// `NON_VOLATILE | BOOTSERVICE_ACCESS`.
 const BOOT_SERVICE_ONLY: u32 = 0x3;
@@ -75,7 +76,7 @@ struct VariableHeader {
 /// A live variable of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored<'a> {
-    /// UTF-16, with its terminator, as it lies in the store.
+    /// The name as it is stored: UTF-16 with terminator.
     name: &'a [u8],
     /// The namespace.
     pub vendor: Guid,
@@ -85,7 +86,7 @@ pub struct Stored<'a> {
 }
 
 impl Stored<'_> {
-    /// Is this its name?
+    /// Whether the variable has this name and vendor.
     pub fn is(&self, name: &str, vendor: Guid) -> bool {
         self.vendor == vendor && self.name == utf16(name)
     }
@@ -98,19 +99,19 @@ pub struct Keys<'a> {
     pub pk: &'a [u8],
     /// Key exchange key.
     pub kek: &'a [u8],
-    /// What programs are signed with.
+    /// The certificates of the keys that sign programs.
     pub db: &'a [&'a [u8]],
-    /// The variables' time stamp.
+    /// The time stamp of the variables.
     pub time: Timestamp,
 }
 
-/// The live variables of a store, in its order.
+/// The live variables of a store, in the order of the store.
 pub fn variables(store: &[u8]) -> Result<Vec<Stored<'_>>, EfiSignatureError> {
-    let area = store.get(area(store)?).ok_or(malformed("shorter than its header says"))?;
+    let area = store.get(area(store)?).ok_or(malformed("shorter than its header declares"))?;
     read_variables(area)
 }
 
-/// A copy of `template` (`OVMF_VARS_4M.fd`, or the store of a machine that is off) with the keys enrolled and Secure Boot on.
+/// A copy of `template` (`OVMF_VARS_4M.fd`, or the store of a machine that is off) with the keys enrolled and Secure Boot enabled.
 pub fn enrol(template: &[u8], keys: &Keys<'_>) -> Result<Vec<u8>, EfiSignatureError> {
     let area = area(template)?;
     let mut body = Vec::new();
@@ -126,7 +127,7 @@ pub fn enrol(template: &[u8], keys: &Keys<'_>) -> Result<Vec<u8>, EfiSignatureEr
         let time = keys.time.to_bytes();
         push(&mut body, &encode(variable.name(), variable.vendor(), ATTRIBUTES, time, &list)?);
     }
-    // Custom mode would let anybody at the console write the keys without a signature.
+    // In custom mode, any person at the console could write the keys without a signature.
     for (name, vendor, value) in [("SecureBootEnable", SECURE_BOOT_ENABLE, 1), ("CustomMode", CUSTOM_MODE, 0)]
     {
         push(&mut body, &encode(name, vendor, BOOT_SERVICE_ONLY, [0; TIME_LENGTH], &[value])?);
@@ -134,7 +135,7 @@ pub fn enrol(template: &[u8], keys: &Keys<'_>) -> Result<Vec<u8>, EfiSignatureEr
     with_body(template, area, body)
 }
 
-/// A copy of a store with one more variable, as a program could have set it: without a signature, without a time.
+/// A copy of a store with one more variable, as a program could set it: without a signature and without a time.
 pub fn add(
     store: &[u8],
     name: &str,
@@ -146,7 +147,7 @@ pub fn add(
     let mut body = Vec::new();
     for variable in variables(store)? {
         if variable.is(name, vendor) {
-            return Err(malformed("it has a variable of this name already"));
+            return Err(malformed("a variable with this name already exists"));
         }
         push(&mut body, variable.encoded);
     }
@@ -154,7 +155,7 @@ pub fn add(
     with_body(store, area, body)
 }
 
-/// A copy of a store with these variables instead of its own.
+/// A copy of a store in which `body` replaces all variables.
 fn with_body(
     store: &[u8],
     area: std::ops::Range<usize>,
@@ -165,16 +166,16 @@ fn with_body(
     }
     body.resize(area.len(), 0xff);
     let mut out = store.to_vec();
-    out.get_mut(area).ok_or(malformed("shorter than its header says"))?.copy_from_slice(&body);
+    out.get_mut(area).ok_or(malformed("shorter than its header declares"))?.copy_from_slice(&body);
     Ok(out)
 }
 
-/// Where the variables are.
+/// The byte range of the variables.
 fn area(store: &[u8]) -> Result<std::ops::Range<usize>, EfiSignatureError> {
     let (volume, _) =
         VolumeHeader::ref_from_prefix(store).map_err(|_| malformed("shorter than its header"))?;
     if volume.signature != MAGIC || volume.file_system != NV_DATA.to_disk() {
-        return Err(malformed("not the variables of a firmware"));
+        return Err(malformed("not a firmware volume with variables"));
     }
     let start = usize::from(volume.header_length.get());
     let (header, rest) = store.split_at_checked(start).ok_or(malformed("shorter than its header"))?;
@@ -195,7 +196,7 @@ fn area(store: &[u8]) -> Result<std::ops::Range<usize>, EfiSignatureError> {
     if inside {
         Ok(start + size_of::<StoreHeader>()..start + size)
     } else {
-        Err(malformed("the store is not inside of its volume"))
+        Err(malformed("the store is not inside its volume"))
     }
 }
 
@@ -256,7 +257,7 @@ fn encode(
     Ok([header.as_bytes(), &name, data].concat())
 }
 
-/// Variables begin at multiples of four; between them lies erased flash.
+/// Appends a variable. Variables begin at multiples of four; the bytes between them are erased flash (0xff).
 fn push(body: &mut Vec<u8>, variable: &[u8]) {
     body.extend_from_slice(variable);
     body.resize(body.len().next_multiple_of(4), 0xff);
@@ -276,7 +277,7 @@ mod tests {
     use crate::pkcs7::{Signer, sample as keys};
     use proptest::prelude::*;
 
-    /// An empty store as OVMF's build makes it: header of the volume, of the store, erased flash; then the journal.
+    /// An empty store as the build of OVMF makes it: header of the volume, header of the store, erased flash, then the journal.
     fn template() -> Vec<u8> {
         let mut out = vec![0; 16];
         out.extend_from_slice(&NV_DATA.to_disk());
@@ -314,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn our_keys_are_enrolled_and_the_rest_of_the_flash_stays() {
+    fn the_keys_are_enrolled_and_the_rest_of_the_flash_is_unchanged() {
         let store = enrolled(&template()).unwrap();
         assert_eq!(names(&store), ["db", "KEK", "PK", "SecureBootEnable", "CustomMode"]);
         assert_eq!(store[..0x64], template()[..0x64]);
@@ -325,7 +326,7 @@ mod tests {
         assert_eq!(enrolled(&template()).unwrap(), store, "deterministic");
     }
 
-    /// Nobody else's keys stay, whatever was enrolled before; other variables do.
+    /// All keys that were enrolled before are removed; other variables are kept.
     #[test]
     fn foreign_keys_are_replaced_and_other_variables_kept() {
         let foreign = [
@@ -346,7 +347,7 @@ mod tests {
         let store = enrolled(&used).unwrap();
         assert_eq!(names(&store), ["BootOrder", "PK", "db", "KEK", "PK", "SecureBootEnable", "CustomMode"]);
         assert_eq!(enrolled(&store).unwrap(), store, "enrolling twice changes nothing");
-        // Deleted variables are gone; a variable in transition means that the firmware has to finish first.
+        // Deleted variables are not listed. A variable in transition is an error, because the firmware must complete the write first.
         used[0x64 + 2] = 0x3d;
         assert_eq!(names(&used).len(), 4);
         used[0x64 + 2] = REPLACING;
@@ -354,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_is_added_behind_the_others_and_only_once() {
+    fn a_variable_is_added_after_the_others_and_only_once() {
         let store = enrolled(&template()).unwrap();
         let more = add(&store, "MokListRT", CUSTOM_MODE, 7, b"keys").unwrap();
         let listed = variables(&more).unwrap();
@@ -368,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_store_is_refused() {
+    fn an_invalid_store_is_refused() {
         let flip = |at: usize| {
             let mut store = template();
             store[at] ^= 1;

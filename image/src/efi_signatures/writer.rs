@@ -1,4 +1,4 @@
-//! Writing signature lists and authenticated variables.
+//! The writer of signature lists and authenticated variables.
 
 use super::format::{
     ATTRIBUTES, CERT_TYPE_PKCS7, CERT_X509, LIST_HEADER_LENGTH, REVISION, WIN_CERT_TYPE_EFI_GUID,
@@ -7,7 +7,7 @@ use super::{EfiSignatureError, Timestamp, Variable};
 use crate::guid::Guid;
 use crate::pkcs7::{Certificate, Signer, oid, signed_data};
 
-/// One `EFI_SIGNATURE_LIST` for each certificate (DER), as certificates differ in length.
+/// Makes one `EFI_SIGNATURE_LIST` per certificate (DER), because certificates differ in length.
 pub fn signature_list(owner: Guid, certificates: &[&[u8]]) -> Result<Vec<u8>, EfiSignatureError> {
     let mut out = Vec::new();
     for certificate in certificates {
@@ -32,7 +32,7 @@ pub fn message(variable: Variable, time: Timestamp, list: &[u8]) -> Vec<u8> {
 
 /// The value of an authenticated write: `EFI_VARIABLE_AUTHENTICATION_2` and the list.
 ///
-/// The signature is a bare `SignedData` over the message, without attributes and detached, as 8.2.2 wants it.
+/// The signature is a bare, detached `SignedData` over the message without attributes, as 8.2.2 requires.
 pub fn authenticated(
     variable: Variable,
     time: Timestamp,

@@ -1,8 +1,10 @@
-//! The index of a compressed inode: from extents to logical clusters and their bytes (`z_erofs_*` in `fs/erofs/zmap.c`).
+//! The index of a compressed inode: converts extents to the entries of logical clusters, and these to bytes (`z_erofs_*` in
+//! `fs/erofs/zmap.c`).
 //!
-//! There is one entry for each logical cluster. A *head* says where in it an extent begins and where its cluster lies; a *non-head* says how
-//! far the heads before and after it are, and the first one behind a head says how many blocks the cluster has. The compact form keeps one
-//! block address for a pack of 2 or 16 entries, so it can only be used where the clusters of a pack lie one behind the other.
+//! The index has one entry per logical cluster. A *head* contains the offset in the logical cluster at which an extent begins, and the
+//! block of its cluster. A *non-head* contains the distances to the previous and the next head; the first non-head after a head contains
+//! the number of blocks of the cluster. The compact form stores one block address per pack of 2 or 16 entries, so it requires that the
+//! clusters of a pack are contiguous.
 
 use super::format::{
     BLOCK, BLOCK_COUNT_FLAG, FULL_INDEX_GAP, FULL_INDEX_LEN, FullIndex, LCLUSTER_HEAD1, LCLUSTER_NONHEAD,
@@ -11,29 +13,29 @@ use super::format::{
 use crate::width::to_usize;
 use zerocopy::IntoBytes;
 
-/// What an extent is.
+/// How an extent is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stored {
-    /// As it is, in one block.
+    /// Uncompressed, in one block.
     Plain,
-    /// Compressed into so many blocks.
+    /// Compressed, in a cluster of this number of blocks.
     Compressed(u32),
-    /// In the packed inode: only the last extent of a file, and never its first.
+    /// In the packed inode. Only the last extent of a file, but not its first extent, can be a fragment.
     Fragment,
 }
 
-/// A stretch of a file and where its bytes lie.
+/// A range of a file, and the place of its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Extent {
-    /// How many bytes of the file.
+    /// The number of bytes of the file.
     pub(super) len: u32,
     pub(super) stored: Stored,
-    /// First block of the cluster; of a fragment the upper 32 bits of its place in the packed inode.
+    /// The first block of the cluster. For a fragment, the upper 32 bits of its offset in the packed inode.
     pub(super) block: u32,
 }
 
 impl Stored {
-    /// Blocks of the cluster.
+    /// The number of blocks of the cluster.
     pub(super) const fn blocks(self) -> u32 {
         match self {
             Self::Plain => 1,
@@ -43,7 +45,7 @@ impl Stored {
     }
 }
 
-/// An entry.
+/// An entry of an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry {
     Head {
@@ -52,21 +54,21 @@ pub(super) enum Entry {
         block: u32,
         blocks: u32,
     },
-    /// The second entry of an extent: says how many blocks its cluster has.
+    /// The second entry of an extent, which contains the number of blocks of its cluster.
     Blocks {
         blocks: u32,
         block: u32,
         next: u16,
     },
-    /// A later one.
+    /// A later entry of an extent.
     Within {
         previous: u16,
         next: u16,
     },
 }
 
-/// The entries of a file that consists of these extents. An extent that ends within a logical cluster in which no other begins is followed by
-/// a literal head at the file's end: without it, a reader would take the extent to reach to the end of that logical cluster.
+/// The entries of a file that consists of these extents. If the last extent ends inside a logical cluster in which no other extent
+/// begins, a plain head at the end of the file follows. Without it, a reader would assume that the extent ends with that logical cluster.
 pub(super) fn entries(extents: &[Extent]) -> Vec<Entry> {
     let mut entries = Vec::new();
     let mut at = 0_u64;
@@ -77,7 +79,7 @@ pub(super) fn entries(extents: &[Extent]) -> Vec<Entry> {
         let plain = extent.stored == Stored::Plain;
         entries.push(Entry::Head { plain, offset, block: extent.block, blocks: extent.stored.blocks() });
         let first = at / BLOCK as u64;
-        // The logical cluster that the next head is in, or the end of the file, if that is inside one.
+        // The logical cluster that contains the next head, or the end of the file.
         let next_head = end / BLOCK as u64;
         for cluster in first + 1..next_head {
             let next = clamp(next_head - cluster);
@@ -100,35 +102,35 @@ fn within_block(at: u64) -> u16 {
     u16::try_from(at % BLOCK as u64).expect("less than a block")
 }
 
-/// Distances are kept in 11 bits; a reader that is told less than the truth looks again from there.
+/// Distances have 11 bits. If a distance is limited, the reader continues its search from the entry at that distance.
 fn clamp(distance: u64) -> u16 {
     u16::try_from(distance).unwrap_or(u16::MAX).min(BLOCK_COUNT_FLAG - 1)
 }
 
-/// How an index is written.
+/// The form of an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// Eight bytes an entry.
+    /// Eight bytes per entry.
     Full,
-    /// Packs of 16 entries in 32 bytes where they are aligned to that, of 2 in 8 bytes before and behind.
+    /// Packs of 16 entries in 32 bytes, aligned to 32 bytes, with packs of 2 entries in 8 bytes before and after them.
     Compact,
 }
 
-/// How many entries stand in packs of two before the first pack of 16, and how many packs of 16 there are. `start` is where the first entry
-/// stands, which is a multiple of 8.
+/// The number of entries in packs of two before the first pack of 16, and the number of packs of 16. `start` is the offset of the first
+/// entry, which is a multiple of 8.
 pub(super) const fn packs(start: u64, entries: u64) -> (u64, u64) {
-    // 32 bytes are 8 entries of four bytes; the start is aligned to two.
+    // In a pack of two, an entry takes four bytes, and the start is aligned to two entries.
     let before = (32 - start % 32) % 32 / 4;
     if before < entries { (before, (entries - before) / 16) } else { (entries, 0) }
 }
 
-/// The same for entries in memory.
+/// Like [`packs`], for a number of entries in memory.
 fn packs_of(start: u64, entries: usize) -> (usize, usize) {
     let (before, count) = packs(start, entries as u64);
     (to_usize(before), to_usize(count))
 }
 
-/// The bytes that an index takes behind its map header, which ends at `start`.
+/// The length of an index in bytes, without its map header, which ends at `start`.
 pub(super) fn index_len(form: Form, start: u64, entries: usize) -> usize {
     match form {
         Form::Full => FULL_INDEX_GAP + entries * FULL_INDEX_LEN,
@@ -140,7 +142,7 @@ pub(super) fn index_len(form: Form, start: u64, entries: usize) -> usize {
     }
 }
 
-/// May the index be compact, starting there? Of its block addresses it keeps one a pack.
+/// The form of an index at `start`. It is compact if each pack needs only one block address.
 pub(super) fn form(start: u64, entries: &[Entry]) -> Form {
     let compact = split(start, entries).all(|pack| base(pack).is_some());
     if compact { Form::Compact } else { Form::Full }
@@ -154,10 +156,11 @@ fn split(start: u64, entries: &[Entry]) -> impl Iterator<Item = &[Entry]> {
     first.chunks(2).chain(middle.chunks(16)).chain(last.chunks(2))
 }
 
-/// The address that a pack keeps: that of the first cluster that is counted in it. None if the clusters behind do not follow it.
+/// The block address of a pack: that of the first cluster that a reader counts in it. `None` if the later clusters are not contiguous
+/// with it.
 ///
-/// A reader counts a cluster where its number of blocks stands; one whose extent has no second entry, at its head, as one block. A head that
-/// ends a pack needs the address of its own cluster only.
+/// A reader counts a cluster at the entry with its number of blocks. If an extent has no second entry, the reader counts its cluster at the
+/// head, as one block. A head at the end of a pack needs only the address of its own cluster.
 fn base(pack: &[Entry]) -> Option<u32> {
     let mut base = None;
     let mut next = 0;
@@ -165,10 +168,10 @@ fn base(pack: &[Entry]) -> Option<u32> {
     while let Some(entry) = entries.next() {
         let (block, blocks) = match *entry {
             Entry::Within { .. } => continue,
-            // Behind the file's end nothing is looked up.
+            // Fragments and the mark of the end of the file have no block address.
             Entry::Head { blocks: 0, .. } | Entry::Blocks { blocks: 0, .. } => continue,
             Entry::Head { block, .. } if matches!(entries.peek(), Some(Entry::Blocks { .. })) => (block, 0),
-            // A head that ends the pack: how many blocks follow it is none of this pack's business.
+            // At the end of the pack, the number of blocks has no effect, because no entry of this pack follows.
             Entry::Head { block, .. } => (block, 1),
             Entry::Blocks { block, blocks, .. } => (block, blocks),
         };
@@ -182,7 +185,7 @@ fn base(pack: &[Entry]) -> Option<u32> {
     Some(base.unwrap_or(0))
 }
 
-/// The bytes of an index behind its map header, which ends at `start`.
+/// Encodes an index, without its map header, which ends at `start`.
 pub(super) fn encode(form: Form, start: u64, entries: &[Entry]) -> Vec<u8> {
     let mut out = Vec::with_capacity(index_len(form, start, entries.len()));
     match form {
@@ -222,7 +225,7 @@ fn block_count(blocks: u32) -> u16 {
     u16::try_from(blocks).expect("a cluster has at most 256 blocks") | BLOCK_COUNT_FLAG
 }
 
-/// Two entries of 16 bits, or 16 of 14, and the block address. Missing ones at the end are zeroes.
+/// Encodes a pack: two entries of 16 bits or 16 entries of 14 bits, and the block address. Missing entries at the end are zero.
 #[expect(clippy::expect_used, reason = "`form` finds a base for every pack, or the index is not compact")]
 fn encode_pack(pack: &[Entry], of_16: bool, out: &mut Vec<u8>) {
     let (count, width, len) = if of_16 { (16, 14, 32) } else { (2, 16, 8) };
@@ -233,7 +236,7 @@ fn encode_pack(pack: &[Entry], of_16: bool, out: &mut Vec<u8>) {
                 (if plain { LCLUSTER_PLAIN } else { LCLUSTER_HEAD1 }, offset)
             }
             Entry::Blocks { blocks, .. } => (LCLUSTER_NONHEAD, block_count(blocks)),
-            // The last entry of a pack looks ahead, the others look back.
+            // The last entry of a pack contains the distance to the next head, the others to the previous head.
             Entry::Within { next, .. } if number + 1 == count => (LCLUSTER_NONHEAD, next),
             Entry::Within { previous, .. } => (LCLUSTER_NONHEAD, previous),
         };
@@ -241,7 +244,7 @@ fn encode_pack(pack: &[Entry], of_16: bool, out: &mut Vec<u8>) {
     }
     let (bits, _) = bits.split_at(len - 4);
     out.extend_from_slice(bits);
-    let base = base(pack).expect("the clusters of a pack follow each other");
+    let base = base(pack).expect("the clusters of a pack are contiguous");
     out.extend_from_slice(&base.to_le_bytes());
 }
 
@@ -253,12 +256,12 @@ fn put_bits(bytes: &mut [u8], position: usize, value: u32) {
     }
 }
 
-/// Where the map header of an inode stands: behind its `len` bytes of structure and attributes.
+/// The offset of the map header of an inode, after its `len` bytes of structure and attributes.
 pub(super) const fn map_header_at(inode: u64, len: u64) -> u64 {
     (inode + len).next_multiple_of(8)
 }
 
-/// Where its index starts.
+/// The offset of the index of an inode.
 pub(super) const fn index_at(inode: u64, len: u64) -> u64 {
     map_header_at(inode, len) + MAP_HEADER_LEN as u64
 }

@@ -1,13 +1,16 @@
-//! EROFS, the read-only file system of Linux (`Documentation/filesystems/erofs.rst`, `fs/erofs/erofs_fs.h`), as Linux 6.12 reads it.
+//! EROFS, the read-only file system of Linux (`Documentation/filesystems/erofs.rst`, `fs/erofs/erofs_fs.h`), in the form that Linux 6.12
+//! reads.
 //!
-//! A volume is: block 0 with the superblock, the blocks of files and of the packed inode, and the metadata: inodes in slots of 32 bytes,
-//! each with its attributes and the index of its clusters behind it. Blocks and logical clusters have 4096 bytes.
+//! A volume consists of block 0 with the superblock, the blocks of files and of the packed inode, and the metadata: inodes in slots of 32
+//! bytes, each followed by its extended attributes and the index of its clusters. Blocks and logical clusters have 4096 bytes.
 //!
-//! A compressed file is a sequence of *extents*. An extent's bytes come from one *cluster* of 1 to 256 blocks; extents begin at any byte,
-//! at most one in each logical cluster. The end of a file may be a *fragment*: a piece of the packed inode, which is itself compressed.
+//! A compressed file is a sequence of *extents*. The bytes of an extent come from one *cluster* of 1 to 256 blocks. An extent begins at
+//! any byte, but at most one extent begins in each logical cluster. The end of a file may be a *fragment*: a piece of the packed inode,
+//! which is itself compressed.
 //!
-//! [`write`] is deterministic: the bytes depend on the tree and the parameters only, not on the number of threads nor on what a cache holds.
-//! The reader takes what this writer makes and what mkfs.erofs 1.8 makes with lz4 and zstd; it believes nothing.
+//! [`write`] is deterministic: the bytes depend only on the tree and the parameters, not on the number of threads or the content of a
+//! cache. The reader supports the volumes of this writer, and those that mkfs.erofs 1.8 makes with lz4 and zstd. It trusts no byte of a
+//! volume.
 
 mod format;
 mod index;

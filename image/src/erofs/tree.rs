@@ -1,7 +1,7 @@
-//! What a volume is written from: inodes and the names that lead to them. Nothing here reads a file system; owners, modes and times are data.
+//! The input of the writer: inodes and their names. This module reads no file system; the caller passes owners, modes and times.
 //!
-//! Invariants: the first inode is the root directory; every other one has at least one name, a directory exactly one; names are sorted
-//! bytewise within their directory, and none of them is `.`, `..`, empty, longer than 255 bytes, or holds `/` or NUL.
+//! Invariants: the first inode is the root directory; every other inode has at least one name, a directory exactly one; names are sorted
+//! bytewise within their directory; no name is `.`, `..`, empty, longer than 255 bytes, or contains `/` or NUL.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::format::{
 };
 use crate::source::Source;
 
-/// Longest target of a symbolic link, in bytes: what the kernel can return (`PATH_MAX` less its NUL).
+/// The maximum length of the target of a symbolic link, in bytes: `PATH_MAX` of the kernel without the NUL.
 pub const LINK_MAX: usize = 4095;
 
 /// Seconds and nanoseconds since 1970.
@@ -32,27 +32,27 @@ impl InodeId {
     pub const ROOT: Self = Self(0);
 }
 
-/// What an inode has beside its kind.
+/// The attributes of an inode that all kinds have.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Attributes {
-    /// Permission bits, `0o7777` at most.
+    /// Permission bits, at most `0o7777`.
     pub mode: u16,
     /// Owner.
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// When it was changed last.
+    /// Time of the last modification.
     pub mtime: Time,
     /// Extended attributes by full name (`security.capability`).
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
-/// What an inode is, directories excepted: those are made by [`Tree::add_directory`].
+/// The kind of an inode that is not a directory. [`Tree::add_directory`] adds directories.
 #[expect(missing_debug_implementations, reason = "a source need not be printable")]
 pub enum Kind<'a> {
     /// A regular file.
     File(Box<dyn Source + 'a>),
-    /// A symbolic link and its target, as written.
+    /// A symbolic link and its target.
     Symlink(Vec<u8>),
     /// A character device.
     Character(Device),
@@ -64,50 +64,50 @@ pub enum Kind<'a> {
     Socket,
 }
 
-/// A device's number.
+/// The number of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Device {
-    /// Less than 4096.
+    /// The major number, less than 4096.
     pub major: u32,
-    /// Less than 2²⁰.
+    /// The minor number, less than 2²⁰.
     pub minor: u32,
 }
 
 impl Device {
-    /// As the kernel's `new_encode_dev` has it.
+    /// Encodes the number like `new_encode_dev` of the kernel.
     pub(super) const fn encode(self) -> u32 {
         (self.minor & 0xff) | self.major << 8 | (self.minor & !0xff) << 12
     }
 }
 
-/// Why a tree cannot be what was asked.
+/// The tree cannot contain the requested inode or name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TreeError {
-    /// A rule of names is broken.
+    /// The name violates a rule.
     #[error("{0:?} cannot be the name of a file")]
     Name(String),
-    /// A directory has two entries of one name.
-    #[error("{0:?} is in its directory already")]
+    /// The directory already has an entry with this name.
+    #[error("{0:?} already exists in its directory")]
     Twice(String),
-    /// What is to hold an entry is no directory.
-    #[error("{0:?} would lie in something that is no directory")]
+    /// The parent is not a directory.
+    #[error("the parent of {0:?} is not a directory")]
     NoDirectory(String),
-    /// Directories have one name.
+    /// A directory can have only one name.
     #[error("{0:?} would be a second name of a directory")]
     DirectoryLink(String),
-    /// A target is empty, longer than [`LINK_MAX`], or holds NUL.
+    /// The target is empty, longer than [`LINK_MAX`], or contains a NUL.
     #[error("{0:?} cannot be the target of a symbolic link")]
     Target(String),
-    /// A device number that the kernel has no room for.
+    /// The kernel has no such device number.
     #[error("device {0}:{1} does not exist: the largest is 4095:1048575")]
     Device(u32, u32),
-    /// More than 10⁹ nanoseconds, or mode bits beside those of permissions.
-    #[error("mode {0:o} or {1} nanoseconds are out of their range")]
+    /// The nanoseconds are 10⁹ or more, or the mode has other bits than those of permissions.
+    #[error("mode {0:o} or {1} nanoseconds are out of range")]
     Attributes(u16, u32),
-    /// Seconds that the kernel, which counts them with a sign, would take for a time before 1970.
-    #[error("{0} seconds are more than a time can have")]
+    /// The kernel uses signed seconds, and would read this as a time before 1970.
+    #[error("a time of {0} seconds since 1970 is out of range")]
     Seconds(u64),
-    /// The attribute's name has no prefix that EROFS knows, or is too long, or its value is.
+    /// The name of the attribute has no prefix that EROFS supports, or the name or the value is too long.
     #[error("extended attribute {0:?} cannot be written")]
     Xattr(String),
 }
@@ -115,7 +115,7 @@ pub enum TreeError {
 pub(super) struct Inode<'a> {
     pub(super) attributes: Attributes,
     pub(super) node: Node<'a>,
-    /// Names of a file; for a directory its own, its `.`, and the `..` of each directory in it.
+    /// The number of names of a file. A directory has its name, its `.`, and the `..` of each directory in it.
     pub(super) links: u32,
 }
 
@@ -125,7 +125,7 @@ pub(super) enum Node<'a> {
 }
 
 impl Inode<'_> {
-    /// Type and permissions, as in `st_mode`.
+    /// The type and the permissions, as in `st_mode`.
     pub(super) fn mode(&self) -> u16 {
         let kind = match &self.node {
             Node::Directory { .. } => MODE_DIRECTORY,
@@ -140,21 +140,21 @@ impl Inode<'_> {
     }
 }
 
-/// The tree.
+/// The inodes of a volume and their names.
 #[expect(missing_debug_implementations, reason = "a source need not be printable")]
 pub struct Tree<'a> {
     inodes: Vec<Inode<'a>>,
 }
 
 impl<'a> Tree<'a> {
-    /// A tree of a root directory with these attributes.
+    /// Creates a tree that consists of a root directory with these attributes.
     pub fn new(attributes: Attributes) -> Result<Self, TreeError> {
         check_attributes(&attributes)?;
         let node = Node::Directory { parent: InodeId::ROOT, entries: BTreeMap::new() };
         Ok(Self { inodes: vec![Inode { attributes, node, links: 2 }] })
     }
 
-    /// A directory in another.
+    /// Adds a directory to another directory.
     pub fn add_directory(
         &mut self,
         parent: InodeId,
@@ -171,7 +171,7 @@ impl<'a> Tree<'a> {
         Ok(id)
     }
 
-    /// Anything else in a directory.
+    /// Adds an inode of another kind to a directory.
     pub fn add(
         &mut self,
         parent: InodeId,
@@ -186,7 +186,7 @@ impl<'a> Tree<'a> {
         Ok(id)
     }
 
-    /// One more name of an inode that is no directory.
+    /// Adds a name (hard link) for an inode that is not a directory.
     pub fn link(&mut self, parent: InodeId, name: &[u8], target: InodeId) -> Result<(), TreeError> {
         if !matches!(self.inodes.get(target.0), Some(Inode { node: Node::Other(_), .. })) {
             return Err(TreeError::DirectoryLink(lossy(name)));
@@ -198,7 +198,7 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// Puts a name into a directory: of the inode that is added next, or of one that is there.
+    /// Adds a name to a directory: of the existing inode `id`, or of the inode that is added next (`None`).
     fn enter(&mut self, parent: InodeId, name: &[u8], id: Option<InodeId>) -> Result<InodeId, TreeError> {
         check_name(name)?;
         let id = id.unwrap_or(InodeId(self.inodes.len()));
@@ -212,8 +212,8 @@ impl<'a> Tree<'a> {
         Ok(id)
     }
 
-    /// Every inode, directories before what is in them, in the order of a breadth-first walk by name: neighbours in a directory are
-    /// neighbours here. Each once, whatever it is called.
+    /// Every inode once, in the order of a breadth-first walk by name. A directory comes before its content, and the inodes of a
+    /// directory are next to each other.
     pub(super) fn in_order(&self) -> Vec<InodeId> {
         let mut seen = vec![false; self.inodes.len()];
         let mut order = vec![InodeId::ROOT];
@@ -233,8 +233,8 @@ impl<'a> Tree<'a> {
         order
     }
 
-    /// The inode of an id that came from this tree's directories.
-    #[expect(clippy::indexing_slicing, reason = "directories hold the ids of inodes that were added")]
+    /// The inode with an id of this tree.
+    #[expect(clippy::indexing_slicing, reason = "directories contain only ids of inodes that were added")]
     pub(super) fn inode(&self, id: InodeId) -> &Inode<'a> {
         &self.inodes[id.0]
     }
@@ -280,7 +280,8 @@ fn check_attributes(attributes: &Attributes) -> Result<(), TreeError> {
     }
 }
 
-/// The kernel's own limits (`XATTR_NAME_MAX`, `XATTR_SIZE_MAX` less what the field cannot say).
+/// Whether an extended attribute can be written. The limits are `XATTR_NAME_MAX` of the kernel, and 65535 bytes for the value, because its
+/// length field has 16 bits.
 fn writable(name: &[u8], value: &[u8]) -> bool {
     name.len() <= 255
         && value.len() <= usize::from(u16::MAX)
@@ -288,11 +289,11 @@ fn writable(name: &[u8], value: &[u8]) -> bool {
         && split_xattr(name).is_some()
 }
 
-/// The number of a name's prefix, and what follows it.
+/// The number of the prefix of a name, and the rest of the name.
 pub(super) fn split_xattr(name: &[u8]) -> Option<(u8, &[u8])> {
     XATTR_PREFIXES.iter().find_map(|&(number, prefix)| {
         let rest = name.strip_prefix(prefix)?;
-        // What ends with a dot needs something behind it; what does not is a whole name.
+        // A prefix that ends with a dot must be followed by a name; a prefix without a dot is a whole name.
         (prefix.ends_with(b".") != rest.is_empty()).then_some((number, rest))
     })
 }

@@ -6,16 +6,16 @@ use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 pub(super) const SECTOR: u64 = 512;
-/// FAT32 has at least 65,525 clusters: with 2 KiB there are 130 thousand in 256 MiB.
+/// FAT32 requires at least 65,525 clusters. Clusters of 2 KiB give about 130,000 in 256 MiB.
 pub(super) const CLUSTER: u64 = 2048;
 pub(super) const CLUSTER_BYTES: usize = 2048;
 const TOTAL_SECTORS: u64 = ESP_BYTES / SECTOR;
 const RESERVED_SECTORS: u64 = 32;
-/// Sectors of one file allocation table: the least that holds an entry of four bytes for every cluster that is left, and the first two.
+/// Sectors of one file allocation table: the minimum for an entry of four bytes per data cluster and the two reserved entries.
 pub(super) const FAT_SECTORS: u64 = 1020;
-/// Where the first table starts, and where the second does.
+/// The offsets of the two file allocation tables.
 pub(super) const FATS_AT: [u64; 2] = [RESERVED_SECTORS * SECTOR, (RESERVED_SECTORS + FAT_SECTORS) * SECTOR];
-/// Where cluster 2 starts: a multiple of 4 KiB.
+/// The offset of cluster 2, a multiple of 4 KiB.
 pub(super) const DATA_AT: u64 = (RESERVED_SECTORS + 2 * FAT_SECTORS) * SECTOR;
 #[expect(clippy::cast_possible_truncation, reason = "asserted to be below 2^28")]
 pub(super) const CLUSTERS: u32 = {
@@ -24,14 +24,15 @@ pub(super) const CLUSTERS: u32 = {
     assert!(DATA_AT.is_multiple_of(4096));
     clusters as u32
 };
-/// The root directory's first cluster: the first there is.
+/// The first cluster of the root directory. Clusters are numbered from 2.
 pub(super) const ROOT: u32 = 2;
 /// The largest cluster number.
 pub(super) const LAST: u32 = CLUSTERS + 1;
-/// Of an entry of the table, only 28 bits count.
+/// Only 28 bits of a table entry are significant.
 pub(super) const FAT_MASK: u32 = 0x0fff_ffff;
-/// The end of a chain, as it is written; from this on it is one when read.
+/// The end-of-chain mark that the writer uses.
 pub(super) const END: u32 = 0x0fff_ffff;
+/// The lowest value that the reader accepts as an end-of-chain mark.
 pub(super) const FIRST_END: u32 = 0x0fff_fff8;
 const MEDIA: u8 = 0xf8;
 /// The table's first two entries: media byte, and "cleanly unmounted, no errors".
@@ -73,7 +74,7 @@ pub(super) struct Boot {
     backup: U16,
     zero: [u8; 12],
     drive: u8,
-    /// Linux and Windows keep "dirty" here while it is mounted.
+    /// Linux and Windows set a "dirty" flag here while the file system is mounted.
     state: u8,
     extended: u8,
     volume_id: U32,
@@ -84,8 +85,8 @@ pub(super) struct Boot {
 }
 
 impl Boot {
-    /// Everything is as [`boot`] writes it, but for what other systems change: the name of the system that formatted it, the state, the
-    /// serial number, the label, and code for a BIOS.
+    /// Whether all fields have the values that [`boot`] writes, except the fields that other systems change: the name of the formatting
+    /// system, the state, the serial number, the label, and the BIOS code.
     pub(super) fn has_our_geometry(&self) -> bool {
         let expected = boot(self.volume_id.get());
         *self == Self { oem: self.oem, state: self.state, label: self.label, code: self.code, ..expected }
@@ -213,12 +214,12 @@ impl Long {
     }
 }
 
-/// What ties a long name to its short one.
+/// The checksum of a short name that each piece of its long name contains.
 pub(super) fn checksum(short: &[u8; 11]) -> u8 {
     short.iter().fold(0u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte))
 }
 
-/// Where a cluster lies; the caller has checked its number.
+/// The offset of a cluster. The caller must check the number.
 pub(super) fn offset_of(cluster: u32) -> u64 {
     DATA_AT + u64::from(cluster.saturating_sub(ROOT)) * CLUSTER
 }

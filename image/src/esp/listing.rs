@@ -1,4 +1,4 @@
-//! What a file system holds by now: our files, and whatever other systems that mounted it have put beside them.
+//! The content of a file system: the files of kubedOS, and the files that other systems added after they mounted it.
 
 use super::writer::Tree;
 use super::{EspError, format};
@@ -7,11 +7,11 @@ use std::ops::Range;
 /// A file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// Its path of long names, such as `EFI/BOOT/BOOTX64.EFI`. Other systems use any character.
+    /// The path in long names, such as `EFI/BOOT/BOOTX64.EFI`. Files of other systems may contain any character.
     pub path: String,
-    /// The same path of short names, by which a file system finds it as well.
+    /// The path in short names. A file system also finds the file by this path.
     pub short_path: String,
-    /// Its content.
+    /// The content.
     pub content: Vec<u8>,
 }
 
@@ -25,11 +25,11 @@ impl Listed {
 /// An entry that cannot be read.
 #[derive(Debug)]
 pub struct Fault {
-    /// Its path.
+    /// The path of the entry.
     pub path: String,
-    /// Why.
+    /// The cause.
     pub error: EspError,
-    /// Files hide behind it: it is a directory, or the first of more entries than are listed.
+    /// Further files may exist that are not listed: the entry is a directory, or the first entry above a limit.
     pub hides_files: bool,
 }
 
@@ -49,27 +49,27 @@ impl Listing {
         self.files.iter().map(|file| (file.path.as_str(), file.content.as_slice()))
     }
 
-    /// The same with both of their names.
+    /// The files with both names and their contents, in order of path.
     pub fn listed(&self) -> &[Listed] {
         &self.files
     }
 
-    /// Entries that cannot be read. They hide nothing else.
+    /// The entries that cannot be read. Other entries are still listed.
     pub fn faults(&self) -> &[Fault] {
         &self.faults
     }
 
-    /// The two allocation tables differ: which one counts depends on who reads.
+    /// Whether the two allocation tables differ. Which table is used then depends on the implementation.
     pub fn tables_differ(&self) -> bool {
         self.tables_differ
     }
 
-    /// Entries of files that were removed.
+    /// The number of directory entries that are marked as deleted.
     pub fn erased(&self) -> usize {
         self.erased
     }
 
-    /// The places that any system writes when it mounts the file system or changes a file: both boot sectors with the counts of free
+    /// The byte ranges that any system writes when it mounts the file system or changes a file: both boot sectors with the counts of free
     /// clusters, both allocation tables, and the directories.
     pub fn bookkeeping(&self) -> Vec<Range<u64>> {
         let sectors = [0, format::BACKUP_SECTOR].map(|at| at * format::SECTOR..(at + 2) * format::SECTOR);
@@ -77,10 +77,10 @@ impl Listing {
         sectors.into_iter().chain(tables).chain(self.directories.iter().cloned()).collect()
     }
 
-    /// The files as the writer takes them.
+    /// The files as input of the writer.
     ///
     /// # Errors
-    /// [`EspError::Path`] or [`EspError::Clash`] for a file that the writer would not write.
+    /// [`EspError::Path`] or [`EspError::Clash`] for a file that the writer does not accept.
     pub fn tree(&self) -> Result<Tree<'static>, EspError> {
         let mut tree = Tree::new();
         for file in &self.files {

@@ -1,5 +1,5 @@
-//! Names: which paths are taken, and how a name becomes directory entries: a short one of eight and three capital letters, with a long one
-//! before it where the name is not such a short one itself.
+//! Names: the check of paths, and the directory entries of a name. Each name has a short entry (8.3, capital letters). A name that is not a
+//! valid short name also has a long name, whose pieces are before the short entry.
 
 use super::EspError;
 use super::format::{ATTRIBUTE_LONG, LONG_LAST, LONG_UNITS, Long, Short, checksum};
@@ -15,10 +15,11 @@ pub(super) fn is_path(path: &str) -> bool {
     })
 }
 
-/// The numbers that an alias has room for behind its `~`.
+/// The numbers that fit after the `~` of a short name.
 const ALIASES: std::ops::RangeInclusive<u32> = 1..=9_999_999;
 
-/// The short name of each of a directory's names, in the order given. Exact short names go first, so that no alias takes their place.
+/// The short name of each name of a directory, in the given order. Names that are valid short names are reserved first, so that no alias
+/// is equal to one of them.
 pub(super) fn shorten(names: &[&str]) -> Result<Vec<[u8; 11]>, EspError> {
     let mut taken: BTreeSet<[u8; 11]> = names.iter().filter_map(|name| exact(name)).collect();
     names
@@ -36,7 +37,7 @@ pub(super) fn shorten(names: &[&str]) -> Result<Vec<[u8; 11]>, EspError> {
         .collect()
 }
 
-/// A name that is a short name as it stands: capitals, digits and `-~_`, at most one dot.
+/// Converts a name that is already a valid short name: capital letters, digits and `-~_`, at most one dot.
 fn exact(name: &str) -> Option<[u8; 11]> {
     let (base, extension) = name.split_once('.').unwrap_or((name, ""));
     let fits = |part: &str, most: usize| {
@@ -50,7 +51,7 @@ fn exact(name: &str) -> Option<[u8; 11]> {
         .then(|| join(base, extension))
 }
 
-/// `NAME~1.EXT`: what FAT's long names have beside them.
+/// The generated short name `NAME~1.EXT` of a long name.
 fn alias(name: &str, number: u32) -> [u8; 11] {
     let (base, extension) = name.rsplit_once('.').unwrap_or((name, ""));
     let clean = |part: &str, most: usize| -> String {
@@ -85,7 +86,7 @@ pub(super) fn push_entries(directory: &mut Vec<u8>, name: &str, short: &Short) {
             long.order = if last { order | LONG_LAST } else { *order };
             long.attributes = ATTRIBUTE_LONG;
             long.checksum = checksum(&short.name);
-            // Behind the name one NUL, then 0xFFFF.
+            // The name is followed by one NUL and then by 0xFFFF.
             let padding = [0u16].into_iter().chain(std::iter::repeat(0xffff));
             for (to, unit) in long.units_mut().zip(piece.iter().copied().chain(padding)) {
                 *to = U16::new(unit);

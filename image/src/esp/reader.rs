@@ -1,5 +1,5 @@
-//! Reading all files of a file system of ours, with what others have put beside them. No cluster is read twice, so loops end. An entry
-//! that cannot be read is a [`Fault`]; it keeps nothing else from being read.
+//! The reader: lists all files of the file system, including the files that other systems added. It reads no cluster twice, so a loop in
+//! a chain ends. An entry that cannot be read is reported as a [`Fault`], and the reader continues with the next entry.
 
 use super::format::{
     ATTRIBUTE_DIRECTORY, ATTRIBUTE_LABEL, ATTRIBUTE_LONG, Boot, CLUSTER, CLUSTER_BYTES, CLUSTERS, ENTRY,
@@ -13,22 +13,22 @@ use crate::width::to_usize;
 use std::collections::BTreeSet;
 use zerocopy::FromBytes;
 
-/// Directories of other systems lie deeper than ours, but not deeper than this.
+/// The maximum depth of directories. Other systems use deeper directories than kubedOS.
 const MAX_DEPTH: usize = 16;
-/// Empty files take no cluster, so that clusters do not bound their number.
+/// The maximum number of files. Empty files use no cluster, so the number of clusters does not limit them.
 const MAX_FILES: usize = 4096;
-/// Bytes of all paths: names are short in clusters, and a path repeats those of its directories.
+/// The maximum sum of the lengths of all paths, in bytes. Many names fit into a cluster, and each path repeats the names of its
+/// directories.
 const MAX_NAMES: usize = 2 << 20;
-/// Faults that are kept.
+/// The maximum number of faults.
 const MAX_FAULTS: usize = 64;
-/// A long name has at most 255 units.
+/// The maximum number of pieces of a long name, which has at most 255 units.
 const LONG_PIECES: u8 = 20;
 
-/// The files of a file system, with their names.
+/// Lists the files of a file system.
 ///
 /// # Errors
-/// [`EspError::NotOurs`] when its geometry is not the one that is written here, [`EspError::Damaged`] when its root directory cannot be
-/// read.
+/// [`EspError::NotOurs`] if its geometry is not the one that kubedOS writes, [`EspError::Damaged`] if its root directory cannot be read.
 pub fn read(source: &dyn Source) -> Result<Listing, EspError> {
     if source.len() < ESP_BYTES {
         return Err(EspError::NotOurs);
@@ -56,17 +56,17 @@ pub fn read(source: &dyn Source) -> Result<Listing, EspError> {
 struct Reader<'a> {
     source: &'a dyn Source,
     table: Vec<u8>,
-    /// Which clusters were read: no honest file system uses one twice.
+    /// The clusters that were read. A valid file system uses each cluster at most once.
     seen: Vec<bool>,
-    /// Bytes that paths may still have.
+    /// The number of bytes that remain for paths.
     names: usize,
-    /// A bound was reached: the rest is not listed.
+    /// A limit was reached: the remaining entries are not listed.
     is_full: bool,
     listing: Listing,
 }
 
 impl Reader<'_> {
-    /// The bytes of a chain, of which at most `most` are wanted.
+    /// Reads a chain: the first `most` bytes, or all bytes of a directory (`None`).
     fn chain(&mut self, first: u32, most: Option<u32>) -> Result<Vec<u8>, EspError> {
         let mut bytes = Vec::new();
         let mut cluster = first;
@@ -74,7 +74,7 @@ impl Reader<'_> {
         let mut taken = 0;
         while taken < wanted {
             if !(ROOT..=LAST).contains(&cluster) {
-                return Err(EspError::Damaged("a chain leads out of the partition"));
+                return Err(EspError::Damaged("a cluster chain leaves the partition"));
             }
             self.see(cluster)?;
             if most.is_none() {
@@ -94,7 +94,7 @@ impl Reader<'_> {
         if let Some(most) = most {
             let most = most as usize;
             if bytes.len() < most {
-                return Err(EspError::Damaged("a file is longer than its chain"));
+                return Err(EspError::Damaged("a file is longer than its cluster chain"));
             }
             bytes.truncate(most);
         }
@@ -144,7 +144,7 @@ impl Reader<'_> {
                     let alias = short_name(&short);
                     let name = std::mem::take(&mut long).finish(&short.name).unwrap_or_else(|| alias.clone());
                     let names = [within(path, &name), within(short_path, &alias)];
-                    // A file is found by its long and by its short name, in any case.
+                    // A lookup finds a file by its long name and by its short name, and ignores the case.
                     let [a, b] = [name, alias].map(|name| name.to_uppercase());
                     let is_new = (a == b || answers.insert(a)) && answers.insert(b);
                     self.entry(&short, names, is_new, depth);
@@ -154,7 +154,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Takes up a file or the files of a directory; what is wrong with them is a fault of theirs.
+    /// Adds a file, or the files of a directory, to the listing. An error becomes a fault of the entry.
     fn entry(&mut self, short: &Short, [path, short_path]: [String; 2], is_new: bool, depth: usize) {
         let names = self.names.checked_sub(path.len() + short_path.len());
         let has_room = self.listing.files.len() < MAX_FILES && self.listing.faults.len() < MAX_FAULTS;
@@ -162,7 +162,7 @@ impl Reader<'_> {
             if !std::mem::replace(&mut self.is_full, true) {
                 self.fault(
                     path,
-                    EspError::Damaged("from here on there is more than any boot partition has"),
+                    EspError::Damaged("too many entries: this entry and all later ones are not read"),
                     true,
                 );
             }
@@ -170,7 +170,11 @@ impl Reader<'_> {
         };
         self.names = names;
         if !is_new {
-            self.fault(path.clone(), EspError::Damaged("two entries of a directory have one name"), true);
+            self.fault(
+                path.clone(),
+                EspError::Damaged("two entries of a directory have the same name"),
+                true,
+            );
         }
         let cluster =
             (u32::from(short.cluster_high.get()) << 16 | u32::from(short.cluster_low.get())) & FAT_MASK;
@@ -196,17 +200,17 @@ impl Reader<'_> {
 }
 
 fn within(directory: &str, name: &str) -> String {
-    // A slash parts the names of a path, and no system takes it into one.
+    // A slash separates the names of a path. No system allows it inside a name.
     let name = name.replace('/', "\u{fffd}");
     if directory.is_empty() { name } else { format!("{directory}/{name}") }
 }
 
-/// The entries for the directory itself and for the one that it is in.
+/// Whether the name is that of the entry for the directory itself or for its parent directory.
 fn is_dots(name: &[u8; 11]) -> bool {
     name == b".          " || name == b"..         "
 }
 
-/// The pieces of a long name, which come last first.
+/// The pieces of a long name. The last piece comes first in the directory.
 #[derive(Default)]
 struct LongName {
     units: Vec<u16>,
@@ -225,7 +229,7 @@ impl LongName {
         self.broken |=
             order == 0 || order != self.expected || long.checksum != self.checksum || order > LONG_PIECES;
         if self.broken {
-            // Pieces without a first one go on for as long as a directory does: they are not collected.
+            // A directory may consist of orphaned pieces only: collecting them would need unbounded memory.
             self.units.clear();
             return;
         }
@@ -235,7 +239,7 @@ impl LongName {
         self.units = piece;
     }
 
-    /// The name, if all its pieces were there and belong to the short one.
+    /// The name, if all pieces were found and their checksum is that of the short name.
     fn finish(self, short: &[u8; 11]) -> Option<String> {
         if self.broken || self.units.is_empty() || self.expected != 0 || self.checksum != checksum(short) {
             return None;

@@ -1,4 +1,4 @@
-//! Tests of the FAT32 writer and reader, with fatfs as second reader.
+//! Tests of the FAT32 writer and reader. The crate `fatfs` is the second implementation.
 
 use super::super::format::{DATA_AT, END};
 use super::super::writer::Tree;
@@ -46,7 +46,7 @@ impl Source for Patched<'_> {
     }
 }
 
-/// A4: no time, no order of insertion, no chance gets into the bytes.
+/// A4: the bytes do not depend on the time, the order of insertion or random values.
 #[test]
 fn the_same_tree_gives_the_same_pinned_bytes() {
     let mut reversed = Tree::new();
@@ -64,13 +64,13 @@ fn the_same_tree_gives_the_same_pinned_bytes() {
 }
 
 #[test]
-fn files_come_back_as_they_were() {
+fn written_files_are_read_back() {
     let tree = sample();
     let listing = read(&tree.write(7).unwrap()).unwrap();
     assert!(listing.tree().unwrap() == tree && listing.faults().is_empty() && !listing.tables_differ());
 }
 
-/// An implementation that is not ours reads the same files.
+/// An independent implementation reads the same files.
 #[test]
 fn fatfs_reads_what_was_written() {
     use std::io::Read;
@@ -88,7 +88,7 @@ fn fatfs_reads_what_was_written() {
 }
 
 #[test]
-fn only_what_holds_data_is_allocated() {
+fn only_clusters_with_data_are_allocated() {
     let tree = sample();
     let mut allocated = 0;
     for_data(&tree.write(1).unwrap(), 4096, |_, bytes| {
@@ -120,9 +120,9 @@ fn more_than_the_partition_holds_is_an_error() {
     assert!(matches!(tree.write(1), Err(EspError::Full(_))));
 }
 
-/// A directory may be full of pieces of long names that have no beginning: they are not collected.
+/// A directory may be full of orphaned pieces of long names. The reader does not collect them.
 #[test]
-fn pieces_without_a_beginning_are_no_name() {
+fn orphaned_pieces_of_long_names_are_not_collected() {
     let mut pieces = LongName::default();
     let mut piece = [0xff; 32];
     piece[0] = 1;
@@ -132,7 +132,7 @@ fn pieces_without_a_beginning_are_no_name() {
     assert!(pieces.units.is_empty() && pieces.finish(b"A          ").is_none());
 }
 
-/// A chain that comes back to itself, leads outside, or ends early is an error, not a loop.
+/// A chain that contains a loop, leaves the partition, or ends early is an error.
 #[test]
 fn damaged_chains_are_refused() {
     let tree = sample();
@@ -157,9 +157,9 @@ fn damaged_chains_are_refused() {
             value.to_le_bytes().into_iter().enumerate().map(|(at, byte)| (table + cluster * 4 + at, byte));
         let bad = Patched { runs: &runs, changes: changes.collect() };
         match read(&bad) {
-            // Of the root directory, or of a file, which hides no other.
+            // The chain of the root directory is damaged.
             Err(EspError::Damaged(_)) => assert_eq!(cluster, 2),
-            // A root directory that goes on in the clusters of another one takes them from it.
+            // The chain of the root directory continues in the clusters of another directory, which then cannot be read.
             Ok(listing) if cluster == 2 => assert!(!listing.faults().is_empty()),
             Ok(listing) => {
                 assert_eq!(listing.faults().len(), 1, "{cluster} -> {value}");
@@ -170,7 +170,7 @@ fn damaged_chains_are_refused() {
     }
 }
 
-/// What Windows, macOS and Linux leave on a stick that they mount. An implementation that is not ours writes it.
+/// Windows, macOS and Linux leave these files on a stick that they mount. An independent implementation writes them.
 #[test]
 fn files_of_other_systems_hide_nothing() {
     use std::io::Write;
@@ -213,9 +213,9 @@ fn files_of_other_systems_hide_nothing() {
     assert!(read(&bytes).is_ok());
 }
 
-/// A second file that firmware would find under the name of ours: by another case, or by its short name.
+/// Firmware would find a second file by the name of a kubedOS file: with another case, or by its short name.
 #[test]
-fn two_files_of_one_name_are_a_fault() {
+fn two_files_with_the_same_name_are_a_fault() {
     let mut tree = Tree::new();
     tree.add("EFI/BOOT/BOOTX64.EFI", vec![1; 10]).unwrap();
     tree.add("EFI/BOOT/readme.text", vec![2; 10]).unwrap();
@@ -223,20 +223,20 @@ fn two_files_of_one_name_are_a_fault() {
     let alias = bytes.windows(11).position(|name| name == b"README~1TEX").unwrap();
     let mut renamed = bytes.clone();
     renamed[alias..alias + 11].copy_from_slice(b"BOOTX64 EFI");
-    // The piece of the long name holds with its new short name.
+    // The piece of the long name has the checksum of the new short name.
     renamed[alias - 32 + 13] = checksum(b"BOOTX64 EFI");
     let listing = read(&renamed).unwrap();
     assert_eq!(listing.faults().len(), 1);
     assert_eq!(listing.faults()[0].path, "EFI/BOOT/readme.text");
     assert_eq!(listing.listed()[1].short_path, "EFI/BOOT/BOOTX64.EFI");
-    // A name that only looks like the entry for the directory itself is a file.
+    // A name that starts with a dot but is not `.` or `..` is a file.
     renamed = bytes;
     renamed[alias..alias + 11].copy_from_slice(b".EVIL   EFI");
     let listing = read(&renamed).unwrap();
     assert!(listing.files().any(|(path, _)| path == "EFI/BOOT/.EVIL.EFI"), "{listing:?}");
 }
 
-/// Empty files take no cluster: their number is bounded by itself.
+/// Empty files use no cluster, so their number has its own limit.
 #[test]
 fn a_flood_of_empty_files_is_refused() {
     let mut tree = Tree::new();
@@ -248,7 +248,7 @@ fn a_flood_of_empty_files_is_refused() {
 }
 
 #[test]
-fn other_file_systems_are_not_ours() {
+fn other_geometries_are_refused() {
     let tree = sample();
     let runs = tree.write(1).unwrap();
     let short = crate::source::Window::new(&runs, 0, ESP_BYTES - 1).unwrap();

@@ -1,4 +1,5 @@
-//! Writing: clusters are given out in order, first to the directories, then to the files; nothing is ever freed, so every chain is a run.
+//! The writer: allocates clusters in order, first to the directories, then to the files. It never frees a cluster, so every chain is one
+//! run of consecutive clusters.
 
 use super::format::{
     ATTRIBUTE_ARCHIVE, ATTRIBUTE_DIRECTORY, ATTRIBUTE_LABEL, BACKUP_SECTOR, CLUSTER, CLUSTERS, END, FAT_HEAD,
@@ -18,7 +19,7 @@ pub struct Tree<'a> {
     files: BTreeMap<String, Cow<'a, [u8]>>,
 }
 
-/// A run of clusters and how many bytes of it are used; one without clusters starts at 0.
+/// A run of clusters and the number of its bytes that are used. An empty run starts at 0.
 #[derive(Debug, Clone, Copy, Default)]
 struct Run {
     first: u32,
@@ -37,12 +38,12 @@ impl Places<'_> {
 }
 
 impl<'a> Tree<'a> {
-    /// No files.
+    /// Creates a tree without files.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Puts a file at a path such as `EFI/BOOT/BOOTX64.EFI`; its directories come by themselves.
+    /// Adds a file at a path such as `EFI/BOOT/BOOTX64.EFI`. Its directories are created automatically.
     pub fn add(&mut self, path: &str, content: impl Into<Cow<'a, [u8]>>) -> Result<(), EspError> {
         if !is_path(path) {
             return Err(EspError::Path(path.to_owned()));
@@ -53,9 +54,9 @@ impl<'a> Tree<'a> {
             loop {
                 match (mine.next(), theirs.next()) {
                     (Some(a), Some(b)) if a == b => {}
-                    // The same but for its case, as file or directory.
+                    // Two names that differ only in case clash, for files and directories.
                     (Some(a), Some(b)) => return a.eq_ignore_ascii_case(b),
-                    // One path ends where the other goes on, or both do.
+                    // The paths are equal, or one path is a directory of the other.
                     _ => return true,
                 }
             }
@@ -72,13 +73,13 @@ impl<'a> Tree<'a> {
         self.files.iter().map(|(path, content)| (path.as_str(), content.as_ref()))
     }
 
-    /// Makes the file system: [`ESP_BYTES`] long, sparse. `volume_id` is what FAT calls the serial number.
+    /// Makes the file system: [`ESP_BYTES`] long, sparse. `volume_id` is the volume serial number of FAT.
     pub fn write(&self, volume_id: u32) -> Result<Runs<'_>, EspError> {
         let directories = self.directories();
         let mut clusters = Clusters { next: ROOT };
         let mut places = Places(BTreeMap::new());
         for (path, names) in &directories {
-            // The length of a directory does not depend on the places.
+            // The length of a directory does not depend on the clusters of its entries.
             let bytes = self.directory(path, names, |_| Run::default())?;
             places.0.insert(path, clusters.take(bytes.len() as u64)?);
         }
@@ -106,7 +107,7 @@ impl<'a> Tree<'a> {
         Ok(runs)
     }
 
-    /// Every directory (the root is the empty path) with the names in it, both sorted.
+    /// Every directory (the root is the empty path) with the names in it. Both are sorted.
     fn directories(&self) -> BTreeMap<&str, Vec<&str>> {
         let mut directories: BTreeMap<&str, Vec<&str>> = BTreeMap::from([("", Vec::new())]);
         for path in self.files.keys() {
@@ -127,7 +128,7 @@ impl<'a> Tree<'a> {
         directories
     }
 
-    /// A directory's content, whose parent and entries lie where `place` says.
+    /// The content of a directory. `place` returns the clusters of its parent and of its entries.
     fn directory(
         &self,
         path: &str,
@@ -138,7 +139,7 @@ impl<'a> Tree<'a> {
         if path.is_empty() {
             bytes.extend_from_slice(short(LABEL, ATTRIBUTE_LABEL, 0, 0).as_bytes());
         } else {
-            // `..` of a directory in the root names cluster 0.
+            // If the parent is the root directory, the cluster of `..` is 0.
             let parent = path.rsplit_once('/').map_or(0, |(parent, _)| place(parent).first);
             let dots = [(*b".          ", place(path).first), (*b"..         ", parent)];
             for (name, cluster) in dots {
@@ -178,7 +179,7 @@ impl Clusters {
     }
 }
 
-/// The table as far as it is not zero. The runs cover all used clusters, each once.
+/// The allocation table up to its last non-zero entry. The runs cover each used cluster exactly once.
 fn table<'a>(runs: impl Iterator<Item = &'a Run>, used: u32) -> Vec<u8> {
     let mut runs: Vec<&Run> = runs.filter(|run| run.clusters > 0).collect();
     runs.sort_unstable_by_key(|run| run.first);
@@ -196,9 +197,9 @@ fn table<'a>(runs: impl Iterator<Item = &'a Run>, used: u32) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// A size of more than 32 bits has no place in a directory entry, and one of fewer may have no room.
+    /// A size of more than 32 bits does not fit into a directory entry; a smaller size may still be too large for the partition.
     #[test]
-    fn a_size_that_does_not_fit_is_refused_and_takes_nothing() {
+    fn a_size_that_does_not_fit_is_refused_and_allocates_nothing() {
         let mut clusters = Clusters { next: ROOT };
         let room = u64::from(CLUSTERS) * CLUSTER;
         for bytes in [room + 1, u64::from(u32::MAX), 1 << 32, (1 << 32) + 1, u64::MAX] {

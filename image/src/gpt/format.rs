@@ -4,14 +4,14 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 pub(super) const SIGNATURE: [u8; 8] = *b"EFI PART";
-/// Revision 1.0 of the header, the only one there is.
+/// Revision 1.0 of the header, the only revision that exists.
 pub(super) const REVISION: u32 = 0x0001_0000;
 pub(super) const HEADER_LEN: u32 = 92;
 pub(super) const ENTRY_COUNT: u32 = 128;
 pub(super) const ENTRY_LEN: u32 = 128;
 /// The entries of one copy, in bytes.
 pub(super) const ENTRIES_BYTES: u32 = ENTRY_COUNT * ENTRY_LEN;
-/// UTF-16 units of a name.
+/// The number of UTF-16 units of a name.
 pub(super) const NAME_UNITS: usize = 36;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
@@ -66,8 +66,8 @@ pub(super) struct Mbr {
     pub(super) signature: [u8; 2],
 }
 
-/// What a BIOS may run, in bytes.
+/// The length of the boot code for a BIOS, in bytes.
 pub(super) const BOOT_CODE_LEN: usize = 440;
 pub(super) const MBR_SIGNATURE: [u8; 2] = [0x55, 0xaa];
-/// The type of the one record of a protective MBR.
+/// The type of the only record of a protective MBR.
 pub(super) const MBR_PROTECTIVE: u8 = 0xee;

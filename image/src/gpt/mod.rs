@@ -1,9 +1,9 @@
-//! GUID partition tables (UEFI specification 2.10, section 5.3): a [`Table`] in memory, its writing in an order that survives a power
-//! cut, and its reading from the two copies that a disk holds.
+//! GUID partition tables (UEFI specification 2.10, section 5.3): a [`Table`] in memory, a writer with an order that survives a power
+//! cut, and a reader of the two copies on a disk.
 //!
-//! Invariants of a [`Table`]: 128 entries of 128 bytes, numbered from 1; every partition lies inside the usable area, none overlaps
-//! another. Other shapes of table are legal elsewhere; the reader refuses them by name, since no disk of ours has them.
-//! Nothing here draws a GUID: whoever makes a table brings them.
+//! Invariants of a [`Table`]: 128 entries of 128 bytes, numbered from 1; every partition is inside the usable area, and no two partitions
+//! overlap. The standard allows other numbers and sizes of entries; the reader refuses them with a specific error, because no kubedOS disk
+//! has them. This module generates no GUIDs: the caller passes them.
 
 mod format;
 mod reader;
@@ -14,57 +14,57 @@ pub use reader::{Copy, Found, OtherCopy, read, read_from};
 pub use table::{Partition, SectorSize, Table, TableError};
 pub use writer::{Extent, Step};
 
-/// How many bytes of the disk's start, and of its end, [`read`] needs: both copies of the table with either sector size.
+/// The number of bytes that [`read`] needs from the start and from the end of the disk. They contain both copies for either sector size.
 pub const EDGE_BYTES: usize = 32 * 1024;
 
-/// How many bytes of the disk's end [`read_from`] reads at most: where the entries of the second copy are as far from its header as
-/// `sgdisk -e` puts them on a disk with sectors of 4096 bytes.
+/// The maximum number of bytes that [`read_from`] reads from the end of the disk. `sgdisk -e` places the entries of the backup copy at this
+/// distance from its header on a disk with sectors of 4096 bytes.
 pub const LONGEST_TAIL: usize = (8 << 20) + EDGE_BYTES;
 
-/// Why the bytes hold no partition table that can be used.
+/// The bytes contain no usable partition table.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// The copy's header does not start with `EFI PART`.
-    #[error("no partition table here")]
+    /// The header of the copy does not start with `EFI PART`.
+    #[error("no partition table found")]
     Absent,
-    /// Fewer bytes than the copy has.
-    #[error("the bytes end before the table does")]
+    /// The bytes end inside the copy.
+    #[error("the partition table is truncated")]
     Truncated,
-    /// The header's own checksum does not hold.
-    #[error("checksum of the header does not hold")]
+    /// The checksum of the header is wrong.
+    #[error("wrong checksum of the header")]
     HeaderChecksum,
-    /// The checksum over the entries does not hold.
-    #[error("checksum of the entries does not hold")]
+    /// The checksum of the entries is wrong.
+    #[error("wrong checksum of the entries")]
     EntriesChecksum,
-    /// A table of another shape than ours.
-    #[error("table of an unknown shape: {0} is {1}")]
+    /// A field has a value that the standard may allow but kubedOS never writes.
+    #[error("unsupported partition table: {0} is {1}")]
     Unsupported(&'static str, u64),
-    /// The header says that it lies elsewhere.
-    #[error("the header says that it lies in sector {says}, but it was read from sector {is}")]
+    /// The header contains another sector number than its own.
+    #[error("the header of sector {stated} was read from sector {actual}")]
     Misplaced {
-        /// Where the header says that it is.
-        says: u64,
-        /// Where it was read from.
-        is: u64,
+        /// The sector number in the header.
+        stated: u64,
+        /// The sector from which the header was read.
+        actual: u64,
     },
-    /// A bound lies outside the disk or the table's own usable area.
-    #[error("{0} lies outside of the disk")]
+    /// The named area is not inside the disk, or overlaps the usable area.
+    #[error("{0} lies outside the disk")]
     OutOfBounds(&'static str),
-    /// Both checksums hold, but the entries contradict each other.
-    #[error("the entries are wrong")]
+    /// Both checksums are correct, but an entry is invalid or overlaps another entry.
+    #[error("invalid entries")]
     Table(#[from] TableError),
-    /// An entry's name is not UTF-16.
+    /// The name of an entry is not valid UTF-16.
     #[error("the name of partition {0} is not UTF-16")]
     Name(u8),
-    /// The disk could not be read.
+    /// The disk cannot be read at this sector.
     #[error("cannot read sector {0}")]
     Io(u64),
     /// Neither copy can be used.
     #[error("neither copy can be used: primary: {primary}; backup: {backup}")]
     NoCopy {
-        /// What is wrong with the copy at the disk's start.
+        /// The error of the copy at the start of the disk.
         primary: Box<ReadError>,
-        /// What is wrong with the copy at the disk's end.
+        /// The error of the copy at the end of the disk.
         backup: Box<ReadError>,
     },
 }

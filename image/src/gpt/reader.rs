@@ -1,5 +1,5 @@
-//! Reading a table from the two edges of a disk. The primary copy is taken if its checksums hold, else the backup. Nothing is believed
-//! that a checksum does not cover, and nothing that lies outside of the disk.
+//! The reader: reads a table from the start and the end of a disk. It uses the primary copy if that is valid, otherwise the backup copy. It
+//! uses no bytes that are not covered by a checksum, and accepts no sector number outside the disk.
 
 use super::format::{
     ENTRIES_BYTES, ENTRY_COUNT, ENTRY_LEN, Entry, HEADER_LEN, Header, MBR_PROTECTIVE, MBR_SIGNATURE, Mbr,
@@ -14,51 +14,51 @@ use std::collections::BTreeMap;
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Which of the two copies a table was read from.
+/// The copy that a table was read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Copy {
-    /// The one behind sector 0.
+    /// The copy after sector 0.
     Primary,
-    /// The one at the disk's end.
+    /// The copy at the end of the disk.
     Backup,
 }
 
-/// How the copy that was not taken compares.
+/// The state of the copy that was not used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OtherCopy {
-    /// It says the same.
+    /// It is equal to the used copy.
     Same,
-    /// It is whole, but says something else: a change of the table was interrupted.
+    /// It is valid, but different: a change of the table was interrupted.
     Differs(Box<Table>),
-    /// It cannot be used, for instance because the disk grew.
+    /// It is invalid or missing, for example because the disk grew.
     Damaged(ReadError),
 }
 
-/// What was found on a disk.
+/// A partition table that was found on a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// The table to go by.
+    /// The table.
     pub table: Table,
-    /// Where it came from.
+    /// The copy that the table was read from.
     pub copy: Copy,
     /// The state of the other copy.
     pub other: OtherCopy,
-    /// Sector 0 holds a protective MBR, without which the kernel does not look for a GPT.
+    /// Sector 0 contains a protective MBR. Without it, the kernel does not look for a GPT.
     pub protective_mbr: bool,
 }
 
 impl Found {
-    /// Both copies and sector 0 are as they should be.
-    pub fn is_sound(&self) -> bool {
+    /// Whether both copies are valid and equal, and sector 0 contains a protective MBR.
+    pub fn is_consistent(&self) -> bool {
         self.other == OtherCopy::Same && self.protective_mbr
     }
 }
 
-/// Reads the table of a disk of `disk_bytes` from its first and its last bytes: [`EDGE_BYTES`] of each, or the whole disk if it is
-/// shorter. More bytes do no harm.
+/// Reads the table of a disk of `disk_bytes` from its first and its last bytes: at least [`EDGE_BYTES`] of each, or the whole disk if it
+/// is shorter.
 pub fn read(head: &[u8], tail: &[u8], disk_bytes: u64, sector_size: SectorSize) -> Result<Found, ReadError> {
     let sectors = disk_bytes / sector_size.bytes();
-    // A part of a last sector belongs to no sector.
+    // An incomplete last sector is not part of the disk.
     let spare = to_usize(disk_bytes % sector_size.bytes());
     let (tail, _) = tail.split_at(tail.len().saturating_sub(spare));
     let edges = Edges { head, tail, sectors, sector_size };
@@ -99,8 +99,8 @@ pub fn read_from(disk: &dyn Source, sector_size: SectorSize) -> Result<Found, Re
     read(&head, &tail, disk.len(), sector_size)
 }
 
-/// Where the entries of the backup copy lie if they lie before the tail. `sgdisk -e` aligns the end of the usable area to a MiB and puts
-/// the entries right behind it, up to 2048 sectors before the header.
+/// The offset of the entries of the backup copy if they are before the tail. `sgdisk -e` aligns the end of the usable area to a MiB and
+/// writes the entries directly after it, up to 2048 sectors before the header.
 fn distant_entries(tail: &[u8], disk_bytes: u64, sector_size: SectorSize) -> Option<u64> {
     let sector = sector_size.bytes();
     let tail_at = disk_bytes - tail.len() as u64;
@@ -125,7 +125,7 @@ struct Edges<'a> {
 }
 
 impl Edges<'_> {
-    /// `len` bytes from sector `lba` on, if they lie in one of the two edges.
+    /// The `len` bytes from sector `lba` on, if the head or the tail contains them.
     fn bytes(&self, lba: u64, len: usize) -> Option<&[u8]> {
         let within = |edge: &'_ [u8], offset: u64| -> Option<std::ops::Range<usize>> {
             let start = usize::try_from(offset).ok()?;
@@ -141,7 +141,7 @@ impl Edges<'_> {
         self.tail.get(within(self.tail, offset.checked_sub(tail_at)?)?)
     }
 
-    /// The copy whose header lies in sector `lba`.
+    /// Reads the copy whose header is in sector `lba`.
     fn copy(&self, lba: u64) -> Result<Table, ReadError> {
         let sector = usize::try_from(self.sector_size.bytes()).map_err(|_| ReadError::Truncated)?;
         let bytes = self.bytes(lba, sector).ok_or(ReadError::Truncated)?;
@@ -180,7 +180,7 @@ impl Edges<'_> {
         if high >= self.sectors || low != 1 {
             return Err(ReadError::OutOfBounds("the other header"));
         }
-        // Behind the first header and before the last one there is room for a list of entries.
+        // A list of entries fits after the first header and before the last header.
         if first > last || first < list.saturating_add(2) || last.saturating_add(list) >= high {
             return Err(ReadError::OutOfBounds("the usable area"));
         }
@@ -219,7 +219,7 @@ fn check_header(header: &Header, lba: u64) -> Result<(), ReadError> {
         }
     }
     if header.my_lba.get() != lba {
-        return Err(ReadError::Misplaced { says: header.my_lba.get(), is: lba });
+        return Err(ReadError::Misplaced { stated: header.my_lba.get(), actual: lba });
     }
     Ok(())
 }

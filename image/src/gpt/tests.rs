@@ -45,7 +45,7 @@ fn places(size: SectorSize) -> [usize; 4] {
 }
 
 #[test]
-fn a_written_table_has_pinned_bytes_and_is_sound() {
+fn a_written_table_has_pinned_bytes_and_two_equal_copies() {
     let pins = [
         "f8b4bb57833170940dc69ca13b13f95d54927c7b0a3549b7cd5027877a790ac4",
         "40eb79afd5897195b08b387c168ac14646c2805ec1d5fc169762adf133845993",
@@ -55,15 +55,15 @@ fn a_written_table_has_pinned_bytes_and_is_sound() {
         let disk = written(&table);
         let found = read_from(&disk, size).unwrap();
         assert_eq!((&found.table, found.copy), (&table, Copy::Primary));
-        assert!(found.is_sound());
+        assert!(found.is_consistent());
         hex::encode(sha256(&[&disk]))
     });
     assert_eq!(written, pins);
 }
 
-/// The order that ADR 0001 promises.
+/// ADR 0001 defines this order.
 #[test]
-fn the_backup_is_on_the_medium_before_the_primary_is_touched() {
+fn the_backup_is_on_the_medium_before_the_primary_is_changed() {
     for size in SIZES {
         let [header, entries, backup_entries, backup_header] = places(size);
         let at: Vec<Option<usize>> = table(size, 9)
@@ -88,7 +88,8 @@ fn the_backup_is_on_the_medium_before_the_primary_is_touched() {
     }
 }
 
-/// O1: whatever of the writes between two flushes arrived, in whatever order, whole sectors of it, the old or the new table is read.
+/// O1: between two flushes, any subset of whole sectors may have been written. The reader then gets the old table or the new table. This
+/// test covers prefixes, suffixes and single sectors.
 #[test]
 fn a_power_cut_at_any_sector_leaves_the_old_or_the_new_table() {
     for size in SIZES {
@@ -128,13 +129,13 @@ fn a_power_cut_at_any_sector_leaves_the_old_or_the_new_table() {
             }
         }
         assert_eq!(seen, [true; 2]);
-        assert!(read_from(&disk, size).unwrap().is_sound());
+        assert!(read_from(&disk, size).unwrap().is_consistent());
     }
 }
 
-/// A5: each byte of either copy is covered; the other copy is taken, and both damaged is an error.
+/// A5: the checksums cover each byte of a copy. If one copy is damaged, the other is used; if both are damaged, the result is an error.
 #[test]
-fn a_flip_in_one_copy_is_found_and_the_other_copy_taken() {
+fn a_flip_in_one_copy_is_found_and_the_other_copy_is_used() {
     for size in SIZES {
         let good = table(size, 9);
         let disk = written(&good);
@@ -151,7 +152,7 @@ fn a_flip_in_one_copy_is_found_and_the_other_copy_taken() {
                 let found = read_from(&bad, size).unwrap();
                 assert_eq!((&found.table, found.copy), (&good, copy), "{at}");
                 assert!(matches!(found.other, OtherCopy::Damaged(_)), "{at}");
-                // One case of each kind is enough for the slow part.
+                // A few damaged bytes per copy are enough for the case in which both copies are damaged.
                 if at > header + 8 && at != entries {
                     continue;
                 }
@@ -162,27 +163,28 @@ fn a_flip_in_one_copy_is_found_and_the_other_copy_taken() {
     }
 }
 
-/// P2: the file is copied to a larger disk; its backup is then in the middle.
+/// P2: after the file was copied to a larger disk, the backup copy is not at the end of the disk.
 #[test]
-fn a_disk_that_grew_keeps_its_primary_and_can_be_mended() {
+fn a_disk_that_grew_keeps_its_primary_and_can_be_repaired() {
     for size in SIZES {
         let small = table(size, 9);
         let mut disk = written(&small);
         disk.resize(disk.len() * 2, 0);
         let found = read_from(&disk, size).unwrap();
         assert_eq!((&found.table, found.copy), (&small, Copy::Primary));
-        assert!(!found.is_sound());
+        assert!(!found.is_consistent());
         let grown = small.resized(disk.len() as u64).unwrap();
         grown.steps().iter().for_each(|step| apply(&mut disk, step));
         let found = read_from(&disk, size).unwrap();
-        assert!(found.is_sound() && found.table == grown);
-        // And a disk that shrank holds no table that can be used.
+        assert!(found.is_consistent() && found.table == grown);
+        // A disk that shrank has no usable table.
         disk.truncate(4 << 20);
         assert!(read_from(&disk, size).is_err());
     }
 }
 
-/// Field testing: `sgdisk -e` ends the usable area at a whole MiB and puts the backup's entries right behind it, far from its header.
+/// Field testing: `sgdisk -e` ends the usable area at a whole MiB and writes the entries of the backup copy directly after it, far from the
+/// header.
 #[test]
 fn entries_of_the_backup_may_lie_far_from_its_header() {
     let size = SectorSize::B512;
@@ -203,8 +205,8 @@ fn entries_of_the_backup_may_lie_far_from_its_header() {
         let sum = crc32fast::hash(&disk[header..header + HEADER_LEN as usize]);
         disk[header + 16..header + 20].copy_from_slice(&sum.to_le_bytes());
     }
-    assert!(read_from(&disk, size).unwrap().is_sound());
-    // And they are checked there.
+    assert!(read_from(&disk, size).unwrap().is_consistent());
+    // The checksum of these entries is checked.
     disk[moved + 20] ^= 1;
     let other = read_from(&disk, size).unwrap().other;
     assert_eq!(other, OtherCopy::Damaged(ReadError::EntriesChecksum));
@@ -244,9 +246,9 @@ fn partitions_that_break_a_rule_are_refused() {
     table.set(3, partition(free, last, 3, &"x".repeat(36))).unwrap();
 }
 
-/// A checksum is no proof of sense: bounds are checked even where both checksums hold.
+/// A correct checksum does not prove that the values are valid, so the bounds are checked as well.
 #[test]
-fn a_header_with_a_right_checksum_and_wrong_bounds_is_refused() {
+fn a_header_with_a_correct_checksum_and_wrong_bounds_is_refused() {
     let size = SectorSize::B512;
     let good = written(&table(size, 9));
     let [header, ..] = places(size);
@@ -294,7 +296,7 @@ proptest! {
             }
         }
         let found = read_from(&written(&table), size).unwrap();
-        prop_assert!(found.is_sound());
+        prop_assert!(found.is_consistent());
         prop_assert_eq!(found.table, table);
     }
 

@@ -1,5 +1,5 @@
-//! Writing a table. The order is what makes a power cut harmless: at every moment at least one of the two copies is whole, so a
-//! reader sees the old table or the new one, never a mixture.
+//! The writer of a table. The order of the writes makes a power cut harmless: at any time, at least one of the two copies is valid, so a
+//! reader gets either the old table or the new table.
 
 use super::format::{
     BOOT_CODE_LEN, ENTRIES_BYTES, ENTRY_COUNT, ENTRY_LEN, Entry, HEADER_LEN, Header, MBR_PROTECTIVE,
@@ -11,27 +11,27 @@ use crate::width::to_usize;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromZeros, IntoBytes};
 
-/// Bytes and the place on the disk where they belong.
+/// Bytes and their offset on the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extent {
-    /// From the start of the disk, in bytes.
+    /// The offset from the start of the disk, in bytes.
     pub offset: u64,
-    /// Whole sectors.
+    /// The bytes, a whole number of sectors.
     pub bytes: Vec<u8>,
 }
 
-/// One step of writing a table.
+/// One step of a write of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Write this.
+    /// Write these bytes.
     Write(Extent),
-    /// Everything written so far must be on the medium before the next step.
+    /// Flush: all previous writes must be on the medium before the next step.
     Flush,
 }
 
 impl Table {
-    /// The steps that bring this table onto its disk: backup entries, backup header, flush, primary entries, primary header, flush,
-    /// protective MBR, flush. The ISO 9660 area behind the primary entries is not touched.
+    /// The steps that write this table to its disk: backup entries, backup header, flush, primary entries, primary header, flush,
+    /// protective MBR, flush. They do not change the ISO 9660 area after the primary entries.
     pub fn steps(&self) -> Vec<Step> {
         let last = self.sectors.saturating_sub(1);
         let backup_entries = last.saturating_sub(self.sector_size.entries_sectors());
@@ -52,7 +52,7 @@ impl Table {
         ]
     }
 
-    /// The same bytes without the order, for writing a file that nobody reads meanwhile.
+    /// The same writes without the flushes, for a file that no other process reads in the meantime.
     pub fn extents(&self) -> impl Iterator<Item = Extent> {
         self.steps().into_iter().filter_map(|step| match step {
             Step::Write(extent) => Some(extent),
@@ -90,7 +90,7 @@ impl Table {
         self.pad(header.as_bytes().to_vec())
     }
 
-    /// A record of type 0xEE over the whole disk, as far as 32 bits reach.
+    /// The protective MBR: one record of type 0xEE for the whole disk, limited by its 32-bit field.
     fn encode_mbr(&self) -> Vec<u8> {
         let mut mbr = Mbr::new_zeroed();
         let [record, ..] = &mut mbr.records;
@@ -114,7 +114,7 @@ impl Table {
     }
 }
 
-/// What a BIOS runs from the first sector (16-bit real mode, loaded at 0x7c00): it says why this machine does not start, and stops.
+/// The boot code in the first sector for a BIOS (16-bit real mode, loaded at 0x7c00). It prints why the machine does not start, and halts.
 /// UEFI never runs it (UEFI specification 2.10, table 5-4).
 fn refusal_of_bios() -> [u8; BOOT_CODE_LEN] {
     const CODE: &[u8] = &[
@@ -125,7 +125,7 @@ fn refusal_of_bios() -> [u8; BOOT_CODE_LEN] {
         0xbc, 0x00, 0x7c, // mov sp, 0x7c00
         0xfb, // sti
         0xfc, // cld
-        0xbe, 0x1f, 0x7c, // mov si, 0x7c1f: the text behind these 31 bytes
+        0xbe, 0x1f, 0x7c, // mov si, 0x7c1f: the text after these 31 bytes
         0xac, // next: lodsb
         0x84, 0xc0, // test al, al
         0x74, 0x08, // jz end
@@ -139,7 +139,7 @@ fn refusal_of_bios() -> [u8; BOOT_CODE_LEN] {
     const TEXT: &[u8] =
         b"\r\nkubedOS: this machine started in BIOS mode; the disk boots under UEFI only.\r\n\
         Switch the firmware to UEFI.\r\n";
-    const { assert!(CODE.len() + TEXT.len() < BOOT_CODE_LEN, "a zero has to end the text") };
+    const { assert!(CODE.len() + TEXT.len() < BOOT_CODE_LEN, "the text must end with a zero byte") };
     let mut code = [0; BOOT_CODE_LEN];
     for (to, byte) in code.iter_mut().zip(CODE.iter().chain(TEXT)) {
         *to = *byte;

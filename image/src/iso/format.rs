@@ -10,14 +10,14 @@ use zerocopy::{
 pub(super) const SECTOR: usize = 2048;
 /// The length of a directory that fills one sector.
 pub(super) const SECTOR_LEN: u32 = const_u32(SECTOR as u64);
-/// Where the volume descriptors start.
+/// The sector of the first volume descriptor.
 pub(super) const FIRST_DESCRIPTOR: usize = 16;
 pub(super) const STANDARD_ID: [u8; 5] = *b"CD001";
 pub(super) const KIND_PRIMARY: u8 = 1;
 pub(super) const KIND_TERMINATOR: u8 = 255;
 /// File flag: a directory (9.1.6).
 pub(super) const FLAG_DIRECTORY: u8 = 2;
-/// 1980-01-01, the first date that FAT has too: one fixed date everywhere.
+/// 1980-01-01, which is also the first date of FAT: one fixed date in all formats.
 const RECORD_DATE: [u8; 7] = [80, 1, 1, 0, 0, 0, 0];
 const DATE: [u8; 17] = *b"1980010100000000\0";
 const NO_DATE: [u8; 17] = *b"0000000000000000\0";
@@ -117,7 +117,7 @@ pub(super) struct PathTables {
     pub(super) big: u32,
 }
 
-/// A volume id in its field, with blanks behind it; none if it is longer.
+/// A volume id padded with blanks to the length of its field; `None` if it is too long.
 pub(super) const fn volume_id(text: &str) -> Option<[u8; 32]> {
     let mut out = [b' '; 32];
     match out.split_at_mut_checked(text.len()) {
@@ -189,15 +189,15 @@ pub(super) fn push_record<const NAME: usize>(
     directory.resize(directory.len().next_multiple_of(2), 0);
 }
 
-/// Bytes of a path table of a volume that has only its root.
+/// The length in bytes of the path table of a volume with only a root directory.
 pub(super) const PATH_TABLE_LEN: u32 = 10;
 
-/// The path table of a volume that has only its root (9.4): one record, with the extent in the wanted byte order.
+/// The path table of a volume with only a root directory (9.4): one record, with the extent in the byte order of the caller.
 pub(super) fn path_table([a, b, c, d]: [u8; 4], [e, f]: [u8; 2]) -> [u8; PATH_TABLE_LEN as usize] {
     [1, 0, a, b, c, d, e, f, 0, 0]
 }
 
-/// A descriptor's common head.
+/// The header that all descriptors have, padded to a sector.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
 #[repr(C)]
 pub(super) struct Terminator {

@@ -1,4 +1,4 @@
-//! The empty volume that makes a disk image a CD image too: volume descriptors, an El Torito boot catalogue that points at the EFI system
+//! The empty volume that makes a disk image also a CD image: volume descriptors, an El Torito boot catalogue that points to the EFI system
 //! partition, and an empty root directory, all in the gap between partition table and first partition.
 //!
 //! Sources: ECMA-119 for the volume; "El Torito" Bootable CD-ROM Format Specification 1.0, figures 2, 3 and 7; UEFI specification 2.10,
@@ -15,14 +15,14 @@ use zerocopy::IntoBytes;
 /// The image cannot be a CD image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HybridError {
-    /// The EFI system partition does not start at a sector of 2 KiB, or overlaps the volume's own sectors.
-    #[error("the EFI system partition starts at byte {0}, which no CD sector does")]
+    /// The EFI system partition does not start at a multiple of 2 KiB, or starts before the first partition of the layout.
+    #[error("the EFI system partition starts at byte {0}, which is not the start of a usable CD sector")]
     Esp(u64),
     /// The image is not a whole number of CD sectors, or longer than 2^32 of them.
-    #[error("an image of {0} bytes is no CD")]
+    #[error("an image of {0} bytes cannot be a CD image")]
     Length(u64),
     /// The volume id is longer than its field.
-    #[error("a volume id of {0} bytes is longer than the 32 of its field")]
+    #[error("a volume id of {0} bytes does not fit into its field of 32 bytes")]
     VolumeId(usize),
 }
 
@@ -64,7 +64,7 @@ pub fn extent(image_bytes: u64, esp: u64, volume_id: &str) -> Result<Extent, Hyb
     Ok(Extent { offset: (FIRST_DESCRIPTOR * SECTOR) as u64, bytes })
 }
 
-/// The boot record volume descriptor: where the catalogue lies.
+/// The boot record volume descriptor, which contains the sector of the catalogue.
 fn boot_record() -> Vec<u8> {
     let mut bytes = vec![0];
     bytes.extend_from_slice(&STANDARD_ID);
@@ -75,8 +75,8 @@ fn boot_record() -> Vec<u8> {
     bytes
 }
 
-/// A validation entry, whose sixteen-bit words add up to zero, and one entry that boots the partition without emulation. Its sector count
-/// is zero: the image reaches to the medium's end, and firmware finds the file system's own length.
+/// The boot catalogue: a validation entry, whose 16-bit words add up to zero, and one entry that boots the partition without emulation.
+/// Its sector count is zero: the boot image extends to the end of the medium, and firmware reads the length from the file system.
 fn catalogue(esp_sector: u32) -> Vec<u8> {
     let mut validation = [0u8; 32];
     let [header, platform, ..] = &mut validation;
@@ -103,9 +103,9 @@ mod tests {
     use super::*;
     use kubedos_wire::hex32::sha256;
 
-    /// Byte places as El Torito's figures have them, and the whole pinned.
+    /// The byte offsets are those of the figures in the El Torito specification. The digest pins all bytes.
     #[test]
-    fn the_catalogue_points_at_the_partition() {
+    fn the_catalogue_points_to_the_partition() {
         let Extent { offset, bytes } = extent(893 << 20, 1 << 20, "KUBEDOS").unwrap();
         assert_eq!((offset, bytes.len()), (32_768, 5 * SECTOR));
         assert_eq!(&bytes[SECTOR + 7..SECTOR + 30], b"EL TORITO SPECIFICATION");
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn places_that_no_cd_has_are_refused() {
+    fn lengths_and_offsets_that_are_not_whole_cd_sectors_are_refused() {
         assert_eq!(extent((1 << 20) + 512, 1 << 20, "X"), Err(HybridError::Length((1 << 20) + 512)));
         assert_eq!(extent(1 << 43, 1 << 20, "X"), Err(HybridError::Length(1 << 43)));
         assert_eq!(extent(1 << 30, (1 << 20) + 512, "X"), Err(HybridError::Esp((1 << 20) + 512)));

@@ -1,11 +1,10 @@
-//! ISO 9660 (ECMA-119) in the two small shapes that kubedOS needs.
+//! ISO 9660 (ECMA-119) in the two forms that kubedOS needs.
 //!
-//! - [`seed`]: a volume `KUBEDSEED` with one file `SEED.KST`, which is how a seed travels to a node. Written and read here, so that no
-//!   kernel file system ever parses it.
-//! - [`hybrid`]: the empty volume with an El Torito entry that lies in the gap before the first partition and makes a disk image a CD
-//!   image too.
+//! - [`seed`]: a volume `KUBEDSEED` with one file `SEED.KST`, which transports a seed to a node. This crate writes and reads it, so that
+//!   no kernel file system parses untrusted seeds.
+//! - [`hybrid`]: the empty volume with an El Torito entry in the gap before the first partition. It makes a disk image also a CD image.
 //!
-//! Rock Ridge, Joliet and times are left out: every date is the same fixed one.
+//! Rock Ridge, Joliet and times are not supported: every date is the same fixed date.
 
 mod format;
 pub mod hybrid;

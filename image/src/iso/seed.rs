@@ -1,7 +1,7 @@
 //! The seed volume: ISO 9660 with volume id `KUBEDSEED` and one file `SEED.KST`.
 //!
-//! The reader takes any writer's volume as long as the file lies in the root directory in one piece; it follows no other directory, and
-//! never looks beyond the bytes that it was given.
+//! The reader accepts the volume of any writer if the file is in the root directory and in one piece. It follows no other directory and
+//! never reads outside the given bytes.
 
 use super::format::{
     FIRST_DESCRIPTOR, FLAG_DIRECTORY, KIND_PRIMARY, KIND_TERMINATOR, PATH_TABLE_LEN, PathTables, Primary,
@@ -12,52 +12,52 @@ use zerocopy::{FromBytes, IntoBytes};
 
 /// The volume id that marks a seed.
 pub const VOLUME_ID: &str = "KUBEDSEED";
-/// The one file of a seed volume: a signed statement of domain `kubedos seed v1`.
+/// The only file of a seed volume: a signed statement of the domain `kubedos seed v1`.
 pub const FILE_NAME: &str = "SEED.KST";
-/// [`VOLUME_ID`] as the descriptor has it.
+/// [`VOLUME_ID`] as a field of the descriptor.
 const VOLUME_ID_FIELD: [u8; 32] = volume_id(VOLUME_ID).unwrap();
-/// [`FILE_NAME`] with the version number that ECMA-119 wants behind it.
+/// [`FILE_NAME`] followed by the version number that ECMA-119 requires.
 const FILE_ID: &[u8; 10] = b"SEED.KST;1";
-/// No seed volume is longer: whoever looks for one reads this much of a device at most.
+/// The maximum length of a seed volume. A search for a seed reads at most this many bytes of a device.
 pub const MAX_BYTES: u64 = SEED_SIZE;
-/// From this many bytes of a device's start [`is_seed`] can tell.
+/// The number of bytes from the start of a device that [`is_seed`] needs.
 pub const PROBE_BYTES: usize = (FIRST_DESCRIPTOR + 1) * SECTOR;
 
-/// Why there is no seed file in a volume.
+/// The seed volume cannot be written or read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SeedVolumeError {
     /// Not an ISO 9660 volume named `KUBEDSEED`.
     #[error("not a seed volume")]
     NotASeed,
-    /// Something in the volume lies outside of it.
-    #[error("{0} lies outside of the volume")]
+    /// An extent is not inside the volume.
+    #[error("{0} lies outside the volume")]
     OutOfBounds(&'static str),
-    /// The descriptor or the directory is not as ECMA-119 wants it.
+    /// The descriptor or the directory violates ECMA-119.
     #[error("{0} is not well-formed")]
     Malformed(&'static str),
-    /// There is no `SEED.KST`.
+    /// The volume contains no `SEED.KST`.
     #[error("there is no file SEED.KST in the seed volume")]
     NoFile,
-    /// There are several.
+    /// The volume contains several files `SEED.KST`.
     #[error("there are several files SEED.KST in the seed volume")]
     SeveralFiles,
-    /// The statement is larger than a seed volume may be.
+    /// The statement does not fit into a seed volume of maximum length.
     #[error("the statement is too long for a seed volume")]
     TooLong,
 }
 
-/// Sectors of what a written volume holds.
+// The sectors of the objects in a written volume.
 const TABLE_LITTLE: u32 = 18;
 const TABLE_BIG: u32 = 19;
 const ROOT: u32 = 20;
 const FILE: u32 = 21;
 
-/// Is the device that starts with these bytes a seed volume?
+/// Whether a device that starts with these bytes is a seed volume.
 pub fn is_seed(start: &[u8]) -> bool {
     primary_of(start).is_ok()
 }
 
-/// The volume that carries `statement`. The same statement always gives the same bytes.
+/// Makes the volume that contains `statement`. The same statement always gives the same bytes.
 pub fn write(statement: &[u8]) -> Result<Vec<u8>, SeedVolumeError> {
     let size = u32::try_from(statement.len()).map_err(|_| SeedVolumeError::TooLong)?;
     let sectors = statement.len().div_ceil(SECTOR) + FILE as usize;
@@ -89,7 +89,7 @@ pub fn write(statement: &[u8]) -> Result<Vec<u8>, SeedVolumeError> {
     Ok(volume)
 }
 
-/// The bytes of `SEED.KST` in a seed volume. `bytes` may be longer than the volume (a partition, a device), never shorter.
+/// The content of `SEED.KST` in a seed volume. `bytes` may be longer than the volume (a partition, a device), but not shorter.
 pub fn read(bytes: &[u8]) -> Result<&[u8], SeedVolumeError> {
     let primary = primary_of(bytes)?;
     let sectors = primary.sectors.get().ok_or(SeedVolumeError::Malformed("the volume's size"))?;
@@ -121,7 +121,8 @@ fn primary_of(bytes: &[u8]) -> Result<&Primary, SeedVolumeError> {
     Ok(primary)
 }
 
-/// Records never cross a sector's end; a zero length says that no more follow in this one (ECMA-119, 6.8.1.1).
+/// Searches the directory records of one sector. A record never crosses the end of a sector; a length of zero means that the sector
+/// contains no more records (ECMA-119, 6.8.1.1).
 fn find_in_sector<'a>(
     volume: &'a [u8],
     mut rest: &[u8],
@@ -133,7 +134,7 @@ fn find_in_sector<'a>(
         let (record, name) = Record::ref_from_prefix(bytes).map_err(|_| MALFORMED)?;
         let name = name.get(..usize::from(record.name_len)).ok_or(MALFORMED)?;
         if is_seed_file(name) {
-            // Of the flags only "hidden" is allowed: no directory, no associated file, no further extents.
+            // The only allowed flag is "hidden": no directory, no associated file, no further extents.
             if record.flags & !1 != 0 || record.extended != 0 || record.unit != 0 || record.gap != 0 {
                 return Err(MALFORMED);
             }
@@ -146,7 +147,7 @@ fn find_in_sector<'a>(
     Ok(())
 }
 
-/// With or without the version number that ECMA-119 wants behind a name.
+/// Whether the name is that of the seed file. The version number that ECMA-119 requires after the name may be missing.
 fn is_seed_file(name: &[u8]) -> bool {
     let name = name.strip_suffix(b";1").unwrap_or(name);
     name.eq_ignore_ascii_case(FILE_NAME.as_bytes())
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn two_files_of_the_name_are_refused() {
+    fn two_files_with_the_name_of_the_seed_are_refused() {
         let mut volume = write(b"x").unwrap();
         let root = 20 * SECTOR;
         let record: Vec<u8> = volume[root + 68..root + 68 + 44].to_vec();
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_or_a_piece_of_a_file_is_not_taken_for_the_file() {
+    fn a_directory_or_one_extent_of_several_is_not_accepted_as_the_file() {
         for flags in [2u8, 4, 0x80] {
             let mut volume = write(b"x").unwrap();
             volume[20 * SECTOR + 68 + 25] = flags;
@@ -232,11 +233,12 @@ mod tests {
         }
 
         #[test]
-        fn a_changed_byte_is_an_error_or_changes_nothing_but_what_it_holds(at in 16 * SECTOR..22 * SECTOR, byte: u8) {
+        fn a_changed_byte_is_an_error_or_changes_only_the_content(at in 16 * SECTOR..22 * SECTOR, byte: u8) {
             let mut volume = write(b"statement").unwrap();
             volume[at] = byte;
             if let Ok(file) = read(&volume) {
-                // The signature inside covers the content; where it lies cannot move but together with both byte orders.
+                // The signature in the statement covers the content. The extent is stored in both byte orders, so that one changed byte
+                // cannot move it.
                 prop_assert!(file == b"statement" || (21 * SECTOR..).contains(&at));
             }
         }

@@ -1,10 +1,10 @@
-//! Is a partition table one of ours? Only a table whose every entry has the number, type, name and place of the layout is; a disk
-//! with anything else on it is not touched.
+//! Decides whether a partition table is a kubedOS table. Every entry must have the number, type, name and place of the layout; a disk
+//! with any other content is not changed.
 
 use super::{Area, DATA_MIN, Layout, MIB, PAYLOAD_MAX, Place, Role, Slot, Volume, adopted, shipped};
 use crate::gpt::{Partition, Table};
 
-/// In which state a disk of ours is.
+/// The state of a kubedOS disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// As the file was shipped: slot A only.
@@ -13,16 +13,16 @@ pub enum State {
     Adopted,
 }
 
-/// A table of ours.
+/// A partition table that matches the layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recognised {
     /// Shipped or adopted.
     pub state: State,
-    /// Where its partitions are now.
+    /// The current places of its partitions.
     pub layout: Layout,
 }
 
-/// Compares a table with the layout. `None`: the table is not ours, or not in a state that our software leaves behind.
+/// Compares a table with the layout. `None`: it is not a kubedOS table, or it is in a state that kubedOS never writes.
 pub fn recognise(table: &Table) -> Option<Recognised> {
     let payload = Role::Volume(Volume::Payload, Area::Data, Slot::A);
     let entries = table.partitions().count();
@@ -40,7 +40,7 @@ pub fn recognise(table: &Table) -> Option<Recognised> {
     }
     for place in &mut layout.places {
         let partition = table.get(place.number)?;
-        // DATA ends where it ended when it was made, or last grown.
+        // The end of DATA depends on the size that the disk had when DATA was created or last grown.
         if place.role == Role::Data {
             place.len = table.len_bytes(partition);
             if place.len < DATA_MIN || place.len % MIB != 0 {
@@ -56,7 +56,7 @@ pub fn recognise(table: &Table) -> Option<Recognised> {
     Some(Recognised { state, layout })
 }
 
-/// Does a partition have the type, the name and the place that the layout gives it?
+/// Whether a partition has the type, the name and the place of the layout.
 pub fn lies_at(table: &Table, partition: &Partition, place: &Place) -> bool {
     partition.type_guid == place.role.type_guid()
         && partition.name == place.role.to_string()

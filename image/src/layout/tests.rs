@@ -46,7 +46,7 @@ fn the_shipped_file_is_the_first_thirteen_partitions() {
     let layout = shipped(5 * MIB + 1).unwrap();
     let found: Vec<String> = layout.places().iter().map(|place| place.role.to_string()).collect();
     assert_eq!(found, ALL[..13]);
-    // 888 MiB of fixed partitions, 6 of payload, 1 before and 1 behind.
+    // 888 MiB of fixed partitions, 6 MiB of payload, 1 MiB before the partitions and 1 MiB after them.
     assert_eq!(layout.disk_bytes(), (888 + 6 + 2) * MIB);
 }
 
@@ -59,7 +59,7 @@ fn an_adopted_disk_has_all_twenty_six() {
 }
 
 #[test]
-fn a_smaller_disk_is_refused_by_its_size() {
+fn disks_that_are_too_small_and_payloads_that_are_too_large_are_refused() {
     assert_eq!(adopted(MINIMUM_DISK - 1), Err(TooSmall { bytes: MINIMUM_DISK - 1 }));
     assert_eq!(adopted(0), Err(TooSmall { bytes: 0 }));
     assert_eq!(shipped(PAYLOAD_MAX + 1), Err(PayloadTooLarge { bytes: PAYLOAD_MAX + 1 }));
@@ -75,7 +75,7 @@ fn growing_a_shipped_file_moves_no_partition() {
 }
 
 #[test]
-fn type_guids_are_unique_but_for_the_slot() {
+fn only_the_two_slots_of_an_area_share_a_type_guid() {
     let layout = adopted(MINIMUM_DISK).unwrap();
     let mut seen = std::collections::BTreeMap::new();
     for place in layout.places() {
@@ -86,9 +86,9 @@ fn type_guids_are_unique_but_for_the_slot() {
     assert_eq!(seen.len(), 15);
 }
 
-/// Goldens: these values are in partition tables of installed nodes.
+/// These values are goldens: partition tables of installed nodes contain them.
 #[test]
-fn uuids_follow_from_the_root_hashes() {
+fn uuids_are_derived_from_the_root_hashes() {
     let names = names();
     let uuid = |text: &str| {
         let layout = shipped(1).unwrap();
@@ -110,7 +110,7 @@ fn uuids_follow_from_the_root_hashes() {
 }
 
 #[test]
-fn hash_areas_hold_the_tree_of_a_full_volume() {
+fn the_hash_tree_of_a_volume_of_maximum_size_fits_into_its_area() {
     for volume in [Volume::Root, Volume::Configuration, Volume::Payload] {
         let (data, room) = (volume.max_data_bytes(), Area::Hash.full_size(volume).unwrap());
         let mut level = data / 4096;
@@ -124,7 +124,7 @@ fn hash_areas_hold_the_tree_of_a_full_volume() {
 }
 
 #[test]
-fn a_table_with_one_field_changed_is_not_ours() {
+fn a_table_with_one_changed_field_is_not_recognised() {
     let names = names();
     let table =
         |layout: &Layout| layout.table(SectorSize::B512, names.disk_guid(), |role| names.uuid(role)).unwrap();
@@ -169,7 +169,7 @@ fn a_table_with_one_field_changed_is_not_ours() {
 }
 
 #[test]
-fn an_adopted_disk_that_grew_is_still_ours() {
+fn an_adopted_disk_that_grew_is_recognised() {
     let table = adopted(1 << 36).unwrap().table(SectorSize::B512, Guid::ZERO, |_| Guid::ZERO).unwrap();
     let grown = table.resized(1 << 37).unwrap();
     assert_eq!(recognise(&grown).unwrap().state, State::Adopted);

@@ -1,21 +1,21 @@
-//! The structures of a PE32+ file that an EFI program has, as they lie in it (Microsoft PE Format, revision 2024; UEFI 2.11, 2.1.1).
+//! The structures of a PE32+ file of an EFI program, in their form on disk (Microsoft PE Format, revision 2024; UEFI 2.11, 2.1.1).
 
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// "MZ", the first two bytes of the file.
 pub const DOS_MAGIC: [u8; 2] = *b"MZ";
-/// Where the DOS header keeps the offset of the PE signature (`e_lfanew`).
+/// The offset of the field of the DOS header that contains the offset of the PE signature (`e_lfanew`).
 pub const PE_OFFSET_AT: usize = 0x3c;
 /// The signature before the COFF header.
 pub const PE_MAGIC: [u8; 4] = *b"PE\0\0";
 /// `Magic` of the optional header of a 64-bit image.
 pub const PE32_PLUS: u16 = 0x20b;
-/// Highest number of sections that the Windows loader takes; firmware has its own, higher bounds.
+/// The maximum number of sections for the Windows loader. The limits of firmware are higher.
 pub const MAX_SECTIONS: usize = 96;
 /// Index of the certificate table in the data directories.
 pub const CERTIFICATE_DIRECTORY: usize = 4;
-/// Longest section name.
+/// The maximum length of a section name.
 pub const NAME_LENGTH: usize = 8;
 /// `IMAGE_SCN_CNT_INITIALIZED_DATA`.
 pub const INITIALIZED_DATA: u32 = 0x0000_0040;
@@ -50,11 +50,11 @@ pub struct OptionalHeader {
     pub magic: U16,
     /// Version of the linker, major and minor.
     pub linker: [u8; 2],
-    /// Sum of the sections that hold code.
+    /// Total size of the sections with code.
     pub code_size: U32,
-    /// Sum of the sections that hold initialised data.
+    /// Total size of the sections with initialised data.
     pub data_size: U32,
-    /// Sum of the sections that hold zeroes.
+    /// Total size of the sections with uninitialised data.
     pub bss_size: U32,
     /// Address of the entry point.
     pub entry: U32,
@@ -70,11 +70,11 @@ pub struct OptionalHeader {
     pub versions: [U16; 6],
     /// Reserved, zero.
     pub win32_version: U32,
-    /// Size in memory, headers included, a multiple of the section alignment.
+    /// Size in memory including the headers, a multiple of the section alignment.
     pub image_size: U32,
     /// Size of all headers, a multiple of the file alignment.
     pub headers_size: U32,
-    /// Not looked at by firmware; not covered by Authenticode.
+    /// Ignored by firmware, and not covered by Authenticode.
     pub checksum: U32,
     /// 10: EFI application.
     pub subsystem: U16,
@@ -88,7 +88,7 @@ pub struct OptionalHeader {
     pub directories: U32,
 }
 
-/// A data directory: where a table lies. For the certificate table the address is a file offset.
+/// A data directory: the place of a table. For the certificate table, the address is a file offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Directory {
@@ -104,15 +104,15 @@ pub struct Directory {
 pub struct SectionHeader {
     /// Name, padded with NUL.
     pub name: [u8; NAME_LENGTH],
-    /// Bytes in memory.
+    /// Size in memory, in bytes.
     pub virtual_size: U32,
     /// Address in memory, relative to the image.
     pub virtual_address: U32,
-    /// Bytes in the file, a multiple of the file alignment.
+    /// Size in the file in bytes, a multiple of the file alignment.
     pub raw_size: U32,
     /// File offset.
     pub raw_offset: U32,
-    /// Relocations and line numbers: none in a linked image.
+    /// Relocations and line numbers; zero in a linked image.
     pub relocations: [u8; 12],
     /// `IMAGE_SCN_…`.
     pub characteristics: U32,

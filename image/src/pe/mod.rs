@@ -1,9 +1,9 @@
 //! PE32+ files: the boot loader and the unified kernel image (UKI).
 //!
-//! [`Pe`] reads one, [`uki`] makes a UKI of the distribution's EFI stub and the sections that the stub looks for. Both hold a file to
-//! the strict shape that linkers make and that Authenticode can cover without doubt: headers, then the sections without gap or
-//! overlap, then at most a certificate table, then the end. What has another shape is refused, not guessed at: every byte of an
-//! accepted file is a header, of a section, or of the certificate table.
+//! [`Pe`] reads a file, [`uki`] makes a UKI from the distribution's EFI stub and the sections that the stub looks for. Both require the
+//! strict form that linkers write and that Authenticode covers unambiguously: headers, then the sections without gap or overlap, then
+//! optionally a certificate table, then the end. A file in another form is refused. Every byte of an accepted file therefore belongs to the
+//! headers, to a section, or to the certificate table.
 //!
 //! Follows: Microsoft "PE Format"; UEFI 2.11, 2.1.1; the UAPI group's "Unified Kernel Image" specification.
 
@@ -18,60 +18,60 @@ mod writer;
 pub use reader::{Pe, Section};
 pub use writer::uki;
 
-/// Why a PE file was refused.
+/// A PE file or a section to add was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PeError {
-    /// The file ends before something that it announces.
+    /// The file ends inside the named structure.
     #[error("the file ends inside its {0}")]
     Truncated(&'static str),
     /// A magic number is wrong.
     #[error("not an EFI program: {0} is missing")]
     NotPe(&'static str),
-    /// A header has a value that no linker gives it.
+    /// A header field has a value that no linker writes.
     #[error("the header's {field} is {value:#x}: {rule}")]
     Header {
-        /// The field.
+        /// The name of the field.
         field: &'static str,
-        /// Its value.
+        /// The value of the field.
         value: u64,
-        /// What it has to be.
+        /// The rule that the value violates.
         rule: &'static str,
     },
-    /// A section header contradicts the file or its neighbours.
+    /// A section header contradicts the file or the previous section.
     #[error("section {name}: {rule}")]
     Section {
-        /// Name of the section.
+        /// The name of the section.
         name: String,
-        /// The rule that it breaks.
+        /// The rule that the section violates.
         rule: &'static str,
     },
-    /// COFF symbols would come to lie between sections, or lose their place.
+    /// The file has COFF symbols, which are between the sections or after them.
     #[error("the program has COFF symbols: strip it")]
     Symbols,
-    /// Bytes that belong to nothing.
-    #[error("{0} bytes after the last section are no certificate table")]
+    /// Bytes after the last section do not belong to a certificate table.
+    #[error("{0} bytes after the last section are not a certificate table")]
     Trailing(usize),
-    /// The stub is signed: its signature would not cover what is added.
-    #[error("the stub is signed already")]
+    /// The stub is signed, but its signature would not cover the added sections.
+    #[error("the stub is already signed")]
     SignedStub,
     /// The new section headers do not fit before the first section.
-    #[error("no header space: {needed} more section headers, room for {room}")]
+    #[error("no space for section headers: {needed} are needed, {room} fit")]
     NoHeaderSpace {
-        /// Sections to add.
+        /// The number of sections to add.
         needed: usize,
-        /// Headers that fit.
+        /// The number of headers that fit.
         room: usize,
     },
-    /// A section name that cannot be.
-    #[error("{0:?} is no section name: 2 to 8 ASCII characters that begin with a dot")]
+    /// A section name is invalid.
+    #[error("{0:?} is not a section name: 2 to 8 printable ASCII characters that begin with a dot")]
     Name(String),
-    /// Two sections of one name: the stub would take the first.
-    #[error("section {0} twice")]
+    /// Two sections have the same name. The stub would use the first.
+    #[error("duplicate section {0}")]
     Duplicate(String),
-    /// A section without bytes.
+    /// A section has no bytes.
     #[error("section {0} is empty")]
     Empty(String),
-    /// More than 32-bit offsets can say.
+    /// The size exceeds 32-bit offsets, or the limit of 2 GiB.
     #[error("the program would be larger than 2 GiB")]
     TooLarge,
 }

@@ -1,4 +1,5 @@
-//! Reading a PE file of unknown origin: bounds first, then the shape of the head of `pe`, then views into the bytes. Nothing is copied.
+//! The reader of untrusted PE files. It checks the bounds first, then the form that the parent module describes. The results are views into
+//! the bytes; nothing is copied.
 
 use zerocopy::FromBytes;
 
@@ -8,7 +9,7 @@ use super::format::{
     PE_MAGIC, PE_OFFSET_AT, PE32_PLUS, SectionHeader,
 };
 
-/// A PE file that has the accepted shape.
+/// A PE file of the accepted form.
 #[derive(Debug, Clone)]
 pub struct Pe<'a> {
     bytes: &'a [u8],
@@ -23,7 +24,7 @@ pub struct Pe<'a> {
 /// One section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Section<'a> {
-    /// The header as it lies in the file.
+    /// The header, as it is in the file.
     pub header: SectionHeader,
     name: &'a str,
     raw: &'a [u8],
@@ -35,9 +36,9 @@ impl<'a> Section<'a> {
         self.name
     }
 
-    /// What the section holds: the bytes of the file without the padding behind them.
+    /// The content of the section: its bytes in the file without padding.
     pub fn data(&self) -> &'a [u8] {
-        // What is longer in memory than in the file is zero behind it.
+        // A section may be longer in memory than in the file. The loader then appends zeroes, which are not included.
         self.raw.get(..to_usize(self.header.virtual_size.get())).unwrap_or(self.raw)
     }
 }
@@ -87,22 +88,23 @@ impl<'a> Pe<'a> {
         &self.optional
     }
 
-    /// The sections, in the order of the file, of addresses and of offsets alike.
+    /// The sections. Their headers, addresses and file offsets have the same order.
     pub fn sections(&self) -> &[Section<'a>] {
         &self.sections
     }
 
-    /// The bytes of the section of that name. No two have the same in a UKI made here; of others it is the first, as for the stub.
+    /// The bytes of the section with this name. A UKI that kubedOS makes has no duplicate names. In other files, this is the first section
+    /// with the name, as for the stub.
     pub fn section(&self, name: &str) -> Option<&'a [u8]> {
         self.sections.iter().find(|section| section.name == name).map(Section::data)
     }
 
-    /// The certificate table, if the file has one: it reaches to the end of the file.
+    /// The certificate table, if the file has one. It extends to the end of the file.
     pub fn certificate_table(&self) -> Option<&'a [u8]> {
         self.bytes.get(self.certificates.clone()?)
     }
 
-    /// The file without its certificate table; the headers still name it.
+    /// The file without its certificate table. The headers still refer to the table.
     pub fn without_certificates(&self) -> &'a [u8] {
         let end = self.certificates.as_ref().map_or(self.bytes.len(), |range| range.start);
         let (program, _) = self.bytes.split_at(end);
@@ -114,7 +116,7 @@ impl<'a> Pe<'a> {
         self.optional_at + CHECKSUM_AT
     }
 
-    /// File offset of the eight bytes that say where the certificate table is.
+    /// File offset of the eight bytes with the offset and size of the certificate table.
     pub fn certificate_directory_at(&self) -> usize {
         certificate_directory_at(self.optional_at)
     }
@@ -190,7 +192,7 @@ fn check_headers(coff: &CoffHeader, optional: &OptionalHeader, length: usize) ->
     Ok(())
 }
 
-/// The sections, and where the last one that has bytes in the file ends.
+/// The sections, and the end of the last section that has bytes in the file.
 fn read_sections<'a>(
     bytes: &'a [u8],
     headers: &'a [SectionHeader],
@@ -203,7 +205,7 @@ fn read_sections<'a>(
         let name = section_name(head)?;
         let refuse = |rule| PeError::Section { name: name.to_owned(), rule };
         if u64::from(head.virtual_address.get()) < address {
-            return Err(refuse("its addresses overlap what is before it"));
+            return Err(refuse("its addresses overlap the headers or the previous section"));
         }
         if !head.virtual_address.get().is_multiple_of(optional.section_alignment.get()) {
             return Err(refuse("its address is not aligned"));
@@ -216,7 +218,9 @@ fn read_sections<'a>(
         let mut raw: &[u8] = &[];
         if head.raw_size.get() != 0 {
             if head.raw_offset.get() != offset {
-                return Err(refuse("in the file it does not begin where what is before it ends"));
+                return Err(refuse(
+                    "its file offset is not the end of the headers or of the previous section",
+                ));
             }
             if !head.raw_size.get().is_multiple_of(optional.file_alignment.get()) {
                 return Err(refuse("its size in the file is not aligned"));
@@ -262,7 +266,7 @@ fn find_certificates(
         .and_then(|rest| Directory::read_from_prefix(rest).ok())
         .ok_or(PeError::Truncated("data directories"))?;
     let (start, size) = (to_usize(directory.address.get()), to_usize(directory.size.get()));
-    let rule = "the certificate table begins where the sections end, at a multiple of 8, and ends the file";
+    let rule = "the certificate table must start at the end of the sections, at a multiple of 8, and extend to the end of the file";
     if size == 0 && start == 0 {
         let trailing = bytes.len().saturating_sub(sections_end);
         return if trailing == 0 { Ok(None) } else { Err(PeError::Trailing(trailing)) };

@@ -1,4 +1,4 @@
-//! A small program for tests, with the layout of the distribution's stub: 64 bytes of DOS header, 6 sections, room for more headers.
+//! A small program for tests, with the layout of the distribution's stub: 64 bytes of DOS header, 3 sections, space for more headers.
 
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
@@ -70,7 +70,7 @@ pub(crate) fn stub_with_headers(headers_size: u32) -> Vec<u8> {
     out
 }
 
-/// The same with the distribution's 0x600 bytes of headers.
+/// A stub with 0x600 bytes of headers, as in the distribution.
 pub(crate) fn stub() -> Vec<u8> {
     stub_with_headers(0x600)
 }

@@ -20,7 +20,7 @@ fn patched(at: usize, bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn sections_are_read_back_by_our_reader_and_by_another() {
+fn sections_are_read_back_by_this_reader_and_by_an_independent_one() {
     let long = vec![7; 70_000];
     let sections: [(&str, &[u8]); 3] =
         [(".osrel", b"ID=kubedos\n"), (".cmdline", b"quiet"), (".linux", &long)];
@@ -34,13 +34,13 @@ fn sections_are_read_back_by_our_reader_and_by_another() {
         assert_eq!(section.size(), content.len() as u64, "{name}");
         assert_eq!(section.address() % 0x1000, 0, "{name}");
     }
-    assert_eq!(ours.section(".sbat").map(<[u8]>::len), Some(0x123), "the stub's own sections stay");
+    assert_eq!(ours.section(".sbat").map(<[u8]>::len), Some(0x123), "the sections of the stub are kept");
     assert_eq!(ours.optional().image_size.get(), 0x4000 + 0x1000 + 0x1000 + 0x12000);
     assert_eq!(ours.optional().data_size.get(), 0x400 + 0x200 + 0x200 + 70_144);
     assert_eq!(bytes.len() % 0x200, 0);
 }
 
-/// A4: the bytes depend on nothing but the inputs; a change of the writer shows here.
+/// A4: the bytes depend only on the inputs. A changed digest means that the writer changed.
 #[test]
 fn the_same_inputs_give_the_pinned_bytes() {
     let bytes = uki(&stub(), &[(".osrel", b"ID=kubedos\n"), (".linux", b"MZ")]).unwrap();
@@ -53,12 +53,12 @@ fn hex(bytes: &[u8]) -> String {
 
 #[test]
 fn a_stub_without_header_space_is_refused() {
-    // 0x200 bytes of headers hold 328 + 3 * 40 = 448 bytes, so that one header fits and two do not.
+    // The headers use 328 + 3 * 40 = 448 of 0x200 bytes, so that one header fits and two do not.
     let tight = stub_with_headers(0x200);
     uki(&tight, &[(".linux", b"x")]).unwrap();
     let error = uki(&tight, &[(".linux", b"x"), (".initrd", b"x")]).unwrap_err();
     assert_eq!(error, PeError::NoHeaderSpace { needed: 2, room: 1 });
-    // Bytes behind the section headers that are not zero belong to somebody.
+    // Bytes after the section headers that are not zero are in use.
     let mut used = stub();
     used[SECTIONS + 3 * 40 + 50] = 1;
     assert_eq!(
@@ -81,7 +81,7 @@ fn names_that_the_stub_would_not_find_are_refused() {
 }
 
 #[test]
-fn programs_of_another_shape_are_refused() {
+fn programs_of_another_form_are_refused() {
     let section = |index: usize, field: usize| SECTIONS + index * 40 + field;
     let refused: Vec<(&str, Vec<u8>)> = vec![
         ("no DOS magic", patched(0, b"ZM")),
@@ -120,9 +120,9 @@ fn programs_of_another_shape_are_refused() {
     Pe::parse(&stub()).unwrap();
 }
 
-/// A section without bytes in the file ends nowhere in it: whatever offset it names, what lies before that offset belongs to nothing.
+/// The file offset of a section without bytes is ignored, so that the section cannot cover bytes that belong to no section.
 #[test]
-fn a_section_without_bytes_hides_none() {
+fn a_section_without_bytes_cannot_hide_trailing_bytes() {
     let mut bytes = stub();
     let last = SECTIONS + 2 * 40;
     let at = u32::try_from(bytes.len()).unwrap().to_le_bytes();
@@ -133,7 +133,7 @@ fn a_section_without_bytes_hides_none() {
     assert_eq!(Pe::parse(&bytes).unwrap().sections()[2].data(), b"");
 }
 
-/// A signature on the stub would say nothing about what is added.
+/// A signature of the stub would not cover the added sections.
 #[test]
 fn a_signed_stub_is_refused() {
     let mut signed = stub();
@@ -148,7 +148,7 @@ fn a_signed_stub_is_refused() {
 
 proptest! {
     #[test]
-    fn any_contents_come_back(contents in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..3000), 1..20)) {
+    fn any_contents_round_trip(contents in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..3000), 1..20)) {
         let names: Vec<String> = (0..contents.len()).map(|index| format!(".s{index}")).collect();
         let sections: Vec<(&str, &[u8])> =
             names.iter().map(String::as_str).zip(contents.iter().map(Vec::as_slice)).collect();
@@ -160,7 +160,7 @@ proptest! {
         }
     }
 
-    /// The reader meets files of anybody: no panic, whatever is changed.
+    /// The reader gets untrusted files, so no change may cause a panic.
     #[test]
     fn hostile_headers_never_panic(at in 0usize..0x600, patch in proptest::collection::vec(any::<u8>(), 1..12)) {
         let mut bytes = stub();

@@ -1,4 +1,4 @@
-//! Writing a UKI: the stub with sections appended. The bytes depend on the stub and the sections alone.
+//! The writer of a UKI: appends sections to the stub. The bytes depend only on the stub and the sections.
 
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32};
@@ -6,13 +6,13 @@ use zerocopy::little_endian::{U16, U32};
 use super::format::{INITIALIZED_DATA, MEM_READ, NAME_LENGTH, SectionHeader};
 use super::{Pe, PeError};
 
-/// Largest file: PE offsets are 32 bits wide, and firmware computes with signed ones here and there.
+/// The maximum file size. PE offsets have 32 bits, but some firmware uses signed arithmetic.
 const MAX_FILE: usize = i32::MAX as usize;
 
-/// Appends `sections` (name and content, in this order) to `stub` and recomputes what the headers say about them.
+/// Appends `sections` (name and content, in this order) to `stub` and updates the headers.
 ///
-/// Contents are taken as they are; each section is padded in the file to the stub's file alignment. The time stamp stays the stub's,
-/// the checksum becomes zero (firmware does not look at it).
+/// The contents are not changed; each section is padded in the file to the file alignment of the stub. The time stamp of the stub is kept,
+/// and the checksum is set to zero (firmware ignores it).
 pub fn uki(stub: &[u8], sections: &[(&str, &[u8])]) -> Result<Vec<u8>, PeError> {
     let pe = Pe::parse(stub)?;
     if pe.certificate_table().is_some() {
@@ -98,7 +98,7 @@ fn check_names(pe: &Pe<'_>, sections: &[(&str, &[u8])]) -> Result<(), PeError> {
     Ok(())
 }
 
-/// Where the new section headers go: right behind the old ones, into bytes that are zero and before the first section.
+/// The offset of the new section headers: directly after the existing headers, in bytes that are zero and before the first section.
 fn check_room(pe: &Pe<'_>, needed: usize) -> Result<usize, PeError> {
     let start = pe.section_headers_end();
     let end = usize::try_from(pe.optional().headers_size.get()).map_err(|_| PeError::TooLarge)?;
@@ -109,7 +109,7 @@ fn check_room(pe: &Pe<'_>, needed: usize) -> Result<usize, PeError> {
     if needed > room { Err(PeError::NoHeaderSpace { needed, room }) } else { Ok(start) }
 }
 
-/// The name, which `check_names` has found to fit, with zeroes behind it.
+/// The name padded with zeroes. `check_names` has checked its length.
 fn padded(name: &str) -> [u8; NAME_LENGTH] {
     let mut out = [0; NAME_LENGTH];
     let (field, _) = out.split_at_mut(name.len());

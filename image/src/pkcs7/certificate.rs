@@ -1,4 +1,4 @@
-//! As much of an X.509 certificate (RFC 5280, 4.1) as naming a signer and checking its signatures takes.
+//! The parts of an X.509 certificate (RFC 5280, 4.1) that are needed to identify a signer and to verify its signatures.
 
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 
@@ -8,11 +8,11 @@ use crate::der::{DerError, Reader, sequence, tag};
 /// The parts of a certificate with an RSA key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Certificate<'a> {
-    /// All of it, DER.
+    /// The whole certificate, DER.
     pub encoded: &'a [u8],
-    /// The issuer's name, encoded.
+    /// The name of the issuer, encoded.
     pub issuer: &'a [u8],
-    /// The subject's name, encoded.
+    /// The name of the subject, encoded.
     pub subject: &'a [u8],
     /// The serial number, encoded.
     pub serial: &'a [u8],
@@ -21,30 +21,30 @@ pub struct Certificate<'a> {
 }
 
 impl<'a> Certificate<'a> {
-    /// Reads a certificate. Its own signature is not checked: certificates are trusted by being listed.
+    /// Parses a certificate. Its own signature is not verified: a certificate is trusted if it is in a list of trusted certificates.
     pub fn parse(encoded: &'a [u8]) -> Result<Self, Pkcs7Error> {
         let (certificate, algorithm, key) = read(encoded).map_err(Pkcs7Error::malformed("certificate"))?;
         if algorithm != oid::RSA {
-            return Err(Pkcs7Error::Unsupported("key: only RSA keys sign for firmware"));
+            return Err(Pkcs7Error::Unsupported("key: only RSA keys are supported"));
         }
-        // A BIT STRING of whole bytes begins with the number of unused bits.
+        // A BIT STRING begins with the number of unused bits, which is zero for whole bytes.
         match key.split_first() {
             Some((0, public_key)) => Ok(Self { public_key, ..certificate }),
             _ => Err(Pkcs7Error::Unsupported("key encoding")),
         }
     }
 
-    /// `IssuerAndSerialNumber`, encoded: how a signature names its signer.
+    /// `IssuerAndSerialNumber`, encoded. A signature identifies its signer by it.
     pub fn issuer_and_serial(&self) -> Vec<u8> {
         sequence(&[self.issuer, self.serial])
     }
 
-    /// The subject's common name, for people; `None` if it has none, or one that is not plain text.
+    /// The common name of the subject, for display; `None` if it is missing or not plain text.
     pub fn common_name(&self) -> Option<&'a str> {
         common_name(self.subject).ok().flatten()
     }
 
-    /// Is `signature` this key's over `message`?
+    /// Verifies that `signature` is a signature of this key over `message`.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), Pkcs7Error> {
         UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, self.public_key)
             .verify(message, signature)

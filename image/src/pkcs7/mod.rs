@@ -1,8 +1,8 @@
-//! PKCS #7 `SignedData` (RFC 2315) with one signer, SHA-256 and RSA PKCS #1 v1.5: what UEFI takes for images and for variables.
+//! PKCS #7 `SignedData` (RFC 2315) with one signer, SHA-256 and RSA PKCS #1 v1.5, the form that UEFI accepts for images and variables.
 //!
-//! Deterministic: no signing time, and RSA PKCS #1 v1.5 has no randomness, so one key gives one signature for one content.
-//! [`Certificate`] is as much of X.509 as naming a signer needs; chains are not followed: firmware's `db` and our own checks name the
-//! signer's certificate itself.
+//! Signatures are deterministic: there is no signing time, and RSA PKCS #1 v1.5 uses no random numbers, so the same key and content give
+//! the same signature. [`Certificate`] reads only the parts of X.509 that identify a signer. Certificate chains are not followed: the
+//! `db` of firmware and the checks of kubedOS list the certificate of the signer itself.
 
 mod certificate;
 mod reader;
@@ -35,8 +35,8 @@ pub mod oid {
     pub const SHA256_RSA: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0b];
 }
 
-/// Makes signatures with one key. The key may be a file, sit in a token, or be elsewhere: then `sign` fails and the message is carried
-/// to it ([`crate::authenticode::prepare`], [`crate::authenticode::attach`]).
+/// Makes signatures with one key. The key may be a file, in a token, or on another machine. In the last case, `sign` fails, and the
+/// operator transports the message to the key ([`crate::authenticode::prepare`], [`crate::authenticode::attach`]).
 pub trait Signer {
     /// The certificate of the key, DER.
     fn certificate(&self) -> &[u8];
@@ -44,31 +44,31 @@ pub trait Signer {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError>;
 }
 
-/// A signer did not sign.
+/// The signer did not make a signature.
 #[derive(Debug, thiserror::Error)]
 #[error("the signer did not sign")]
 pub struct SignerError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 
-/// Why a signature or certificate was refused.
+/// A signature or a certificate was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Pkcs7Error {
-    /// Not DER, or not the schema.
+    /// The bytes are not DER, or do not match the schema.
     #[error("malformed {what}")]
     Malformed {
         /// The object.
         what: &'static str,
-        /// What is wrong with it.
+        /// The cause.
         #[source]
         source: DerError,
     },
-    /// Well-formed, but not what is taken here.
+    /// The object is well-formed, but not supported.
     #[error("unsupported {0}")]
     Unsupported(&'static str),
-    /// The digest among the signed attributes is another.
-    #[error("the signature is over other content")]
+    /// The digest in the signed attributes is not that of the content.
+    #[error("the signature belongs to other content")]
     Digest,
-    /// The signer is none of the trusted certificates.
-    #[error("the signer is none of the trusted certificates")]
+    /// The signer is not in the list of trusted certificates.
+    #[error("the signer is not one of the trusted certificates")]
     UnknownSigner,
     /// The signature does not verify.
     #[error("the signature does not verify")]

@@ -1,4 +1,4 @@
-//! Reading a `SignedData` of unknown origin, and checking it against trusted certificates.
+//! The reader of an untrusted `SignedData`, and its verification against trusted certificates.
 
 use super::{Certificate, Pkcs7Error, oid};
 use crate::der::{DerError, Reader, element, tag};
@@ -7,11 +7,11 @@ use kubedos_wire::hex32::sha256;
 /// The parts of a `SignedData` with one signer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedData<'a> {
-    /// Object identifier of the content's type, encoded.
+    /// The object identifier of the content type, encoded.
     pub content_type: &'a [u8],
     /// The encoded content, if it is not detached.
     pub content: Option<&'a [u8]>,
-    /// The certificates that came along, DER. Nothing is believed of them.
+    /// The included certificates, DER. They are not trusted.
     pub certificates: Vec<&'a [u8]>,
     /// `IssuerAndSerialNumber` of the signer, encoded.
     pub signer: &'a [u8],
@@ -22,7 +22,7 @@ pub struct SignedData<'a> {
 }
 
 impl<'a> SignedData<'a> {
-    /// Reads a `SignedData`, bare or in a `ContentInfo`, off the front of `bytes`; gives it and what is behind it.
+    /// Parses a `SignedData`, bare or in a `ContentInfo`, at the start of `bytes`. Returns it and the remaining bytes.
     pub fn parse_prefix(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), Pkcs7Error> {
         let malformed = Pkcs7Error::malformed("SignedData");
         let mut reader = Reader::new(bytes);
@@ -39,9 +39,9 @@ impl<'a> SignedData<'a> {
         Ok((read(inner)?, reader.rest()))
     }
 
-    /// Is this the signature of one of the `trusted` certificates (DER) over content with these bytes and this digest?
+    /// Verifies that one of the `trusted` certificates (DER) made this signature over `content`.
     ///
-    /// `content` are the bytes that a signature without attributes covers, and whose SHA-256 a signature with attributes covers.
+    /// A signature without attributes covers `content` itself; a signature with attributes covers its SHA-256.
     pub fn verify(&self, content: &[u8], trusted: &[&[u8]]) -> Result<(), Pkcs7Error> {
         let mut refusal = Pkcs7Error::UnknownSigner;
         for encoded in trusted {
@@ -116,7 +116,7 @@ fn algorithm(reader: &mut Reader<'_>, accepted: &[&[u8]], what: &'static str) ->
     if accepted.contains(&found) { Ok(()) } else { Err(Pkcs7Error::Unsupported(what)) }
 }
 
-/// The one value of an attribute. Named twice, it has none.
+/// The only value of an attribute; `None` if the attribute is missing or occurs twice.
 fn attribute<'a>(attributes: &'a [u8], kind: &[u8]) -> Result<Option<&'a [u8]>, DerError> {
     let mut found = None;
     let mut reader = Reader::new(attributes);

@@ -1,4 +1,4 @@
-//! The committed demo keys as signers, for tests.
+//! Signers with the published demo keys, for tests.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -46,7 +46,7 @@ impl Signer for Demo {
     }
 }
 
-/// A token that has been unplugged.
+/// A signer that always fails, such as a token that was unplugged.
 pub(crate) struct Broken;
 
 impl Signer for Broken {

@@ -1,4 +1,4 @@
-//! Writing `SignedData` for one signer.
+//! The writer of `SignedData` with one signer.
 
 use super::{Certificate, oid};
 use crate::der::{NULL, element, sequence, set_of, tag};
@@ -14,8 +14,8 @@ pub fn attributes(content_type: &[u8], digest: &[u8; 32]) -> Vec<u8> {
     ])
 }
 
-/// `SignedData`. `content` is the encoded content for `[0]`, none when it is detached; `attributes` the SET OF of [`attributes`], none
-/// when the content itself is signed.
+/// Encodes a `SignedData`. `content` is the encoded content for `[0]`, `None` if it is detached. `attributes` is the SET OF of
+/// [`attributes`], `None` if the signature covers the content itself.
 pub fn signed_data(
     certificate: &Certificate<'_>,
     content_type: &[u8],
@@ -26,7 +26,7 @@ pub fn signed_data(
     let sha256 = sequence(&[oid::SHA256, NULL]);
     let rsa = sequence(&[oid::RSA, NULL]);
     let content = content.map(|content| element(tag::constructed(0), &[content])).unwrap_or_default();
-    // [0] IMPLICIT SET OF: the tag of the set is replaced, its length and content stay.
+    // [0] IMPLICIT SET OF: replace the tag of the set, and keep its length and content.
     let attributes = match attributes.and_then(<[u8]>::split_first) {
         Some((_, rest)) => [&[tag::constructed(0)], rest].concat(),
         None => Vec::new(),
@@ -48,7 +48,7 @@ pub fn signed_data(
     ])
 }
 
-/// `ContentInfo` around a `SignedData`.
+/// Wraps a `SignedData` in a `ContentInfo`.
 pub fn content_info(signed_data: &[u8]) -> Vec<u8> {
     sequence(&[oid::SIGNED_DATA, &element(tag::constructed(0), &[signed_data])])
 }

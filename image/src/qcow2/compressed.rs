@@ -1,12 +1,12 @@
-//! Compressed clusters: deflate without a frame, or zstd. A cluster is always decompressed to its full size; what is left of the sectors
-//! behind it belongs to the next one.
+//! Compressed clusters: raw deflate, or zstd. A cluster is always decompressed to its full size. The bytes after its compressed data, up to
+//! the end of the sector, belong to the next cluster.
 
 use std::io;
 
 use flate2::{Decompress, FlushDecompress};
 use zstd_safe::{DCtx, InBuffer, OutBuffer};
 
-/// How clusters are compressed.
+/// The compression method of clusters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Method {
     Deflate,
@@ -14,7 +14,7 @@ pub(super) enum Method {
 }
 
 impl Method {
-    /// Fills a cluster.
+    /// Decompresses `from` until `cluster` is full.
     pub(super) fn decompress(self, from: &[u8], cluster: &mut [u8]) -> io::Result<()> {
         let is_full = match self {
             Self::Deflate => deflate(from, cluster),

@@ -1,4 +1,4 @@
-//! Header and tables (QEMU, "docs/interop/qcow2.txt"); all numbers are big-endian.
+//! The header and the tables (QEMU, "docs/interop/qcow2.txt"). All numbers are big-endian.
 
 use super::Qcow2Error;
 use zerocopy::big_endian::{U32, U64};
@@ -11,15 +11,15 @@ pub(super) const CLUSTER: u64 = 1 << CLUSTER_BITS;
 pub(super) const CLUSTER_BYTES: usize = 1 << CLUSTER_BITS;
 /// Reference counts of 16 bits.
 pub(super) const REFCOUNT_ORDER: u32 = 4;
-/// Entries of a table that fills one cluster.
+/// The number of entries of a table of one cluster.
 pub(super) const TABLE: u64 = CLUSTER / 8;
-/// Clusters that one block of reference counts covers.
+/// The number of clusters that one refcount block covers.
 pub(super) const COUNTS: u64 = CLUSTER / 2;
-/// "Used once, may be written in place."
+/// The flag for a cluster with a reference count of one, which may be written in place.
 pub(super) const COPIED: u64 = 1 << 63;
-/// Where a table entry's offset is: bits 9 to 55.
+/// The bits of a table entry that contain the offset: bits 9 to 55.
 pub(super) const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
-/// The largest guest disk.
+/// The maximum size of the guest disk: 16 TiB.
 pub(super) const MAX_GUEST: u64 = 1 << 44;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, PartialEq, Eq)]
@@ -43,12 +43,12 @@ pub(super) struct Header {
     autoclear: U64,
     refcount_order: U32,
     header_len: U32,
-    /// The end of the header extensions, of which there are none.
+    /// The end mark of the header extensions. There are no extensions.
     extensions: U64,
 }
 
-/// Where everything lies, in clusters. Fully determined by the guest's length, how many tables of the second level and how many data
-/// clusters there are.
+/// The places and sizes of all parts, in clusters. The size of the guest disk, the number of L2 tables and the number of data clusters
+/// determine it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) guest: u64,
@@ -63,7 +63,7 @@ pub(super) struct Plan {
     pub(super) total: u64,
 }
 
-/// Entries that the first table needs for a guest disk.
+/// The number of L1 entries that a guest disk needs.
 pub(super) fn l1_entries(guest: u64) -> u64 {
     guest.div_ceil(CLUSTER).div_ceil(TABLE)
 }
@@ -71,7 +71,7 @@ pub(super) fn l1_entries(guest: u64) -> u64 {
 pub(super) fn plan(guest: u64, l2_tables: u64, data_clusters: u64) -> Plan {
     let l1_clusters = l1_entries(guest).div_ceil(TABLE);
     let fixed = 1 + l1_clusters + l2_tables + data_clusters;
-    // Blocks of reference counts cover themselves and their own table, too.
+    // The refcount blocks also cover themselves and the refcount table.
     let (mut blocks, mut table) = (1, 1);
     loop {
         let total = fixed + blocks + table;
@@ -106,7 +106,7 @@ pub(super) fn plan(guest: u64, l2_tables: u64, data_clusters: u64) -> Plan {
 impl Plan {
     #[expect(
         clippy::expect_used,
-        reason = "a guest has at most MAX_GUEST bytes, thus 2^15 entries; a file of 2^64 bytes has 2^20 clusters of reference counts"
+        reason = "a guest disk has at most MAX_GUEST bytes, thus 2^15 entries; a file of 2^64 bytes has 2^20 clusters of reference counts"
     )]
     pub(super) fn header(&self) -> Header {
         let narrow = |value: u64| U32::new(u32::try_from(value).expect("tables are counted in 32 bits"));

@@ -1,10 +1,10 @@
-//! qcow2 images (QEMU, "docs/interop/qcow2.txt"). [`write`] makes a wrapper around the very bytes of the raw image, with nothing in it that
-//! the raw image does not determine: clusters of 64 KiB that hold only zeroes are left out; nothing is compressed, encrypted or backed.
-//! [`check`] tells whether a file is such a wrapper.
+//! qcow2 images (QEMU, "docs/interop/qcow2.txt"). [`write`] stores the bytes of the raw image in a qcow2 file that the raw image fully
+//! determines: clusters of 64 KiB that contain only zeroes are omitted, and there is no compression, encryption or backing file.
+//! [`check`] verifies that a file is such an image.
 //!
-//! [`Image`] reads what other tools make as well: versions 2 and 3, clusters of any size, compressed ones, internal snapshots beside the
-//! guest's disk. What it does not read is refused by name: another file is needed (backing file, external data), a key (encryption), or
-//! a tool of QEMU (extended tables, an image that was not closed or is marked as corrupt).
+//! [`Image`] also reads the files of other tools: versions 2 and 3, all cluster sizes, compressed clusters, and images with internal
+//! snapshots, of which it reads the current disk. It refuses other features with a specific error: files that need another file (backing
+//! file, external data), a key (encryption), or QEMU itself (extended L2 entries, an image that was not closed or is marked as corrupt).
 
 mod compressed;
 mod format;
@@ -18,25 +18,25 @@ pub use writer::write;
 
 use std::io;
 
-/// Why no image was written, or none can be read.
+/// The image cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum Qcow2Error {
-    /// The guest's disk is empty, not a whole number of sectors, or larger than 16 TiB.
-    #[error("a disk of {0} bytes cannot be wrapped")]
+    /// The guest disk is empty, not a whole number of sectors, or larger than 16 TiB.
+    #[error("unsupported disk size of {0} bytes")]
     Length(u64),
-    /// Not a qcow2 image of the one form that is written here.
-    #[error("not the form in which kubedOS writes qcow2: {0}")]
+    /// The file does not have the form that kubedOS writes.
+    #[error("not a qcow2 image in the form that kubedOS writes: {0}")]
     Form(&'static str),
-    /// Not a qcow2 image, or its header contradicts the format.
-    #[error("the header is not one of qcow2: {0}")]
+    /// The file is not a qcow2 image, or its header contradicts the format.
+    #[error("invalid qcow2 header: {0}")]
     Header(&'static str),
-    /// The image needs something that this reader does not have.
+    /// The image has a feature that this reader does not support.
     #[error("{0}")]
     Unsupported(Unsupported),
-    /// A table points to where it must not.
-    #[error("{0} at {1} is wrong")]
+    /// A table or its entry is invalid. The number is an index or an offset.
+    #[error("{0} at {1} is invalid")]
     Damaged(&'static str, u64),
-    /// Reading the source or the image failed, or writing did.
+    /// The source or the image cannot be read, or the output cannot be written.
     #[error("cannot copy the image")]
     Io(#[from] io::Error),
 }
@@ -45,7 +45,7 @@ pub enum Qcow2Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unsupported {
     /// Unallocated clusters are in another file.
-    #[error("it has a backing file, in which a part of the disk is")]
+    #[error("it has a backing file, which contains a part of the disk")]
     BackingFile,
     /// The data is in another file.
     #[error("its data is in another file")]
@@ -53,22 +53,22 @@ pub enum Unsupported {
     /// The clusters are encrypted.
     #[error("it is encrypted")]
     Encrypted,
-    /// Each cluster has 32 subclusters.
+    /// The L2 entries are extended: each cluster has 32 subclusters.
     #[error("it has extended tables (subclusters)")]
     ExtendedTables,
-    /// It was not closed: a machine is using it, or has crashed.
+    /// The image was not closed: a virtual machine is using it, or crashed.
     #[error("it is in use or was not closed")]
     Dirty,
-    /// A tool of QEMU found it damaged.
+    /// QEMU marked the image as corrupt.
     #[error("it is marked as corrupt")]
     Corrupt,
-    /// A version that this reader does not know.
+    /// The version is unknown.
     #[error("it is of version {0}")]
     Version(u32),
-    /// A way of compression that this reader does not know.
-    #[error("it is compressed in an unknown way, number {0}")]
+    /// The compression type is unknown.
+    #[error("it has the unknown compression type {0}")]
     Compression(u8),
-    /// Features that this reader does not know.
+    /// Incompatible features are unknown.
     #[error("it has unknown features, bits {0:#x}")]
     Features(u64),
 }

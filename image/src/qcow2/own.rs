@@ -1,5 +1,5 @@
-//! Is an image exactly what our writer makes of its guest's disk? Header, tables and reference counts follow from that disk alone, so there
-//! is no place in the file where something else could be.
+//! Checks that an image has exactly the form that the writer gives it. The guest disk determines header, tables and reference counts, so
+//! the file cannot contain other data.
 
 use super::Qcow2Error;
 use super::format::{
@@ -9,10 +9,10 @@ use crate::source::Source;
 use crate::width::to_usize;
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Checks that an image is of the form that [`write`](super::write) gives it, and returns how many clusters of 64 KiB hold data.
+/// Checks that an image has the form that [`write`](super::write) gives it, and returns the number of data clusters of 64 KiB.
 ///
 /// # Errors
-/// [`Qcow2Error::Form`] or [`Qcow2Error::Damaged`] with what is different.
+/// [`Qcow2Error::Form`] or [`Qcow2Error::Damaged`] with the first difference.
 pub fn check(image: &dyn Source) -> Result<u64, Qcow2Error> {
     let mut bytes = vec![0; size_of::<Header>()];
     if image.len() < bytes.len() as u64 || !image.len().is_multiple_of(CLUSTER) {
@@ -25,7 +25,7 @@ pub fn check(image: &dyn Source) -> Result<u64, Qcow2Error> {
     if header != plan(guest, 0, 0).header() && !same_form(&header, guest, image.len()) {
         return Err(Qcow2Error::Form("header"));
     }
-    // The first table lies behind the header whatever else there is.
+    // The L1 table is always directly after the header.
     let l1 = entries(image, CLUSTER, l1_entries(guest))?;
     let tables: Vec<(u64, u64)> = (0u64..).zip(l1).filter(|(_, entry)| *entry != 0).collect();
     let total = image.len() / CLUSTER;
@@ -39,16 +39,16 @@ pub fn check(image: &dyn Source) -> Result<u64, Qcow2Error> {
     Ok(clusters)
 }
 
-/// A cheap look before the tables are read: the header is one that some plan of an image of that length has.
+/// A cheap check before the tables are read: some plan of an image of this length has this header.
 fn same_form(header: &Header, guest: u64, len: u64) -> bool {
     let total = len / CLUSTER;
     (0..=l1_entries(guest))
         .any(|tables| layout_of(guest, tables, total).is_some_and(|plan| plan.header() == *header))
 }
 
-/// The plan of an image of `total` clusters with that many second tables.
+/// The plan of an image of `total` clusters with `tables` L2 tables.
 fn layout_of(guest: u64, tables: u64, total: u64) -> Option<Plan> {
-    // The reference counts depend on the total alone, so that the data's share follows.
+    // The number of refcount blocks depends only on the total, which then determines the number of data clusters.
     let empty = plan(guest, tables, 0);
     let mut data = total.checked_sub(empty.total)?;
     for _ in 0..8 {
@@ -72,13 +72,13 @@ fn entries(image: &dyn Source, offset: u64, count: u64) -> Result<Vec<u64>, Qcow
     Ok(chunks.iter().map(|chunk| u64::from_be_bytes(*chunk)).collect())
 }
 
-/// Tables and data lie one after the other in the guest's order; how many clusters of data there are.
+/// Checks that L2 tables and data clusters follow each other in the order of the guest disk. Returns the number of data clusters.
 fn check_tables(image: &dyn Source, layout: &Plan, tables: &[(u64, u64)]) -> Result<u64, Qcow2Error> {
     let mut next = layout.data;
     for (number, (table, entry)) in (0u64..).zip(tables) {
         let at = (layout.l2 + number) * CLUSTER;
         if *entry != COPIED | (at & OFFSET) {
-            return Err(Qcow2Error::Damaged("an entry of the first table", *table));
+            return Err(Qcow2Error::Damaged("an entry of the L1 table", *table));
         }
         for (place, entry) in (0u64..).zip(entries(image, at, TABLE)?) {
             if entry == 0 {
@@ -86,7 +86,7 @@ fn check_tables(image: &dyn Source, layout: &Plan, tables: &[(u64, u64)]) -> Res
             }
             let cluster = table * TABLE + place;
             if entry != COPIED | (next * CLUSTER) || cluster * CLUSTER >= layout.guest {
-                return Err(Qcow2Error::Damaged("an entry of a second table", at + place * 8));
+                return Err(Qcow2Error::Damaged("an entry of an L2 table", at + place * 8));
             }
             next += 1;
         }
@@ -105,7 +105,7 @@ fn check_counts(image: &dyn Source, layout: &Plan) -> Result<(), Qcow2Error> {
         let used = number < layout.refcount_block_count;
         let expected = if used { (layout.refcount_blocks + number) * CLUSTER } else { 0 };
         if entry != expected {
-            return Err(Qcow2Error::Damaged("an entry of the table of reference counts", number));
+            return Err(Qcow2Error::Damaged("an entry of the refcount table", number));
         }
     }
     for block in 0..layout.refcount_block_count {
@@ -118,7 +118,7 @@ fn check_counts(image: &dyn Source, layout: &Plan) -> Result<(), Qcow2Error> {
     Ok(())
 }
 
-/// What follows header and first table up to their clusters' ends is zero.
+/// Checks that the rest of the clusters of the header and the L1 table is zero.
 fn check_rest(image: &dyn Source, layout: &Plan) -> Result<(), Qcow2Error> {
     let header = layout.header();
     let l1_end = layout.l1 * CLUSTER + l1_entries(layout.guest) * 8;

@@ -1,4 +1,4 @@
-//! Tests of recognising qcow2 files of our own writer.
+//! Tests of the check of qcow2 files that kubedOS wrote.
 
 use super::super::{Image, write};
 use super::*;
@@ -33,7 +33,7 @@ fn sample() -> Runs<'static> {
 #[test]
 fn an_image_has_pinned_bytes() {
     let bytes = wrapped(&sample());
-    // The first cluster, four around the MiB, the last one.
+    // The first cluster, the five clusters around 1 MiB, and the last cluster.
     assert_eq!(check(&bytes).unwrap(), 1 + 5 + 1);
     assert_eq!(
         hex::encode(sha256(&[&bytes])),
@@ -42,7 +42,7 @@ fn an_image_has_pinned_bytes() {
 }
 
 #[test]
-fn the_guest_sees_the_raw_bytes() {
+fn the_guest_disk_has_the_bytes_of_the_raw_image() {
     let runs = sample();
     let bytes = wrapped(&runs);
     let image = Image::open(&bytes).unwrap();
@@ -57,8 +57,8 @@ fn the_guest_sees_the_raw_bytes() {
 }
 
 #[test]
-fn an_image_beyond_one_block_of_reference_counts_holds_together() {
-    // 2 GiB of data is what one block covers; the plan alone is looked at, so that the test stays small.
+fn the_plan_has_enough_refcount_blocks_for_large_images() {
+    // One refcount block covers 2 GiB of data. The test checks the plan only, so that it needs no large image.
     for data in [32_000, 32_760, 32_763, 32_764, 32_768, 40_000, 70_000_000] {
         let found = plan(1 << 43, 1000, data);
         assert!(found.refcount_block_count * COUNTS >= found.total, "{data}");
@@ -69,7 +69,7 @@ fn an_image_beyond_one_block_of_reference_counts_holds_together() {
 }
 
 #[test]
-fn disks_that_cannot_be_wrapped_are_refused() {
+fn disks_of_an_unsupported_size_are_refused() {
     for len in [0, 511, (1 << 44) + 512] {
         let refused = write(&Runs::new(len), |_, _| Ok(()));
         assert!(matches!(refused, Err(Qcow2Error::Length(_))), "{len}");
@@ -77,7 +77,7 @@ fn disks_that_cannot_be_wrapped_are_refused() {
 }
 
 #[test]
-fn a_flip_in_any_byte_but_the_data_is_found() {
+fn a_flip_in_any_byte_except_the_data_is_found() {
     let mut runs = Runs::new(1 << 20);
     runs.add_bytes(70_000, vec![5; 100]).unwrap();
     let good = wrapped(&runs);
@@ -85,7 +85,7 @@ fn a_flip_in_any_byte_but_the_data_is_found() {
     for at in (0..data).filter(|at| at % 65_536 < 1024 || at % 4096 == 77) {
         let mut bad = good.clone();
         bad[at] ^= 1;
-        // Nothing but the tables' size says how long the guest's disk is: another length may be as right.
+        // Another size of the guest disk may need tables of the same size, so that the image is still valid.
         let noticed =
             || Image::open(&bad).is_ok_and(|image| (24..32).contains(&at) && image.len() != 1 << 20);
         assert!(check(&bad).is_err() || noticed(), "{at}");

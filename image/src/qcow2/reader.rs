@@ -1,5 +1,5 @@
-//! The guest's view of an image of any tool. The header and the first table are checked when it is opened; the second tables and the data
-//! are read when they are asked for, since an image may be much larger than memory.
+//! The guest disk in an image of any tool. The header and the L1 table are checked when the image is opened. L2 tables and data are read on
+//! demand, because an image may be much larger than the memory.
 
 use super::compressed::Method;
 use super::format::{MAGIC, MAX_GUEST, OFFSET};
@@ -32,7 +32,7 @@ struct Head {
     snapshots_offset: U64,
 }
 
-/// What version 3 has behind it.
+/// The additional fields of the header of version 3.
 #[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct Features {
@@ -48,18 +48,18 @@ const CORRUPT: u64 = 1 << 1;
 const EXTERNAL_DATA: u64 = 1 << 2;
 const COMPRESSION: u64 = 1 << 3;
 const EXTENDED_TABLES: u64 = 1 << 4;
-/// Where version 3 has the way of compression, if its header is that long.
+/// The offset of the compression type in version 3, if the header is long enough.
 const COMPRESSION_AT: u64 = 104;
-/// QEMU's bounds: clusters of 512 bytes to 2 MiB, and a first table of 32 MiB.
+/// The limits of QEMU: clusters of 512 bytes to 2 MiB, and an L1 table of 32 MiB.
 const CLUSTER_BITS: std::ops::RangeInclusive<u32> = 9..=21;
 const MAX_L1_BYTES: u64 = 32 << 20;
-/// The guest reads zeroes, whatever the offset (version 3).
+/// The flag of an entry whose cluster reads as zeroes, with any offset (version 3).
 const ZERO: u64 = 1;
 const COMPRESSED: u64 = 1 << 62;
-/// The unit in which the length of a compressed cluster is counted.
+/// The unit of the length of a compressed cluster.
 const SECTOR: u64 = 512;
 
-/// The guest's view of an image.
+/// The guest disk in an image.
 #[expect(missing_debug_implementations, reason = "the image need not be printable")]
 pub struct Image<S> {
     image: S,
@@ -67,14 +67,14 @@ pub struct Image<S> {
     cluster_bits: u32,
     version: u32,
     method: Method,
-    /// For each entry of the first table that is used, where its second table lies, in the guest's order.
+    /// The index of each used L1 entry, and the offset of its L2 table, in the order of the guest disk.
     tables: Vec<(u64, u64)>,
-    /// The table and the compressed cluster that were read last.
+    /// The L2 table and the compressed cluster that were read last.
     last_table: Mutex<Option<(u64, Vec<u64>)>>,
     last_cluster: Mutex<Option<(u64, Vec<u8>)>>,
 }
 
-/// Where a cluster of the guest is.
+/// The place of a cluster of the guest disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     Zeroes,
@@ -86,12 +86,12 @@ impl<S: Source> Image<S> {
     /// Opens an image.
     ///
     /// # Errors
-    /// [`Qcow2Error::Header`] and [`Qcow2Error::Damaged`] when it contradicts the format, [`Qcow2Error::Unsupported`] when it needs
-    /// something else to be read.
+    /// [`Qcow2Error::Header`] and [`Qcow2Error::Damaged`] if the image contradicts the format, [`Qcow2Error::Unsupported`] if it has a
+    /// feature that this reader does not support.
     pub fn open(image: S) -> Result<Self, Qcow2Error> {
-        let head: Head = structure(&image, 0, "its start")?;
+        let head: Head = structure(&image, 0, "the file is too short")?;
         if head.magic != MAGIC {
-            return Err(Qcow2Error::Header("its magic number"));
+            return Err(Qcow2Error::Header("the magic number"));
         }
         let version = head.version.get();
         let method = match version {
@@ -107,16 +107,16 @@ impl<S: Source> Image<S> {
         }
         let cluster_bits = head.cluster_bits.get();
         if !CLUSTER_BITS.contains(&cluster_bits) {
-            return Err(Qcow2Error::Header("the size of its clusters"));
+            return Err(Qcow2Error::Header("the cluster size"));
         }
         let guest = head.guest.get();
         if guest == 0 || guest > MAX_GUEST {
             return Err(Qcow2Error::Length(guest));
         }
-        // One table of the second level fills a cluster.
+        // An L2 table has the size of a cluster.
         let needed = guest.div_ceil(1 << (2 * cluster_bits - 3));
         if u64::from(head.l1_entries.get()) < needed || needed * 8 > MAX_L1_BYTES {
-            return Err(Qcow2Error::Header("the length of its first table"));
+            return Err(Qcow2Error::Header("the length of the L1 table"));
         }
         let tables = first_table(&image, head.l1_offset.get(), needed, cluster_bits)?;
         let (last_table, last_cluster) = (Mutex::default(), Mutex::default());
@@ -132,12 +132,12 @@ impl<S: Source> Image<S> {
         1 << self.cluster_bits
     }
 
-    /// Entries of a second table.
+    /// The number of entries of an L2 table.
     fn per_table(&self) -> u64 {
         self.cluster() / 8
     }
 
-    /// Calls `look` with a second table.
+    /// Calls `look` with the L2 table at `offset`.
     fn with_table<T>(&self, offset: u64, look: impl FnOnce(&[u64]) -> T) -> io::Result<T> {
         let mut last = self.last_table.lock().unwrap_or_else(PoisonError::into_inner);
         match last.as_ref() {
@@ -150,8 +150,8 @@ impl<S: Source> Image<S> {
         }
     }
 
-    /// Where a cluster of the guest is.
-    #[expect(clippy::indexing_slicing, reason = "a second table has `per_table` entries")]
+    /// Looks up the place of a cluster of the guest disk.
+    #[expect(clippy::indexing_slicing, reason = "an L2 table has `per_table` entries")]
     fn place(&self, cluster: u64) -> io::Result<Place> {
         let (index, within) = (cluster / self.per_table(), cluster % self.per_table());
         let found = self.tables.binary_search_by_key(&index, |(index, _)| *index);
@@ -164,7 +164,7 @@ impl<S: Source> Image<S> {
 
     fn decode(&self, entry: u64) -> io::Result<Place> {
         if entry & COMPRESSED != 0 {
-            // The offset has fewer bits the larger a cluster is; above it is the number of further sectors.
+            // The larger a cluster is, the fewer bits the offset has. The bits above it are the number of additional sectors.
             let offset_bits = 62 - (self.cluster_bits - 8);
             let (offset, sectors) =
                 (entry & ((1 << offset_bits) - 1), (entry & (COMPRESSED - 1)) >> offset_bits);
@@ -177,21 +177,23 @@ impl<S: Source> Image<S> {
         match () {
             () if self.version > 2 && entry & ZERO != 0 => Ok(Place::Zeroes),
             () if entry & !(OFFSET | 1 << 63) != 0 => {
-                Err(invalid("an entry of a second table has unknown bits"))
+                Err(invalid("an entry of an L2 table has unknown bits"))
             }
             () if offset == 0 => Ok(Place::Zeroes),
-            () if !offset.is_multiple_of(self.cluster()) => Err(invalid("a cluster is not at its multiple")),
+            () if !offset.is_multiple_of(self.cluster()) => {
+                Err(invalid("the offset of a cluster is not aligned"))
+            }
             () if offset >= self.image.len() => Err(outside(offset)),
             () => Ok(Place::At(offset)),
         }
     }
 
-    /// Fills `part` with bytes of a cluster.
+    /// Fills `part` with the bytes of a cluster from `within` on.
     fn read(&self, place: Place, within: u64, part: &mut [u8]) -> io::Result<()> {
         match place {
             Place::Zeroes => part.fill(0),
             Place::At(offset) => {
-                // The last cluster of a file may be cut off where only zeroes follow.
+                // A file may end inside its last cluster. The missing bytes are zero.
                 let at = offset + within;
                 let there = self.image.len().saturating_sub(at).min(part.len() as u64);
                 let (data, rest) = part.split_at_mut(to_usize(there));
@@ -217,7 +219,7 @@ impl<S: Source> Image<S> {
         Ok(())
     }
 
-    /// The guest's clusters from `first` on that one second table has, up to the first that reads as zeroes.
+    /// The next run of clusters from `first` on, within one L2 table, that do not read as zeroes.
     fn run(&self, first: u64, index: u64, table: u64) -> io::Result<Option<Range<u64>>> {
         let base = index * self.per_table();
         let is_data = |entry: &u64| self.decode(*entry).map_or(true, |place| place != Place::Zeroes);
@@ -246,9 +248,9 @@ fn structure<T: FromBytes>(image: &dyn Source, at: u64, what: &'static str) -> R
     T::read_from_bytes(&bytes).map_err(|_| Qcow2Error::Header(what))
 }
 
-/// What version 3 demands of its reader, and how it compresses.
+/// Checks the incompatible features of version 3, and returns the compression method.
 fn features(image: &dyn Source) -> Result<Method, Qcow2Error> {
-    let features: Features = structure(image, size_of::<Head>() as u64, "the length of its header")?;
+    let features: Features = structure(image, size_of::<Head>() as u64, "the header length")?;
     let bits = features.incompatible.get();
     for (bit, what) in [
         (CORRUPT, Unsupported::Corrupt),
@@ -265,19 +267,23 @@ fn features(image: &dyn Source) -> Result<Method, Qcow2Error> {
     }
     let header_len = u64::from(features.header_len.get());
     if header_len < COMPRESSION_AT {
-        return Err(Qcow2Error::Header("the length of its header"));
+        return Err(Qcow2Error::Header("the header length"));
     }
-    let way =
-        if header_len > COMPRESSION_AT { structure::<u8>(image, COMPRESSION_AT, "its length")? } else { 0 };
-    match (way, bits & COMPRESSION != 0) {
+    let kind = if header_len > COMPRESSION_AT {
+        structure::<u8>(image, COMPRESSION_AT, "the header length")?
+    } else {
+        0
+    };
+    match (kind, bits & COMPRESSION != 0) {
         (0, false) => Ok(Method::Deflate),
         (1, true) => Ok(Method::Zstd),
-        (0 | 1, _) => Err(Qcow2Error::Header("its way of compression")),
+        (0 | 1, _) => Err(Qcow2Error::Header("the compression type")),
         (other, _) => Err(Unsupported::Compression(other).into()),
     }
 }
 
-/// The entries of the first table that are used. No two may share a second table: only a hostile image makes much out of little so.
+/// The used entries of the L1 table. Two entries must not refer to the same L2 table: a hostile image could otherwise expand few bytes to a
+/// large disk.
 fn first_table(
     image: &dyn Source,
     offset: u64,
@@ -286,21 +292,21 @@ fn first_table(
 ) -> Result<Vec<(u64, u64)>, Qcow2Error> {
     let end = offset.checked_add(count * 8).filter(|end| *end <= image.len());
     if end.is_none() {
-        return Err(Qcow2Error::Damaged("the place of the first table", offset));
+        return Err(Qcow2Error::Damaged("the offset of the L1 table", offset));
     }
     let mut tables = Vec::new();
     let mut seen = BTreeSet::new();
     for (index, entry) in (0u64..).zip(entries(image, offset, count)?) {
         let table = entry & OFFSET;
         if entry & !(OFFSET | 1 << 63) != 0 {
-            return Err(Qcow2Error::Damaged("an entry of the first table", index));
+            return Err(Qcow2Error::Damaged("an entry of the L1 table", index));
         }
         if table == 0 {
             continue;
         }
         let fits = table.checked_add(1 << cluster_bits).is_some_and(|end| end <= image.len());
         if !fits || !table.is_multiple_of(1 << cluster_bits) || !seen.insert(table) {
-            return Err(Qcow2Error::Damaged("an entry of the first table", index));
+            return Err(Qcow2Error::Damaged("an entry of the L1 table", index));
         }
         tables.push((index, table));
     }
@@ -321,7 +327,7 @@ fn invalid(what: &'static str) -> io::Error {
 fn outside(offset: u64) -> io::Error {
     io::Error::new(
         io::ErrorKind::UnexpectedEof,
-        format!("a cluster lies at {offset}, behind the end of the file"),
+        format!("the cluster at {offset} is after the end of the file"),
     )
 }
 
@@ -348,7 +354,7 @@ impl<S: Source> Source for Image<S> {
         Ok(())
     }
 
-    /// A table that cannot be read is data: reading it says what is wrong.
+    /// A table that cannot be read counts as data, so that reading it returns the error.
     fn next_data(&self, offset: u64) -> Option<Range<u64>> {
         let first = offset / self.cluster();
         let from = self.tables.partition_point(|(index, _)| *index < first / self.per_table());

@@ -1,4 +1,4 @@
-//! Tests of reading qcow2 files of other programs.
+//! Tests of the reader with qcow2 files of other programs.
 
 use super::super::write;
 use super::*;
@@ -8,7 +8,7 @@ use flate2::write::DeflateEncoder;
 use proptest::prelude::*;
 use std::io::Write;
 
-/// A cluster of the guest in an image of another tool.
+/// A cluster of the guest disk in an image of another tool.
 #[derive(Debug, Clone, Copy)]
 enum Cluster {
     None,
@@ -17,7 +17,7 @@ enum Cluster {
     Compressed(u8),
 }
 
-/// Builds an image as the format's document has it: header, first table, second tables, data.
+/// Builds an image as the format specifies it: header, L1 table, L2 tables, data.
 struct Builder {
     version: u32,
     bits: u32,
@@ -63,7 +63,7 @@ impl Builder {
             let content = Self::content(*cluster, size);
             l2[number] = match cluster {
                 Cluster::None => 0,
-                // A preallocated cluster may stay behind the flag.
+                // An entry with the zero flag may refer to a preallocated cluster.
                 Cluster::ZeroFlag => data_at as u64 | ZERO,
                 Cluster::Plain(_) => {
                     data.resize(data.len().next_multiple_of(size), 0);
@@ -131,7 +131,7 @@ fn all(image: &dyn Source) -> Vec<u8> {
     bytes
 }
 
-/// Field testing: version 2, compressed, small clusters: what `qemu-img convert` makes.
+/// Field testing: `qemu-img convert` makes version 2, compressed clusters, and small clusters.
 #[test]
 fn images_of_other_tools_are_read() {
     for (version, bits, zstd) in [(2, 9, false), (2, 16, false), (3, 9, true), (3, 12, false), (3, 16, true)]
@@ -141,7 +141,7 @@ fn images_of_other_tools_are_read() {
         let image = Image::open(&bytes).unwrap();
         assert!(all(&image) == sample.guest(), "{version} {bits} {zstd}");
         assert!(super::super::check(&bytes).is_err());
-        // Holes are found, and nothing else is one.
+        // `next_data` skips only zeroes.
         let mut at = 0;
         let guest = sample.guest();
         while let Some(data) = image.next_data(at) {
@@ -158,41 +158,41 @@ fn images_of_other_tools_are_read() {
 }
 
 #[test]
-fn what_is_not_read_is_refused_by_name() {
+fn unsupported_features_and_invalid_headers_have_specific_errors() {
     let good = sample(3, 12, false).build();
     let with = |at: usize, bytes: &[u8]| {
         let mut bad = good.clone();
         bad[at..at + bytes.len()].copy_from_slice(bytes);
         Image::open(&bad).map(|_| ()).map_err(|error| error.to_string())
     };
-    for (at, bytes, says) in [
-        (0, &b"QFJ"[..], "the header is not one of qcow2: its magic number"),
+    for (at, bytes, expected) in [
+        (0, &b"QFJ"[..], "invalid qcow2 header: the magic number"),
         (4, &[0, 0, 0, 1], "it is of version 1"),
-        (8, &[0, 0, 0, 0, 0, 0, 2, 0], "it has a backing file, in which a part of the disk is"),
-        (20, &[0, 0, 0, 8], "the header is not one of qcow2: the size of its clusters"),
-        (20, &[0, 0, 0, 63], "the header is not one of qcow2: the size of its clusters"),
-        (24, &[0xff; 8], "a disk of 18446744073709551615 bytes cannot be wrapped"),
+        (8, &[0, 0, 0, 0, 0, 0, 2, 0], "it has a backing file, which contains a part of the disk"),
+        (20, &[0, 0, 0, 8], "invalid qcow2 header: the cluster size"),
+        (20, &[0, 0, 0, 63], "invalid qcow2 header: the cluster size"),
+        (24, &[0xff; 8], "unsupported disk size of 18446744073709551615 bytes"),
         (32, &[0, 0, 0, 1], "it is encrypted"),
-        (36, &[0, 0, 0, 0], "the header is not one of qcow2: the length of its first table"),
-        (40, &[0xff; 8], "the place of the first table at 18446744073709551615 is wrong"),
+        (36, &[0, 0, 0, 0], "invalid qcow2 header: the length of the L1 table"),
+        (40, &[0xff; 8], "the offset of the L1 table at 18446744073709551615 is invalid"),
         (79, &[1], "it is in use or was not closed"),
         (79, &[2], "it is marked as corrupt"),
         (79, &[4], "its data is in another file"),
         (79, &[16], "it has extended tables (subclusters)"),
         (79, &[64], "it has unknown features, bits 0x40"),
-        (79, &[8], "the header is not one of qcow2: its way of compression"),
-        (104, &[9], "it is compressed in an unknown way, number 9"),
-        (4096 + 7, &[1], "an entry of the first table at 0 is wrong"),
-        (4096 + 6, &[0x28], "an entry of the first table at 0 is wrong"),
+        (79, &[8], "invalid qcow2 header: the compression type"),
+        (104, &[9], "it has the unknown compression type 9"),
+        (4096 + 7, &[1], "an entry of the L1 table at 0 is invalid"),
+        (4096 + 6, &[0x28], "an entry of the L1 table at 0 is invalid"),
     ] {
-        assert_eq!(with(at, bytes), Err(says.to_owned()), "{at}");
+        assert_eq!(with(at, bytes), Err(expected.to_owned()), "{at}");
     }
     for len in [0, 3, 71, 80, 4096] {
         assert!(Image::open(&good[..len].to_vec()).is_err(), "{len}");
     }
 }
 
-/// Two entries for one table, or data behind the end: an error where it is read, and never more than the file can hold.
+/// Two entries for one table, or data after the end of the file, are errors.
 #[test]
 fn hostile_tables_are_refused() {
     let mut sample = sample(3, 9, false);
@@ -200,21 +200,21 @@ fn hostile_tables_are_refused() {
     let mut bytes = sample.build();
     let (first, rest) = bytes[512..].split_at_mut(8);
     rest[..8].copy_from_slice(first);
-    assert!(matches!(Image::open(&bytes), Err(Qcow2Error::Damaged("an entry of the first table", 1))));
+    assert!(matches!(Image::open(&bytes), Err(Qcow2Error::Damaged("an entry of the L1 table", 1))));
     let good = sample.build();
-    for (entry, says) in [
-        (1u64 << 50, "behind the end"),
-        (COMPRESSED | 1 << 50, "behind the end"),
+    for (entry, expected) in [
+        (1u64 << 50, "after the end"),
+        (COMPRESSED | 1 << 50, "after the end"),
         (2, "unknown bits"),
         (COMPRESSED | 8, "damaged"),
     ] {
         let mut bad = good.clone();
         bad[1024..1032].copy_from_slice(&entry.to_be_bytes());
         let image = Image::open(&bad).unwrap();
-        // What cannot be read is no hole.
+        // A cluster that cannot be read is not a hole.
         assert_eq!(image.next_data(0).unwrap().start, 0);
         let error = image.read_exact_at(&mut [0; 10], 3).unwrap_err();
-        assert!(error.to_string().contains(says), "{entry:#x}: {error}");
+        assert!(error.to_string().contains(expected), "{entry:#x}: {error}");
     }
 }
 
@@ -222,7 +222,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn our_own_images_are_read(
+    fn images_of_the_writer_are_read_back(
         sectors in 1u64..4096,
         pieces in proptest::collection::vec((0u64..2_000_000, 1usize..100_000, any::<u8>()), 0..6),
     ) {
@@ -242,7 +242,7 @@ proptest! {
         prop_assert!(all(&Image::open(&bytes).unwrap()) == all(&runs));
     }
 
-    /// Whatever is changed in the tables: an answer or an error.
+    /// A change in the tables gives other bytes or an error.
     #[test]
     fn a_changed_byte_never_panics(changes in proptest::collection::vec((0usize..3072, any::<u8>()), 1..6), zstd: bool) {
         let mut bytes = sample(3, 9, zstd).build();

@@ -1,4 +1,5 @@
-//! Writing in two passes: the first finds the clusters that hold something, the second copies them. The data lies in the guest's order.
+//! The writer, in two passes: the first pass finds the clusters that are not zero, and the second pass copies them. The data clusters are
+//! in the order of the guest disk.
 
 use super::Qcow2Error;
 use super::format::{CLUSTER, CLUSTER_BYTES, COPIED, COUNTS, Plan, TABLE, check_guest, l1_entries, plan};
@@ -7,8 +8,8 @@ use crate::width::to_usize;
 use std::io;
 use zerocopy::IntoBytes;
 
-/// Wraps `source`, which must not change meanwhile, into an image. `sink` gets pieces with their positions, in rising order; what is not
-/// written is zero. Returns the image's length.
+/// Writes `source`, which must not change in the meantime, as an image. `sink` gets pieces with their offsets, in ascending order; all
+/// other bytes are zero. Returns the length of the image in bytes.
 pub fn write(
     source: &dyn Source,
     mut sink: impl FnMut(u64, &[u8]) -> io::Result<()>,
@@ -46,7 +47,7 @@ pub fn write(
     Ok(plan.total * CLUSTER)
 }
 
-/// The guest's clusters that are not all zero, in order.
+/// The clusters of the guest disk that are not all zero, in order.
 fn data_clusters(source: &dyn Source) -> io::Result<Vec<u64>> {
     let mut clusters = Vec::new();
     let mut buffer = vec![0; CLUSTER_BYTES];
@@ -65,7 +66,7 @@ fn data_clusters(source: &dyn Source) -> io::Result<Vec<u64>> {
     Ok(clusters)
 }
 
-/// A whole cluster; the guest's last one may be shorter, its rest is zero.
+/// Reads a whole cluster. The last cluster of the guest disk may be shorter; the missing bytes are zero.
 fn read_cluster(source: &dyn Source, cluster: u64, buffer: &mut [u8]) -> io::Result<()> {
     let start = cluster * CLUSTER;
     let len = to_usize(source.len().saturating_sub(start).min(CLUSTER));
@@ -74,7 +75,7 @@ fn read_cluster(source: &dyn Source, cluster: u64, buffer: &mut [u8]) -> io::Res
     source.read_exact_at(data, start)
 }
 
-/// Which entries of the first table are in use.
+/// The indices of the L1 entries that are used.
 fn second_level_tables(clusters: &[u64]) -> Vec<u64> {
     let mut tables: Vec<u64> = clusters.iter().map(|cluster| cluster / TABLE).collect();
     tables.dedup();
@@ -84,10 +85,7 @@ fn second_level_tables(clusters: &[u64]) -> Vec<u64> {
 fn first_level(plan: &Plan, tables: &[u64]) -> Vec<u8> {
     let mut entries = vec![0u64; to_usize(l1_entries(plan.guest))];
     for (number, table) in (0u64..).zip(tables) {
-        #[expect(
-            clippy::indexing_slicing,
-            reason = "no cluster that holds something lies behind the guest's end"
-        )]
+        #[expect(clippy::indexing_slicing, reason = "no data cluster is after the end of the guest disk")]
         let entry = &mut entries[to_usize(*table)];
         *entry = COPIED | ((plan.l2 + number) * CLUSTER);
     }

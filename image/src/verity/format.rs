@@ -1,4 +1,4 @@
-//! The superblock's bytes: cryptsetup wiki, "DMVerity on-disk format"; what is not used is zero.
+//! The bytes of the superblock (cryptsetup wiki, "DMVerity on-disk format"). Unused bytes are zero.
 
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};

@@ -1,8 +1,8 @@
 //! dm-verity volumes (kernel documentation, "dm-verity"; on-disk format of cryptsetup's veritysetup, hash type 1): SHA-256, data and hash
 //! blocks of 4096 bytes, a salt of 32 bytes, and a superblock in front of the tree.
 //!
-//! The bytes are those that `veritysetup format` writes with the same salt and UUID. The superblock is fully determined by the volume's
-//! [`Seal`]: whoever checks a volume compares it, and parses it only to show it.
+//! The bytes are equal to the output of `veritysetup format` with the same salt and UUID. The [`Seal`] of a volume determines the whole
+//! superblock: verification compares it with the expected bytes. It is parsed for display only.
 
 mod format;
 mod reader;
@@ -19,10 +19,10 @@ use crate::width::to_usize;
 use kubedos_wire::seal::Seal;
 use std::io;
 
-/// Where a volume does not verify.
+/// The first place at which verification of a volume failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Location {
-    /// The superblock is not the one that belongs to the seal.
+    /// The superblock is not the one that the seal determines.
     Superblock,
     /// A block of the tree, counted from the start of the hash area (the superblock is block 0).
     Tree(u64),
@@ -40,36 +40,39 @@ impl std::fmt::Display for Location {
     }
 }
 
-/// Why a tree was not built, or a volume does not verify.
+/// A tree cannot be built, or a volume does not verify.
 #[derive(Debug, thiserror::Error)]
 pub enum VerityError {
     /// The data is empty, or not a whole number of blocks.
     #[error("data of {0} bytes is not a whole number of blocks")]
     Length(u64),
-    /// The data or the hash area is shorter than the seal says.
-    #[error("{0} is shorter than the seal says")]
+    /// The seal has an impossible number of blocks.
+    #[error("a volume cannot have {0} blocks")]
+    Blocks(u64),
+    /// The data or the hash area is shorter than the seal requires.
+    #[error("{0} is shorter than the seal requires")]
     Short(&'static str),
     /// A block of the data was not hashed while the data was written.
     #[error("data block {0} was not written")]
     Missing(u64),
-    /// The bytes are no superblock of the only form that is known here.
+    /// The bytes are not a superblock of the form that kubedOS writes.
     #[error("not a superblock: {0}")]
     Superblock(&'static str),
-    /// A block does not verify; it is the first one of its kind.
+    /// A block does not verify. It is the first such block of the tree or of the data.
     #[error("{0} does not verify")]
     Corrupt(Location),
-    /// The data or the hash area could not be read.
+    /// The data or the hash area cannot be read.
     #[error("cannot read {0}")]
     Io(&'static str, #[source] io::Error),
 }
 
-/// The block size as the type that buffers want.
+/// The size of data and hash blocks, in bytes.
 const BLOCK: usize = 4096;
 /// Digests in one hash block.
 const PER_BLOCK: u64 = 128;
 const DIGEST: usize = 32;
 
-/// The sizes of the tree's levels in blocks, lowest first; none for a single data block, whose digest is the root hash itself.
+/// The sizes of the tree's levels in blocks, lowest level first. A single data block needs no level: its digest is the root hash.
 fn levels(data_blocks: u64) -> Vec<u64> {
     let mut levels = Vec::new();
     let mut below = data_blocks;
@@ -80,7 +83,7 @@ fn levels(data_blocks: u64) -> Vec<u64> {
     levels
 }
 
-/// How many threads to use for so many blocks: a short volume is not worth starting any.
+/// The number of threads for a volume of `blocks` blocks: for a short volume, starting threads takes longer than hashing.
 fn threads_for(blocks: u64) -> usize {
     let most = crate::ordered::threads().get();
     to_usize(blocks / 1024).clamp(1, most)
@@ -90,7 +93,7 @@ fn salted(seal_salt: &[u8; 32], block: &[u8]) -> [u8; DIGEST] {
     kubedos_wire::hex32::sha256(&[seal_salt, block])
 }
 
-/// Reads the blocks `range` of `source` in large pieces and hands each block on, with its number.
+/// Reads the blocks `range` of `source` in large pieces and calls `each` with the number and the bytes of each block.
 fn for_blocks<E: From<VerityError>>(
     source: &dyn crate::source::Source,
     what: &'static str,
@@ -112,10 +115,10 @@ fn for_blocks<E: From<VerityError>>(
     Ok(())
 }
 
-/// The seal's numbers do not overflow, and both areas are long enough.
+/// Checks that the numbers of the seal do not overflow and that both areas are long enough.
 fn check_lengths(seal: &Seal, data: Option<u64>, hash: u64) -> Result<(), VerityError> {
     let bytes = seal.data_blocks.checked_mul(BLOCK as u64).filter(|bytes| *bytes > 0);
-    let bytes = bytes.ok_or(VerityError::Length(seal.data_blocks))?;
+    let bytes = bytes.ok_or(VerityError::Blocks(seal.data_blocks))?;
     if data.is_some_and(|data| data < bytes) {
         return Err(VerityError::Short("the data"));
     }

@@ -1,4 +1,4 @@
-//! Checking a volume against its seal, without the kernel: the tree from the root down, then the data against the tree's lowest level.
+//! Verification of a volume against its seal, without the kernel: the tree from the root hash down, then the data against the lowest level.
 
 use super::writer::join;
 use super::{
@@ -9,13 +9,13 @@ use crate::source::Source;
 use crate::width::to_usize;
 use kubedos_wire::seal::Seal;
 
-/// The superblock is the seal's, and every block of the tree hangs on the root hash. Cheap (1/128 of the data is read): what stage 1
-/// does before it mounts, so that damage anywhere in the tree stops the boot and not some later read.
+/// Verifies the superblock and every block of the tree against the root hash. This reads only 1/128 of the amount of the data. Stage 1 does
+/// it before it mounts the volume, so that damage in the tree stops the boot instead of a later read.
 pub fn check_tree(hash_area: &dyn Source, seal: &Seal) -> Result<(), VerityError> {
     lowest_level(hash_area, seal).map(|_| ())
 }
 
-/// Every block of tree and data hangs on the root hash. Reports the first corrupt block: of the tree, else of the data.
+/// Verifies every block of the tree and the data against the root hash. Reports the first corrupt block of the tree, otherwise of the data.
 pub fn verify(data: &dyn Source, hash_area: &dyn Source, seal: &Seal) -> Result<(), VerityError> {
     check_lengths(seal, Some(data.len()), hash_area.len())?;
     let digests = lowest_level(hash_area, seal)?;
@@ -27,7 +27,7 @@ pub fn verify(data: &dyn Source, hash_area: &dyn Source, seal: &Seal) -> Result<
             .zip((0..).step_by(to_usize(stretch)))
             .map(|(digests, first)| scope.spawn(move || verify_stretch(data, seal, digests, first)))
             .collect();
-        // In order: the first stretch that fails holds the first corrupt block.
+        // In order, so that the first failed range contains the first corrupt block.
         workers.into_iter().map(join).collect::<Vec<_>>().into_iter().collect()
     })
 }
@@ -44,7 +44,7 @@ fn verify_stretch(data: &dyn Source, seal: &Seal, digests: &[u8], first: u64) ->
     })
 }
 
-/// The digests of all data blocks, verified up to the root hash.
+/// Reads the digests of all data blocks and verifies them against the root hash.
 fn lowest_level(hash_area: &dyn Source, seal: &Seal) -> Result<Vec<u8>, VerityError> {
     check_lengths(seal, None, hash_area.len())?;
     let mut block = vec![0; SUPERBLOCK_BYTES];
@@ -67,7 +67,7 @@ fn lowest_level(hash_area: &dyn Source, seal: &Seal) -> Result<Vec<u8>, VerityEr
         first += blocks;
         expected = level;
     }
-    // The last block's unused places are zero, or the digest above it would not have held for a tree of ours.
+    // The end of the last block is unused. Its digest covers it, so it is zero in a tree that kubedOS built.
     let len = to_usize(seal.data_blocks).saturating_mul(DIGEST);
     expected.truncate(len);
     debug_assert!(

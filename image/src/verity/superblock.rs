@@ -1,4 +1,4 @@
-//! The superblock: written from a seal, compared against a seal, and parsed for showing.
+//! The superblock: encoding from a seal, which is also the expected value in verification, and parsing for display.
 
 use super::format::{ALGORITHM, HASH_TYPE, RawSuperblock, SIGNATURE, VERSION};
 use super::{BLOCK, VerityError};
@@ -8,21 +8,21 @@ use kubedos_wire::seal::Seal;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-/// The superblock takes one hash block.
+/// The size of the superblock: one hash block.
 pub const SUPERBLOCK_BYTES: usize = BLOCK;
 
-/// What a superblock says. It is not covered by the root hash: nothing may be decided by it.
+/// The fields of a superblock. The root hash does not cover it, so no decision may depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Superblock {
     /// The volume's UUID.
     pub uuid: Guid,
     /// The salt.
     pub salt: Salt,
-    /// Data blocks of 4096 bytes.
+    /// The number of data blocks of 4096 bytes.
     pub data_blocks: u64,
 }
 
-/// The block in front of a volume's tree. Its UUID is the first 128 bits of SHA-256(`"kubedos verity\0" + salt`), so that the seal
+/// The block before the tree of a volume. Its UUID is the first 128 bits of SHA-256(`"kubedos verity\0" + salt`), so that the seal
 /// determines every byte.
 pub fn superblock(seal: &Seal) -> Vec<u8> {
     let uuid = Guid::from_digest_head(&sha256(&[b"kubedos verity\0", seal.salt.as_bytes()]));
@@ -30,7 +30,7 @@ pub fn superblock(seal: &Seal) -> Vec<u8> {
 }
 
 impl Superblock {
-    /// The whole block.
+    /// Encodes the whole block.
     pub fn encode(&self) -> Vec<u8> {
         let mut raw = RawSuperblock::new_zeroed();
         raw.signature = SIGNATURE;
@@ -52,7 +52,7 @@ impl Superblock {
         block
     }
 
-    /// Reads the block; only the one form that kubedOS writes is accepted.
+    /// Parses the block. Only the form that kubedOS writes is accepted.
     pub fn parse(bytes: &[u8]) -> Result<Self, VerityError> {
         let (raw, rest) =
             RawSuperblock::ref_from_prefix(bytes).map_err(|_| VerityError::Superblock("too short"))?;

@@ -14,7 +14,8 @@ fn data(blocks: usize) -> Vec<u8> {
 
 const SALT: Salt = Salt::new([0x5a; 32]);
 
-/// Goldens: the root hashes that veritysetup 2.6 printed for the same data, salt and UUID; `veritysetup format --salt 5a… --uuid …`.
+/// Goldens: number of blocks, root hash, and digest of the hash area. The values are those of veritysetup 2.6 for the same data, salt and
+/// UUID (`veritysetup format --salt 5a… --uuid …`).
 const GOLDENS: [(usize, &str, &str); 4] = [
     (
         1,
@@ -49,7 +50,7 @@ fn trees_equal_those_of_veritysetup() {
 }
 
 #[test]
-fn the_table_line_holds_the_seal_only() {
+fn the_table_line_contains_the_devices_and_the_seal() {
     let seal = Seal { root_hash: RootHash::new([1; 32]), salt: SALT, data_blocks: 15_000 };
     let expected = format!("1 254:0 /dev/x 4096 4096 15000 1 sha256 {} {}", "01".repeat(32), "5a".repeat(32));
     assert_eq!(table_line(&seal, "254:0", "/dev/x"), expected);
@@ -57,7 +58,7 @@ fn the_table_line_holds_the_seal_only() {
 }
 
 #[test]
-fn a_block_that_was_not_added_is_named() {
+fn a_missing_block_is_reported_by_number() {
     let mut leaves = Leaves::new(SALT);
     leaves.add(2, &data(1));
     leaves.add(0, &data(1));
@@ -67,15 +68,15 @@ fn a_block_that_was_not_added_is_named() {
 }
 
 #[test]
-fn data_that_is_not_whole_blocks_is_refused() {
+fn data_that_is_not_a_whole_number_of_blocks_is_refused() {
     for len in [0, 1, 4095, 4097] {
         assert!(matches!(build(&vec![0; len], &SALT), Err(VerityError::Length(_))), "{len}");
     }
 }
 
-/// A5: damage is found wherever it is, and named.
+/// A5: damage in any block is found, and the block is reported.
 #[test]
-fn each_flipped_block_is_named() {
+fn each_flipped_block_is_reported_by_number() {
     let good = data(300);
     let Built { seal, hash_area } = build(&good, &SALT).unwrap();
     verify(&good, &hash_area, &seal).unwrap();
@@ -87,7 +88,7 @@ fn each_flipped_block_is_named() {
         assert!(matches!(found, VerityError::Corrupt(Location::Data(at)) if at == block as u64));
     }
     for at in 0..hash_area.len() {
-        // Each byte of the superblock's used part, and a byte in each 64 of the rest.
+        // Each byte of the used part of the superblock, and one byte of each 64 of the rest.
         if at > 512 && at % 64 != at / 4096 {
             continue;
         }
@@ -103,7 +104,7 @@ fn each_flipped_block_is_named() {
     }
 }
 
-/// More than one thread works on it, and the first of two corrupt blocks is the one that is reported.
+/// With several threads, the first of several corrupt blocks is reported.
 #[test]
 fn the_first_of_several_corrupt_blocks_is_reported() {
     let good = data(5000);
@@ -137,7 +138,7 @@ fn another_root_hash_salt_or_length_does_not_verify() {
 }
 
 #[test]
-fn a_superblock_of_another_form_is_refused_byte_by_byte() {
+fn a_superblock_with_any_changed_byte_is_refused_or_read_differently() {
     let seal = Seal { root_hash: RootHash::new([1; 32]), salt: SALT, data_blocks: 15_000 };
     let block = superblock(&seal);
     let parsed = Superblock::parse(&block).unwrap();
@@ -161,7 +162,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn what_was_built_verifies(blocks in 1usize..600, salt: [u8; 32]) {
+    fn a_built_volume_verifies(blocks in 1usize..600, salt: [u8; 32]) {
         let data = data(blocks);
         let built = build(&data, &Salt::new(salt)).unwrap();
         prop_assert!(verify(&data, &built.hash_area, &built.seal).is_ok());

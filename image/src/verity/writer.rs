@@ -1,4 +1,4 @@
-//! Building the tree: the data is read once, in stretches of which each thread has one; the levels above are small.
+//! Builds the tree. The data is read once; each thread hashes one range of it. The levels above are small, and one thread builds them.
 
 use super::{BLOCK, DIGEST, VerityError, for_blocks, levels, salted, superblock, threads_for};
 use crate::source::Source;
@@ -9,19 +9,19 @@ use kubedos_wire::seal::Seal;
 /// A volume's seal and its hash area.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Built {
-    /// How to open the volume.
+    /// The parameters with which the volume is opened.
     pub seal: Seal,
-    /// Superblock and tree, root level first: the content of the `-hash` partition.
+    /// The content of the `-hash` partition: the superblock, then the tree with its top level first.
     pub hash_area: Vec<u8>,
 }
 
-/// The length of a hash area over so many data blocks, superblock included.
+/// The length in bytes of the hash area for `data_blocks` data blocks, including the superblock.
 pub fn hash_area_bytes(data_blocks: u64) -> u64 {
     let tree: u64 = levels(data_blocks).iter().sum();
     tree.saturating_add(1).saturating_mul(BLOCK as u64)
 }
 
-/// Builds the tree over `data`, which must be a whole number of blocks of 4096 bytes.
+/// Builds the tree of `data`, which must be a whole number of blocks of 4096 bytes.
 pub fn build(data: &dyn Source, salt: &Salt) -> Result<Built, VerityError> {
     let len = data.len();
     if len == 0 || !len.is_multiple_of(BLOCK as u64) {
@@ -31,7 +31,7 @@ pub fn build(data: &dyn Source, salt: &Salt) -> Result<Built, VerityError> {
     finish(leaf_digests(data, salt, data_blocks)?, salt, data_blocks)
 }
 
-/// Digests of data blocks, taken while the data is written.
+/// The digests of data blocks, calculated while the data is written.
 #[derive(Debug, Clone)]
 pub struct Leaves {
     salt: Salt,
@@ -39,12 +39,12 @@ pub struct Leaves {
 }
 
 impl Leaves {
-    /// None yet.
+    /// Creates an empty set of digests.
     pub const fn new(salt: Salt) -> Self {
         Self { salt, digests: Vec::new() }
     }
 
-    /// Whole blocks that are written from block `first` on, in place of what may have been there.
+    /// Adds whole blocks that are written from block `first` on. They replace blocks that were added before.
     pub fn add(&mut self, first: u64, blocks: &[u8]) {
         let start = to_usize(first) * DIGEST;
         let end = start + blocks.len() / BLOCK * DIGEST;
@@ -57,15 +57,15 @@ impl Leaves {
         }
     }
 
-    /// The tree over so many blocks, all of which were added.
+    /// Builds the tree of `data_blocks` blocks, all of which must have been added.
     ///
     /// # Errors
-    /// [`VerityError::Short`] or [`VerityError::Missing`] when one of them was not.
+    /// [`VerityError::Short`] or [`VerityError::Missing`] if a block was not added.
     pub fn finish(self, data_blocks: u64) -> Result<Built, VerityError> {
         if data_blocks == 0 || self.digests.len() as u64 != data_blocks * DIGEST as u64 {
             return Err(VerityError::Short("the data"));
         }
-        // No block has this digest: it is what `add` leaves where it skips blocks.
+        // `add` fills the digests of skipped blocks with zeroes. No known block has this digest.
         let missing =
             (0..).zip(self.digests.chunks_exact(DIGEST)).find(|(_, digest)| **digest == [0; DIGEST]);
         if let Some((block, _)) = missing {
@@ -84,7 +84,7 @@ fn finish(leaves: Vec<u8>, salt: &Salt, data_blocks: u64) -> Result<Built, Verit
         let above = below.chunks_exact(BLOCK).flat_map(|block| salted(salt.as_bytes(), block)).collect();
         built.push(std::mem::replace(&mut below, above));
     }
-    // What is left is the digest of the root block, or of the only data block.
+    // `below` is now the digest of the top block, or of the only data block.
     let root = *below.first_chunk::<DIGEST>().ok_or(VerityError::Length(0))?;
     let seal = Seal { root_hash: RootHash::new(root), salt: *salt, data_blocks };
     let mut hash_area = superblock(&seal);
@@ -94,7 +94,7 @@ fn finish(leaves: Vec<u8>, salt: &Salt, data_blocks: u64) -> Result<Built, Verit
     Ok(Built { seal, hash_area })
 }
 
-/// The digests of all data blocks, one after the other.
+/// Calculates the digests of all data blocks, in order.
 fn leaf_digests(data: &dyn Source, salt: &Salt, data_blocks: u64) -> Result<Vec<u8>, VerityError> {
     let total = usize::try_from(data_blocks).ok().and_then(|blocks| blocks.checked_mul(DIGEST));
     let mut digests = vec![0; total.ok_or(VerityError::Length(data.len()))?];
@@ -122,7 +122,7 @@ fn leaf_digests(data: &dyn Source, salt: &Salt, data_blocks: u64) -> Result<Vec<
     Ok(digests)
 }
 
-/// A worker's result; its panic goes on in the caller.
+/// Returns the result of a thread, or propagates its panic.
 pub(super) fn join<T>(worker: std::thread::ScopedJoinHandle<'_, T>) -> T {
     worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

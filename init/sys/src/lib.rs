@@ -1,6 +1,6 @@
 //! Kernel interfaces that no crate offers as safe functions: device mapper, loop devices, partitions of a block device,
 //! watchdogs, compressed modules, uevents, audit rules. This is the only crate of the workspace with `unsafe` code
-//! (architecture §4).
+//! (`tests/lint/structure.toml`).
 //!
 //! Each module is a thin wrapper: it knows the format of a call and of its answer, and makes no decisions. Structures
 //! are assembled byte by byte at the offsets of the kernel's headers, so that `unsafe` is needed in one place only,

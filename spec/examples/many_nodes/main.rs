@@ -1,4 +1,4 @@
-//! Prints a valid ClusterSpec of many nodes, to see what a large one costs:
+//! Prints a valid ClusterSpec with many nodes, to measure the cost of a large spec:
 //! `cargo run --release -p kubedos-spec --example many_nodes 10000 > many.yaml`, then `kubedos-build plan many.yaml`.
 
 mod spec;

@@ -1,8 +1,8 @@
-//! A spec of many nodes as a large operator would write it: racks, static addresses, hubs where a mesh is not needed.
+//! A spec with many nodes, as for a large data centre: racks, static addresses, and no mesh where it is not needed.
 
 use std::fmt::Write as _;
 
-/// A valid spec of so many nodes, three of them control planes; up to 16,000.
+/// A valid spec with `count` nodes, three of them control planes; at most 16,000.
 pub fn of(count: u32) -> String {
     let mut text = String::from(
         "apiVersion: kubedos.ca/v1alpha1

@@ -1,6 +1,6 @@
-//! What to write instead: the nearest name, the nearest value that keeps its rule, an example, or what the field is for.
+//! Hints for diagnostics: the nearest name, the nearest valid value, an example, or the description of the field.
 //!
-//! Words only; nothing here decides whether something is refused.
+//! This module produces text only; it does not decide whether a value is refused.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use super::shape::resolve;
 use crate::yaml::{Content, Node, called, looks_like};
 use kubedos_wire::value::{self, Cidr, ValueRule};
 
-/// What to write instead of a text that breaks the rule of its value.
+/// The hint for a text that violates the rule of its value.
 pub fn of_value(rule: ValueRule, text: &str) -> String {
     let keeps = |candidate: &String| value::kind(rule.id).is_some_and(|check| check(candidate).is_ok());
     let device = rule.id == "disk-name" && text.starts_with('/');
@@ -30,9 +30,9 @@ pub fn of_value(rule: ValueRule, text: &str) -> String {
             format!("a name of your choice, for example: {example}; `match` says how the disk is found")
         }
         "cidr" | "host-address" if text.parse::<IpAddr>().is_ok() => {
-            format!("add the length of its prefix, for example: {text}/24")
+            format!("add the prefix length, for example: {text}/24")
         }
-        "pinned-version" => format!("name the version that the lock pins, for example: {example}"),
+        "pinned-version" => format!("write the version that the lock pins, for example: {example}"),
         "fingerprint" => "write what `kubedos-build keys show` prints as the CA's fingerprint".into(),
         "wireguard-key" => {
             format!("write what `wg pubkey` prints on the operator's machine, for example: {example}")
@@ -41,17 +41,18 @@ pub fn of_value(rule: ValueRule, text: &str) -> String {
     }
 }
 
-/// The first character that only looks like one of ASCII, in words, and the text with all such characters replaced.
+/// A description of the first character that only looks like an ASCII character, and the text with all such characters
+/// replaced.
 pub fn letters_of_another_script(text: &str) -> Option<(String, String)> {
     let (first, ascii) = text.chars().find_map(|c| looks_like(c).map(|ascii| (c, ascii)))?;
     if text.len() > 100 {
         return None;
     }
     let replaced = text.chars().map(|c| looks_like(c).unwrap_or(c)).collect();
-    Some((format!("{} is not the `{ascii}` that it looks like", called(first)), replaced))
+    Some((format!("{} looks like `{ascii}`, but is another character", called(first)), replaced))
 }
 
-/// Texts that the author may have meant; those that keep the rule are worth a question.
+/// Texts that the author may have meant; the caller suggests one that satisfies the rule.
 fn repairs(rule: &str, text: &str) -> Vec<String> {
     let lower = text.trim().to_ascii_lowercase();
     match rule {
@@ -78,14 +79,14 @@ fn repairs(rule: &str, text: &str) -> Vec<String> {
     }
 }
 
-/// The network that an address with a prefix or a netmask lies in.
+/// The network of an address with a prefix length or a netmask.
 fn network(text: &str) -> Option<String> {
     let text = with_mask(text).unwrap_or_else(|| text.to_owned());
     let (address, prefix) = text.split_once('/')?;
     Cidr::around(address.parse().ok()?, prefix.parse().ok()?).map(|cidr| cidr.to_string())
 }
 
-/// A netmask as the length of a prefix.
+/// Converts a netmask to a prefix length.
 fn with_mask(text: &str) -> Option<String> {
     let (address, mask) = text.split_once('/')?;
     let mask = u32::from(mask.parse::<std::net::Ipv4Addr>().ok()?);
@@ -105,7 +106,7 @@ fn ports(text: &str) -> Vec<String> {
     [text.to_owned(), format!("{text}/tcp")].into_iter().chain(reversed).chain(named).collect()
 }
 
-/// What to write where a value has another kind than the schema wants.
+/// The hint for a value of another type than the schema requires.
 pub fn of_kind(root: &Value, field: &Value, kind: &str, content: &Content) -> String {
     let written = match (kind, content) {
         ("string", Content::Bool(_) | Content::Integer(_) | Content::Float(_)) => {
@@ -144,7 +145,7 @@ fn text_of_scalar(root: &Value, field: &Value, content: &Content) -> Option<Stri
     }
 }
 
-/// The whole number that a text was meant to be.
+/// The whole number that the author of a text probably meant.
 fn whole_number(text: &str) -> Option<String> {
     let digits: String = text.chars().filter(|c| !matches!(c, '_' | ',' | '\'' | ' ')).collect();
     let number = digits.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -155,7 +156,7 @@ fn whole_number(text: &str) -> Option<String> {
     };
     plain.parse::<i64>().ok()?;
     if !unit.is_empty() {
-        return Some(format!("write {plain}, without a unit: the key says it"));
+        return Some(format!("write {plain}, without a unit: the key names it"));
     }
     Some(match plain == text {
         true => format!("write {plain}, without quotes"),
@@ -163,37 +164,37 @@ fn whole_number(text: &str) -> Option<String> {
     })
 }
 
-/// An example of a field, or what it consists of, or what it is for.
+/// An example of a field, or its keys, or its description.
 pub fn of_field(root: &Value, field: &Value) -> String {
     if let Some(example) = example(root, field) {
         return format!("for example: {example}");
     }
     match resolve(root, field).get("properties").and_then(Value::as_object) {
         Some(properties) => format!("its keys are: {}", names(properties.keys())),
-        None => words(root, field),
+        None => description(root, field),
     }
 }
 
-/// What a field is for.
-pub fn words(root: &Value, field: &Value) -> String {
-    let description = |schema: &Value| schema.get("description").and_then(Value::as_str).map(first_sentence);
-    description(field).or_else(|| description(resolve(root, field))).unwrap_or_default()
+/// The first sentence of a field's description.
+pub fn description(root: &Value, field: &Value) -> String {
+    let own = |schema: &Value| schema.get("description").and_then(Value::as_str).map(first_sentence);
+    own(field).or_else(|| own(resolve(root, field))).unwrap_or_default()
 }
 
-/// What the values of an enumeration stand for.
+/// The meanings of the values of an enumeration.
 pub fn of_choice(root: &Value, field: &Value) -> String {
     let schema = resolve(root, field);
     let each = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
     let meanings: Vec<String> = each
         .filter_map(|one| {
-            let words = first_sentence(one.get("description")?.as_str()?);
-            Some(format!("{}: {words}", choices(one).first()?))
+            let meaning = first_sentence(one.get("description")?.as_str()?);
+            Some(format!("{}: {meaning}", choices(one).first()?))
         })
         .collect();
-    if meanings.is_empty() || meanings.len() > 4 { words(root, field) } else { meanings.join("; ") }
+    if meanings.is_empty() || meanings.len() > 4 { description(root, field) } else { meanings.join("; ") }
 }
 
-/// What to add for a key that is not there.
+/// The hint for a missing key.
 pub fn of_missing(root: &Value, key: &str, field: &Value) -> String {
     if let Some(example) = example(root, field) {
         return format!("for example: {key}: {example}");
@@ -208,7 +209,7 @@ pub fn of_missing(root: &Value, key: &str, field: &Value) -> String {
     }
 }
 
-/// An example of a field in one line: its own, that of its kind, or the first of its choices.
+/// An example of a field in one line: its own, that of its type, or its first choice.
 pub fn example(root: &Value, field: &Value) -> Option<String> {
     let schema = resolve(root, field);
     let given = [field, schema].into_iter().find_map(|schema| schema.get("examples")?.get(0));
@@ -231,7 +232,7 @@ pub fn flow(value: &Value) -> String {
     }
 }
 
-/// Whether a text would be read as something else, or not at all, without quotes.
+/// Whether YAML reads a text differently, or not at all, without quotes.
 fn needs_quotes(text: &str) -> bool {
     let odd = |c: char| {
         matches!(
@@ -260,7 +261,7 @@ fn needs_quotes(text: &str) -> bool {
     !kept || text.is_empty() || (text.chars().any(odd) && !harmless)
 }
 
-/// The first sentence of a field's words, so that a hint stays a line.
+/// The first sentence of a description, so that a hint is one line.
 fn first_sentence(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let end = line.find(". ").map_or(line.len(), |at| at);
@@ -278,7 +279,7 @@ pub fn choices(schema: &Value) -> Vec<&str> {
     own.chain(list("oneOf").flat_map(choices)).collect()
 }
 
-/// What a value is, in words.
+/// The description of a value in a message.
 pub fn found(content: &Content) -> String {
     match content {
         Content::Null | Content::Refused => "nothing".into(),
@@ -291,19 +292,19 @@ pub fn found(content: &Content) -> String {
     }
 }
 
-/// A text of the file in a message: of readable length, with nothing that a terminal would obey.
+/// A text of the file in a message: truncated to a readable length, without terminal control characters.
 pub fn short(text: &str) -> String {
     let cut: String = text.chars().take(60).map(shown).collect();
     if text.chars().nth(60).is_some() { cut + "…" } else { cut }
 }
 
-/// Names in a row.
+/// Names in a list, separated by commas.
 pub fn names(names: impl Iterator<Item = impl AsRef<str>>) -> String {
     names.map(|name| name.as_ref().to_owned()).collect::<Vec<_>>().join(", ")
 }
 
-/// The name that was probably meant, case aside: at most a third of its letters differ (Damerau–Levenshtein), or it goes on from what
-/// was written.
+/// The name that was probably meant, ignoring case: at most a third of its letters differ (Damerau–Levenshtein), or the text
+/// is its beginning.
 pub fn nearest<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     if text.len() > 100 {
         return None;
@@ -314,28 +315,28 @@ pub fn nearest<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Option<&
         .filter_map(|name| {
             let whole = plain(name);
             let distance = strsim::damerau_levenshtein(&lower, &whole);
-            let goes_on = lower.len() >= 4 && whole.starts_with(&lower);
-            (goes_on || distance <= (name.len().max(3) / 3).min(3)).then_some((distance, name))
+            let is_beginning = lower.len() >= 4 && whole.starts_with(&lower);
+            (is_beginning || distance <= (name.len().max(3) / 3).min(3)).then_some((distance, name))
         })
         .min_by_key(|(distance, name)| (*distance, *name))
         .map(|(_, name)| name)
 }
 
-/// Whether the document is one of ours; else what it says that it is.
-pub fn unenrolled_key(tree: &Node, version: &str, kind: &str) -> Option<(crate::yaml::Place, String)> {
+/// Checks whether the document is a ClusterSpec of this version; if not, returns a position and a message.
+pub fn foreign_document(tree: &Node, version: &str, kind: &str) -> Option<(crate::yaml::Place, String)> {
     let text = |key: &str| match tree.entry(key).map(|entry| &entry.value.content) {
         Some(Content::Text(text)) => Some(text.as_str()),
         _ => None,
     };
     let Content::Map(entries) = &tree.content else { return None };
     match (text("apiVersion"), text("kind")) {
-        (Some(said), found) if nearest(said, std::iter::once(version)).is_none() => {
+        (Some(api), found) if nearest(api, std::iter::once(version)).is_none() => {
             let at = tree.entry("apiVersion").map_or(tree.at, |entry| entry.value.at);
             let message = match found {
                 Some(other) if other != kind => {
-                    format!("this is a {} of {}, not a {kind} of {version}", short(other), short(said))
+                    format!("this is a {} of {}, not a {kind} of {version}", short(other), short(api))
                 }
-                _ => format!("`apiVersion` must be `{version}`, not `{}`", short(said)),
+                _ => format!("`apiVersion` must be `{version}`, not `{}`", short(api)),
             };
             Some((at, message))
         }
@@ -344,7 +345,7 @@ pub fn unenrolled_key(tree: &Node, version: &str, kind: &str) -> Option<(crate::
                 .iter()
                 .all(|entry| nearest(&entry.key, ["apiVersion", "kind"].into_iter()).is_none()) =>
         {
-            Some((tree.at, "this is no ClusterSpec: it has neither `apiVersion` nor `kind`".to_owned()))
+            Some((tree.at, "this is not a ClusterSpec: it has neither `apiVersion` nor `kind`".to_owned()))
         }
         _ => None,
     }
@@ -355,12 +356,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_meant_is_asked_for_only_when_it_keeps_the_rule() {
+    fn a_value_is_suggested_only_if_it_satisfies_the_rule() {
         for (rule, text, hint) in [
             ("cidr", "10.101.0.1/24", "did you mean 10.101.0.0/24?"),
             ("cidr", "10.101.0.0/255.255.255.0", "did you mean 10.101.0.0/24?"),
             ("cidr", "10.101.0.0/255.0.255.0", "for example: 10.101.0.0/24"),
-            ("cidr", "10.101.0.0", "add the length of its prefix, for example: 10.101.0.0/24"),
+            ("cidr", "10.101.0.0", "add the prefix length, for example: 10.101.0.0/24"),
             ("host-address", "192.0.2.7/255.255.255.0", "did you mean 192.0.2.7/24?"),
             ("node-name", "W_1", "did you mean w-1?"),
             ("node-name", "…", "for example: cp-1"),
@@ -381,9 +382,9 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_found_in_what_surrounds_it() {
+    fn a_number_is_found_in_spite_of_units_and_separators() {
         let hint = |text: &str| whole_number(text);
-        assert_eq!(hint("32GiB").as_deref(), Some("write 32, without a unit: the key says it"));
+        assert_eq!(hint("32GiB").as_deref(), Some("write 32, without a unit: the key names it"));
         assert_eq!(hint("032").as_deref(), Some("write 32"));
         assert_eq!(hint("1_000").as_deref(), Some("write 1000"));
         assert_eq!(hint("32").as_deref(), Some("write 32, without quotes"));
@@ -405,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn examples_are_written_so_that_they_read_back() {
+    fn an_example_is_valid_yaml() {
         let value = serde_json::json!([{ "a": "x: y", "b": ["1", "v1", "yes", ""], "c": {}, "d": true }]);
         assert_eq!(flow(&value), r#"[{ a: "x: y", b: ["1", v1, yes, ""], c: {}, d: true }]"#);
     }

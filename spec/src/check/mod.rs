@@ -1,8 +1,8 @@
-//! From bytes to a valid spec, or to everything that is wrong with them.
+//! Checks the bytes of a file: the result is a valid spec, or all problems.
 //!
-//! Three passes, and one list of problems in the order of the file: the text ([`crate::yaml`]), the shape (against the JSON Schema that
-//! the types emit), and the rules of the whole. A rule of the whole is left out when something that it reads is already refused, so that
-//! one mistake is reported once; everything else still runs.
+//! There are three passes, and one list of problems in the order of the file: the text ([`crate::yaml`]), the shape (against the
+//! JSON Schema of the types), and the invariants between fields. An invariant is skipped if a value that it reads is already
+//! refused, so that one mistake is reported once; all other invariants still run.
 
 mod hint;
 mod not_yet;
@@ -23,18 +23,18 @@ use crate::model::{self, ClusterSpec};
 use crate::yaml::{self, Content, Node, Place, Step};
 use kubedos_wire::value;
 
-/// The version and the kind of the documents that are understood, as [`model::ApiVersion`] and [`model::Kind`] read them.
+/// The version and the kind of the supported documents, as [`model::ApiVersion`] and [`model::Kind`] parse them.
 const API_VERSION: &str = "kubedos.ca/v1alpha1";
 const KIND: &str = "Cluster";
 
-/// The bytes of a file that nobody has looked at.
+/// The unchecked bytes of a file.
 #[derive(Debug, Clone, Copy)]
 pub struct Raw<'a> {
     bytes: &'a [u8],
     demo_keys: bool,
 }
 
-/// A spec that keeps every rule; there is no other way to get one than [`Raw::validate`].
+/// A spec that satisfies every rule; only [`Raw::validate`] creates one.
 #[derive(Debug, Clone)]
 pub struct Validated {
     spec: ClusterSpec,
@@ -43,7 +43,7 @@ pub struct Validated {
     node_places: Vec<NodePlace>,
 }
 
-/// Where a node's name and its id stand in the file.
+/// The positions of a node's name and id in the file.
 #[derive(Debug, Clone, Copy)]
 struct NodePlace {
     name: Place,
@@ -56,22 +56,22 @@ impl<'a> Raw<'a> {
         Self { bytes, demo_keys: false }
     }
 
-    /// The same for a spec that is built with the published demo keys: its operator may be the published one. Nothing else is accepted
-    /// that is refused without.
+    /// For a spec that is built with the published demo keys: also accepts the demo operator's key and the certificates of the
+    /// demo keys. All other rules are unchanged.
     #[must_use]
     pub const fn with_demo_keys(self) -> Self {
         Self { demo_keys: true, ..self }
     }
 
-    /// Checks everything. On refusal: all problems, warnings included, in the order of the file.
+    /// Checks everything. The error contains all problems, including warnings, in the order of the file.
     pub fn validate(self) -> Result<Validated, Vec<Problem>> {
         let (tree, mut problems) = yaml::read(self.bytes);
         let Some(tree) = tree else { return Err(sorted(problems)) };
         if tree.content == Content::Refused {
             return Err(sorted(problems)); // the whole document has a tag
         }
-        if let Some((at, message)) = hint::unenrolled_key(&tree, API_VERSION, KIND) {
-            // What is no ClusterSpec, or one of another version, is not judged by this schema.
+        if let Some((at, message)) = hint::foreign_document(&tree, API_VERSION, KIND) {
+            // This schema does not apply to another kind or version of document.
             let help = format!("a ClusterSpec starts with `apiVersion: {API_VERSION}` and `kind: {KIND}`");
             problems.push(rule::UNKNOWN_VALUE.at(at, message).help(help));
             return Err(sorted(problems));
@@ -82,9 +82,9 @@ impl<'a> Raw<'a> {
         let json = repair::repair(schema, &tree, &refused);
         let spec: ClusterSpec = match serde_json::from_value(json) {
             Ok(spec) => spec,
-            // The shape was checked against the schema of these very types, so this is the shape pass's own fault; it is still refused.
+            // The shape was checked against the schema of the same types, so this is a defect of that check; the spec is still refused.
             Err(error) => {
-                problems.push(rule::WRONG_KIND.at(tree.at, format!("the spec does not read: {error}")));
+                problems.push(rule::WRONG_KIND.at(tree.at, format!("failed to parse the spec: {error}")));
                 return Err(sorted(problems));
             }
         };
@@ -122,34 +122,34 @@ impl Validated {
         &self.spec
     }
 
-    /// What is valid and may not mean what its author wants.
+    /// Problems of a valid spec that may have an unwanted effect.
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings
     }
 
-    /// What the spec says and this version does not act on.
+    /// The fields of the spec that have no effect in this version.
     pub fn not_in_this_version(&self) -> &[&'static NotYet] {
         &self.not_yet
     }
 
-    /// Where a node's name stands in the file, by its index in the inventory.
+    /// The position of a node's name in the file, by the node's index in the inventory.
     pub fn node_place(&self, index: usize) -> Place {
         self.node_places.get(index).map_or(Place::START, |place| place.name)
     }
 
-    /// Where a node's id stands; its start when it has none.
+    /// The position of a node's id; that of the node if it has none.
     pub fn id_place(&self, index: usize) -> Place {
         self.node_places.get(index).map_or(Place::START, |place| place.id)
     }
 }
 
-/// One line of the table of rules: id, sentence, what breaking it means.
+/// One line of the table of rules: id, sentence, severity of a violation.
 pub type RuleLine = (&'static str, String, Severity);
 
 /// A group of rules with its title.
 pub type RuleGroup = (&'static str, Vec<RuleLine>);
 
-/// Every rule that a spec must keep, by groups; the page `docs/invariants.md` is made of it.
+/// Every rule that a spec must satisfy, by group; `docs/invariants.md` is generated from this list.
 pub fn all_rules() -> Vec<RuleGroup> {
     let plain = |rules: &[&'static Rule]| {
         rules.iter().map(|rule| (rule.id, rule.sentence.to_owned(), rule.severity)).collect::<Vec<_>>()

@@ -1,18 +1,18 @@
-//! What a spec may say and this version does not act on.
+//! The fields of a spec that have no effect in this version.
 //!
-//! A row names a path of the schema and covers everything below it. A part of the product that starts to act on a field removes its row;
-//! at 1.0 the table is empty.
+//! A row names a path of the schema and covers everything below it. A change that implements a field removes its row; at 1.0 the
+//! table is empty.
 
 use serde::Serialize;
 
 use crate::yaml::{Content, Node};
 
-/// A part of the spec that this version does not act on.
+/// A part of the spec that has no effect in this version.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct NotYet {
     /// Its path; `[]` stands for every item, `*` for every key.
     pub path: &'static str,
-    /// What will act on it.
+    /// Which effect is missing.
     pub what: &'static str,
 }
 
@@ -22,39 +22,39 @@ const fn row(path: &'static str, what: &'static str) -> NotYet {
 
 /// The table.
 pub static NOT_YET: &[NotYet] = &[
-    row("spec.substrate.proxmox", "virtual machines are not made by this version"),
-    row("spec.substrate.cloud.provider", "virtual machines are not made by this version"),
-    row("spec.substrate.metal.firmware", "the image holds no firmware yet"),
-    row("spec.nodes.vmidRange", "planned; virtual machines are not made by this version"),
+    row("spec.substrate.proxmox", "this version does not create virtual machines"),
+    row("spec.substrate.cloud.provider", "this version does not create virtual machines"),
+    row("spec.substrate.metal.firmware", "the image contains no firmware yet"),
+    row("spec.nodes.vmidRange", "planned; this version does not create virtual machines"),
     row("spec.nodes.failureDomains", "written into shards; zone labels come with Kubernetes"),
     row("spec.nodes.inventory[].domain", "written into shards; zone labels come with Kubernetes"),
-    row("spec.nodes.inventory[].cpu", "virtual machines are not made by this version"),
-    row("spec.nodes.inventory[].memoryMiB", "virtual machines are not made by this version"),
-    row("spec.nodes.inventory[].nics", "virtual machines are not made by this version"),
-    row("spec.nodes.inventory[].disks[].pool", "virtual machines are not made by this version"),
+    row("spec.nodes.inventory[].cpu", "this version does not create virtual machines"),
+    row("spec.nodes.inventory[].memoryMiB", "this version does not create virtual machines"),
+    row("spec.nodes.inventory[].nics", "this version does not create virtual machines"),
+    row("spec.nodes.inventory[].disks[].pool", "this version does not create virtual machines"),
     row("spec.nodes.inventory[].disks[].purpose", "only the system disk is used yet"),
     row(
         "spec.nodes.inventory[].underlay",
         "planned and written into shards; interfaces are not brought up yet",
     ),
     row("spec.networking.planes", "addresses are planned and written into shards; planes do not come up yet"),
-    row("spec.networking.policy", "planned; there is no firewall before there are planes"),
+    row("spec.networking.policy", "planned; the firewall is not configured yet"),
     row("spec.networking.underlay", "planned and written into shards; interfaces are not brought up yet"),
     row("spec.security.bootstrap.caFingerprint", "keys are not compared with it yet"),
     row("spec.security.bootstrap.voucherMinutes", "nodes do not enrol yet"),
     row("spec.security.keyRotation", "nodes do not enrol yet"),
     row("spec.security.operators", "the agent has no API yet"),
     row("spec.security.roster", "nodes do not enrol yet"),
-    row("spec.storage.zfs", "no pools are made yet"),
-    row("spec.storage.ceph", "no pools are made yet"),
+    row("spec.storage.zfs", "no pools are created yet"),
+    row("spec.storage.ceph", "no pools are created yet"),
     row("spec.orchestration", "nodes neither enrol nor converge yet"),
     row("spec.kubernetes", "planned; Kubernetes is not in the payload yet"),
     row("spec.workload", "Kubernetes is not in the payload yet"),
     row("spec.lifecycle", "nothing is detected, fenced, replaced or upgraded yet"),
-    row("spec.acceptance", "there are no drills yet"),
+    row("spec.acceptance", "drills are not implemented yet"),
 ];
 
-/// The rows as lines for people: each reason once, with the fields that it holds for.
+/// The rows as text: each reason once, with the fields that it applies to.
 pub fn list(rows: &[&'static NotYet]) -> String {
     let mut reasons: Vec<&str> = Vec::new();
     for row in rows {
@@ -70,14 +70,14 @@ pub fn list(rows: &[&'static NotYet]) -> String {
     text
 }
 
-/// What is said of a path of the schema: the row of the path itself, or of what it lies in.
+/// The row for a path of the schema: that of the path itself, or of a section that contains it.
 pub fn of_path(path: &str) -> Option<&'static NotYet> {
     NOT_YET.iter().find(|row| {
         path.strip_prefix(row.path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
     })
 }
 
-/// The rows that a tree has something to.
+/// The rows whose paths occur in a tree.
 pub fn present(tree: &Node) -> Vec<&'static NotYet> {
     NOT_YET.iter().filter(|row| reaches(tree, &steps(row.path))).collect()
 }
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
     use crate::check::shape::resolve;
 
-    /// The schema of what a path stands for.
+    /// The schema of the field at a path.
     fn field<'s>(root: &'s serde_json::Value, path: &str) -> Option<&'s serde_json::Value> {
         steps(path).into_iter().try_fold(root, |schema, step| {
             let schema = resolve(root, schema);
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_tree_does_not_say_is_not_listed() {
+    fn a_field_that_a_tree_does_not_contain_is_not_listed() {
         let tree = |text: &str| crate::yaml::read(text.as_bytes()).0.unwrap();
         let paths = |text: &str| present(&tree(text)).iter().map(|row| row.path).collect::<Vec<_>>();
         assert_eq!(paths("spec: { nodes: { inventory: [{ name: a }] } }"), [""; 0]);

@@ -1,4 +1,4 @@
-//! What is wrong with a spec, where, by which rule, and what to write instead.
+//! A problem of a spec: its position, the violated rule, a message and a hint; and the text that shows problems to a person.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::yaml::Place;
 use kubedos_wire::printable::{is_printable, line};
 
-/// The most problems that are collected from one file.
+/// Maximum number of problems that are collected from one file.
 pub const MAX_PROBLEMS: usize = 200;
 
 /// Whether a problem makes the spec invalid.
@@ -16,52 +16,53 @@ pub const MAX_PROBLEMS: usize = 200;
 pub enum Severity {
     /// The spec is invalid.
     Error,
-    /// The spec is valid, and may not mean what its author wants.
+    /// The spec is valid, but may have an effect that its author does not want.
     Warning,
 }
 
-/// A rule that a spec must keep.
+/// A rule that a spec must satisfy.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rule {
     /// Its id.
     pub id: &'static str,
-    /// What must hold.
+    /// The requirement, as a sentence.
     pub sentence: &'static str,
-    /// What breaking it means.
+    /// The severity of a violation.
     pub severity: Severity,
 }
 
 impl Rule {
-    /// A break of the rule.
+    /// Makes the problem for a violation of the rule.
     pub fn at(&'static self, at: Place, message: impl Into<String>) -> Problem {
         Problem { at, rule: self.id, severity: self.severity, message: message.into(), help: None }
     }
 }
 
-/// One break of a rule.
+/// One violation of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where.
+    /// The position in the file.
     pub at: Place,
     /// The id of the rule.
     pub rule: &'static str,
-    /// What it means.
+    /// The severity of the rule.
     pub severity: Severity,
-    /// What is wrong here.
+    /// The violation, in one line.
     pub message: String,
-    /// What to write instead.
+    /// A hint for the author: how to correct the spec.
     pub help: Option<String>,
 }
 
 impl Problem {
-    /// The same with a hint.
+    /// Adds a hint.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    /// `PATH:LINE:COLUMN: message`, the line itself, the rule and the hint. All that it quotes is escaped; the colours are its own.
+    /// `PATH:LINE:COLUMN: message`, then the line itself, the rule and the hint. Quoted text
+    /// is escaped, so only the colours control the terminal.
     pub fn render(&self, path: &str, source: &str, color: bool) -> String {
         let paint = |code: &str, text: &str| {
             if color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
@@ -95,7 +96,7 @@ impl Problem {
     }
 }
 
-/// What is said of a file: its problems, and how many there are when one of them makes it invalid.
+/// The report about a file: its problems, and their number if the file is invalid.
 pub fn render(path: &str, source: &str, problems: &[Problem], color: bool) -> String {
     let mut text: String = problems.iter().map(|problem| problem.render(path, source, color)).collect();
     let of = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
@@ -110,7 +111,7 @@ pub fn render(path: &str, source: &str, problems: &[Problem], color: bool) -> St
     text
 }
 
-/// A number with the word that it counts, in the plural where it belongs: `1 error`, `2 errors`.
+/// A number with its noun, in the plural if necessary: `1 error`, `2 errors`.
 pub fn counted(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
@@ -121,7 +122,7 @@ struct Excerpt {
     length: usize,
 }
 
-/// A character of a file as a diagnostic shows it: nothing that a terminal would obey, and a tab as one column.
+/// A character of a file as a diagnostic shows it: terminal control characters are replaced, and a tab is one column.
 pub(super) fn shown(c: char) -> char {
     match c {
         '\t' => ' ',
@@ -130,13 +131,13 @@ pub(super) fn shown(c: char) -> char {
     }
 }
 
-/// The widest excerpt, in characters; a longer line is cut around the place.
+/// Maximum width of an excerpt, in characters; a longer line is truncated around the position.
 const WIDTH: usize = 100;
 
 fn excerpt(source: &str, at: Place) -> Option<Excerpt> {
     let line = source.lines().nth(usize::try_from(at.line).ok()?.checked_sub(1)?)?;
     let characters: Vec<char> = line.chars().map(shown).collect();
-    // A line that is mostly unreadable, as one of a UTF-16 file is, shows nothing.
+    // A line that is mostly unreadable, as in a UTF-16 file, is not shown.
     let unreadable = characters.iter().filter(|c| **c == char::REPLACEMENT_CHARACTER).count();
     if unreadable > 8 && unreadable * 3 > characters.len() && at.column == 1 {
         return None;

@@ -1,7 +1,7 @@
-//! A spec that can be read in place of one whose shape is wrong, so that the rules of the whole still run.
+//! Makes a parseable spec from one whose shape is wrong, so that the invariants between fields still run.
 //!
-//! What is refused and optional is left out; what is refused and needed gets the schema's own example. Rules that read such a place do
-//! not run, so nothing made up here is ever reported, and a repaired spec is never returned.
+//! A refused optional value is omitted; a refused required value is replaced by an example of the schema. Invariants that read
+//! such a value are skipped, so a replacement is never reported, and a repaired spec is never returned.
 
 use serde_json::{Map, Value};
 
@@ -9,16 +9,22 @@ use super::hint::choices;
 use super::shape::{Refused, resolve};
 use crate::yaml::{Content, Node, Step};
 
-/// The tree as JSON that the types can read.
+/// The tree as JSON that the types can parse.
 pub fn repair(schema: &Value, tree: &Node, refused: &Refused) -> Value {
     if refused.is_empty() {
         return tree.to_json();
     }
     let mut path = Vec::new();
-    mend(schema, schema, Some(tree), refused, &mut path)
+    repaired(schema, schema, Some(tree), refused, &mut path)
 }
 
-fn mend(root: &Value, schema: &Value, node: Option<&Node>, refused: &Refused, path: &mut Vec<Step>) -> Value {
+fn repaired(
+    root: &Value,
+    schema: &Value,
+    node: Option<&Node>,
+    refused: &Refused,
+    path: &mut Vec<Step>,
+) -> Value {
     let schema = resolve(root, schema);
     match (schema.get("type").and_then(Value::as_str), node.map(|node| &node.content)) {
         (Some("object"), content) => {
@@ -34,7 +40,7 @@ fn mend(root: &Value, schema: &Value, node: Option<&Node>, refused: &Refused, pa
                 let deep = matches!(found.map(|f| &f.content), Some(Content::Map(_) | Content::List(_)));
                 let good = found.filter(|_| deep || !refused.contains(path.as_slice()));
                 if good.is_some() || required(key) {
-                    object.insert(key.clone(), mend(root, inner, good, refused, path));
+                    object.insert(key.clone(), repaired(root, inner, good, refused, path));
                 }
                 path.pop();
             }
@@ -46,8 +52,10 @@ fn mend(root: &Value, schema: &Value, node: Option<&Node>, refused: &Refused, pa
                     let deep = matches!(entry.value.content, Content::Map(_));
                     let named = schema.get("propertyNames").is_none() || !refused.contains(path.as_slice());
                     if deep && named && well_named(root, schema, &entry.key) {
-                        object
-                            .insert(entry.key.clone(), mend(root, others, Some(&entry.value), refused, path));
+                        object.insert(
+                            entry.key.clone(),
+                            repaired(root, others, Some(&entry.value), refused, path),
+                        );
                     }
                     path.pop();
                 }
@@ -56,20 +64,20 @@ fn mend(root: &Value, schema: &Value, node: Option<&Node>, refused: &Refused, pa
         }
         (Some("array"), Some(Content::List(list))) => {
             let items = schema.get("items").unwrap_or(&Value::Null);
-            let mut mended = Vec::with_capacity(list.len());
+            let mut list_out = Vec::with_capacity(list.len());
             for (index, item) in list.iter().enumerate() {
                 path.push(Step::Index(index));
                 let deep = matches!(item.content, Content::Map(_));
                 let good = Some(item).filter(|_| deep || !refused.contains(path.as_slice()));
-                mended.push(mend(root, items, good, refused, path));
+                list_out.push(repaired(root, items, good, refused, path));
                 path.pop();
             }
-            Value::Array(mended)
+            Value::Array(list_out)
         }
         (Some("array"), _) => {
             let least = schema.get("minItems").and_then(Value::as_u64).unwrap_or(0);
             let items = schema.get("items").unwrap_or(&Value::Null);
-            Value::Array((0..least).map(|_| mend(root, items, None, refused, path)).collect())
+            Value::Array((0..least).map(|_| repaired(root, items, None, refused, path)).collect())
         }
         (_, Some(_)) if !refused.contains(path.as_slice()) => node.map_or(Value::Null, Node::to_json),
         _ => stand_in(schema),
@@ -85,7 +93,7 @@ fn well_named(root: &Value, schema: &Value, key: &str) -> bool {
     check.is_none_or(|check| check(key).is_ok())
 }
 
-/// A scalar that the schema takes.
+/// A scalar that the schema accepts.
 fn stand_in(schema: &Value) -> Value {
     if let Some(first) = choices(schema).first() {
         return Value::String((*first).to_owned());

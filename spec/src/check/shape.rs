@@ -1,7 +1,7 @@
-//! The shape of a file against the JSON Schema that the types emit: every difference, each at its place.
+//! Compares the shape of a file with the JSON Schema of the types, and reports every difference with its position.
 //!
-//! Knows the keywords that schemars writes for these types and no more; tests hold it against an independent validator. What to write
-//! instead is [`super::hint`]'s.
+//! This module supports only the keywords that schemars writes for these types; tests compare it with an independent validator.
+//! The hints come from [`super::hint`].
 
 use std::collections::HashSet;
 
@@ -12,10 +12,10 @@ use super::{MAX_PROBLEMS, Problem, Severity, hint, rule};
 use crate::yaml::{Content, Entry, MERGE_KEY, Node, Place, Step, path_text};
 use kubedos_wire::value::{self, ValueRule};
 
-/// A path that is refused: what reads it cannot be judged.
+/// The refused paths; an invariant that reads one of them cannot be checked.
 pub type Refused = HashSet<Vec<Step>>;
 
-/// Collects what is wrong with the tree's shape, and the paths that are refused.
+/// Collects the problems of the tree's shape, and the refused paths.
 pub fn check(schema: &Value, tree: &Node, problems: &mut Vec<Problem>, refused: &mut Refused) {
     let mut walk = Walk { root: schema, path: Vec::new(), problems, refused };
     walk.node(schema, tree, tree.at);
@@ -44,7 +44,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Judges a value by what the schema says of its field; `at` is where people look for it.
+    /// Checks a value against the schema of its field; `at` is the position to report.
     fn node(&mut self, field: &'a Value, node: &Node, at: Place) {
         let schema = resolve(self.root, field);
         match node.content {
@@ -92,13 +92,13 @@ impl<'a> Walk<'a> {
         self.report(rule::WRONG_KIND.at(node.at, message).help(help));
     }
 
-    /// The last key of the path with what follows it.
+    /// The end of the path, from its last key.
     fn here(&self) -> String {
         let start = self.path.iter().rposition(|step| matches!(step, Step::Key(_))).unwrap_or(0);
         path_text(self.path.get(start..).unwrap_or_default())
     }
 
-    /// The same in words, also for the document itself.
+    /// The same for the start of a message, also for the document itself.
     fn what(&self) -> String {
         if self.path.is_empty() { "the document".into() } else { format!("`{}`", self.here()) }
     }
@@ -109,12 +109,12 @@ impl<'a> Walk<'a> {
         if names.contains(&text.as_str()) {
             return;
         }
-        let (here, said) = (self.here(), hint::short(text));
+        let (here, found) = (self.here(), hint::short(text));
         let (message, only) = match names.as_slice() {
-            [only] => (format!("`{here}` must be `{only}`, not `{said}`"), Some(format!("write {only}"))),
+            [only] => (format!("`{here}` must be `{only}`, not `{found}`"), Some(format!("write {only}"))),
             _ => {
                 let list = hint::names(names.iter().map(|name| format!("`{name}`")));
-                (format!("`{here}` must be one of {list}, not `{said}`"), None)
+                (format!("`{here}` must be one of {list}, not `{found}`"), None)
             }
         };
         let near = hint::nearest(text, names.iter().copied()).map(|near| format!("did you mean `{near}`?"));
@@ -166,13 +166,16 @@ impl<'a> Walk<'a> {
             (Some((found, latin)), _) => format!("{found}; did you mean `{latin}`?"),
             (None, Some(near)) => format!("did you mean `{near}`?"),
             (None, None) => {
-                format!("it has: {}", hint::names(properties.into_iter().flatten().map(|(name, _)| name)))
+                format!(
+                    "its keys are: {}",
+                    hint::names(properties.into_iter().flatten().map(|(name, _)| name))
+                )
             }
         };
         let message = format!("{section} has no key `{}`", hint::short(&entry.key));
         self.report(rule::UNKNOWN_KEY.at(entry.key_at, message).help(help));
         if let Some(near) = near {
-            // What is meant by the misspelt key cannot be judged either.
+            // The key that was probably meant cannot be checked either.
             let mut meant = self.path.clone();
             meant.pop();
             meant.push(near.into());
@@ -226,7 +229,8 @@ impl<'a> Walk<'a> {
             _ => return,
         };
         let message = format!("`{}` must have {wanted}, not {size}", self.here());
-        let help = if size == 0 { hint::of_field(self.root, field) } else { hint::words(self.root, field) };
+        let help =
+            if size == 0 { hint::of_field(self.root, field) } else { hint::description(self.root, field) };
         self.report(rule::WRONG_LENGTH.at(at, message).help(help));
     }
 
@@ -257,8 +261,8 @@ impl<'a> Walk<'a> {
             (None, None) => "a number of at most 64 bits".into(),
         };
         let message = format!("`{}` must be {wanted}, not {}", self.here(), hint::short(found));
-        let words = hint::words(self.root, field);
-        let help = if words.is_empty() { format!("write a number {wanted}") } else { words };
+        let text = hint::description(self.root, field);
+        let help = if text.is_empty() { format!("write a number {wanted}") } else { text };
         self.report(rule::OUT_OF_RANGE.at(at, message).help(help));
     }
 }
@@ -268,7 +272,7 @@ fn bounds(schema: &Value, field: &Value) -> (Option<i64>, Option<i64>) {
     (bound("minimum"), bound("maximum"))
 }
 
-/// A whole number that YAML's reader could not hold and left a text.
+/// A whole number of more than 64 bits, which the YAML reader keeps as a text.
 fn is_beyond_64_bits(text: &str) -> bool {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     digits.len() > 18 && digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0')

@@ -1,4 +1,4 @@
-//! The document itself, its metadata, and its small sections.
+//! The root of the ClusterSpec, its metadata, and its small sections.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,17 +11,17 @@ use kubedos_wire::value::{ArtifactVersion, ClusterName, ReleaseVersion};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ClusterSpec {
-    /// The version of this document's shape; another version of kubedOS may understand another one.
+    /// The version of the ClusterSpec format; other versions of kubedOS may support other versions of the format.
     pub api_version: ApiVersion,
     /// The kind of document.
     pub kind: Kind,
-    /// What the cluster is called and which version of it this is.
+    /// The name, version and generation of the cluster.
     pub metadata: Metadata,
-    /// What the cluster consists of.
+    /// The content of the cluster: its nodes, networks and services.
     pub spec: Spec,
 }
 
-/// The version of the ClusterSpec's shape.
+/// The version of the ClusterSpec format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ApiVersion {
     /// The only version so far.
@@ -36,23 +36,23 @@ pub enum Kind {
     Cluster,
 }
 
-/// What the cluster is called and which version of it this is.
+/// The name, version and generation of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Metadata {
-    /// The cluster's name; the names of output files start with it, and it stands in certificates. Another name is another cluster.
+    /// The cluster's name. The names of output files start with it, and certificates contain it. Another name means another cluster.
     pub name: ClusterName,
-    /// The version of the artifact that this spec makes. It names output files and is shown by nodes; what code they run, the lock decides.
+    /// The version of the artifact that this spec produces. It is part of the names of output files, and nodes show it. It does not select the software of the nodes; the lock does.
     pub artifact_version: ArtifactVersion,
-    /// What the cluster is for, in a few words, for people.
+    /// The purpose of the cluster in a few words, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 200), example = &"the smallest cluster that shows everything")]
     pub intent: Option<String>,
-    /// The generation of the configuration: raise it by one with every change that nodes shall take. A node refuses one that is lower than what it remembers.
+    /// The generation of the configuration: increase it by one with every change that nodes must apply. A node refuses a generation below its recorded floor.
     #[serde(default = "first_generation")]
     #[schemars(range(min = 1, max = 4_294_967_295_u64))]
     pub generation: u64,
-    /// The lowest release of kubedOS that may use this configuration; nodes of an older one refuse it. Raise it when an older release has a fault that must not come back. Without one, it is the first release that understands everything in a configuration.
+    /// The lowest release of kubedOS that may use this configuration; nodes with an older release refuse it. Raise it if an older release has a fault that must not return. The default is the first release that supports everything in a configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum_release: Option<ReleaseVersion>,
 }
@@ -61,37 +61,37 @@ const fn first_generation() -> u64 {
     1
 }
 
-/// What the cluster consists of.
+/// The content of the cluster: its nodes, networks and services.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Spec {
     /// The processor architecture of every node, and of everything in the image.
     #[serde(default)]
     pub arch: Arch,
-    /// What the nodes run on: machines of Proxmox VE, of a cloud, or of metal.
+    /// What the nodes run on: virtual machines of Proxmox VE or of a cloud, or bare metal.
     pub substrate: Substrate,
     /// The nodes, their numbers and their failure domains.
     pub nodes: Nodes,
-    /// Planes, policy and the network below them.
+    /// The planes, the policy between them, and the network below them.
     pub networking: Networking,
-    /// Trust, operators, rotation of keys.
+    /// Trust, operators and key rotation.
     pub security: Security,
     /// Storage beyond the system disk.
     #[serde(default)]
     pub storage: Storage,
-    /// Which gate enrolment has, and whether drift is mended.
+    /// How nodes enrol, and whether the agent corrects drift.
     #[serde(default)]
     pub orchestration: Orchestration,
-    /// The reference workload's platform.
+    /// Kubernetes, the platform of the reference workload.
     #[serde(default)]
     pub kubernetes: KubernetesSpec,
-    /// A sample workload, whose availability drills watch.
+    /// A sample workload; drills measure its availability.
     #[serde(default)]
     pub workload: Workload,
     /// Thresholds and mechanisms of self-healing and of upgrades.
     #[serde(default)]
     pub lifecycle: Lifecycle,
-    /// What the cluster must prove: how fast it recovers, in which drills.
+    /// The acceptance criteria: the maximum time to recover, and the drills that test it.
     #[serde(default)]
     pub acceptance: Acceptance,
 }
@@ -105,7 +105,7 @@ pub enum Arch {
     Amd64,
 }
 
-/// Which gate enrolment has, and how convergence runs. The agent does what the founding document's §9 gives to Salt and Ansible.
+/// How nodes enrol, and whether the agent corrects drift. The agent does the work of the tools that the keys `salt` and `ansible` are named after.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Orchestration {
@@ -124,7 +124,7 @@ pub struct Salt {
     /// Whether the agent enrols nodes and coordinates them. Kubernetes needs it.
     #[serde(default = "yes")]
     pub enabled: bool,
-    /// The gate that a node passes to become a member of the cluster.
+    /// How a node becomes a member of the cluster.
     #[serde(default)]
     pub enrollment: Enrollment,
 }
@@ -135,14 +135,14 @@ impl Default for Salt {
     }
 }
 
-/// The gate that a node passes to become a member.
+/// How a node becomes a member of the cluster.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Enrollment {
     /// A single-use voucher in the node's seed, and the pinned certificate authority.
     #[default]
     #[serde(rename = "token+pin")]
     TokenPin,
-    /// The node shows its fingerprint and waits for an operator.
+    /// The node shows its fingerprint and waits for the approval of an operator.
     #[serde(rename = "offline-approval")]
     OfflineApproval,
 }
@@ -154,7 +154,7 @@ pub struct Ansible {
     /// Whether the agent converges nodes and audits them. Kubernetes needs it.
     #[serde(default = "yes")]
     pub enabled: bool,
-    /// What is done about drift, that is about whatever on a node is not as declared.
+    /// What the agent does about drift: a difference between a node and its declaration.
     #[serde(default)]
     pub mode: AnsibleMode,
 }
@@ -165,18 +165,18 @@ impl Default for Ansible {
     }
 }
 
-/// Whether drift is mended or only reported.
+/// What the agent does about drift.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AnsibleMode {
-    /// Drift is mended.
+    /// The agent corrects drift.
     #[default]
     Converge,
-    /// Drift is reported.
+    /// The agent only reports drift.
     Audit,
 }
 
-/// A sample workload that drills watch.
+/// A sample workload; drills measure its availability.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Workload {
@@ -199,15 +199,15 @@ impl Default for Workload {
     }
 }
 
-/// What the cluster must prove.
+/// The acceptance criteria: the maximum time to recover, and the drills that test it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Acceptance {
-    /// The longest time to recover from a loss that is acceptable, in minutes; no drill may be given more.
+    /// The maximum acceptable time to recover from a loss, in minutes; no drill may have a longer limit.
     #[serde(default = "mttr")]
     #[schemars(range(min = 1, max = 10_080))]
     pub mttr_target_minutes: u32,
-    /// The drills that show it, each at most once.
+    /// The drills that test the recovery, each at most once.
     #[serde(default)]
     #[schemars(length(max = 64), example = json!([{ "name": "delete-worker-vm", "expectRecoveryMinutes": 10 }]))]
     pub drills: Vec<Drill>,
@@ -223,18 +223,18 @@ impl Default for Acceptance {
     }
 }
 
-/// One drill and its bound.
+/// One drill and its time limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Drill {
-    /// Which drill it is.
+    /// The kind of drill.
     pub name: DrillName,
-    /// The longest time until everything is well again, in minutes; the drill fails beyond it.
+    /// The maximum time until the cluster has recovered, in minutes; a drill that takes longer fails.
     #[schemars(range(min = 1, max = 10_080), example = 10)]
     pub expect_recovery_minutes: u32,
 }
 
-/// The drills that there are.
+/// The kinds of drills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DrillName {
@@ -242,13 +242,13 @@ pub enum DrillName {
     DeleteWorkerVm,
     /// A control plane is destroyed and replaced.
     DeleteControlPlaneVm,
-    /// A worker's planes are cut and joined again.
+    /// A worker is disconnected from its planes and connected again.
     PartitionWorker,
     /// A node is revoked and replaced.
     RevokeNode,
     /// The keys of every plane are rotated.
     RotateKeys,
-    /// A broken image is rolled out and rolls back.
+    /// A faulty image is rolled out, and the nodes roll it back.
     RollBackUpgrade,
     /// The cluster is rebuilt from the recovery bundle alone.
     RebuildFromBundle,

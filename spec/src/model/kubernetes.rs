@@ -1,4 +1,4 @@
-//! The reference workload's platform.
+//! Kubernetes, the platform of the reference workload.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,34 +6,34 @@ use serde::{Deserialize, Serialize};
 use super::yes;
 use kubedos_wire::value::{Cidr, KubernetesVersion};
 
-/// The reference workload's platform.
+/// Kubernetes, the platform of the reference workload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KubernetesSpec {
     /// Whether nodes run Kubernetes.
     #[serde(default)]
     pub enabled: bool,
-    /// The exact version, the one that the lock pins; needed when Kubernetes is enabled.
+    /// The exact version that the lock pins; needed when Kubernetes is enabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<KubernetesVersion>,
     /// High availability: how many control planes there are, and where etcd runs.
     #[serde(default)]
     pub ha: Ha,
-    /// The pods' network: which one, and what it shows and lets pass.
+    /// The pod network: its implementation, the visibility of flows, and the default policy.
     #[serde(default)]
     pub cni: Cni,
     /// Metrics, dashboards and logs, on the observability plane.
     #[serde(default)]
     pub observability: Observability,
-    /// The addresses of all pods; default 10.244.0.0/16. A node has the part of it whose number is its id; the first part stays free.
+    /// The addresses of all pods; the default is 10.244.0.0/16. Each node has one subnet, whose number is the node's id; subnet 0 is not used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"10.244.0.0/16")]
     pub pod_cidr: Option<Cidr>,
-    /// The length of the prefix of a node's part of `podCidr`: 24 means 256 addresses for the pods of each node.
+    /// The prefix length of a node's subnet of `podCidr`: 24 means 256 addresses for the pods of each node.
     #[serde(default = "node_prefix")]
     #[schemars(range(min = 16, max = 28))]
     pub node_pod_prefix: u8,
-    /// The addresses of services; default 10.245.0.0/16.
+    /// The addresses of services; the default is 10.245.0.0/16.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"10.245.0.0/16")]
     pub service_cidr: Option<Cidr>,
@@ -58,11 +58,11 @@ impl Default for KubernetesSpec {
     }
 }
 
-/// High availability, after kubeadm's guidance.
+/// High availability, as kubeadm's guidance describes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Ha {
-    /// How many control planes there are, as a check: it must be the number that the inventory has, which is also its default.
+    /// The number of control planes, as a check: it must equal the number in the inventory, which is the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 9), example = 3)]
     pub control_plane_replicas: Option<u32>,
@@ -78,21 +78,21 @@ pub enum Etcd {
     /// On the control planes.
     #[default]
     Stacked,
-    /// Elsewhere; refused, since the cluster's own state lives in etcd on the control planes.
+    /// On other machines. This value is refused, because the cluster keeps its own state in etcd on the control planes.
     External,
 }
 
-/// The pods' network.
+/// The pod network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Cni {
-    /// Which network it is.
+    /// The implementation of the pod network.
     #[serde(default)]
     pub name: CniName,
     /// Whether flows are visible through Hubble, on the observability plane, with client certificates.
     #[serde(default = "yes")]
     pub hubble: bool,
-    /// What a pod may reach and be reached by when no policy selects it.
+    /// The connections that a pod may have when no network policy selects it.
     #[serde(default)]
     pub policy_default: PolicyDefault,
 }
@@ -103,7 +103,7 @@ impl Default for Cni {
     }
 }
 
-/// A network for pods.
+/// An implementation of the pod network.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CniName {
@@ -112,13 +112,13 @@ pub enum CniName {
     Cilium,
 }
 
-/// What pods may do when no policy selects them.
+/// The connections that a pod may have when no network policy selects it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PolicyDefault {
-    /// Nothing.
+    /// No connections.
     Deny,
-    /// Everything within the cluster.
+    /// All connections within the cluster.
     #[default]
     Allow,
 }
@@ -127,13 +127,13 @@ pub enum PolicyDefault {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Observability {
-    /// Metrics: whether a Prometheus server collects those of nodes, Kubernetes and Cilium.
+    /// Whether a Prometheus server collects the metrics of nodes, Kubernetes and Cilium.
     #[serde(default)]
     pub prometheus: bool,
-    /// Dashboards: whether a Grafana server runs. They show metrics and logs, so one of the other two should be enabled.
+    /// Whether a Grafana server runs. Its dashboards show metrics and logs, so `prometheus` or `loki` should be enabled too.
     #[serde(default)]
     pub grafana: bool,
-    /// Logs: whether the nodes' journals and the pods' output are collected by Loki.
+    /// Whether Loki collects the nodes' journals and the pods' output.
     #[serde(default)]
     pub loki: bool,
 }

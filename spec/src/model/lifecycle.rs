@@ -1,9 +1,9 @@
-//! Thresholds and mechanisms of self-healing and of upgrades (requirement S4): every one has a default, and the default is documented.
+//! Thresholds and mechanisms of self-healing and of upgrades (requirement S4). Each has a documented default.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A section of which every field has a default: serde's `default` per field and `Default` agree because one is made of the other.
+/// Defines a section in which every field has a default. serde's `default` uses the generated `Default`, so the two agree.
 macro_rules! section {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty = $default:expr, $min:literal..=$max:literal;)* }) => {
         $(#[$doc])*
@@ -27,17 +27,17 @@ macro_rules! section {
 pub struct Lifecycle {
     /// When a node counts as lost.
     pub detection: Detection,
-    /// How a lost node is kept out.
+    /// How a lost node is kept out of the cluster.
     pub fence: Fence,
     /// How a lost node is replaced.
     pub replace: Replace,
-    /// How a replaced node comes back.
+    /// How a replaced node rejoins the cluster.
     pub reintegrate: Reintegrate,
     /// How new images reach nodes.
     pub upgrade: Upgrade,
-    /// How far the clock of a machine is believed.
+    /// How far the clock of a machine is trusted.
     pub clock: Clock,
-    /// How long a node may have been away, in hours; one that comes back later is replaced, not taken back, since it has missed revocations.
+    /// The maximum time that a node may be offline, in hours; a node that returns later is replaced, because it has missed revocations.
     #[schemars(range(min = 1, max = 8760))]
     pub max_offline_hours: u32,
 }
@@ -63,18 +63,18 @@ section! {
         probe_interval_seconds: u32 = 2, 1..=300;
         /// Seconds without an answer after which a node is suspected.
         suspect_after_seconds: u32 = 6, 1..=3600;
-        /// Seconds without an answer after which a node is lost, unless the substrate says so earlier.
+        /// Seconds without an answer after which a node is lost, unless the substrate reports the loss earlier.
         lost_after_seconds: u32 = 120, 1..=86_400;
     }
 }
 
-/// How a lost node is kept out.
+/// How a lost node is kept out of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Fence {
-    /// What must be known before a node counts as fenced, that is before its replacement may start.
+    /// What must confirm that a node is fenced before its replacement may start.
     pub method: FenceMethod,
-    /// Seconds until a fence that nobody has confirmed is given up and reported.
+    /// Seconds after which an unconfirmed fence is abandoned and reported.
     #[schemars(range(min = 1, max = 86_400))]
     pub timeout_seconds: u32,
 }
@@ -85,14 +85,14 @@ impl Default for Fence {
     }
 }
 
-/// What must be known before a node counts as fenced.
+/// What must confirm that a node is fenced.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FenceMethod {
-    /// The substrate says that the machine is off or gone.
+    /// The substrate reports that the machine is off or deleted.
     #[default]
     Substrate,
-    /// An operator says so.
+    /// An operator confirms it.
     Operator,
 }
 
@@ -102,13 +102,13 @@ pub enum FenceMethod {
 pub struct Replace {
     /// Who starts a replacement.
     pub mode: ReplaceMode,
-    /// How many replacements of one role run at a time.
+    /// The maximum number of concurrent replacements for each role.
     #[schemars(range(min = 1, max = 100))]
     pub max_concurrent_per_role: u16,
-    /// How many replacements of one node are started in an hour.
+    /// The maximum number of replacements of one node in an hour.
     #[schemars(range(min = 1, max = 60))]
     pub max_per_hour: u16,
-    /// The share of nodes, in percent, that must be lost at once for replacing to stop until an operator says more: so large a loss is a fault of something else.
+    /// The percentage of nodes that, when lost at once, stops all replacements until an operator intervenes: so large a loss has another cause.
     #[schemars(range(min = 1, max = 100))]
     pub breaker_percent: u8,
 }
@@ -136,9 +136,9 @@ pub enum ReplaceMode {
 }
 
 section! {
-    /// How a replaced node comes back.
+    /// How a replaced node rejoins the cluster.
     Reintegrate {
-        /// Minutes that a new node has to become a member and ready.
+        /// Minutes within which a new node must become a member and ready.
         timeout_minutes: u32 = 10, 1..=1440;
     }
 }
@@ -147,12 +147,12 @@ section! {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Upgrade {
-    /// How an upgrade goes through the nodes.
+    /// How an upgrade is applied to the nodes.
     pub strategy: UpgradeStrategy,
-    /// How many workers may be away at a time; control planes always go one by one.
+    /// The maximum number of workers that may be unavailable at a time; control planes are always upgraded one by one.
     #[schemars(range(min = 1, max = 1000))]
     pub max_unavailable: u16,
-    /// Minutes that a node must be well before it keeps what it booted; until then, a reset rolls it back.
+    /// Minutes that a node must be healthy before it keeps the booted image; until then, a reset rolls it back.
     #[schemars(range(min = 1, max = 1440))]
     pub grace_minutes: u32,
 }
@@ -163,23 +163,23 @@ impl Default for Upgrade {
     }
 }
 
-/// How an upgrade goes through the nodes.
+/// How an upgrade is applied to the nodes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum UpgradeStrategy {
-    /// Each node boots the new image in its place.
+    /// Each node boots the new image in place.
     #[default]
     Rolling,
-    /// New nodes come before old ones go.
+    /// New nodes are added before old nodes are removed.
     Surge,
-    /// Each node is destroyed and made anew.
+    /// Each node is destroyed and created again.
     Replace,
 }
 
 section! {
-    /// How far a node's clock is believed.
+    /// How far the clock of a machine is trusted.
     Clock {
-        /// Days that the real-time clock may be ahead of the last time that is certain, and still be believed.
+        /// Maximum number of days by which the real-time clock may be ahead of its floor and still be trusted.
         span_days: u32 = 3650, 1..=36_500;
     }
 }

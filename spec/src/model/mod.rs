@@ -1,7 +1,8 @@
-//! The ClusterSpec as people write it (founding document, §13): the one source of field names, kinds, ranges, defaults and words.
+//! The ClusterSpec as people write it: the only source of field names, types, ranges, defaults and descriptions.
 //!
-//! The JSON Schema, the reference page and the check of a file's shape are all made from these types. What one field alone cannot
-//! say is a rule of [`crate::check`]. Every struct refuses unknown keys; every optional field says its default.
+//! The JSON Schema, the reference page (`docs/spec-reference.md`) and the check of a file's shape are generated from these
+//! types. A constraint between several fields is a rule in [`crate::check`]. Every struct refuses unknown keys; every
+//! optional field documents its default.
 
 mod cluster;
 mod kubernetes;
@@ -38,7 +39,7 @@ use kubedos_wire::value::PlaneId;
 
 /// The JSON Schema (2020-12) of the ClusterSpec.
 ///
-/// A key without a value is an error in a ClusterSpec, so the `null` that schemars adds to optional fields is taken out again.
+/// A key without a value is an error in a ClusterSpec, so the `null` that schemars adds to optional fields is removed.
 pub fn schema() -> &'static Value {
     static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
         let generator = SchemaSettings::draft2020_12().into_generator();
@@ -69,7 +70,7 @@ fn without_null(value: &mut Value) {
                     }
                 }
             }
-            // Maps by name: schemars writes the pattern of the names; as `propertyNames` it is checked by the names' own rule.
+            // schemars writes the names of a map as a pattern; as `propertyNames`, the names are checked by their own rule.
             if let Some(Value::Object(patterns)) = object.remove("patternProperties")
                 && let Some((pattern, inner)) = patterns.into_iter().next()
             {

@@ -1,4 +1,4 @@
-//! Planes, policy between them, and the network below.
+//! The planes, the policy between them, and the network below them.
 
 use std::collections::BTreeMap;
 
@@ -9,17 +9,17 @@ use serde_json::json;
 use kubedos_wire::node::PlanePurpose;
 use kubedos_wire::value::{Cidr, Endpoint, PlaneId, PortRange};
 
-/// Planes, policy between them, and the network below.
+/// The planes, the policy between them, and the network below them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Networking {
-    /// The WireGuard planes, by name; the name is that of the interface too. Each of the three purposes has exactly one plane.
+    /// The WireGuard planes, by name; the plane's interface has the same name. Each of the three purposes has exactly one plane.
     #[schemars(extend("minProperties" = 3, "maxProperties" = 3), example = json!({ "wg1": { "cidr": "10.101.0.0/24", "purpose": "control" } }))]
     pub planes: BTreeMap<PlaneId, PlaneSpec>,
-    /// What may pass between planes; nothing else does.
+    /// The connections that are allowed between planes; all others are dropped.
     #[serde(default)]
     pub policy: NetworkPolicy,
-    /// An overlay network for pods. There is none, and none comes by accident: it would have to be named here.
+    /// An overlay network for pods. No overlay exists; it would have to be declared here.
     #[serde(default)]
     pub overlay: Overlay,
     /// The network between the machines, which carries the planes.
@@ -31,74 +31,74 @@ pub struct Networking {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PlaneSpec {
-    /// All addresses of the plane, members and births together; no other network may share any.
+    /// All addresses of the plane, for members and births; no other network may contain any of them.
     pub cidr: Cidr,
     /// What the plane is for.
     pub purpose: PlanePurpose,
-    /// The addresses of members, a part of `cidr`; default its lower half. A node's address is the first one plus its id; those of operators count down from the last one.
+    /// The addresses of members, a part of `cidr`; the default is its lower half. A node's address is the first address plus the node's id; the addresses of operators count down from the last address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"10.101.0.0/25")]
     pub members: Option<Cidr>,
-    /// The addresses of nodes that are not enrolled yet, a part of `cidr`; default its upper half. A node's address is the first one plus its id.
+    /// The addresses of nodes that are not enrolled yet, a part of `cidr`; the default is its upper half. A node's address is the first address plus the node's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"10.101.0.128/25")]
     pub births: Option<Cidr>,
-    /// The UDP port that every node listens on for this plane; default 51820 for control, 51821 for observability, 51822 for kubernetes-backend.
+    /// The UDP port that every node listens on for this plane; the default is 51820 for control, 51821 for observability, 51822 for kubernetes-backend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535), example = 51820)]
     pub port: Option<u16>,
-    /// The MTU of the plane's interfaces, in bytes; default what the underlay's leaves (60 bytes less over IPv4, 80 over IPv6), rounded down to a multiple of 16.
+    /// The MTU of the plane's interfaces, in bytes; the default is the underlay's MTU minus 60 bytes over IPv4 or 80 over IPv6, rounded down to a multiple of 16.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1280, max = 65520), example = 1440)]
     pub mtu: Option<u16>,
-    /// Who is whose peer. The kubernetes-backend plane must be a mesh when Kubernetes is enabled.
+    /// Which members are peers of each other. The kubernetes-backend plane must be a mesh when Kubernetes is enabled.
     #[serde(default)]
     pub peers: Peers,
 }
 
-/// Who is whose peer on a plane.
+/// Which members of a plane are peers of each other.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Peers {
-    /// Every member of every other one.
+    /// Every member is a peer of every other member.
     #[default]
     Mesh,
-    /// Control planes of everybody, workers of control planes only.
+    /// Control planes are peers of all members; workers are peers of control planes only.
     ControlPlanes,
 }
 
-/// What may pass between planes.
+/// The connections that are allowed between planes; all others are dropped.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NetworkPolicy {
-    /// What happens to everything that is not allowed.
+    /// What happens to connections that are not allowed.
     #[serde(default)]
     pub default_inter_plane: InterPlane,
-    /// The exceptions from that, each for one pair of planes in one direction.
+    /// The allowed connections, each for one pair of planes in one direction.
     #[serde(default)]
     #[schemars(length(max = 1000), example = json!([{ "from": "wg1", "to": "wg3", "ports": ["6443/tcp"] }]))]
     pub allow: Vec<AllowSpec>,
 }
 
-/// What happens between planes by default.
+/// What happens to connections that are not allowed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum InterPlane {
-    /// It is dropped; there is no other value.
+    /// They are dropped; there is no other value.
     #[default]
     Deny,
 }
 
-/// One exception: hosts of one plane may reach ports at addresses of another.
+/// One exception: hosts on plane `from` may connect to these ports at addresses of plane `to`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AllowSpec {
-    /// The plane that connections come from.
+    /// The plane of the client.
     pub from: PlaneId,
-    /// The plane whose addresses are called.
+    /// The plane of the server.
     #[schemars(example = &"wg3")]
     pub to: PlaneId,
-    /// The ports that may be called.
+    /// The destination ports.
     #[schemars(length(min = 1, max = 64), example = json!(["6443/tcp", "2379-2380/tcp"]))]
     pub ports: Vec<PortRange>,
 }
@@ -120,7 +120,7 @@ pub struct UnderlaySpec {
     #[serde(default = "ethernet_mtu")]
     #[schemars(range(min = 1360, max = 65535))]
     pub mtu: u16,
-    /// Name servers, for workloads; nothing in the platform needs one.
+    /// Name servers for workloads; the platform itself needs none.
     #[serde(default)]
     #[schemars(length(max = 8), example = json!(["192.0.2.53"]))]
     pub nameservers: Vec<Endpoint>,

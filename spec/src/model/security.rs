@@ -1,4 +1,4 @@
-//! Trust, operators, rotation of keys. Public facts only: no secret is ever in a spec.
+//! Trust, operators and key rotation. A spec contains public data only, never a secret.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,16 +7,16 @@ use serde_json::json;
 use kubedos_wire::node::Operator;
 use kubedos_wire::value::{Fingerprint, UserName};
 
-/// Trust, operators, rotation of keys.
+/// Trust, operators and key rotation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Security {
-    /// How trust begins: the root of all certificates, and how a new node proves itself.
+    /// The initial trust: the root of all certificates, and how a new node proves its identity.
     pub bootstrap: Bootstrap,
-    /// Accepted and inert: a node has no SSH.
+    /// Accepted without effect: a node has no SSH.
     #[serde(default)]
     pub ssh: Ssh,
-    /// How often keys are changed.
+    /// How often keys are rotated.
     #[serde(default)]
     pub key_rotation: KeyRotation,
     /// The people who may use the agent's API; their machines are peers on the control plane only.
@@ -32,16 +32,16 @@ pub struct Security {
     pub roster: Roster,
 }
 
-/// How trust begins.
+/// The initial trust: the root of all certificates, and how a new node proves its identity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Bootstrap {
-    /// The model of trust.
+    /// The trust model.
     pub model: BootstrapModel,
-    /// The SHA-256 of the root certificate, as `kubedos-build keys show` prints it. When it is given, keys of another root are refused.
+    /// The SHA-256 of the root certificate, as `kubedos-build keys show` prints it. If it is given, keys under another root are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_fingerprint: Option<Fingerprint>,
-    /// How long a voucher, with which a new node enrols, lives once it is armed, in minutes.
+    /// The lifetime of an armed voucher, in minutes. A new node enrols with a voucher.
     #[serde(default = "voucher_minutes")]
     #[schemars(range(min = 1, max = 10_080))]
     pub voucher_minutes: u32,
@@ -51,36 +51,36 @@ const fn voucher_minutes() -> u32 {
     60
 }
 
-/// The model of trust.
+/// The trust model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum BootstrapModel {
-    /// A root certificate authority that is kept offline, and an intermediate one for each cluster.
+    /// A root certificate authority that is kept offline, and an intermediate authority for each cluster.
     OfflineCa,
 }
 
-/// Accepted and inert: a node has no SSH.
+/// Accepted without effect: a node has no SSH.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Ssh {
-    /// Users who might log in if there were SSH; without effect, and a warning says so.
+    /// Users for SSH. The list has no effect and causes a warning.
     #[serde(default)]
     #[schemars(length(max = 1000), example = json!(["ops"]))]
     pub allow_users: Vec<UserName>,
-    /// Whether users might log in by password; `true` is refused.
+    /// Whether SSH allows passwords; `true` is refused.
     #[serde(default)]
     pub password_auth: bool,
 }
 
-/// How often keys are changed.
+/// How often keys are rotated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KeyRotation {
-    /// Days between changes of a node's WireGuard keys, on every plane.
+    /// Days between two rotations of a node's WireGuard keys, on every plane.
     #[serde(default = "wireguard_days")]
     #[schemars(range(min = 1, max = 3650))]
     pub wireguard_days: u32,
-    /// Days that certificates of Kubernetes live.
+    /// The lifetime of Kubernetes certificates, in days.
     #[serde(default = "kube_cert_days")]
     #[schemars(range(min = 1, max = 3650))]
     pub kube_cert_days: u32,
@@ -104,7 +104,7 @@ impl Default for KeyRotation {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Roster {
-    /// How many control planes must sign a new roster; default the majority of them, and never less.
+    /// The number of control planes that must sign a new roster; the default is a majority, and a lower number is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 9), example = 2)]
     pub threshold: Option<u8>,

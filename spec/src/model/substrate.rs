@@ -11,34 +11,34 @@ use kubedos_wire::value::{FirmwareName, ProxmoxName, ProxmoxTag};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Substrate {
-    /// The kind of substrate. It decides the kernel: `metal` takes the generic kernel with its list of drivers, the others the cloud kernel.
+    /// The kind of substrate. It selects the kernel: `metal` uses the generic kernel with its list of drivers, the others use the cloud kernel.
     #[serde(rename = "type")]
     pub kind: SubstrateType,
-    /// The cluster of Proxmox VE; with `type: proxmox` only, and needed there.
+    /// The cluster of Proxmox VE; needed with `type: proxmox`, and not allowed otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxmox: Option<Proxmox>,
-    /// What the machines need beyond the generic kernel; with `type: metal` only.
+    /// What the machines need in addition to the generic kernel; only with `type: metal`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metal: Option<MetalSpec>,
-    /// Which cloud it is, or the lab; with `type: cloud` only.
+    /// The cloud, or the lab; only with `type: cloud`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cloud: Option<CloudSpec>,
 }
 
-/// A cluster of Proxmox VE and what of it is used.
+/// A cluster of Proxmox VE, and the parts of it that are used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Proxmox {
     /// The name of the cluster of Proxmox VE.
     #[schemars(example = &"pve-01")]
     pub cluster_name: ProxmoxName,
-    /// The storage pools that disks are made in.
+    /// The storage pools that disks are created in.
     #[schemars(length(min = 1, max = 256), example = json!([{ "name": "fast-zfs", "type": "zfs" }]))]
     pub storage_pools: Vec<StoragePool>,
     /// The bridges that network cards are attached to.
     #[schemars(length(min = 1, max = 256), example = json!([{ "name": "vmbr0", "vlanAware": true, "trunks": [10, 20] }]))]
     pub bridges: Vec<Bridge>,
-    /// Tags of every virtual machine. A colon is written as a dash, since Proxmox VE takes none.
+    /// Tags of every virtual machine. A colon is replaced by a dash, because Proxmox VE does not accept colons in tags.
     #[serde(default)]
     #[schemars(length(max = 64), example = json!(["kubedos"]))]
     pub tags: Vec<ProxmoxTag>,
@@ -50,12 +50,12 @@ pub struct Proxmox {
 pub struct StoragePool {
     /// The pool's name in Proxmox VE; disks refer to it.
     pub name: ProxmoxName,
-    /// What the pool is made of.
+    /// The type of the pool.
     #[serde(rename = "type")]
     pub kind: PoolType,
 }
 
-/// What a storage pool is made of, by the names of Proxmox VE.
+/// The type of a storage pool, with the names that Proxmox VE uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PoolType {
@@ -82,10 +82,10 @@ pub struct Bridge {
     /// The bridge's name in Proxmox VE; network cards refer to it.
     #[schemars(example = &"vmbr0")]
     pub name: ProxmoxName,
-    /// Whether the bridge keeps VLANs apart.
+    /// Whether the bridge is VLAN-aware.
     #[serde(default)]
     pub vlan_aware: bool,
-    /// The VLANs that the bridge carries, from 1 to 4094; without any, it carries all.
+    /// The VLANs that the bridge carries, from 1 to 4094. If the list is empty, the bridge carries all VLANs.
     #[serde(default)]
     #[schemars(length(max = 4094), inner(range(min = 1, max = 4094)), example = json!([10, 20]))]
     pub trunks: Vec<u16>,

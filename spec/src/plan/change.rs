@@ -1,4 +1,4 @@
-//! What a change of the spec does to running nodes: one table by path, and the comparison of two specs by it.
+//! The effect of a change of the spec on running nodes: one table by path, and the comparison of two specs with it.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,17 @@ use serde_json::Value;
 
 use crate::check::Validated;
 
-/// What a change does, from the mildest to the hardest.
+/// The effect of a change, from the least to the most disruptive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Effect {
-    /// Nothing in the configuration: names of files, words for people, facts for drills.
+    /// The configuration does not change: file names, texts for people, data for drills.
     Nothing,
-    /// A new configuration volume, taken while the node runs.
+    /// A new configuration volume, applied while the node runs.
     Live,
-    /// A new configuration volume, taken at the node's next start.
+    /// A new configuration volume, applied at the node's next start.
     Restart,
-    /// The node is destroyed and made anew.
+    /// The node is destroyed and created again.
     Replace,
     /// A new image: other code, not only other configuration.
     Image,
@@ -39,12 +39,12 @@ impl Effect {
     }
 }
 
-/// A path of the spec and what changing something at or below it does. The longest path that fits counts.
+/// A path of the spec, and the effect of a change at or below it. The longest path that matches applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EffectRow {
     /// The path; nodes of the inventory are `spec.nodes.inventory[]`.
     pub path: &'static str,
-    /// What a change does.
+    /// The effect of a change.
     pub effect: Effect,
 }
 
@@ -52,7 +52,7 @@ const fn row(path: &'static str, effect: Effect) -> EffectRow {
     EffectRow { path, effect }
 }
 
-/// The table.
+/// The effect of each path.
 pub static EFFECTS: &[EffectRow] = &[
     row("apiVersion", Effect::Live),
     row("kind", Effect::Live),
@@ -106,16 +106,16 @@ pub static EFFECTS: &[EffectRow] = &[
 /// One difference between two specs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Change {
-    /// Where; nodes stand by their names.
+    /// The path; nodes are given by name.
     pub path: String,
-    /// What it does.
+    /// Its effect.
     pub effect: Effect,
 }
 
 /// Every difference between two valid specs. Nodes are compared by name, so their order does not matter.
 pub fn changes(old: &Validated, new: &Validated) -> Vec<Change> {
     let (Ok(old), Ok(new)) = (serde_json::to_value(old.spec()), serde_json::to_value(new.spec())) else {
-        return Vec::new(); // specs are maps with texts for keys, which JSON always takes
+        return Vec::new(); // specs are maps with string keys, so they are always valid JSON
     };
     let mut found = Vec::new();
     compare(&mut found, "", "", &old, &new);
@@ -155,7 +155,7 @@ fn by_name(nodes: &[Value]) -> BTreeMap<&str, &Value> {
     nodes.iter().filter_map(|node| Some((node.get("name")?.as_str()?, node))).collect()
 }
 
-/// The effect of a path by the longest row that fits; a path of no row needs the most care.
+/// The effect of a path, by the longest row that matches; a path without a row has the strongest effect.
 pub fn effect(path: &str) -> Effect {
     let fits = |row: &&EffectRow| {
         path.strip_prefix(row.path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))

@@ -1,4 +1,4 @@
-//! The plan as one JSON document (`"version": 1`, readers ignore what they do not know).
+//! The plan as one JSON document (`"version": 1`, readers ignore unknown fields).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use super::{ClusterPlan, PlannedNode};
 use crate::check::NotYet;
 use crate::model::Peers;
 use kubedos_wire::node::{PlanePurpose, PolicyAllow, Role, SubstrateType};
-use kubedos_wire::stage::{FOUNDING, Place, Rerun, Stage};
+use kubedos_wire::stage::{PLAN_STAGES, Place, Rerun, Stage};
 use kubedos_wire::value::{Cidr, ClusterName, DomainName, Endpoint, NodeId, NodeName, OperatorName, PlaneId};
 
 /// The plan of a cluster.
@@ -25,7 +25,7 @@ pub struct PlanDocument {
     pub substrate: SubstrateType,
     /// The planes, by name.
     pub planes: BTreeMap<PlaneId, PlaneDocument>,
-    /// What may pass between planes; everything else is dropped.
+    /// The connections that are allowed between planes; all others are dropped.
     pub allow: Vec<PolicyAllow>,
     /// The addresses of operators on the control plane.
     pub operators: BTreeMap<OperatorName, IpAddr>,
@@ -35,14 +35,14 @@ pub struct PlanDocument {
     pub unrecorded: Vec<NodeName>,
     /// The stages, in order.
     pub stages: Vec<StageDocument>,
-    /// What the spec says and this version does not act on.
+    /// The fields of the spec that have no effect in this version.
     pub not_in_this_version: Vec<&'static NotYet>,
 }
 
 /// One plane.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlaneDocument {
-    /// What it is for.
+    /// Its purpose.
     pub purpose: PlanePurpose,
     /// All of its addresses.
     pub cidr: Cidr,
@@ -54,7 +54,7 @@ pub struct PlaneDocument {
     pub port: u16,
     /// The MTU.
     pub mtu: u16,
-    /// Who is whose peer; `plan --node NAME` prints the peers of one node.
+    /// Which members are peers of each other; `plan --node NAME` prints the peers of one node.
     pub peers: Peers,
 }
 
@@ -65,21 +65,21 @@ pub struct NodeDocument {
     pub name: NodeName,
     /// Its number.
     pub id: NodeId,
-    /// What it is in the cluster.
+    /// Its role in the cluster.
     pub role: Role,
     /// Its failure domain and zone label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub domain: Option<DomainName>,
-    /// The number of its virtual machine.
+    /// The VMID of its virtual machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vmid: Option<u32>,
     /// The addresses of its pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod_cidr: Option<Cidr>,
-    /// Where peers reach it.
+    /// The address at which peers reach it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Endpoint>,
-    /// Its place on each plane.
+    /// Its addresses on each plane.
     pub planes: BTreeMap<PlaneId, NodePlane>,
 }
 
@@ -90,20 +90,20 @@ pub struct NodePlane {
     pub member: IpAddr,
     /// Its address before it is enrolled.
     pub birth: IpAddr,
-    /// How many peers it has.
+    /// The number of its peers.
     pub peers: usize,
 }
 
-/// One stage of the founding document's §12.
+/// One stage of the plan: at build time, on the substrate or on a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StageDocument {
-    /// Its name there.
+    /// Its name.
     pub name: &'static str,
     /// Where it runs.
     pub place: Place,
-    /// What a second run may do.
+    /// The effect of a second run.
     pub rerun: Rerun,
-    /// The agent's stages that it consists of.
+    /// The agent's stages that implement it (`docs/stages.md`).
     pub stages: Vec<AgentStage>,
 }
 
@@ -112,11 +112,11 @@ pub struct StageDocument {
 pub struct AgentStage {
     /// Its name.
     pub name: &'static str,
-    /// What must have ended well before.
+    /// The stages that must have succeeded before it.
     pub needs: Vec<&'static str>,
-    /// What a second run may do.
+    /// The effect of a second run.
     pub rerun: Rerun,
-    /// Whether this version acts on it.
+    /// Whether this version implements it.
     pub in_this_version: bool,
 }
 
@@ -163,7 +163,7 @@ impl ClusterPlan {
     }
 }
 
-/// The eight stages of §12 with the agent's stages in them.
+/// The eight stages of the plan, each with the agent's stages that implement it.
 pub fn stages() -> Vec<StageDocument> {
     let agent = |stage: &Stage| AgentStage {
         name: stage.name(),
@@ -171,11 +171,11 @@ pub fn stages() -> Vec<StageDocument> {
         rerun: stage.rerun(),
         in_this_version: stage.in_this_version(),
     };
-    let founding = FOUNDING.iter().map(|f| StageDocument {
-        name: f.name,
-        place: f.place,
-        rerun: f.rerun,
-        stages: f.stages.iter().map(agent).collect(),
+    let stages = PLAN_STAGES.iter().map(|stage| StageDocument {
+        name: stage.name,
+        place: stage.place,
+        rerun: stage.rerun,
+        stages: stage.stages.iter().map(agent).collect(),
     });
-    founding.collect()
+    stages.collect()
 }

@@ -1,6 +1,7 @@
 //! The plan as a drawing for Graphviz: the stage graph, and the nodes by failure domain with their planes.
 //!
-//! A plane is a point that its members hang on, so the drawing has one edge for each node and plane, not one for each pair.
+//! Each plane is drawn as one ellipse that its members connect to, so there is one edge for each node and plane, not one for
+//! each pair of nodes.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,7 +14,7 @@ use kubedos_wire::node::Role;
 use kubedos_wire::stage::{Place, Rerun, Stage};
 
 impl ClusterPlan {
-    /// The drawing. Names are labels, planes and digests: none holds a character that DOT would read.
+    /// The drawing. Names need no escapes: no name of a cluster, node, zone or plane contains a special character of DOT.
     pub fn dot(&self) -> String {
         let mut text = format!(
             "digraph \"{}\" {{\n  rankdir=LR; node [shape=box, fontname=\"sans-serif\"];\n",
@@ -70,7 +71,7 @@ impl ClusterPlan {
     }
 }
 
-/// The eight stages of §12, each with the agent's stages in it; arrows are needs.
+/// The eight stages of the plan, each with its stages of the agent. An arrow points from a stage to one that needs it.
 fn stage_graph() -> String {
     let mut text = String::new();
     let documents = stages();
@@ -114,7 +115,7 @@ fn stage_graph() -> String {
             let _written = writeln!(text, "  \"stage {}\" -> \"stage {}\";", need.name(), stage.name());
         }
     }
-    // The substrate's stage has no part in the agent: it stands between the spec's validation and the first boot.
+    // The agent has no stage for the substrate: it is drawn between the validation of the spec and the first boot.
     let _written = writeln!(
         text,
         "  \"stage ValidateShard\" -> \"stage Provision Substrate\" -> \"stage Disks\" [style=dashed];"

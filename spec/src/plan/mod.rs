@@ -1,7 +1,7 @@
-//! The ClusterPlan: everything that follows from a valid spec and the recorded numbers, as a pure function.
+//! The ClusterPlan: everything that is computed from a valid spec and the recorded numbers, by a pure function.
 //!
-//! Linear in the number of nodes. What would be quadratic, who is whose peer, is a policy and an iterator: a node's peers are computed
-//! when they are asked for and never stored, so a plan of 10,000 nodes holds 10,000 rows and not 10^8 pairs.
+//! Its size is linear in the number of nodes. The pairs of peers would be quadratic, so they are not stored: a node's peers are
+//! computed on request, and a plan of 10,000 nodes contains 10,000 rows and not 10^8 pairs.
 
 mod change;
 mod document;
@@ -24,7 +24,7 @@ use crate::model::{Arch, ClusterSpec, NodeSpec, Peers, PlaneSpec};
 use kubedos_wire::node::{PlanePurpose, PolicyAllow, Role, SubstrateType};
 use kubedos_wire::value::{Cidr, Endpoint, FirmwareName, NodeId, NodeName, OperatorName, PlaneId};
 
-/// Everything that follows from a valid spec and the recorded numbers.
+/// Everything that is computed from a valid spec and the recorded numbers.
 #[derive(Debug, Clone)]
 pub struct ClusterPlan {
     spec: ClusterSpec,
@@ -39,7 +39,7 @@ pub struct ClusterPlan {
 /// One plane with every default filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedPlane {
-    /// What it is for.
+    /// Its purpose.
     pub purpose: PlanePurpose,
     /// All of its addresses.
     pub cidr: Cidr,
@@ -51,41 +51,41 @@ pub struct PlannedPlane {
     pub port: u16,
     /// The MTU of its interfaces.
     pub mtu: u16,
-    /// Who is whose peer.
+    /// Which members are peers of each other.
     pub peers: Peers,
 }
 
-/// One node with its numbers. Its addresses are made of its id when they are asked for.
+/// One node with its numbers. Its addresses are computed from its id on request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedNode {
     /// Its name.
     pub name: NodeName,
     /// Its number.
     pub id: NodeId,
-    /// What it is in the cluster.
+    /// Its role in the cluster.
     pub role: Role,
-    /// Where peers reach it.
+    /// The address at which peers reach it.
     pub endpoint: Option<Endpoint>,
-    /// The number of its virtual machine.
+    /// The VMID of its virtual machine.
     pub vmid: Option<u32>,
     /// The addresses of its pods.
     pub pod_cidr: Option<Cidr>,
     index: usize,
 }
 
-/// What of the spec reaches the code of an image, and not only its configuration (ADR 0002).
+/// The parts of the spec that affect the code of an image, and not only its configuration (ADR 0002).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageInputs {
     /// The architecture.
     pub arch: Arch,
-    /// What it runs on; decides the kernel.
+    /// What the nodes run on; it selects the kernel.
     pub substrate: SubstrateType,
     /// Packages of firmware for bare metal.
     pub firmware: Vec<FirmwareName>,
 }
 
 impl Validated {
-    /// The plan, with the numbers that are recorded; without a file, start from [`Allocation::empty`].
+    /// The plan with the recorded numbers; without an allocation file, pass [`Allocation::empty`].
     pub fn plan(&self, recorded: &Allocation) -> Result<ClusterPlan, AssignError> {
         let assignment = recorded.assign(self)?;
         Ok(ClusterPlan::new(self, assignment))
@@ -109,7 +109,7 @@ impl ClusterPlan {
         Self { spec, assignment, planes, nodes, by_name, control_planes, not_yet }
     }
 
-    /// The spec that it was made of.
+    /// The spec that the plan was computed from.
     pub const fn spec(&self) -> &ClusterSpec {
         &self.spec
     }
@@ -139,12 +139,12 @@ impl ClusterPlan {
         self.control_planes.iter().filter_map(|at| self.nodes.get(*at))
     }
 
-    /// What the spec says of a node.
+    /// The declaration of a node in the spec.
     pub fn node_spec(&self, node: &PlannedNode) -> Option<&NodeSpec> {
         self.spec.spec.nodes.inventory.get(node.index)
     }
 
-    /// What may pass between planes.
+    /// The connections that are allowed between planes.
     pub fn policy(&self) -> Vec<PolicyAllow> {
         let allow = self.spec.spec.networking.policy.allow.iter();
         allow
@@ -161,7 +161,7 @@ impl ClusterPlan {
         numbers.iter().filter_map(|(name, id)| Some((name.clone(), address(id)?))).collect()
     }
 
-    /// What of the spec reaches the code of an image.
+    /// The parts of the spec that affect the code of an image.
     pub fn image_inputs(&self) -> ImageInputs {
         let substrate = &self.spec.spec.substrate;
         let mut firmware = substrate.metal.as_ref().map(|metal| metal.firmware.clone()).unwrap_or_default();
@@ -169,7 +169,7 @@ impl ClusterPlan {
         ImageInputs { arch: self.spec.spec.arch, substrate: substrate.kind, firmware }
     }
 
-    /// What the spec says and this version does not act on.
+    /// The fields of the spec that have no effect in this version.
     pub fn not_in_this_version(&self) -> &[&'static NotYet] {
         &self.not_yet
     }

@@ -1,4 +1,4 @@
-//! Who is whose peer: computed for one node when it is asked for, never stored for all.
+//! The peers of a node: computed for one node on request, never stored for all nodes.
 
 use std::net::IpAddr;
 
@@ -16,7 +16,7 @@ pub struct Peer<'p> {
     pub address: IpAddr,
     /// The addresses of its pods, an allowed-ip on the Kubernetes plane.
     pub pods: Option<Cidr>,
-    /// Where it is reached.
+    /// Its address on the underlay.
     pub endpoint: Option<Endpoint>,
 }
 
@@ -28,7 +28,7 @@ impl ClusterPlan {
         plane: &PlaneId,
     ) -> Box<dyn Iterator<Item = Peer<'p>> + 'p> {
         let Some(plane) = self.planes().get(plane) else { return Box::new(std::iter::empty()) };
-        let others = if everybody(plane, of) {
+        let others = if has_all_as_peers(plane, of) {
             Box::new(self.nodes().iter()) as Box<dyn Iterator<Item = &PlannedNode>>
         } else {
             Box::new(self.control_planes())
@@ -37,17 +37,17 @@ impl ClusterPlan {
         Box::new(peers)
     }
 
-    /// How many peers a member has on a plane, without walking over them.
+    /// The number of peers of a member on a plane, without iterating over them.
     pub fn peer_count(&self, of: &PlannedNode, plane: &PlaneId) -> usize {
         match self.planes().get(plane) {
-            Some(plane) if everybody(plane, of) => self.nodes().len().saturating_sub(1),
-            Some(_) => self.control_planes.len(), // a worker, so not one of them
+            Some(plane) if has_all_as_peers(plane, of) => self.nodes().len().saturating_sub(1),
+            Some(_) => self.control_planes.len(), // the node is a worker, so it is not one of them
             None => 0,
         }
     }
 }
 
-fn everybody(plane: &PlannedPlane, of: &PlannedNode) -> bool {
+fn has_all_as_peers(plane: &PlannedPlane, of: &PlannedNode) -> bool {
     plane.peers == Peers::Mesh || of.role == Role::ControlPlane
 }
 

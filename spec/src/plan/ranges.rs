@@ -1,4 +1,4 @@
-//! Numbers that follow from the spec alone: ranges, ports, MTUs and how many nodes they have room for.
+//! Numbers that are computed from the spec alone: address ranges, ports, MTUs, and the number of ids that fit.
 
 use std::net::IpAddr;
 
@@ -17,12 +17,12 @@ pub fn of(plane: &PlaneSpec) -> Option<(Cidr, Cidr)> {
     }
 }
 
-/// How many ids a range has addresses for: all but its first and its last address.
+/// The number of ids that a range has addresses for: all addresses except the first and the last.
 pub fn capacity(range: &Cidr) -> u128 {
     range.size().saturating_sub(2)
 }
 
-/// A plane's UDP port (interfaces, "The node").
+/// A plane's UDP port: as declared, or the default of its purpose.
 pub const fn port(plane: &PlaneSpec) -> u16 {
     match (plane.port, plane.purpose) {
         (Some(port), _) => port,
@@ -32,7 +32,7 @@ pub const fn port(plane: &PlaneSpec) -> u16 {
     }
 }
 
-/// A purpose as the spec writes it.
+/// The name of a purpose in the spec.
 pub const fn purpose_name(purpose: PlanePurpose) -> &'static str {
     match purpose {
         PlanePurpose::Control => "control",
@@ -56,7 +56,7 @@ pub fn largest_mtu(spec: &Spec) -> u16 {
     spec.networking.underlay.mtu.saturating_sub(if v6 { OVER_IPV6 } else { OVER_IPV4 })
 }
 
-/// The MTU of a plane: as declared, else the largest multiple of 16 that fits.
+/// The MTU of a plane: as declared, or the largest multiple of 16 that fits.
 pub fn mtu(spec: &Spec, plane: &PlaneSpec) -> u16 {
     let most = largest_mtu(spec);
     plane.mtu.unwrap_or(most - most % 16)
@@ -67,7 +67,7 @@ pub fn kubernetes(kubernetes: &KubernetesSpec) -> (Cidr, Cidr) {
     (kubernetes.pod_cidr.unwrap_or(Cidr::PODS), kubernetes.service_cidr.unwrap_or(Cidr::SERVICES))
 }
 
-/// How many ids `podCidr` has ranges for; the first range stays free, so that a range's number is its node's id.
+/// The number of ids that `podCidr` has subnets for. Subnet 0 is not used, so that the number of a subnet is the node's id.
 pub fn pod_capacity(spec: &KubernetesSpec) -> u128 {
     let (pods, _) = kubernetes(spec);
     let bits = u32::from(spec.node_pod_prefix).checked_sub(u32::from(pods.prefix()));

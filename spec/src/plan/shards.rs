@@ -1,4 +1,4 @@
-//! What goes into the configuration volume: one shard a node, and one document for all.
+//! The content of the configuration volume: one shard for each node, and one document for all nodes.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,11 @@ use kubedos_wire::node::{
 };
 use kubedos_wire::value::{DiskName, NodeName};
 
-/// The label by which Kubernetes knows zones (`topology.kubernetes.io/zone` in its well-known labels).
+/// The zone label, one of the well-known labels of Kubernetes.
 const ZONE: &str = "topology.kubernetes.io/zone";
 
 impl ClusterPlan {
-    /// The shards, in the order of the nodes' ids; each is made when it is asked for.
+    /// The shards, in the order of the nodes' ids; each is computed on request.
     pub fn shards(&self) -> impl Iterator<Item = (NodeName, Shard)> {
         self.nodes().iter().filter_map(|node| Some((node.name.clone(), self.shard(node)?)))
     }
@@ -58,7 +58,7 @@ impl ClusterPlan {
         }
     }
 
-    /// The document that every node reads, with the public half of the keys.
+    /// The document that every node reads, with the public part of the keys.
     pub fn cluster_document(&self, trust: &PublicTrust) -> ClusterDocument {
         let (metadata, spec) = (&self.spec().metadata, &self.spec().spec);
         let kubernetes =

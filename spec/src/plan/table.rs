@@ -1,4 +1,4 @@
-//! The plan for people: plain tables of text, the same on a terminal and in a file, and no wider than 80 columns where names are short.
+//! The plan as plain text tables: the same on a terminal and in a file, and at most 80 columns wide if names are short.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use crate::model::Peers;
 use kubedos_wire::node::Role;
 use kubedos_wire::stage::{Place, Rerun};
 
-/// Rows under a head, every column as wide as its widest cell.
+/// Rows under a header; each column is as wide as its widest cell.
 fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
     for row in rows {
@@ -68,7 +68,7 @@ impl ClusterPlan {
             }
         };
         section("planes", plane_table(&document));
-        section("addresses of planes: members, and births until they are enrolled", range_table(&document));
+        section("addresses of planes: members, and births before enrolment", range_table(&document));
         section("allowed between planes; everything else is dropped", allow_table(&document));
         section("nodes", node_table(&document));
         section("addresses of members", address_table(&document, |plane| plane.member));
@@ -206,6 +206,6 @@ fn stage_table() -> String {
     });
     let table = table(&["", "stage", "runs at", "agent's stages", "a second run"], &rows.collect::<Vec<_>>());
     format!(
-        "{table}  * only what allowDestroy names; all else is kept\n  (waits): declared, and not acted on by this version\n"
+        "{table}  * only disks that allowDestroy names; all other data is kept\n  (waits): declared, but not implemented in this version\n"
     )
 }

@@ -1,42 +1,42 @@
-//! Characters that a reader does not see, or takes for others: which they are, what they are called, and where a spec may have them.
+//! Characters that are invisible or look like others: their classes, their names, and where a spec may contain them.
 //!
-//! The set is what Unicode calls control (Cc), space other than U+0020 (Zs), line and paragraph separator (Zl, Zp) and
-//! `Default_Ignorable_Code_Point`, with the characters that reorder text (UAX #9), the blank letters and the noncharacters. Format
-//! characters that have a shape of their own (U+0600 and the like) are visible and do not belong to it. Names are those of the Unicode
-//! Character Database; control characters have none there and go by their aliases.
+//! The set of hidden characters consists of Unicode's controls (Cc), spaces other than U+0020 (Zs), line and paragraph separators
+//! (Zl, Zp) and `Default_Ignorable_Code_Point`, and of the characters that reorder text (UAX #9), the blank letters and the
+//! noncharacters. Format characters with a visible shape (such as U+0600) are not in the set. Names are those of the Unicode
+//! Character Database; control characters have no name there, so their aliases are used.
 
-/// How a hidden character misleads, which decides what it is replaced by and whether a comment may have it.
+/// How a hidden character misleads. This determines its replacement, and whether a comment may contain it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Looks like a space, and YAML takes it for a letter.
+    /// Looks like a space, but is a letter for YAML.
     Space,
     /// Ends a line for some programs and not for others.
     Break,
-    /// Steers a terminal or reorders what a person reads.
-    Steers,
+    /// Controls a terminal or reorders the visible text.
+    Control,
     /// Has no width, or is blank.
     Invisible,
-    /// Has no width, and ordinary writing has use for it: emoji, Arabic, Indic scripts, hyphenation.
+    /// Has no width, but ordinary text uses it: emoji, Arabic, Indic scripts, hyphenation.
     Joiner,
 }
 
-/// Whether a character has no place in a spec. Line ends and tabs have.
+/// Whether a character is hidden and therefore not allowed in a spec. Line ends and tabs are allowed.
 pub fn is_hidden(c: char) -> bool {
     !matches!(c, '\t' | '\n' | '\r') && kind(c).is_some()
 }
 
-/// Whether a character that is hidden may stand in a comment: it does not change what a person reads there.
+/// Whether a comment may contain this hidden character, because it does not change the visible text there.
 pub(super) fn may_be_in_a_comment(c: char) -> bool {
     matches!(kind(c), Some(Kind::Space | Kind::Joiner))
 }
 
-/// What a character is, if it is hidden.
+/// The class of a hidden character; `None` for any other character.
 pub(super) fn kind(c: char) -> Option<Kind> {
     Some(match u32::from(c) {
         0x0a..=0x0d | 0x85 | 0x2028 | 0x2029 => Kind::Break,
-        0x00..=0x1f | 0x7f..=0x9f => Kind::Steers,
+        0x00..=0x1f | 0x7f..=0x9f => Kind::Control,
         0xa0 | 0x1680 | 0x2000..=0x200a | 0x202f | 0x205f | 0x3000 => Kind::Space,
-        0x061c | 0x200e | 0x200f | 0x202a..=0x202e | 0x2066..=0x206f => Kind::Steers,
+        0x061c | 0x200e | 0x200f | 0x202a..=0x202e | 0x2066..=0x206f => Kind::Control,
         0xad | 0x200c | 0x200d | 0xfe00..=0xfe0f => Kind::Joiner,
         0x034f | 0x115f | 0x1160 | 0x17b4 | 0x17b5 | 0x180b..=0x180f | 0x200b | 0x2060..=0x2065 => {
             Kind::Invisible
@@ -48,7 +48,7 @@ pub(super) fn kind(c: char) -> Option<Kind> {
     })
 }
 
-/// What a person calls a character: `U+00A0 NO-BREAK SPACE`.
+/// The code point and the name of a character: `U+00A0 NO-BREAK SPACE`.
 pub(crate) fn called(c: char) -> String {
     let code = u32::from(c);
     let name = match code {
@@ -67,7 +67,8 @@ pub(crate) fn called(c: char) -> String {
     }
 }
 
-/// The ASCII character that one of another script or of typography looks like, where that matters to YAML or to a key.
+/// The ASCII character that a typographic character or a letter of another script looks like, if the difference matters to
+/// YAML or to a key.
 pub(crate) fn looks_like(c: char) -> Option<char> {
     Some(match c {
         '‐' | '‑' | '‒' | '–' | '—' | '―' | '−' | '﹣' | '－' | '•' => '-',
@@ -361,7 +362,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_hidden_character_of_a_block_that_people_meet_has_a_name() {
+    fn every_hidden_character_of_a_common_block_has_a_name() {
         let hidden = |range: std::ops::RangeInclusive<u32>| {
             range.filter_map(char::from_u32).filter(|c| is_hidden(*c)).map(called).collect::<Vec<_>>()
         };
@@ -389,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_write_is_not_hidden() {
+    fn ordinary_text_is_not_hidden() {
         for c in "azAZ09 \t\r\n~äßéñ€中文日本語한국어עבריתالعربيةहिन्दीไทย🙂–—“”".chars()
         {
             assert!(!is_hidden(c), "{}", called(c));
@@ -397,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_reorders_text_or_ends_a_line_may_be_in_a_comment() {
+    fn a_comment_may_not_contain_characters_that_reorder_text_or_end_a_line() {
         for c in [
             '\u{202e}', '\u{2066}', '\u{200f}', '\u{61c}', '\u{2028}', '\u{85}', '\u{1b}', '\u{9b}',
             '\u{feff}',

@@ -1,16 +1,16 @@
-//! Typographic quotes, dashes and colons in a place where YAML has its own: an editor or a web page replaced them, and the file reads as
-//! something else. Within a text they are letters like others.
+//! Finds typographic quotes, dashes and colons where YAML expects the ASCII characters. Editors and web pages make such
+//! replacements, and the file then has another structure. Inside a text these characters are ordinary.
 
 use super::Place;
 use super::characters::{called, looks_like};
 use super::text::Text;
 use crate::check::{Problem, rule};
 
-/// A character that was found in the place of another.
+/// A lookalike where YAML expects another character.
 #[derive(Debug)]
 pub(super) struct Found {
     pub problem: Problem,
-    /// What follows does not have the structure that its author meant, so nothing more is to be reported.
+    /// The rest of the file does not have the intended structure, so nothing after it is reported.
     pub changes_structure: bool,
 }
 
@@ -29,7 +29,7 @@ fn found(at: Place, c: char, ascii: char) -> Found {
     Found { problem: problem.help(format!("write {write} instead")), changes_structure }
 }
 
-/// What a plain scalar starts with, or, in the place of a key, ends its name with.
+/// A lookalike at the start of a plain scalar or, where a key is expected, at the end of its name.
 pub(super) fn of_scalar(text: &str, at: Place, for_a_key: bool) -> Option<Found> {
     let (column, c, ascii) = structural(text, for_a_key)?;
     Some(found(Place { column: at.column.saturating_add(column), ..at }, c, ascii))
@@ -40,10 +40,10 @@ pub(super) fn unquoted(text: &str) -> String {
     text.trim_matches(|c: char| !c.is_ascii() && matches!(looks_like(c), Some('"' | '\''))).to_owned()
 }
 
-/// The lines before an error of syntax that may have caused it.
+/// The number of lines before a syntax error that are searched for its cause.
 const NEAR: u32 = 3;
 
-/// A lookalike in the line of an error of syntax, or shortly before.
+/// A lookalike in the line of a syntax error, or at most [`NEAR`] lines before it.
 pub(super) fn near(text: &Text<'_>, line: u32) -> Option<Problem> {
     let first = line.saturating_sub(NEAR).max(1);
     let lines = (1_u32..).zip(text.text.lines()).skip_while(|(number, _)| *number < first);
@@ -54,7 +54,7 @@ pub(super) fn near(text: &Text<'_>, line: u32) -> Option<Problem> {
     })
 }
 
-/// Where a line of YAML starts a key, an item or a value with a lookalike; the column counts from 0.
+/// The lookalike at the start of a key, an item or a value in a line of YAML; the column counts from 0.
 fn in_line(line: &str) -> Option<(u32, char, char)> {
     let start = line.len() - line.trim_start_matches([' ', '-']).len();
     let (indent, rest) = line.split_at_checked(start)?;
@@ -74,7 +74,8 @@ fn in_line(line: &str) -> Option<(u32, char, char)> {
     Some((offset + column, c, ascii))
 }
 
-/// The lookalike by which a text was to be an item, a quoted text or (in its place) a key; the column counts from 0.
+/// The lookalike that was meant to start an item, to quote a text, or (where a key is expected) to end a key; the column
+/// counts from 0.
 fn structural(text: &str, for_a_key: bool) -> Option<(u32, char, char)> {
     let mut characters = (0_u32..).zip(text.chars());
     let (_, first) = characters.next()?;
@@ -95,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lookalike_is_found_where_structure_is_and_not_within_text() {
+    fn a_lookalike_is_found_in_the_structure_and_not_inside_text() {
         for (line, found) in [
             ("  – name: a", Some((2, '–', '-'))),
             ("  - name：a", Some((8, '：', ':'))),

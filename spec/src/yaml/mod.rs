@@ -1,8 +1,8 @@
-//! A YAML file as a small tree that knows where everything stands.
+//! Reads a YAML file into a tree that records the position of every value.
 //!
-//! Bounded: a file has at most [`MAX_BYTES`], a tree at most [`MAX_NODES`] values at a depth of at most [`MAX_DEPTH`]. Aliases, anchors,
-//! tags, directives and a second document are refused, so a tree is never larger than its text. Kinds of plain scalars follow the
-//! core schema of YAML 1.2.2 §10.3.2.
+//! Sizes are bounded: a file has at most [`MAX_BYTES`], a tree at most [`MAX_NODES`] values at a depth of at most [`MAX_DEPTH`].
+//! Aliases, anchors, tags, directives and a second document are refused, so a tree is never larger than its text. The types of
+//! plain scalars follow the core schema of YAML 1.2.2 §10.3.2.
 
 mod characters;
 mod lookalike;
@@ -18,16 +18,16 @@ pub(crate) use scalar::plain as plain_kind;
 
 use serde_json::{Map, Value};
 
-/// The longest file that is read, in bytes; a spec of 10,000 nodes has about 4 MiB.
+/// Maximum size of a file in bytes; a spec of 10,000 nodes has about 4 MiB.
 pub const MAX_BYTES: usize = 16 << 20;
 
-/// The most values that a tree may have.
+/// Maximum number of values in a tree.
 pub const MAX_NODES: usize = 2_000_000;
 
-/// The deepest that values may be nested; the ClusterSpec itself has a depth of 9.
+/// Maximum nesting depth of values; the ClusterSpec has a depth of 9.
 pub const MAX_DEPTH: usize = 32;
 
-/// A place in a file: where something starts and how long it is on that line.
+/// A position in a file: the start of a text, and its length on that line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// The line, from 1.
@@ -46,30 +46,30 @@ impl Place {
 /// One value of the tree.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// Where it stands.
+    /// Its position.
     pub at: Place,
-    /// What it is.
+    /// Its content.
     pub content: Content,
 }
 
-/// What a value is.
+/// The content of a value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Content {
-    /// Nothing, or `null`.
+    /// No value, or `null`.
     Null,
     /// `true` or `false`.
     Bool(bool),
     /// A whole number.
     Integer(i64),
-    /// Another finite number, as it is written: no field takes one, and 1.30 is more often a version than a number.
+    /// Another finite number, as written: no field accepts one, and 1.30 is more often a version than a number.
     Float(String),
     /// A text.
     Text(String),
     /// A list.
     List(Vec<Node>),
-    /// Keys and values, in their order; no key twice.
+    /// Keys and values in file order; no key occurs twice.
     Map(Vec<Entry>),
-    /// What was refused when it was read (an alias, a value with a tag): nothing more is said of it.
+    /// A value that the reader refused (an alias, a value with a tag). It is not reported again.
     Refused,
 }
 
@@ -78,14 +78,14 @@ pub enum Content {
 pub struct Entry {
     /// The key.
     pub key: String,
-    /// Where the key stands.
+    /// The position of the key.
     pub key_at: Place,
     /// The value.
     pub value: Node,
 }
 
 impl Node {
-    /// The entry of a key; `None` also for anything but a map.
+    /// The entry with this key; `None` if there is none or the value is not a map.
     pub fn entry(&self, key: &str) -> Option<&Entry> {
         match &self.content {
             Content::Map(entries) => entries.iter().find(|entry| entry.key == key),
@@ -93,12 +93,12 @@ impl Node {
         }
     }
 
-    /// The place of what a path leads to, or of the nearest thing above it that is there.
+    /// The position of the value at a path, or of its nearest existing parent.
     pub fn locate(&self, path: &[Step]) -> Place {
         let Some((step, rest)) = path.split_first() else { return self.at };
         match (step, &self.content) {
             (Step::Key(key), Content::Map(entries)) => match entries.iter().find(|entry| entry.key == *key) {
-                // What is not there stands at the key of the section where it should be.
+                // A missing value is reported at the key of its section.
                 Some(entry) if rest.first().is_some_and(|next| !entry.value.has(next)) => entry.key_at,
                 Some(entry) if rest.is_empty() => entry.at(),
                 Some(entry) => entry.value.locate(rest),
@@ -119,7 +119,7 @@ impl Node {
         }
     }
 
-    /// The same value as JSON.
+    /// The value as JSON.
     pub fn to_json(&self) -> Value {
         match &self.content {
             Content::Null | Content::Refused => Value::Null,
@@ -138,9 +138,9 @@ impl Node {
 /// One step of a path into a tree.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// Into a map, by key.
+    /// A key of a map.
     Key(String),
-    /// Into a list, from 0.
+    /// An index of a list, from 0.
     Index(usize),
 }
 
@@ -157,14 +157,14 @@ impl From<usize> for Step {
 }
 
 impl Entry {
-    /// Where a person looks for the value: a block below its key is found by the key.
+    /// The position to report for the value: for a block below its key, the position of the key.
     pub fn at(&self) -> Place {
         let block = matches!(self.value.content, Content::List(_) | Content::Map(_));
         if block && self.value.at.line > self.key_at.line { self.key_at } else { self.value.at }
     }
 }
 
-/// A path as people read it: `spec.nodes.inventory[2].name`.
+/// A path as text: `spec.nodes.inventory[2].name`.
 pub fn path_text(path: &[Step]) -> String {
     let mut text = String::new();
     for step in path {

@@ -1,8 +1,8 @@
-//! From bytes to a tree, or to what is wrong with the bytes.
+//! Parses bytes into a tree, or reports what is wrong with them.
 //!
-//! Events come from granit-parser; nesting is limited there too, before any recursion. What is wrong but leaves the structure
-//! readable (an alias, a tag, a key given twice) is collected, and stands in the tree as [`Content::Refused`]; what does not is the last
-//! problem.
+//! granit-parser provides the events; it also limits the nesting, before any recursion. A problem that leaves the structure
+//! readable (an alias, a tag, a repeated key) is collected, and a refused value becomes [`Content::Refused`] in the tree. Any
+//! other problem ends the reading and is the last one.
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span};
 
@@ -11,7 +11,7 @@ use super::text::{self, Text};
 use super::{Content, Entry, MAX_DEPTH, MAX_NODES, Node, Place, lookalike, scalar};
 use crate::check::{Problem, rule};
 
-/// Reads a file. The tree is there when the structure could be read to its end.
+/// Reads a file. Returns a tree if the structure was readable to its end.
 pub fn read(bytes: &[u8]) -> (Option<Node>, Vec<Problem>) {
     let source = match text::decode(bytes) {
         Ok(source) => source,
@@ -48,17 +48,17 @@ pub fn read(bytes: &[u8]) -> (Option<Node>, Vec<Problem>) {
         Some(root) if root.content != Content::Null => (Some(root), problems),
         _ => {
             let help = "start with: apiVersion: kubedos.ca/v1alpha1";
-            problems.push(rule::EMPTY_FILE.at(Place::START, "there is nothing in this file").help(help));
+            problems.push(rule::EMPTY_FILE.at(Place::START, "the file contains no values").help(help));
             (None, problems)
         }
     }
 }
 
-/// What the parser does not take, with what usually is the reason.
+/// The problem for an error of the parser, with its usual cause as the hint.
 fn syntax(error: &ScanError, text: &Text<'_>) -> Problem {
     let marker = error.marker();
     let at = point(marker.line(), marker.col(), text);
-    // A lookalike is the cause, and what the parser reports is what follows from it.
+    // The parser reports only the consequence of the lookalike, which is the cause.
     if let Some(problem) = lookalike::near(text, at.line) {
         return problem;
     }
@@ -68,10 +68,10 @@ fn syntax(error: &ScanError, text: &Text<'_>) -> Problem {
         ErrorKind::MappingValueNotAllowed
         | ErrorKind::SimpleKeyExpected
         | ErrorKind::InvalidColonPlacement => {
-            "look here and at the line before: a key has a space behind its colon, a text with `: ` in it stands in quotes, brackets are closed"
+            "check this line and the line before it: a key needs a space after its colon, a text that contains `: ` needs quotes, brackets must be closed"
         }
         ErrorKind::UnclosedQuotedScalar | ErrorKind::UnclosedFlowCollection { .. } => {
-            "close what is opened here"
+            "close the quote or bracket that is opened here"
         }
         ErrorKind::ExpectedBlockMappingKey
         | ErrorKind::ExpectedBlockSequenceEntry
@@ -79,18 +79,18 @@ fn syntax(error: &ScanError, text: &Text<'_>) -> Problem {
         | ErrorKind::BlockSequenceEntryNotAllowed => {
             "keys of one section start in the same column; compare this line with the ones above it"
         }
-        ErrorKind::ExpectedDocumentStart => "the document has ended before this; remove what follows",
-        _ => "look here and at the line before: quotes, brackets, indentation",
+        ErrorKind::ExpectedDocumentStart => "the document ended before this line; remove the rest",
+        _ => "check this line and the line before it: quotes, brackets, indentation",
     };
-    rule::YAML_SYNTAX.at(at, format!("this is not YAML: {}", error.kind())).help(help)
+    rule::YAML_SYNTAX.at(at, format!("invalid YAML: {}", error.kind())).help(help)
 }
 
 fn too_deep(at: Place) -> Problem {
-    let help = "the deepest value of a ClusterSpec is nested 9 deep; look for a bracket that is not closed";
-    rule::TOO_DEEP.at(at, format!("values are nested more than {MAX_DEPTH} deep")).help(help)
+    let help = "a ClusterSpec has at most 9 levels; look for a bracket that is not closed";
+    rule::TOO_DEEP.at(at, format!("values are nested more than {MAX_DEPTH} levels deep")).help(help)
 }
 
-/// A place that the parser reports, as one of the file.
+/// Converts a position of the parser to a position in the file.
 fn point(line: usize, column: usize, text: &Text<'_>) -> Place {
     let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
     let line = number(line.max(1));
@@ -114,14 +114,14 @@ fn tabs(text: &str) -> impl Iterator<Item = Problem> {
 /// An open collection.
 struct Open {
     at: Place,
-    /// It has a tag, which was reported: what is in it is read and dropped.
+    /// It has a tag, which was already reported; its content is read and dropped.
     refused: bool,
     items: Items,
 }
 
 enum Items {
     List(Vec<Node>),
-    /// With the key whose value is next.
+    /// The entries, and the key whose value comes next.
     Map(Vec<Entry>, Option<(String, Place)>),
 }
 
@@ -142,7 +142,7 @@ impl<'a> Builder<'a> {
         Self { text, open: Vec::new(), root: None, documents: 0, nodes: 0, aliases: 0, problems: Vec::new() }
     }
 
-    /// Where a span starts and ends in the file.
+    /// The start and the end of a span in the file.
     fn places(&self, span: Span) -> (Place, Place) {
         let mut at = point(span.start.line(), span.start.col(), self.text);
         let end = point(span.end.line(), span.end.col(), self.text);
@@ -160,7 +160,7 @@ impl<'a> Builder<'a> {
                 if self.documents > 1 {
                     let problem = rule::ONE_DOCUMENT.at(at, "a second document starts here");
                     return Err(Box::new(
-                        problem.help("one file holds one cluster; put the other one into a file of its own"),
+                        problem.help("a file contains one cluster; write the other one to a separate file"),
                     ));
                 }
             }
@@ -168,7 +168,7 @@ impl<'a> Builder<'a> {
                 self.properties(at, anchor, tag.is_some());
                 let key = self.wants_key();
                 let quoted = style == ScalarStyle::DoubleQuoted;
-                // What is already reported within the text is reported once.
+                // A character inside the text that is already reported is not reported again.
                 let reported = self.text.is_reported((at.line, at.column), (end.line, end.column));
                 let escaped = self.hides_something(at, &text, quoted);
                 if style == ScalarStyle::Plain
@@ -194,9 +194,9 @@ impl<'a> Builder<'a> {
                 let merge = matches!(self.open.last().map(|open| &open.items),
                     Some(Items::Map(_, Some((key, _)))) if key == MERGE_KEY);
                 let help = if merge {
-                    "there are no merge keys; write the keys out in each section"
+                    "merge keys are not supported; write the keys in each section"
                 } else {
-                    "write the value out where it is needed"
+                    "write the value where it is needed"
                 };
                 self.no_alias(at, "this is an alias", help);
                 return self.put(Node { at, content: Content::Refused });
@@ -223,14 +223,14 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// A problem that does not end the reading.
+    /// Collects a problem that does not end the reading.
     fn problem(&mut self, problem: Problem) {
         if self.problems.len() < crate::check::MAX_PROBLEMS {
             self.problems.push(problem);
         }
     }
 
-    /// An anchor or an alias. Hostile files have thousands: the first ones say it all.
+    /// Reports an anchor or an alias. A hostile file can contain thousands, so only the first ones are reported.
     fn no_alias(&mut self, at: Place, message: &str, help: &str) {
         self.aliases += 1;
         if self.aliases <= MOST_ALIKE {
@@ -240,31 +240,31 @@ impl<'a> Builder<'a> {
 
     fn properties(&mut self, at: Place, anchor: usize, tag: bool) {
         if anchor != 0 {
-            let help = "remove the &name; values are written out where they are needed";
+            let help = "remove the &name; write values where they are needed";
             self.no_alias(at, "this value has an anchor", help);
         }
         if tag {
-            let help = "remove the !tag; the schema says what kind a value has";
+            let help = "remove the !tag; the schema defines the type of each value";
             self.problem(rule::NO_TAG.at(at, "this value has a tag").help(help));
         }
     }
 
-    /// Whether a text holds what a file must not hold: written as an escape, or behind a `#` that starts no comment.
+    /// Whether a text contains a hidden character, written as an escape or after a `#` that does not start a comment.
     fn hides_something(&mut self, at: Place, text: &str, quoted: bool) -> bool {
         let Some(hidden) = text.chars().find(|c| is_hidden(*c)) else { return false };
         let rule = match kind(hidden) {
-            Some(Kind::Steers | Kind::Break) => &rule::CONTROL_CHARACTER,
+            Some(Kind::Control | Kind::Break) => &rule::CONTROL_CHARACTER,
             _ => &rule::HIDDEN_CHARACTER,
         };
         let message = match quoted {
             true => format!("an escape in this text stands for {}", called(hidden)),
-            false => format!("this text holds {}", called(hidden)),
+            false => format!("this text contains {}", called(hidden)),
         };
         self.problem(rule.at(at, message).help("write the text without it"));
         true
     }
 
-    /// Whether a plain text here is either a key or stands where a section is expected: on a line of its own.
+    /// Whether a plain text is in the position of a key, or on a line of its own where a section is expected.
     fn stands_for_a_key(&self, at: Place) -> bool {
         match self.open.last().map(|open| &open.items) {
             Some(Items::Map(_, Some((_, key_at)))) => key_at.line < at.line,
@@ -315,7 +315,7 @@ impl<'a> Builder<'a> {
             Some(Items::List(list)) => list.push(node),
             Some(Items::Map(entries, key)) => {
                 let Some((key, key_at)) = key.take() else { return Ok(()) };
-                // Maps are as long as a struct has fields, except for hostile ones, which MAX_KEYS keeps from quadratic time.
+                // The search is linear in the keys of the map: few, except in a hostile map, for which MAX_KEYS bounds the quadratic time.
                 if entries.len() >= MAX_KEYS {
                     let message = format!("a map has more than {MAX_KEYS} keys");
                     let help = "no section of a ClusterSpec has so many; is this the right file?";
@@ -323,9 +323,8 @@ impl<'a> Builder<'a> {
                 }
                 match entries.iter().find(|entry| entry.key == key).map(|entry| entry.key_at) {
                     Some(first) => {
-                        let message = format!("the key `{key}` is given a second time");
-                        let help =
-                            format!("its first value stands in line {}; keep one of the two", first.line);
+                        let message = format!("the key `{key}` occurs a second time");
+                        let help = format!("its first value is in line {}; keep one of the two", first.line);
                         self.problem(rule::DUPLICATE_KEY.at(key_at, message).help(help));
                     }
                     None => entries.push(Entry { key, key_at, value: node }),
@@ -336,18 +335,18 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// The most problems of one kind that are collected where a file can have thousands of them.
+/// Maximum number of problems of one kind that are collected, for kinds that can occur thousands of times in a file.
 const MOST_ALIKE: usize = 20;
 
 const KEY_HELP: &str = "write a name, a colon and a space: `name: value`";
 
-/// The key by which YAML 1.1 copies the keys of another map into this one.
+/// The key with which YAML 1.1 copies the keys of another map into this one.
 pub(crate) const MERGE_KEY: &str = "<<";
 
-/// A text with everything hidden made visible; only for keys that are refused anyway.
+/// A text with every hidden character replaced; only for keys that are refused anyway.
 fn visible(text: &str) -> String {
     text.chars().map(|c| if is_hidden(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// The most keys that one map may have.
+/// Maximum number of keys in a map.
 const MAX_KEYS: usize = 256;

@@ -1,5 +1,5 @@
-//! What a plain scalar is, by the core schema of YAML 1.2.2 §10.3.2, with one difference: a decimal number with a leading zero is a
-//! text, since half of the world's parsers take it for octal.
+//! The type of a plain scalar, by the core schema of YAML 1.2.2 §10.3.2, with one difference: a decimal number with a leading
+//! zero is a text, because many parsers read it as octal.
 
 use super::Content;
 

@@ -1,8 +1,8 @@
-//! From bytes to text: the encoding, and every character that has no place in a spec.
+//! Decodes bytes to text: checks the encoding, and reports every character that is not allowed in a spec.
 //!
-//! Reading goes on behind such characters, so that one run reports everything: what looks like a space is read as one, what has no width
-//! is read as not there, and places are translated back to the file. A comment may have the ones that do not change what a person reads
-//! there; what is taken for a comment here is judged once more when the scalars are known ([`super::read`]).
+//! Reading continues after such a character, so that one run reports all of them: a character that looks like a space is read as
+//! a space, a character without width is skipped, and positions are translated back to the file. A comment may contain those that
+//! do not change its visible text; what looks like a comment here is checked again when the scalars are known ([`super::read`]).
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,24 +11,24 @@ use super::characters::{Kind, called, is_hidden, kind, may_be_in_a_comment};
 use super::{MAX_BYTES, Place};
 use crate::check::{MAX_PROBLEMS, Problem, rule};
 
-/// The most hidden characters with which a file is still parsed.
+/// Maximum number of hidden characters in a file that is still parsed.
 const MOST: usize = 10_000;
 
-/// A text without its hidden characters, and where they were.
+/// A text without its hidden characters, and the positions of these.
 #[derive(Debug)]
 pub(super) struct Text<'a> {
     pub text: Cow<'a, str>,
-    /// Columns in this text behind which characters are left out, one for each of them, by lines.
+    /// For each line, the columns of this text after which a character was removed; one entry per character.
     removed: BTreeMap<u32, Vec<u32>>,
     /// Line and column of every character that was reported.
     reported: BTreeSet<(u32, u32)>,
     has_lone_returns: bool,
-    /// What ends a line is in doubt, or there is too much to report: the text is not to be parsed.
+    /// The line ends are ambiguous, or there is too much to report: the text must not be parsed.
     pub is_unreadable: bool,
 }
 
 impl Text<'_> {
-    /// A column of this text as a column of the file.
+    /// Converts a column of this text to a column of the file.
     pub fn column(&self, line: u32, column: u32) -> u32 {
         let removed = self.removed.get(&line).map(Vec::as_slice).unwrap_or_default();
         let before = removed.partition_point(|at| *at <= column);
@@ -41,7 +41,7 @@ impl Text<'_> {
     }
 }
 
-/// The text of a file, or what is wrong with its encoding.
+/// The text of a file, or the problems of its encoding.
 pub(super) fn decode(bytes: &[u8]) -> Result<&str, Vec<Problem>> {
     if bytes.len() > MAX_BYTES {
         let message = format!("the file has more than {} MiB", MAX_BYTES >> 20);
@@ -58,7 +58,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<&str, Vec<Problem>> {
     std::str::from_utf8(bytes).map_err(|_| not_utf8(bytes))
 }
 
-/// UTF-16 and UTF-32: by their byte order mark, or because every other byte of the start is zero.
+/// Detects UTF-16 and UTF-32 by the byte order mark, or by the zero bytes at the start.
 fn wide_encoding(bytes: &[u8]) -> Option<&'static str> {
     Some(match bytes {
         [0xff, 0xfe, 0, 0, ..] | [1..=0x7f, 0, 0, 0, ..] => "UTF-32LE",
@@ -69,7 +69,7 @@ fn wide_encoding(bytes: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// One problem for each run of bytes that are not UTF-8, with the letter that the byte is in the usual other encoding.
+/// One problem for each run of bytes that are not UTF-8, with the letter that the first byte is in Latin-1.
 fn not_utf8(bytes: &[u8]) -> Vec<Problem> {
     let (mut line, mut column) = (1_u32, 1_u32);
     let mut problems = Vec::new();
@@ -89,7 +89,9 @@ fn not_utf8(bytes: &[u8]) -> Vec<Problem> {
                     "save the file as UTF-8, or run: iconv -f ISO-8859-1 -t UTF-8",
                 ),
                 '\u{80}'..='\u{9f}' => (
-                    format!("the byte 0x{byte:02x} is not UTF-8 here; files of Windows-1252 have such bytes"),
+                    format!(
+                        "the byte 0x{byte:02x} is not UTF-8 here; files in Windows-1252 contain such bytes"
+                    ),
                     "save the file as UTF-8, or run: iconv -f WINDOWS-1252 -t UTF-8",
                 ),
                 _ => (format!("the byte 0x{byte:02x} is not UTF-8 here"), "save the file as UTF-8"),
@@ -101,7 +103,7 @@ fn not_utf8(bytes: &[u8]) -> Vec<Problem> {
     problems
 }
 
-/// Finds every hidden character, and takes them out.
+/// Reports and removes every hidden character.
 pub(super) fn clean(text: &str) -> (Text<'_>, Vec<Problem>) {
     let mut cleaned = Text {
         text: Cow::Borrowed(text),
@@ -118,7 +120,7 @@ pub(super) fn clean(text: &str) -> (Text<'_>, Vec<Problem>) {
     let mut kept = String::with_capacity(text.len());
     for (number, line) in (1_u32..).zip(text.split_inclusive('\n')) {
         if cleaned.reported.len() > MOST {
-            // Nobody types so many: the rest is not read, so that translating columns stays cheap.
+            // Nobody types so many: the rest is not read, so that the translation of columns stays cheap.
             break;
         }
         if line.contains(odd) {
@@ -140,7 +142,7 @@ impl Text<'_> {
         let mut characters = (1_u32..).zip(line.chars()).peekable();
         while let Some((column, c)) = characters.next() {
             let in_comment = comment.is_some_and(|from| column >= from);
-            // YAML takes a carriage return alone for a line end, and nobody else does: lines would be counted in two ways.
+            // A lone carriage return is a line end for YAML and for no other program, so the line numbers would differ.
             let alone = c == '\r' && characters.peek().is_none_or(|(_, next)| *next != '\n');
             if !(alone || is_hidden(c)) || (in_comment && may_be_in_a_comment(c)) {
                 report(run.take(), line, problems);
@@ -151,7 +153,7 @@ impl Text<'_> {
                 break;
             }
             if alone && std::mem::replace(&mut self.has_lone_returns, true) {
-                // A file of another system has one at the end of each line: the first says it all.
+                // A file of another system has one at the end of each line; only the first is reported.
                 continue;
             }
             match kind(c) {
@@ -176,7 +178,8 @@ impl Text<'_> {
     }
 }
 
-/// The column where a comment starts, as far as a line alone shows it: a `#` at its start or behind white space, with no quote before it.
+/// The column where a comment starts, determined from the line alone: a `#` at its start or after white space, without a quote
+/// before it.
 fn comment_column(line: &str) -> Option<u32> {
     let mut before = ' ';
     for (column, c) in (1_u32..).zip(line.chars()) {
@@ -213,12 +216,12 @@ fn problem(c: char, at: Place, line: &str) -> Problem {
     let (rule, message, help) = match kind(c) {
         Some(Kind::Space) if indents => (
             &rule::HIDDEN_CHARACTER,
-            format!("{called} in the indentation, which YAML does not take for a space"),
+            format!("{called} in the indentation, which is not a space for YAML"),
             "indent with spaces (U+0020)",
         ),
         Some(Kind::Space) => (
             &rule::HIDDEN_CHARACTER,
-            format!("{called} looks like a space, and YAML does not take it for one"),
+            format!("{called} looks like a space, but is not a space for YAML"),
             "write a space (U+0020) instead",
         ),
         Some(Kind::Break) if c == '\r' => (
@@ -231,22 +234,22 @@ fn problem(c: char, at: Place, line: &str) -> Problem {
             format!("{called} ends a line for some programs and not for others"),
             "write a line feed (U+000A) instead, or remove it",
         ),
-        Some(Kind::Steers) if c.is_control() => (
+        Some(Kind::Control) if c.is_control() => (
             &rule::CONTROL_CHARACTER,
-            format!("{called} is a control character, which a terminal may obey"),
+            format!("{called} is a control character, which may control a terminal"),
             "remove it",
         ),
-        Some(Kind::Steers) => (
+        Some(Kind::Control) => (
             &rule::CONTROL_CHARACTER,
-            format!("{called} changes the order or shape in which the text around it is shown"),
-            "remove it: what a person reads here is not what the file says",
+            format!("{called} changes the order or the shape of the text around it"),
+            "remove it: the visible text differs from the content of the file",
         ),
         _ if c == '\u{feff}' => (
             &rule::HIDDEN_CHARACTER,
             format!("{called}, a byte order mark within the text"),
-            "remove it; it is often left where two files were joined",
+            "remove it; it often remains where two files were joined",
         ),
-        _ => (&rule::HIDDEN_CHARACTER, format!("{called} cannot be seen"), "remove it"),
+        _ => (&rule::HIDDEN_CHARACTER, format!("{called} is invisible"), "remove it"),
     };
     rule.at(at, message).help(help)
 }
@@ -267,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_comment_is_only_what_no_quote_could_have_opened() {
+    fn a_number_sign_after_a_quote_does_not_start_a_comment() {
         for (line, column) in [
             ("# a", Some(1)),
             ("a: b # c", Some(6)),

@@ -1,4 +1,5 @@
-//! Numbers stay (requirement N2): whatever is added, removed or reordered, nobody moves, and no number is given to another name.
+//! Numbers are permanent (requirement N2): if nodes are added, removed or reordered, no other node's addresses change, and no
+//! number is given to another name.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,7 +12,7 @@ use proptest::prelude::*;
 
 const KEYS: [&str; 6] = ["A", "B", "C", "D", "E", "F"];
 
-/// A cluster of these nodes, each with the id that it declares, and of these operators.
+/// A cluster with these nodes, each with its declared id, and with these operators.
 fn cluster(nodes: &[(String, Option<u32>)], operators: &[usize]) -> Validated {
     let inventory: Vec<_> = nodes
         .iter()
@@ -80,7 +81,7 @@ fn edits() -> impl Strategy<Value = Vec<Edit>> {
     prop::collection::vec(edit, 1..25)
 }
 
-/// The spec as it is edited, and everything that was ever given out.
+/// The edited spec, and everything that was ever assigned.
 struct History {
     nodes: Vec<(String, Option<u32>)>,
     operators: Vec<usize>,
@@ -109,7 +110,7 @@ impl History {
                 self.nodes.swap(a % length, b % length);
             }
             Edit::Declare(at) => {
-                // What is recorded may be written into the spec, and taken out again.
+                // A recorded id may be written into the spec, and removed again.
                 let at = at % self.nodes.len();
                 let (name, declared) = &self.nodes[at];
                 let id = self.recorded.nodes.get(&name.parse().unwrap()).map(|id| id.get());
@@ -122,7 +123,7 @@ impl History {
         }
     }
 
-    /// Plans, compares with everything that was given out before, and records.
+    /// Plans, compares the plan with everything that was assigned before, and records.
     fn record(&mut self) -> Result<(), TestCaseError> {
         let plan = cluster(&self.nodes, &self.operators).plan(&self.recorded).unwrap();
         for node in plan.nodes() {
@@ -131,17 +132,17 @@ impl History {
             prop_assert_eq!(&*owner, &name, "the id {} had another owner", node.id);
             let now = addresses(&plan, &name);
             let before = self.addresses.entry(name.clone()).or_insert_with(|| now.clone());
-            prop_assert_eq!(&*before, &now, "{} has moved", name);
+            prop_assert_eq!(&*before, &now, "the addresses of {} have changed", name);
         }
         for (name, address) in plan.operators() {
             let key = format!("operator {name}");
             let before = self.addresses.entry(key).or_insert_with(|| vec![address]);
-            prop_assert_eq!(&*before, &vec![address], "{} has moved", name);
+            prop_assert_eq!(&*before, &vec![address], "the addresses of {} have changed", name);
         }
         let written = plan.assignment().allocation.to_toml().unwrap();
         self.recorded = Allocation::parse(&written).unwrap();
         prop_assert_eq!(&self.recorded, &plan.assignment().allocation);
-        // With everything recorded, the same spec changes nothing.
+        // If everything is recorded, the same spec changes nothing.
         let Assignment { changed, unrecorded, .. } =
             self.recorded.assign(&cluster(&self.nodes, &self.operators)).unwrap();
         prop_assert!(!changed && unrecorded.is_empty());
@@ -163,7 +164,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(120))]
 
     #[test]
-    fn nobody_moves_and_no_number_is_used_again(edits in edits()) {
+    fn addresses_stay_and_no_number_is_reused(edits in edits()) {
         let mut history = History {
             nodes: vec![("cp-0".into(), None)],
             operators: Vec::new(),
@@ -178,7 +179,7 @@ proptest! {
     }
 
     #[test]
-    fn no_two_owners_of_an_address(count in 1_usize..60, operators in 0..KEYS.len()) {
+    fn every_address_has_one_owner(count in 1_usize..60, operators in 0..KEYS.len()) {
         let nodes: Vec<_> = (0..count).map(|at| (format!("{}-{at}", if at == 0 { "cp" } else { "w" }), None)).collect();
         let plan = cluster(&nodes, &(0..operators).collect::<Vec<_>>()).plan(&empty()).unwrap();
         let mut owners = HashMap::new();
@@ -198,7 +199,7 @@ proptest! {
 }
 
 #[test]
-fn without_a_file_the_order_decides_and_with_one_it_does_not() {
+fn the_order_of_nodes_matters_only_without_an_allocation_file() {
     let names = |order: [&str; 2]| order.map(|name| (name.to_owned(), None)).to_vec();
     let first = cluster(&names(["cp-1", "w-1"]), &[]).plan(&empty()).unwrap();
     assert_eq!(first.assignment().unrecorded.len(), 2);
@@ -223,7 +224,7 @@ fn a_declared_id_that_contradicts_the_file_is_refused() {
 }
 
 #[test]
-fn a_file_that_was_edited_by_hand_is_refused() {
+fn an_inconsistent_file_is_refused() {
     let good = "version = 1\ncluster = \"moving\"\n[nodes]\ncp-1 = 1\nw-1 = 2\n[retired]\nw-2 = 3\n";
     assert!(Allocation::parse(good).is_ok());
     type Expect = fn(&AllocationError) -> bool;

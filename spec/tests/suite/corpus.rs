@@ -1,8 +1,8 @@
-//! The corpus of bad specs (requirement S1): each file of `tests/bad` is refused with exactly the diagnostics in the `.txt` beside it, each
-//! file of `tests/warned` is accepted with exactly its warnings.
+//! The corpus of bad specs (requirement S1): each file of `tests/bad` is refused with exactly the diagnostics in the `.txt` file
+//! next to it, and each file of `tests/warned` is accepted with exactly its warnings.
 //!
-//! A fixture is named by its reason and has one flaw, on top of a base of `tests/base`; those called `several_…` have more. What would be
-//! too large to keep is made here.
+//! The name of a fixture is the reason. A fixture is a base of `tests/base` with one flaw; those called `several_…` have more.
+//! Fixtures that are too large to be committed are generated here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,11 +12,11 @@ use kubedos_spec::check::{self, Problem, Raw, Severity};
 
 use crate::golden;
 
-/// How many bad specs there are at least.
+/// The minimum number of bad specs.
 const LEAST: usize = 120;
 
-/// Fixtures that are made and not kept: they are larger than everything else in this folder together.
-const MADE: [(&str, Make); 3] = [
+/// Fixtures that are generated, because they are larger than all other files of the folder together.
+const GENERATED: [(&str, Make); 3] = [
     ("file_too_large", || {
         let line = b"# a comment of sixty-four bytes, again and again and again . . .\n";
         line.iter().copied().cycle().take((16 << 20) + 1).collect()
@@ -47,15 +47,19 @@ pub fn fixtures(kind: &str) -> Vec<Fixture> {
         })
         .collect();
     if kind == "bad" {
-        all.extend(MADE.map(|(name, make)| Fixture { name: name.into(), bytes: make(), allocation: None }));
+        all.extend(GENERATED.map(|(name, make)| Fixture {
+            name: name.into(),
+            bytes: make(),
+            allocation: None,
+        }));
     }
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all
 }
 
 impl Fixture {
-    /// Whether it is valid, and every problem and warning: what `validate` says of it.
-    pub fn judge(&self) -> (bool, Vec<Problem>) {
+    /// Whether it is valid, and every problem and warning, as `validate` reports them.
+    pub fn validate(&self) -> (bool, Vec<Problem>) {
         let validated = match Raw::new(&self.bytes).validate() {
             Ok(validated) => validated,
             Err(problems) => return (false, problems),
@@ -79,10 +83,10 @@ impl Fixture {
     }
 }
 
-/// Compares every text with its golden. No golden is without its fixture.
+/// Compares every text with its golden file, and checks that every golden file has a fixture.
 fn compare(kind: &str, texts: &BTreeMap<String, String>) {
     let path = |name: &str| golden::path(kind).join(format!("{name}.txt"));
-    let differ: Vec<_> = texts.iter().filter(|(name, text)| !golden::holds(&path(name), text)).collect();
+    let differ: Vec<_> = texts.iter().filter(|(name, text)| !golden::equals(&path(name), text)).collect();
     for entry in fs::read_dir(golden::path(kind)).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         assert!(texts.contains_key(name.split('.').next().unwrap()), "{name} belongs to no fixture");
@@ -92,13 +96,13 @@ fn compare(kind: &str, texts: &BTreeMap<String, String>) {
 }
 
 #[test]
-fn every_bad_spec_is_refused_with_exactly_its_diagnostics() {
+fn every_bad_spec_is_refused_with_its_exact_diagnostics() {
     let all = fixtures("bad");
     assert!(all.len() >= LEAST, "there are only {} bad specs", all.len());
     let mut texts = BTreeMap::new();
     let mut wrong = Vec::new();
     for fixture in &all {
-        let (valid, problems) = fixture.judge();
+        let (valid, problems) = fixture.validate();
         let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
         let several = fixture.name.starts_with("several_");
         if valid || several != (errors > 1) {
@@ -113,10 +117,10 @@ fn every_bad_spec_is_refused_with_exactly_its_diagnostics() {
 }
 
 #[test]
-fn every_questionable_spec_is_accepted_with_exactly_its_warning() {
+fn every_questionable_spec_is_accepted_with_its_exact_warnings() {
     let mut texts = BTreeMap::new();
     for fixture in fixtures("warned") {
-        let (valid, problems) = fixture.judge();
+        let (valid, problems) = fixture.validate();
         let warnings = problems.iter().filter(|problem| problem.severity == Severity::Warning).count();
         assert!(valid && warnings == problems.len() && warnings > 0, "{}: {problems:#?}", fixture.name);
         texts.insert(fixture.name.clone(), fixture.render(&problems));
@@ -129,7 +133,7 @@ fn every_rule_has_a_fixture_that_breaks_it() {
     let broken: BTreeSet<&str> = fixtures("bad")
         .iter()
         .chain(&fixtures("warned"))
-        .flat_map(|fixture| fixture.judge().1)
+        .flat_map(|fixture| fixture.validate().1)
         .map(|problem| problem.rule)
         .collect();
     let rules: BTreeSet<&str> =
@@ -143,15 +147,15 @@ fn every_rule_has_a_fixture_that_breaks_it() {
 #[test]
 fn the_bases_of_the_fixtures_are_valid_without_a_warning() {
     for fixture in fixtures("base") {
-        let (valid, problems) = fixture.judge();
+        let (valid, problems) = fixture.validate();
         assert!(valid && problems.is_empty(), "{}", fixture.render(&problems));
     }
 }
 
 #[test]
-fn no_diagnostic_carries_what_a_terminal_would_obey() {
+fn no_diagnostic_contains_terminal_control_characters() {
     for fixture in fixtures("bad") {
-        let text = fixture.render(&fixture.judge().1);
+        let text = fixture.render(&fixture.validate().1);
         let hidden = |c: char| {
             c != '\n' && (c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
         };

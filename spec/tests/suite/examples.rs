@@ -1,5 +1,5 @@
-//! The examples validate, their ids are recorded, their plans are as they were; the founding example gets exactly its diagnostics
-//! (requirements S1, S2, N2).
+//! The examples are valid, their ids are recorded, and their plans equal the golden files; the original of the example `founding`
+//! gets exactly its diagnostics (requirements S1, S2, N2).
 
 use std::fs;
 use std::path::PathBuf;
@@ -31,14 +31,14 @@ fn validated(path: &PathBuf) -> Validated {
     })
 }
 
-/// The plan with the ids that are recorded beside the spec.
+/// The plan with the ids that are recorded in the allocation file.
 fn plan(path: &PathBuf) -> ClusterPlan {
     let recorded = fs::read_to_string(path.with_extension("alloc.toml")).unwrap();
     validated(path).plan(&Allocation::parse(&recorded).unwrap()).unwrap()
 }
 
 #[test]
-fn the_founding_example_gets_exactly_its_diagnostics() {
+fn the_original_founding_example_gets_its_exact_diagnostics() {
     let source = fs::read_to_string(golden::path("founding-original.yaml")).unwrap();
     let problems = Raw::new(source.as_bytes()).validate().unwrap_err();
     let errors: Vec<_> = problems
@@ -52,12 +52,12 @@ fn the_founding_example_gets_exactly_its_diagnostics() {
 }
 
 #[test]
-fn the_mended_founding_example_differs_in_the_flawed_values_only() {
+fn the_corrected_founding_example_differs_only_in_the_wrong_values() {
     let original = fs::read_to_string(golden::path("founding-original.yaml")).unwrap();
-    let mended = fs::read_to_string(golden::project("examples/founding.yaml")).unwrap();
-    assert_eq!(original.lines().count(), mended.lines().count());
+    let corrected = fs::read_to_string(golden::project("examples/founding.yaml")).unwrap();
+    assert_eq!(original.lines().count(), corrected.lines().count());
     let mut changed = Vec::new();
-    for (at, (old, new)) in original.lines().zip(mended.lines()).enumerate().filter(|(_, (a, b))| a != b) {
+    for (at, (old, new)) in original.lines().zip(corrected.lines()).enumerate().filter(|(_, (a, b))| a != b) {
         let key = |line: &str| line.split_once(": ").unwrap().0.to_owned();
         let comment = |line: &str| line.split_once(" #").map(|(_, comment)| comment.to_owned());
         assert_eq!((key(old), comment(old)), (key(new), comment(new)), "line {}", at + 1);
@@ -67,7 +67,7 @@ fn the_mended_founding_example_differs_in_the_flawed_values_only() {
 }
 
 #[test]
-fn every_example_plans_with_recorded_ids_and_its_documents_read_back() {
+fn every_example_has_recorded_ids_and_its_documents_round_trip() {
     let trust = PublicTrust {
         cluster_id: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".parse().unwrap(),
         seed_keys: Vec::new(),
@@ -91,7 +91,7 @@ fn every_example_plans_with_recorded_ids_and_its_documents_read_back() {
 }
 
 #[test]
-fn the_plan_of_every_example_is_as_it_was() {
+fn the_plan_of_every_example_equals_its_golden_files() {
     for (name, path) in examples() {
         let plan = plan(&path);
         let file = |extension: &str| golden::path(&format!("golden/plan/{name}.{extension}"));
@@ -108,7 +108,7 @@ fn the_plan_of_every_example_is_as_it_was() {
 }
 
 #[test]
-fn every_example_says_which_of_its_fields_are_not_in_this_version() {
+fn every_example_lists_its_fields_that_are_not_in_this_version() {
     for (name, path) in examples() {
         let listed = plan(&path).not_in_this_version().to_vec();
         assert_eq!(validated(&path).not_in_this_version(), listed, "{name}");

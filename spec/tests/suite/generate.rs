@@ -1,10 +1,11 @@
-//! Specs that are valid by construction, and ways to spoil them. A spec is drawn from a list of numbers, so that proptest can shrink it.
+//! Generates specs that are valid by construction, and specs with one damaged value. A spec is made from a list of numbers, so
+//! that proptest can shrink it.
 
 use kubedos_wire::value::Cidr;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-/// Numbers that decisions are taken from; when they are used up, every decision is the first choice.
+/// The numbers that determine the decisions; when they are used up, every decision is the first choice.
 #[derive(Debug)]
 pub struct Draw {
     numbers: std::vec::IntoIter<u16>,
@@ -26,7 +27,7 @@ impl Draw {
     }
 }
 
-/// Decisions.
+/// Random decisions.
 pub fn draws() -> impl Strategy<Value = Draw> {
     prop::collection::vec(any::<u16>(), 0..200).prop_map(|numbers| Draw { numbers: numbers.into_iter() })
 }
@@ -36,13 +37,13 @@ pub fn specs() -> impl Strategy<Value = Value> {
     draws().prop_map(|mut draw| spec(&mut draw))
 }
 
-/// A spec with one thing spoilt, wherever that is; it may still be valid.
-pub fn spoilt_specs() -> impl Strategy<Value = Value> {
+/// A spec with one damaged value anywhere; it may still be valid.
+pub fn damaged_specs() -> impl Strategy<Value = Value> {
     (draws(), prop::collection::vec(any::<u16>(), 8)).prop_map(|(mut draw, numbers)| {
         let mut spec = spec(&mut draw);
         let mut draw = Draw { numbers: numbers.into_iter() };
         let mut left = draw.below(count(&spec));
-        spoil(&mut spec, &mut left, &mut draw);
+        damage(&mut spec, &mut left, &mut draw);
         spec
     })
 }
@@ -278,7 +279,7 @@ fn kubernetes(draw: &mut Draw, cluster: &Cluster) -> Value {
     kubernetes
 }
 
-/// How many values there are, those in lists and maps included.
+/// The number of values, including those in lists and maps.
 fn count(value: &Value) -> usize {
     1 + match value {
         Value::Array(list) => list.iter().map(count).sum(),
@@ -287,22 +288,22 @@ fn count(value: &Value) -> usize {
     }
 }
 
-/// Spoils the value that is `left` values away.
-fn spoil(value: &mut Value, left: &mut usize, draw: &mut Draw) -> bool {
+/// Damages the value that is `left` values away.
+fn damage(value: &mut Value, left: &mut usize, draw: &mut Draw) -> bool {
     if *left == 0 {
-        spoil_here(value, draw);
+        damage_here(value, draw);
         return true;
     }
     *left -= 1;
     match value {
-        Value::Array(list) => list.iter_mut().any(|item| spoil(item, left, draw)),
-        Value::Object(map) => map.values_mut().any(|inner| spoil(inner, left, draw)),
+        Value::Array(list) => list.iter_mut().any(|item| damage(item, left, draw)),
+        Value::Object(map) => map.values_mut().any(|inner| damage(inner, left, draw)),
         _ => false,
     }
 }
 
-fn spoil_here(value: &mut Value, draw: &mut Draw) {
-    let strangers = [
+fn damage_here(value: &mut Value, draw: &mut Draw) {
+    let odd_values = [
         Value::Null,
         json!(true),
         json!(0),
@@ -322,15 +323,15 @@ fn spoil_here(value: &mut Value, draw: &mut Draw) {
             let key = map.keys().nth(draw.below(map.len())).unwrap().clone();
             map.remove(&key);
         }
-        (1, Value::Object(map)) => drop(map.insert("colour".into(), draw.pick(&strangers))),
+        (1, Value::Object(map)) => drop(map.insert("colour".into(), draw.pick(&odd_values))),
         (2, Value::Object(map)) if !map.is_empty() => {
             let key = map.keys().nth(draw.below(map.len())).unwrap().clone();
             let inner = map.remove(&key).unwrap();
             map.insert(key.to_uppercase(), inner);
         }
-        (3, Value::Array(list)) => list.push(draw.pick(&strangers)),
+        (3, Value::Array(list)) => list.push(draw.pick(&odd_values)),
         (4, Value::String(text)) => text.push_str(draw.pick(&["x", " ", "é", "/", "-"])),
         (4, Value::Number(_)) => *value = json!(value.as_i64().unwrap_or(1) * 100_000),
-        _ => *value = draw.pick(&strangers),
+        _ => *value = draw.pick(&odd_values),
     }
 }

@@ -1,5 +1,5 @@
-//! What the crate promises, tried from outside: the corpus of bad specs, the examples, the generated pages, agreement with an independent
-//! validator of JSON Schema, and properties of plans, allocations and the reader over generated specs.
+//! Tests of the public interface: the corpus of bad specs, the examples, the generated pages, agreement with an independent
+//! validator of JSON Schema, and properties of plans, allocations and the reader for generated specs.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! The generated pages are what the types and the list of rules say now.
+//! The committed pages equal the pages that are generated from the types and the list of rules.
 
 use kubedos_spec::reference;
 

@@ -1,5 +1,5 @@
-//! A plan is a function of the spec and the recorded numbers; addresses lie in their ranges, peers are mutual, the stages are those of §12
-//! in their order (requirements N2, S2, S3).
+//! A plan is a function of the spec and the recorded numbers; addresses are in their ranges, peers are mutual, and the stages have
+//! a fixed order (requirements N2, S2, S3).
 
 use std::collections::BTreeSet;
 
@@ -43,7 +43,7 @@ proptest! {
     }
 
     #[test]
-    fn addresses_are_unique_and_lie_in_their_ranges(spec in generate::specs()) {
+    fn addresses_are_unique_and_inside_their_ranges(spec in generate::specs()) {
         let plan = plan(&spec, None);
         for (name, plane) in plan.planes() {
             let mut seen = BTreeSet::new();
@@ -69,7 +69,7 @@ proptest! {
                 .flat_map(|node| plan.peers(node, name).map(move |peer| (&node.name, peer.node)))
                 .collect();
             for (a, b) in &pairs {
-                prop_assert!(a != b && pairs.contains(&(*b, *a)), "{name}: {a} knows {b}");
+                prop_assert!(a != b && pairs.contains(&(*b, *a)), "{name}: {a} has the peer {b}");
             }
             for node in plan.nodes() {
                 prop_assert_eq!(plan.peers(node, name).count(), plan.peer_count(node, name));
@@ -82,7 +82,7 @@ proptest! {
     }
 
     #[test]
-    fn every_shard_reads_back(spec in generate::specs()) {
+    fn every_shard_round_trips(spec in generate::specs()) {
         let plan = plan(&spec, None);
         prop_assert_eq!(plan.shards().count(), plan.nodes().len());
         for (_, shard) in plan.shards() {
@@ -92,7 +92,7 @@ proptest! {
     }
 
     #[test]
-    fn a_spec_differs_from_itself_in_nothing(spec in generate::specs(), other in generate::specs()) {
+    fn a_spec_does_not_differ_from_itself(spec in generate::specs(), other in generate::specs()) {
         let validated = |spec: &Value| Raw::new(spec.to_string().as_bytes()).validate().unwrap();
         let (a, b) = (validated(&spec), validated(&other));
         prop_assert_eq!(kubedos_spec::plan::changes(&a, &a), vec![]);
@@ -104,7 +104,7 @@ proptest! {
 }
 
 #[test]
-fn the_stages_are_those_of_the_founding_document_in_its_order() {
+fn the_eight_stages_have_a_fixed_order() {
     let spec = serde_json::from_str::<Value>(
         r#"{"apiVersion":"kubedos.ca/v1alpha1","kind":"Cluster","metadata":{"name":"one","artifactVersion":"0.1.0"},
         "spec":{"substrate":{"type":"cloud"},"nodes":{"inventory":[{"name":"cp-1","role":"control-plane","disks":[{"sizeGiB":32}]}]},

@@ -1,4 +1,4 @@
-//! The reader of specs: whatever the bytes are, it ends, does not panic, and says something that can be shown.
+//! The reader of specs: for any bytes it terminates, does not panic, and reports printable messages.
 
 use kubedos_spec::check::{self, Raw, Severity};
 use kubedos_spec::yaml::{self, Content, Node};
@@ -15,11 +15,11 @@ fn count(node: &Node) -> usize {
     }
 }
 
-/// What must hold for any bytes.
-fn judge(bytes: &[u8]) -> Result<(), TestCaseError> {
+/// Checks the properties that hold for any bytes.
+fn check_bytes(bytes: &[u8]) -> Result<(), TestCaseError> {
     let (tree, _) = yaml::read(bytes);
     if let Some(tree) = &tree {
-        // No alias is ever followed: a tree is not larger than its text, with room for the empty value after each byte.
+        // No alias is followed, so a tree is not larger than its text; each byte can be followed by an empty value.
         prop_assert!(count(tree) <= 2 * bytes.len() + 1);
     }
     let Err(problems) = Raw::new(bytes).validate() else { return Ok(()) };
@@ -85,7 +85,7 @@ fn yaml_like() -> impl Strategy<Value = String> {
     prop::collection::vec(token, 0..60).prop_map(|tokens| tokens.concat())
 }
 
-/// JSON with texts for keys and whole numbers of 64 bits.
+/// JSON documents with 64-bit whole numbers.
 fn documents() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -100,7 +100,7 @@ fn documents() -> impl Strategy<Value = Value> {
                 .prop_map(|map| Value::Object(map.into_iter().collect())),
         ]
     });
-    tree.prop_filter("an empty document is another rule's", |tree| !tree.is_null())
+    tree.prop_filter("the empty document has its own rule", |tree| !tree.is_null())
 }
 
 proptest! {
@@ -108,12 +108,12 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-        judge(&bytes)?;
+        check_bytes(&bytes)?;
     }
 
     #[test]
     fn text_like_yaml_is_read_or_refused(text in yaml_like()) {
-        judge(text.as_bytes())?;
+        check_bytes(text.as_bytes())?;
     }
 
     #[test]
@@ -126,11 +126,11 @@ proptest! {
         let at = at.index(bytes.len());
         let end = (at + cut).min(bytes.len());
         bytes.splice(at..end, patch);
-        judge(&bytes)?;
+        check_bytes(&bytes)?;
     }
 
     #[test]
-    fn json_reads_as_itself(document in documents()) {
+    fn json_is_read_unchanged(document in documents()) {
         let (tree, problems) = yaml::read(document.to_string().as_bytes());
         prop_assert_eq!(problems, vec![]);
         prop_assert_eq!(tree.unwrap().to_json(), document);
@@ -147,7 +147,7 @@ proptest! {
 }
 
 #[test]
-fn an_alias_bomb_costs_what_its_text_costs() {
+fn the_cost_of_an_alias_bomb_is_that_of_its_text() {
     let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
     for level in 1..60 {
         let below = format!("*a{}, ", level - 1).repeat(9);
@@ -156,5 +156,5 @@ fn an_alias_bomb_costs_what_its_text_costs() {
     let (tree, problems) = yaml::read(bomb.as_bytes());
     assert!(count(&tree.unwrap()) < bomb.len());
     assert!(problems.iter().all(|problem| problem.rule == "no-alias"));
-    assert!(problems.len() <= 20, "the first ones say it all");
+    assert!(problems.len() <= 20, "only the first ones are reported");
 }

@@ -1,5 +1,5 @@
-//! Our reading of the JSON Schema agrees with a validator that is not ours (the crate `jsonschema`), over the examples, the corpus, and
-//! generated specs, valid and spoilt.
+//! Our implementation of the JSON Schema agrees with an independent validator (the crate `jsonschema`), for the examples, the
+//! corpus, and generated specs, valid and damaged.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +15,8 @@ use serde_json::Value;
 use crate::corpus::fixtures;
 use crate::{generate, golden};
 
-/// What no regular expression says of a value, and what JSON Schema takes for a whole number: our check is stricter here, never elsewhere.
+/// The fixtures that the schema accepts: no regular expression expresses these rules, and JSON Schema accepts 1.0 as a whole
+/// number. Our check is stricter here and nowhere else.
 const BEYOND_THE_SCHEMA: [&str; 11] = [
     "cidr_octet_too_large",
     "cidr_prefix_too_long",
@@ -30,11 +31,11 @@ const BEYOND_THE_SCHEMA: [&str; 11] = [
     "wireguard_key_all_zero",
 ];
 
-/// The validator that is not ours.
+/// The independent validator.
 static VALIDATOR: LazyLock<Validator> =
     LazyLock::new(|| jsonschema::draft202012::new(model::schema()).unwrap());
 
-/// The problems of shape, and those of single values.
+/// The number of problems of shape, and of single values.
 fn of_shape(problems: &[Problem]) -> (usize, usize) {
     let shape = |problem: &&Problem| rule::SHAPE.iter().any(|rule| rule.id == problem.rule);
     let single = |problem: &&Problem| value::KINDS.iter().any(|(rule, _)| rule.id == problem.rule);
@@ -46,7 +47,7 @@ fn problems(spec: &Value) -> Vec<Problem> {
 }
 
 #[test]
-fn the_schema_is_a_schema() {
+fn the_schema_is_a_valid_schema() {
     assert!(jsonschema::meta::is_valid(model::schema()));
 }
 
@@ -70,7 +71,7 @@ fn the_schema_refuses_every_bad_spec_whose_shape_is_wrong() {
     let mut accepted = BTreeSet::new();
     for fixture in fixtures("bad") {
         let (Some(tree), _) = yaml::read(&fixture.bytes) else { continue };
-        let (shape, single) = of_shape(&fixture.judge().1);
+        let (shape, single) = of_shape(&fixture.validate().1);
         if shape + single > 0 && VALIDATOR.is_valid(&tree.to_json()) {
             accepted.insert(fixture.name);
         }
@@ -82,19 +83,19 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn a_generated_spec_is_valid_by_both(spec in generate::specs()) {
+    fn both_accept_a_generated_spec(spec in generate::specs()) {
         let source = spec.to_string();
         let validated = Raw::new(source.as_bytes()).validate();
         prop_assert!(validated.is_ok(), "{:#?}\n{spec:#}", validated.unwrap_err());
         prop_assert!(VALIDATOR.is_valid(&spec), "{spec:#}");
-        // What the types write is what the schema describes.
+        // The schema also describes what the types serialize.
         let written = serde_json::to_value(validated.unwrap().spec()).unwrap();
         prop_assert!(VALIDATOR.is_valid(&written), "{written:#}");
         prop_assert_eq!(problems(&written), vec![]);
     }
 
     #[test]
-    fn both_agree_on_a_spoilt_spec(spec in generate::spoilt_specs()) {
+    fn both_agree_on_a_damaged_spec(spec in generate::damaged_specs()) {
         let (shape, single) = of_shape(&problems(&spec));
         let refused = !VALIDATOR.is_valid(&spec);
         if refused {
@@ -104,14 +105,14 @@ proptest! {
             prop_assert!(refused, "only we refuse the shape: {:#?}\n{spec:#}", problems(&spec));
         }
         if single == 0 && shape == 0 && refused {
-            // Sizes of the map of planes are judged by the rule of purposes, and nothing at all by one of its own.
+            // The size of the map of planes is checked by the rule of purposes, and an empty file by its own rule.
             let elsewhere = ["plane-per-purpose", "empty-file"];
-            let judged = problems(&spec).iter().any(|problem| elsewhere.contains(&problem.rule));
-            prop_assert!(judged, "{:#?}\n{spec:#}", problems(&spec));
+            let reported = problems(&spec).iter().any(|problem| elsewhere.contains(&problem.rule));
+            prop_assert!(reported, "{:#?}\n{spec:#}", problems(&spec));
         }
     }
 
-    /// What a constructor takes, the pattern of the schema takes: editors refuse nothing that is valid.
+    /// The pattern of the schema accepts every text that the constructor accepts, so editors refuse nothing that is valid.
     #[test]
     fn no_pattern_is_stricter_than_its_constructor(
         kind in 0..value::KINDS.len(),
@@ -124,7 +125,7 @@ proptest! {
         let at = at.index(text.len() + 1);
         text.replace_range(at..(at + cut).min(text.len()), &patch);
         let defs = model::schema()["$defs"].as_object().unwrap();
-        // What only shards and cluster documents hold is in no schema.
+        // Values that occur only in shards and cluster documents are in no schema.
         let schema = defs.values().find(|schema| schema["x-rule"] == rule.id);
         if let Some(schema) = schema.filter(|_| check(&text).is_ok()) {
             let validator = jsonschema::draft202012::new(schema).unwrap();

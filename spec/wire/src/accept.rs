@@ -1,13 +1,14 @@
-//! Decides whether an image may use a configuration. This is the only place that decides it: stage 1 asks before it
-//! opens a volume, the agent asks again and for every configuration that arrives later, and `verify` and `seed --into`
-//! ask on the build machine.
+//! Decides whether an image may use a configuration. This is the only implementation: stage 1 calls it before it opens a
+//! volume, the agent calls it again and for every configuration that arrives later, and `verify` and `seed --into` call
+//! it on the build machine.
 //!
 //! A statement is accepted if an accepted key has signed it, its cluster id derives from the image's *identity* and the
 //! cluster's name, and the image's release is not below the statement's `minimum_release`. The order of the keys has no
 //! meaning. The identity is not a signing key: it only names the cluster, so that the cluster's id outlives every key
 //! (ADR 0011).
 //!
-//! Whether a generation is too low is not decided here: those floors are in the seed and in STATE.
+//! Whether a generation is too low is not decided here: the agent compares it with the floors of the seed
+//! (`stages/validate_shard/floors.rs`) and of STATE (`stages/disks/node_record.rs`).
 
 use crate::document::DocumentError;
 use crate::hex32::{ClusterId, PublicKey};
@@ -32,7 +33,7 @@ pub struct Accepted {
     pub statement: ConfigurationStatement,
     /// The accepted key that has signed it.
     pub signer: PublicKey,
-    /// Length of the statement in bytes, without the zeroes behind it.
+    /// Length of the statement in bytes, without the zeroes after it.
     pub encoded_len: usize,
 }
 

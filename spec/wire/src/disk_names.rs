@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_disk_has_for_a_name_is_known() {
+    fn a_text_that_cannot_be_a_disk_name_is_detected() {
         for text in ["5000c500a1b2c3d", "0x5000c5", "sda", "naa.", "eui.0025385b", "S3Z1NB0K100001"] {
             assert!(!is_wwn(text), "{text}");
         }

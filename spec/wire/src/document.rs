@@ -4,18 +4,18 @@
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// Why a document cannot be used.
+/// Why a document is not usable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentError {
-    /// It is longer than any document of its kind.
-    #[error("document of {0} bytes is longer than any of its kind")]
+    /// It is longer than [`MAX_LEN`].
+    #[error("document of {0} bytes is longer than {MAX_LEN} bytes")]
     TooLong(usize),
     /// It is not UTF-8.
     #[error("document is not UTF-8")]
     NotUtf8,
     /// It is not TOML, or does not have the fields of its kind. The text is the parser's message, without the
     /// document's content.
-    #[error("document does not have the form of its kind: {0}")]
+    #[error("document has an invalid form: {0}")]
     Form(String),
     /// Its version is newer than the newest one that this release supports.
     #[error("document has version {found}, this release understands versions 1 to {newest}")]

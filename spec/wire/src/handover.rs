@@ -1,7 +1,7 @@
 //! The hand-over from stage 1 to the agent (ADR 0002): what was booted, from which device, and the count of records.
 //!
-//! Stage 1 writes it before it enters the root volume, and the agent reads it. Both are of the same release; unknown
-//! fields are ignored nevertheless (ADR 0003).
+//! Stage 1 writes it before it enters the root volume, and the agent of the same release reads it. Unknown fields are
+//! ignored (ADR 0003).
 
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +43,7 @@ pub struct Handover {
     pub version: u32,
     /// The release of kubedOS.
     pub release: String,
-    /// Kernel name of the whole device that holds the volumes (`vda`, `sr0`).
+    /// Kernel name of the whole device that contains the volumes (`vda`, `sr0`).
     pub boot_device: String,
     /// UUID of the partition from which firmware loaded the UKI; absent if firmware did not report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

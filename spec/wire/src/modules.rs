@@ -1,5 +1,5 @@
-//! The table of kernel modules in the initrd, `kubedos/modules.toml`: the builder writes it, stage 1 loads modules by
-//! it.
+//! The table of kernel modules in the initrd, `kubedos/modules.toml`: the builder writes it, and stage 1 loads the
+//! modules that it lists.
 //!
 //! For the few modules that the boot needs before the root volume is mounted, it contains what `depmod` would write
 //! into several files: the file of a module, the modules to load before it, and the devices that need it. Names are the
@@ -47,7 +47,7 @@ pub struct Module {
     pub aliases: Vec<String>,
 }
 
-/// Why a table cannot be used.
+/// Why a table is not usable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ModuleTableError {
     /// It is not TOML, or does not have the fields of a table.
@@ -90,7 +90,7 @@ impl ModuleTable {
         toml::to_string(self).map_err(|error| ModuleTableError::Form(error.to_string()))
     }
 
-    /// The modules to load, each after all that it needs, and none twice; names in `wanted` that are not in the table
+    /// The modules to load, each after all that it needs, without duplicates; names in `wanted` that are not in the table
     /// are ignored.
     pub fn order<'a>(&'a self, wanted: impl IntoIterator<Item = &'a str>) -> Vec<&'a Module> {
         let by_name = self.by_name();
@@ -201,7 +201,7 @@ aliases = ["virtio:d00000002v*"]
 "#;
 
     #[test]
-    fn needs_come_first_and_once() {
+    fn a_needed_module_comes_first_and_only_once() {
         let table = ModuleTable::parse(TABLE).unwrap();
         let order = table.order(["dm_verity", "erofs", "dm_mod", "nothing"]);
         let names: Vec<_> = order.iter().map(|module| module.name.as_str()).collect();

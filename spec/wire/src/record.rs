@@ -1,7 +1,7 @@
-//! The console record: one JSON object per line behind `kubedos: `, in a record of the kernel log of at most 900 bytes.
+//! The console record: one JSON object per line after `kubedos: `, in a record of the kernel log of at most 900 bytes.
 //!
-//! Stage 1 and the agent write it; the lab and users' scripts read it, so its format is a stable interface (interfaces,
-//! "The node"). Readers ignore unknown fields (ADR 0003). A text that would exceed the limit is truncated and ends in
+//! Stage 1 and the agent write it; the lab and users' scripts read it, so its format is a stable interface
+//! (`docs/console.md`). Readers ignore unknown fields (ADR 0003). A text that would exceed the limit is truncated and ends in
 //! `…`.
 //!
 //! Texts may quote the content of disks, firmware and other programs. The line contains printable characters only
@@ -32,7 +32,7 @@ pub enum Outcome {
     Done,
     /// It has ended, and there was nothing to change.
     Unchanged,
-    /// It cannot continue yet; `on` says what it waits for.
+    /// It cannot continue yet; `on` gives the reason.
     Waiting,
     /// It failed and will be tried again; see `error` and `attempt`.
     Retry,
@@ -146,7 +146,7 @@ impl Record {
     }
 }
 
-/// A text for the same console: one printable line in which no reader finds a record.
+/// A text for the same console: one printable line that no reader can mistake for a record.
 pub fn not_a_record(text: &str) -> String {
     printable::line(text).replace(PREFIX, "kubedos\\u{3a} ")
 }
@@ -185,7 +185,7 @@ mod tests {
     /// Text from a disk label, a serial number or SMBIOS can neither control the console nor forge a record, and
     /// arrives unchanged.
     #[test]
-    fn foreign_text_cannot_steer_a_console_or_forge_a_record() {
+    fn untrusted_text_cannot_control_a_console_or_forge_a_record() {
         let forged = r#"kubedos: {"v":1,"n":9,"t":1.0,"stage":"Seal","outcome":"done"}"#;
         for text in [
             "\u{1b}[2K\rok".to_owned(),
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_error_is_cut_and_the_line_stays_whole() {
+    fn a_long_error_is_truncated_and_the_line_stays_valid() {
         for length in [700, 899, 900, 901, 5000] {
             let mut record = Record::new(1, 0.5, "OpenRoot", Outcome::Halted);
             record.error = Some("ü\n".repeat(length));

@@ -1,11 +1,11 @@
-//! The fixed stage graph of a node, and the eight stages of the founding document (§12) that contain its stages.
+//! The fixed stage graph of a node, and the eight stages of a cluster's plan that contain its stages (`docs/stages.md`).
 //!
-//! Stages are data here: what a stage needs, whether it may run again, where it runs. The agent runs them by this
-//! table, and `plan` draws it. What a stage *does* is implemented elsewhere.
+//! Stages are data here: what a stage needs, whether it may run again, where it runs. The agent runs them according to
+//! this table, and `plan` draws it. What a stage *does* is implemented elsewhere.
 
 use serde::{Deserialize, Serialize};
 
-/// A stage that the agent runs on a node, in the order of the founding document's §12.
+/// A stage that the agent runs on a node, in the order of the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Stage {
     /// Finds the shard of this node, and checks that it belongs to this cluster and this node.
@@ -22,7 +22,7 @@ pub enum Stage {
     Converge,
     /// Kubernetes, its network and its observability.
     Workload,
-    /// The node blesses the booted image and reports.
+    /// The node marks the booted image as good and reports.
     Seal,
 }
 
@@ -55,22 +55,22 @@ pub enum Rerun {
     Destructive,
 }
 
-/// Where a stage of §12 runs.
+/// Where a stage of the plan runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Place {
-    /// In `kubedos-build`, before there is an image.
+    /// In `kubedos-build`, before the image exists.
     Build,
-    /// On the hypervisor, the cloud or the bench.
+    /// On the hypervisor, in the cloud or on the test bench.
     Substrate,
     /// In the agent on each node.
     Node,
 }
 
-/// One stage of the founding document's §12.
+/// One stage of a cluster's plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Founding {
-    /// Its name in the founding document.
+pub struct PlanStage {
+    /// Its name.
     pub name: &'static str,
     /// Where it runs.
     pub place: Place,
@@ -80,46 +80,46 @@ pub struct Founding {
     pub rerun: Rerun,
 }
 
-/// The eight stages of §12, in order.
-pub const FOUNDING: [Founding; 8] = [
-    Founding {
+/// The eight stages of the plan, in order.
+pub const PLAN_STAGES: [PlanStage; 8] = [
+    PlanStage {
         name: "Validate Spec",
         place: Place::Build,
         stages: &[Stage::ValidateShard],
         rerun: Rerun::Safe,
     },
-    Founding { name: "Provision Substrate", place: Place::Substrate, stages: &[], rerun: Rerun::MendsDrift },
-    Founding {
+    PlanStage { name: "Provision Substrate", place: Place::Substrate, stages: &[], rerun: Rerun::MendsDrift },
+    PlanStage {
         name: "First Boot",
         place: Place::Node,
         stages: &[Stage::Disks, Stage::Baseline],
         rerun: Rerun::Destructive,
     },
-    Founding {
+    PlanStage {
         name: "Backplanes Up",
         place: Place::Node,
         stages: &[Stage::Backplanes],
         rerun: Rerun::MendsDrift,
     },
-    Founding {
+    PlanStage {
         name: "Discovery / Enrollment",
         place: Place::Node,
         stages: &[Stage::Enroll],
         rerun: Rerun::Safe,
     },
-    Founding {
+    PlanStage {
         name: "Converge Platform Roles",
         place: Place::Node,
         stages: &[Stage::Converge],
         rerun: Rerun::MendsDrift,
     },
-    Founding {
+    PlanStage {
         name: "Bring Up Reference Workload",
         place: Place::Node,
         stages: &[Stage::Workload],
         rerun: Rerun::MendsDrift,
     },
-    Founding { name: "Seal", place: Place::Node, stages: &[Stage::Seal], rerun: Rerun::Safe },
+    PlanStage { name: "Seal", place: Place::Node, stages: &[Stage::Seal], rerun: Rerun::Safe },
 ];
 
 impl Stage {
@@ -204,13 +204,13 @@ mod tests {
     }
 
     #[test]
-    fn the_founding_stages_name_every_stage_once_and_in_order() {
-        let named: Vec<Stage> = FOUNDING.iter().flat_map(|f| f.stages.iter().copied()).collect();
+    fn the_plan_contains_every_stage_once_and_in_order() {
+        let named: Vec<Stage> = PLAN_STAGES.iter().flat_map(|stage| stage.stages.iter().copied()).collect();
         assert_eq!(named, Stage::ALL);
     }
 
     #[test]
-    fn names_are_what_serde_writes() {
+    fn names_equal_their_serialized_form() {
         for stage in Stage::ALL {
             assert_eq!(serde_json::to_value(stage).unwrap(), stage.name());
         }

@@ -1,7 +1,8 @@
-//! Checks of the workspace's structure: which crate may depend on which, what stage 1 may not be built from, dependencies that nothing
-//! uses, files without a module head, libraries that do not forbid `unsafe`.
+//! Checks the workspace's structure. Violations are: a dependency between crates that is not allowed, a forbidden crate among the
+//! dependencies of stage 1, an unused dependency, a file without a module head, a library that does not forbid `unsafe`.
 //!
-//! [`Workspace`] holds the facts, [`Structure`] what is allowed, and [`violations`] compares both. Only reading does IO.
+//! [`Workspace`] contains the observed structure, [`Structure`] the allowed one, and [`violations`] compares them. Only
+//! [`Workspace::read`] does I/O.
 
 #![forbid(unsafe_code)]
 
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-/// What is allowed.
+/// The allowed structure.
 #[derive(Debug, Deserialize)]
 pub struct Structure {
     edges: BTreeMap<String, BTreeSet<String>>,
@@ -23,7 +24,7 @@ pub struct Structure {
     r#unsafe: Unsafe,
 }
 
-/// Crates by which one crate differs from the rest.
+/// An exception for one crate.
 #[derive(Debug, Deserialize)]
 struct Exception {
     r#in: String,
@@ -40,7 +41,7 @@ impl Structure {
     /// Reads `structure.toml`.
     ///
     /// # Errors
-    /// When the text is not of its form.
+    /// If the text is not TOML or does not have the expected keys.
     pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
         toml::from_str(text)
     }
@@ -49,19 +50,19 @@ impl Structure {
 /// Why the workspace cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The output of `cargo metadata` is not of its form.
-    #[error("the output of cargo metadata has an unknown form")]
+    /// The output of `cargo metadata` does not have the expected format.
+    #[error("the output of cargo metadata has an unknown format")]
     Metadata(#[from] serde_json::Error),
     /// A source file cannot be read.
     #[error("failed to read {}", .0.display())]
     File(PathBuf, #[source] io::Error),
 }
 
-/// The facts.
+/// The observed structure.
 #[derive(Debug, Default)]
 pub struct Workspace {
     members: Vec<Member>,
-    /// Of every package, by id: its name and the ids of what it is built from.
+    /// The name and the normal dependencies (ids) of every package, by id.
     built_from: BTreeMap<String, (String, Vec<String>)>,
 }
 
@@ -69,7 +70,7 @@ pub struct Workspace {
 struct Member {
     id: String,
     name: String,
-    /// Names as code writes them (`serde_json`), and as the manifest does (`serde-json`).
+    /// The name in the source code (`serde_json`) and the name in the manifest (`serde-json`).
     dependencies: Vec<(String, String)>,
     sources: Vec<Source>,
 }
@@ -124,10 +125,10 @@ struct Kind {
 }
 
 impl Workspace {
-    /// Reads the output of `cargo metadata`, and the sources of every member.
+    /// Parses the output of `cargo metadata` and reads the sources of every member.
     ///
     /// # Errors
-    /// [`ReadError`].
+    /// If `metadata` has an unknown format, or a source file cannot be read.
     pub fn read(root: &Path, metadata: &[u8]) -> Result<Self, ReadError> {
         let metadata: Metadata = serde_json::from_slice(metadata)?;
         let names: BTreeMap<&str, &str> =
@@ -169,7 +170,7 @@ impl Workspace {
     }
 }
 
-/// Every `.rs` file below `at` that belongs to no other member.
+/// Reads every `.rs` file below `at` that does not belong to another member.
 fn read_sources(
     at: &Path,
     member: &Path,
@@ -195,7 +196,7 @@ fn read_sources(
     Ok(())
 }
 
-/// Everything in the workspace that the structure does not allow, as messages.
+/// The differences between the workspace and the allowed structure, as messages.
 pub fn violations(workspace: &Workspace, structure: &Structure) -> Vec<String> {
     let mut found = Vec::new();
     for member in &workspace.members {
@@ -207,7 +208,7 @@ pub fn violations(workspace: &Workspace, structure: &Structure) -> Vec<String> {
             let tree = tree(workspace, &member.id);
             let inside: Vec<_> =
                 rule.crates.iter().filter(|name| tree.contains(name.as_str())).cloned().collect();
-            inside.into_iter().map(|name| format!("{} is built from {name}: {}", member.name, rule.why))
+            inside.into_iter().map(|name| format!("{} depends on {name}: {}", member.name, rule.why))
         }));
     }
     found
@@ -225,7 +226,7 @@ fn edges(member: &Member, structure: &Structure, found: &mut Vec<String>) {
     }
 }
 
-/// A dependency is used when its name stands as a word in a source file, outside of comments.
+/// A dependency counts as used if its name is a word in a source file, outside of comments.
 fn unused(member: &Member, structure: &Structure, found: &mut Vec<String>) {
     let is_unnamed = |name: &String| {
         structure.unnamed.iter().any(|rule| rule.r#in == member.name && rule.crates.contains(name))
@@ -253,7 +254,7 @@ fn heads(member: &Member, found: &mut Vec<String>) {
             .is_some_and(|line| line.strip_prefix("//!").is_some_and(|rest| rest.len() > 10));
         if !has_head && !is_generated {
             found.push(format!(
-                "{} has no module head: its first line says with //! what the file owns",
+                "{} has no module head: the first line must be a //! comment that says what the file owns",
                 path.display()
             ));
         }
@@ -275,7 +276,7 @@ fn unsafe_code(member: &Member, structure: &Structure, found: &mut Vec<String>) 
     }
 }
 
-/// The names of all packages that one is built from, itself among them. Build scripts and tests do not count.
+/// The names of a package and all its direct and indirect dependencies. Build and test dependencies do not count.
 fn tree<'a>(workspace: &'a Workspace, id: &'a str) -> BTreeSet<&'a str> {
     let (mut seen, mut names, mut next) = (BTreeSet::new(), BTreeSet::new(), vec![id]);
     while let Some(id) = next.pop() {
@@ -343,12 +344,12 @@ mod tests {
     }
 
     #[test]
-    fn a_workspace_that_keeps_the_rules_has_no_violation() {
+    fn a_workspace_without_violations_is_accepted() {
         assert_eq!(broken(|_| ()), Vec::<String>::new());
     }
 
     #[test]
-    fn each_broken_rule_is_named() {
+    fn each_violation_is_reported() {
         let cases: [(&str, Vec<String>); 7] = [
             (
                 "one may not depend on two",
@@ -364,7 +365,7 @@ mod tests {
                 }),
             ),
             (
-                "two is built from tokio: it is synchronous",
+                "two depends on tokio: it is synchronous",
                 broken(|w| {
                     w.built_from.get_mut("j 1.0").unwrap().1.push("t 1.0".into());
                 }),
@@ -396,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn this_workspace_is_read_and_every_member_has_sources() {
+    fn every_member_of_this_workspace_has_sources() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
         let metadata = std::process::Command::new(env!("CARGO"))
             .args(["metadata", "--format-version", "1", "--locked"])
@@ -412,7 +413,7 @@ mod tests {
         let agent = workspace.members.iter().find(|member| member.name == "kubedos-agent").unwrap();
         assert!(
             tree(&workspace, &agent.id).contains("zbus"),
-            "what stage 1 may not have is found where it is"
+            "a crate that is forbidden in stage 1 is found in the agent"
         );
     }
 }

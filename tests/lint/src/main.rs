@@ -1,4 +1,4 @@
-//! `make lint`: prints every violation of the workspace's structure, and fails when there is one.
+//! `make lint`: prints every violation of the workspace's structure, and fails if there is one.
 
 use std::env;
 use std::path::Path;
@@ -14,7 +14,7 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
         Err(error) => {
-            eprintln!("error: the structure cannot be checked: {error}");
+            eprintln!("error: failed to check the structure: {error}");
             ExitCode::FAILURE
         }
     }

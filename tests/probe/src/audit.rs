@@ -1,4 +1,6 @@
-//! Doing what the audit rules are for, and looking whether it was recorded.
+//! Reads the audit rules, triggers one event for each of them, and checks that the journal contains the events.
+//!
+//! None of the events changes the node. Modules are loaded by [`crate::modules`], not here.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,14 +18,14 @@ use serde_json::{Value, json};
 
 /// Where journald keeps the journal of this boot.
 const JOURNAL: &str = "/run/log/journal";
-/// A file of ours in STATE.
+/// A file of the probe in STATE.
 const IN_STATE: &str = "/var/lib/kubedos/state/probe";
 /// Greater than any process number (`PID_MAX_LIMIT`).
 const NOBODY: i32 = 1 << 22;
-/// Journald reads what the kernel recorded when it comes to it.
+/// journald may read the kernel's audit records some time after the event.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The rules in force, what the kernel says to another one, and which keys the journal knows after each was provoked.
+/// The rules in force, the results of adding and removing a rule, and whether the journal has an event with each key.
 pub fn ask() -> Value {
     match look() {
         Ok(answers) => answers,
@@ -51,7 +53,7 @@ fn look() -> io::Result<Value> {
     }))
 }
 
-/// One call for each key; modules are loaded elsewhere. None changes anything, and some fail: both are recorded.
+/// Makes one system call for each key. No call changes anything, and some fail; failed calls are also recorded.
 fn provoke() -> Value {
     json!({
         "kubedos-kernel": number(reboot(RebootCommand::CadOff).map_err(Into::into)),
@@ -87,7 +89,7 @@ fn wait(keys: &[String]) -> BTreeMap<String, bool> {
     }
 }
 
-/// The bytes of the journal's files. A field as short as a key is in them as it is, never compressed.
+/// The bytes of the journal's files. A field as short as a key is never compressed in them.
 fn journal() -> Vec<u8> {
     let entries = |folder: &Path| -> Vec<PathBuf> {
         fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()

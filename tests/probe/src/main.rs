@@ -1,8 +1,8 @@
-//! What the tests ask inside a node, which has no shell to ask with: a unit of a test image, never of a product.
+//! A program that reports the state of a node to the tests, because a node has no shell. It is a unit of a test image, never of a product.
 //!
-//! When the agent has ended its last stage, it looks at everything once, reads every sealed volume to its end, and the trees of the disks
-//! that a test brought, and writes one JSON document to the disk whose serial number is [`ANSWERS`]: eight bytes of length, little-endian,
-//! then the text. Then it says [`READY`] on the console. It judges nothing: the tests do.
+//! It waits until the agent has completed its last stage. Then it reads the node's state once, every sealed volume to its end, and the
+//! trees on the disks that a test attached. It writes one JSON document to the disk whose serial number is [`ANSWERS`]: eight bytes of
+//! length, little-endian, then the text. Finally it prints [`READY`] on the console. It evaluates nothing; the tests do that.
 #![forbid(unsafe_code)]
 
 mod audit;
@@ -23,14 +23,14 @@ use serde_json::{Map, Value, json};
 
 /// The serial number of the disk for the answers.
 const ANSWERS: &str = "kubedos-answers";
-/// What is said on the console when they are there.
+/// The console line that follows when the answers are on the disk.
 const READY: &str = "kubedos-probe: answered";
 
 fn main() -> io::Result<()> {
     wait_for_baseline()?;
     let mut answers = Map::new();
     let mut ask = |name: &str, question: &dyn Fn() -> Value| {
-        // Whoever waits sees that there is something to wait for.
+        // A line before each question, because a test gives up on a console that is silent for too long.
         say(&format!("kubedos-probe: asks for {name}"))?;
         answers.insert(name.to_owned(), question());
         Ok::<(), io::Error>(())
@@ -55,12 +55,12 @@ fn main() -> io::Result<()> {
     say(READY)
 }
 
-/// A line on the console: of the highest priority, so that it shows whatever the console's level is.
+/// Prints a line on the console with the highest priority, so that it is shown at every console log level.
 fn say(line: &str) -> io::Result<()> {
     OpenOptions::new().write(true).open("/dev/kmsg")?.write_all(format!("<0>{line}\n").as_bytes())
 }
 
-/// Reads the kernel's log from its start until the agent says that Baseline has ended.
+/// Reads the kernel's log from its start until the agent's record that Baseline has ended.
 fn wait_for_baseline() -> io::Result<()> {
     let mut log = BufReader::new(File::open("/dev/kmsg")?);
     let mut line = String::new();
@@ -68,7 +68,7 @@ fn wait_for_baseline() -> io::Result<()> {
         line.clear();
         match log.read_line(&mut line) {
             Ok(_) => {}
-            // A message was overwritten before it was read; the next read goes on behind it.
+            // EPIPE: a message was overwritten before it was read; the next read continues after it.
             Err(error) if error.raw_os_error() == Some(32) => continue,
             Err(error) => return Err(error),
         }
@@ -81,7 +81,7 @@ fn wait_for_baseline() -> io::Result<()> {
     }
 }
 
-/// Writes the answers to their disk.
+/// Writes the answers to the disk for the answers.
 fn write(answers: &[u8]) -> io::Result<()> {
     let mut disk = OpenOptions::new().write(true).open(answers_disk()?)?;
     disk.write_all(&(answers.len() as u64).to_le_bytes())?;
@@ -99,7 +99,7 @@ fn answers_disk() -> io::Result<PathBuf> {
     Err(io::Error::new(io::ErrorKind::NotFound, "no disk for the answers"))
 }
 
-/// Every readable kernel parameter, by its name with dots.
+/// Every readable kernel parameter below `root`, by its name with dots.
 fn parameters(root: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let mut folders = vec![root.to_owned()];
@@ -122,7 +122,7 @@ fn sockets() -> BTreeMap<&'static str, Vec<String>> {
     tables.into_iter().map(|table| (table, lines(&format!("/proc/net/{table}")))).collect()
 }
 
-/// A file's text, or why there is none.
+/// A file's text, or the error of reading it.
 fn text(path: &str) -> Value {
     fs::read_to_string(path).map_or_else(|error| json!({ "error": error.to_string() }), Value::from)
 }
@@ -131,7 +131,7 @@ fn lines(path: &str) -> Vec<String> {
     fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
-/// The names in a folder, sorted; none when it is not there.
+/// The names in a folder, sorted; empty if the folder does not exist.
 fn names(folder: &str) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<String> =

@@ -1,4 +1,5 @@
-//! Loading kernel modules: the same module with its maker's signature, without it, and with a changed byte.
+//! Tries to load kernel modules: one module with its vendor's signature, without a signature, with a changed byte, and with a
+//! signature of another key.
 
 use std::ffi::CStr;
 use std::fs::{self, File};
@@ -6,10 +7,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-/// Where the test image holds the modules to try, loaded in the order of their names.
+/// The folder of the test image with the modules. They are loaded in the order of their names.
 const FOLDER: &str = "/usr/lib/kubedos-probe/modules";
 
-/// What the kernel says to each: its error number, or 0.
+/// The kernel's error number for each module, or 0.
 pub fn ask() -> Value {
     let mut paths: Vec<_> =
         fs::read_dir(FOLDER).into_iter().flatten().flatten().map(|entry| entry.path()).collect();

@@ -1,11 +1,11 @@
-//! Every process with its program and its memory.
+//! Lists every process with its program, memory and privileges, from `/proc/PID/status`.
 
 use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-/// Processes by number; kernel threads have no program.
+/// All processes, sorted by process id. Kernel threads have no program.
 pub fn all() -> Vec<Value> {
     let mut numbers: Vec<u32> = fs::read_dir("/proc")
         .into_iter()
@@ -17,7 +17,7 @@ pub fn all() -> Vec<Value> {
     numbers.into_iter().filter_map(one).collect()
 }
 
-/// `None` when it has ended meanwhile.
+/// One process; `None` if it has ended in the meantime.
 fn one(number: u32) -> Option<Value> {
     let folder = Path::new("/proc").join(number.to_string());
     let status = fs::read_to_string(folder.join("status")).ok()?;

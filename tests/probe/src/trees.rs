@@ -1,4 +1,8 @@
-//! Trees, as the kernel shows them: those that a test wrote on disks whose serial numbers begin with [`TREE`], and the node's own volumes.
+//! Lists file system trees as the kernel shows them: the trees on disks whose serial numbers begin with [`TREE`], which a test wrote,
+//! and the node's own volumes.
+//!
+//! A listing maps each path, in hexadecimal, to one line with all its attributes. The tests produce the same lines from what they
+//! wrote and compare them.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -10,13 +14,13 @@ use rustix::fs::{lgetxattr, llistxattr};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::{Map, Value, json};
 
-/// How the serial numbers of such disks begin; of a virtio disk's, Linux has twenty bytes.
+/// The prefix of the serial numbers of such disks. Linux shows at most twenty bytes of a virtio disk's serial number.
 const TREE: &str = "kubedos-tree-";
 /// Where the sealed volumes are mounted.
 const VOLUMES: [&str; 3] = ["/", "/usr/lib/kubedos/payload", "/usr/lib/kubedos/configuration"];
 const PLACE: &str = "/run/kubedos-probe-tree";
 
-/// Each disk by its serial number: every path below its root, in hexadecimal, with a line of what is there; or why there is none.
+/// The listing of each disk by its serial number without the prefix, or the error of reading it.
 pub fn read_all() -> Value {
     let disks = fs::read_dir("/sys/block").into_iter().flatten().flatten();
     disks
@@ -29,13 +33,14 @@ pub fn read_all() -> Value {
         .collect()
 }
 
-/// The node's own volumes by the place where they are mounted, told in the same way. What is mounted over a directory is left out, with it.
+/// The listings of the node's own volumes by mount point. A directory on which something else is mounted is not listed.
 pub fn read_volumes() -> Value {
     VOLUMES
         .iter()
         .map(|place| {
-            let told = walk(Path::new(place)).unwrap_or_else(|error| json!({ "error": error.to_string() }));
-            ((*place).to_owned(), told)
+            let listing =
+                walk(Path::new(place)).unwrap_or_else(|error| json!({ "error": error.to_string() }));
+            ((*place).to_owned(), listing)
         })
         .collect()
 }
@@ -43,13 +48,13 @@ pub fn read_volumes() -> Value {
 fn read(device: &Path) -> io::Result<Value> {
     fs::create_dir_all(PLACE)?;
     mount(device, PLACE, "erofs", MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID, None)?;
-    let told = walk(Path::new(PLACE));
+    let listing = walk(Path::new(PLACE));
     unmount(PLACE, UnmountFlags::empty())?;
-    told
+    listing
 }
 
 fn walk(root: &Path) -> io::Result<Value> {
-    let mut told = Map::new();
+    let mut listing = Map::new();
     let mut left = vec![root.to_owned()];
     let device = fs::symlink_metadata(root)?.dev();
     while let Some(path) = left.pop() {
@@ -62,13 +67,13 @@ fn walk(root: &Path) -> io::Result<Value> {
             left.extend(entries.into_iter().map(|entry| entry.path()));
         }
         let name = path.strip_prefix(root).unwrap_or(&path);
-        told.insert(hex(name.as_os_str().as_bytes()), tell(&path, &metadata)?.into());
+        listing.insert(hex(name.as_os_str().as_bytes()), describe(&path, &metadata)?.into());
     }
-    Ok(Value::Object(told))
+    Ok(Value::Object(listing))
 }
 
-/// Kind, mode, owner, group, time, names; what is in it; its attributes.
-fn tell(path: &Path, metadata: &fs::Metadata) -> io::Result<String> {
+/// The line of one inode: type, content, mode, owner, group, time, number of links, extended attributes.
+fn describe(path: &Path, metadata: &fs::Metadata) -> io::Result<String> {
     let kind = metadata.file_type();
     let content = if kind.is_file() {
         let (len, digest) = digest(path)?;
@@ -99,7 +104,7 @@ fn tell(path: &Path, metadata: &fs::Metadata) -> io::Result<String> {
     ))
 }
 
-/// Length and 64-bit FNV-1a digest of a file, read in pieces of an odd length.
+/// Length and 64-bit FNV-1a digest of a file. The odd read size makes reads cross block and cluster boundaries.
 fn digest(path: &Path) -> io::Result<(usize, u64)> {
     let mut file = File::open(path)?;
     let (mut len, mut digest) = (0, 0xcbf2_9ce4_8422_2325_u64);
@@ -120,15 +125,15 @@ fn xattrs(path: &Path) -> io::Result<String> {
     let mut names = vec![0; 1 << 16];
     let len = llistxattr(path, &mut names)?;
     names.truncate(len);
-    let mut told: Vec<String> = Vec::new();
+    let mut texts: Vec<String> = Vec::new();
     for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         let mut value = vec![0; 1 << 16];
         let len = lgetxattr(path, name, &mut value)?;
         value.truncate(len);
-        told.push(format!(" {}={}", String::from_utf8_lossy(name), hex(&value)));
+        texts.push(format!(" {}={}", String::from_utf8_lossy(name), hex(&value)));
     }
-    told.sort();
-    Ok(told.concat())
+    texts.sort();
+    Ok(texts.concat())
 }
 
 fn hex(bytes: &[u8]) -> String {

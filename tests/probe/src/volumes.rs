@@ -1,4 +1,4 @@
-//! Reading everything that is sealed: the verified devices block by block, and the files of the root volume.
+//! Reads everything that is sealed: the dm-verity devices block by block, and the files of the root volume.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-/// The unit that dm-verity checks.
+/// The block size of dm-verity.
 const BLOCK: usize = 4096;
 
-/// Each device-mapper device by name: how many bytes it gave, and where it refused.
+/// The bytes that could be read from each device-mapper device, by its name, and the blocks that could not.
 pub fn read_all() -> Value {
     let devices = fs::read_dir("/sys/block").into_iter().flatten().flatten();
     devices
@@ -38,7 +38,7 @@ fn read_device(device: &Path) -> Value {
             Ok(count) => given += count as u64,
             Err(error) => {
                 refused.push(json!({ "offset": at, "errno": error.raw_os_error() }));
-                // A device that refuses everything need not be told block by block.
+                // 64 blocks are enough to show that the whole device is refused.
                 if refused.len() >= 64 {
                     break;
                 }
@@ -49,7 +49,7 @@ fn read_device(device: &Path) -> Value {
     json!({ "bytes": given, "refused": refused })
 }
 
-/// Every regular file of the root volume: how many there are, and those that could not be read.
+/// The number and size of the regular files of the root volume, and those that could not be read.
 pub fn walk() -> Value {
     let (mut files, mut bytes, mut refused) = (0_u64, 0_u64, Vec::new());
     let Ok(device) = fs::symlink_metadata("/").map(|metadata| metadata.dev()) else {

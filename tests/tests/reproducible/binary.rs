@@ -1,4 +1,5 @@
-//! What a program of `init/` is made of, read from its own bytes.
+//! Checks from the bytes of a program of `init/` how it was built: statically linked, with the pinned libc, compilers and linker, and
+//! without paths of this host.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,19 +10,22 @@ use object::{Endianness, Object, ObjectSection, elf};
 
 use kubedos_tests::{Pins, project};
 
-/// A static program of the pinned libc, compilers and linker; with no folder of this host in it, but a crate that it is made of; that
-/// runs, and prints this text where it must not work.
+/// Checks `binary`. `part` is a crate whose remapped source path the binary must contain. `refuses` is the message with which the program
+/// ends outside of a node.
 pub fn check(binary: &[u8], part: &str, refuses: &str) {
     let header = elf::FileHeader64::<Endianness>::parse(binary).unwrap();
     let endian = header.endian().unwrap();
-    assert_eq!(header.e_type(endian), elf::ET_DYN, "a fixed address");
+    assert_eq!(header.e_type(endian), elf::ET_DYN, "not a position-independent program");
     let segments = header.program_headers(endian, binary).unwrap();
-    assert!(segments.iter().all(|segment| segment.p_type(endian) != elf::PT_INTERP), "it asks for a loader");
+    assert!(
+        segments.iter().all(|segment| segment.p_type(endian) != elf::PT_INTERP),
+        "the program needs a loader"
+    );
 
     let version = |name: &str| Pins::get().lock().package(name).unwrap().version.as_str().to_owned();
     let libc = format!("GNU C Library (Debian GLIBC {}) stable release", version("libc6-dev"));
-    // Only a program that can print the version of its libc holds it.
-    assert!(holds(binary, &libc) || !holds(binary, "GNU C Library"), "not of {libc}");
+    // Only a program that links the code that prints the version of libc contains this text.
+    assert!(holds(binary, &libc) || !holds(binary, "GNU C Library"), "not linked with {libc}");
 
     let file = object::File::parse(binary).unwrap();
     let comment = file.section_by_name(".comment").unwrap().data().unwrap().to_vec();
@@ -39,16 +43,16 @@ pub fn check(binary: &[u8], part: &str, refuses: &str) {
         "Linker: LLD ".to_owned(),
     ];
     for maker in comment.split('\0').filter(|maker| !maker.is_empty()) {
-        assert!(pinned.iter().any(|pinned| maker.starts_with(pinned)), "made by {maker:?}");
+        assert!(pinned.iter().any(|pinned| maker.starts_with(pinned)), "built with {maker:?}");
     }
     assert!(pinned.iter().all(|pinned| comment.contains(pinned)), "{comment:?}");
 
     let folders = [Some(project().to_owned()), std::env::home_dir().map(|home| home.join(".cargo"))];
     for folder in folders.into_iter().flatten() {
-        assert!(!holds(binary, folder.to_str().unwrap()), "it names {}", folder.display());
+        assert!(!holds(binary, folder.to_str().unwrap()), "the program contains {}", folder.display());
     }
-    assert!(holds(binary, &format!("/crates/{part}-")), "crates have another name");
-    assert!(!holds(binary, "registry/src"), "crates have another name");
+    assert!(holds(binary, &format!("/crates/{part}-")), "the paths of crates are not remapped");
+    assert!(!holds(binary, "registry/src"), "the paths of crates are not remapped");
 
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("program");

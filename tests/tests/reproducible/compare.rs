@@ -1,4 +1,4 @@
-//! Comparing what two builds wrote, byte for byte, and saying where the first difference is.
+//! Compares the outputs of two builds byte for byte, and reports the first difference.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -12,10 +12,10 @@ use kubedos_tests::Product;
 
 use kubedos_tests::kubedos_build;
 
-/// What `image` may write differently each time.
+/// Outputs of `image` that may differ between builds.
 const NOT_COMPARED: [&str; 2] = ["run.json", "seeds"];
 
-/// Every output of the one is in the other, with the same bytes.
+/// Checks that both folders have the same outputs with the same bytes.
 pub fn folders(one: &Path, other: &Path) {
     let names = |folder: &Path| -> BTreeSet<String> {
         let entries =
@@ -26,7 +26,7 @@ pub fn folders(one: &Path, other: &Path) {
     for kind in [".raw", ".iso", ".qcow2", ".efi", "manifest.json", "SHA256SUMS"] {
         assert!(names(one).iter().any(|name| name.ends_with(kind)), "no {kind} to compare");
     }
-    // What is alone first: lists and images differ where one of their parts does.
+    // The lists of digests last: they differ if any other output differs.
     let mut names: Vec<String> = names(one).into_iter().collect();
     names.sort_by_key(|name| ["SHA256SUMS", "manifest.json"].contains(&name.as_str()));
     for name in names {
@@ -34,7 +34,7 @@ pub fn folders(one: &Path, other: &Path) {
     }
 }
 
-/// Both files have the same bytes.
+/// Checks that both files have the same bytes.
 pub fn files(one: &Path, other: &Path) {
     let Some(offset) = first_difference(one, other) else { return };
     let explained = kubedos_build().arg("diff").args([one, other]).output().unwrap();
@@ -47,7 +47,7 @@ pub fn files(one: &Path, other: &Path) {
     );
 }
 
-/// Where two files differ first, be it that one of them ends.
+/// The offset of the first difference between two files; a file that ends early differs at its end.
 fn first_difference(one: &Path, other: &Path) -> Option<u64> {
     let mut files = [one, other].map(|path| BufReader::with_capacity(1 << 20, File::open(path).unwrap()));
     let mut blocks = [vec![0; 1 << 16], vec![0; 1 << 16]];
@@ -67,7 +67,7 @@ fn first_difference(one: &Path, other: &Path) -> Option<u64> {
     }
 }
 
-/// As much as there is, up to the whole buffer.
+/// Reads until the buffer is full or the file ends; returns the number of bytes.
 fn fill(file: &mut impl Read, buffer: &mut [u8]) -> usize {
     let mut length = 0;
     while length < buffer.len() {
@@ -79,7 +79,7 @@ fn fill(file: &mut impl Read, buffer: &mut [u8]) -> usize {
     length
 }
 
-/// The names of the partitions that do not hold the same bytes in two images, sorted.
+/// The names of the partitions whose bytes differ between two images, sorted.
 pub fn changed(one: &Path, other: &Path) -> Vec<String> {
     let (one, other) = (partitions(one), partitions(other));
     let names: BTreeSet<&String> = one.keys().chain(other.keys()).collect();

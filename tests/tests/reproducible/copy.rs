@@ -19,12 +19,12 @@ pub struct Copy {
     folder: PathBuf,
     sources: PathBuf,
     surroundings: Surroundings,
-    /// Takes the sources away again, where they are not in the folder.
+    /// Removes the sources at the end if they are not in `folder`.
     _shelf: Option<TempDir>,
 }
 
 impl Copy {
-    /// Copies what git tracks or would track, and the lock that the tests use, in some order.
+    /// Copies the files that git tracks or would track and the lock of the tests, in the order that `surroundings` determines.
     pub fn make(folder: &Path, surroundings: Surroundings) -> Self {
         let shelf = surroundings.shelf.map(|shelf| tempfile::tempdir_in(shelf).unwrap());
         let sources = shelf.as_ref().map_or(folder, TempDir::path).join("check out");
@@ -53,12 +53,12 @@ impl Copy {
         Self { folder: folder.to_owned(), sources, surroundings, _shelf: shelf }
     }
 
-    /// Where the copied files are.
+    /// The folder of the copied files.
     pub fn sources(&self) -> &Path {
         &self.sources
     }
 
-    /// A new cache with the pinned packages in it, and nothing else.
+    /// A new cache that contains only the pinned packages.
     pub fn cache(&self, name: &str) -> PathBuf {
         let (cache, pins) = (self.folder.join(name), Pins::get());
         for set in SETS {
@@ -85,7 +85,7 @@ impl Copy {
         cache
     }
 
-    /// Builds an image of a spec of the copy; gives the folder of the outputs.
+    /// Builds the image of a spec of the copy; returns the folder of the outputs.
     pub fn image(&self, spec: &str, cache: &Path, out: &str) -> PathBuf {
         let lock = self.sources.join("kubedos.lock");
         let out = self.folder.join(out);
@@ -109,12 +109,12 @@ impl Copy {
     }
 }
 
-/// What git tracks, and what it would if it were told.
+/// The files that git tracks, and new files that it does not ignore.
 fn tracked() -> Vec<String> {
     let mut git = Command::new("git");
     git.current_dir(project()).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
     let text = succeeds(&mut git);
     let files = text.split_terminator('\0').map(str::to_owned);
-    // A file that was taken away is tracked until that is committed.
+    // git still lists a removed file until the removal is committed.
     files.filter(|file| project().join(file).exists()).collect()
 }

@@ -1,8 +1,8 @@
-//! A4: the same inputs give the same bytes, on every output of `image`; and what an edit does not concern keeps its bytes (C1, A8).
+//! A4: the same inputs give the same bytes in every output of `image`. An edit changes only the parts that depend on it (C1, A8).
 //!
-//! Every build here is a run of the real program in a copy of the checkout, with a cache that holds the pinned packages and nothing that
-//! was built, unless a test says otherwise. The programs of `init/` are compiled twice: once in the checkout, as `make image` does it, and once in
-//! the copy that has everything else different too.
+//! Every build here is a run of the real program in a copy of the checkout, with a cache that contains the pinned packages and no build
+//! results, except where a test says otherwise. The programs of `init/` are compiled twice: once in the checkout, as `make image` does,
+//! and once in a copy with different surroundings.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
@@ -24,11 +24,11 @@ use kubedos_debian::lock::Lock;
 use kubedos_tests::{Pins, Product, assemble, kubedos_build, programs, project, succeeds};
 use surroundings::Surroundings;
 
-/// What is built.
+/// The spec of all builds.
 const SPEC: &str = "examples/lab.yaml";
 
-/// The copy that builds under the usual circumstances, but for the clock; and what it built of [`SPEC`], with the programs of `init/` as the
-/// checkout itself compiles it.
+/// A copy with the usual surroundings, except for the clock, and the outputs of its build of [`SPEC`]. The programs of `init/` are those
+/// that the checkout compiled.
 struct First {
     copy: Copy,
     out: PathBuf,
@@ -58,7 +58,7 @@ impl First {
 #[test]
 fn two_builds_that_share_only_their_inputs_compare_equal_on_every_output() {
     let folder = tempfile::Builder::new().prefix("kubedos another build ").tempdir().unwrap();
-    // What differs is kept, to be looked at.
+    // If the outputs differ, the folder is kept.
     let folder = folder.keep();
     let other = Copy::make(&folder, Surroundings::other(&folder));
     let cache = other.cache("its cache");
@@ -68,7 +68,7 @@ fn two_builds_that_share_only_their_inputs_compare_equal_on_every_output() {
 }
 
 #[test]
-fn stage_1_and_the_agent_are_static_and_made_of_pinned_parts() {
+fn stage_1_and_the_agent_are_static_and_built_with_pinned_tools() {
     First::built();
     let programs = programs();
     binary::check(&programs.stage1, "toml", "only the kernel starts it");
@@ -76,7 +76,7 @@ fn stage_1_and_the_agent_are_static_and_made_of_pinned_parts() {
 }
 
 #[test]
-fn a_spec_edit_leaves_uki_root_and_payload_as_they_are() {
+fn a_spec_edit_does_not_change_uki_root_and_payload() {
     let First { copy, out } = First::built();
     let text = fs::read_to_string(copy.sources().join(SPEC)).unwrap();
     let with_plane = text.replace("10.102.0.0/24", "10.112.0.0/24");
@@ -86,15 +86,15 @@ fn a_spec_edit_leaves_uki_root_and_payload_as_they_are() {
     let edited = format!("{}\n{another}\n\n{}", with_plane[..end].trim_end(), &with_plane[end..]);
     assert!(with_plane != text && edited.contains("w-2"));
     fs::write(copy.sources().join("examples/edited.yaml"), edited).unwrap();
-    // With a cache of its own: everything is composed again, and not merely found.
+    // With a separate cache, so that everything is built again.
     let edited = copy.image("examples/edited.yaml", &copy.cache_with_init("cache of the edit"), "edited");
     assert_eq!(changed(out, &edited), ["configuration-a", "configuration-a-hash", "configuration-a-sig"]);
     compare::files(&Product::open(out).output("efi"), &Product::open(&edited).output("efi"));
 }
 
-/// Of the build after it, the explanation: one package is unpacked, and few pieces of files are compressed.
+/// Also checks the explanation of the build after the change: one package is unpacked, and few segments are compressed.
 #[test]
-fn a_changed_package_changes_the_root_volume_and_what_names_it_and_nothing_else() {
+fn a_changed_package_changes_only_the_root_volume_and_the_esp() {
     let First { copy, out } = First::built();
     let cache = Cache::at(&copy.cache("cache of the package")).unwrap();
     let store = Store::of(&cache);
@@ -110,6 +110,6 @@ fn a_changed_package_changes_the_root_volume_and_what_names_it_and_nothing_else(
     let (after, work) = build(&lock, "changed");
     assert_eq!(work.unpacked, ["base-files"]);
     assert!(work.compressed * 10 <= work.segments, "{work}");
-    // The ESP holds the UKI, and that the root hash.
+    // The ESP contains the UKI, which contains the root hash.
     assert_eq!(changed(out, &after), ["esp", "root-a", "root-a-hash"]);
 }

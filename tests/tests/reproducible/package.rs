@@ -1,4 +1,4 @@
-//! Another version of a package: the same but for one letter in one of its files.
+//! Creates another version of a package that differs in one letter of one file.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -9,8 +9,8 @@ use kubedos_debian::lock::Lock;
 
 use kubedos_tests::Pins;
 
-/// Changes a letter of a text file of a package, puts the changed package into a cache, and gives a lock that pins it. Nobody signed
-/// for that package, so `kubedos-build` refuses the lock; the library builds by it.
+/// Changes a letter in a text file of a package, puts the changed package into a cache, and returns a lock that pins it. The lock has no
+/// proof for this package, so `kubedos-build` refuses it; the library builds with it.
 pub fn change(cache: &Cache, name: &str, path: &str) -> Lock {
     let mut lock = Pins::get().lock().clone();
     let package = lock.packages.iter_mut().find(|package| package.name == name).unwrap();
@@ -23,7 +23,7 @@ pub fn change(cache: &Cache, name: &str, path: &str) -> Lock {
     lock
 }
 
-/// The members of deb(5) again, the data archive uncompressed, and in it another letter.
+/// The package (deb(5)) with an uncompressed data archive in which one letter is changed.
 fn with_changed_letter(deb: &[u8], path: &str) -> Vec<u8> {
     let (magic, mut rest) = deb.split_at(8);
     let mut out = magic.to_vec();
@@ -46,7 +46,8 @@ fn with_changed_letter(deb: &[u8], path: &str) -> Vec<u8> {
     out
 }
 
-/// The unpacked archive with the case of the first small letter of a file changed. A tar header covers itself alone.
+/// The unpacked archive, with the first lower-case letter of a file changed to upper case. The checksum of a tar header does not cover the
+/// file's content.
 fn changed_archive(packed: &[u8], path: &str) -> Vec<u8> {
     let mut archive = Vec::new();
     liblzma::read::XzDecoder::new_multi_decoder(packed).read_to_end(&mut archive).unwrap();

@@ -1,4 +1,4 @@
-//! Under which circumstances a build runs: everything that must not matter.
+//! The surroundings of a build: everything that must not affect its outputs.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -9,30 +9,30 @@ use std::process::Command;
 
 use kubedos_tests::{kubedos_build, oracles, project, succeeds};
 
-/// A user and group that own nothing, on every Linux host.
+/// The user and group `nobody` (the kernel's overflow id), which own no files.
 const NOBODY: u32 = 65534;
-/// Some time, far from now and from anything in the lock.
+/// A time that is far from the present and from every time in the lock.
 const A_DAY_IN_2033: &str = "@2033-05-18 03:33:20";
 
-/// The circumstances.
+/// The surroundings.
 pub struct Surroundings {
     umask: &'static str,
     program: Vec<OsString>,
     environment: Vec<(&'static str, OsString)>,
     is_environment_closed: bool,
-    /// The user that builds, if it is another one.
+    /// The user that builds, if it is not the present one.
     pub user: Option<u32>,
-    /// On one processor.
+    /// Whether the build runs on one processor.
     is_alone: bool,
-    /// The order in which files are made.
+    /// Whether files are created in reverse order.
     pub is_reversed: bool,
-    /// Where the sources lie.
+    /// The folder in which the sources are, if they are not in the folder of the copy.
     pub shelf: Option<&'static Path>,
 }
 
 impl Surroundings {
-    /// What a developer has, but for the clock, which is years ahead: libfaketime out of the lock, loaded by the loader that
-    /// belongs to it. That loader is then what `/proc/self/exe` names, so the program's own digest differs between the builds too.
+    /// The surroundings of a developer, except for the clock, which is years ahead. libfaketime from the lock is loaded with its own
+    /// loader. `/proc/self/exe` then points to that loader, so the digest of the program itself also differs between the builds.
     pub fn usual() -> Self {
         let path = |path| oracles().path(path).unwrap();
         let libraries = "usr/lib/x86_64-linux-gnu";
@@ -45,7 +45,7 @@ impl Surroundings {
             program,
             environment: vec![
                 ("FAKETIME", A_DAY_IN_2033.into()),
-                // Waits are measured by it.
+                // Timeouts use the monotonic clock.
                 ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
                 ("LC_ALL", "C.UTF-8".into()),
                 ("TZ", "UTC".into()),
@@ -58,8 +58,8 @@ impl Surroundings {
         }
     }
 
-    /// Everything else: user (where this one may change it), home, umask, locale, time zone, processors, the folders of the
-    /// program, of cargo and of the Rust toolchain, the order of directories.
+    /// Surroundings that differ in everything else: user (if the present user may change it), home, umask, locale, time zone, processors,
+    /// the folders of the program, cargo and the Rust toolchain, and the order of directory entries.
     pub fn other(folder: &Path) -> Self {
         let user = rustix::process::geteuid().is_root().then_some(NOBODY);
         let program = folder.join("programs");
@@ -94,12 +94,12 @@ impl Surroundings {
             user,
             is_alone: true,
             is_reversed: true,
-            // A memory file system lists the newest name first; others go by a hash of the name, whatever the order of making.
+            // tmpfs lists the newest name first; other file systems sort by a hash of the name, independent of the order of creation.
             shelf: Some(Path::new("/dev/shm")).filter(|shelf| shelf.is_dir()),
         }
     }
 
-    /// Runs `kubedos-build` in a folder.
+    /// Runs `kubedos-build` with `folder` as its working folder.
     pub fn run(&self, folder: &Path, arguments: &[&OsStr]) {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("umask {} && exec \"$@\"", self.umask), "sh"]);
@@ -111,7 +111,7 @@ impl Surroundings {
         if let Some(user) = self.user {
             command.uid(user).gid(user);
         }
-        // Processors are a thread's, and what it starts inherits them.
+        // The CPU affinity belongs to a thread, and processes that the thread starts inherit it.
         std::thread::scope(|scope| {
             let run = || {
                 if self.is_alone {
@@ -128,7 +128,7 @@ impl Surroundings {
     }
 }
 
-/// Makes a folder that this user can enter.
+/// Creates a folder that `user` owns.
 pub fn make_folder(path: &Path, user: Option<u32>) {
     fs::create_dir_all(path).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -137,14 +137,14 @@ pub fn make_folder(path: &Path, user: Option<u32>) {
     }
 }
 
-/// Puts a file there under a second name, or a copy where the file system is another one. It keeps its owner.
+/// Creates a hard link, or a copy if the target is on another file system. A hard link keeps the owner.
 pub fn link_or_copy(from: &Path, to: &Path) {
     if fs::hard_link(from, to).is_err() {
         fs::copy(from, to).unwrap();
     }
 }
 
-/// A second tree of the same files; `is_left_out` is asked with the path inside.
+/// Links or copies a tree. Skips each path, relative to `from`, for which `is_left_out` returns true.
 fn link_tree(from: &Path, to: &Path, user: Option<u32>, is_left_out: &dyn Fn(&Path) -> bool) {
     let mut folders = vec![PathBuf::new()];
     while let Some(inside) = folders.pop() {
@@ -161,8 +161,8 @@ fn link_tree(from: &Path, to: &Path, user: Option<u32>, is_left_out: &dyn Fn(&Pa
     }
 }
 
-/// cargo's home with the crates as they were downloaded, and what the user says about registries; nothing unpacked, no program.
-/// cargo writes to its index, so that is copied.
+/// Creates a home folder for cargo with the downloaded crates and the user's configuration of registries, but without unpacked crates and
+/// programs. The index is copied and not linked, because cargo writes to it.
 fn copy_cargo_home(to: &Path, user: Option<u32>) {
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cargo");
     let from = std::env::var_os("CARGO_HOME").map_or_else(home, PathBuf::from);

@@ -1,4 +1,5 @@
-//! A5: add-ons of systemd-stub. They are signed programs beside the UKI whose `.cmdline` and `.initrd` it appends to those of the UKI.
+//! A5: add-ons of systemd-stub. An add-on is a signed PE file in a folder next to the UKI; systemd-stub appends its `.cmdline` and
+//! `.initrd` to those of the UKI.
 
 use std::path::{Path, PathBuf};
 
@@ -14,10 +15,10 @@ use crate::foreign;
 use crate::planted::extensions_and_credentials;
 use crate::secure_boot::{boot_loader, enrolled};
 
-/// What an add-on appends.
+/// The command line that an add-on appends.
 const APPENDED: &str = "rdinit=/none root=/dev/nvme0n1 rootwait init=/sbin/init";
 
-/// An unsigned add-on: any program with these sections, and no kernel, is one.
+/// An unsigned add-on with these sections. Every PE program without a kernel section is an add-on.
 fn addon(sections: &[(&str, &[u8])]) -> Vec<u8> {
     let program = authenticode::detach(&boot_loader()).unwrap().0;
     pe::uki(&program, sections).unwrap()
@@ -28,7 +29,7 @@ fn signed(program: &[u8], keys: &Path) -> Vec<u8> {
     authenticode::sign(program, &signer).unwrap()
 }
 
-/// A copy of the image with these add-ons in both places: for this UKI, and for every UKI.
+/// A copy of the image with these add-ons in both folders: the one of this UKI and the one of all UKIs.
 fn beside(rig: &Rig, addons: &[(&str, Vec<u8>)]) -> PathBuf {
     let copy = rig.copy("image");
     let esp = Product::built().partition(Role::Esp);
@@ -53,10 +54,10 @@ fn console(machine: &kubedos_lab::Machine) -> String {
     String::from_utf8_lossy(&std::fs::read(machine.log()).unwrap()).into_owned()
 }
 
-/// Firmware refuses each of them, systemd-stub leaves them out, and the node boots as if they were not there. So it does with credentials and
-/// extensions, which nobody signs.
+/// Firmware refuses each add-on, systemd-stub ignores it, and the node boots normally. The node also ignores credentials and extensions,
+/// which are not signed.
 #[test]
-fn addons_that_we_did_not_sign_are_left_out_under_secure_boot() {
+fn foreign_addons_are_ignored_under_secure_boot() {
     let rig = Rig::new("foreign_addons");
     let initrd = foreign::initrd();
     let cmdline = addon(&[(".cmdline", APPENDED.as_bytes())]);
@@ -72,7 +73,7 @@ fn addons_that_we_did_not_sign_are_left_out_under_secure_boot() {
     baseline(&machine, Expect::Baseline);
     let console = console(&machine);
     for (name, _) in &addons {
-        assert!(console.contains(&format!("{name}.addon.efi")), "firmware was not asked for {name}");
+        assert!(console.contains(&format!("{name}.addon.efi")), "systemd-stub did not try to load {name}");
     }
     assert!(!console.contains(foreign::MARK));
     no_failed_unit(&mut machine);
@@ -85,9 +86,9 @@ fn halts_at_the_command_line(machine: &kubedos_lab::Machine) {
     assert!(!console(machine).contains(foreign::MARK));
 }
 
-/// Whoever holds the key may sign an add-on, and gets no further than an SMBIOS string.
+/// An add-on that is signed with our key is appended, and stage 1 halts as it does for an SMBIOS string.
 #[test]
-fn an_addon_of_our_own_key_halts() {
+fn an_addon_signed_with_our_key_halts() {
     let rig = Rig::new("own_addon");
     let own = signed(&addon(&[(".cmdline", APPENDED.as_bytes())]), &project().join("keys/demo"));
     let copy = beside(&rig, &[("own", own)]);
@@ -102,9 +103,9 @@ fn an_unsigned_addon_without_secure_boot_halts() {
     halts_at_the_command_line(&rig.boot(&rig.hardware(disk(&rig, copy)).disk(foreign_root(&rig))));
 }
 
-/// A boot entry that hands the UKI an initrd and options of its own: under Secure Boot neither reaches the kernel.
+/// A boot entry that passes another initrd and options to the UKI: under Secure Boot neither reaches the kernel.
 #[test]
-fn initrd_and_options_of_a_boot_entry_are_left_out_under_secure_boot() {
+fn initrd_and_options_of_a_boot_entry_are_ignored_under_secure_boot() {
     let rig = Rig::new("entry_initrd");
     let copy = rig.copy("image");
     let esp = Product::built().partition(Role::Esp);

@@ -1,4 +1,4 @@
-//! One first boot that several tests look at: its disk afterwards, its records, the log of its writes.
+//! One first boot that several tests use: its disk after the boot, its records, and the log of its writes.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -7,14 +7,14 @@ use kubedos_lab::Disk;
 use kubedos_tests::{Expect, Rig, baseline, powers_off, status_page};
 use kubedos_wire::record::Record;
 
-/// What a first boot left.
+/// The results of a first boot.
 #[derive(Debug)]
 pub struct Adopted {
     /// The disk, after the machine ended.
     pub disk: Disk,
-    /// Its log of writes, from the image on.
+    /// The log of all writes to the disk, which starts with the content of the image.
     pub write_log: PathBuf,
-    /// What the node said.
+    /// The node's records until the end of Baseline.
     pub records: Vec<Record>,
     /// Every line of its console until the machine was turned off.
     pub console: Vec<String>,
@@ -22,7 +22,7 @@ pub struct Adopted {
     pub page: Vec<String>,
 }
 
-/// The first boot, made by whichever test asks first.
+/// The results of the first boot. The first caller runs it.
 pub fn adopted() -> &'static Adopted {
     static ADOPTED: OnceLock<Adopted> = OnceLock::new();
     ADOPTED.get_or_init(|| {

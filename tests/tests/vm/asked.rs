@@ -1,4 +1,4 @@
-//! T6, A5, A12: what a node answers when it is asked, by a test image with one more unit.
+//! T6, A5, A12: properties of a running node, as the probe in a test image reports them.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,8 +12,8 @@ use kubedos_image::layout::{Area, Role, Slot};
 use kubedos_image::source::{FileSource, Window};
 use kubedos_lab::{Disk, Firmware, Format, Hardware, Patience};
 use kubedos_tests::{
-    MODULE_SIGNER, NOISE, Rig, Told, answers, answers_disk, flip, generated, key_directory, kubedos_build,
-    many, noise, probe_image, project, scratch, told_of,
+    Listing, MODULE_SIGNER, NOISE, Rig, answers, answers_disk, flip, generated, key_directory, kubedos_build,
+    listing_of, many, noise, probe_image, project, scratch,
 };
 use kubedos_wire::record::{Outcome, Record};
 use kubedos_wire::seal::Volume;
@@ -21,7 +21,8 @@ use serde_json::Value;
 
 use crate::secure_boot;
 
-/// A1, A4: the node's kernel reads trees that our EROFS writer wrote as what went in: content, mode, owner, times, names and attributes.
+/// A1, A4: the node's kernel reads from volumes of our EROFS writer exactly what was written: content, mode, owner, times, names and
+/// attributes.
 #[test]
 fn the_kernel_reads_generated_trees_as_they_were_written() {
     for (name, expected) in &trees().1 {
@@ -34,8 +35,8 @@ fn the_kernel_reads_generated_trees_as_they_were_written() {
     }
 }
 
-/// A1, A4: the node's kernel reads the real root, payload and configuration as our reader does in the image: content, mode, owner, times, names
-/// and attributes. Directories that something is mounted over are the only ones that it does not show.
+/// A1, A4: the node's kernel and our reader read the same from the real root, payload and configuration: content, mode, owner, times,
+/// names and attributes. Only directories on which something is mounted are missing in the probe's listing.
 #[test]
 fn the_kernel_reads_the_real_volumes_as_they_are_in_the_image() {
     let mounts = asked()["mounts"].as_array().unwrap();
@@ -50,17 +51,17 @@ fn the_kernel_reads_the_real_volumes_as_they_are_in_the_image() {
         let range = image.partition(Role::Volume(volume, Area::Data, Slot::A));
         let file = FileSource::new(File::open(image.raw()).unwrap(), image.length());
         let partition = Window::new(&file, range.start, range.end - range.start).unwrap();
-        let expected = told_of(&erofs::reader::Volume::open(&partition).unwrap());
+        let expected = listing_of(&erofs::reader::Volume::open(&partition).unwrap());
         let found = asked()["own trees"][place].as_object().unwrap();
         assert!(found.keys().all(|path| expected.contains_key(path)), "{place}: {found:?}");
         for (path, line) in &expected {
             match found.get(path) {
-                Some(told) => assert_eq!(told, line, "{place}: {path}"),
+                Some(found) => assert_eq!(found, line, "{place}: {path}"),
                 None => {
                     let path = String::from_utf8(hex::decode(path).unwrap()).unwrap();
                     let whole = Path::new(place).join(&path);
                     let is_hidden = mounted.iter().any(|over| *over != place && whole.starts_with(over));
-                    assert!(is_hidden, "{place}: {path} is not there");
+                    assert!(is_hidden, "{place}: {path} is missing");
                 }
             }
         }
@@ -68,26 +69,26 @@ fn the_kernel_reads_the_real_volumes_as_they_are_in_the_image() {
     }
 }
 
-/// Volumes of one generated tree with several settings, and what is in them.
-fn trees() -> &'static (tempfile::TempDir, [(&'static str, Told); 5]) {
-    static TREES: OnceLock<(tempfile::TempDir, [(&'static str, Told); 5])> = OnceLock::new();
+/// Volumes of generated trees with several settings, and their listings.
+fn trees() -> &'static (tempfile::TempDir, [(&'static str, Listing); 5]) {
+    static TREES: OnceLock<(tempfile::TempDir, [(&'static str, Listing); 5])> = OnceLock::new();
     TREES.get_or_init(|| {
         let folder = tempfile::tempdir_in(scratch()).unwrap();
         let write = [
-            ("none", generated as fn(&Path, Compression, u32) -> Told, Compression::None, 4096),
+            ("none", generated as fn(&Path, Compression, u32) -> Listing, Compression::None, 4096),
             ("lz4", generated, Compression::Lz4hc(9), 16 << 10),
             ("zstd", generated, Compression::Zstd(10), 64 << 10),
             ("large", generated, Compression::Zstd(3), 1 << 20),
             ("many", many, Compression::Zstd(10), 64 << 10),
         ];
-        let told = write.map(|(name, tree, compression, cluster)| {
+        let listings = write.map(|(name, tree, compression, cluster)| {
             (name, tree(&folder.path().join(name), compression, cluster))
         });
-        (folder, told)
+        (folder, listings)
     })
 }
 
-/// The answers of an untouched node on its first boot, asked once.
+/// The probe's answers on the first boot of an unmodified image. The first caller runs the boot.
 fn asked() -> &'static Value {
     static ASKED: OnceLock<Value> = OnceLock::new();
     ASKED.get_or_init(|| {
@@ -123,7 +124,7 @@ fn documented() -> BTreeMap<String, String> {
     found
 }
 
-/// T6: every documented parameter has its documented value on the node; two exist on some kernels only, as the document says.
+/// T6: every documented parameter has its documented value on the node. Parameters that only some kernels have are marked in the document.
 #[test]
 fn documented_parameters_hold_on_the_node() {
     let text = std::fs::read_to_string(project().join("docs/hardening.md")).unwrap();
@@ -147,13 +148,13 @@ fn the_kernel_is_locked_down() {
     assert_eq!(asked()["lockdown"].as_str().unwrap().trim(), "none [integrity] confidentiality");
 }
 
-/// The same module is refused without its signature, with a changed byte and with another key's signature, and loads as its maker signed it.
+/// A module is refused without a signature, with a changed byte and with the signature of another key. It loads with its vendor's signature.
 #[test]
 fn an_unsigned_module_is_refused() {
-    only_the_makers_module_loads(&asked()["modules"]);
+    only_the_vendors_module_loads(&asked()["modules"]);
 }
 
-/// T6: a certificate in firmware's `db`, such as a vendor's that stays beside ours, is good for programs of firmware, not for modules.
+/// T6: a certificate in the firmware's `db`, such as a vendor's next to ours, is trusted for boot programs but not for modules.
 #[test]
 fn a_module_signed_by_a_certificate_of_db_is_refused() {
     let rig = Rig::of(probe_image(), "module_of_db");
@@ -166,10 +167,10 @@ fn a_module_signed_by_a_certificate_of_db_is_refused() {
         .disk(probe_image().seed(&probe_image().nodes()[0]))
         .disk(answers_disk.clone());
     let machine = rig.boot(&hardware);
-    only_the_makers_module_loads(&answers(&machine, &answers_disk)["modules"]);
+    only_the_vendors_module_loads(&answers(&machine, &answers_disk)["modules"]);
 }
 
-fn only_the_makers_module_loads(modules: &Value) {
+fn only_the_vendors_module_loads(modules: &Value) {
     let required_key_not_available = 126; // ENOKEY
     let key_rejected = 129; // EKEYREJECTED
     for module in ["1-unsigned", "3-foreign"] {
@@ -180,9 +181,9 @@ fn only_the_makers_module_loads(modules: &Value) {
     assert_eq!(modules["4-signed"], 0, "{modules}");
 }
 
-/// T6: each documented audit rule is in force, nobody can change them, and what they are for is found in the journal.
+/// T6: each documented audit rule is in force, the rules are locked, and their events are in the journal.
 #[test]
-fn audit_rules_are_locked_and_what_they_are_for_is_recorded() {
+fn audit_rules_are_locked_and_their_events_are_recorded() {
     let audit = &asked()["audit"];
     let text = std::fs::read_to_string(project().join("docs/hardening.md")).unwrap();
     let section = text.split("## Audit strategy").nth(1).unwrap().split("\n## ").next().unwrap();
@@ -207,7 +208,7 @@ fn audit_rules_are_locked_and_what_they_are_for_is_recorded() {
     assert_eq!(audit["provoked"], provoked);
 }
 
-/// T6: no way into the kernel for 32-bit programs.
+/// T6: the kernel does not run 32-bit programs.
 #[test]
 fn a_32_bit_program_does_not_start() {
     let exec_format_error = 8; // ENOEXEC
@@ -224,9 +225,9 @@ fn mount_options(point: &str) -> Vec<String> {
         .collect()
 }
 
-/// A5: what is sealed is read-only; what is writable starts no program, but for DATA.
+/// A5: sealed volumes are read-only. Of the writable file systems, only DATA allows programs to run.
 #[test]
-fn nothing_writable_executes_but_data() {
+fn only_data_is_writable_and_executable() {
     for sealed in ["/", "/usr/lib/kubedos/payload", "/usr/lib/kubedos/configuration"] {
         assert!(mount_options(sealed).contains(&"ro".to_owned()), "{sealed}: {:?}", mount_options(sealed));
     }
@@ -247,7 +248,7 @@ fn nothing_writable_executes_but_data() {
 }
 
 #[test]
-fn nothing_listens() {
+fn no_socket_listens() {
     let sockets = asked()["sockets"].as_object().unwrap();
     let listening = "0A";
     for table in ["tcp", "tcp6", "udp", "udp6"] {
@@ -267,7 +268,7 @@ fn there_is_no_swap_and_no_foreign_unit_or_credential() {
     assert!(!system.iter().any(|name| name == "@system"), "{system:?}");
 }
 
-/// A12: what runs is what the image is for.
+/// A12: only the expected programs run.
 #[test]
 fn only_known_programs_run() {
     let known = [
@@ -292,7 +293,7 @@ fn only_known_programs_run() {
 
 /// A5: every block of every sealed volume verifies and every file can be read.
 #[test]
-fn a_full_read_of_an_untouched_node_finds_nothing() {
+fn a_full_read_of_an_unmodified_node_finds_no_error() {
     let volumes = asked()["volumes"].as_object().unwrap();
     for volume in [Volume::Root, Volume::Payload, Volume::Configuration] {
         let (_, read) = volumes.iter().find(|(name, _)| name.contains(volume.name())).unwrap();
@@ -303,7 +304,7 @@ fn a_full_read_of_an_untouched_node_finds_nothing() {
     assert!(asked()["files"]["files"].as_u64().unwrap() > 300);
 }
 
-/// The agent is small: the aim is at most 12 MiB of memory.
+/// The agent uses at most 12 MiB of memory.
 #[test]
 fn the_agent_stays_within_twelve_mebibytes() {
     let processes = asked()["processes"].as_array().unwrap();
@@ -315,21 +316,21 @@ fn the_agent_stays_within_twelve_mebibytes() {
     assert!(agent["resident_kib"].as_u64().unwrap() <= 12 << 10, "{agent}");
 }
 
-/// A12: what can be asked is no product. Its boot manifest says so, which the UKI's signature covers, and so does its manifest.
+/// A12: an image with the probe is not a product. Its boot manifest, which the UKI's signature covers, and its manifest record this.
 #[test]
-fn an_image_that_can_be_asked_is_refused_by_verify() {
+fn verify_refuses_an_image_with_the_probe() {
     for path in [probe_image().folder(), probe_image().raw()] {
         let output = kubedos_build().arg("verify").arg(path).output().unwrap();
-        let said =
+        let printed =
             String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(4), "{said}");
-        assert!(said.contains("the root volume holds additions of a test: this is no product"), "{said}");
+        assert_eq!(output.status.code(), Some(4), "{printed}");
+        assert!(printed.contains("additions of a test, so this is not a product"), "{printed}");
     }
 }
 
-/// A5: a flipped block of data never reaches a reader; a full read names the volume.
+/// A5: a tampered data block never reaches a reader, and a full read reports the volume.
 #[test]
-fn a_tampered_data_block_never_reaches_a_reader_and_is_named() {
+fn a_tampered_data_block_is_never_read_and_its_volume_is_reported() {
     let rig = Rig::of(probe_image(), "a_tampered_data_block");
     let copy = rig.copy("image");
     let root = probe_image().partition(Role::Volume(Volume::Root, Area::Data, Slot::A));
@@ -349,11 +350,11 @@ fn a_tampered_data_block_never_reaches_a_reader_and_is_named() {
     machine.wait_for("the corrupt volume's name", Patience::STEP, corrupt).unwrap();
 }
 
-/// Where the incompressible file of the probe lies in the root volume: it is stored as it is.
+/// The offset of the probe's incompressible file in the root volume, which stores it unchanged.
 fn place_of_noise(image: &std::path::Path, start: u64, end: u64) -> u64 {
     let file = std::fs::File::open(image).unwrap();
     let noise = noise(NOISE);
-    // In the middle of the file, away from what is packed with neighbours.
+    // From the middle of the file, because its last bytes may be stored in a block with other data.
     let piece = &noise[noise.len() / 2..][..64];
     let mut volume = vec![0; usize::try_from(end - start).unwrap()];
     file.read_exact_at(&mut volume, start).unwrap();

@@ -1,4 +1,4 @@
-//! A2, A4, D1, S3: the same file boots from every medium, says so, and the second boot changes nothing.
+//! A2, A4, D1, S3: the same file boots from every medium, the console shows no fault, and the second boot changes nothing.
 
 use std::sync::OnceLock;
 
@@ -14,13 +14,13 @@ fn boots_as(product: &'static Product, test: &str, attachment: Attachment, proce
     let disk = rig.disk("disk").attached(attachment);
     let mut machine = rig.boot(&rig.hardware(disk).processors(processors));
     baseline(&machine, Expect::Baseline);
-    // The very last record is on the console without anything being said after it.
+    // The last record appears even if no other line follows it.
     let is_last = |line: &str| Record::find(line).is_some_and(|record| record.stage == Stage::Seal.name());
     machine.wait_for_line("the last stage's record", Patience::BOOT, is_last).unwrap();
     no_failed_unit(&mut machine);
 }
 
-/// A2: as a virtio disk, which is the first boot that other tests start from.
+/// A2: as a virtio disk. Other tests start from this first boot.
 #[test]
 fn boots_as_virtio_disk() {
     let adopted = adopted();
@@ -47,7 +47,7 @@ fn bare_metal() -> &'static Product {
     BARE_METAL.get_or_init(|| Product::example("bare-metal"))
 }
 
-/// A2, P2: the generic kernel from a USB stick, which is the node's own disk.
+/// A2, P2: the generic kernel from a USB stick, which is the node's system disk.
 #[test]
 fn bare_metal_boots_as_usb_stick() {
     boots_as(bare_metal(), "bare_metal_boots_as_usb_stick", Attachment::Usb, 1);
@@ -74,7 +74,7 @@ fn bare_metal_boots_from_every_other_medium() {
     }
 }
 
-/// A2: the qcow2 is the same disk, grown.
+/// A2: the qcow2 file, enlarged, boots as the same disk.
 #[test]
 fn boots_as_qcow2() {
     let rig = Rig::new("boots_as_qcow2");
@@ -93,7 +93,7 @@ fn boots_as_cd(test: &str, attachment: Attachment) {
     healthy_console(&machine);
 }
 
-/// A2: the raw file is the ISO.
+/// A2: the raw file is also the ISO.
 #[test]
 fn boots_as_scsi_cd() {
     boots_as_cd("boots_as_scsi_cd", Attachment::ScsiCd);
@@ -105,11 +105,11 @@ fn boots_as_ahci_cd() {
     boots_as_cd("boots_as_ahci_cd", Attachment::AhciCd);
 }
 
-/// S3: a second boot of an adopted disk has nothing to do, and the seed's disk is needed no second time to find the node's own.
+/// S3: a second boot of an adopted disk changes nothing.
 #[test]
-fn second_boot_says_unchanged() {
+fn second_boot_reports_unchanged() {
     let first = adopted();
-    let rig = Rig::new("second_boot_says_unchanged");
+    let rig = Rig::new("second_boot_reports_unchanged");
     let mut machine = rig.boot(&rig.hardware(rig.overlay("disk", &first.disk)));
     baseline(&machine, Expect::BaselineUnchanged);
     no_failed_unit(&mut machine);

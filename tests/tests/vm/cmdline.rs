@@ -1,5 +1,5 @@
-//! A5: what a hypervisor appends to the command line by SMBIOS, under Secure Boot too, starts no foreign program: the kernel takes no
-//! parameter behind ` --`, stage 1 sees the text and halts. The table of parameters is that of `docs/boot.md`.
+//! A5: a command line that a hypervisor appends with SMBIOS, which works also under Secure Boot, starts no foreign program. The kernel
+//! ignores parameters after ` --`, and stage 1 finds the text and halts. The parameters are those of the table in `docs/boot.md`.
 
 use std::sync::OnceLock;
 
@@ -11,7 +11,7 @@ use kubedos_wire::stage::EarlyStage;
 
 use crate::foreign;
 
-/// The first column of the table, one cell a row: `` | `appended` | what it would do | what happens | ``.
+/// The first column of the table: `` | `appended` | what it would do | what happens | ``.
 fn rows() -> Vec<String> {
     let page = std::fs::read_to_string(project().join("docs/boot.md")).unwrap();
     let section = page.split("\n## The command line").nth(1).unwrap().split("\n##").next().unwrap();
@@ -21,8 +21,8 @@ fn rows() -> Vec<String> {
     rows
 }
 
-/// Boots with the text appended, and with the attacker's root on an NVMe disk, on a virtio disk, and as an initrd on the ESP. What went
-/// otherwise than documented.
+/// Boots with the text appended, and with the attacker's root on an NVMe disk, on a virtio disk, and as an initrd on the ESP. An error
+/// describes a difference from the documented result.
 fn append(product: &'static Product, test: &str, appended: &str) -> Result<(), String> {
     let rig = Rig::of(product, test);
     let copy = rig.copy("image");
@@ -40,7 +40,7 @@ fn append(product: &'static Product, test: &str, appended: &str) -> Result<(), S
     if error.contains(&named) { Ok(()) } else { Err(error) }
 }
 
-/// The first line that decides: a halt, a panic, or the attacker's program.
+/// The first line with a result: a halt, a panic, or the attacker's program.
 fn first(machine: &Machine) -> String {
     let decides = |line: &str| {
         line.contains(foreign::MARK)
@@ -50,7 +50,7 @@ fn first(machine: &Machine) -> String {
     machine.wait_for_line("a halt or a panic", Patience::BOOT, decides).unwrap()
 }
 
-/// No record but those of the first step, and nothing of the attacker's.
+/// Checks that only the first step of stage 1 has records, and that no program of the attacker ran.
 fn nothing_else_ran(machine: Machine) -> Result<(), String> {
     let log = machine.log();
     let records = machine.finish();
@@ -59,7 +59,7 @@ fn nothing_else_ran(machine: Machine) -> Result<(), String> {
         return Err(foreign::MARK.to_owned());
     }
     let only_first = records.iter().all(|record| record.stage == EarlyStage::Modules.name());
-    if only_first { Ok(()) } else { Err(format!("stage 1 went on: {records:#?}")) }
+    if only_first { Ok(()) } else { Err(format!("stage 1 continued: {records:#?}")) }
 }
 
 fn append_each(product: &'static Product, test: &str, chosen: impl Fn(&str) -> bool) {
@@ -77,19 +77,19 @@ fn names_a_root(row: &str) -> bool {
     ["root=", "init=", "initrd="].iter().any(|word| row.contains(word))
 }
 
-/// The attack that the dashes are for.
+/// The attack that the ` --` at the end of the command line prevents.
 #[test]
 fn no_appended_root_or_init_is_started() {
     append_each(Product::built(), "appended_root", names_a_root);
 }
 
-/// Parameters that weaken the kernel or silence it: what acts before stage 1 does not keep it from halting.
+/// Parameters that weaken the kernel or suppress its messages: stage 1 halts although they take effect before it starts.
 #[test]
-fn no_appended_parameter_keeps_stage_1_from_halting() {
+fn stage_1_halts_with_every_appended_parameter() {
     append_each(Product::built(), "appended_parameter", |row| !names_a_root(row));
 }
 
-/// A2: the same with the generic kernel of bare metal, which has other drivers built in.
+/// A2: the same with the generic kernel of bare metal, which has other built-in drivers.
 #[test]
 fn no_appended_root_is_started_by_the_generic_kernel() {
     static BARE_METAL: OnceLock<Product> = OnceLock::new();
@@ -97,10 +97,10 @@ fn no_appended_root_is_started_by_the_generic_kernel() {
     append_each(product, "appended_root_metal", names_a_root);
 }
 
-/// The kernel's EFI stub cuts a text that is too long (COMMAND_LINE_SIZE, 2048 bytes) at a space. Parameters behind which the cut lies are
-/// seen; one endless word is cut off whole, and then nothing was appended.
+/// The kernel's EFI stub truncates a text that is too long (COMMAND_LINE_SIZE, 2048 bytes) at a space. Stage 1 sees the parameters before
+/// the cut. A single word that is too long is removed completely, so that nothing is appended.
 #[test]
-fn a_text_that_is_cut_hides_nothing() {
+fn a_truncated_command_line_hides_no_parameter() {
     let endless = "x".repeat(3000);
     let appended = format!("rdinit=/none root=/dev/nvme0n1 init=/sbin/init {endless}");
     let rig = Rig::new("cut_text");

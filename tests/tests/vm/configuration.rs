@@ -1,4 +1,4 @@
-//! C0, C1, A5: which configuration a node takes, and what it does with every other one.
+//! C0, C1, A5: which configuration a node accepts, and how it refuses all others.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -36,7 +36,7 @@ fn place(product: &Product, area: Area) -> std::ops::Range<u64> {
     product.partition(Role::Volume(Volume::Configuration, area, Slot::A))
 }
 
-/// Puts areas of one image's configuration into a copy of another's: same layout, same places.
+/// Copies areas of one image's configuration into a copy of another image. Both have the same layout.
 fn give(from: &Product, to: &Path, areas: &[Area]) {
     for area in areas {
         let range = place(from, *area);
@@ -44,7 +44,7 @@ fn give(from: &Product, to: &Path, areas: &[Area]) {
     }
 }
 
-/// Puts a whole configuration there, as an upgrade does: its partitions are named by its root hash.
+/// Copies a whole configuration, as an upgrade does, including the partition UUIDs, which are derived from the root hash.
 fn give_all(from: &Product, to: &Path) {
     give(from, to, &AREAS);
     for area in AREAS {
@@ -54,7 +54,7 @@ fn give_all(from: &Product, to: &Path) {
     }
 }
 
-/// Boots a changed copy of generation 2; stage 1 halts at the configuration, and says why.
+/// Boots a changed copy of generation 2; checks that stage 1 halts at the configuration with an error that contains `because`.
 fn halts_in_stage_1(test: &str, change: impl FnOnce(&Path), because: &str) {
     let rig = Rig::of(generation(2), test);
     let copy = rig.copy("image");
@@ -82,7 +82,7 @@ fn a_missing_configuration_halts() {
     halts_in_stage_1("a_missing_configuration", change, "no acceptable configuration");
 }
 
-/// Everything about it is sound, but who signed it.
+/// The configuration is valid, but its key does not belong to the cluster.
 #[test]
 fn a_foreign_configuration_halts() {
     halts_in_stage_1(
@@ -92,7 +92,7 @@ fn a_foreign_configuration_halts() {
     );
 }
 
-/// The statement without its signature: the header's count says none, the body follows at once.
+/// The statement without its signature: the header has a count of zero, and the body follows immediately.
 #[test]
 fn an_unsigned_configuration_halts() {
     let change = |copy: &Path| {
@@ -107,14 +107,14 @@ fn an_unsigned_configuration_halts() {
     halts_in_stage_1("an_unsigned_configuration", change, "no acceptable configuration");
 }
 
-/// The volume of one generation under the statement of another.
+/// The volume of one generation with the statement of another.
 #[test]
 fn a_swapped_configuration_halts() {
     let change = |copy: &Path| give(generation(3), copy, &[Area::Hash, Area::Data]);
     halts_in_stage_1("a_swapped_configuration", change, "no acceptable configuration");
 }
 
-/// A disk that has run generation 2, as a raw file. It takes a place for a machine, so it is asked for before a rig is made.
+/// A disk that has run generation 2, as a raw file. The boot needs a place for a machine, so a test calls this before it creates its rig.
 fn has_run_generation_2() -> &'static Path {
     static RUN: OnceLock<PathBuf> = OnceLock::new();
     RUN.get_or_init(|| {
@@ -127,7 +127,7 @@ fn has_run_generation_2() -> &'static Path {
     })
 }
 
-/// A rig with a copy of that disk, whose configuration is of another generation.
+/// A rig with a copy of that disk, with the configuration of another generation if one is given.
 fn rig_with(test: &str, given: Option<u64>) -> (Rig, Disk) {
     let run = has_run_generation_2();
     let rig = Rig::of(generation(2), test);
@@ -138,16 +138,16 @@ fn rig_with(test: &str, given: Option<u64>) -> (Rig, Disk) {
     (rig, Disk::new(disk, Format::Raw))
 }
 
-/// What the node has seen once it does not go below, also with a seed that would let it.
+/// A node refuses a generation below the highest one that it has seen, even if the floor of the seed allows it.
 #[test]
-fn an_older_configuration_is_refused_by_what_state_remembers() {
+fn an_older_configuration_is_refused_by_the_floor_in_state() {
     let (rig, disk) = rig_with("an_older_configuration", Some(1));
     let seed = variant(2).mint("cp-1", &["--generation-floor", "1"], rig.bench().path("lower").as_path());
     let machine = rig.boot(&rig.unseeded(disk).disk(seed));
     halts_at(&machine, Stage::Disks, "this node has seen generation 2");
 }
 
-/// The seed's floor holds where STATE remembers nothing: a new disk, and an old image that is soundly signed.
+/// On a new disk without STATE, the floor of the seed applies: an old image with a valid signature is refused.
 #[test]
 fn an_older_image_on_a_new_disk_is_refused_by_the_floor_of_the_seed() {
     let newer = generation(2).seed("cp-1");
@@ -157,7 +157,7 @@ fn an_older_image_on_a_new_disk_is_refused_by_the_floor_of_the_seed() {
     assert_eq!(machine.writes(0).unwrap(), 0, "the disk was written to");
 }
 
-/// An old release does not come back with a seed that was minted for a later one; the message has both.
+/// A release below the floor of the seed is refused. The message has both versions.
 #[test]
 fn a_release_below_the_floor_of_the_seed_is_refused() {
     let rig = Rig::of(generation(2), "a_release_below_the_floor");
@@ -168,7 +168,7 @@ fn a_release_below_the_floor_of_the_seed_is_refused() {
     assert_eq!(machine.writes(0).unwrap(), 0, "the disk was written to");
 }
 
-/// The seed of a replaced node opens nothing any more, although its disk is empty and STATE is new.
+/// The seed of a replaced node is refused, even with an empty disk and new STATE.
 #[test]
 fn the_seed_of_an_earlier_incarnation_is_refused_on_a_new_disk() {
     static REPLACED: OnceLock<Product> = OnceLock::new();
@@ -202,7 +202,7 @@ fn an_image_without_the_first_configuration_key_boots_on_the_old_disk() {
         powers_off(&mut machine);
         (rig.bench().raw_copy(tools(), "raw", &disk).unwrap(), was)
     };
-    // As an upgrade does: the new boot files and the new configuration; root and payload are the same.
+    // As an upgrade does: copies the new boot files and the new configuration; root and payload are the same.
     let esp = after_drop().partition(Role::Esp);
     transplant(after_drop().raw(), esp.clone(), &old, esp.start);
     give_all(after_drop(), &old);
@@ -210,12 +210,12 @@ fn an_image_without_the_first_configuration_key_boots_on_the_old_disk() {
     let mut machine = rig.boot(&rig.hardware(Disk::new(old, Format::Raw)));
     let records = baseline(&machine, Expect::Baseline);
     let note = last(&records, Stage::Disks).note.clone().unwrap_or_default();
-    let page = status_page(&mut machine); // one page a second is all that the node shows
+    let page = status_page(&mut machine); // once, because the node shows at most one page per second
     assert_eq!(key(&page), was, "STATE was kept: {note}");
     assert!(page.iter().any(|line| line.contains("units     none failed")), "{page:#?}");
 }
 
-/// C0: what the dropped key signs is refused, however new it is, and stage 1 says why.
+/// C0: a configuration that is signed with the dropped key is refused even if it is newer, and stage 1 reports the cause.
 #[test]
 fn a_configuration_signed_by_the_dropped_key_halts() {
     let leaked = Variant::new("by-dropped").keys(rotated_keys().0).generation(3).build();
@@ -229,9 +229,9 @@ fn a_configuration_signed_by_the_dropped_key_halts() {
     assert!(error.contains("not signed by any of the 1 keys that are trusted here"), "{error}");
 }
 
-/// C1: a newer one is taken, with the same UKI, root and payload.
+/// C1: a newer configuration is accepted, with the same UKI, root and payload.
 #[test]
-fn a_newer_configuration_is_taken() {
+fn a_newer_configuration_is_accepted() {
     let (rig, disk) = rig_with("a_newer_configuration", Some(3));
     let mut machine = rig.boot(&rig.hardware(disk));
     let records = baseline(&machine, Expect::Baseline);
@@ -239,9 +239,9 @@ fn a_newer_configuration_is_taken() {
     no_failed_unit(&mut machine);
 }
 
-/// C0: what is attached beside the node's disk does not decide, however new it is.
+/// C0: a configuration on another disk than the node's is ignored, even if it is newer.
 #[test]
-fn a_newer_configuration_on_another_disk_does_not_decide() {
+fn a_newer_configuration_on_another_disk_is_ignored() {
     let (rig, disk) = rig_with("a_newer_configuration_beside", None);
     let beside = rig.bench().overlay(tools(), "beside", &generation(3).disk(), DISK).unwrap();
     let machine = rig.boot(&rig.hardware(disk).disk(beside.not_bootable()));

@@ -1,4 +1,4 @@
-//! O1, P2, D1: what a machine must have, what a node says about the disks that it does not use, and what a healthy console shows.
+//! O1, P2, D1: the hardware that a node needs, the disks that it reports but does not use, and the console of a healthy node.
 
 use std::sync::OnceLock;
 
@@ -9,7 +9,7 @@ use kubedos_tests::{
 use kubedos_wire::record::{MAX_BYTES, Outcome};
 use kubedos_wire::stage::{EarlyStage, Stage};
 
-/// An image whose first node has its system on the disk that `rule` names.
+/// An image whose first node has its system disk selected by `rule`.
 fn named(name: &'static str, rule: &str) -> Product {
     let rule = format!("          - sizeGiB: 14\n            match:\n              {rule}\n");
     Variant::new(name).edit("          - sizeGiB: 14\n", rule).build()
@@ -20,7 +20,7 @@ fn by_serial() -> &'static Product {
     PRODUCT.get_or_init(|| named("by-serial", "serial: target"))
 }
 
-/// A machine that boots the image as a CD, with the seed, and no disk for the system yet.
+/// A machine that boots the image as a CD, with the seed and without a system disk.
 fn from_cd(rig: &Rig, product: &Product) -> Hardware {
     let cd = Disk::cd(product.raw(), Attachment::ScsiCd);
     rig.unseeded(cd).disk(product.seed("cp-1"))
@@ -31,7 +31,7 @@ fn joined(page: &[String]) -> String {
     page.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n").replace("\n          ", "")
 }
 
-/// P2: the default processor of older Proxmox versions has no SSSE3, no AES, no SSE 4.2 and no RDRAND; nothing gives randomness.
+/// P2: the default processor of older Proxmox versions has no SSSE3, AES, SSE 4.2 and RDRAND, and the machine has no source of randomness.
 #[test]
 fn a_processor_without_any_extension_boots_and_keeps_its_disk() {
     let rig = Rig::new("a_processor_without_any_extension");
@@ -59,9 +59,9 @@ fn the_smallest_documented_machine_boots() {
     no_failed_unit(&mut machine);
 }
 
-/// P2: less memory than documented is named, instead of ending somewhere in a panic.
+/// P2: a machine with less memory than documented halts with an error and not with a panic.
 #[test]
-fn too_little_memory_is_named() {
+fn too_little_memory_is_reported() {
     let rig = Rig::new("too_little_memory");
     let machine = rig.boot(&rig.hardware(rig.disk("disk")).memory_mib(384));
     let record = halts(&machine);
@@ -70,9 +70,9 @@ fn too_little_memory_is_named() {
     assert!(error.contains("MiB of usable memory") && error.contains("at least 512 MiB"), "{error}");
 }
 
-/// P2: a stick behind a controller that the cloud kernel has no driver for: the controller is named, with what to do.
+/// P2: a USB stick on a controller for which the cloud kernel has no driver: the error has the controller and the solution.
 #[test]
-fn a_controller_without_a_driver_is_named() {
+fn a_controller_without_a_driver_is_reported() {
     let rig = Rig::new("a_controller_without_a_driver");
     let stick = Disk::new(rig.copy("stick"), Format::Raw).attached(Attachment::Usb);
     let machine = rig.boot(&rig.unseeded(stick));
@@ -85,7 +85,7 @@ fn a_controller_without_a_driver_is_named() {
     }
 }
 
-/// O1: no disk matches: the record says why for each disk, the page lists them in full; nothing on them is touched.
+/// O1: if no disk matches, the record has the reason for each disk, the status page lists the disks in full, and no disk is written to.
 #[test]
 fn when_no_disk_matches_every_disk_is_listed_with_the_reason() {
     let rig = Rig::of(by_serial(), "no_disk_matches");
@@ -150,9 +150,9 @@ fn with_namespaces(rig: &Rig, mut hardware: Hardware, serial: &str) -> Hardware 
     hardware
 }
 
-/// S3: the namespaces of one NVMe controller share its serial number: the node takes neither, and says what tells them apart.
+/// S3: the namespaces of one NVMe controller have the same serial number. The node uses neither, and reports how to distinguish them.
 #[test]
-fn namespaces_that_share_a_serial_number_are_refused_and_told_apart() {
+fn namespaces_with_one_serial_number_are_refused_and_distinguished() {
     let rig = Rig::of(by_serial(), "namespaces_that_share_a_serial_number");
     let machine = rig.boot(&with_namespaces(&rig, from_cd(&rig, by_serial()), "target"));
     let record = halts(&machine);
@@ -163,23 +163,23 @@ fn namespaces_that_share_a_serial_number_are_refused_and_told_apart() {
     }
 }
 
-/// S3: the same two namespaces, one of them named by its own world-wide name. (The kernel does not believe QEMU's EUI-64, and makes a
-/// name of vendor, serial number, model and namespace.)
+/// S3: the same two namespaces, and a spec with the world-wide name of one of them. (The kernel ignores QEMU's EUI-64, and generates a
+/// name from vendor, serial number, model and namespace.)
 #[test]
-fn a_namespace_is_found_by_its_own_name() {
+fn a_namespace_is_found_by_its_world_wide_name() {
     static PRODUCT: OnceLock<Product> = OnceLock::new();
     let product = PRODUCT
         .get_or_init(|| named("by-wwn", "wwn: nvme.1b36-746172676574-51454d55204e564d65204374726c-00000002"));
-    let rig = Rig::of(product, "a_namespace_is_found_by_its_own_name");
+    let rig = Rig::of(product, "a_namespace_is_found_by_its_world_wide_name");
     let machine = rig.boot(&with_namespaces(&rig, from_cd(&rig, product), "target"));
     let records = baseline(&machine, Expect::Baseline);
     let note = last(&records, Stage::Disks).note.clone().unwrap();
     assert!(note.contains("nvme0n2"), "{note}");
 }
 
-/// S3: virtio carries 20 bytes of a serial number; a spec with the whole one finds the disk.
+/// S3: virtio transports only 20 bytes of a serial number; a spec with the full number still finds the disk.
 #[test]
-fn a_serial_number_that_virtio_cuts_finds_its_disk() {
+fn a_serial_number_truncated_by_virtio_finds_its_disk() {
     static PRODUCT: OnceLock<Product> = OnceLock::new();
     let product = PRODUCT.get_or_init(|| named("by-long-serial", "serial: 0123456789ABCDEFGHIJKLMNO"));
     let rig = Rig::of(product, "a_serial_number_that_virtio_cuts");
@@ -194,7 +194,7 @@ fn a_serial_number_that_virtio_cuts_finds_its_disk() {
     assert!(note.contains("vdc"), "{note}");
 }
 
-/// D1: a healthy boot from CD without any disk shows nothing that looks like a fault, apart from what it waits for.
+/// D1: a healthy boot from CD without a disk shows no fault on the console.
 #[test]
 fn a_boot_without_a_disk_shows_no_fault() {
     let rig = Rig::new("a_boot_without_a_disk");

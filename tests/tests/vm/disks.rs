@@ -1,4 +1,4 @@
-//! O1, S3: the agent makes the disks and destroys nothing unasked.
+//! O1, S3: the agent sets up the disks, and destroys nothing that the spec does not permit it to destroy.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -14,7 +14,7 @@ use kubedos_wire::stage::Stage;
 
 use crate::adopted::adopted;
 
-/// An image whose first node has its system on the disk with this serial number: it can run from a CD.
+/// An image whose first node has its system disk selected by the serial number `target`, so that the image can run from a CD.
 fn installer() -> &'static Product {
     static INSTALLER: OnceLock<Product> = OnceLock::new();
     INSTALLER.get_or_init(|| on_target(Variant::new("installer"), "").build())
@@ -33,7 +33,7 @@ fn from_cd(rig: &Rig, product: &Product, target: Disk) -> Hardware {
     rig.unseeded(cd).disk(product.seed("cp-1")).disk(target.serial("target").not_bootable())
 }
 
-/// A blank target is laid out; at the second boot it is the node's own, and kept.
+/// A blank target gets the layout of a node. The second boot recognises it and keeps it.
 #[test]
 fn a_blank_target_is_laid_out_and_then_kept() {
     let rig = Rig::of(installer(), "a_blank_target");
@@ -47,7 +47,7 @@ fn a_blank_target_is_laid_out_and_then_kept() {
     no_failed_unit(&mut machine);
 }
 
-/// What lies on a target before it is refused: made by other people's tools.
+/// Boots with a target whose content `make` writes; checks that the node refuses the target and does not change it.
 fn is_refused_and_untouched(test: &str, make: impl FnOnce(&Path)) {
     let rig = Rig::of(installer(), test);
     let target = rig.bench().blank("target", DISK).unwrap();
@@ -82,7 +82,7 @@ fn foreign_partitions_are_refused_and_untouched() {
     });
 }
 
-/// Some bytes that nobody knows are somebody's.
+/// A disk with unknown content is not blank.
 #[test]
 fn unknown_bytes_are_refused_and_untouched() {
     is_refused_and_untouched("unknown_bytes", |path| {
@@ -91,7 +91,7 @@ fn unknown_bytes_are_refused_and_untouched() {
     });
 }
 
-/// A partition that was added beside ours, as swap: not used, and the disk is refused as it is.
+/// A swap partition that was added next to ours: it is not used, and the disk is refused and not changed.
 #[test]
 fn an_added_swap_partition_is_refused_and_not_used() {
     let rig = Rig::new("an_added_swap_partition");
@@ -106,9 +106,9 @@ fn an_added_swap_partition_is_refused_and_not_used() {
     assert!(kept_bytes(&copy) == before, "the disk was changed");
 }
 
-/// S3: `allowDestroy` takes the disk that it names, and only that disk.
+/// S3: with `allowDestroy`, the agent overwrites the disk that the spec names there, and no other disk.
 #[test]
-fn a_foreign_disk_is_taken_when_it_is_named_and_no_other() {
+fn allow_destroy_permits_the_named_disk_and_no_other() {
     static TAKER: OnceLock<Product> = OnceLock::new();
     let taker = TAKER.get_or_init(|| {
         on_target(Variant::new("taker"), "        allowDestroy:\n          - serial: target\n").build()
@@ -132,7 +132,7 @@ fn a_foreign_disk_is_taken_when_it_is_named_and_no_other() {
     assert!(kept_bytes(other.file()) == before, "the other disk was changed");
 }
 
-/// The node's own disk does not open with the secrets of another node; nothing is made anew.
+/// The disk of a node does not open with the secrets of another node, and is not created again.
 #[test]
 fn a_disk_of_another_node_is_refused_and_kept() {
     let first = adopted();
@@ -146,9 +146,9 @@ fn a_disk_of_another_node_is_refused_and_kept() {
     no_failed_unit(&mut machine);
 }
 
-/// A node whose disk was copied into another machine is another node: it gets keys of its own.
+/// A disk that was copied to another machine makes it a new node, which gets new keys.
 #[test]
-fn a_clone_gets_keys_of_its_own() {
+fn a_clone_gets_new_keys() {
     let first = adopted();
     let rig = Rig::new("a_clone");
     let hardware =
@@ -161,8 +161,8 @@ fn a_clone_gets_keys_of_its_own() {
     assert_ne!(key(&kubedos_tests::status_page(&mut machine)), key(&first.page));
 }
 
-/// A5, field testing: `verify` finds nothing wrong with the disk of a healthy node, and says what is the node's own; also once the disk was
-/// grown, and as the qcow2 file that a backup makes of it. The overlay itself is refused with the command that converts it.
+/// A5, field testing: `verify` finds no error on the disk of a healthy node, and reports the parts that belong to the node. It does so also
+/// after the disk was enlarged, and for a qcow2 backup. The overlay itself is refused with the command that converts it.
 #[test]
 fn the_disk_of_a_healthy_node_verifies() {
     let first = adopted();
@@ -175,37 +175,38 @@ fn the_disk_of_a_healthy_node_verifies() {
         if grown {
             std::fs::File::options().write(true).open(&raw).unwrap().set_len(DISK + (4 << 30)).unwrap();
         }
-        let said = succeeds(kubedos_build().args(["verify", "--keys", "keys/demo"]).arg(&raw));
-        for words in ["a disk which a node has adopted", "are the node's own", "verify against root hash"] {
-            assert!(said.contains(words), "{words}: {said}");
+        let printed = succeeds(kubedos_build().args(["verify", "--keys", "keys/demo"]).arg(&raw));
+        for words in ["a disk that a node has adopted", "belong to the node", "verify against root hash"] {
+            assert!(printed.contains(words), "{words}: {printed}");
         }
-        assert!(!said.contains("FAIL"), "{said}");
+        assert!(!printed.contains("FAIL"), "{printed}");
     }
-    let said = succeeds(kubedos_build().args(["verify", "--keys", "keys/demo", "--json"]).arg(&backup));
-    assert!(said.contains("\"verdict\": \"sealed\""), "{said}");
+    let printed = succeeds(kubedos_build().args(["verify", "--keys", "keys/demo", "--json"]).arg(&backup));
+    assert!(printed.contains("\"verdict\": \"sealed\""), "{printed}");
     let refused = kubedos_build().arg("verify").arg(first.disk.file()).output().unwrap();
-    let said = String::from_utf8(refused.stderr).unwrap();
-    assert!(refused.status.code() == Some(1) && said.contains("qemu-img convert -O raw"), "{said}");
+    let printed = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.status.code() == Some(1) && printed.contains("qemu-img convert -O raw"), "{printed}");
 }
 
-/// Other people's tools find what the agent made sound: the partition table, both LUKS2 containers.
+/// Oracles accept the partition table and both LUKS2 containers that the agent created.
 #[test]
-fn other_tools_find_the_adopted_disk_sound() {
+fn other_tools_accept_the_adopted_disk() {
     let first = adopted();
     let rig = Rig::new("other_tools_and_the_adopted_disk");
     let raw = rig.bench().raw_copy(tools(), "raw", &first.disk).unwrap();
-    let said = succeeds(oracles().command("usr/sbin/sgdisk").unwrap().arg("--verify").arg(&raw));
-    assert!(said.contains("No problems found"), "{said}");
+    let printed = succeeds(oracles().command("usr/sbin/sgdisk").unwrap().arg("--verify").arg(&raw));
+    assert!(printed.contains("No problems found"), "{printed}");
     let layout = kubedos_image::layout::adopted(DISK).unwrap();
     for role in [Role::State, Role::Data] {
         let place = layout.place(role).unwrap();
         let header = rig.bench().path(&role.to_string());
         std::fs::File::create(&header).unwrap().set_len(32 << 20).unwrap();
         transplant(&raw, place.start..place.start + (16 << 20), &header, 0);
-        let said = succeeds(oracles().command("usr/sbin/cryptsetup").unwrap().arg("luksDump").arg(&header));
+        let printed =
+            succeeds(oracles().command("usr/sbin/cryptsetup").unwrap().arg("luksDump").arg(&header));
         for words in ["Version:       \t2", "aes-xts-plain64", "0: luks2", "PBKDF:      pbkdf2"] {
             let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-            assert!(squeezed(&said).contains(&squeezed(words)), "{role}: not {words:?} in {said}");
+            assert!(squeezed(&printed).contains(&squeezed(words)), "{role}: not {words:?} in {printed}");
         }
         let json = oracles()
             .command("usr/sbin/cryptsetup")
@@ -220,7 +221,7 @@ fn other_tools_find_the_adopted_disk_sound() {
     }
 }
 
-/// P2: too small for anything to be kept: it runs, and says that nothing lasts.
+/// P2: a node with a disk that is too small for STATE and DATA runs, and reports that nothing is kept.
 #[test]
 fn a_disk_that_is_too_small_leaves_state_in_memory() {
     let rig = Rig::new("a_disk_that_is_too_small");
@@ -231,7 +232,7 @@ fn a_disk_that_is_too_small_leaves_state_in_memory() {
 }
 
 #[test]
-fn a_disk_that_has_grown_gives_its_room_to_data() {
+fn a_grown_disk_enlarges_data() {
     let first = adopted();
     let rig = Rig::new("a_disk_that_has_grown");
     let grown = rig.bench().overlay(tools(), "disk", &first.disk, DISK + (2 << 30)).unwrap();
@@ -242,9 +243,9 @@ fn a_disk_that_has_grown_gives_its_room_to_data() {
     no_failed_unit(&mut machine);
 }
 
-/// P2: 4096-byte sectors are refused by name, not mangled.
+/// P2: a disk with 4096-byte sectors is refused with this reason, and not changed.
 #[test]
-fn a_target_with_4096_byte_sectors_is_refused_by_name() {
+fn a_target_with_4096_byte_sectors_is_refused() {
     let rig = Rig::of(installer(), "a_target_with_4096_byte_sectors");
     let target = rig.bench().blank("target", DISK).unwrap().block_size(4096);
     let machine = rig.boot(&from_cd(&rig, installer(), target));
@@ -252,18 +253,18 @@ fn a_target_with_4096_byte_sectors_is_refused_by_name() {
     assert_eq!(machine.writes(2).unwrap(), 0);
 }
 
-/// P2: BIOS instead of UEFI is refused by name.
+/// P2: a machine that boots with a BIOS shows that UEFI is required.
 #[test]
-fn a_bios_says_that_the_disk_needs_uefi() {
+fn a_bios_boot_shows_that_uefi_is_required() {
     let rig = Rig::new("a_bios");
     let machine = rig.boot(&Hardware::new(Firmware::Bios).disk(rig.disk("disk")));
-    let said = |line: &str| line.contains("kubedOS: this machine started in BIOS mode");
-    machine.wait_for_line("the refusal", Patience::BOOT, said).unwrap();
+    let refused = |line: &str| line.contains("kubedOS: this machine started in BIOS mode");
+    machine.wait_for_line("the refusal", Patience::BOOT, refused).unwrap();
 }
 
-/// A place that takes no write is tried again and then given up, with the system's words.
+/// A write that always fails is retried; then the node halts with the error of the operation.
 #[test]
-fn a_disk_that_fails_a_write_for_good_halts() {
+fn a_permanent_write_error_halts() {
     let rig = Rig::new("a_disk_that_fails_a_write_for_good");
     let state = kubedos_image::layout::adopted(DISK).unwrap().place(Role::State).unwrap().start;
     let disk = rig.disk("disk").fault(Fault::WriteAt { sector: state / 512 });
@@ -273,9 +274,9 @@ fn a_disk_that_fails_a_write_for_good_halts() {
     assert!(records.iter().any(|record| record.outcome == Outcome::Retry), "{records:#?}");
 }
 
-/// One write that fails is tried again, and the disk ends as it should.
+/// A write that fails once is retried, and the disk is complete.
 #[test]
-fn a_write_that_fails_once_is_tried_again() {
+fn a_single_write_error_is_retried() {
     let rig = Rig::new("a_write_that_fails_once");
     // The first sector of the primary entries: written when the disk is adopted.
     let mut machine = rig.boot(&rig.hardware(rig.disk("disk").fault(Fault::FirstWriteAt { sector: 2 })));
@@ -296,9 +297,9 @@ fn root_device(machine: &Machine) -> String {
         .unwrap()
 }
 
-/// A5: a stick and the disk that it was copied to do not mix, whichever firmware boots from.
+/// A5: a node uses either a USB stick or the disk that the stick was copied to, and never parts of both.
 #[test]
-fn a_stick_beside_its_copy_on_disk_is_left_alone() {
+fn a_usb_stick_next_to_its_copy_is_not_used() {
     let first = adopted();
     let rig = Rig::new("a_stick_beside_its_copy");
     let stick = Disk::new(rig.copy("stick"), Format::Raw);
@@ -309,7 +310,7 @@ fn a_stick_beside_its_copy_on_disk_is_left_alone() {
 }
 
 #[test]
-fn a_disk_beside_the_stick_that_was_booted_is_left_alone() {
+fn a_disk_next_to_the_booted_usb_stick_is_not_used() {
     let first = adopted();
     let rig = Rig::new("a_disk_beside_the_stick");
     let stick = Disk::new(rig.copy("stick"), Format::Raw);

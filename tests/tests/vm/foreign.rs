@@ -1,4 +1,4 @@
-//! A system of an attacker: one program that reports itself on the console, as an ext4 file system on a disk and as an initrd.
+//! An attacker's system: one program that prints a mark on the console, in an ext4 file system on a disk and in an initrd.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -7,14 +7,14 @@ use kubedos_image::cpio::{Archive, Node};
 use kubedos_lab::{Bench, Disk};
 use kubedos_tests::{oracles, succeeds};
 
-/// What the program prints.
+/// The mark that the program prints.
 pub const MARK: &str = "a foreign program runs";
 
-/// Everything that the kernel might start as PID 1, and what the rows of the table name.
+/// All paths that the kernel may start as PID 1, and the paths in the rows of the table in `docs/boot.md`.
 const NAMES: [&str; 6] = ["init", "sbin/init", "etc/init", "bin/init", "bin/sh", "usr/lib/systemd/systemd"];
 
-/// An ELF file for x86-64 with one segment: it writes [`MARK`] to its first three descriptors and waits. The kernel opens `/dev/console` as
-/// all three of PID 1.
+/// An ELF file for x86-64 with one segment: it writes [`MARK`] to its first three descriptors and waits. The kernel opens `/dev/console` for
+/// all three descriptors of PID 1.
 fn program() -> Vec<u8> {
     const BASE: u64 = 0x40_0000;
     const HEADERS: u64 = 64 + 56;
@@ -37,7 +37,7 @@ fn program() -> Vec<u8> {
     let size = HEADERS + code.len() as u64;
     let mut file = b"\x7fELF\x02\x01\x01".to_vec();
     file.resize(16, 0);
-    // Executable, x86-64, version 1; entry, program headers' offset, section headers' offset; flags; sizes and numbers of headers.
+    // Executable, x86-64, version 1; entry, offsets of program and section headers; flags; sizes and numbers of headers.
     file.extend([2, 0, 62, 0, 1, 0, 0, 0]);
     file.extend([BASE + HEADERS, 64, 0].iter().flat_map(|word| word.to_le_bytes()));
     file.extend([0; 4]);

@@ -1,4 +1,5 @@
-//! O1, C0: what a node made is not made again when it cannot be read, STATE stays on its disk, and no disk or image leads below a floor.
+//! O1, C0: a node does not create STATE and DATA again if it cannot read them, STATE stays on its disk, and no disk or image makes a node
+//! go below a floor.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -16,7 +17,7 @@ use kubedos_wire::stage::Stage;
 
 use crate::adopted::adopted;
 
-/// Bytes of a container that LUKS2 uses before the data: both headers, key slots, and the anchor between them and the data.
+/// The bytes of a container before its data: both LUKS2 headers, the key slots, and the anchor.
 const BEFORE_DATA: u64 = 16 << 20;
 
 fn start(role: Role) -> u64 {
@@ -35,7 +36,7 @@ fn overwrite(path: &Path, at: u64, len: u64, byte: u8) {
     file.write_all_at(&vec![byte; usize::try_from(len).unwrap()], at).unwrap();
 }
 
-/// What is remembered of the disks at the end of the stage.
+/// The note of the record with which Disks succeeded.
 fn disks_note(records: &[Record]) -> String {
     let record = last(records, Stage::Disks);
     assert_eq!(record.outcome, Outcome::Done, "{record:?}");
@@ -46,7 +47,7 @@ fn node_key(page: &[String]) -> String {
     page.iter().find(|line| line.contains("node key")).cloned().unwrap()
 }
 
-/// Both copies of both headers are gone: they come back from the anchor, and with them STATE and the node's key.
+/// Both copies of both headers are overwritten. The node restores them from the anchor, so that STATE and the node's key are kept.
 #[test]
 fn overwritten_headers_are_restored_and_state_is_kept() {
     let rig = Rig::new("overwritten_headers");
@@ -66,9 +67,9 @@ fn overwritten_headers_are_restored_and_state_is_kept() {
     no_failed_unit(&mut machine);
 }
 
-/// Headers and backups are gone: the node halts, names the partition, and writes nothing.
+/// Headers and their backups are overwritten: the node halts, names the partition, and writes nothing.
 #[test]
-fn headers_that_are_lost_for_good_halt_the_node() {
+fn lost_headers_without_a_backup_halt_the_node() {
     for (test, role, named) in
         [("a_lost_state", Role::State, "vda25 held state"), ("a_lost_data", Role::Data, "vda26 held data")]
     {
@@ -88,7 +89,7 @@ fn headers_that_are_lost_for_good_halt_the_node() {
     }
 }
 
-/// Finding 6 of the review: a whole header that names a cipher which encrypts nothing.
+/// Finding 6 of the review: a complete header with a cipher that does not encrypt.
 #[test]
 fn a_forged_header_without_a_cipher_is_not_opened() {
     let rig = Rig::new("a_forged_header");
@@ -103,11 +104,11 @@ fn a_forged_header_without_a_cipher_is_not_opened() {
     assert_eq!(machine.writes(0).unwrap(), 0);
 }
 
-/// Bytes of one copy of a LUKS2 header, and where its SHA-256 stands (LUKS2 On-Disk Format Specification, section 2.1).
+/// The size of one copy of a LUKS2 header, and the range of its SHA-256 (LUKS2 On-Disk Format Specification, section 2.1).
 const COPY: u64 = 16 << 10;
 const CHECKSUM: std::ops::Range<usize> = 448..512;
 
-/// Changes every `from` in one copy of a header, which stays whole.
+/// Replaces every `from` in one copy of a header and updates its checksum.
 fn forge(raw: &Path, at: u64, from: &str, to: &str) {
     assert_eq!(from.len(), to.len());
     let file = File::options().read(true).write(true).open(raw).unwrap();
@@ -129,9 +130,9 @@ fn forge(raw: &Path, at: u64, from: &str, to: &str) {
     file.write_all_at(&copy, at).unwrap();
 }
 
-/// One image on two disks, neither adopted: firmware may boot either next time.
+/// One image on two disks that are not adopted: firmware may boot from either disk next time.
 #[test]
-fn one_image_on_two_disks_is_refused_naming_both() {
+fn one_image_on_two_disks_is_refused_and_both_are_named() {
     let rig = Rig::new("one_image_on_two_disks");
     let machine = rig.boot(&rig.hardware(rig.disk("first")).disk(rig.disk("second")));
     halts_at(&machine, Stage::Disks, "disk vda");
@@ -140,7 +141,7 @@ fn one_image_on_two_disks_is_refused_naming_both() {
     assert_eq!([machine.writes(0).unwrap(), machine.writes(2).unwrap()], [0, 0]);
 }
 
-/// STATE is on the first disk, firmware boots the second one, which has the image too: STATE does not move.
+/// STATE is on the first disk, and firmware boots from the second one, which also has the image: STATE does not move.
 #[test]
 fn state_does_not_move_to_the_disk_that_firmware_booted() {
     let rig = Rig::new("state_does_not_move");
@@ -151,9 +152,9 @@ fn state_does_not_move_to_the_disk_that_firmware_booted() {
     assert_eq!([machine.writes(0).unwrap(), machine.writes(2).unwrap()], [0, 0]);
 }
 
-/// Finding 7 of the review: one changed SMBIOS text, and back. The key of before returns.
+/// Finding 7 of the review: the machine's SMBIOS UUID changes and then changes back. The node has its first key again.
 #[test]
-fn a_changed_machine_identity_does_not_cost_the_node_its_key() {
+fn a_node_keeps_its_key_when_the_machine_identity_changes_back() {
     let rig = Rig::new("a_changed_machine_identity");
     let disk = rig.overlay("disk", &adopted().disk);
     let changed = rig.hardware(disk.clone()).uuid("7e0f2b64-15a7-4d29-8e8c-0a37d4c1be02");
@@ -169,15 +170,15 @@ fn a_changed_machine_identity_does_not_cost_the_node_its_key() {
     assert_ne!(other, key);
 }
 
-/// The default example of some generation, whose node has its system on the disk with this serial number.
+/// The default example with this generation and a system disk selected by this serial number.
 fn image(name: &'static str, generation: u64, serial: &str) -> Product {
     let system = format!("          - sizeGiB: 14\n            match:\n              serial: {serial}\n");
     Variant::new(name).generation(generation).edit("          - sizeGiB: 14\n", system).build()
 }
 
-/// Finding 3 of the review: an old signed image whose rule names another disk. The floor is on the first disk, and counts.
+/// Finding 3 of the review: an old signed image that selects another disk. The floor on the first disk applies.
 #[test]
-fn an_old_image_that_names_another_disk_is_below_the_floor() {
+fn an_old_image_for_another_disk_is_refused_by_the_floor() {
     static NEW: OnceLock<Product> = OnceLock::new();
     static OLD: OnceLock<Product> = OnceLock::new();
     let new = NEW.get_or_init(|| image("floor-2", 2, "one"));

@@ -1,5 +1,5 @@
-//! The product in virtual machines: every test boots what `make image` built, unchanged or tampered with, and is named after the property
-//! that it shows or the attack that it makes. `docs/testing.md` says how to run and filter them.
+//! Tests of the product in virtual machines. Every test boots the output of `make image`, unchanged or tampered with, and has the name of
+//! the property or the attack that it tests. `docs/testing.md` describes how to run and filter the tests.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! A5: what a hypervisor, or a writer of the unsigned ESP, hands to a node reaches neither verification nor PID 1.
+//! A5: data from a hypervisor, or from an attacker who can write to the unsigned ESP, affects neither verification nor PID 1.
 
 use std::path::Path;
 
@@ -6,15 +6,15 @@ use kubedos_image::layout::Role;
 use kubedos_lab::{Disk, Format};
 use kubedos_tests::{Expect, Product, Rig, baseline, halts, no_failed_unit, plant, uki_name};
 
-/// A unit that fails as soon as it is taken: then it stands among the failed units.
+/// A unit that fails if systemd loads it, so that the status page shows it as failed.
 const PLANTED_UNIT: &str = "[Unit]\nDescription=planted\n[Service]\nExecStart=/no/such/program\n";
 /// Pulls the planted unit into the boot.
 const PLANTED_WANT: &str = "[Unit]\nWants=planted.service\n";
 
-/// systemd-stub appends this string to the command line, also under Secure Boot; stage 1 compares and halts.
+/// systemd-stub appends this string to the command line, also under Secure Boot; stage 1 compares the command line and halts.
 #[test]
-fn smbios_cmdline_is_refused() {
-    let rig = Rig::new("smbios_cmdline_is_refused");
+fn an_smbios_command_line_is_refused() {
+    let rig = Rig::new("an_smbios_command_line_is_refused");
     let hardware = rig
         .hardware(rig.disk("disk"))
         .smbios_string("io.systemd.stub.kernel-cmdline-extra=systemd.debug_shell=1");
@@ -24,12 +24,12 @@ fn smbios_cmdline_is_refused() {
     assert!(!machine.finish().iter().any(|record| record.stage == "ValidateShard"));
 }
 
-/// Units and drop-ins as credentials, by every road that a hypervisor has.
+/// Units and drop-ins as credentials, through every interface that a hypervisor has.
 #[test]
-fn fwcfg_unit_is_ignored() {
-    let rig = Rig::new("fwcfg_unit_is_ignored");
+fn units_from_fw_cfg_and_smbios_are_ignored() {
+    let rig = Rig::new("units_from_fw_cfg_and_smbios_are_ignored");
     let mut hardware = rig.hardware(rig.disk("disk"));
-    // The emulator takes names of 55 characters at most, so what is pulled in by fw_cfg has a short name and hangs on the root slice.
+    // The emulator accepts names of at most 55 characters. The unit from fw_cfg therefore has a short name, and the root slice pulls it in.
     for (name, text) in [
         ("systemd.extra-unit.p.service", PLANTED_UNIT),
         ("systemd.unit-dropin.-.slice", "[Unit]\nWants=p.service\n"),
@@ -49,7 +49,7 @@ fn fwcfg_unit_is_ignored() {
     no_failed_unit(&mut machine);
 }
 
-/// Credentials and a system extension beside the UKI: systemd-stub hands them over in `/.extra`.
+/// Credentials and a system extension next to the UKI: systemd-stub passes them to the initrd in `/.extra`.
 #[test]
 fn planted_sysext_and_credentials_are_ignored() {
     let rig = Rig::new("planted_sysext_and_credentials_are_ignored");
@@ -61,7 +61,7 @@ fn planted_sysext_and_credentials_are_ignored() {
     no_failed_unit(&mut machine);
 }
 
-/// Plants them on the ESP of a copy of the image. A unit fails if they are taken.
+/// Plants extensions and credentials on the ESP of a copy of the image. A unit fails if the node uses them.
 pub(crate) fn extensions_and_credentials(copy: &Path) {
     let esp = Product::built().partition(Role::Esp);
     let uki = uki_name(copy, esp.clone());

@@ -1,7 +1,7 @@
-//! O1: a power cut while a first boot writes its disk leaves a node that comes up by itself.
+//! O1: a node recovers by itself from a power cut while a first boot writes to its disk.
 //!
-//! One first boot is recorded, write by write. A cut lands behind a write of each class, and what was not flushed is lost at random;
-//! the seeds are in the tests, so a failure can be had again. The next boot must reach Baseline.
+//! One first boot is recorded, write by write. Each test cuts the power after a write of one class, and loses a random part of the writes
+//! that were not flushed. The random seeds are constants, so that a failure can be reproduced. The next boot must reach Baseline.
 
 use std::fs::File;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use kubedos_tests::{DISK, Expect, Rig, baseline, no_failed_unit};
 
 use crate::adopted::adopted;
 
-/// What kind of write the cut lands behind.
+/// The class of the last write before the power cut.
 #[derive(Debug, Clone, Copy)]
 enum Class {
     BackupTable,
@@ -74,7 +74,7 @@ fn survives_a_cut(test: &str, class: Class, seed: u64) {
         .collect();
     assert!(!of_class.is_empty(), "the first boot has no write of class {class:?}");
     let at = of_class[usize::try_from(seed).unwrap() % of_class.len()] + 1;
-    println!("cut behind write {at} of {}, {class:?}, seed {seed}", log.entries().len());
+    println!("cut after write {at} of {}, {class:?}, seed {seed}", log.entries().len());
 
     let disk = rig.copy("disk");
     let file = File::options().write(true).open(&disk).unwrap();

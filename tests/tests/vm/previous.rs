@@ -1,5 +1,5 @@
-//! Disks of an earlier release: this one boots on them, and keeps STATE, DATA and the node's key (O1). `make previous-disk` makes such a
-//! disk with that release, which takes minutes; so this is a part of `make drill`.
+//! Disks of an earlier release: this release boots on them and keeps STATE, DATA and the node's key (O1). `make previous-disk` builds such a
+//! disk with the earlier release. This takes minutes, so the test is a part of `make drill`.
 
 use kubedos_lab::{Disk, Format};
 use kubedos_tests::{
@@ -8,7 +8,7 @@ use kubedos_tests::{
 };
 use kubedos_wire::stage::Stage;
 
-/// This release's image is written over the start of the disk, as an operator does it today; STATE and DATA lie behind it.
+/// This release's image overwrites the start of the disk, as an operator does it today. STATE and DATA are after the image.
 #[test]
 #[ignore = "needs `make previous-disk`, which builds the previous release: a part of `make drill`"]
 fn a_disk_of_the_previous_release_keeps_state_data_and_the_nodes_key() {

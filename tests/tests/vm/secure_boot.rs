@@ -1,4 +1,4 @@
-//! A5, T6: under Secure Boot, with our keys and nobody else's, firmware starts what we signed and nothing else.
+//! A5, T6: under Secure Boot with our keys only, firmware starts only programs that we signed.
 
 use std::path::PathBuf;
 
@@ -15,14 +15,14 @@ use kubedos_tests::{
 use kubedos_wire::record::{Outcome, Record};
 use kubedos_wire::stage::EarlyStage;
 
-/// A machine whose firmware knows the certificates of the demo keys, and no others.
+/// A machine whose firmware trusts the certificates of the demo keys only.
 pub(crate) fn enrolled(rig: &Rig, disk: Disk) -> Hardware {
     let nodes = Product::built().nodes();
     let seed = Product::built().seed(&nodes[0]);
     Hardware::new(Firmware::SecureBoot { varstore: varstore(rig, &[]) }).watchdog().disk(disk).disk(seed)
 }
 
-/// Variables of a firmware with Secure Boot on that knows the certificates of the demo keys and these.
+/// A variable store with Secure Boot enabled, the certificates of the demo keys, and `others` in `db`.
 pub(crate) fn varstore(rig: &Rig, others: &[&[u8]]) -> PathBuf {
     let public = KeyDir::open(&project().join("keys/demo")).unwrap().public().secure_boot.clone();
     let template = std::fs::read(tools().file("usr/share/OVMF/OVMF_VARS_4M.fd").unwrap()).unwrap();
@@ -39,7 +39,7 @@ pub(crate) fn varstore(rig: &Rig, others: &[&[u8]]) -> PathBuf {
 }
 
 #[test]
-fn boots_under_secure_boot_with_our_keys_alone() {
+fn boots_under_secure_boot_with_our_keys_only() {
     let rig = Rig::new("boots_under_secure_boot");
     let mut machine = rig.boot(&enrolled(&rig, rig.disk("disk")));
     let records = baseline(&machine, Expect::Baseline);
@@ -50,7 +50,7 @@ fn boots_under_secure_boot_with_our_keys_alone() {
     no_failed_unit(&mut machine);
 }
 
-/// Boots a copy of the image with one program of the ESP changed: firmware or boot loader refuse it, and no stage of ours runs.
+/// Boots a copy of the image with one changed program in the ESP; checks that firmware or the boot loader refuses it and no stage runs.
 fn is_refused(test: &str, change: impl FnOnce(&str, &str) -> (String, Vec<u8>)) {
     let rig = Rig::new(test);
     let copy = rig.copy("image");
@@ -81,7 +81,7 @@ pub(crate) fn boot_loader() -> Vec<u8> {
     read_esp(Product::built().raw(), Product::built().partition(Role::Esp), "EFI/BOOT/BOOTX64.EFI")
 }
 
-/// One bit of the kernel in it.
+/// The changed bit is in the kernel.
 #[test]
 fn tampered_uki_is_refused_by_firmware() {
     is_refused("tampered_uki", |path, _| {
@@ -112,7 +112,7 @@ fn unsigned_uki_is_refused_by_firmware() {
     });
 }
 
-/// Signed, as it should be, by a key of another cluster.
+/// A valid signature with a key of another cluster.
 #[test]
 fn uki_of_a_foreign_key_is_refused_by_firmware() {
     is_refused("foreign_uki", |path, _| {

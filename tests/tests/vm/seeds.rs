@@ -1,4 +1,4 @@
-//! C0, T2: a seed names its node, and only the cluster's own are believed.
+//! C0, T2: a seed determines the node, and a node accepts only seeds of its cluster.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -17,13 +17,13 @@ use kubedos_wire::record::{Outcome, Record};
 use kubedos_wire::stage::Stage;
 use kubedos_wire::statement::{self, Domain, Seed};
 
-/// The same cluster as the variants' others, with the worker under another name.
+/// The cluster of the other variants, with another name for the worker.
 fn renamed() -> &'static Product {
     static RENAMED: OnceLock<Product> = OnceLock::new();
     RENAMED.get_or_init(|| Variant::new("renamed").edit("name: w-1", "name: w-9").build())
 }
 
-/// A node without a seed shows the fingerprint of its key, and waits.
+/// A node without a seed shows the fingerprint of its UnenrolledKey, and waits.
 #[test]
 fn a_node_without_a_seed_shows_its_fingerprint_and_waits() {
     let rig = Rig::new("a_node_without_a_seed");
@@ -42,12 +42,13 @@ fn a_node_without_a_seed_shows_its_fingerprint_and_waits() {
     assert_eq!(machine.writes(0).unwrap(), 0, "the disk was written to");
 }
 
-/// A machine with these seeds, in this order.
+/// A machine with these seeds, in this order of devices.
 fn seeded(rig: &Rig, seeds: Vec<Disk>) -> Hardware {
     seeds.into_iter().fold(rig.unseeded(rig.disk("disk")), Hardware::disk)
 }
 
-/// The node has no usable seed: it waits, and the record names this device and this reason. The disk is not written to.
+/// Checks that a node with these seeds waits for a seed, that its record has the first device and the reason, and that the disk is not
+/// written to.
 fn waits_because(test: &str, seeds: Vec<Disk>, reason: &str) {
     let rig = Rig::new(test);
     let machine = rig.boot(&seeded(&rig, seeds));
@@ -60,14 +61,14 @@ fn waits_because(test: &str, seeds: Vec<Disk>, reason: &str) {
     assert_eq!(machine.writes(0).unwrap(), 0, "the disk was written to");
 }
 
-/// A copy of the first node's seed, changed.
+/// A changed copy of the first node's seed.
 fn changed_seed(rig: &Rig, name: &str, change: impl FnOnce(&Path)) -> Disk {
     let copy = rig.bench().copy(name, &Product::built().seed_file("cp-1")).unwrap();
     change(&copy);
     Disk::new(copy, Format::Raw).read_only().not_bootable()
 }
 
-/// Where the statement starts in a seed file.
+/// The offset of the statement in a seed file.
 fn statement_in(seed: &Path) -> u64 {
     let bytes = std::fs::read(seed).unwrap();
     u64::try_from(bytes.windows(8).position(|window| window == b"KUBEDST1").unwrap()).unwrap()
@@ -114,9 +115,9 @@ fn two_different_seeds_are_refused_and_both_are_named() {
     assert_eq!(machine.writes(0).unwrap(), 0, "the disk was written to");
 }
 
-/// Whoever can attach a device cannot keep the node from booting: a foreign, an unsigned and a damaged seed before and after its own.
+/// An attacker who can attach devices cannot prevent the boot: a foreign, an unsigned and a damaged seed before and after the node's own.
 #[test]
-fn planted_seeds_do_not_keep_the_node_from_its_own() {
+fn planted_seeds_do_not_prevent_the_boot() {
     let rig = Rig::new("planted_seeds");
     let planted = vec![
         renamed().seed("cp-1"),
@@ -133,9 +134,9 @@ fn planted_seeds_do_not_keep_the_node_from_its_own() {
     no_failed_unit(&mut machine);
 }
 
-/// Nodes outlive releases: a seed of version 1, which has no floors, opens its node still.
+/// A seed of version 1, which has no floors, is still accepted, because seeds of earlier releases remain in use.
 #[test]
-fn a_seed_of_version_1_is_believed() {
+fn a_seed_of_version_1_is_accepted() {
     let rig = Rig::new("a_seed_of_version_1");
     let keys = KeyDir::open(&project().join("keys/demo")).unwrap();
     let own = std::fs::read(Product::built().seed_file("cp-1")).unwrap();
@@ -151,7 +152,7 @@ fn a_seed_of_version_1_is_believed() {
     baseline(&machine, Expect::Baseline);
 }
 
-/// Rightly signed, for a node that the configuration does not have.
+/// A seed with a valid signature for a node that the configuration does not have.
 #[test]
 fn a_seed_of_a_node_without_a_shard_is_refused() {
     static OTHER: OnceLock<Product> = OnceLock::new();
@@ -161,7 +162,7 @@ fn a_seed_of_a_node_without_a_shard_is_refused() {
     halts_at(&machine, Stage::ValidateShard, "has no shard");
 }
 
-/// P2: a personalised copy of the image carries its seed itself.
+/// P2: a personalised copy of the image contains the seed.
 #[test]
 fn a_personalised_copy_needs_no_second_medium() {
     let rig = Rig::new("a_personalised_copy");
@@ -175,7 +176,7 @@ fn a_personalised_copy_needs_no_second_medium() {
     let records = baseline(&machine, Expect::Baseline);
     assert!(records.iter().rev().any(|record| record.node.as_deref() == Some("w-1")));
     no_failed_unit(&mut machine);
-    // The image that it was made from still has an empty place there.
+    // The image itself has an empty partition for the seed.
     let place = Product::built().partition(Role::Seed);
     assert!(place.end > place.start);
 }

@@ -1,4 +1,4 @@
-//! A5: a flipped bit anywhere between firmware and PID 1 is found before anything reads it.
+//! A5: a flipped bit in anything that is read between firmware and PID 1 is detected before its content is used.
 
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -11,16 +11,16 @@ use kubedos_wire::record::{Outcome, Record};
 use kubedos_wire::seal::Volume;
 use kubedos_wire::stage::{EarlyStage, Stage};
 
-/// A verity hash device starts with a superblock of one block, then comes the tree, its root first.
+/// The offset of the first block of the hash tree, the root, in a verity hash device. A superblock of one block precedes it.
 const ROOT_OF_TREE: u64 = 4096;
-/// EROFS keeps its superblock at this byte (`fs/erofs/erofs_fs.h`, `EROFS_SUPER_OFFSET`).
+/// The offset of the EROFS superblock (`fs/erofs/erofs_fs.h`, `EROFS_SUPER_OFFSET`).
 const EROFS_SUPERBLOCK: u64 = 1024;
 
 fn area(volume: Volume, area: Area) -> u64 {
     Product::built().partition(Role::Volume(volume, area, Slot::A)).start
 }
 
-/// Boots a copy with one bit flipped; gives the record with which it halts.
+/// Boots a copy with one flipped bit; returns the record with which it halts.
 fn flipped_halts(test: &str, offset: u64) -> Record {
     flipped_halts_of(Product::built(), test, offset)
 }
@@ -38,9 +38,9 @@ fn flipped_halts_of(product: &'static Product, test: &str, offset: u64) -> Recor
 
 fn names(record: &Record, step: EarlyStage, volume: Volume) {
     assert_eq!(record.stage, step.name(), "{record:?}");
-    let said =
+    let named =
         format!("{} {}", record.volume.as_deref().unwrap_or(""), record.error.as_deref().unwrap_or(""));
-    assert!(said.contains(volume.name()), "{record:?}");
+    assert!(named.contains(volume.name()), "{record:?}");
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn tampered_payload_hash_tree_halts() {
     names(&record, EarlyStage::OpenPayload, Volume::Payload);
 }
 
-/// The statement's body: its signature does not hold any more.
+/// A bit in the statement's body, so that its signature does not verify.
 #[test]
 fn tampered_configuration_statement_halts() {
     let body = 16 + 96 + 20;
@@ -94,7 +94,7 @@ fn tampered_configuration_signature_halts() {
     names(&record, EarlyStage::OpenConfiguration, Volume::Configuration);
 }
 
-/// The default example's configuration is one block, so its root hash is the hash of that block, and it has no tree.
+/// The default example's configuration has one block, so its root hash is the hash of that block, and there is no hash tree.
 #[test]
 fn tampered_configuration_superblock_halts() {
     let record = flipped_halts(
@@ -104,7 +104,7 @@ fn tampered_configuration_superblock_halts() {
     names(&record, EarlyStage::OpenConfiguration, Volume::Configuration);
 }
 
-/// The default example with sixty workers more: its configuration is several blocks, and so has a tree.
+/// The default example with sixty more workers. Its configuration has several blocks, so there is a hash tree.
 fn of_many_nodes() -> &'static Product {
     static PRODUCT: OnceLock<Product> = OnceLock::new();
     PRODUCT.get_or_init(|| {
@@ -129,7 +129,7 @@ fn tampered_configuration_hash_tree_halts() {
         let mut block = [0; 4096];
         file.read_exact_at(&mut block, tree.start + ROOT_OF_TREE).map(|()| block)
     });
-    // A hash of 32 bytes for each block of data; more than one makes a tree.
+    // The root block has a hash of 32 bytes for each data block. There is a tree if there is more than one.
     let blocks = root_of_tree.unwrap().chunks(32).filter(|hash| hash.iter().any(|byte| *byte != 0)).count();
     assert!(blocks > 1, "{blocks} blocks");
     let record =
@@ -137,7 +137,7 @@ fn tampered_configuration_hash_tree_halts() {
     names(&record, EarlyStage::OpenConfiguration, Volume::Configuration);
 }
 
-/// Boots a copy with one bit of its partition table flipped: the same verified bytes run, or nothing does.
+/// Boots a copy with one flipped bit in its partition table; checks that the same verified bytes run, or nothing runs.
 fn same_bytes_or_nothing(test: &str, offset: u64) {
     let rig = Rig::new(test);
     let copy: PathBuf = rig.copy("image");
@@ -164,7 +164,7 @@ fn tampered_primary_partition_table_boots_the_same_bytes_or_nothing() {
     same_bytes_or_nothing("tampered_primary_partition_table", 512 + 16);
 }
 
-/// An entry of the primary table: the partition's UUID, by which a volume is found.
+/// A bit in a partition's UUID in the primary table, by which stage 1 finds a volume.
 #[test]
 fn tampered_primary_partition_entry_boots_the_same_bytes_or_nothing() {
     let root = 5;

@@ -1,5 +1,5 @@
-//! A5, T6: EFI variables that would add keys to the kernel's or words to PID 1's command line, as somebody with access to the firmware's
-//! store plants them.
+//! A5, T6: EFI variables that would add keys to the kernel's keyring or options to the command line of PID 1. An attacker with access to
+//! the firmware's variable store can create them.
 
 use kubedos_image::efi_signatures::varstore;
 use kubedos_image::guid::Guid;
@@ -29,17 +29,17 @@ fn planted(name: &'static str, vendor: &'static str, data: impl Into<Vec<u8>>) -
     Planted { name, vendor, attributes: RUNTIME, data: data.into() }
 }
 
-/// A signature list that the kernel takes.
+/// A signature list that the kernel accepts.
 fn keys() -> Vec<u8> {
     std::fs::read(project().join("keys/demo/public/db.esl")).unwrap()
 }
 
-/// Variables of a firmware that nothing was enrolled in, so that Secure Boot is off.
+/// A variable store without enrolled keys, so that Secure Boot is off.
 fn empty() -> Vec<u8> {
     std::fs::read(tools().file("usr/share/OVMF/OVMF_VARS_4M.fd").unwrap()).unwrap()
 }
 
-/// A machine with these variables in its firmware besides those of the store.
+/// A machine whose firmware has the variables of `store` and `planted`.
 fn with(rig: &Rig, store: Vec<u8>, planted: &[Planted]) -> Hardware {
     let store = planted.iter().fold(store, |store, variable| {
         let vendor: Guid = variable.vendor.parse().unwrap();
@@ -68,7 +68,7 @@ fn a_planted_mok_list_halts() {
     is_named(&Rig::new("mok_list"), empty(), planted("MokListRT", SHIM, keys()));
 }
 
-/// What the node would otherwise trust in the case that matters.
+/// With Secure Boot on, the kernel would trust the keys in this list.
 #[test]
 fn a_planted_mok_list_halts_under_secure_boot() {
     let rig = Rig::new("mok_list_secure");
@@ -76,7 +76,7 @@ fn a_planted_mok_list_halts_under_secure_boot() {
     is_named(&rig, store, planted("MokListRT", SHIM, keys()));
 }
 
-/// The other names; content and length do not matter.
+/// The other variables. Their content and length do not matter.
 #[test]
 fn every_other_variable_that_changes_trust_halts() {
     for (name, vendor, data) in [
@@ -91,9 +91,10 @@ fn every_other_variable_that_changes_trust_halts() {
     }
 }
 
-/// What the kernel does not read stops nobody: remains of another system's shim, other spellings, and what only firmware sees.
+/// Variables that the kernel does not read do not prevent the boot: other variables of shim, other spellings and vendors, and variables
+/// without runtime access.
 #[test]
-fn variables_that_change_nothing_do_not_halt() {
+fn harmless_variables_do_not_halt() {
     let rig = Rig::new("harmless_variables");
     let harmless = [
         planted("moklistrt", SHIM, keys()),

@@ -1,4 +1,4 @@
-//! D2, A8: every exit code of docs/command-line.md, provoked; wrong inputs are named.
+//! D2, A8: provokes every exit code of docs/command-line.md. Wrong inputs are named.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::workshop::{Bench, SPEC, Shared, kubedos_build, product, run};
 #[test]
 fn every_code_is_provoked() {
     run(&["validate", SPEC]).succeeds();
-    run(&["inspect", "/etc/passwd"]).fails(1, &["none of the files"]);
+    run(&["inspect", "/etc/passwd"]).fails(1, &["is not a kubedOS output"]);
     run(&["image", "--format", "vhd", "--spec", SPEC]).fails(2, &["vhd"]);
     run(&["image"]).fails(2, &["--spec"]);
     run(&["image", "--spec", "nowhere.yaml"]).fails(2, &["nowhere.yaml"]);
@@ -25,13 +25,13 @@ fn every_code_is_provoked() {
         let mut command = kubedos_build(&[command, "--spec", bad.to_str().unwrap()]);
         Ran::of(command.args(more)).fails(3, &["bad.yaml:2:7: "]);
     }
-    // 4: below, and `tampering`. 130: `interrupted`.
+    // Code 4 is tested below and in `tampering`, code 130 in `interrupted`.
     let bench = Bench::new(&[Shared::Built("init")]);
     Ran::of(&mut bench.image(&[])).fails(5, &["is not in the cache", "without --offline"]);
     bench.has_no_output();
 }
 
-/// The lock, with a change that an editor would make, and the proof beside it.
+/// Writes an edited copy of the lock, with its proof.
 fn edited(bench: &Bench, from: &str, to: &str) -> std::path::PathBuf {
     let lock = &product().lock;
     let path = bench.path("kubedos.lock");
@@ -47,7 +47,7 @@ fn package(name: &str) -> LockedPackage {
 }
 
 #[test]
-fn a_lock_that_was_edited_by_hand_builds_nothing() {
+fn a_lock_that_was_edited_by_hand_is_refused() {
     let (dbus, udev) = (package("dbus-broker"), package("udev"));
     let shared = [Shared::Packages, Shared::Built("init")];
     for (from, to) in [
@@ -70,7 +70,7 @@ fn a_lock_that_was_edited_by_hand_builds_nothing() {
     Ran::of(image.arg("--out").arg(bench.path("out"))).fails(4, &["proof"]);
 }
 
-/// What lies in the cache under the name of a package is another, shorter or older one: named, nothing is built, nothing is taken away.
+/// A file in the cache has wrong content: it is named, nothing is built, and the file is not removed.
 #[test]
 fn a_wrong_package_in_the_cache_is_named() {
     let bench = Bench::new(&[
@@ -100,7 +100,7 @@ fn a_wrong_package_in_the_cache_is_named() {
         replace(&path, &bytes);
         let named = format!("dbus-broker {} in the cache is damaged", wanted.version);
         let ran = Ran::of(&mut bench.image(&[])).fails(4, &[&named, "--offline"]);
-        assert!(!ran.err.contains("udev"), "{what}: only that one is named: {ran:?}");
+        assert!(!ran.err.contains("udev"), "{what}: only the wrong package is named: {ran:?}");
         assert_eq!(fs::read(&path).unwrap(), bytes, "{what}");
         bench.has_no_output();
     }
@@ -108,15 +108,15 @@ fn a_wrong_package_in_the_cache_is_named() {
     Ran::of(&mut bench.image(&["--format", "raw"])).succeeds();
 }
 
-/// The file is the product's, too: its name gets another one.
+/// Replaces a file. It is a hard link to a file of the product, which must not change.
 fn replace(path: &Path, bytes: &[u8]) {
     fs::remove_file(path).unwrap();
     fs::write(path, bytes).unwrap();
 }
 
-/// What was built before is checked before it is used again: rot is found and built anew.
+/// A result in the store is checked before it is used again. A damaged one is detected and rebuilt.
 #[test]
-fn what_rotted_in_the_store_is_built_anew() {
+fn a_damaged_result_in_the_store_is_rebuilt() {
     let bench = Bench::new(&[Shared::Packages, Shared::Built("init")]);
     Ran::of(&mut bench.image(&["--format", "raw"])).succeeds();
     let manifest = fs::read(bench.path("out/manifest.json")).unwrap();
@@ -133,8 +133,8 @@ fn what_rotted_in_the_store_is_built_anew() {
     let ran = Ran::of(&mut bench.image(&["--format", "raw", "--explain"])).succeeds();
     let again = "built: its inputs are as before, but it was not in the store";
     for part in ["root", "payload", "uki", "configuration"] {
-        let is_told = |line: &str| line.starts_with(part) && line.ends_with(again);
-        assert!(ran.err.lines().any(is_told), "{part}: {ran:?}");
+        let is_explained = |line: &str| line.starts_with(part) && line.ends_with(again);
+        assert!(ran.err.lines().any(is_explained), "{part}: {ran:?}");
     }
     assert_eq!(fs::read(bench.path("out/manifest.json")).unwrap(), manifest);
 }

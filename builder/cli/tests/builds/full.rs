@@ -1,5 +1,5 @@
-//! D2: a disk that is full in any phase is an ordinary failure: it names the file, leaves nothing half-written, and is no harm to the
-//! next build. A file size limit stands for the full disk: it needs no privilege, and fails the same writes.
+//! D2: a full disk in any phase is an ordinary failure: the error names the file, no incomplete file is left, and the next build succeeds.
+//! The tests use a limit on the file size instead of a full disk. It needs no privilege and makes the same writes fail.
 
 use std::fs::File;
 use std::process::{Command, Stdio};
@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use crate::ran::{Ran, limited};
 use crate::workshop::{ALL, Bench, NAME, Shared, kubedos_build, product, run};
 
-fn fails(bench: &Bench, command: &Command, kib: u64, says: &[&str]) {
-    Ran::of(&mut limited(command, kib)).fails(1, says);
+fn fails(bench: &Bench, command: &Command, kib: u64, messages: &[&str]) {
+    Ran::of(&mut limited(command, kib)).fails(1, messages);
     bench.has_no_output();
     bench.is_quiet();
 }
@@ -18,7 +18,7 @@ fn a_full_disk_in_any_phase_is_named_and_the_next_build_succeeds() {
     let bench = Bench::new(&[Shared::Packages, Shared::Built("init")]);
     fails(&bench, &bench.image(&[]), 8 << 10, &["root volume", "File too large"]);
     bench.share(Shared::Built("volume"));
-    // Packages that are kept for reading fast are larger than what the signed programs may not be.
+    // Repacked packages are larger than this limit, which is meant for the signed programs.
     bench.share(Shared::Built("package"));
     fails(&bench, &bench.image(&[]), 10 << 10, &["uki.efi", "File too large"]);
     bench.share(Shared::Built("boot"));
@@ -28,9 +28,9 @@ fn a_full_disk_in_any_phase_is_named_and_the_next_build_succeeds() {
     bench.is_tidy();
 }
 
-/// An older image stays whole when a newer one cannot be written.
+/// An older image stays complete if a newer one cannot be written.
 #[test]
-fn a_full_disk_leaves_the_older_image_as_it_is() {
+fn a_full_disk_does_not_change_the_older_image() {
     let bench = Bench::new(&ALL);
     Ran::of(&mut bench.image(&[])).succeeds();
     Ran::of(&mut limited(&bench.image(&[]), 100 << 10)).fails(1, &["File too large"]);
@@ -39,7 +39,7 @@ fn a_full_disk_leaves_the_older_image_as_it_is() {
 }
 
 #[test]
-fn a_full_disk_fails_a_seed_and_keys_and_leaves_neither() {
+fn a_seed_or_keys_on_a_full_disk_leave_no_file() {
     let bench = Bench::new(&[]);
     let (out, keys, raw) = (bench.path("out"), bench.path("keys"), product().file("raw"));
     let mut seed = kubedos_build(&["seed", "--spec", crate::workshop::SPEC, "--node", "cp-1"]);
@@ -52,9 +52,9 @@ fn a_full_disk_fails_a_seed_and_keys_and_leaves_neither() {
     assert!(!keys.join("keys.toml").exists() && !keys.join("public/keys.toml").exists());
 }
 
-/// Data that cannot be printed is a failure, and no panic; messages that nobody can read are not.
+/// A write error on stdout is a failure, not a panic. A write error on stderr is ignored.
 #[test]
-fn full_streams() {
+fn a_full_stdout_is_a_failure_and_a_full_stderr_is_not() {
     let full = || Stdio::from(File::options().write(true).open("/dev/full").unwrap());
     let image = product().file("raw");
     let image = image.to_str().unwrap();
@@ -70,21 +70,21 @@ fn full_streams() {
         &["lock", "--json"],
         &["fetch", "--dry-run", "--json", "--set", "root"],
     ] {
-        let heard = kubedos_build(arguments).stdin(Stdio::null()).stdout(full()).output().unwrap();
-        let said = String::from_utf8(heard.stderr).unwrap();
-        assert_eq!(heard.status.code(), Some(1), "{arguments:?}: {said}");
-        assert!(!said.contains("panicked"), "{arguments:?}: {said}");
-        let deaf = |arguments: &[&str]| {
+        let output = kubedos_build(arguments).stdin(Stdio::null()).stdout(full()).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {stderr}");
+        assert!(!stderr.contains("panicked"), "{arguments:?}: {stderr}");
+        let with_full_stderr = |arguments: &[&str]| {
             kubedos_build(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(full()).status()
         };
-        let code = deaf(arguments).unwrap().code();
+        let code = with_full_stderr(arguments).unwrap().code();
         assert_eq!(code, run(arguments).code, "{arguments:?}");
     }
 }
 
-/// `kubedos-build plan … | head` is no failure.
+/// `kubedos-build plan … | head` is not a failure.
 #[test]
-fn a_reader_that_goes_away_is_no_failure() {
+fn a_closed_stdout_is_not_a_failure() {
     let mut child = kubedos_build(&["schema"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(0));

@@ -1,4 +1,4 @@
-//! `inspect` and `diff` on what was really built, and on files that somebody made to harm.
+//! Tests `inspect` and `diff` on the built outputs and on hostile files.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -24,9 +24,9 @@ fn document(path: &std::path::Path) -> Value {
     serde_json::from_str(&ran.out).unwrap()
 }
 
-/// What the manifest says of the image is what is found in it.
+/// `inspect` finds in the image what the manifest lists.
 #[test]
-fn the_image_is_shown_as_it_is() {
+fn inspect_agrees_with_the_manifest() {
     let image = document(&product().file("raw"));
     let manifest = document(&product().folder.join("manifest.json"));
     assert_eq!((&image["kind"], &image["table"]["layout"]), (&"disk".into(), &"shipped".into()));
@@ -67,12 +67,12 @@ fn the_image_is_shown_as_it_is() {
     assert_eq!(image["configuration"]["accepted"], true);
     assert_eq!(image["configuration"]["signers"][0]["demo"], true);
     assert_eq!(image["seed"], Value::Null);
-    // The UKI by itself says the same.
+    // `inspect` of the UKI file gives the same values.
     let alone = document(&product().file("efi"));
     for field in ["sha256", "authenticode", "sections", "signature", "uki"] {
         assert_eq!(alone[field], uki[field], "{field}");
     }
-    // And so does the disk in its other form, but for the form.
+    // `inspect` of the qcow2 file gives the same report, except for the format.
     let mut wrapped = document(&product().file("qcow2"));
     assert_eq!((&wrapped["wrapper"], &image["wrapper"]), (&"qcow2".into(), &"raw".into()));
     for field in ["file", "bytes", "wrapper"] {
@@ -81,9 +81,9 @@ fn the_image_is_shown_as_it_is() {
     assert_eq!(wrapped, image);
 }
 
-/// Who asks sees every path of the volumes. The schema in the payload is the one that the program prints.
+/// `--files` lists every path of the volumes. The schema in the payload is the one that the program prints.
 #[test]
-fn the_files_of_volumes_are_listed_for_who_asks() {
+fn inspect_files_lists_every_path_of_the_volumes() {
     let raw = product().file("raw");
     let ran = run(&["inspect", "--files", "--json", raw.to_str().unwrap()]).succeeds();
     let image: Value = serde_json::from_str(&ran.out).unwrap();
@@ -116,7 +116,7 @@ fn the_files_of_volumes_are_listed_for_who_asks() {
     assert!(text.contains("\nfiles of configuration\n") && text.contains("  bin -> usr/bin\n"), "{text}");
 }
 
-/// T5: who looks at a seed sees whose it is, and none of its secrets.
+/// T5: `inspect` and `verify` show the node of a seed, but none of its secrets.
 #[test]
 fn a_seed_is_shown_without_its_secrets() {
     let bench = Bench::new(&[]);
@@ -133,17 +133,17 @@ fn a_seed_is_shown_without_its_secrets() {
     for command in [&["inspect"][..], &["inspect", "--json"], &["verify"], &["verify", "--keys", "keys/demo"]]
     {
         let ran = run(&[command, &[path.to_str().unwrap()]].concat());
-        let said = ran.out + &ran.err;
-        assert!(said.contains("cp-1"), "{said}");
+        let text = ran.out + &ran.err;
+        assert!(text.contains("cp-1"), "{text}");
         for secret in [seed.disk_key.expose(), seed.birth_key.expose()] {
-            assert!(!said.contains(&hex::encode(secret)), "{command:?}");
+            assert!(!text.contains(&hex::encode(secret)), "{command:?}");
         }
     }
 }
 
-/// `--explain` holds a build against the one before in the same folder, and names the inputs that changed.
+/// `--explain` compares a build with the previous one in the same folder, and names the inputs that changed.
 #[test]
-fn explain_names_what_changed_since_the_build_before() {
+fn explain_names_the_inputs_that_changed_since_the_previous_build() {
     let bench = Bench::new(&[Shared::Packages, Shared::Built("init"), Shared::Built("volume")]);
     let (keys, spec) = (bench.path("keys"), bench.path("spec.yaml"));
     run(&["keys", "init", "lab", "--keys", keys.to_str().unwrap()]).succeeds();
@@ -153,24 +153,24 @@ fn explain_names_what_changed_since_the_build_before() {
         let more = ["--keys", keys.to_str().unwrap(), "--format", "raw", "--explain"];
         crate::ran::Ran::of(&mut bench.image_of(spec.to_str().unwrap(), &more)).succeeds().err
     };
-    let has = |told: &str, part: &str, end: &str| {
-        assert!(told.lines().any(|line| line.starts_with(part) && line.ends_with(end)), "{part}: {told}");
+    let has = |output: &str, part: &str, end: &str| {
+        assert!(output.lines().any(|line| line.starts_with(part) && line.ends_with(end)), "{part}: {output}");
     };
-    let told = build(&text);
-    has(&told, "root", "from the store");
-    has(&told, "uki", "built: no build before it in this folder");
-    let told = build(&text.replacen("sizeGiB: 14", "sizeGiB: 20", 1));
+    let output = build(&text);
+    has(&output, "root", "from the store");
+    has(&output, "uki", "built: no previous build in this folder");
+    let output = build(&text.replacen("sizeGiB: 14", "sizeGiB: 20", 1));
     for part in ["kubedos-init", "root", "payload", "uki"] {
-        has(&told, part, "as before");
+        has(&output, part, "as before");
     }
-    has(&told, "configuration", "built, changed: shards/cp-1.toml");
-    has(&told, "", "1 of 1 segments compressed");
+    has(&output, "configuration", "built, changed: shards/cp-1.toml");
+    has(&output, "", "1 of 1 segments compressed");
     has(&build(&text), "configuration", "from the store");
 }
 
-/// C1: an edit of the spec changes the configuration, its statement and the names of its partitions, and nothing else.
+/// C1: an edit of the spec changes only the configuration, its statement and the UUIDs of its partitions.
 #[test]
-fn a_spec_edit_differs_in_the_configuration_alone() {
+fn a_spec_edit_changes_only_the_configuration() {
     let bench = Bench::new(&[Shared::Packages, Shared::Built("init"), Shared::Built("volume")]);
     let keys = bench.path("keys");
     let keys = keys.to_str().unwrap();
@@ -211,7 +211,7 @@ fn a_spec_edit_differs_in_the_configuration_alone() {
         (&generation["field"], &generation["a"], &generation["b"]),
         (&"generation".into(), &1.into(), &2.into())
     );
-    // Each file that says the generation, and no other; and of it nothing but its bytes.
+    // Only files that contain the generation differ, and only in their bytes.
     let files = found["differences"]["files of configuration"].as_array().unwrap();
     assert!(
         files.iter().any(|file| file["path"] == "cluster.toml" && file["field"] == "content"),
@@ -221,15 +221,15 @@ fn a_spec_edit_differs_in_the_configuration_alone() {
         assert!(matches!(file["field"].as_str().unwrap(), "content" | "bytes"), "{file}");
         assert!(file["path"].as_str().unwrap().ends_with(".toml"), "{file}");
     }
-    // Against an image of other keys, the UKI differs in its keys and its signature.
+    // Compared with an image of other keys, the UKI differs in its keys and its signature.
     let ran = run(&["diff", &images[0], product().file("raw").to_str().unwrap()]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.out.contains("uki.boot.configuration_keys"), "{ran:?}");
 }
 
-/// C0: after `keys rotate configuration --drop-old`, `verify` accepts what a node accepts, and refuses what the dropped key has signed.
+/// C0: after `keys rotate configuration --drop-old`, `verify` accepts what a node accepts, and refuses a statement of the dropped key.
 #[test]
-fn a_dropped_configuration_key_signs_nothing_for_new_images() {
+fn new_images_refuse_statements_of_a_dropped_configuration_key() {
     let bench = Bench::new(&[Shared::Packages, Shared::Built("init"), Shared::Built("volume")]);
     let keys = bench.path("keys");
     let keys = keys.to_str().unwrap();
@@ -259,7 +259,7 @@ fn a_dropped_configuration_key_signs_nothing_for_new_images() {
     assert_eq!(boot(&old)["identity"], boot(&new)["identity"]);
     assert_ne!(boot(&old)["configuration_keys"], boot(&new)["configuration_keys"]);
 
-    // The statement that the dropped key has signed, over the very same volume, in the new image.
+    // Put the statement of the dropped key for the same volume into the new image.
     let (from, to) = (disk(&before), disk(&after));
     let role = Role::Volume(Volume::Configuration, Area::Signature, Slot::A);
     let ((start, len), (at, _)) = (partition(&from, role), partition(&to, role));
@@ -275,7 +275,7 @@ fn a_dropped_configuration_key_signs_nothing_for_new_images() {
     assert!(shown["configuration"]["refusal"].as_str().unwrap().starts_with("not signed by any"));
 }
 
-/// C0: a seed has the floors and the incarnation of the spec that it is minted with, unless asked otherwise.
+/// C0: a seed has the floors and the incarnation of its spec, unless options set others.
 #[test]
 fn a_seed_has_the_floors_of_its_spec() {
     let bench = Bench::new(&[]);
@@ -295,9 +295,9 @@ fn a_seed_has_the_floors_of_its_spec() {
         (&["--incarnation", "4"], 4, 5, env!("CARGO_PKG_VERSION")),
         (&["--generation-floor", "2", "--minimum-release", "0.0.9"], 3, 2, "0.0.9"),
     ] {
-        let told: Value = serde_json::from_str(&seed(more).succeeds().out).unwrap();
+        let printed: Value = serde_json::from_str(&seed(more).succeeds().out).unwrap();
         let shown = document(&out.join("seeds/cp-1.img"));
-        for seed in [&told, &shown["seed"]] {
+        for seed in [&printed, &shown["seed"]] {
             assert_eq!(seed["incarnation"], incarnation, "{seed}");
             assert_eq!(
                 (&seed["generation_floor"], &seed["minimum_release"]),
@@ -309,7 +309,7 @@ fn a_seed_has_the_floors_of_its_spec() {
     seed(&["--minimum-release", "0.1"]).fails(2, &["not a release"]);
 }
 
-/// C0: an image never refuses its own configuration: a spec that demands a newer release is refused before anything is built.
+/// C0: an image must not refuse its own configuration, so a spec that demands a newer release is refused before the build.
 #[test]
 fn a_spec_that_demands_a_newer_release_is_not_built() {
     let bench = Bench::new(&[Shared::Packages, Shared::Built("init")]);
@@ -323,7 +323,7 @@ fn a_spec_that_demands_a_newer_release_is_not_built() {
 }
 
 #[test]
-fn equal_images_are_equal_in_every_form() {
+fn equal_images_are_equal_in_every_format() {
     let (raw, qcow2) = (product().file("raw"), product().file("qcow2"));
     let (raw, qcow2) = (raw.to_str().unwrap(), qcow2.to_str().unwrap());
     run(&["diff", raw, raw]).succeeds();
@@ -334,9 +334,9 @@ fn equal_images_are_equal_in_every_form() {
     run(&["diff", raw, product().file("efi").to_str().unwrap()]).fails(2, &["cannot be compared"]);
 }
 
-/// A byte that no reader shows is found by comparing the partitions themselves.
+/// `diff` compares the bytes of the partitions, so it finds a difference that no parsed structure shows.
 #[test]
-fn a_difference_that_nothing_shows_is_found() {
+fn a_difference_in_unused_bytes_is_found() {
     let bench = Bench::new(&[]);
     let path = bench.path("copy.raw");
     copy(&product().file("raw"), &path);
@@ -351,9 +351,9 @@ fn a_difference_that_nothing_shows_is_found() {
     );
 }
 
-/// Whatever bytes stand where structures are expected: an answer or an error, never a panic, never memory without end.
+/// Damaged structures give a report or an error, never a panic or unbounded memory use.
 #[test]
-fn hostile_images_are_answered() {
+fn damaged_images_give_a_report_or_an_error() {
     let bench = Bench::new(&[]);
     let path = bench.path("copy.raw");
     copy(&product().file("raw"), &path);
@@ -369,7 +369,7 @@ fn hostile_images_are_answered() {
         (end - 17_408, 17_408),
         (esp, 1024),
         (esp + 16_384, 4096),
-        // Directories and the heads of the two programs lie at the start of the clusters.
+        // The directories and the headers of the two programs are at the start of the clusters.
         (esp + 1_060_864, 16_384),
         (volume(Volume::Configuration, Area::Signature), 500),
         (volume(Volume::Root, Area::Hash), 512),
@@ -405,11 +405,11 @@ fn hostile_images_are_answered() {
         }
         file.write_all_at(&before, start).unwrap();
     }
-    assert!(shown > 50, "too few of the damaged images could be looked at: {shown}");
+    assert!(shown > 50, "too few of the damaged images gave a report: {shown}");
 }
 
 #[test]
-fn truncated_and_foreign_files_are_answered() {
+fn truncated_and_foreign_files_give_a_report_or_an_error() {
     let bench = Bench::new(&[]);
     for ending in ["raw", "qcow2", "efi"] {
         let path = bench.path(&format!("cut.{ending}"));
@@ -431,9 +431,9 @@ fn truncated_and_foreign_files_are_answered() {
         fs::write(&path, bytes).unwrap();
         path.to_str().unwrap().to_owned()
     };
-    for (path, code, says) in [
-        (file("empty", b""), 1, "none of the files"),
-        (file("text", b"hello"), 1, "none of the files"),
+    for (path, code, expected) in [
+        (file("empty", b""), 1, "is not a kubedOS output"),
+        (file("text", b"hello"), 1, "is not a kubedOS output"),
         (file("json", b"{\"version\": 1}"), 1, "is not a manifest"),
         (file("deep", "{\"a\":".repeat(100_000).as_bytes()), 1, "is not a manifest"),
         (file("mz", b"MZ"), 1, "ends inside"),
@@ -442,9 +442,9 @@ fn truncated_and_foreign_files_are_answered() {
         (bench.path("").to_str().unwrap().to_owned(), 1, "is a directory"),
         ("/dev/zero".to_owned(), 1, "neither a file nor a block device"),
     ] {
-        run(&["inspect", &path]).fails(code, &[says]);
+        run(&["inspect", &path]).fails(code, &[expected]);
     }
-    // A pipe would wait for a writer for ever.
+    // Opening a named pipe would block until there is a writer.
     let pipe = bench.path("pipe");
     rustix::fs::mknodat(
         rustix::fs::CWD,
@@ -455,7 +455,7 @@ fn truncated_and_foreign_files_are_answered() {
     )
     .unwrap();
     run(&["inspect", pipe.to_str().unwrap()]).fails(1, &["neither a file nor a block device"]);
-    // A manifest of many gigabytes is not read; a hole is enough to try.
+    // A manifest of many gigabytes is not read. A sparse file is enough for the test.
     let large = bench.path("large");
     let large_file = File::create(&large).unwrap();
     large_file.write_all_at(b"{", 0).unwrap();

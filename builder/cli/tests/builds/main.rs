@@ -1,7 +1,7 @@
-//! A2, A4, A5, A8, D2: the real program builds the default example once; what it built is looked at, damaged and compared, and builds are
-//! made under bad circumstances: interrupted, on a full disk, with wrong inputs, without a home or a terminal.
+//! A2, A4, A5, A8, D2: the real program builds the default example once. The tests inspect, damage and compare the outputs, and run builds
+//! that are interrupted, have a full disk or wrong inputs, or have no home folder or terminal.
 //!
-//! Packages come from the user's cache, or from a mirror when they are not there yet. Everything else lies below `target/`.
+//! Packages come from the user's cache, or from a mirror if they are missing there. All other files are below `target/`.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test fail by panicking")]
 

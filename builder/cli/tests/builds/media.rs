@@ -1,5 +1,5 @@
-//! A5, T5: media in use. A sound image on a larger stick, on a node's disk, or on a stick that other systems have mounted verifies; what can
-//! take part in a boot does not. Text from any of them arrives at the terminal as text.
+//! A5, T5: media in use. An undamaged image verifies on a larger stick, on the disk of a node, or on a stick that other systems have
+//! mounted. Added content that can take part in a boot is refused. Text from a medium is escaped before it is printed.
 
 use std::fs::{self, File};
 use std::io::{Cursor, Write};
@@ -22,7 +22,7 @@ type FileSystem<'a> = fatfs::FileSystem<Cursor<&'a mut Vec<u8>>>;
 
 const MIB: u64 = 1 << 20;
 
-/// A fresh copy of the image, changed.
+/// Makes a copy of the image and changes it.
 fn changed(bench: &Bench, change: impl FnOnce(&Path)) -> PathBuf {
     let path = bench.path("copy.raw");
     copy(&product().file("raw"), &path);
@@ -52,14 +52,14 @@ fn write_table(path: &Path, table: &Table) {
     table.extents().for_each(|extent| write(path, extent.offset, &extent.bytes));
 }
 
-/// Writes the table anew, changed.
+/// Changes the partition table and writes it.
 fn retable(path: &Path, change: impl FnOnce(&mut Table)) {
     let mut table = disk(path).found().table.clone();
     change(&mut table);
     write_table(path, &table);
 }
 
-/// Adds a partition in the room that a larger medium has.
+/// Enlarges the medium and adds a partition in the new space.
 fn add_partition(path: &Path, name: &str, type_guid: Guid) {
     let end = length(path);
     let new = grow(path, 64 * MIB);
@@ -76,7 +76,7 @@ fn add_partition(path: &Path, name: &str, type_guid: Guid) {
     write_table(path, &table);
 }
 
-/// Where the first EFI system partition is, whatever else the table has.
+/// The start and the length of the first EFI system partition in bytes.
 fn esp_of(path: &Path) -> (u64, u64) {
     let disk = disk(path);
     let table = &disk.found().table;
@@ -84,7 +84,7 @@ fn esp_of(path: &Path) -> (u64, u64) {
     (table.start_bytes(esp), table.len_bytes(esp))
 }
 
-/// Changes the EFI system partition with an implementation of FAT that is not ours.
+/// Changes the EFI system partition with an independent implementation of FAT.
 fn mounted(path: &Path, change: impl FnOnce(&FileSystem<'_>)) {
     let (start, length) = esp_of(path);
     let mut before = vec![0; usize::try_from(length).unwrap()];
@@ -116,7 +116,7 @@ fn verify(path: &Path) -> Ran {
     run(&["verify", path.to_str().unwrap()])
 }
 
-/// Nothing in the output acts on a terminal or hides in it.
+/// Checks that the output has no character that a terminal interprets or hides.
 fn is_plain(ran: &Ran) {
     for text in [&ran.out, &ran.err] {
         let odd = text.chars().find(|c| !is_printable(*c) && *c != '\n');
@@ -161,7 +161,7 @@ fn left_by_others(path: &Path) {
     });
 }
 
-fn a_file_that_was_removed(path: &Path) {
+fn a_removed_file(path: &Path) {
     mounted(path, |esp| {
         put(esp, "notes.txt", b"remember");
         esp.root_dir().remove("notes.txt").unwrap();
@@ -183,18 +183,18 @@ fn attributes(path: &Path) {
     });
 }
 
-/// What happens to a medium.
+/// A change of a medium.
 type Change<'a> = &'a dyn Fn(&Path);
 
-/// Each is what happens to a sound medium; the verdict says so, and nothing fails.
+/// Each case is a normal change of an undamaged medium. The verdict reports it, and no check fails.
 #[test]
-fn a_sound_medium_in_use_verifies() {
+fn an_undamaged_medium_in_use_verifies() {
     let bench = Bench::new(&[]);
     let cases: [(&str, Change<'_>, &str); 14] = [
         ("larger", &larger, "the medium has"),
         ("larger by a part of a sector", &larger_by_a_part_of_a_sector, "the medium has"),
         (
-            "larger with old data behind",
+            "larger with old data after the image",
             &|path| {
                 let end = length(path);
                 grow(path, 64 * MIB);
@@ -212,33 +212,33 @@ fn a_sound_medium_in_use_verifies() {
             "sgdisk -e",
         ),
         ("old table at the end", &stale_table, "an older table"),
-        ("second copy gone", &second_copy_gone, "the second is gone"),
+        ("second copy gone", &second_copy_gone, "the second is missing"),
         ("boot flag in sector 0", &|path| write(path, 446, &[0x80]), "numbers of the protective MBR"),
         ("disk signature", &|path| write(path, 440, b"sign"), "numbers of the protective MBR"),
         ("attributes and GUID", &attributes, "attributes of partitions"),
         (
-            "a data partition behind",
+            "a data partition after the image",
             &|path| add_partition(path, "photos", Guid::from_u128(0xebd0_a0a2_b9e5_4433_87c0_68b6_b726_99c7)),
             "partition 14 `photos`",
         ),
         ("left by other systems", &left_by_others, "was left by Windows"),
-        ("a file that was removed", &a_file_that_was_removed, "another system has written"),
-        ("another label", &relabelled, "another system has written"),
+        ("a removed file", &a_removed_file, "another system wrote"),
+        ("another label", &relabelled, "another system wrote"),
         (
-            "somebody's file",
+            "a file of the user",
             &|path| mounted(path, |esp| put(esp, "Größe/ein Brief.txt", b"x")),
             "takes no part in the boot",
         ),
     ];
-    for (name, change, says) in cases {
+    for (name, change, expected) in cases {
         let path = changed(&bench, change);
         let ran = verify(&path).succeeds();
-        assert!(ran.out.contains(says) && !ran.out.contains("FAIL"), "{name}: {ran:#?}");
+        assert!(ran.out.contains(expected) && !ran.out.contains("FAIL"), "{name}: {ran:#?}");
         assert!(ran.err.contains("the sealed parts verify"), "{name}: {ran:#?}");
         let json = run(&["verify", "--json", path.to_str().unwrap()]).succeeds();
         let document: Value = serde_json::from_str(&json.out).unwrap();
         assert_eq!(document["verdict"], "sealed", "{name}");
-        // What is sealed is found damaged there as well.
+        // Damage in a sealed part is still detected on such a medium.
         let (root, _) =
             partition(&disk(&product().file("raw")), Role::Volume(Volume::Root, Area::Data, Slot::A));
         let mut byte = [0];
@@ -248,9 +248,9 @@ fn a_sound_medium_in_use_verifies() {
     }
 }
 
-/// The disk of a node: second slots, STATE and DATA, a larger disk since, Windows' files on its ESP.
+/// The disk of a node has second slots, STATE and DATA. Later the disk was enlarged, and Windows wrote files to its ESP.
 #[test]
-fn a_disk_that_a_node_adopted_verifies() {
+fn an_adopted_disk_verifies() {
     let bench = Bench::new(&[]);
     let size = 12 << 30;
     let path = changed(&bench, |path| {
@@ -272,7 +272,7 @@ fn a_disk_that_a_node_adopted_verifies() {
             left_by_others(&path);
         }
         let ran = verify(&path).succeeds();
-        assert!(ran.out.contains("a disk which a node has adopted"), "{ran:#?}");
+        assert!(ran.out.contains("a disk that a node has adopted"), "{ran:#?}");
         assert!(ran.err.contains("the sealed parts verify"), "{ran:#?}");
         run(&["inspect", path.to_str().unwrap()]).succeeds();
     }
@@ -280,9 +280,9 @@ fn a_disk_that_a_node_adopted_verifies() {
     verify(&path).fails(4, &["signature"]);
 }
 
-/// What firmware, boot loader or stub would read or start is never a normal difference.
+/// Content that the firmware, the boot loader or the stub would read or start is never a normal difference.
 #[test]
-fn what_can_be_booted_is_refused() {
+fn bootable_content_is_refused() {
     let bench = Bench::new(&[]);
     let program: &[u8] = b"MZ a program of somebody";
     let file = |name: &'static str, content: &'static [u8]| {
@@ -302,11 +302,11 @@ fn what_can_be_booted_is_refused() {
         (&file("startup.nsh", b"fs0:\\x"), "startup.nsh is not from the builder, and is a script"),
         (&file("loader/entries/a b.conf", b"linux /x"), "is read by the boot loader"),
         (&file("LOADER/credentials/x.cred", b"x"), "is read by the boot loader"),
-        (&file("EFI/Linux/kubedos_0.1.0.efi.extra.d/x.cred", b"x"), "is in a folder that is booted from"),
-        (&file("efi/boot/grub.cfg", b"x"), "is in a folder that is booted from"),
-        (&|path| write(path, 0, &[0xeb, 0x58]), "sector 0 holds other code"),
+        (&file("EFI/Linux/kubedos_0.1.0.efi.extra.d/x.cred", b"x"), "from which programs are booted"),
+        (&file("efi/boot/grub.cfg", b"x"), "from which programs are booted"),
+        (&|path| write(path, 0, &[0xeb, 0x58]), "sector 0 contains BIOS code"),
         (&|path| add_partition(path, "esp", Role::Esp.type_guid()), "a second EFI system partition"),
-        (&|path| write(path, esp(path) + 90, &[0xeb]), "byte 90 of the file system is another, where no"),
+        (&|path| write(path, esp(path) + 90, &[0xeb]), "byte 90 of the file system differs, where no"),
         (&|path| write(path, esp(path) + 32 * 512 + 4 * 120_000, &[3]), "two allocation tables differ"),
         (
             &|path| {
@@ -323,21 +323,21 @@ fn what_can_be_booted_is_refused() {
             "byte 204800, in no partition",
         ),
     ];
-    for (change, says) in cases {
+    for (change, expected) in cases {
         let ran = verify(&changed(&bench, change));
-        assert_eq!(ran.code, Some(4), "{says}: {ran:#?}");
-        let failed = |line: &str| line.starts_with("FAIL") && line.contains(says);
-        assert!(ran.out.lines().any(failed), "{says}: {ran:#?}");
-        // All other checks were made.
+        assert_eq!(ran.code, Some(4), "{expected}: {ran:#?}");
+        let failed = |line: &str| line.starts_with("FAIL") && line.contains(expected);
+        assert!(ran.out.lines().any(failed), "{expected}: {ran:#?}");
+        // All other checks succeeded.
         for part in ["root ", "payload ", "configuration signature", "uki signature"] {
             let holds = |line: &str| line.starts_with("ok") && line.contains(part);
-            assert!(ran.out.lines().any(holds), "{part} of {says}: {ran:#?}");
+            assert!(ran.out.lines().any(holds), "{part} of {expected}: {ran:#?}");
         }
     }
 }
 
 #[test]
-fn a_disk_of_somebody_else_is_not_ours() {
+fn a_disk_of_another_system_is_not_a_kubedos_disk() {
     let bench = Bench::new(&[]);
     let path = bench.path("other.raw");
     File::create(&path).unwrap().set_len(64 * MIB).unwrap();
@@ -356,9 +356,9 @@ fn a_disk_of_somebody_else_is_not_ours() {
     is_plain(&ran);
 }
 
-/// Boot chain review, finding 8: a label that repaints the line of the check that found it, in a table and in a file system.
+/// Boot chain review, finding 8: a name in a table or a file system that overwrites the line of the check that found it.
 #[test]
-fn hostile_names_arrive_as_text() {
+fn hostile_names_are_escaped() {
     const HOSTILE: &str = "x\u{1b}[2K\rok  \u{9b}1A\u{202e}\u{200b}\u{7f}";
     let bench = Bench::new(&[]);
     let path = changed(&bench, |path| {
@@ -388,7 +388,7 @@ fn hostile_names_arrive_as_text() {
     }
     is_plain(&run(&["diff", original, path]));
     is_plain(&run(&["diff", "--json", original, path]));
-    // A name on the command line is untrusted as well: a shell pattern puts it there.
+    // A name on the command line is untrusted too, because it can come from a shell pattern.
     for name in [HOSTILE, "--\u{1b}[2K"] {
         let odd = bench.path(name);
         fs::write(&odd, b"hello").unwrap();
@@ -400,9 +400,9 @@ fn hostile_names_arrive_as_text() {
     }
 }
 
-/// A manifest is data of somebody, too.
+/// A manifest is untrusted too.
 #[test]
-fn a_hostile_manifest_arrives_as_text() {
+fn a_hostile_manifest_is_escaped() {
     let bench = Bench::new(&[]);
     let text = fs::read_to_string(product().folder.join(MANIFEST)).unwrap();
     let path = bench.path(MANIFEST);
@@ -413,9 +413,9 @@ fn a_hostile_manifest_arrives_as_text() {
     is_plain(&run(&["verify", path.to_str().unwrap()]));
 }
 
-/// Field testing: what `inspect` prints fits a terminal of 100 columns, with every path of the volumes as well.
+/// From field tests: the output of `inspect`, also with `--files`, fits a terminal with 100 columns.
 #[test]
-fn inspect_keeps_to_100_columns() {
+fn inspect_output_fits_100_columns() {
     let raw = product().file("raw");
     for arguments in [
         vec!["inspect", raw.to_str().unwrap()],
@@ -428,9 +428,9 @@ fn inspect_keeps_to_100_columns() {
     }
 }
 
-/// Field testing: a folder stands for its manifest; any other folder, and any file that kubedOS does not make, is named with what to give instead.
+/// From field tests: a folder of outputs is read through its manifest. For another folder or file, the error names what to pass instead.
 #[test]
-fn what_was_given_is_named() {
+fn an_unknown_file_or_folder_is_described() {
     let bench = Bench::new(&[]);
     let folder = product().folder.to_str().unwrap();
     let ran = run(&["inspect", folder]).succeeds();
@@ -444,7 +444,7 @@ fn what_was_given_is_named() {
         fs::write(&path, bytes).unwrap();
         path.to_str().unwrap().to_owned()
     };
-    for (path, says) in [
+    for (path, expected) in [
         (other.to_str().unwrap().to_owned(), "other/a.raw"),
         (path("empty.raw", b""), "it is empty"),
         (path("notes.txt", b"hello"), "it is text"),
@@ -453,8 +453,8 @@ fn what_was_given_is_named() {
         (path("noise", &[0xa5; 70_000]), "no partition table"),
     ] {
         for command in ["inspect", "verify"] {
-            run(&[command, &path]).fails(1, &[says]);
+            run(&[command, &path]).fails(1, &[expected]);
         }
-        run(&["diff", &path, &path]).fails(1, &[says]);
+        run(&["diff", &path, &path]).fails(1, &[expected]);
     }
 }

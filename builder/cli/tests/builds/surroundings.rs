@@ -1,5 +1,5 @@
-//! D2: a build needs no terminal, no home and nobody to answer; it says clearly where it cannot write, and two at once do not disturb
-//! each other.
+//! D2: a build needs no terminal, no home folder and no input. It names a folder that is not writable, and builds at the same time do not
+//! disturb each other.
 
 use std::fs;
 use std::io::Read;
@@ -21,7 +21,7 @@ fn an_output_folder_that_cannot_be_written_is_named() {
         ran.fails(1, &["cannot write to the output folder", out.to_str().unwrap()]);
     }
     assert_eq!(fs::read(bench.path("file")).unwrap(), b"mine");
-    // A folder stands where an output is to go: it is found before any output of the older build is replaced.
+    // A folder has the name of an output: the build detects it before it replaces any output of the older build.
     Ran::of(&mut bench.image(&[])).succeeds();
     let older = fs::read(bench.path("out/manifest.json")).unwrap();
     let qcow2 = bench.path("out").join(format!("{NAME}.qcow2"));
@@ -38,8 +38,8 @@ fn two_builds_at_once_make_the_same_image() {
     let outs = ["a", "b"].map(|name| bench.path(name));
     let builds = outs.each_ref().map(|out| Running::start(&bench.image(&["--out", out.to_str().unwrap()])));
     for build in builds {
-        let (code, said) = build.end();
-        assert_eq!(code, Some(0), "{said:#?}");
+        let (code, output) = build.end();
+        assert_eq!(code, Some(0), "{output:#?}");
     }
     for out in &outs {
         let manifest = |folder: &std::path::Path| fs::read_to_string(folder.join("manifest.json")).unwrap();
@@ -50,15 +50,15 @@ fn two_builds_at_once_make_the_same_image() {
 }
 
 #[test]
-fn a_second_build_into_one_folder_says_that_it_has_to_wait() {
+fn a_second_build_into_one_folder_is_refused() {
     let bench = Bench::new(&[Shared::Packages, Shared::Built("init")]);
     let first = Running::start(&bench.image(&[]));
-    assert!(first.says("root volume"));
+    assert!(first.prints("root volume"));
     let out = bench.path("out");
     Ran::of(&mut bench.image(&[]))
         .fails(1, &["another build is writing to", out.to_str().unwrap(), "help: wait"]);
-    let (code, said) = first.end();
-    assert_eq!(code, Some(0), "{said:#?}");
+    let (code, output) = first.end();
+    assert_eq!(code, Some(0), "{output:#?}");
     run(&["verify", out.to_str().unwrap()]).succeeds();
 }
 
@@ -69,18 +69,18 @@ fn neither_a_home_nor_a_terminal_is_needed() {
     image.env("HOME", "/proc/nonexistent").env_remove("XDG_CACHE_HOME").env("TERM", "xterm-256color");
     let ran = Ran::of(&mut image).succeeds();
     assert!(!ran.err.contains('\x1b'), "{ran:?}");
-    // Without a home to write to, the cache lies in the checkout.
+    // Without a writable home folder, the cache is in the checkout.
     fs::create_dir(bench.path("checkout")).unwrap();
     fs::copy(&product().lock, bench.path("checkout/kubedos.lock")).unwrap();
     let mut fetch = Command::new(env!("CARGO_BIN_EXE_kubedos-build"));
     fetch.env_clear().env("HOME", "/proc/nonexistent").arg("-C").arg(bench.path("checkout"));
     Ran::of(fetch.args(["fetch", "--dry-run", "--set", "boot"])).succeeds();
     assert_eq!(names(&bench.path("checkout/target/kubedos-cache")), ["partial", "sha256", "tools"]);
-    let mut said = kubedos_build(&["fetch", "--offline", "--cache", "/proc/nonexistent/cache"]);
-    Ran::of(&mut said).fails(1, &["/proc/nonexistent/cache"]);
+    let mut explicit = kubedos_build(&["fetch", "--offline", "--cache", "/proc/nonexistent/cache"]);
+    Ran::of(&mut explicit).fails(1, &["/proc/nonexistent/cache"]);
 }
 
-/// Runs a command with both streams on a terminal, and gives what came out of it.
+/// Runs a command with both streams on a terminal, and returns its output.
 fn on_a_terminal(command: &mut Command) -> String {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&terminal).unwrap();
@@ -94,20 +94,20 @@ fn on_a_terminal(command: &mut Command) -> String {
         .stderr(OwnedFd::from(open()))
         .spawn()
         .unwrap();
-    // The command keeps its own copies of the streams until it is dropped or given others.
+    // The command keeps its copies of the streams until it is dropped or gets others.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     drop(side);
     let mut reader = fs::File::from(terminal);
-    let mut said = Vec::new();
-    // A terminal that nobody has open any more gives an error in place of an end.
-    drop(reader.read_to_end(&mut said));
+    let mut output = Vec::new();
+    // When no process has the terminal open any more, the read returns an error instead of the end.
+    drop(reader.read_to_end(&mut output));
     child.wait().unwrap();
-    String::from_utf8(said).unwrap()
+    String::from_utf8(output).unwrap()
 }
 
-/// Colours and moving lines only where they were not declined.
+/// Colours and updated lines are used only where `NO_COLOR` and `TERM` permit them.
 #[test]
-fn a_terminal_is_used_as_far_as_it_goes() {
+fn a_terminal_gets_only_what_it_supports() {
     let bench = Bench::new(&ALL);
     let image = product().file("raw");
     let colors = |text: &str| text.contains("\x1b[3") || text.contains("\x1b[1;3");
@@ -115,19 +115,19 @@ fn a_terminal_is_used_as_far_as_it_goes() {
         [("xterm", "", true, true), ("xterm", "1", false, true), ("dumb", "", false, false)]
     {
         let with = |mut command: Command| on_a_terminal(command.env("TERM", term).env("NO_COLOR", no_color));
-        let said = with(kubedos_build(&["verify", image.to_str().unwrap()]));
-        assert!(said.contains("ok") && said.contains("whole image"), "{said}");
-        assert_eq!(colors(&said), colored, "TERM={term} NO_COLOR={no_color}: {said}");
-        let said = with(bench.image(&["--format", "raw"]));
-        assert!(said.contains("done in"), "{said}");
-        assert_eq!(said.contains("\x1b["), moves || colored, "TERM={term} NO_COLOR={no_color}: {said}");
-        assert!(no_color.is_empty() || !colors(&said), "{said}");
+        let output = with(kubedos_build(&["verify", image.to_str().unwrap()]));
+        assert!(output.contains("ok") && output.contains("whole image"), "{output}");
+        assert_eq!(colors(&output), colored, "TERM={term} NO_COLOR={no_color}: {output}");
+        let output = with(bench.image(&["--format", "raw"]));
+        assert!(output.contains("done in"), "{output}");
+        assert_eq!(output.contains("\x1b["), moves || colored, "TERM={term} NO_COLOR={no_color}: {output}");
+        assert!(no_color.is_empty() || !colors(&output), "{output}");
     }
 }
 
-/// `-C` is as if the command had been started there.
+/// `-C DIR` has the same effect as a start in `DIR`.
 #[test]
-fn every_path_is_as_if_started_in_the_folder() {
+fn paths_are_relative_to_the_folder_of_the_c_option() {
     let from_elsewhere = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kubedos-build"));
         Ran::of(command.current_dir("/").arg("-C").arg(project()).args(arguments))
@@ -149,9 +149,9 @@ fn every_path_is_as_if_started_in_the_folder() {
     Ran::of(&mut nowhere).fails(2, &["/nowhere"]);
 }
 
-/// One document, or one a line, of every command that gives data.
+/// Every command that prints data prints one JSON document, or one per line.
 #[test]
-fn every_command_gives_json() {
+fn every_command_prints_json() {
     let bench = Bench::new(&ALL);
     let (raw, folder) = (product().file("raw"), product().folder.clone());
     let (raw, folder, out) = (raw.to_str().unwrap(), folder.to_str().unwrap(), bench.path("json"));
@@ -184,9 +184,9 @@ fn every_command_gives_json() {
     assert_eq!(names(&bench.path("json/seeds")), [".lock", "cp-1.img", "w-1.img"]);
 }
 
-/// A4: clock, host and times stand in `run.json`, and in no other output.
+/// A4: the clock, the host and the durations are in `run.json` and in no other output.
 #[test]
-fn the_run_record_is_beside_the_outputs_and_in_no_list() {
+fn the_run_record_is_next_to_the_outputs_and_in_no_list() {
     let folder = &product().folder;
     let record: serde_json::Value =
         serde_json::from_slice(&fs::read(folder.join("run.json")).unwrap()).unwrap();

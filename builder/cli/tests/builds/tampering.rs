@@ -1,4 +1,4 @@
-//! A5: `verify` refuses an image with one flipped bit in any of its regions, and names the part; with something added; of other keys.
+//! A5: `verify` refuses an image with a flipped bit in any region and names the part. It also refuses added content and other keys.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -18,7 +18,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use crate::ran::Ran;
 use crate::workshop::{Bench, NAME, SPEC, kubedos_build, product, run};
 
-/// A copy of a file, its holes kept.
+/// Copies a file and keeps its holes.
 pub fn copy(from: &Path, to: &Path) {
     let (from, to) = (SparseFile::open(from).unwrap(), File::create(to).unwrap());
     to.set_len(from.len()).unwrap();
@@ -28,11 +28,11 @@ pub fn copy(from: &Path, to: &Path) {
 pub fn disk(path: &Path) -> Disk {
     match artifact::open(path).unwrap() {
         Artifact::Disk(disk) => disk,
-        _ => panic!("{} is no disk image", path.display()),
+        _ => panic!("{} is not a disk image", path.display()),
     }
 }
 
-/// Where a partition starts, and its length.
+/// The start and the length of a partition in bytes.
 pub fn partition(disk: &Disk, role: Role) -> (u64, u64) {
     let place = disk.recognised().unwrap().layout.place(role).unwrap();
     (place.start, place.len)
@@ -42,9 +42,9 @@ fn area(volume: Volume, area: Area) -> Role {
     Role::Volume(volume, area, Slot::A)
 }
 
-/// A copy of the image in which bytes are changed and changed back.
+/// A copy of the image for temporary changes.
 struct Copy {
-    /// Its folder, as long as it is needed.
+    /// Keeps the folder of the copy alive.
     _bench: Bench,
     path: PathBuf,
 }
@@ -76,7 +76,7 @@ impl Copy {
     }
 }
 
-/// The first place of these bytes in a part of the disk.
+/// The first position of these bytes in a part of the disk.
 fn find(disk: &Disk, (start, len): (u64, u64), wanted: &[u8]) -> u64 {
     let mut bytes = vec![0; usize::try_from(len).unwrap()];
     disk.source().read_exact_at(&mut bytes, start).unwrap();
@@ -110,7 +110,7 @@ fn a_flip_in_any_region_is_found_and_named() {
         (find(&disk, esp, &loader[4096..4160]), "boot loader signature"),
         (find(&disk, esp, &uki[uki.len() / 2..][..64]), "uki signature"),
         (find(&disk, esp, &uki[uki.len() - 300..uki.len() - 200]), "uki signature"),
-        (find(&disk, esp, b"timeout 0"), "esp: loader/loader.conf has another content"),
+        (find(&disk, esp, b"timeout 0"), "esp: loader/loader.conf differs from the file"),
         (at(Role::Seed) + 7, "seed"),
         (at(root), "root: data block 0 does not verify"),
         (at(root) + (5 << 20) + 17, "root: data block 1280 does not verify"),
@@ -134,9 +134,9 @@ fn a_flip_in_any_region_is_found_and_named() {
     image.verify().succeeds();
 }
 
-/// The UUIDs by which the node finds a volume are those of its root hash: a volume that is renamed is not found.
+/// A node finds a volume by UUIDs that follow from its root hash, so a partition with another UUID is not found.
 #[test]
-fn a_partition_of_another_name_is_found_and_named() {
+fn a_partition_with_another_uuid_is_found_and_named() {
     use kubedos_image::gpt::{SectorSize, read_from};
     use kubedos_image::guid::Guid;
     let image = Copy::new();
@@ -160,9 +160,9 @@ fn a_partition_of_another_name_is_found_and_named() {
     }
 }
 
-/// Nothing that the builder does not write is accepted, however well it is made.
+/// Content that the builder does not write is refused, even if it is well-formed.
 #[test]
-fn what_is_added_is_refused() {
+fn added_content_is_refused() {
     let image = Copy::new();
     let built = disk(&image.path);
     let (start, length) = partition(&built, Role::Esp);
@@ -170,7 +170,7 @@ fn what_is_added_is_refused() {
     let write = |tree: &esp::Tree<'_>, volume_id| {
         copy(&product().file("raw"), &image.path);
         let file = File::options().write(true).open(&image.path).unwrap();
-        // Pieces of zeroes are not written: nothing may be there before.
+        // Blocks of zeros are not written, so the old content is removed first.
         fallocate(&file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, start, length).unwrap();
         for_data(&tree.write(volume_id).unwrap(), 512, |at, bytes| file.write_all_at(bytes, start + at))
             .unwrap();
@@ -194,7 +194,7 @@ fn what_is_added_is_refused() {
     image.verify().fails(4, &["partition table"]);
 }
 
-/// Which keys signed is only known to who has their public half.
+/// `verify` checks the signing keys only if it has their public half.
 #[test]
 fn an_image_of_other_keys_is_refused() {
     let bench = Bench::new(&[]);
@@ -213,7 +213,7 @@ fn an_image_of_other_keys_is_refused() {
     run(&["verify", image, "--keys", "nowhere"]).fails(2, &["nowhere"]);
 }
 
-/// A folder is held against its manifest: each output, the sums, the lock, and what the manifest says of the image.
+/// A folder is compared with its manifest: each output, the checksums, the lock, and the properties of the image.
 #[test]
 fn a_folder_with_a_wrong_file_is_refused() {
     let bench = Bench::new(&[]);
@@ -257,21 +257,21 @@ fn a_folder_with_a_wrong_file_is_refused() {
     verify().fails(4, &["SHA256SUMS"]);
     refill();
     fs::write(folder.join("kubedos.lock"), b"version = 1\n").unwrap();
-    verify().fails(4, &["kubedos.lock: another lock"]);
+    verify().fails(4, &["kubedos.lock: not the lock"]);
     fs::remove_file(folder.join("kubedos.lock")).unwrap();
 
     let text = fs::read_to_string(&manifest).unwrap();
     for (from, to, part) in [
-        ("\"generation\": 1", "\"generation\": 2", "manifest.json: its generation is not the image's"),
-        ("\"cluster\": \"lab\"", "\"cluster\": \"bal\"", "manifest.json: its cluster is not the image's"),
-        ("\"demo_keys\": true", "\"demo_keys\": false", "manifest.json: its demo_keys is not the image's"),
-        ("\"data_blocks\": ", "\"data_blocks\": 1", "manifest.json: its volumes is not the image's"),
+        ("\"generation\": 1", "\"generation\": 2", "manifest.json: its generation differs"),
+        ("\"cluster\": \"lab\"", "\"cluster\": \"bal\"", "manifest.json: its cluster differs"),
+        ("\"demo_keys\": true", "\"demo_keys\": false", "manifest.json: its demo_keys differs"),
+        ("\"data_blocks\": ", "\"data_blocks\": 1", "manifest.json: its volumes differs"),
         ("\"version\": 1", "\"version\": 2", "manifest.json: it has version 2"),
-        ("lab-0.1.0.efi", "../lab-0.1.0.efi", "is no file name"),
+        ("lab-0.1.0.efi", "../lab-0.1.0.efi", "is not a file name"),
         (
             "\"volumes\"",
             "\"additions\": [\"usr/bin/probe\"],\n  \"volumes\"",
-            "this is no product: usr/bin/probe",
+            "this is not a product: usr/bin/probe",
         ),
     ] {
         let edited = text.replacen(from, to, 1);
@@ -280,14 +280,14 @@ fn a_folder_with_a_wrong_file_is_refused() {
         verify().fails(4, &[part]);
     }
     fs::write(&manifest, &text).unwrap();
-    fs::write(folder.join("unenrolled_key"), b"x").unwrap();
+    fs::write(folder.join("unlisted"), b"x").unwrap();
     let ran = verify().succeeds();
-    assert!(ran.out.contains("in no list: unenrolled_key"), "{ran:?}");
+    assert!(ran.out.contains("in no list: unlisted"), "{ran:?}");
 }
 
-/// A personalised image verifies but for its seed, which needs the keys; a seed of another cluster in it does not.
+/// A personalised image verifies; its seed is checked only with the keys. A damaged seed is refused.
 #[test]
-fn a_personalised_image_is_checked_around_its_seed() {
+fn a_personalised_image_verifies_unless_its_seed_is_damaged() {
     let bench = Bench::new(&[]);
     let out = bench.path("out");
     let image = product().file("raw");
@@ -308,7 +308,7 @@ fn a_personalised_image_is_checked_around_its_seed() {
     let ran = run(&["verify", path, "--keys", "keys/demo"]).succeeds();
     assert!(ran.out.contains("node cp-1, incarnation 1, for generation 1 and release "), "{ran:?}");
     let ran = run(&["verify", path]).succeeds();
-    assert!(ran.out.contains("it says that it is of lab, node cp-1"), "{ran:?}");
+    assert!(ran.out.contains("it claims to be of lab, node cp-1"), "{ran:?}");
     let (start, _) = partition(&disk(&personal), Role::Seed);
     let file = File::options().read(true).write(true).open(&personal).unwrap();
     let mut byte = [0];

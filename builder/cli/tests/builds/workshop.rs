@@ -1,5 +1,5 @@
-//! What these tests share: the image that the real program builds of the default example, and benches with caches of their own over
-//! the packages that it was built from.
+//! Shared fixtures: the image that the real program builds from the default example, and benches with separate caches over the same
+//! packages.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -15,19 +15,19 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::ran::{Ran, interruptible};
 
-/// The example that is built.
+/// The spec of the default example.
 pub const SPEC: &str = "examples/lab.yaml";
-/// What its files are called.
+/// The base name of its outputs.
 pub const NAME: &str = "lab-0.1.0";
-/// Longer than anything takes here, on a machine that is busy with other things.
+/// The maximum time to wait for a line of output, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(1800);
 
-/// The checkout.
+/// The folder of the checkout.
 pub fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().parent().unwrap()
 }
 
-/// The program, started in the checkout.
+/// A command that runs the program in the checkout.
 pub fn kubedos_build(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kubedos-build"));
     command.current_dir(project()).args(arguments);
@@ -39,14 +39,14 @@ pub fn run(arguments: &[&str]) -> Ran {
     Ran::of(&mut kubedos_build(arguments))
 }
 
-/// The built example.
+/// The outputs of the default example.
 pub struct Product {
     pub folder: PathBuf,
-    /// The lock that it was built by: the committed one, unless something has vanished from the mirror.
+    /// The lock of the build: the committed one, unless a package has vanished from the mirror.
     pub lock: PathBuf,
 }
 
-/// Builds the example once.
+/// Builds the example once per process.
 pub fn product() -> &'static Product {
     static PRODUCT: OnceLock<Product> = OnceLock::new();
     PRODUCT.get_or_init(|| {
@@ -63,38 +63,38 @@ impl Product {
         self.folder.join(format!("{NAME}.{ending}"))
     }
 
-    /// The cache that it was built with.
+    /// The cache of the build.
     fn cache() -> PathBuf {
         let fallback = project().join("target/kubedos-cache");
         Place { fallback, ..Place::from_environment(None) }.open().unwrap().root().to_owned()
     }
 }
 
-/// What a bench finds in its cache.
+/// A part of the cache that a bench shares with the product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shared {
-    /// The packages, as a link to the product's.
+    /// The packages, through a symbolic link.
     Packages,
-    /// The packages, each a name of its own for the same file: one may be replaced.
+    /// The packages, as hard links, so that a test can replace one.
     OwnPackages,
-    /// The unpacked sets: compilers, for one.
+    /// The unpacked sets, such as the compiler.
     Tools,
-    /// What was built of a kind.
+    /// The built results of a kind.
     Built(&'static str),
 }
 
-/// All that a build of the example can take over: what is left to do is the configuration and the outputs.
+/// Everything that a build of the example can reuse. The build then makes only the configuration and the outputs.
 pub const ALL: [Shared; 4] =
     [Shared::Packages, Shared::Built("init"), Shared::Built("volume"), Shared::Built("boot")];
 
-/// A cache and an output folder of one test.
+/// The cache and the output folder of one test.
 pub struct Bench {
     folder: tempfile::TempDir,
 }
 
 impl Bench {
     pub fn new(shared: &[Shared]) -> Self {
-        // The product's packages have to be there first.
+        // The product fetches the packages.
         product();
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let bench = Self { folder };
@@ -103,7 +103,7 @@ impl Bench {
         bench
     }
 
-    /// Puts something into the cache, in place of what the bench made itself.
+    /// Puts a shared part into the cache and replaces what is there.
     pub fn share(&self, shared: Shared) {
         let from = Product::cache();
         let place = |name: &str| {
@@ -127,12 +127,12 @@ impl Bench {
         self.folder.path().join(name)
     }
 
-    /// The build of the example with this bench's cache, into its folder `out`.
+    /// A command that builds the example with the cache of this bench into its folder `out`.
     pub fn image(&self, more: &[&str]) -> Command {
         self.image_of(SPEC, more)
     }
 
-    /// The build of a spec.
+    /// A command that builds a spec.
     pub fn image_of(&self, spec: &str, more: &[&str]) -> Command {
         let mut command = kubedos_build(&["image", "--spec", spec, "--offline"]);
         command.arg("--cache").arg(self.path("cache"));
@@ -144,7 +144,7 @@ impl Bench {
         command
     }
 
-    /// There is nothing that a build was in the middle of: neither in the output folder nor in the cache.
+    /// Checks that the output folder and the cache contain no incomplete files.
     pub fn is_tidy(&self) {
         let partial = |name: &str| {
             name.contains(".kubedos-partial") || name.ends_with(".gone") || name.starts_with(".new-")
@@ -164,7 +164,7 @@ impl Bench {
         assert_eq!(names(&self.path("cache/partial")), Vec::<String>::new());
     }
 
-    /// The output folder holds no output.
+    /// Checks that the output folder contains no output.
     pub fn has_no_output(&self) {
         assert!(
             names(&self.path("out")).iter().all(|name| name == ".lock"),
@@ -174,7 +174,7 @@ impl Bench {
         self.is_tidy();
     }
 
-    /// Waits until no program that was started for this bench runs any more.
+    /// Waits until all programs that were started for this bench have ended.
     pub fn is_quiet(&self) {
         let mine = self.folder.path().to_str().unwrap().to_owned();
         let running = || -> Vec<String> {
@@ -193,7 +193,7 @@ impl Bench {
     }
 }
 
-/// The names in a folder, sorted; none if it is not there.
+/// The sorted names in a folder; empty if the folder does not exist.
 pub fn names(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let mut names: Vec<String> =
@@ -202,7 +202,7 @@ pub fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// A second tree of the same files, without what another build is just making there.
+/// Makes a second tree with hard links to the same files. Skips temporary files of builds that are running.
 fn link_tree(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -219,11 +219,11 @@ fn link_tree(from: &Path, to: &Path) {
     }
 }
 
-/// A build that is going on, with what it has said so far.
+/// A running build, with the lines that it has printed.
 pub struct Running {
     pub child: Child,
     lines: Mutex<Receiver<String>>,
-    said: Mutex<Vec<String>>,
+    seen: Mutex<Vec<String>>,
 }
 
 impl Running {
@@ -233,20 +233,20 @@ impl Running {
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = channel();
-        // Who waits for lines may have stopped waiting.
+        // Sending fails if the receiver was dropped.
         std::thread::spawn(move || {
             stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
         });
-        Self { child, lines: Mutex::new(lines), said: Mutex::default() }
+        Self { child, lines: Mutex::new(lines), seen: Mutex::default() }
     }
 
-    /// Waits until a line says this; false if the build ended without.
-    pub fn says(&self, words: &str) -> bool {
+    /// Waits for a line that contains `words`. Returns false if the build ends without one.
+    pub fn prints(&self, words: &str) -> bool {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         while let Ok(line) = lines.recv_timeout(PATIENCE) {
             let found = line.contains(words);
-            said.push(line);
+            seen.push(line);
             if found {
                 return true;
             }
@@ -255,15 +255,15 @@ impl Running {
     }
 
     pub fn signal(&self, signal: Signal) {
-        // A process that has ended is not waited for yet, so that its id is its own still.
+        // The child was not waited for, so its process id is still valid even if it has ended.
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits for its end: the exit code and every line.
+    /// Waits for the end. Returns the exit code and all lines.
     pub fn end(mut self) -> (Option<i32>, Vec<String>) {
         let code = self.child.wait().unwrap().code();
-        let mut said = self.said.into_inner().unwrap_or_else(PoisonError::into_inner);
-        said.extend(self.lines.into_inner().unwrap_or_else(PoisonError::into_inner).iter());
-        (code, said)
+        let mut seen = self.seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+        seen.extend(self.lines.into_inner().unwrap_or_else(PoisonError::into_inner).iter());
+        (code, seen)
     }
 }

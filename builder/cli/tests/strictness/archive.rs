@@ -1,4 +1,4 @@
-//! A small signed archive, made anew for each test, with a key of its own.
+//! A small signed archive. Each test creates its own archive and key.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -41,7 +41,7 @@ impl Key {
     }
 }
 
-/// What the archive holds.
+/// The content of the archive.
 pub struct Archive {
     pub key: Key,
     /// `Origin` and `Label`.
@@ -51,7 +51,7 @@ pub struct Archive {
     pub codename: String,
     pub date: String,
     pub valid_until: Option<String>,
-    /// Name, version, further fields.
+    /// Name, version and further fields of each package.
     pub packages: Vec<(String, String, String)>,
     pub has_by_hash: bool,
 }
@@ -72,7 +72,7 @@ impl Archive {
         }
     }
 
-    /// Every file by its path below the mirror's base.
+    /// All files, by path below the mirror's base URL.
     pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let mut files = BTreeMap::new();
         let mut index = String::new();
@@ -119,7 +119,7 @@ impl Archive {
     }
 }
 
-/// A moment in the form of a `Release` file. Its day of the week is not read by anybody.
+/// A time in the format of a `Release` file. The day of the week is always `Mon`, because the parser ignores it.
 pub fn release_date(seconds_from_now: i64) -> String {
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -133,7 +133,7 @@ pub fn deb_path(name: &str, version: &str) -> String {
     format!("pool/main/{name}_{version}_amd64.deb")
 }
 
-/// A package with one file whose bytes do not compress, so that it is long enough to break off.
+/// A package with one incompressible file, so that it is long enough for interrupted transfers.
 pub fn deb(name: &str, version: &str) -> Vec<u8> {
     let tar = |path: &str, content: &[u8]| {
         let mut builder = tar::Builder::new(Vec::new());

@@ -1,7 +1,7 @@
-//! A8, A6: a changed byte in any pinned input fails, naming it, and what is pinned is fetched or refused, never replaced in silence.
+//! A8, A6: a changed byte in a pinned input is an error that names the input. A pinned file is fetched or refused, never silently replaced.
 //!
-//! The real program runs against an archive that is made and signed here and served on the loopback, so that the world's mirrors
-//! can move on. Exit codes are those of docs/command-line.md.
+//! The real program runs against an archive that the tests create, sign and serve on the loopback, so that changes of public mirrors do not
+//! matter. Exit codes are those of docs/command-line.md.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of a test fail by panicking")]
 
@@ -28,14 +28,14 @@ use ran::{Ran, interruptible, limited};
 use rustix::process::{Pid, Signal, kill_process};
 use server::{Rule, Server};
 
-/// A checkout with a mirror.
+/// A checkout with a mirror and its archive.
 struct World {
     folder: tempfile::TempDir,
     server: Server,
     archive: Archive,
 }
 
-/// The requests of `lock --update`: the signed index and the package index.
+/// The number of requests of `lock --update`: the signed index and the package index.
 const LOCKED: usize = 2;
 
 const PACKAGES: [(&str, &str, &str); 3] =
@@ -55,7 +55,7 @@ impl World {
         world
     }
 
-    /// A world whose lock is made already.
+    /// A world with a lock.
     fn locked() -> Self {
         let world = Self::new();
         world.run(&["lock", "--update"]).succeeds();
@@ -90,7 +90,7 @@ impl World {
         command
     }
 
-    /// The mirrors of a library call.
+    /// The mirrors for a library call.
     fn mirrors(&self) -> Mirrors {
         Mirrors::find(Wanted {
             debian: Some(self.server.url()),
@@ -104,7 +104,7 @@ impl World {
         Ran::of(&mut self.command(arguments))
     }
 
-    /// Changes the lock's text, as an editor would.
+    /// Changes the text of the lock.
     fn edit_lock(&self, from: &str, to: &str) {
         let text = fs::read_to_string(self.path("kubedos.lock")).unwrap();
         assert!(text.contains(from), "{text}");
@@ -113,7 +113,7 @@ impl World {
 }
 
 #[test]
-fn what_was_fetched_is_enough_without_the_mirror() {
+fn fetched_files_are_sufficient_without_the_mirror() {
     let world = World::locked();
     let first = world.run(&["fetch", "--json"]).succeeds();
     assert!(first.out.contains("\"fetched\":3"), "{first:?}");
@@ -125,7 +125,7 @@ fn what_was_fetched_is_enough_without_the_mirror() {
     world.run(&["lock", "--verify", "--offline"]).succeeds();
     assert!(
         !fs::read_to_string(world.path("kubedos.lock")).unwrap().contains("127.0.0.1"),
-        "no mirror is in the lock"
+        "the lock names no mirror"
     );
 }
 
@@ -145,7 +145,7 @@ fn a_vanished_pin_is_named_with_version_and_path() {
     let ran = world
         .run(&["fetch"])
         .fails(1, &["lib 2.0-1", "pool/main/lib_2.0-1_amd64.deb", "404", "--relock-missing"]);
-    assert!(!ran.err.contains("app 1.0-1"), "only what vanished is named: {ran:?}");
+    assert!(!ran.err.contains("app 1.0-1"), "only the vanished package is named: {ran:?}");
     for status in [403, 410] {
         let world = World::locked();
         world.server.rule(&deb_path("other", "3"), Rule::Status(status));
@@ -153,13 +153,13 @@ fn a_vanished_pin_is_named_with_version_and_path() {
         assert_eq!(
             ran.err.contains("--relock-missing"),
             status == 410,
-            "403 does not say that a file is gone: {ran:?}"
+            "403 does not mean that a file is gone: {ran:?}"
         );
     }
 }
 
 #[test]
-fn a_vanished_pin_is_relocked_alone_and_the_lock_used_is_written_beside_the_output() {
+fn only_a_vanished_pin_is_relocked_and_the_used_lock_is_written_to_the_output_folder() {
     let mut world = World::locked();
     let before = fs::read(world.path("kubedos.lock")).unwrap();
     for package in &mut world.archive.packages {
@@ -171,19 +171,19 @@ fn a_vanished_pin_is_relocked_alone_and_the_lock_used_is_written_beside_the_outp
     }
     world.archive.date = "Sun, 13 Sep 2026 07:55:41 UTC".to_owned();
     world.publish();
-    // The mirror keeps the old `other`, though there is a newer one.
+    // The mirror keeps the old version of `other` in addition to the newer one.
     world.server.state.lock().unwrap().files.insert(deb_path("other", "3"), deb("other", "3"));
     let ran = world.run(&["fetch", "--relock-missing"]).succeeds();
     assert!(ran.err.contains("~ lib 2.0-1 -> 2.1-1"), "{ran:?}");
-    assert_eq!(fs::read(world.path("kubedos.lock")).unwrap(), before, "the committed lock is left alone");
+    assert_eq!(fs::read(world.path("kubedos.lock")).unwrap(), before, "the committed lock is unchanged");
     let (used, _) = Lock::read(&world.path("out/kubedos.lock")).unwrap();
     let versions: Vec<_> = used.packages.iter().map(|package| package.version.to_string()).collect();
-    assert_eq!(versions, ["1.0-1", "2.1-1", "3"], "what is still there keeps its pin");
+    assert_eq!(versions, ["1.0-1", "2.1-1", "3"], "a package that still exists keeps its pin");
     world.run(&["fetch", "--offline", "--lock", "out/kubedos.lock"]).succeeds();
 }
 
 #[test]
-fn a_wrong_byte_in_a_package_names_it_and_is_not_kept() {
+fn a_package_with_a_wrong_byte_is_named_and_not_kept() {
     let (path, bytes) = (deb_path("lib", "2.0-1"), deb("lib", "2.0-1"));
     for at in [0, bytes.len() / 2, bytes.len() - 1] {
         let world = World::locked();
@@ -192,7 +192,7 @@ fn a_wrong_byte_in_a_package_names_it_and_is_not_kept() {
             .run(&["fetch"])
             .fails(4, &["lib 2.0-1 does not match the lock", &Sha256::of(&bytes).to_string()]);
         assert!(!world.cached(&bytes).exists());
-        assert_eq!(fs::read_dir(world.path("cache/partial")).unwrap().count(), 0, "nothing of it is kept");
+        assert_eq!(fs::read_dir(world.path("cache/partial")).unwrap().count(), 0, "no part of it is kept");
         world.run(&["fetch"]).succeeds();
     }
 }
@@ -209,7 +209,7 @@ fn a_stale_or_swapped_package_is_refused() {
 }
 
 #[test]
-fn a_mismatch_outweighs_what_vanished() {
+fn a_mismatch_has_priority_over_a_vanished_package() {
     let world = World::locked();
     world.server.rule(&deb_path("lib", "2.0-1"), Rule::Flip(9));
     world.server.rule(&deb_path("other", "3"), Rule::Status(404));
@@ -252,7 +252,7 @@ fn a_wrong_byte_anywhere_in_the_signed_index_is_refused() {
     for at in places {
         world.server.rule("dists/trixie/InRelease", Rule::Flip(at));
         world.run(&["lock", "--update"]).fails(4, &["trixie"]);
-        assert!(!world.path("kubedos.lock").exists(), "a flip at {at} was taken");
+        assert!(!world.path("kubedos.lock").exists(), "a flip at {at} was accepted");
     }
     let unsigned = text[text.find("Origin").unwrap()..signature].to_owned();
     let before = format!("Codename: evil\n\n{text}");
@@ -270,12 +270,12 @@ fn a_wrong_byte_anywhere_in_the_signed_index_is_refused() {
 }
 
 #[test]
-fn a_key_that_is_not_named_counts_for_nothing() {
-    // The certificate lies in the folder, and another fingerprint is named.
+fn a_signature_by_an_unnamed_key_is_refused() {
+    // The certificate is in the folder, but the selection names another fingerprint.
     let world = World::new();
     world.select(&Key::generate().fingerprint());
     world.run(&["lock", "--update"]).fails(4, &["signature of the index of trixie", "not allowed"]);
-    // The fingerprint that is named has a certificate, and another key has signed.
+    // The named fingerprint has a certificate, but another key signed the index.
     let mut world = World::new();
     let named = world.archive.key.fingerprint();
     world.archive.key = Key::generate();
@@ -286,7 +286,7 @@ fn a_key_that_is_not_named_counts_for_nothing() {
 }
 
 #[test]
-fn an_expired_index_needs_to_be_accepted() {
+fn an_expired_index_is_refused_unless_accepted() {
     let mut archive = Archive::new(&PACKAGES);
     archive.valid_until = Some(release_date(-3_600));
     let world = World::of(archive);
@@ -298,7 +298,7 @@ fn an_expired_index_needs_to_be_accepted() {
 }
 
 #[test]
-fn a_mirror_cannot_take_updates_back() {
+fn a_mirror_cannot_withdraw_updates() {
     let mut world = World::locked();
     world.archive.date = "Fri, 11 Sep 2026 07:55:41 UTC".to_owned();
     world.publish();
@@ -307,14 +307,14 @@ fn a_mirror_cannot_take_updates_back() {
 }
 
 #[test]
-fn the_index_of_another_suite_cannot_stand_in() {
+fn the_index_of_another_suite_is_refused() {
     let mut archive = Archive::new(&PACKAGES);
     archive.codename = "sid".to_owned();
-    World::of(archive).run(&["lock", "--update"]).fails(4, &["index of trixie is that of sid"]);
+    World::of(archive).run(&["lock", "--update"]).fails(4, &["index of trixie has the Codename sid"]);
 }
 
 #[test]
-fn an_index_is_had_by_hash_while_the_mirror_changes_and_by_name_where_there_is_no_hash() {
+fn an_index_is_fetched_by_hash_if_possible_and_otherwise_by_name() {
     let world = World::new();
     let by_name = "dists/trixie/main/binary-amd64/Packages.xz";
     world.server.state.lock().unwrap().files.insert(by_name.to_owned(), b"the next one".to_vec());
@@ -328,7 +328,7 @@ fn an_index_is_had_by_hash_while_the_mirror_changes_and_by_name_where_there_is_n
 }
 
 #[test]
-fn a_broken_transfer_goes_on_where_it_stopped() {
+fn an_interrupted_transfer_is_resumed() {
     let world = World::locked();
     let path = deb_path("lib", "2.0-1");
     world.server.rule(&path, Rule::Cut(50_000));
@@ -337,7 +337,7 @@ fn a_broken_transfer_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn a_mirror_without_ranges_is_asked_for_all_again() {
+fn without_ranges_the_whole_file_is_fetched_again() {
     let world = World::locked();
     world.server.state.lock().unwrap().ignores_ranges = true;
     world.server.rule(&deb_path("lib", "2.0-1"), Rule::Cut(50_000));
@@ -346,7 +346,7 @@ fn a_mirror_without_ranges_is_asked_for_all_again() {
 }
 
 #[test]
-fn a_part_of_other_bytes_is_thrown_away_once() {
+fn a_part_with_other_bytes_is_discarded() {
     let bytes = deb("lib", "2.0-1");
     let digest = Sha256::of(&bytes).to_string();
     for left in [vec![7; 1_000], vec![7; bytes.len()], vec![7; bytes.len() + 1]] {
@@ -367,7 +367,7 @@ fn redirects_are_followed() {
 }
 
 #[test]
-fn a_passing_failure_is_tried_again_and_a_lasting_one_is_not_for_ever() {
+fn temporary_failures_are_retried_a_limited_number_of_times() {
     let world = World::locked();
     let path = deb_path("lib", "2.0-1");
     world.server.rule(&path, Rule::Status(500));
@@ -386,7 +386,7 @@ fn a_passing_failure_is_tried_again_and_a_lasting_one_is_not_for_ever() {
 }
 
 #[test]
-fn offline_names_everything_that_is_missing() {
+fn offline_names_all_missing_files() {
     let world = World::locked();
     world.run(&["fetch", "--set", "tools"]).succeeds();
     let ran = world.run(&["fetch", "--offline"]).fails(5, &["app 1.0-1", "lib 2.0-1"]);
@@ -408,13 +408,13 @@ fn a_damaged_cache_entry_is_named_and_fetched_again() {
     }
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     fs::write(&path, b"x").unwrap();
-    // Without a mirror it cannot be mended: then it is an input that does not match, and stays where a person can look at it.
+    // Offline, the file cannot be replaced: it is a mismatch, and stays in the cache so that a person can examine it.
     world.run(&["fetch", "--offline"]).fails(4, &["lib 2.0-1 in the cache is damaged"]);
     assert_eq!(fs::read(&path).unwrap(), b"x");
 }
 
 #[test]
-fn a_killed_or_interrupted_fetch_leaves_no_broken_file_and_the_next_goes_on() {
+fn a_killed_or_interrupted_fetch_is_resumed_by_the_next() {
     for (signal, code) in [(Signal::KILL, None), (Signal::INT, Some(130)), (Signal::TERM, Some(130))] {
         let world = World::locked();
         let (path, bytes) = (deb_path("lib", "2.0-1"), deb("lib", "2.0-1"));
@@ -424,7 +424,7 @@ fn a_killed_or_interrupted_fetch_leaves_no_broken_file_and_the_next_goes_on() {
         let partial = world.path("cache/partial").join(Sha256::of(&bytes).to_string());
         let deadline = Instant::now() + Duration::from_secs(60);
         while fs::metadata(&partial).map_or(0, |metadata| metadata.len()) < 60_000 {
-            assert!(Instant::now() < deadline, "the fetch did not come so far");
+            assert!(Instant::now() < deadline, "the fetch did not reach 60000 bytes in time");
             std::thread::sleep(Duration::from_millis(5));
         }
         kill_process(Pid::from_child(&child), signal).unwrap();
@@ -437,7 +437,7 @@ fn a_killed_or_interrupted_fetch_leaves_no_broken_file_and_the_next_goes_on() {
 }
 
 #[test]
-fn a_file_that_cannot_grow_is_named_and_what_is_there_of_it_is_gone_on_with() {
+fn a_failed_write_is_named_and_the_next_fetch_resumes() {
     let world = World::locked();
     let bytes = deb("lib", "2.0-1");
     let mut limited = limited(&world.command(&["fetch", "--set", "root"]), 50);
@@ -494,7 +494,7 @@ fn a_proof_of_another_lock_is_refused() {
 }
 
 #[test]
-fn a_lock_that_does_not_fit_the_selection_says_what_differs() {
+fn a_lock_that_does_not_fit_the_selection_prints_the_differences() {
     let world = World::locked();
     let text = fs::read_to_string(world.path("packages.toml")).unwrap();
     fs::write(world.path("packages.toml"), text.replace("[\"app\"]", "[\"lib\"]")).unwrap();
@@ -505,12 +505,12 @@ fn a_lock_that_does_not_fit_the_selection_says_what_differs() {
 }
 
 #[test]
-fn verify_walks_every_link_and_says_which_is_open() {
+fn verify_checks_every_link_and_names_an_unchecked_one() {
     let world = World::locked();
     fs::remove_dir_all(world.path("cache")).unwrap();
-    world.run(&["lock", "--verify", "--offline"]).fails(5, &["trixie", "not to be had"]);
+    world.run(&["lock", "--verify", "--offline"]).fails(5, &["trixie", "the index is not available"]);
     world.run(&["lock", "--verify"]).succeeds();
-    // Somebody else's signature over the same lock: the project's own key is what counts.
+    // The selection names another key, so the existing signature is not accepted.
     world.select(&Key::generate().fingerprint());
     world.run(&["lock", "--verify"]).fails(4, &["signature"]);
 }
@@ -527,16 +527,16 @@ fn a_dry_run_writes_nothing() {
 }
 
 #[test]
-fn wrong_usage_is_called_that() {
+fn wrong_usage_has_exit_code_2() {
     let world = World::locked();
     world.run(&["fetch", "--set", "nothing"]).fails(2, &["no set nothing"]);
-    world.run(&["fetch", "--mirror", "ftp://127.0.0.1/debian"]).fails(2, &["no mirror"]);
+    world.run(&["fetch", "--mirror", "ftp://127.0.0.1/debian"]).fails(2, &["not the URL of a mirror"]);
     fs::remove_file(world.path("kubedos.lock")).unwrap();
     world.run(&["fetch"]).fails(1, &["kubedos.lock", "lock --update"]);
 }
 
 #[test]
-fn a_cache_that_cannot_be_written_is_named() {
+fn an_unwritable_cache_is_named() {
     let world = World::locked();
     fs::remove_dir_all(world.path("cache")).unwrap();
     fs::write(world.path("cache"), b"").unwrap();

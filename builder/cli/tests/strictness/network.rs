@@ -1,4 +1,4 @@
-//! A8, A6: what goes wrong between this host and a mirror names the host and the cause, and is never taken for a package that vanished.
+//! A8, A6: a network error names the host and the cause, and is never treated as a vanished package.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -16,7 +16,7 @@ use crate::{LOCKED, World};
 
 const PAGE: &str = "<!DOCTYPE html><html><body>Please log in</body></html>";
 
-/// An answer with these header lines and this body, whose length is as the lines say.
+/// An answer with these header lines and this body.
 fn raw(head: &str, body: &[u8]) -> Rule {
     Rule::Raw([format!("HTTP/1.1 {head}\r\nConnection: close\r\n\r\n").as_bytes(), body].concat())
 }
@@ -25,7 +25,7 @@ fn page(kind: &str) -> Rule {
     raw(&format!("200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}", PAGE.len()), PAGE.as_bytes())
 }
 
-/// Fetches with short waits.
+/// Fetches with short delays between retries.
 fn fetch(world: &World) -> Result<Summary, Vec<Problem>> {
     let (lock, _) = Lock::read(&world.path("kubedos.lock")).unwrap();
     let cache = Cache::at(&world.path("cache")).unwrap();
@@ -35,7 +35,7 @@ fn fetch(world: &World) -> Result<Summary, Vec<Problem>> {
     fetcher.fetch(&lock.sources(&[]).unwrap(), &Silent).map_err(|FetchError(problems)| problems)
 }
 
-/// Every request for a package, for a rule that stays.
+/// Applies a rule to the next four requests for the package `lib`, which is more than a fetch makes.
 fn always(world: &World, rule: &Rule) {
     for _ in 0..4 {
         world.server.rule(&deb_path("lib", "2.0-1"), rule.clone());
@@ -98,7 +98,7 @@ fn each_cause_is_named_with_the_host_and_no_package_has_vanished() {
         let text = chain(problem);
         assert!(text.contains(cause), "{name}: {cause:?} is not in {text}");
         assert!(text.contains(&world.server.host()) && text.contains("lib 2.0-1"), "{name}: {text}");
-        // Nothing of it stands in the way of the next run.
+        // The failure does not affect the next run.
         world.server.state.lock().unwrap().rules.clear();
         fetch(&world).unwrap_or_else(|problems| panic!("{name}: {problems:?}"));
     }
@@ -110,12 +110,12 @@ fn a_whole_file_of_another_length_is_a_mismatch_and_names_the_host() {
         let world = World::locked();
         world.server.state.lock().unwrap().files.insert(deb_path("lib", "2.0-1"), body);
         world.run(&["fetch"]).fails(4, &["lib 2.0-1 does not match the lock", &world.server.host()]);
-        assert_eq!(world.server.requests(&deb_path("lib", "2.0-1")).len(), 1, "it is not tried again");
+        assert_eq!(world.server.requests(&deb_path("lib", "2.0-1")).len(), 1, "the request is not retried");
     }
 }
 
 #[test]
-fn compression_that_leaves_the_pinned_bytes_alone_is_no_error() {
+fn a_content_encoding_with_the_pinned_bytes_is_not_an_error() {
     let (world, bytes) = (World::locked(), deb("lib", "2.0-1"));
     let rule = raw(&format!("200 OK\r\nContent-Encoding: x-gzip\r\nContent-Length: {}", bytes.len()), &bytes);
     world.server.rule(&deb_path("lib", "2.0-1"), rule);
@@ -156,9 +156,9 @@ fn a_redirect_to_a_login_page_names_the_host_of_the_page() {
     assert!(text.contains(&portal.host()) && text.contains("captive portal"), "{text}");
 }
 
-/// A6: only a host that served other files that verify can say that one is gone.
+/// A6: a 404 means that a file is gone only if the host served another verified file.
 #[test]
-fn not_found_elsewhere_locks_nothing_anew() {
+fn other_failures_do_not_relock_packages() {
     let nothing = Server::start();
     let redirect = |path: &str| {
         raw(&format!("302 Found\r\nLocation: {}/{path}\r\nContent-Length: 0", nothing.url()), b"")
@@ -194,9 +194,9 @@ fn not_found_elsewhere_locks_nothing_anew() {
     assert!(!ran.err.contains("vanished") && !world.path("out/kubedos.lock").exists(), "{ran:?}");
 }
 
-/// The answers of a host that serves other files elsewhere.
+/// A redirect target that served other verified files can report that a file is gone.
 #[test]
-fn a_file_that_a_second_host_no_longer_has_has_vanished() {
+fn a_file_that_a_redirect_target_no_longer_has_has_vanished() {
     let (world, pool) = (World::locked(), Server::start());
     let files = world.server.state.lock().unwrap().files.clone();
     pool.state.lock().unwrap().files = files;
@@ -209,12 +209,12 @@ fn a_file_that_a_second_host_no_longer_has_has_vanished() {
 }
 
 #[test]
-fn hosts_that_cannot_be_reached_are_named_with_the_cause() {
+fn unreachable_hosts_are_named_with_the_cause() {
     let closed = {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap()
     };
-    // A server of plain HTTP answers so to the start of a TLS session.
+    // A plain HTTP server gives this answer to a TLS handshake.
     let (plain, _asked) = proxy(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
     let cases = [
         (format!("http://{closed}/debian"), closed.to_string(), "connection refused"),
@@ -228,11 +228,11 @@ fn hosts_that_cannot_be_reached_are_named_with_the_cause() {
         let ran = Ran::of(command.args(["--mirror", &url]));
         let ran = ran.fails(1, &["no mirror of the suite trixie is usable", "--mirror: ", &host, cause]);
         assert!(!ran.err.contains("geheim") && !ran.err.contains("vanished"), "{ran:?}");
-        assert_eq!(world.server.count(), LOCKED, "what was named is not replaced");
+        assert_eq!(world.server.count(), LOCKED, "no other mirror replaces the given one");
     }
 }
 
-/// A proxy that answers each connection with these bytes, and keeps the first line of each request.
+/// A proxy that answers each connection with these bytes, and passes each request to the receiver.
 fn proxy(answer: &'static [u8]) -> (String, std::sync::mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = listener.local_addr().unwrap().to_string();
@@ -242,7 +242,7 @@ fn proxy(answer: &'static [u8]) -> (String, std::sync::mpsc::Receiver<String>) {
             let mut stream = stream.unwrap();
             let mut head = [0; 4096];
             let length = stream.read(&mut head).unwrap_or(0);
-            // The test may be over.
+            // The receiver may be gone if the test has ended.
             drop(send.send(String::from_utf8_lossy(&head[..length]).into_owned()));
             drop(stream.write_all(answer));
         }
@@ -251,7 +251,7 @@ fn proxy(answer: &'static [u8]) -> (String, std::sync::mpsc::Receiver<String>) {
 }
 
 #[test]
-fn a_proxy_that_denies_is_named_beside_the_mirror() {
+fn a_proxy_that_denies_access_is_named_with_the_mirror() {
     for (answer, cause) in [
         (&b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"[..], "407"),
         (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "403"),
@@ -264,17 +264,20 @@ fn a_proxy_that_denies_is_named_beside_the_mirror() {
         let ran = Ran::of(&mut command)
             .fails(1, &["KUBEDOS_DEBIAN_MIRROR", &world.server.host(), &expected, cause]);
         assert!(!ran.err.contains("geheim"), "{ran:?}");
-        assert!(asked.try_iter().count() > 0 && world.server.count() == LOCKED, "only the proxy was asked");
-        // An exception passes the proxy by.
+        assert!(
+            asked.try_iter().count() > 0 && world.server.count() == LOCKED,
+            "only the proxy received a request"
+        );
+        // An exception bypasses the proxy.
         let mut command = world.command(&["fetch"]);
         command.env("http_proxy", format!("http://{host}")).env("no_proxy", "localhost, 127.0.0.0/8");
         Ran::of(&mut command).succeeds();
     }
 }
 
-/// A proxy that fetches for its clients, as RFC 9112 has it, but opens no tunnel.
+/// A proxy that forwards plain requests (RFC 9112), but opens no tunnel.
 #[test]
-fn plain_http_goes_through_a_proxy_that_allows_no_tunnel() {
+fn plain_http_works_through_a_proxy_without_tunnels() {
     let (world, proxy) = (World::locked(), Server::start());
     let served = world.server.state.lock().unwrap().files.clone();
     let through = |path: &str| format!("http://mirror.invalid/debian/{path}");
@@ -296,7 +299,7 @@ fn plain_http_goes_through_a_proxy_that_allows_no_tunnel() {
 }
 
 #[test]
-fn a_proxy_that_cannot_be_used_is_not_passed_by() {
+fn an_unusable_proxy_is_not_bypassed() {
     let world = World::locked();
     let mut command = world.command(&["fetch"]);
     command.env("http_proxy", "socks5://user:geheim@127.0.0.1:1");

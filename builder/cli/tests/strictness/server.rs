@@ -1,39 +1,39 @@
-//! A mirror on the loopback: serves bytes from memory, and misbehaves where it is told to.
+//! A mirror on the loopback. It serves files from memory, and fails according to rules.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// What becomes of one request.
+/// The answer to one request.
 #[derive(Debug, Clone)]
 pub enum Rule {
     /// An answer without a body.
     Status(u16),
-    /// The bytes end after so many, as if the connection broke.
+    /// The connection ends after this number of bytes of the body.
     Cut(usize),
-    /// After so many bytes nothing comes, until the client goes away.
+    /// After this number of bytes, the server sends nothing until the client disconnects.
     Stall(usize),
-    /// One bit of this byte is another.
+    /// One bit of the byte at this offset is flipped.
     Flip(usize),
-    /// Go to another path.
+    /// A redirect to another path.
     Redirect(String),
-    /// These bytes are the whole answer, and then the connection ends.
+    /// These bytes are the whole answer. Then the connection ends.
     Raw(Vec<u8>),
 }
 
 #[derive(Default)]
 pub struct State {
     pub files: BTreeMap<String, Vec<u8>>,
-    /// Taken one a request, the first first; then the file is served as it is.
+    /// The rules of each path. Each request consumes one; without a rule, the file is served.
     pub rules: BTreeMap<String, VecDeque<Rule>>,
     /// Path and `Range` of each request.
     pub log: Vec<(String, Option<String>)>,
-    /// Path and head of each request, as it came.
+    /// Path and head of each request.
     pub heads: Vec<(String, String)>,
-    /// What every request gets that has no rule, in place of the files.
+    /// The answer to every request without a rule of its path, instead of the file.
     pub always: Option<Rule>,
-    /// Ranges are not known here.
+    /// Whether the server ignores `Range` headers.
     pub ignores_ranges: bool,
 }
 
@@ -51,7 +51,7 @@ impl Server {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let (state, stream) = (Arc::clone(&state), stream.unwrap());
-                // A client that went away is no failure of the mirror.
+                // A client that disconnected is not an error of the mirror.
                 std::thread::spawn(move || drop(answer(&state, stream)));
             }
         });
@@ -62,17 +62,17 @@ impl Server {
         format!("http://127.0.0.1:{}/debian", self.port)
     }
 
-    /// The host as messages name it.
+    /// The host as in messages.
     pub fn host(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// The same rule for every request.
+    /// Applies a rule to every request.
     pub fn always(&self, rule: Rule) {
         self.state.lock().unwrap().always = Some(rule);
     }
 
-    /// How many requests came.
+    /// The number of requests.
     pub fn count(&self) -> usize {
         self.state.lock().unwrap().log.len()
     }
@@ -151,7 +151,7 @@ fn answer(state: &Mutex<State>, stream: TcpStream) -> std::io::Result<()> {
         Some(Rule::Stall(length)) => {
             stream.write_all(&body[..length])?;
             stream.flush()?;
-            // Ends when the client hangs up.
+            // Returns when the client disconnects.
             reader.read_line(&mut String::new()).map(drop)
         }
         _ => stream.write_all(body),

@@ -1,4 +1,4 @@
-//! A8, A6: the mirrors of a host are found by what they sign, whatever its apt configuration calls them and in which form.
+//! A8, A6: the mirrors of a host are identified by their signed index, independent of names and syntax in the apt configuration.
 
 use std::fs;
 use std::process::Stdio;
@@ -8,7 +8,7 @@ use crate::ran::Ran;
 use crate::server::{Rule, Server};
 use crate::{LOCKED, World};
 
-/// Replaces the host's apt configuration.
+/// Replaces the apt configuration of the host.
 fn configure(world: &World, files: &[(&str, String)]) {
     let apt = world.path("apt");
     drop(fs::remove_dir_all(&apt));
@@ -18,21 +18,21 @@ fn configure(world: &World, files: &[(&str, String)]) {
     }
 }
 
-/// Runs without a mirror of the caller's: with those of the host.
+/// Runs without an explicit mirror, so that the sources of the host are used.
 fn run(world: &World, arguments: &[&str]) -> Ran {
     let mut command = world.command(arguments);
     command.env_remove("KUBEDOS_DEBIAN_MIRROR").args(["--apt", "apt"]).stdin(Stdio::null());
     Ran::of(&mut command)
 }
 
-/// A server with an archive of its own.
+/// Starts a server for an archive.
 fn serving(archive: &Archive) -> Server {
     let server = Server::start();
     server.state.lock().unwrap().files = archive.files();
     server
 }
 
-/// A vendor's archive in the place where Debian's would be.
+/// An archive of a vendor at the path of Debian's archive.
 fn vendor(key: Key, origin: &str) -> Archive {
     let mut archive = Archive::new(&[]);
     archive.key = key;
@@ -41,7 +41,7 @@ fn vendor(key: Key, origin: &str) -> Archive {
 }
 
 #[test]
-fn debian_is_found_behind_ubuntu_and_a_vendor_in_either_syntax() {
+fn debian_is_found_after_ubuntu_and_a_vendor_in_both_syntaxes() {
     let world = World::locked();
     let mut ubuntu = vendor(Key::generate(), "Ubuntu");
     ubuntu.suite = "noble".to_owned();
@@ -87,19 +87,19 @@ fn debian_is_found_behind_ubuntu_and_a_vendor_in_either_syntax() {
             assert!(ran.err.contains(&words), "{name}: {words:?} is not in {ran:?}");
         }
     }
-    assert_eq!(ubuntu.requests("dists/trixie/InRelease").len(), 3, "each candidate is asked once in a run");
+    assert_eq!(ubuntu.requests("dists/trixie/InRelease").len(), 3, "each candidate gets one request per run");
 }
 
-/// A signature by the right key is not enough: the index must name Debian, and the suite.
+/// A signature by the right key is not enough: the index must also name Debian and the suite.
 #[test]
 fn an_index_of_another_archive_or_suite_is_rejected_although_its_key_is_trusted() {
     let mut world = World::locked();
     let files = |world: &World| [("sources.list", format!("deb {} trixie main\n", world.server.url()))];
     for (origin, label, codename, reason) in [
         ("Vendor", "Debian", "trixie", "its Origin is \"Vendor\""),
-        ("Debian", "Debian-Security", "trixie", "its Label \"Debian-Security\""),
-        ("Debian", "Vendor", "trixie", "its Label \"Vendor\""),
-        ("Debian", "Debian", "bookworm", "the mirror's index of trixie is that of bookworm"),
+        ("Debian", "Debian-Security", "trixie", "its Label is \"Debian-Security\""),
+        ("Debian", "Vendor", "trixie", "its Label is \"Vendor\""),
+        ("Debian", "Debian", "bookworm", "the mirror's index of trixie has the Codename bookworm"),
     ] {
         world.archive.origin = [origin.to_owned(), label.to_owned()];
         world.archive.codename = codename.to_owned();
@@ -114,7 +114,10 @@ fn an_index_of_another_archive_or_suite_is_rejected_although_its_key_is_trusted(
                 reason,
             ],
         );
-        assert!(world.server.requests(&deb_path("lib", "2.0-1")).is_empty(), "nothing was fetched from it");
+        assert!(
+            world.server.requests(&deb_path("lib", "2.0-1")).is_empty(),
+            "no package was fetched from the mirror"
+        );
     }
 }
 
@@ -163,7 +166,7 @@ fn every_candidate_is_listed_with_its_place_host_and_reason() {
   apt/sources.list.d/a.list:2: tor+http sources are not supported, only http, https and mirror lists
   apt/sources.list.d/b.sources:1: disabled: Enabled is no
   apt/sources.list.d/b.sources:7: {}: a web page came in place of the file, as from a captive portal, a login page or a filtering proxy
-error: 1 of the pinned files cannot be had
+error: failed to fetch 1 of the pinned files
   help: name a mirror with --mirror URL or the environment variable KUBEDOS_DEBIAN_MIRROR
 ",
         empty.host(),
@@ -174,7 +177,7 @@ error: 1 of the pinned files cannot be had
         (Some(1), Some(expected)),
         "{ran:?}"
     );
-    assert_eq!(world.server.count(), LOCKED, "only `lock --update` asked it");
+    assert_eq!(world.server.count(), LOCKED, "only `lock --update` sent requests");
     configure(&world, &[]);
     run(&world, &["fetch"]).fails(
         1,
@@ -207,15 +210,12 @@ fn mirror_lists_are_followed_from_a_file_and_from_a_server() {
             "{ran:?}"
         );
         assert!(ran.err.contains(&place), "{ran:?}");
-        assert!(
-            !ran.err.contains("once more"),
-            "a mirror that works is not kept waiting for one that does not: {ran:?}"
-        );
+        assert!(!ran.err.contains("retry in"), "a failing mirror does not delay a working one: {ran:?}");
     }
 }
 
 #[test]
-fn a_mirror_that_was_named_is_not_replaced_by_one_of_the_host() {
+fn an_explicit_mirror_is_not_replaced_by_one_of_the_host() {
     let (world, empty) = (World::locked(), Server::start());
     configure(&world, &[("sources.list", format!("deb {} trixie main\n", world.server.url()))]);
     run(&world, &["fetch", "--mirror", &empty.url()]).fails(1, &["--mirror: ", &empty.host(), "404"]);
@@ -226,7 +226,7 @@ fn a_mirror_that_was_named_is_not_replaced_by_one_of_the_host() {
 }
 
 #[test]
-fn nothing_is_asked_when_everything_is_cached_or_the_network_is_not_allowed() {
+fn no_request_is_sent_if_all_files_are_cached_or_offline() {
     let world = World::locked();
     configure(&world, &[("sources.list", format!("deb {} trixie main\n", world.server.url()))]);
     run(&world, &["fetch", "--set", "tools"]).succeeds();
@@ -241,7 +241,7 @@ fn nothing_is_asked_when_everything_is_cached_or_the_network_is_not_allowed() {
 }
 
 #[test]
-fn what_one_mirror_lacks_comes_from_the_next_and_only_what_all_lack_has_vanished() {
+fn a_file_comes_from_the_next_mirror_and_vanishes_only_if_all_lack_it() {
     let world = World::locked();
     let second = serving(&world.archive);
     let both = format!("deb {} trixie main\ndeb {} trixie main\n", world.server.url(), second.url());
@@ -255,7 +255,7 @@ fn what_one_mirror_lacks_comes_from_the_next_and_only_what_all_lack_has_vanished
     second.state.lock().unwrap().files.remove(&lib);
     run(&world, &["fetch"])
         .fails(1, &["lib 2.0-1 has vanished", &world.server.host(), &second.host(), "--relock-missing"]);
-    // One that denies access knows nothing of a file.
+    // A mirror that denies access does not prove that a file is gone.
     drop(fs::remove_dir_all(world.path("cache")));
     second.rule(&lib, Rule::Status(403));
     let ran = run(&world, &["fetch", "--relock-missing"]).fails(1, &["lib 2.0-1", "403", "404"]);
@@ -263,7 +263,7 @@ fn what_one_mirror_lacks_comes_from_the_next_and_only_what_all_lack_has_vanished
 }
 
 #[test]
-fn an_update_passes_by_a_mirror_that_is_behind() {
+fn an_update_skips_an_outdated_mirror() {
     let mut world = World::locked();
     let stale = {
         world.archive.date = "Fri, 11 Sep 2026 07:55:41 UTC".to_owned();
@@ -277,12 +277,12 @@ fn an_update_passes_by_a_mirror_that_is_behind() {
     configure(&world, &[("sources.list", text(&[&stale]))]);
     run(&world, &["lock", "--update"])
         .fails(1, &["apt/sources.list:1: ", &stale.host(), "older than", "--accept-older"]);
-    // What is pinned by digest may come from it.
+    // A file that is pinned by digest may come from the outdated mirror.
     run(&world, &["fetch"]).succeeds();
 }
 
 #[test]
-fn the_password_of_a_source_goes_to_its_host_and_nowhere_else() {
+fn the_password_of_a_source_is_sent_to_its_host_only() {
     let (world, other) = (World::locked(), Server::start());
     other.state.lock().unwrap().files = world.archive.files();
     let lib = deb_path("lib", "2.0-1");

@@ -1,8 +1,8 @@
-//! How a run of the program ended.
+//! Runs a program to its end and checks the result.
 
 use std::process::{Command, Output, Stdio};
 
-/// Exit code and both streams.
+/// The exit code and both output streams of a run.
 #[derive(Debug)]
 pub struct Ran {
     pub code: Option<i32>,
@@ -11,7 +11,7 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// Runs a command to its end, without input.
+    /// Runs a command to its end, with empty input.
     pub fn of(command: &mut Command) -> Self {
         Self::from(command.stdin(Stdio::null()).output().unwrap())
     }
@@ -21,11 +21,11 @@ impl Ran {
         self
     }
 
-    /// Ends with a code and says each of these.
-    pub fn fails(self, code: i32, says: &[&str]) -> Self {
+    /// Checks that the run ended with a code and printed each message to stderr.
+    pub fn fails(self, code: i32, messages: &[&str]) -> Self {
         assert_eq!(self.code, Some(code), "{self:#?}");
-        for words in says {
-            assert!(self.err.contains(words), "{words:?} is not said: {self:#?}");
+        for message in messages {
+            assert!(self.err.contains(message), "{message:?} is not in stderr: {self:#?}");
         }
         self
     }
@@ -38,20 +38,20 @@ impl From<Output> for Ran {
     }
 }
 
-/// The same command in a process that cannot make a file longer than so many KiB: what it writes past that fails, as on a full disk.
+/// The same command with a limit on the file size. A write beyond `kib` KiB fails, as on a full disk.
 pub fn limited(command: &Command, kib: u64) -> Command {
-    // The shell counts in blocks of 512 bytes.
+    // `ulimit -f` counts in blocks of 512 bytes.
     after(&format!("ulimit -f {}", kib * 2), command)
 }
 
-/// The same command, started by a shell that has done something else first.
+/// The same command, started by a shell that runs `first` before it.
 pub fn after(first: &str, command: &Command) -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("{first}; exec \"$@\""), "sh"]);
     around(shell, command)
 }
 
-/// A command that starts another by its last arguments.
+/// Appends a command to another one that starts it.
 fn around(mut outer: Command, command: &Command) -> Command {
     outer.arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
@@ -66,8 +66,8 @@ fn around(mut outer: Command, command: &Command) -> Command {
     outer
 }
 
-/// The same command, which heeds interrupts even where whoever runs the tests does not: a shell without job control starts its background
-/// jobs so, and the program would leave it at that.
+/// The same command with the default handling of signals. A shell without job control starts background jobs with SIGINT ignored, and the
+/// program keeps that setting.
 pub fn interruptible(command: &Command) -> Command {
     let mut plain = Command::new("env");
     plain.arg("--default-signal=INT,TERM,HUP");

@@ -1,8 +1,8 @@
-//! The content-addressed cache, shared by every checkout of a user: `sha256/ab/cdef…`, one file a digest.
+//! The content-addressed cache, shared by all checkouts of a user: one file per digest, `sha256/ab/cdef…`.
 //!
-//! A file has its final name only when its bytes were checked: written beside, synced, renamed. It is checked again whenever a
-//! process opens it for the first time, so a damaged disk or a curious hand is noticed and named; [`Verified`] cannot be had in
-//! any other way. Several processes may use one cache at the same time. Nothing is ever deleted here but what is damaged.
+//! A file is written under a temporary name, checked, synced, and then renamed to its final name. It is checked again when a process
+//! opens it for the first time, so that damage by the disk or by a person is detected and reported with the file's name. Only this
+//! check creates a [`Verified`]. Several processes can use one cache at the same time. The cache deletes damaged files only.
 
 mod place;
 
@@ -20,91 +20,94 @@ use crate::digest::Sha256;
 use crate::stamp::Stamp;
 pub use place::{Place, VARIABLE};
 
-/// What bytes are asked for: a name for people, and what the bytes must be.
+/// The expected content of a file: a name for messages, the size and the digest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pin {
-    /// What an error calls it, such as `systemd 257.13-1~deb13u1`.
+    /// The name in messages, such as `systemd 257.13-1~deb13u1`.
     pub name: String,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Digest.
+    /// SHA-256 digest.
     pub sha256: Sha256,
 }
 
-/// Bytes that are not those of their pin.
+/// The difference between received bytes and their pin.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unlike {
-    /// How many there are.
+pub struct ContentMismatch {
+    /// The received size in bytes.
     pub size: u64,
-    /// Their digest.
+    /// The received digest.
     pub sha256: Sha256,
-    /// The pinned size.
+    /// The pinned size in bytes.
     pub expected_size: u64,
     /// The pinned digest.
     pub expected: Sha256,
 }
 
-impl Unlike {
-    /// What was found, against what is pinned.
+impl ContentMismatch {
+    /// Compares a received size and digest with a pin.
     pub fn new(size: u64, sha256: Sha256, pin: &Pin) -> Box<Self> {
         Box::new(Self { size, sha256, expected_size: pin.size, expected: pin.sha256 })
     }
 }
 
-impl fmt::Display for Unlike {
+impl fmt::Display for ContentMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { size, sha256, expected_size, expected } = self;
-        write!(f, "has {size} bytes of digest {sha256}, expected {expected_size} of {expected}")
+        write!(
+            f,
+            "has {size} bytes with SHA-256 {sha256}, expected {expected_size} bytes with SHA-256 {expected}"
+        )
     }
 }
 
-/// Why the cache does not give what was asked for.
+/// A failed operation of the cache.
 #[derive(Debug, Error)]
 pub enum CacheError {
-    /// It is not there.
+    /// The file is not in the cache.
     #[error("{name} is not in the cache")]
     Missing {
-        /// Which pin.
+        /// The pin's name.
         name: String,
     },
-    /// It is there, and is not what it should be.
-    #[error("{name} in the cache is damaged: {path} {unlike}")]
+    /// The file is in the cache, but its bytes do not match the pin.
+    #[error("{name} in the cache is damaged: {path} {mismatch}")]
     Damaged {
-        /// Which pin.
+        /// The pin's name.
         name: String,
-        /// Where.
+        /// The path.
         path: PathBuf,
-        /// In what it differs.
-        unlike: Box<Unlike>,
+        /// The difference from the pin.
+        mismatch: Box<ContentMismatch>,
     },
-    /// The file system refused.
+    /// A file system operation failed.
     #[error("failed to {what} {path}")]
     Io {
-        /// Doing what.
+        /// The failed operation, a verb.
         what: &'static str,
-        /// To what.
+        /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// No folder can be written.
-    #[error("no cache folder can be written: {tried}")]
+    /// No candidate folder is writable.
+    #[error("no cache folder is writable: {tried}")]
     NoPlace {
-        /// What was tried.
+        /// The candidate folders, each with its error.
         tried: String,
     },
 }
 
-/// The cache in its folder.
+/// An open cache.
 #[derive(Debug)]
 pub struct Cache {
     root: PathBuf,
-    /// What is not read again in this process, while it looks the same.
+    /// The files that this process has checked. A file is read again only if its stamp changed.
     checked: Mutex<HashMap<Sha256, Stamp>>,
 }
 
-/// Bytes that were held against their pin in this process: the only form in which inputs go on.
+/// A file whose bytes this process has checked against their pin. Other code receives inputs only in this form.
 #[derive(Debug)]
 pub struct Verified {
     file: File,
@@ -113,14 +116,14 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// What they were held against.
+    /// The pin.
     pub const fn pin(&self) -> &Pin {
         &self.pin
     }
 
-    /// A reader at the first byte, with a position of its own.
+    /// Opens a reader at the first byte. Each reader has its own position.
     pub fn reader(&self) -> Result<File, CacheError> {
-        // Opened anew by descriptor, so that it is the file that was checked, whatever the name stands for now.
+        // Reopened through the descriptor: this is the checked file, even if the path now refers to another one.
         let by_descriptor = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.file));
         File::open(by_descriptor).map_err(|source| CacheError::Io {
             what: "open",
@@ -129,7 +132,7 @@ impl Verified {
         })
     }
 
-    /// All of them.
+    /// Reads all bytes.
     pub fn bytes(&self) -> Result<Vec<u8>, CacheError> {
         let mut bytes = Vec::new();
         let read = self.reader()?.read_to_end(&mut bytes);
@@ -139,38 +142,38 @@ impl Verified {
 }
 
 impl Cache {
-    /// The cache in a folder, which is made if needed.
+    /// Opens the cache in a folder and creates the folder if needed.
     pub fn at(root: &Path) -> Result<Self, CacheError> {
         for folder in ["sha256", "partial", "tools"] {
             let path = root.join(folder);
-            fs::create_dir_all(&path).map_err(|source| CacheError::Io { what: "make", path, source })?;
+            fs::create_dir_all(&path).map_err(|source| CacheError::Io { what: "create", path, source })?;
         }
         Ok(Self { root: root.to_owned(), checked: Mutex::new(HashMap::new()) })
     }
 
-    /// Its folder.
+    /// The folder of the cache.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Where unpacked tools live.
+    /// The folder for unpacked tools.
     pub fn tools(&self) -> PathBuf {
         self.root.join("tools")
     }
 
-    /// Where a download of a digest grows.
+    /// The path of an incomplete download.
     pub fn partial(&self, sha256: &Sha256) -> PathBuf {
         self.root.join("partial").join(sha256.to_string())
     }
 
-    /// The final name of a digest.
+    /// The final path of a file.
     pub fn path(&self, sha256: &Sha256) -> PathBuf {
         let text = sha256.to_string();
         let (folder, name) = text.split_at(2);
         self.root.join("sha256").join(folder).join(name)
     }
 
-    /// Opens and checks what a pin asks for.
+    /// Opens the file of a pin and checks its size and digest.
     pub fn open(&self, pin: &Pin) -> Result<Verified, CacheError> {
         let path = self.path(&pin.sha256);
         let io = |what: &'static str| {
@@ -188,8 +191,8 @@ impl Cache {
         if self.remembered(&pin.sha256) != Some(stamp) || stamp.size() != pin.size {
             let (got, size) = Sha256::of_reader(&mut file).map_err(io("read"))?;
             if got != pin.sha256 || size != pin.size {
-                let unlike = Unlike::new(size, got, pin);
-                return Err(CacheError::Damaged { name: pin.name.clone(), path, unlike });
+                let mismatch = ContentMismatch::new(size, got, pin);
+                return Err(CacheError::Damaged { name: pin.name.clone(), path, mismatch });
             }
             file.rewind().map_err(io("read"))?;
             self.remember(pin.sha256, stamp);
@@ -197,7 +200,7 @@ impl Cache {
         Ok(Verified { file, path, pin: pin.clone() })
     }
 
-    /// Gives checked bytes their final name. `file` is at `from`, in this cache's `partial` folder, and fits `pin`.
+    /// Renames a checked file to its final name. `file` must be open at `from` in this cache's `partial` folder, and must match `pin`.
     pub fn adopt(&self, file: &File, from: &Path, pin: &Pin) -> Result<(), CacheError> {
         let path = self.path(&pin.sha256);
         let io = |what: &'static str, path: &Path| {
@@ -207,7 +210,7 @@ impl Cache {
         file.set_permissions(fs::Permissions::from_mode(0o444)).map_err(io("close", from))?;
         file.sync_all().map_err(io("sync", from))?;
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(io("make", folder))?;
+            fs::create_dir_all(folder).map_err(io("create", folder))?;
             fs::rename(from, &path).map_err(io("rename", from))?;
             File::open(folder).and_then(|folder| folder.sync_all()).map_err(io("sync", folder))?;
         }
@@ -216,7 +219,7 @@ impl Cache {
         Ok(())
     }
 
-    /// Takes a damaged file away, so that it can be fetched again.
+    /// Removes a damaged file, so that it can be fetched again.
     pub fn discard(&self, pin: &Pin) -> Result<(), CacheError> {
         let path = self.path(&pin.sha256);
         match fs::remove_file(&path) {

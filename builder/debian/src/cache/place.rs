@@ -1,4 +1,7 @@
-//! Which folder the cache is: said, or found.
+//! Selects the folder of the cache: an explicit one, or the first writable default.
+//!
+//! The order is `--cache`, `KUBEDOS_CACHE`, `kubedos` in `XDG_CACHE_HOME` or `~/.cache`, and `target/kubedos-cache` of the checkout. An
+//! explicit folder has no fallback, so that files never go to an unexpected place.
 
 use std::path::PathBuf;
 
@@ -7,7 +10,7 @@ use super::{Cache, CacheError};
 /// The environment variable that names the cache folder.
 pub const VARIABLE: &str = "KUBEDOS_CACHE";
 
-/// What the command line and the environment say about the cache folder.
+/// The candidates for the cache folder from the command line and the environment.
 #[derive(Debug, Clone, Default)]
 pub struct Place {
     /// `--cache`.
@@ -18,12 +21,12 @@ pub struct Place {
     pub xdg: Option<PathBuf>,
     /// `HOME`.
     pub home: Option<PathBuf>,
-    /// Where to go when home cannot be written: `target/kubedos-cache` of the checkout.
+    /// The folder to use if the home folder is not writable: `target/kubedos-cache` of the checkout.
     pub fallback: PathBuf,
 }
 
 impl Place {
-    /// The option given, with the process environment.
+    /// Combines a value of `--cache` with the process environment.
     pub fn from_environment(option: Option<PathBuf>) -> Self {
         let variable =
             |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -36,14 +39,15 @@ impl Place {
         }
     }
 
-    /// Opens the cache. A folder that was said must work; one that was found gives way to the fallback.
+    /// Opens the cache. An explicit folder (`option` or `variable`) has no fallback. A default folder that is not writable is replaced by
+    /// the fallback.
     pub fn open(&self) -> Result<Cache, CacheError> {
-        if let Some(said) = self.option.as_ref().or(self.variable.as_ref()) {
-            return Cache::at(said);
+        if let Some(explicit) = self.option.as_ref().or(self.variable.as_ref()) {
+            return Cache::at(explicit);
         }
-        let found = self.xdg.clone().or_else(|| self.home.as_ref().map(|home| home.join(".cache")));
+        let default = self.xdg.clone().or_else(|| self.home.as_ref().map(|home| home.join(".cache")));
         let mut tried = Vec::new();
-        for folder in found.map(|found| found.join("kubedos")).iter().chain([&self.fallback]) {
+        for folder in default.map(|default| default.join("kubedos")).iter().chain([&self.fallback]) {
             match Cache::at(folder).and_then(|cache| cache.probe().map(|()| cache)) {
                 Ok(cache) => return Ok(cache),
                 Err(error) => tried.push(format!("{}: {}", folder.display(), root_cause(&error))),
@@ -54,10 +58,10 @@ impl Place {
 }
 
 impl Cache {
-    /// Whether it can be written: a folder may exist on a file system that is read-only.
+    /// Checks that the cache is writable. The folder can exist on a read-only file system.
     fn probe(&self) -> Result<(), CacheError> {
         let path = self.root().join("partial");
-        // A name of its own: several threads may look at once.
+        // A unique name, because several threads can probe at the same time.
         let probe = tempfile::Builder::new().prefix("probe-").tempfile_in(&path);
         probe.and_then(tempfile::NamedTempFile::close).map_err(|source| CacheError::Io {
             what: "write",

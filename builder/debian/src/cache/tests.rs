@@ -1,4 +1,4 @@
-//! The cache against damaged files, odd homes and other processes.
+//! Tests of the cache: damaged files, home folders that are not writable, and replaced files.
 
 use super::*;
 
@@ -16,7 +16,7 @@ fn overwrite(path: &Path, bytes: &[u8]) {
 }
 
 #[test]
-fn what_is_put_in_comes_out_and_what_is_not_there_is_missing() {
+fn open_returns_adopted_bytes_and_reports_a_missing_file() {
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::at(folder.path()).unwrap();
     let pin = put(&cache, "a 1", b"hello");
@@ -27,11 +27,11 @@ fn what_is_put_in_comes_out_and_what_is_not_there_is_missing() {
     let (one, two) = (cache.open(&pin).unwrap(), cache.open(&pin).unwrap());
     let mut first = [0; 2];
     one.reader().unwrap().read_exact(&mut first).unwrap();
-    assert_eq!(one.bytes().unwrap(), two.bytes().unwrap(), "readers have positions of their own");
+    assert_eq!(one.bytes().unwrap(), two.bytes().unwrap(), "each reader has its own position");
 }
 
 #[test]
-fn a_changed_truncated_or_longer_file_is_damaged_and_named() {
+fn a_changed_truncated_or_longer_file_is_reported_as_damaged() {
     for damage in [b"hellO".as_slice(), b"hell", b"hello!", b""] {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path()).unwrap();
@@ -45,7 +45,7 @@ fn a_changed_truncated_or_longer_file_is_damaged_and_named() {
 }
 
 #[test]
-fn a_checked_file_is_checked_again_when_it_was_touched() {
+fn a_checked_file_is_checked_again_after_a_change() {
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::at(folder.path()).unwrap();
     let pin = put(&cache, "a", b"hello");
@@ -54,11 +54,11 @@ fn a_checked_file_is_checked_again_when_it_was_touched() {
     let before = fs::metadata(&path).unwrap().modified().unwrap();
     overwrite(&path, b"jello");
     File::options().write(true).open(&path).unwrap().set_modified(before).unwrap();
-    assert!(cache.open(&pin).is_err(), "same size and time of change, other bytes");
+    assert!(cache.open(&pin).is_err(), "same size and modification time, but other bytes");
 }
 
 #[test]
-fn open_bytes_stay_the_checked_ones_when_the_name_is_taken_over() {
+fn an_open_file_keeps_its_checked_bytes_after_a_rename_over_its_path() {
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::at(folder.path()).unwrap();
     let pin = put(&cache, "a", b"hello");
@@ -70,7 +70,7 @@ fn open_bytes_stay_the_checked_ones_when_the_name_is_taken_over() {
 }
 
 #[test]
-fn the_folder_is_said_or_found_and_a_home_that_cannot_be_written_is_passed_over() {
+fn an_explicit_folder_has_no_fallback_and_an_unwritable_home_has_one() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     fs::write(at("file"), b"").unwrap();
@@ -78,16 +78,16 @@ fn the_folder_is_said_or_found_and_a_home_that_cannot_be_written_is_passed_over(
     assert_eq!(place.open().unwrap().root(), at("home/.cache/kubedos"));
     let with_xdg = Place { xdg: Some(at("xdg")), ..place.clone() };
     assert_eq!(with_xdg.open().unwrap().root(), at("xdg/kubedos"));
-    let said = Place { variable: Some(at("variable")), ..with_xdg };
-    assert_eq!(said.open().unwrap().root(), at("variable"));
-    assert_eq!(Place { option: Some(at("option")), ..said }.open().unwrap().root(), at("option"));
-    // A file in place of a folder refuses everybody, root too.
+    let explicit = Place { variable: Some(at("variable")), ..with_xdg };
+    assert_eq!(explicit.open().unwrap().root(), at("variable"));
+    assert_eq!(Place { option: Some(at("option")), ..explicit }.open().unwrap().root(), at("option"));
+    // A regular file in place of the folder makes the open fail even for root.
     let broken = Place { home: Some(at("file")), ..place };
     assert_eq!(broken.open().unwrap().root(), at("fallback"));
     let error = Place { fallback: at("file/x"), ..broken.clone() }.open().unwrap_err();
     assert!(matches!(error, CacheError::NoPlace { .. }), "{error}");
     assert!(
         Place { option: Some(at("file/x")), ..broken }.open().is_err(),
-        "what was said is not passed over"
+        "an explicit folder has no fallback"
     );
 }

@@ -1,4 +1,7 @@
-//! One entry of a package's data archive, with its path made relative and checked.
+//! One entry of a package's data archive, with a checked relative path.
+//!
+//! The parser reads raw tar entries and supports GNU long names only, as dpkg does. It limits the length of a name before it reads the name
+//! into memory. Ownership, modes and device numbers are returned as numbers; no file is created.
 
 use std::io::Read;
 
@@ -6,19 +9,19 @@ use tar::EntryType;
 
 use super::DebError;
 
-/// What an entry is.
+/// The type of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// A regular file.
     File {
-        /// Bytes.
+        /// Size in bytes.
         size: u64,
     },
     /// A directory.
     Directory,
-    /// A symbolic link; the target is as it stands, absolute or relative.
+    /// A symbolic link.
     Symlink {
-        /// Where it points.
+        /// The target, unchanged; it may be absolute or relative.
         target: String,
     },
     /// Another name of an earlier entry of the same package.
@@ -47,22 +50,22 @@ pub enum Kind {
 /// One entry of a data archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Relative to the root, no `./` before and no `/` behind; never empty, never with `.`, `..` or empty components.
+    /// The path relative to the root, without leading `./` and trailing `/`. It is not empty and has no `.`, `..` or empty components.
     pub path: String,
-    /// What it is.
+    /// The type.
     pub kind: Kind,
     /// Permission bits with setuid, setgid and sticky (`0o7777`).
     pub mode: u32,
-    /// Owner.
+    /// User id of the owner.
     pub uid: u64,
-    /// Group.
+    /// Group id.
     pub gid: u64,
-    /// Seconds since 1970.
+    /// Modification time in seconds since 1970.
     pub mtime: u64,
 }
 
 impl Entry {
-    /// Reads the header of an archive entry, with the long names that stood before it; `None` for the root directory itself.
+    /// Parses the header of an archive entry and applies the long names of the entries before it. Returns `None` for the root directory.
     fn read<R: Read>(entry: &tar::Entry<'_, R>, long: LongNames) -> Result<Option<Self>, DebError> {
         let header = entry.header();
         let raw = long.path.unwrap_or_else(|| header.path_bytes().into_owned());
@@ -100,18 +103,18 @@ impl Entry {
     }
 }
 
-/// What GNU tar puts before an entry whose path or link does not fit into its header, as entries of their own.
+/// Long names that GNU tar stores as separate entries before an entry whose path or link target does not fit into its header.
 #[derive(Default)]
 struct LongNames {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
 }
 
-/// No path is longer (`PATH_MAX`), its NUL included.
+/// The maximum length of a path in bytes, including its NUL (`PATH_MAX`).
 const LONGEST_NAME: u64 = 4096;
 
 impl LongNames {
-    /// Takes such an entry; any other is left to the caller.
+    /// Stores the name if `entry` is a long-name entry. Returns `false` for any other entry.
     fn take<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>) -> Result<bool, DebError> {
         let name = match entry.header().entry_type() {
             EntryType::GNULongName => &mut self.path,
@@ -131,7 +134,7 @@ impl LongNames {
     }
 }
 
-/// Hands on the entries of an archive in its order. Of tar's extensions only GNU's long names are read, as dpkg reads no others.
+/// Calls `visitor` for each entry in archive order. GNU long names are the only supported tar extension, as in dpkg.
 pub(super) fn each<R: Read, E: From<DebError>>(
     archive: &mut tar::Archive<R>,
     mut visitor: impl FnMut(Entry, &mut tar::Entry<'_, R>) -> Result<(), E>,
@@ -149,7 +152,7 @@ pub(super) fn each<R: Read, E: From<DebError>>(
     if long.path.is_some() || long.link.is_some() { Err(DebError::LongName.into()) } else { Ok(()) }
 }
 
-/// `./usr/bin/` → `usr/bin`; `./` → `None`. Refuses what is absolute, goes up, or has empty components.
+/// `./usr/bin/` → `usr/bin`; `./` → `None`. Refuses absolute paths and paths with `.`, `..` or empty components.
 fn relative(raw: &str) -> Result<Option<String>, DebError> {
     let refused = || DebError::Path(raw.to_owned());
     let path = raw.strip_prefix("./").unwrap_or(raw);
@@ -174,7 +177,7 @@ mod tests {
         assert_eq!(relative("./").unwrap(), None);
         assert_eq!(relative(".").unwrap(), None);
         for bad in ["/etc/x", "./../x", "./a/../b", "a//b", "", "./a/./b", "..", "a\0b", "/"] {
-            assert!(relative(bad).is_err(), "{bad:?} was taken");
+            assert!(relative(bad).is_err(), "{bad:?} was accepted");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! A `.deb` as data: control fields, maintainer scripts as bytes, and the entries of its data archive as a stream. Nothing is run.
+//! A reader for `.deb` files: control fields, maintainer scripts as bytes, and a stream of the entries in the data archive.
 //!
-//! Follows deb(5): an `ar` archive of `debian-binary`, `control.tar*`, `data.tar*`. Paths are made relative and are refused when
-//! they leave the tree; ownership and modes are handed on as numbers, nothing is created on disk here.
+//! Follows deb(5): an `ar` archive of `debian-binary`, `control.tar*`, `data.tar*`. Paths are made relative; a path that leaves the
+//! tree is an error. Ownership and modes are passed on as numbers. This module runs no script and creates no file on disk.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -32,51 +32,51 @@ use ar::Member;
 pub use entry::{Entry, Kind};
 pub use repack::repack;
 
-/// The most that a package's control archive may unpack to. The largest in trixie main is below 4 MiB.
+/// The maximum unpacked size of a control archive. The largest one in trixie main is below 4 MiB.
 const MAX_CONTROL_BYTES: u64 = 32 << 20;
 
-/// The most that a package's data archive may unpack to. The largest in trixie main have a few GB.
+/// The maximum unpacked size of a data archive. The largest ones in trixie main have a few GB.
 const MAX_DATA_BYTES: u64 = 16 << 30;
 
-/// Why a package cannot be read.
+/// A package that cannot be read.
 #[derive(Debug, Error)]
 pub enum DebError {
     /// Reading failed, or the compressed stream is damaged.
-    #[error("reading the package failed")]
+    #[error("failed to read the package")]
     Io(#[from] io::Error),
-    /// The outer archive is not one of deb(5).
+    /// The outer archive does not follow deb(5).
     #[error("not a Debian package: {0}")]
     Ar(&'static str),
-    /// A member that deb(5) asks for is not there, or out of order.
+    /// A member that deb(5) requires is missing or out of order.
     #[error("the package has no {0}")]
     Missing(&'static str),
     /// A compression that is not `xz`, `zst`, `gz` or none.
-    #[error("the member {0} has a compression that is not known")]
+    #[error("the member {0} has an unknown compression")]
     Compression(String),
-    /// The control archive is larger than any real one.
+    /// The control archive is too large.
     #[error("the control archive unpacks to more than {MAX_CONTROL_BYTES} bytes")]
     ControlTooLarge,
-    /// The `control` file cannot be read.
+    /// The `control` file cannot be parsed.
     #[error("the control file is malformed")]
     Control(#[from] ControlError),
     /// A text that is not UTF-8.
     #[error("{0} is not UTF-8")]
     NotUtf8(&'static str),
-    /// A path that is absolute, leaves the tree, or names nothing.
-    #[error("the data archive holds the path {0:?}, which leaves the tree")]
+    /// A path that is absolute, empty, or leaves the tree.
+    #[error("the data archive contains the path {0:?}, which is not a relative path inside the tree")]
     Path(String),
     /// A symbolic or hard link without a target.
-    #[error("the data archive holds the link {0} without a target")]
+    #[error("the data archive contains the link {0} without a target")]
     NoTarget(String),
-    /// An entry that only says the name of the next one says it twice, not at all, or at a length that no path has.
-    #[error("the archive holds a long name that is none")]
+    /// A GNU long-name entry is repeated, truncated, longer than a path can be, or has no entry after it.
+    #[error("the archive contains an invalid GNU long-name entry")]
     LongName,
-    /// An entry that cannot stand in a package.
-    #[error("the data archive holds {path}, of the unknown type {kind:?}")]
+    /// An entry of a type that packages do not contain.
+    #[error("the data archive contains {path} with the unknown entry type {kind:?}")]
     EntryType {
-        /// Where.
+        /// The path.
         path: String,
-        /// The type byte of its header.
+        /// The type byte of the entry header.
         kind: char,
     },
 }
@@ -90,16 +90,16 @@ pub struct Deb<R> {
 }
 
 impl<R: Read + Seek> Deb<R> {
-    /// Reads the outer archive and the whole control archive; the data archive is only located.
+    /// Reads the outer archive and the whole control archive. Only the position of the data archive is recorded.
     pub fn open(mut reader: R) -> Result<Self, DebError> {
         let members = ar::members(&mut reader)?;
         let mut members = members.into_iter().filter(|member| !member.name.starts_with('_'));
         let version = members.next().filter(|member| member.name == "debian-binary");
-        let version = version.ok_or(DebError::Missing("debian-binary member first"))?;
+        let version = version.ok_or(DebError::Missing("debian-binary member at its start"))?;
         let mut format = String::new();
         read_member(&mut reader, &version)?.take(16).read_to_string(&mut format)?;
         if !format.starts_with("2.") {
-            return Err(DebError::Ar("its format version is not 2"));
+            return Err(DebError::Ar("the format version is not 2"));
         }
         let control = members.next().filter(|member| member.name.starts_with("control.tar"));
         let control = control.ok_or(DebError::Missing("control archive"))?;
@@ -116,12 +116,12 @@ impl<R: Read + Seek> Deb<R> {
         Ok(Paragraph::parse_one(text)?)
     }
 
-    /// Every file of the control archive by name: `control`, `postinst`, `conffiles`, `triggers`, …
+    /// All files of the control archive by name: `control`, `postinst`, `conffiles`, `triggers`, …
     pub fn control_files(&self) -> &BTreeMap<String, Vec<u8>> {
         &self.control
     }
 
-    /// The maintainer scripts, of those that there are: `config`, `postinst`, `postrm`, `preinst`, `prerm`.
+    /// The maintainer scripts that the package contains, from `config`, `postinst`, `postrm`, `preinst` and `prerm`.
     pub fn scripts(&self) -> impl Iterator<Item = (&str, &[u8])> {
         const NAMES: [&str; 5] = ["config", "postinst", "postrm", "preinst", "prerm"];
         NAMES.into_iter().filter_map(|name| Some((name, self.control.get(name)?.as_slice())))
@@ -134,8 +134,9 @@ impl<R: Read + Seek> Deb<R> {
         Ok(text.lines().filter(|line| line.starts_with('/')).map(str::trim_end).collect())
     }
 
-    /// Walks the data archive in its own order. `content` holds the bytes of a file and is empty for everything else; what the
-    /// visitor leaves unread is skipped. After the last entry the compressed stream is read to its end, so that its checksum holds.
+    /// Calls `visitor` for each entry of the data archive, in archive order. The reader gives the bytes of a regular file and is empty for
+    /// other entries; unread bytes are skipped. After the last entry, the compressed stream is read to its end, so that the decoder
+    /// verifies its checksum.
     pub fn visit<E: From<DebError>>(
         &mut self,
         mut visitor: impl FnMut(&Entry, &mut dyn Read) -> Result<(), E>,
@@ -180,7 +181,7 @@ fn read_control<R: Read + Seek>(
     Ok(files)
 }
 
-/// The decompressed stream of a `*.tar[.xz|.zst|.gz]` member.
+/// Decompresses a `*.tar[.xz|.zst|.gz]` member.
 fn decompress<'a>(member: impl Read + 'a, name: &str) -> Result<Box<dyn Read + 'a>, DebError> {
     let member = BufReader::with_capacity(1 << 16, member);
     match name.rsplit_once(".tar").map(|(_, compression)| compression) {

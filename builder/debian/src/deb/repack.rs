@@ -1,14 +1,17 @@
-//! A package as it was, compressed so that it is read many times faster: the same control and data archives behind zstd.
+//! Repacks a package with zstd, so that reading it is many times faster.
+//!
+//! The unpacked control and data archives keep their bytes; private members (names that start with `_`) are dropped. The result has another
+//! digest than the pinned package, so it is useful only as a cached form of that package.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use super::{DebError, MAX_CONTROL_BYTES, MAX_DATA_BYTES, ar, decompress, read_member};
 use crate::decompress::Bounded;
 
-/// Half of xz's ratio, at a hundred times its speed.
+/// The zstd level: half of the compression ratio of xz at a hundred times its speed.
 const LEVEL: i32 = 1;
 
-/// Writes the package that `reader` holds to `out`, from its start.
+/// Reads the package from `reader` and writes the repacked one to `out`, from its start.
 pub fn repack<R: Read + Seek, W: Write + Seek>(reader: &mut R, out: &mut W) -> Result<(), DebError> {
     out.write_all(ar::MAGIC)?;
     for member in ar::members(reader)?.iter().filter(|member| !member.name.starts_with('_')) {
@@ -21,7 +24,7 @@ pub fn repack<R: Read + Seek, W: Write + Seek>(reader: &mut R, out: &mut W) -> R
             continue;
         };
         let most = if stem == "data" { MAX_DATA_BYTES } else { MAX_CONTROL_BYTES };
-        // The length is known at the end.
+        // The length is not known yet: the header is rewritten below.
         let name = format!("{stem}.tar.zst");
         let start = out.stream_position()?;
         out.write_all(&ar::header(&name, 0))?;
@@ -39,7 +42,7 @@ pub fn repack<R: Read + Seek, W: Write + Seek>(reader: &mut R, out: &mut W) -> R
     Ok(())
 }
 
-/// Members begin at even positions.
+/// Pads a member to an even length.
 fn pad(out: &mut impl Write, len: u64) -> io::Result<()> {
     if len.is_multiple_of(2) { Ok(()) } else { out.write_all(b"\n") }
 }
@@ -54,7 +57,7 @@ mod tests {
     use tar::EntryType;
 
     #[test]
-    fn a_repacked_package_is_the_same_package() {
+    fn a_repacked_package_has_the_same_content() {
         let bytes = sample::deb_bytes(&[("control", "Package: p\n"), ("postinst", "#!/bin/sh\n")], |b| {
             b.append_data(&mut sample::header(EntryType::Directory, 0o755, 0), "./", &b""[..]).unwrap();
             b.append_data(&mut sample::header(EntryType::Regular, 0o640, 3), "./f", &b"abc"[..]).unwrap();
@@ -82,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_package_is_refused() {
+    fn a_truncated_package_is_refused() {
         let bytes = sample::deb_bytes(&[("control", "Package: p\n")], |_| {});
         for len in [0, 7, 30, 70, bytes.len() - 1] {
             let mut out = Cursor::new(Vec::new());

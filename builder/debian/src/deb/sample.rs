@@ -1,4 +1,4 @@
-//! Small packages made in memory, for tests of this crate and of those that unpack packages.
+//! Builds small packages in memory, for the tests of this crate and of the crates that unpack packages.
 
 #![expect(clippy::unwrap_used, reason = "for tests")]
 
@@ -6,7 +6,7 @@ use std::io::Cursor;
 
 use super::{Deb, ar};
 
-/// A tar header of owner 0:42.
+/// A tar header with owner 0:42.
 pub fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(kind);
@@ -20,12 +20,12 @@ pub fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
     header
 }
 
-/// A package with these control files and what the function writes as data.
+/// Builds a package from control files and the data entries that `data` appends.
 pub fn deb(control: &[(&str, &str)], data: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Deb<Cursor<Vec<u8>>> {
     Deb::open(Cursor::new(deb_bytes(control, data))).unwrap()
 }
 
-/// The bytes of such a package.
+/// The bytes of the package that [`deb`] opens.
 pub fn deb_bytes(control: &[(&str, &str)], data: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
     let mut files = tar::Builder::new(Vec::new());
     for (name, text) in control {

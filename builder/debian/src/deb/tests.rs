@@ -1,4 +1,4 @@
-//! Packages made here, byte by byte, so that each malformation is one that we chose.
+//! Tests with packages that are built byte by byte, so that each defect is exactly known.
 
 use std::io::{Cursor, Write};
 
@@ -11,7 +11,7 @@ fn tar_of(entries: &[(&str, EntrySpec)]) -> Vec<u8> {
         header.set_mtime(1_700_000_000);
         header.set_uid(0);
         header.set_gid(42);
-        // The name goes in as bytes: the crate's own setter refuses the hostile ones that we want.
+        // The setter of the tar crate refuses hostile names, so the test copies the bytes.
         let name = path.as_bytes();
         header.as_old_mut().name[..name.len()].copy_from_slice(name);
         let content: &[u8] = match spec {
@@ -157,7 +157,7 @@ fn links_without_a_target_are_refused() {
     }
 }
 
-/// A package whose data archive the function writes.
+/// Builds a package whose data archive is written by `write`.
 fn with_data(write: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     write(&mut builder);
@@ -195,10 +195,10 @@ fn long_paths_and_links_are_read() {
     assert_eq!(seen[1].0.kind, Kind::Symlink { target });
 }
 
-/// A name takes memory before anybody has looked at it: so it is held to the length of a path, twice is once too often, and a name of
-/// nothing is none. Other extensions of tar are not read at all.
+/// A long name is read into memory, so its length is limited to `PATH_MAX`. Duplicate long names and a long name without an entry after
+/// it are errors, as are other tar extensions.
 #[test]
-fn names_that_no_path_has_are_refused() {
+fn invalid_long_names_are_refused() {
     let long = |data: &mut tar::Builder<Vec<u8>>, kind, name: &[u8]| {
         data.append(&gnu_header(kind, name.len()), name).unwrap();
     };
@@ -218,8 +218,8 @@ fn names_that_no_path_has_are_refused() {
         file(data);
     });
     assert!(matches!(twice, DebError::LongName), "{twice}");
-    let of_nothing = refused(&|data| long(data, GNULongName, b"name"));
-    assert!(matches!(of_nothing, DebError::LongName), "{of_nothing}");
+    let without_entry = refused(&|data| long(data, GNULongName, b"name"));
+    assert!(matches!(without_entry, DebError::LongName), "{without_entry}");
     let with_nul = refused(&|data| {
         long(data, GNULongLink, b"a\0b");
         file(data);
@@ -233,22 +233,22 @@ fn names_that_no_path_has_are_refused() {
 }
 
 #[test]
-fn a_package_cut_anywhere_is_refused() {
+fn a_package_truncated_at_any_byte_is_refused() {
     let whole = package(&[("./a", File(b"some content that is long enough", 0o644))], "xz");
     assert!(listing(whole.clone()).is_ok());
     for length in 0..whole.len() - 1 {
-        assert!(listing(whole[..length].to_vec()).is_err(), "{length} of {} bytes were taken", whole.len());
+        assert!(listing(whole[..length].to_vec()).is_err(), "{length} of {} bytes accepted", whole.len());
     }
 }
 
 #[test]
-fn a_flipped_bit_in_the_compressed_data_is_noticed() {
+fn a_flipped_bit_in_the_compressed_data_is_detected() {
     let whole = package(&[("./a", File(b"some content that is long enough", 0o644))], "xz");
     let data = whole.windows(6).rposition(|window| window == b"\xfd7zXZ\0").unwrap();
     for at in data..whole.len() - 1 {
         let mut bytes = whole.clone();
         bytes[at] ^= 0x10;
-        assert!(listing(bytes).is_err(), "a flip at {at} was not noticed");
+        assert!(listing(bytes).is_err(), "a flip at {at} was not detected");
     }
 }
 

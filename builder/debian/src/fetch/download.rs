@@ -1,4 +1,7 @@
-//! One file into the cache: resumed where an earlier attempt stopped, held against its pin, then given its name.
+//! Downloads one file into the cache: resumes an earlier attempt, checks the bytes against the pin, and renames the file.
+//!
+//! Partial files have an exclusive lock (flock(2)), so that several processes can fetch the same file. Bytes that do not match the pin are
+//! removed and never reach the cache. Only temporary failures are retried; the choice of mirrors is in the parent module.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -9,19 +12,19 @@ use rustix::fs::FlockOperation;
 
 use super::http::{Cause, Client, Host, HttpError, Request, Route};
 use super::{Problem, Progress, Source};
-use crate::cache::{Cache, CacheError, Unlike};
+use crate::cache::{Cache, CacheError, ContentMismatch};
 use crate::digest::{Hasher, Sha256};
 use crate::mirror::Mirror;
 
-/// How much of a body is looked at to see a web page.
+/// The number of bytes at the start of a body that are inspected to detect a web page.
 const START_BYTES: usize = 512;
 
-/// How often a passing failure is tried again, and how long it waits: the wait doubles each time.
+/// The number of attempts after temporary failures, and the first delay. The delay doubles after each attempt.
 #[derive(Debug, Clone, Copy)]
 pub struct Retry {
-    /// Attempts in all.
+    /// The total number of attempts.
     pub attempts: u32,
-    /// The first wait.
+    /// The first delay.
     pub wait: Duration,
 }
 
@@ -31,14 +34,14 @@ impl Default for Retry {
     }
 }
 
-/// What one attempt came to, when it did not give the file.
+/// A failed attempt.
 enum Attempt {
     Http(HttpError),
-    /// The bytes are all there and are the wrong ones.
+    /// The transfer is complete, but the bytes do not match the pin.
     Wrong {
         resumed: bool,
         host: Host,
-        unlike: Box<Unlike>,
+        mismatch: Box<ContentMismatch>,
     },
     Cache(CacheError),
 }
@@ -49,15 +52,16 @@ impl From<CacheError> for Attempt {
     }
 }
 
-/// Why one mirror did not give a file.
+/// Why a mirror did not provide a file.
 pub(super) enum Failure {
     /// Another mirror may have it.
     Http { path: String, error: HttpError },
-    /// No other mirror is asked.
+    /// No other mirror is tried.
     Final(Problem),
 }
 
-/// Fetches from a mirror, by the first of a source's paths that it has; gives the host that served it.
+/// Fetches a file from a mirror through the first path of the source that exists there. Returns the host that served it, or `None` if
+/// the file was already complete.
 pub(super) fn download(
     source: &Source,
     mirror: &Mirror,
@@ -79,9 +83,9 @@ pub(super) fn download(
                 gone = gone.or(Some((path.clone(), error)))
             }
             Err(Attempt::Http(error)) => return Err(Failure::Http { path: path.clone(), error }),
-            Err(Attempt::Wrong { host, unlike, .. }) => {
+            Err(Attempt::Wrong { host, mismatch, .. }) => {
                 let (name, path) = (source.pin.name.clone(), path.clone());
-                return Err(Failure::Final(Problem::Wrong { name, host, path, unlike }));
+                return Err(Failure::Final(Problem::Wrong { name, host, path, mismatch }));
             }
             Err(Attempt::Cache(error)) => return Err(Failure::Final(Problem::Cache(error))),
         }
@@ -108,7 +112,7 @@ fn with_retries(
             Err(error) => error,
         };
         match &error {
-            // A part that an earlier run left may have been of something else: once more, from the first byte.
+            // The part from an earlier run may contain other bytes. Try again from the first byte; this does not count as an attempt.
             Attempt::Wrong { resumed: true, .. } => {}
             Attempt::Http(http) if http.is_transient() && attempt < retry.attempts => {
                 progress.retry(&source.pin.name, http, wait);
@@ -144,7 +148,7 @@ fn once(
             part.cut(0)?;
         }
         progress.advance(&pin.name, have);
-        // Only the digest shows whether an answer that looks like something else is the file; none of it may be continued.
+        // Only the digest shows whether an answer that looks like a web page is the file. Such a part must not be resumed.
         let is_doubtful = answer.encoding.is_some() || answer.is_html;
         let mut start = Vec::new();
         let mut buffer = vec![0; 1 << 16];
@@ -188,8 +192,8 @@ fn once(
     if got != pin.sha256 || size != pin.size {
         part.remove()?;
         return Err(match served {
-            Some(host) => Attempt::Wrong { resumed, host, unlike: Unlike::new(size, got, pin) },
-            // All of it was left by an earlier run: it is fetched anew.
+            Some(host) => Attempt::Wrong { resumed, host, mismatch: ContentMismatch::new(size, got, pin) },
+            // The complete part is from an earlier run and does not match: fetch it again.
             None => return once(source, request, cache, client, progress),
         });
     }
@@ -197,7 +201,7 @@ fn once(
     Ok(served)
 }
 
-/// A growing download, locked against other processes; who finds it locked works on one of his own.
+/// An incomplete download with an exclusive lock. A process that finds it locked uses a separate file.
 struct Part {
     file: File,
     path: PathBuf,
@@ -210,7 +214,7 @@ impl Part {
         loop {
             let file = open_part(&path)?;
             let is_locked = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
-            // Between opening and locking, another process may have finished the file and given it its final name.
+            // Between the open and the lock, another process may have completed and renamed the file.
             let is_same = fs::metadata(&path).is_ok_and(|now| is_same_file(&now, &file));
             if is_locked && is_same {
                 return Ok(Self { file, path });
@@ -225,7 +229,7 @@ impl Part {
         }
     }
 
-    /// Hashes what is there; a part that is longer than the pin is of no use.
+    /// Hashes the existing bytes. A part that is longer than the pin is truncated to 0.
     fn measure(&mut self, limit: u64) -> Result<(Hasher, u64), CacheError> {
         let size = self.file.metadata().map_err(self.io("open"))?.len();
         let mut hasher = Hasher::new();

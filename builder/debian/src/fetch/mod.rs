@@ -1,8 +1,8 @@
-//! Pinned files from mirrors into the cache: in parallel, resumable, retried on passing failures only.
+//! Fetches pinned files from mirrors into the cache: in parallel, resumable, with retries after temporary failures only.
 //!
-//! Every file is attempted, and every problem is reported: a list of what vanished is worth more than its first entry.
-//! Which mirrors are asked is the host's choice ([`crate::mirror`]); what they answer is believed by digest alone. A file has vanished only
-//! when every mirror of its suite answers 404 or 410, by hosts that served other files that verified.
+//! Every file is attempted and every problem is reported, so that the user sees all vanished packages at once. The host or the caller
+//! selects the mirrors ([`crate::mirror`]); their answers are trusted by digest only. A file has vanished only if every mirror of its
+//! suite answers 404 or 410, and each of these answers comes from a host that served another verified file.
 
 mod download;
 pub mod http;
@@ -15,69 +15,68 @@ use std::time::Duration;
 use kubedos_wire::printable::chain;
 use thiserror::Error;
 
-use crate::cache::{Cache, CacheError, Pin, Unlike};
-
+use crate::cache::{Cache, CacheError, ContentMismatch, Pin};
 use crate::mirror::{Accepted, MirrorError, Mirrors, Rejection, Web};
 use download::Failure;
 pub use download::Retry;
 use http::{Cause, Client, Host, HttpError};
 
-/// Something to fetch.
+/// A file to fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
-    /// What it must be.
+    /// The expected content.
     pub pin: Pin,
-    /// The suite whose mirrors have it.
+    /// The suite whose mirrors have the file.
     pub suite: String,
-    /// Its paths below a mirror's base, the first that answers is taken.
+    /// The paths below a mirror's base URL. The first that exists is used.
     pub paths: Vec<String>,
 }
 
-/// What stands in the way of one file.
+/// Why a file was not fetched.
 #[derive(Debug, Error)]
 pub enum Problem {
-    /// No mirror has it any more.
+    /// No mirror has the file any more.
     #[error("{name} has vanished from the mirror: {path}: {answers}")]
     Vanished {
-        /// Which pin.
+        /// The pin's name.
         name: String,
-        /// Its path below the mirror's base.
+        /// The path below the mirror's base URL.
         path: String,
-        /// What the mirrors answered.
+        /// The answers of the mirrors.
         answers: Failures,
     },
-    /// A mirror has other bytes under its name.
-    #[error("{name} does not match the lock: {path} from {host} {unlike}")]
+    /// A mirror has a file with other bytes at this path.
+    #[error("{name} does not match the lock: {path} from {host} {mismatch}")]
     Wrong {
-        /// Which pin.
+        /// The pin's name.
         name: String,
-        /// Who served it.
+        /// The host that served the file.
         host: Host,
-        /// Its path below the mirror's base.
+        /// The path below the mirror's base URL.
         path: String,
-        /// In what they differ.
-        unlike: Box<Unlike>,
+        /// The difference from the pin.
+        mismatch: Box<ContentMismatch>,
     },
-    /// It is not in the cache and may not be fetched.
+    /// The file is not in the cache, and `--offline` is set.
     #[error("{name} is not in the cache")]
     Offline {
-        /// Which pin.
+        /// The pin's name.
         name: String,
     },
     /// The transfer failed.
     #[error("failed to fetch {name} ({path}): {failures}")]
     Http {
-        /// Which pin.
+        /// The pin's name.
         name: String,
-        /// Its path below the mirror's base.
+        /// The path below the mirror's base URL.
         path: String,
-        /// Why, for each mirror that was asked.
+        /// The failure of each mirror that was tried.
         failures: Failures,
     },
-    /// The request names no path.
+    /// The source has no path.
     #[error("{name} has no path on a mirror")]
     NoPath {
-        /// Which pin.
+        /// The pin's name.
         name: String,
     },
     /// The cache failed.
@@ -88,7 +87,7 @@ pub enum Problem {
     Mirror(Arc<MirrorError>),
 }
 
-/// What each mirror answered, in their order.
+/// The failure of each mirror, in the order of the mirrors.
 #[derive(Debug)]
 pub struct Failures(pub Vec<HttpError>);
 
@@ -99,41 +98,41 @@ impl fmt::Display for Failures {
     }
 }
 
-/// Everything that stands in the way, in the order of the request.
+/// All problems, in the order of the sources.
 #[derive(Debug, Error)]
-#[error("{} of the pinned files cannot be had", .0.len())]
+#[error("failed to fetch {} of the pinned files", .0.len())]
 pub struct FetchError(pub Vec<Problem>);
 
-/// What a fetch did.
+/// The result of a fetch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Files that were in the cache and held.
+    /// Files that were in the cache and matched their pins.
     pub reused: usize,
     /// Files that were fetched.
     pub fetched: usize,
-    /// Bytes of those that were fetched.
+    /// Size of the fetched files in bytes.
     pub fetched_bytes: u64,
     /// Files in the cache that were damaged and fetched again.
     pub mended: usize,
 }
 
-/// Hears how a fetch goes on; called from several threads.
+/// Receives the progress of a fetch. The methods are called from several threads.
 pub trait Progress: Sync {
-    /// It begins: so many files and bytes are to come.
+    /// The fetch starts; `files` and `bytes` are the totals.
     fn start(&self, files: usize, bytes: u64);
-    /// A file stands at so many bytes.
+    /// `bytes` of a file are present.
     fn advance(&self, name: &str, bytes: u64);
-    /// A file is there.
+    /// A file is complete.
     fn done(&self, pin: &Pin);
-    /// A passing failure is tried again after a wait.
+    /// A temporary failure is retried after a delay.
     fn retry(&self, name: &str, error: &HttpError, wait: Duration);
-    /// A mirror was found for a suite; candidates before it were rejected.
+    /// A mirror was accepted for a suite; `rejections` are candidates before it.
     fn mirror(&self, suite: &str, accepted: &Accepted, rejections: &[Arc<Rejection>]);
     /// A file in the cache was damaged and will be fetched again.
     fn damaged(&self, error: &CacheError);
 }
 
-/// Says nothing.
+/// Ignores all progress.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 
@@ -146,28 +145,28 @@ impl Progress for Silent {
     fn damaged(&self, _: &CacheError) {}
 }
 
-/// How to fetch.
+/// Fetches files into the cache.
 #[derive(Debug)]
 pub struct Fetcher<'a> {
-    /// Into where.
+    /// The destination.
     pub cache: &'a Cache,
-    /// From where.
+    /// The mirrors.
     pub mirrors: &'a Mirrors,
-    /// By what.
+    /// The HTTP client.
     pub client: Client,
-    /// How many files at a time.
+    /// The number of parallel transfers.
     pub jobs: usize,
-    /// How stubbornly.
+    /// The retry policy.
     pub retry: Retry,
-    /// Nothing may be asked from the network.
+    /// Whether the network must not be used.
     pub is_offline: bool,
 }
 
-/// How many files are fetched at a time unless somebody says otherwise.
+/// The default number of parallel transfers.
 pub const DEFAULT_JOBS: usize = 6;
 
 impl<'a> Fetcher<'a> {
-    /// With the usual settings.
+    /// Creates a fetcher with the default settings.
     pub fn new(cache: &'a Cache, mirrors: &'a Mirrors) -> Self {
         Self {
             cache,
@@ -179,7 +178,7 @@ impl<'a> Fetcher<'a> {
         }
     }
 
-    /// Sees to it that every source is in the cache and holds. All are attempted; all problems are reported.
+    /// Ensures that every source is in the cache and matches its pin. Attempts all sources and reports all problems.
     pub fn fetch(&self, sources: &[Source], progress: &dyn Progress) -> Result<Summary, FetchError> {
         let (missing, mut summary, mut problems) = self.survey(sources, progress);
         if self.is_offline {
@@ -199,12 +198,12 @@ impl<'a> Fetcher<'a> {
         if problems.is_empty() { Ok(summary) } else { Err(FetchError(problems.into_values().collect())) }
     }
 
-    /// How this fetcher uses the network.
+    /// The network settings of this fetcher.
     pub const fn web<'w>(&'w self, progress: &'w dyn Progress) -> Web<'w> {
         Web { client: &self.client, retry: self.retry, progress }
     }
 
-    /// What is missing; everything that is there is checked.
+    /// Checks all files in the cache, and returns the missing ones. Damaged files are discarded and count as missing, unless offline.
     fn survey<'s>(
         &self,
         sources: &'s [Source],
@@ -234,7 +233,7 @@ impl<'a> Fetcher<'a> {
         for (at, error) in checks {
             let is_final = match error {
                 CacheError::Io { .. } | CacheError::NoPlace { .. } => true,
-                // What cannot be fetched again is left where it is.
+                // Offline, a damaged file cannot be replaced, so it stays in the cache.
                 CacheError::Damaged { .. } => self.is_offline,
                 CacheError::Missing { .. } => false,
             };
@@ -251,11 +250,11 @@ impl<'a> Fetcher<'a> {
         progress: &dyn Progress,
     ) -> BTreeMap<usize, Problem> {
         let failed = self.in_parallel(missing, |source: &Source| self.fetch_one(source, progress));
-        // Only now is it known which hosts served other files.
+        // Only after all transfers it is known which hosts served verified files.
         failed.into_iter().map(|(at, problem)| (at, self.unless_unproven(problem))).collect()
     }
 
-    /// Asks the mirrors of the source's suite in their order.
+    /// Tries the mirrors of the source's suite in order.
     fn fetch_one(&self, source: &Source, progress: &dyn Progress) -> Result<(), Problem> {
         let web = self.web(progress);
         let mut failures = Vec::new();
@@ -289,7 +288,8 @@ impl<'a> Fetcher<'a> {
         })
     }
 
-    /// A file has not vanished where a host answered that has served nothing that verifies: a login page, a wrong path, a filter.
+    /// Changes [`Problem::Vanished`] to [`Problem::Http`] if an answer is from a host that served no verified file in this run. Such a host
+    /// may be a login page, a wrong path or a filter.
     fn unless_unproven(&self, problem: Problem) -> Problem {
         match problem {
             Problem::Vanished { name, path, mut answers } => {
@@ -311,7 +311,7 @@ impl<'a> Fetcher<'a> {
         }
     }
 
-    /// Runs work over a queue on the fetcher's threads; gives the failures by index.
+    /// Runs `work` for each entry of a queue on `jobs` threads, and returns the failures by index.
     fn in_parallel<'s, E: Send>(
         &self,
         queue: VecDeque<(usize, &'s Source)>,

@@ -1,7 +1,7 @@
-//! What an archive offers: `Packages` stanzas, as packages that can be resolved and locked.
+//! Package indices: parses `Packages` stanzas into packages that can be resolved and locked.
 //!
-//! A stanza is kept verbatim beside what was read from it: it is part of the proof that the lock carries. Paths into the archive
-//! are refused when they could leave it.
+//! A package keeps the verbatim text of its stanza, because the stanza is part of the lock's proof. A path that could leave the
+//! archive is an error.
 
 pub mod relation;
 pub mod version;
@@ -19,80 +19,80 @@ use version::{BadVersion, Version};
 /// A stanza that cannot be used.
 #[derive(Debug, Error)]
 pub enum IndexError {
-    /// It is no paragraph.
+    /// The stanza is not a valid paragraph.
     #[error("a stanza of the index is malformed")]
     Control(#[from] ControlError),
-    /// A field that every package has is not there.
+    /// A required field is missing.
     #[error("the stanza of {package} has no {field}")]
     Missing {
-        /// Which package, as far as is known.
+        /// The package's name, or a placeholder if the stanza has no name.
         package: String,
-        /// Which field.
+        /// The field's name.
         field: &'static str,
     },
-    /// A version cannot be read.
-    #[error("the stanza of {package} names a malformed version")]
+    /// A version cannot be parsed.
+    #[error("the stanza of {package} contains a malformed version")]
     Version {
-        /// Which package.
+        /// The package's name.
         package: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: BadVersion,
     },
-    /// A relation cannot be read.
+    /// A relation cannot be parsed.
     #[error("the stanza of {package} has a malformed {field}")]
     Relation {
-        /// Which package.
+        /// The package's name.
         package: String,
-        /// Which field.
+        /// The field's name.
         field: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
         source: BadRelation,
     },
-    /// The digest cannot be read.
+    /// The digest cannot be parsed.
     #[error("the stanza of {package} has a malformed SHA256")]
     Digest {
-        /// Which package.
+        /// The package's name.
         package: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: NotADigest,
     },
-    /// The size is no number.
+    /// The size is not a number.
     #[error("the stanza of {package} has a malformed Size")]
     Size {
-        /// Which package.
+        /// The package's name.
         package: String,
     },
     /// The path could leave the archive.
-    #[error("the stanza of {package} names the path {path:?}, which is none inside an archive")]
+    #[error("the stanza of {package} contains the path {path:?}, which is not inside the archive")]
     Path {
-        /// Which package.
+        /// The package's name.
         package: String,
         /// The path.
         path: String,
     },
 }
 
-/// A package as an archive offers it.
+/// A package in an archive.
 #[derive(Debug, Clone)]
 pub struct Package {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its version.
+    /// The version.
     pub version: Version,
     /// `amd64` or `all`.
     pub architecture: String,
-    /// The suite that offers it.
+    /// The suite that contains the package.
     pub suite: Arc<str>,
     /// The component within the suite, such as `main`.
     pub component: Arc<str>,
-    /// Path below the mirror's base.
+    /// The path below the mirror's base URL.
     pub path: String,
-    /// Bytes of the `.deb`.
+    /// Size of the `.deb` in bytes.
     pub size: u64,
-    /// Digest of the `.deb`.
+    /// SHA-256 digest of the `.deb`.
     pub sha256: Sha256,
     /// Name of the source package.
     pub source: String,
@@ -104,12 +104,12 @@ pub struct Package {
     pub conflicts: Vec<Group>,
     /// `Provides`, each with the version that it provides.
     pub provides: Vec<(String, Option<Version>)>,
-    /// The stanza, verbatim, up to and with its last line feed.
+    /// The verbatim stanza, including its last line feed.
     pub stanza: String,
 }
 
 impl Package {
-    /// Reads one stanza of a suite's index.
+    /// Parses one stanza of a suite's index.
     pub fn parse(stanza: &str, suite: &Arc<str>, component: &Arc<str>) -> Result<Self, IndexError> {
         let paragraph = Paragraph::parse_one(stanza)?;
         let name = paragraph.get("Package").unwrap_or("a package without a name").to_owned();
@@ -174,15 +174,16 @@ impl Package {
     }
 }
 
-/// Whether a path from an index or a lock stays below the mirror's base, and is plain enough to be an URL path as it stands.
+/// Whether a path from an index or a lock stays below the mirror's base URL, and needs no escapes in a URL.
 pub(crate) fn is_path_inside(path: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._+-~:=@,".contains(&byte);
     path.bytes().all(plain) && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
-/// Everything that the archives offer, by name and by what it provides.
+/// All packages of the archives, by name and by the names that they provide.
 ///
-/// Stanzas are located first and read when asked for: main alone has 69,000, a closure touches a few hundred.
+/// Only the positions of stanzas are recorded at first; a stanza is parsed on demand. Component main has 69,000 stanzas, and a closure
+/// needs a few hundred.
 #[derive(Debug, Default)]
 pub struct Index {
     offers: BTreeMap<String, Vec<Offer>>,
@@ -197,8 +198,15 @@ struct Offer {
     component: Arc<str>,
 }
 
+/// The first line of a field and the lines that continue it (deb822(5): they begin with a space or a tab).
+fn value<'s>(stanza: &'s str, field: &str) -> Option<(&'s str, impl Iterator<Item = &'s str>)> {
+    let mut lines = stanza.lines();
+    let first = lines.find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    Some((first, lines.take_while(|line| line.starts_with([' ', '\t']))))
+}
+
 impl Index {
-    /// Adds the text of a `Packages` file. With `only`, packages of other names are left out.
+    /// Adds the text of a `Packages` file. With `only`, packages with other names are ignored.
     pub fn add(
         &mut self,
         text: &str,
@@ -209,21 +217,22 @@ impl Index {
         let text: Arc<str> = text.into();
         let (suite, component): (Arc<str>, Arc<str>) = (suite.into(), component.into());
         for stanza in paragraphs(&text) {
-            let line = |field: &str| {
-                let mut lines = stanza.lines().filter_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-                lines.next().map(str::trim)
-            };
-            let Some(name) = line("Package") else {
+            let Some(name) = value(stanza, "Package").map(|(first, _)| first.trim()) else {
                 return Err(IndexError::Missing { package: "a package".to_owned(), field: "Package" });
             };
             if only.is_some_and(|only| !only.iter().any(|wanted| wanted == name)) {
                 continue;
             }
-            for provided in line("Provides").unwrap_or_default().split(',') {
-                let provided =
-                    provided.split([' ', '(', ':']).find(|part| !part.is_empty()).unwrap_or_default();
+            let provides = value(stanza, "Provides").into_iter().flat_map(|(first, folded)| {
+                std::iter::once(first).chain(folded).flat_map(|line| line.split(','))
+            });
+            // A relation may be folded before its version, so a part without a name is skipped.
+            for provided in provides.filter(|relation| !relation.trim_start().starts_with('(')) {
+                let Some(provided) = provided.split([' ', '\t', '(', ':']).find(|part| !part.is_empty()) else {
+                    continue;
+                };
                 let known = self.providers.entry(provided.to_owned()).or_default();
-                if !provided.is_empty() && !known.iter().any(|provider| provider == name) {
+                if !known.iter().any(|provider| provider == name) {
                     known.push(name.to_owned());
                 }
             }
@@ -243,12 +252,12 @@ impl Index {
         self.add(&package.stanza, &package.suite, &package.component, None)
     }
 
-    /// Forgets every offer of a name.
+    /// Removes all packages with a name.
     pub fn remove(&mut self, name: &str) {
         self.offers.remove(name);
     }
 
-    /// All offers of a name, newest first; of equal versions the archive that was added first.
+    /// All packages with a name, newest first. Of equal versions, the one from the archive that was added first comes first.
     pub fn candidates(&self, name: &str) -> Result<Vec<Package>, IndexError> {
         let offers = self.offers.get(name).map(Vec::as_slice).unwrap_or_default();
         let mut packages = offers
@@ -262,7 +271,7 @@ impl Index {
         Ok(packages)
     }
 
-    /// The names of the packages that provide a virtual one, sorted.
+    /// The names of the packages that provide a virtual package, sorted.
     pub fn providers(&self, name: &str) -> Vec<&str> {
         let mut names: Vec<_> = self.providers.get(name).into_iter().flatten().map(String::as_str).collect();
         names.retain(|provider| self.offers.contains_key(*provider));
@@ -270,12 +279,12 @@ impl Index {
         names
     }
 
-    /// How many packages are offered.
+    /// The number of packages.
     pub fn len(&self) -> usize {
         self.offers.values().map(Vec::len).sum()
     }
 
-    /// Whether nothing is offered.
+    /// Whether there is no package.
     pub fn is_empty(&self) -> bool {
         self.offers.is_empty()
     }
@@ -293,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_offer_comes_first_and_only_limits() {
+    fn the_newest_version_comes_first_and_only_filters_names() {
         let mut index = Index::default();
         index.add(&stanza("a", "1.0-1", ""), "x", "main", None).unwrap();
         index
@@ -322,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn providers_are_found_by_what_they_provide() {
+    fn providers_are_found_by_the_provided_name() {
         let mut index = Index::default();
         index.add(&stanza("m", "1", "Provides: mta (= 2), x:any\n"), "s", "main", None).unwrap();
         index.add(&stanza("e", "1", "Provides: mta\n"), "s", "main", None).unwrap();
@@ -332,6 +341,10 @@ mod tests {
             ("mta".to_owned(), Some("2".parse().unwrap()))
         );
         assert_eq!(index.providers("x"), ["m"]);
+        let folded = stanza("f", "1", "Provides: a (= 1), mta\n (= 2),\n\tb:any\nDescription: a, c\n d\n");
+        index.add(&folded, "s", "main", None).unwrap();
+        assert_eq!(index.providers("mta"), ["e", "f", "m"]);
+        assert_eq!((index.providers("b"), index.providers("c"), index.providers("d")), (vec!["f"], vec![], vec![]));
     }
 
     #[test]
@@ -340,7 +353,7 @@ mod tests {
             let text = stanza("a", "1", "").replace("pool/a_1.deb", bad);
             let mut index = Index::default();
             index.add(&text, "s", "main", None).unwrap();
-            assert!(index.candidates("a").is_err(), "{bad:?} was taken");
+            assert!(index.candidates("a").is_err(), "{bad:?} was accepted");
         }
     }
 }

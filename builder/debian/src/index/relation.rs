@@ -1,4 +1,7 @@
-//! Relations between packages: `a (>= 1) | b, c:any` as in Debian policy §7.1.
+//! Relations between packages, such as `a (>= 1) | b, c:any` (Debian policy §7.1).
+//!
+//! Architecture qualifiers are removed, because a lock has only one architecture. Architecture restrictions (`[amd64]`) and build profiles
+//! are errors: they occur in source packages only.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -7,7 +10,7 @@ use thiserror::Error;
 
 use super::version::{BadVersion, Version};
 
-/// How a version must stand to the one that is named.
+/// A comparison operator for versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operator {
     /// `<<`
@@ -40,17 +43,17 @@ impl Operator {
     }
 }
 
-/// One package name with its condition.
+/// A package name with a condition on its version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Relation {
-    /// The package or virtual package; an architecture qualifier (`:any`) is dropped, since one architecture is locked.
+    /// The package or virtual package. An architecture qualifier (`:any`) is removed, because a lock has only one architecture.
     pub name: String,
     /// The condition on its version.
     pub version: Option<(Operator, Version)>,
 }
 
 impl Relation {
-    /// Whether a version fits the condition.
+    /// Whether a version satisfies the condition.
     pub fn fits(&self, version: &Version) -> bool {
         self.version.as_ref().is_none_or(|(operator, wanted)| {
             let order = version.cmp(wanted);
@@ -75,7 +78,7 @@ impl fmt::Display for Relation {
     }
 }
 
-/// Alternatives, in the order of the text: one of them is enough.
+/// Alternatives in the order of the text. One of them must be satisfied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group(pub Vec<Relation>);
 
@@ -88,24 +91,24 @@ impl fmt::Display for Group {
     }
 }
 
-/// A relation field that cannot be read.
+/// A relation field that cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BadRelation {
-    /// The part is no `name [(operator version)]`.
-    #[error("{0:?} is no relation to a package")]
+    /// The part does not have the form `name [(operator version)]`.
+    #[error("{0:?} is not a package relation")]
     Malformed(String),
-    /// Its version is no version.
-    #[error("{part:?} is no relation to a package")]
+    /// The version in the relation is malformed.
+    #[error("{part:?} is not a package relation")]
     Version {
         /// The part of the field.
         part: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: BadVersion,
     },
 }
 
-/// Reads a whole field. An empty field has no groups; a trailing comma is allowed, as dpkg allows it.
+/// Parses a whole field. An empty field has no groups; a trailing comma is permitted, as in dpkg.
 pub fn parse(field: &str) -> Result<Vec<Group>, BadRelation> {
     field.split(',').map(str::trim).filter(|part| !part.is_empty()).map(parse_group).collect()
 }
@@ -138,7 +141,7 @@ fn parse_relation(part: &str) -> Result<Relation, BadRelation> {
     Ok(Relation { name: name.to_owned(), version: version.transpose()? })
 }
 
-/// A package name (policy §5.6.1, and the shorter ones that qualifiers have).
+/// Whether the text is a package name (policy §5.6.1). Shorter names are permitted, because qualifiers can be shorter.
 fn is_name(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit())
         && text.bytes().all(|byte| {
@@ -152,7 +155,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_real_field_is_read() {
+    fn a_real_field_is_parsed() {
         let groups =
             parse("libc6 (>= 2.38), debconf (>= 0.5) | debconf-2.0, python3:any (<< 3.14),\n x(=1),")
                 .unwrap();
@@ -180,12 +183,12 @@ mod tests {
             "a (>= x)",
             "é",
         ] {
-            assert!(parse(bad).is_err(), "{bad:?} was taken");
+            assert!(parse(bad).is_err(), "{bad:?} was accepted");
         }
     }
 
     #[test]
-    fn each_operator_holds_where_it_should() {
+    fn each_operator_compares_as_documented() {
         let cases = [
             ("<<", [true, false, false]),
             ("<=", [true, true, false]),
@@ -202,7 +205,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_printed_is_read_back(
+        fn a_printed_relation_parses_to_the_same_relation(
             field in prop::collection::vec(prop::collection::vec(
                 ("[a-z][a-z0-9+.-]{1,6}", prop::option::of((prop::sample::select(vec!["<<", "<=", "=", ">=", ">>"]), "[0-9][0-9a-z.]{0,4}"))),
                 1..4), 0..5)
@@ -220,7 +223,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_read_or_refused_without_a_panic(text in "(?s).{0,60}") {
+        fn no_text_makes_the_parser_panic(text in "(?s).{0,60}") {
             let _groups = parse(&text);
         }
     }

@@ -1,7 +1,7 @@
-//! Debian versions: `[epoch:]upstream[-revision]`, ordered as deb-version(7) says.
+//! Debian versions, `[epoch:]upstream[-revision]`, with the order of deb-version(7).
 //!
-//! Upstream and revision are compared in turns: a run of non-digits, where letters sort before everything else and `~` before
-//! even the end, then a run of digits by value.
+//! Upstream and revision are compared in alternating runs: first a run of non-digits, in which `~` sorts before the end and letters sort
+//! before all other characters; then a run of digits, by value.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -10,7 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
-/// A version, kept as it was written.
+/// A version with its original text.
 #[derive(Debug, Clone)]
 pub struct Version {
     text: Box<str>,
@@ -19,16 +19,16 @@ pub struct Version {
     revision: (usize, usize),
 }
 
-/// A text that is no Debian version.
+/// A text that is not a Debian version.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{text:?} is no Debian version: {why}")]
+#[error("{text:?} is not a Debian version: {why}")]
 pub struct BadVersion {
     text: String,
     why: &'static str,
 }
 
 impl Version {
-    /// As it was written.
+    /// The original text.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -51,10 +51,10 @@ impl FromStr for Version {
             None => (0, 0),
             Some((digits, _)) => {
                 if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-                    return Err(refused("its epoch is no number"));
+                    return Err(refused("the epoch is not a number"));
                 }
                 let epoch = digits.parse().ok().filter(|epoch| *epoch <= i32::MAX as u32);
-                (epoch.ok_or_else(|| refused("its epoch is too large"))?, digits.len() + 1)
+                (epoch.ok_or_else(|| refused("the epoch is too large"))?, digits.len() + 1)
             }
         };
         let end = text.len();
@@ -65,16 +65,16 @@ impl FromStr for Version {
         };
         let version = Self { text: text.into(), epoch, upstream, revision };
         if !version.upstream().starts_with(|first: char| first.is_ascii_digit()) {
-            return Err(refused("its upstream part does not begin with a digit"));
+            return Err(refused("the upstream part does not begin with a digit"));
         }
         if !version.upstream().bytes().all(|byte| is_allowed(byte) || matches!(byte, b'-' | b':')) {
-            return Err(refused("its upstream part holds a character that may not stand there"));
+            return Err(refused("the upstream part contains a character that is not permitted"));
         }
         if dash.is_some() && version.revision().is_empty() {
-            return Err(refused("its revision is empty"));
+            return Err(refused("the revision is empty"));
         }
         if !version.revision().bytes().all(is_allowed) {
-            return Err(refused("its revision holds a character that may not stand there"));
+            return Err(refused("the revision contains a character that is not permitted"));
         }
         Ok(version)
     }
@@ -99,7 +99,7 @@ impl PartialOrd for Version {
     }
 }
 
-/// Equal in the order: `1.0` equals `0:1.00`.
+/// Compares by the order of versions: `1.0` equals `0:1.00`.
 impl PartialEq for Version {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other) == Ordering::Equal
@@ -152,7 +152,7 @@ fn split_run(text: &str, belongs: impl Fn(u8) -> bool) -> (&str, &str) {
     text.split_at(text.bytes().position(|byte| !belongs(byte)).unwrap_or(text.len()))
 }
 
-/// Runs of non-digits: `~` before the end, the end before letters, letters before the rest.
+/// Compares runs of non-digits: `~` sorts before the end, the end before letters, and letters before all other characters.
 fn compare_words(left: &str, right: &str) -> Ordering {
     const fn weight(byte: u8) -> i32 {
         match byte {
@@ -230,17 +230,17 @@ mod tests {
     }
 
     #[test]
-    fn equal_versions_may_be_written_differently() {
+    fn equal_versions_may_have_different_texts() {
         for (one, other) in
             [("1.0", "0:1.0"), ("1.0", "1.00"), ("1.0-0", "1.0"), ("1.2.03", "1.2.3"), ("1-0", "1")]
         {
             assert_eq!(version(one), version(other), "{one} {other}");
         }
-        assert_eq!(version("0:1.00-1").to_string(), "0:1.00-1", "a version prints as it was written");
+        assert_eq!(version("0:1.00-1").to_string(), "0:1.00-1", "a version prints its original text");
     }
 
     #[test]
-    fn texts_that_are_no_versions_are_refused() {
+    fn malformed_versions_are_refused() {
         for bad in [
             "",
             "a1",
@@ -257,7 +257,7 @@ mod tests {
             "é1",
             "1-é",
         ] {
-            assert!(bad.parse::<Version>().is_err(), "{bad:?} was taken");
+            assert!(bad.parse::<Version>().is_err(), "{bad:?} was accepted");
         }
     }
 
@@ -273,7 +273,7 @@ mod tests {
         }
 
         #[test]
-        fn a_tilde_goes_below_and_a_suffix_above(a in "[0-9][0-9a-c.]{0,6}[0-9a]", suffix in "[a-z.+][0-9a-z]{0,3}") {
+        fn a_tilde_sorts_before_and_a_suffix_after(a in "[0-9][0-9a-c.]{0,6}[0-9a]", suffix in "[a-z.+][0-9a-z]{0,3}") {
             let tilde = version(&format!("{a}~{suffix}"));
             let longer = version(&format!("{a}{suffix}"));
             prop_assert!(tilde < version(&a));
@@ -281,7 +281,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_read_or_refused_without_a_panic(text in "(?s).{0,40}") {
+        fn no_text_makes_the_parser_panic(text in "(?s).{0,40}") {
             if let Ok(version) = text.parse::<Version>() {
                 prop_assert_eq!(version.as_str(), text);
             }

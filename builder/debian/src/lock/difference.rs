@@ -1,4 +1,7 @@
-//! What differs between two locks' packages, for people.
+//! The differences between the packages of two locks, as lines for people and as JSON.
+//!
+//! Packages are compared by name. A change of version, of content under the same version, or of sets is a separate [`Change`]. The signed
+//! indices are not compared.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,45 +15,45 @@ use super::LockedPackage;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "change", rename_all = "kebab-case")]
 pub enum Change {
-    /// It came in.
+    /// The package is new.
     Added {
-        /// Which.
+        /// The package's name.
         package: String,
-        /// Its version.
+        /// The version.
         version: String,
-        /// Its sets.
+        /// The sets.
         sets: Vec<String>,
     },
-    /// It went.
+    /// The package was removed.
     Removed {
-        /// Which.
+        /// The package's name.
         package: String,
-        /// The version that it had.
+        /// The previous version.
         version: String,
     },
-    /// Its version changed.
+    /// The version changed.
     Version {
-        /// Which.
+        /// The package's name.
         package: String,
-        /// Before.
+        /// The old value.
         from: String,
-        /// After.
+        /// The new value.
         to: String,
     },
-    /// The same version has other bytes or another place.
+    /// The version is the same, but the digest, size or path differs.
     Content {
-        /// Which.
+        /// The package's name.
         package: String,
-        /// Its version.
+        /// The version.
         version: String,
     },
-    /// Its sets changed.
+    /// The sets changed.
     Sets {
-        /// Which.
+        /// The package's name.
         package: String,
-        /// Before.
+        /// The old value.
         from: Vec<String>,
-        /// After.
+        /// The new value.
         to: Vec<String>,
     },
 }
@@ -64,7 +67,7 @@ impl fmt::Display for Change {
             Self::Removed { package, version } => write!(f, "- {package} {version}"),
             Self::Version { package, from, to } => write!(f, "~ {package} {from} -> {to}"),
             Self::Content { package, version } => {
-                write!(f, "! {package} {version}: the same version, other content")
+                write!(f, "! {package} {version}: same version, different content")
             }
             Self::Sets { package, from, to } => {
                 write!(f, "~ {package}: in {} -> {}", from.join(", "), to.join(", "))
@@ -73,12 +76,12 @@ impl fmt::Display for Change {
     }
 }
 
-/// Every difference, by package.
+/// All differences, by package.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Difference(pub Vec<Change>);
 
 impl Difference {
-    /// What leads from one list of packages to another.
+    /// Compares two lists of packages.
     pub fn between(before: &[LockedPackage], after: &[LockedPackage]) -> Self {
         let by_name = |packages| -> BTreeMap<&str, &LockedPackage> {
             let packages: &[LockedPackage] = packages;
@@ -109,7 +112,7 @@ impl Difference {
         Self(changes)
     }
 
-    /// Whether there is none.
+    /// Whether there is no difference.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,8 +1,8 @@
-//! `kubedos.lock`: every package by version, size, digest, suite and pool path; and beside it the proof of where that came from.
+//! `kubedos.lock`, which pins every package by version, size, digest, suite and pool path, and its proof file `kubedos.lock.proof`.
 //!
-//! The lock is data for people and reviews: TOML, sorted, one form. It names no mirror. [`Proof`] holds the signed indices' texts
-//! and the packages' stanzas; [`verify`] walks from signature to package. Both files are written together, and the lock names the
-//! digest of the proof, so that one cannot be exchanged without the other.
+//! The lock is made for review by people: sorted TOML in one canonical form. It names no mirror. [`Proof`] contains the texts of the
+//! signed indices and the stanzas of the packages; [`verify`] checks the chain from the signature to each package. Both files are
+//! written together, and the lock contains the digest of the proof, so that neither can be replaced alone.
 
 mod difference;
 mod proof;
@@ -34,83 +34,83 @@ pub use relock::relock_missing;
 pub use update::{Update, UpdateError};
 pub use verify::{Link, VerifyError, verify};
 
-/// The version of the lock's form.
+/// The format version of the lock.
 const VERSION: u32 = 1;
 
 const HEAD: &str = "# Made by `kubedos-build lock --update` from rootfs/packages.toml. Not edited by hand; docs/lock.md says what it means.\n\n";
 
-/// Why a lock cannot be used.
+/// A lock that cannot be used.
 #[derive(Debug, Error)]
 pub enum LockError {
-    /// It cannot be read or written.
+    /// The lock or its proof cannot be read or written.
     #[error("failed to {what} {path}")]
     Io {
-        /// Doing what.
+        /// The failed operation, a verb.
         what: &'static str,
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// It is not of the lock's form.
+    /// The text does not follow the format of the lock.
     #[error("the lock is malformed")]
     Parse(#[source] Box<toml::de::Error>),
-    /// It cannot be written as TOML.
-    #[error("the lock cannot be written as TOML")]
+    /// The lock does not serialize as TOML.
+    #[error("failed to serialize the lock as TOML")]
     Form(#[source] Box<toml::ser::Error>),
-    /// A version that is not understood.
-    #[error("the lock is of version {0}; version {VERSION} is understood")]
+    /// The format version is not supported.
+    #[error("the lock has version {0}, but only version {VERSION} is supported")]
     Version(u32),
-    /// It was edited by hand.
+    /// The lock does not have the canonical form, or does not match its proof: it was edited by hand.
     #[error("the lock was changed by hand: {0}")]
     Edited(String),
-    /// The proof cannot be used.
+    /// The proof cannot be decoded.
     #[error(transparent)]
     Proof(#[from] ProofError),
-    /// The proof is another lock's.
-    #[error("the proof beside the lock is not the one that the lock was written with")]
+    /// The lock contains the digest of another proof.
+    #[error("the lock contains the digest of another proof file")]
     OtherProof,
-    /// A stanza of the proof cannot be read.
+    /// A stanza of the proof cannot be parsed.
     #[error(transparent)]
     Index(#[from] IndexError),
-    /// The selection has no closure over what is locked.
+    /// The selection cannot be resolved with the locked packages.
     #[error("the lock does not fit the selection")]
     Resolve(#[from] ResolveError),
-    /// A set that is not in the lock.
+    /// The lock has no set of this name.
     #[error("the lock has no set {0}")]
     UnknownSet(String),
 }
 
-/// The lock.
+/// The content of `kubedos.lock`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lock {
-    /// Version of the form: 1.
+    /// The format version, 1.
     pub version: u32,
     /// The architecture of every package.
     pub architecture: String,
-    /// Digest of the proof's file.
+    /// SHA-256 digest of the proof file.
     pub proof: Sha256,
-    /// The signed indices, by suite.
+    /// The signed indices, sorted by suite.
     #[serde(rename = "archive")]
     pub archives: Vec<LockedArchive>,
-    /// The packages, by name.
+    /// The packages, sorted by name.
     #[serde(rename = "package", default)]
     pub packages: Vec<LockedPackage>,
 }
 
-/// A signed index.
+/// The signed index (`InRelease`) of a suite.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LockedArchive {
     /// The suite.
     pub suite: String,
-    /// The archive whose mirrors have it.
+    /// The archive that contains the suite.
     pub mirror: Archive,
-    /// When the index was made.
+    /// The date of the index.
     pub date: Moment,
-    /// Digest of the `InRelease` file.
+    /// SHA-256 digest of the `InRelease` file.
     pub inrelease: Sha256,
     /// Primary fingerprint of the key that signed it.
     pub signer: Fingerprint,
@@ -122,35 +122,35 @@ pub struct LockedArchive {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LockedIndex {
-    /// Its path below `dists/<suite>/`.
+    /// The path below `dists/<suite>/`.
     pub path: String,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Digest.
+    /// SHA-256 digest.
     pub sha256: Sha256,
 }
 
-/// A package.
+/// A locked package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LockedPackage {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its version.
+    /// The version.
     pub version: Version,
     /// `amd64` or `all`.
     pub architecture: String,
-    /// The sets that it is in.
+    /// The sets that contain the package, sorted.
     pub sets: Vec<String>,
-    /// The suite that offers it.
+    /// The suite that contains the package.
     pub suite: String,
     /// The component of the suite.
     pub component: String,
-    /// The path below the mirror's base.
+    /// The path below the mirror's base URL.
     pub path: String,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Digest.
+    /// SHA-256 digest.
     pub sha256: Sha256,
     /// Name of the source package.
     pub source: String,
@@ -175,14 +175,14 @@ impl LockedPackage {
         }
     }
 
-    /// What its bytes must be.
+    /// The pin of the `.deb` file.
     pub fn pin(&self) -> Pin {
         Pin { name: format!("{} {}", self.name, self.version), size: self.size, sha256: self.sha256 }
     }
 }
 
 impl Lock {
-    /// Makes the pair from an answer of the resolver and the releases that it was read from.
+    /// Builds a lock and its proof from a resolution and the releases that the packages were read from.
     pub fn new(
         selection: &Selection,
         releases: &[Release],
@@ -232,15 +232,15 @@ impl Lock {
         Ok((lock, proof))
     }
 
-    /// The lock's text.
+    /// The text of the file.
     pub fn encode(&self) -> Result<String, LockError> {
         let text = toml::to_string(self).map_err(|source| LockError::Form(Box::new(source)))?;
         Ok(format!("{HEAD}{text}"))
     }
 
-    /// Reads a lock's text, and refuses what its writer never writes.
+    /// Parses the text of a lock. A text that [`Lock::encode`] cannot produce is an error.
     pub fn parse(text: &str) -> Result<Self, LockError> {
-        /// Read first, so that another version is called that.
+        /// Parsed first, so that a lock of another version gives a version error.
         #[derive(Deserialize)]
         struct Head {
             version: u32,
@@ -258,34 +258,34 @@ impl Lock {
         let edited = |what: String| Err(LockError::Edited(what));
         let is_sorted = |names: Vec<&str>| names.is_sorted_by(|one, other| one < other);
         if !is_sorted(self.packages.iter().map(|package| package.name.as_str()).collect()) {
-            return edited("its packages are not sorted, or one stands twice".to_owned());
+            return edited("the packages are not sorted, or one is listed twice".to_owned());
         }
         if !is_sorted(self.archives.iter().map(|archive| archive.suite.as_str()).collect()) {
-            return edited("its archives are not sorted, or one stands twice".to_owned());
+            return edited("the archives are not sorted, or one is listed twice".to_owned());
         }
         for archive in &self.archives {
             if let Some(index) = archive.indices.iter().find(|index| !is_path_inside(&index.path)) {
-                return edited(format!("{:?} is no path of an index", index.path));
+                return edited(format!("{:?} is not the path of an index", index.path));
             }
         }
         for package in &self.packages {
             if !is_path_inside(&package.path) {
-                return edited(format!("{:?} is no path inside an archive", package.path));
+                return edited(format!("{:?} is not a path inside an archive", package.path));
             }
             if self.archive(&package.suite).is_none() {
                 return edited(format!(
-                    "{} is of the suite {}, which has no archive",
+                    "{} is in the suite {}, which has no archive entry",
                     package.name, package.suite
                 ));
             }
             if package.sets.is_empty() || !is_sorted(package.sets.iter().map(String::as_str).collect()) {
-                return edited(format!("the sets of {} are not sorted, or there is none", package.name));
+                return edited(format!("the sets of {} are empty or not sorted", package.name));
             }
         }
         Ok(())
     }
 
-    /// Reads a lock and the proof beside it.
+    /// Reads a lock and its proof file. Fails if the digest of the proof differs from the one in the lock.
     pub fn read(path: &Path) -> Result<(Self, Proof), LockError> {
         let lock = Self::read_alone(path)?;
         let beside = proof_path(path);
@@ -297,32 +297,32 @@ impl Lock {
         Ok((lock, Proof::decode(&bytes)?))
     }
 
-    /// Reads a lock that says of every package what the proof beside it says: what an image is built by.
+    /// Reads a lock and checks every package against its stanza in the proof. Images are built from such a lock only.
     pub fn read_proven(path: &Path) -> Result<Self, LockError> {
         let (lock, proof) = Self::read(path)?;
         lock.locked_packages(&proof)?;
         Ok(lock)
     }
 
-    /// Reads a lock without its proof: enough to fetch.
+    /// Reads a lock without its proof, which is sufficient to fetch packages.
     pub fn read_alone(path: &Path) -> Result<Self, LockError> {
         let text = std::fs::read_to_string(path);
         let text = text.map_err(|source| LockError::Io { what: "read", path: path.to_owned(), source })?;
         Self::parse(&text)
     }
 
-    /// Writes both files, the proof first: a lock names only a proof that is there. Each appears whole or not at all.
+    /// Writes both files, each atomically. The proof is written first, so that the digest in a lock always belongs to an existing file.
     pub fn write(&self, proof: &Proof, path: &Path) -> Result<(), LockError> {
         write_whole(&proof_path(path), &proof.encode()?)?;
         write_whole(path, self.encode()?.as_bytes())
     }
 
-    /// A signed index by its suite.
+    /// Finds a signed index by its suite.
     pub fn archive(&self, suite: &str) -> Option<&LockedArchive> {
         self.archives.iter().find(|archive| archive.suite == suite)
     }
 
-    /// A package by its name.
+    /// Finds a package by its name.
     pub fn package(&self, name: &str) -> Option<&LockedPackage> {
         let at = self.packages.binary_search_by(|package| package.name.as_str().cmp(name)).ok()?;
         self.packages.get(at)
@@ -333,14 +333,14 @@ impl Lock {
         self.packages.iter().flat_map(|package| &package.sets).map(String::as_str).collect()
     }
 
-    /// The packages of a set, by name.
+    /// The packages of a set, sorted by name.
     pub fn set(&self, set: &str) -> Result<Vec<&LockedPackage>, LockError> {
         let of_set = self.packages.iter().filter(|package| package.sets.iter().any(|name| name == set));
         let packages: Vec<_> = of_set.collect();
         if packages.is_empty() { Err(LockError::UnknownSet(set.to_owned())) } else { Ok(packages) }
     }
 
-    /// What to fetch for some sets, or for all.
+    /// The sources to fetch for some sets; an empty list means all sets.
     pub fn sources(&self, sets: &[String]) -> Result<Vec<Source>, LockError> {
         let known = self.sets();
         if let Some(unknown) = sets.iter().find(|set| !known.contains(set.as_str())) {
@@ -358,12 +358,12 @@ impl Lock {
             .collect())
     }
 
-    /// The date of the newest signed index: the floor of a node's clock.
+    /// The date of the newest signed index. It is the floor of a node's clock.
     pub fn epoch(&self) -> Moment {
         self.archives.iter().map(|archive| archive.date).max().unwrap_or(Moment::from_unix(0))
     }
 
-    /// Resolves the selection over what is locked alone, and gives what would have to change. Empty means: the lock fits.
+    /// Resolves the selection with the locked packages only and returns the required changes. If there are none, the lock is up to date.
     pub fn check_against(&self, proof: &Proof, selection: &Selection) -> Result<Difference, LockError> {
         let mut index = Index::default();
         for package in self.locked_packages(proof)?.values() {
@@ -376,7 +376,7 @@ impl Lock {
         Ok(Difference::between(&self.packages, &fresh.collect::<Vec<_>>()))
     }
 
-    /// Every package with its stanza read again; refuses a lock that says something else than its proof.
+    /// Parses the stanza of every package from the proof. Fails if a lock entry differs from its stanza.
     fn locked_packages(&self, proof: &Proof) -> Result<BTreeMap<String, Package>, LockError> {
         let mut packages = BTreeMap::new();
         for locked in &self.packages {
@@ -385,10 +385,13 @@ impl Lock {
             let (suite, component): (Arc<str>, Arc<str>) =
                 (locked.suite.as_str().into(), locked.component.as_str().into());
             let package = Package::parse(stanza, &suite, &component)?;
-            let said = LockedPackage::new(&package, locked.sets.clone());
-            // Versions that are equal in the order may still differ in writing.
-            if said != *locked || said.version.as_str() != locked.version.as_str() {
-                return Err(LockError::Edited(format!("{} is not what its stanza says", locked.name)));
+            let proven = LockedPackage::new(&package, locked.sets.clone());
+            // `Version` compares by Debian's order, so equal versions can have different texts.
+            if proven != *locked || proven.version.as_str() != locked.version.as_str() {
+                return Err(LockError::Edited(format!(
+                    "{} differs from its stanza in the proof",
+                    locked.name
+                )));
             }
             packages.insert(locked.name.clone(), package);
         }
@@ -401,7 +404,7 @@ fn index_path(component: &str, architecture: &str) -> String {
     format!("{component}/binary-{architecture}/Packages.xz")
 }
 
-/// The side file of a lock.
+/// The path of the proof file of a lock.
 pub fn proof_path(lock: &Path) -> PathBuf {
     let mut name = lock.as_os_str().to_owned();
     name.push(".proof");
@@ -419,7 +422,7 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), LockError> {
         std::fs::rename(&beside, path)
     };
     write().map_err(|source| {
-        // What is left of a failed write is of no use; the failure is what is reported.
+        // Best effort: only the failure of the write is reported.
         drop(std::fs::remove_file(&beside));
         LockError::Io { what: "write", path: path.to_owned(), source }
     })

@@ -1,4 +1,7 @@
-//! The lock's side file: the signed indices and the packages' stanzas, verbatim, as zstd-compressed JSON.
+//! The proof file of a lock: the signed indices and the stanzas of the packages, verbatim, as zstd-compressed JSON.
+//!
+//! This module encodes and decodes the file, with a limit on its unpacked size. It does not verify signatures or stanzas; `verify` does.
+//! The lock contains the digest of the compressed file, so another zstd level would change the digest.
 
 use std::collections::BTreeMap;
 
@@ -9,45 +12,45 @@ use crate::decompress;
 
 pub(super) const VERSION: u32 = 1;
 
-/// A proof of trixie's whole archive would be below this.
+/// The maximum unpacked size of a proof. A proof for all packages of trixie would be smaller.
 const MAX_BYTES: u64 = 256 << 20;
-/// Locks change seldom and stay for ever: size matters, time does not.
+/// The zstd level. Proofs are written rarely and stay in the Git history, so size is more important than time.
 const LEVEL: i32 = 19;
 
-/// Why a proof cannot be used.
+/// A proof that cannot be used.
 #[derive(Debug, Error)]
 pub enum ProofError {
-    /// It is damaged.
-    #[error("the lock's proof cannot be unpacked")]
+    /// Compression or decompression failed.
+    #[error("failed to compress or decompress the proof of the lock")]
     Unpack(#[source] std::io::Error),
-    /// It is not of the proof's form.
-    #[error("the lock's proof is malformed")]
+    /// The JSON does not follow the format of a proof.
+    #[error("the proof of the lock is malformed")]
     Parse(#[source] serde_json::Error),
-    /// A version that is not understood.
-    #[error("the lock's proof is of version {0}; version {VERSION} is understood")]
+    /// The format version is not supported.
+    #[error("the proof of the lock has version {0}, but only version {VERSION} is supported")]
     Version(u32),
 }
 
-/// The texts that a lock was made from.
+/// The texts that a lock was made from: signed indices and package stanzas.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Proof {
-    /// Version of the form: 1.
+    /// The format version, 1.
     pub version: u32,
-    /// Each suite's `InRelease`, as it was fetched.
+    /// The fetched `InRelease` text of each suite.
     pub releases: BTreeMap<String, String>,
-    /// Each package's stanza.
+    /// The stanza of each package, by package name.
     pub stanzas: BTreeMap<String, String>,
 }
 
 impl Proof {
-    /// The file's bytes.
+    /// Encodes the bytes of the file.
     pub fn encode(&self) -> Result<Vec<u8>, ProofError> {
         let json = serde_json::to_vec(self).map_err(ProofError::Parse)?;
         zstd::bulk::compress(&json, LEVEL).map_err(ProofError::Unpack)
     }
 
-    /// Reads the file's bytes.
+    /// Decodes the bytes of the file.
     pub fn decode(bytes: &[u8]) -> Result<Self, ProofError> {
         let json = zstd::stream::read::Decoder::with_buffer(bytes)
             .and_then(|decoder| decompress::whole(decoder, MAX_BYTES))

@@ -1,4 +1,7 @@
-//! A lock whose vanished packages alone are resolved anew: what mirrors still have keeps its pin.
+//! Relocking: replaces the packages that mirrors no longer have, and keeps all other pins.
+//!
+//! The index is read again from the mirrors, but a kept pin hides all other versions of its package. The caller decides where to write the
+//! result; the lock of the project is not changed.
 
 use std::collections::BTreeSet;
 
@@ -6,8 +9,8 @@ use super::{Lock, Proof, Update, UpdateError};
 use crate::fetch::Progress;
 use crate::resolve::{ResolveError, resolve};
 
-/// Resolves again, with every pin held but those in `vanished`. A held pin gives way only when what replaces a vanished one
-/// needs a version that the pin does not have.
+/// Resolves the selection again and keeps every pin except those in `vanished`. A kept pin is released only if the replacement of a
+/// vanished package needs another version of it, or conflicts with it.
 pub fn relock_missing(
     update: &Update<'_>,
     lock: &Lock,
@@ -27,7 +30,7 @@ pub fn relock_missing(
         }
         match resolve(update.selection, &index) {
             Ok(resolution) => return Ok(Lock::new(update.selection, &releases, &resolution)?),
-            Err(error) => match in_the_way(&error)
+            Err(error) => match blocking_package(&error)
                 .filter(|name| lock.package(name).is_some() && free.insert(name.clone()))
             {
                 Some(_) => {}
@@ -37,8 +40,8 @@ pub fn relock_missing(
     }
 }
 
-/// The package whose held version stands in the way of an answer.
-fn in_the_way(error: &ResolveError) -> Option<String> {
+/// The package whose pinned version prevents a resolution.
+fn blocking_package(error: &ResolveError) -> Option<String> {
     match error {
         ResolveError::Unmet { group, .. } => group.split([' ', '|']).next().map(str::to_owned),
         ResolveError::Conflict { other, .. } => Some(other.clone()),

@@ -1,4 +1,7 @@
-//! From mirrors to a lock: signed indices, verified; the package indices that they name; the closures over them.
+//! Makes a new lock from mirrors: verifies the signed indices, reads the package indices that they list, and resolves the selection.
+//!
+//! A signed index that has expired, or that is older than the one in the previous lock, is refused unless the caller accepts it. Package
+//! indices are trusted by the digest in the signed index. This module writes no lock file.
 
 use std::sync::Arc;
 
@@ -15,63 +18,63 @@ use crate::release::date::Moment;
 use crate::resolve::selection::{Selection, Suite};
 use crate::resolve::{ResolveError, resolve};
 
-/// Why there is no new lock.
+/// A new lock cannot be made.
 #[derive(Debug, Error)]
 pub enum UpdateError {
     /// No mirror is usable.
     #[error("{0}")]
     Mirror(Arc<MirrorError>),
-    /// A signed index does not list a component.
-    #[error("the signed index of {suite} lists no {path}")]
+    /// A signed index does not list the package index of a component.
+    #[error("the signed index of {suite} does not list {path}")]
     Unlisted {
-        /// Which suite.
+        /// The code name of the suite.
         suite: String,
-        /// Which index.
+        /// The index path below `dists/<suite>/`.
         path: String,
     },
-    /// An index cannot be had.
+    /// An index cannot be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
     /// The cache failed.
     #[error(transparent)]
     Cache(#[from] CacheError),
     /// An index cannot be unpacked.
-    #[error("the package index of {suite} cannot be unpacked")]
+    #[error("failed to unpack the package index of {suite}")]
     Unpack {
-        /// Which suite.
+        /// The code name of the suite.
         suite: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// An index cannot be read.
+    /// A stanza of an index cannot be parsed.
     #[error(transparent)]
     Stanza(#[from] IndexError),
-    /// There is no closure.
+    /// The selection cannot be resolved.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
-    /// The lock cannot be made.
+    /// The lock or its proof cannot be encoded.
     #[error(transparent)]
     Lock(#[from] LockError),
 }
 
-/// What an update goes by.
+/// The inputs of an update.
 #[derive(Debug)]
 pub struct Update<'a> {
-    /// What is asked for.
+    /// The selection to resolve.
     pub selection: &'a Selection,
-    /// How to fetch; its mirrors are asked, and verify what they sign.
+    /// Fetches the indices. Its mirrors verify the signatures.
     pub fetcher: &'a Fetcher<'a>,
-    /// The lock that was: no index may be older than its.
+    /// The previous lock. A signed index that is older than the one in this lock is refused.
     pub previous: Option<&'a Lock>,
-    /// Indices past their `Valid-Until` are taken, and said to be.
+    /// Whether a signed index is accepted after its `Valid-Until`.
     pub is_expired_accepted: bool,
-    /// The clock.
+    /// The current time.
     pub now: Moment,
 }
 
 impl Update<'_> {
-    /// Makes the new pair.
+    /// Makes the new lock and its proof.
     pub fn run(&self, progress: &dyn Progress) -> Result<(Lock, Proof), UpdateError> {
         let releases = self.releases(progress)?;
         let index = self.index(&releases, progress)?;
@@ -124,7 +127,7 @@ impl Update<'_> {
     }
 }
 
-/// By digest first, which does not race with the mirror's own update, then by name.
+/// The source of a package index. The by-hash path comes first, because it does not change when the mirror is updated.
 pub(super) fn index_source(pin: Pin, suite: &Suite, path: &str) -> Source {
     let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
     let base = format!("dists/{}", suite.suite);
@@ -132,7 +135,7 @@ pub(super) fn index_source(pin: Pin, suite: &Suite, path: &str) -> Source {
     Source { pin, suite: suite.suite.clone(), paths }
 }
 
-/// The largest index that is read: that of trixie's main component has about 60 MB.
+/// The maximum unpacked size of an index. The index of main in trixie has about 60 MB.
 const MAX_INDEX_BYTES: u64 = 1 << 30;
 
 pub(super) fn unpack(packed: &[u8]) -> std::io::Result<String> {

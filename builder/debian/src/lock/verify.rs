@@ -1,4 +1,6 @@
-//! From the signature to the package, link by link, from the lock and its proof; the whole indices come from the cache.
+//! Verifies a lock: checks each link of the chain from the archive signature to the package entry.
+//!
+//! The signatures and stanzas come from the proof; the complete package indices come from the cache or a mirror.
 
 use serde::Serialize;
 use thiserror::Error;
@@ -13,7 +15,7 @@ use crate::release::keyring::Keyring;
 use crate::release::{Release, ReleaseError};
 use crate::resolve::selection::Selection;
 
-/// Which link does not hold.
+/// A link of the chain does not verify.
 #[derive(Debug, Error)]
 pub enum VerifyError {
     /// The lock and its proof do not belong together.
@@ -22,56 +24,56 @@ pub enum VerifyError {
     /// A signature does not verify.
     #[error(transparent)]
     Release(#[from] ReleaseError),
-    /// The lock says something else than what is proven.
-    #[error("{what} of the lock is not what the proof says")]
+    /// The lock differs from the proof.
+    #[error("{what} in the lock differs from the proof")]
     Mismatch {
-        /// What.
+        /// The part of the lock.
         what: String,
     },
-    /// The selection does not know a suite.
+    /// The selection does not contain a suite of the lock.
     #[error("the suite {0} of the lock is not in the selection")]
     UnknownSuite(String),
-    /// A stanza is not in the index that it is said to be from.
+    /// A stanza of the proof is not in the index of its suite.
     #[error("the stanza of {package} is not in the index of {suite} that the signature covers")]
     NotInIndex {
-        /// Which package.
+        /// The package's name.
         package: String,
-        /// Which suite.
+        /// The code name of the suite.
         suite: String,
     },
-    /// An index is not what the signature says.
+    /// An index does not have the signed digest, or cannot be fetched.
     #[error(transparent)]
     Fetch(#[from] crate::fetch::FetchError),
     /// The cache failed.
     #[error(transparent)]
     Cache(#[from] crate::cache::CacheError),
     /// An index cannot be unpacked.
-    #[error("the package index of {suite} cannot be unpacked")]
+    #[error("failed to unpack the package index of {suite}")]
     Unpack {
-        /// Which suite.
+        /// The code name of the suite.
         suite: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
 }
 
-/// What was found of one suite.
+/// The verified chain of one suite.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Link {
     /// The suite.
     pub suite: String,
-    /// Who signed its index.
+    /// Primary fingerprint of the key that signed the index.
     pub signer: String,
-    /// When it was made.
+    /// The date of the index.
     pub date: Moment,
-    /// How many locked packages are from it.
+    /// The number of locked packages from this suite.
     pub packages: usize,
-    /// Whether the indices were there, and hold the stanzas; otherwise why not.
+    /// `Ok` if the indices are available and contain all stanzas; otherwise why they are not available.
     pub stanzas_in_index: Result<(), String>,
 }
 
-/// Checks every link. Indices that can be had neither from the cache nor from a mirror are reported in the answer.
+/// Checks every link. An index that is neither in the cache nor on a mirror is not an error; it is reported in [`Link::stanzas_in_index`].
 pub fn verify(
     lock: &Lock,
     proof: &Proof,

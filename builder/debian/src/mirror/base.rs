@@ -1,10 +1,13 @@
-//! The base URL of an archive, below which `dists/` and `pool/` lie. Its user name and password are kept apart and never shown.
+//! The base URL of an archive, the parent of `dists/` and `pool/`.
+//!
+//! The user name and password of the URL are stored separately from its text and are never printed. A malformed URL is printed without the
+//! text before its last `@`.
 
 use ureq::http::Uri;
 
 use crate::fetch::http::{Authorization, Host, Request};
 
-/// A base URL, without a slash at its end.
+/// A base URL without a trailing slash.
 #[derive(Debug, Clone)]
 pub struct Mirror {
     base: String,
@@ -13,7 +16,7 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// Reads a base URL: http or https, with a host, without query and fragment.
+    /// Parses a base URL. It must be http or https, with a host, and without query and fragment.
     pub fn parse(url: &str) -> Option<Self> {
         if url.contains(['#', '?']) {
             return None;
@@ -26,7 +29,7 @@ impl Mirror {
         Some(Self { base, host, authorization: user.map(Authorization::basic) })
     }
 
-    /// Its host.
+    /// The host.
     pub const fn host(&self) -> &Host {
         &self.host
     }
@@ -36,34 +39,34 @@ impl Mirror {
         format!("{}/{path}", self.base)
     }
 
-    /// The request for a path below the base; `None` for a path that no URL can have.
+    /// The request for a path below the base; `None` if the path cannot be part of a URL.
     pub(crate) fn request(&self, path: &str) -> Option<Request> {
         Some(Request { uri: self.url(path).parse().ok()?, authorization: self.authorization.clone() })
     }
 
-    /// The request for the base itself: a list of mirrors.
+    /// The request for the base URL itself, which is a mirror list.
     pub(super) fn request_base(&self) -> Option<Request> {
         Some(Request { uri: self.base.parse().ok()?, authorization: self.authorization.clone() })
     }
 }
 
-/// User part and server of a URL; `None` where what follows the host is no port.
+/// Splits the authority of a URL into user part and server. Returns `None` if the text after the host is not a port.
 fn split(uri: &Uri) -> Option<(Option<&str>, &str)> {
     let authority = uri.authority()?.as_str();
     let (user, server) = match authority.rsplit_once('@') {
         Some((user, server)) => (Some(user), server),
         None => (None, authority),
     };
-    let is_sound =
+    let is_valid =
         uri.port_u16().is_some() || uri.host().is_some_and(|host| !host.is_empty() && host == server);
-    is_sound.then_some((user, server))
+    is_valid.then_some((user, server))
 }
 
-/// A URL for messages, without user name and password. Of one that is malformed nothing before its last `@` is shown.
+/// A URL for messages, without user name and password. In a malformed URL, everything before the last `@` is hidden.
 pub(super) fn without_password(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let is_sound = url.parse::<Uri>().is_ok_and(|uri| split(&uri).is_some());
-    let end = if is_sound { rest.find('/').unwrap_or(rest.len()) } else { rest.len() };
+    let is_valid = url.parse::<Uri>().is_ok_and(|uri| split(&uri).is_some());
+    let end = if is_valid { rest.find('/').unwrap_or(rest.len()) } else { rest.len() };
     let (authority, path) = rest.split_at(end);
     match authority.rsplit_once('@') {
         Some((_, server)) if scheme.is_empty() => format!("…@{server}{path}"),
@@ -77,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_base_is_read_without_its_slashes_and_its_password() {
+    fn a_base_is_parsed_without_trailing_slashes_and_password() {
         for (url, expected) in [
             ("http://mirror.example/debian///", "http://mirror.example/debian/x"),
             ("HTTPS://u:s%65cret@mirror.example:8443/d/", "https://mirror.example:8443/d/x"),
@@ -101,12 +104,12 @@ mod tests {
             "//a/b",
             "file:/a",
         ] {
-            assert!(Mirror::parse(bad).is_none(), "{bad:?} was taken");
+            assert!(Mirror::parse(bad).is_none(), "{bad:?} was accepted");
         }
     }
 
     #[test]
-    fn no_message_has_a_password() {
+    fn no_message_contains_a_password() {
         for (url, expected) in [
             ("ftp://u:secret@mirror.example/d@e", "ftp://…@mirror.example/d@e"),
             ("http:/u:secret@mirror.example/d", "…@mirror.example/d"),

@@ -1,4 +1,7 @@
-//! What may become a mirror, the file or flag that names it, and why it did not become one.
+//! Mirror candidates: a source that may become a mirror, the file or option that names it, and the reason if it is rejected.
+//!
+//! This module expands mirror lists on the disk and classifies URIs by their scheme. It sends no request; `choose` does. A source that
+//! cannot be used stays in the list with its reason, so that an error message can name it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,7 +12,7 @@ use crate::fetch::http::{Host, HttpError};
 use crate::release::ReleaseError;
 use kubedos_wire::printable::chain;
 
-/// Who names a candidate.
+/// The origin of a candidate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Named {
     /// An option or an environment variable.
@@ -20,9 +23,9 @@ pub enum Named {
     List {
         /// The list: a file or a host.
         list: String,
-        /// Its line, from 1; 0 is the list itself.
+        /// The line in the list, from 1; 0 is the list itself.
         line: usize,
-        /// What names it.
+        /// The line of the apt configuration that names the list.
         named: Place,
     },
 }
@@ -38,48 +41,48 @@ impl fmt::Display for Named {
     }
 }
 
-/// What stands in a place where apt has sources.
+/// The type of a source in the apt configuration.
 #[derive(Debug, Clone)]
 pub(super) enum Kind {
     /// A base URL.
     Base(Mirror),
     /// A list of mirrors on a server.
     List(Mirror),
-    /// Nothing that can be asked.
+    /// A source that cannot be used.
     Unfit(Unfit),
 }
 
-/// Something that may become a mirror.
+/// A source that may become a mirror.
 #[derive(Debug, Clone)]
 pub(super) struct Candidate {
     pub(super) named: Named,
     pub(super) kind: Kind,
 }
 
-/// Why a candidate is not used.
+/// Why a candidate is rejected.
 #[derive(Debug)]
 pub enum Why {
-    /// It cannot be asked.
+    /// The source cannot be used.
     Unfit(Unfit),
     /// The request failed.
     Http(HttpError),
-    /// Its signed index is not one of Debian's for the suite.
+    /// Its signed index is not Debian's index for the suite.
     Release(ReleaseError),
 }
 
-/// A candidate that is not used.
+/// A rejected candidate.
 #[derive(Debug)]
 pub struct Rejection {
-    /// The file or flag that names it.
+    /// The file or option that names the candidate.
     pub named: Named,
-    /// Its host, where it was asked.
+    /// The host, if a request was sent.
     pub host: Option<Host>,
-    /// Why.
+    /// The reason.
     pub why: Why,
 }
 
 impl Rejection {
-    /// Whether an index came that does not verify. One that is only old is no mismatch.
+    /// Whether the candidate sent an index that does not verify. An old index is not a mismatch.
     pub(crate) fn is_mismatch(&self) -> bool {
         match &self.why {
             Why::Release(error) => {
@@ -89,8 +92,9 @@ impl Rejection {
         }
     }
 
-    /// Whether it says something that the host's owner did not decide: requests that failed, files that cannot be read.
-    pub fn is_news(&self) -> bool {
+    /// Whether the rejection is worth a line of output: a failed request or an unreadable file, but not a deliberate choice of the host's
+    /// administrator, such as a disabled source.
+    pub fn is_unexpected(&self) -> bool {
         match &self.why {
             Why::Unfit(unfit) => matches!(
                 unfit,
@@ -106,7 +110,7 @@ impl fmt::Display for Rejection {
         write!(f, "{}: ", self.named)?;
         match &self.why {
             Why::Unfit(unfit) => write!(f, "{unfit}"),
-            // It begins with the host that failed.
+            // The error begins with the host that failed.
             Why::Http(error) => f.write_str(&chain(error)),
             Why::Release(error) => {
                 if let Some(host) = &self.host {
@@ -118,7 +122,7 @@ impl fmt::Display for Rejection {
     }
 }
 
-/// The candidates of a host's sources, in their order. Mirror lists on the disk are read; those on servers are not.
+/// The candidates from a host's sources, in order. Mirror lists on the disk are read; those on servers are not.
 pub(super) fn candidates(sources: Vec<apt::Located>) -> Vec<Candidate> {
     let mut found = Vec::new();
     for (place, uri) in sources {
@@ -134,7 +138,7 @@ pub(super) fn candidates(sources: Vec<apt::Located>) -> Vec<Candidate> {
     found
 }
 
-/// The candidates of a mirror list. A list names mirrors, not further lists.
+/// The candidates from a mirror list. A list inside a list is an error.
 pub(super) fn listed(entries: Vec<apt::Located>, list: &str, named: &Place) -> Vec<Candidate> {
     let candidate = |(place, uri): apt::Located| {
         let kind = match uri.map(|uri| kind(&uri)) {
@@ -155,7 +159,7 @@ enum Source {
     ListFile(PathBuf),
 }
 
-/// Sorts a URI by its scheme, as apt's methods do.
+/// Classifies a URI by its scheme, like apt's methods.
 fn kind(uri: &str) -> Source {
     let Some((scheme, rest)) = uri.split_once(':') else { return Source::Kind(Kind::Unfit(Unfit::Uri)) };
     let scheme = scheme.to_ascii_lowercase();
@@ -170,7 +174,7 @@ fn kind(uri: &str) -> Source {
             Some(path) => Source::ListFile(path),
             None => Source::Kind(Kind::Unfit(Unfit::Uri)),
         },
-        // What goes through Tor on this host is not asked without it.
+        // This includes `tor+http`: a source that the host uses through Tor must not be contacted directly.
         _ if is_scheme(&scheme) => Source::Kind(Kind::Unfit(Unfit::Scheme(scheme))),
         _ => Source::Kind(Kind::Unfit(Unfit::Uri)),
     }
@@ -220,7 +224,7 @@ mod tests {
         folder
     }
 
-    /// A8: every source of a host is a candidate in apt's order, whatever its name, and one that is not says why.
+    /// A8: every source of a host is a candidate in apt's order, independent of its name. A source that cannot be used has a reason.
     #[test]
     fn candidates_are_in_the_order_of_apt() {
         let folder = written(&[
@@ -268,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_read_hides_no_other() {
+    fn an_unreadable_file_does_not_hide_others() {
         let folder =
             written(&[("sources.list.d/z.list", "# f\u{fc}r\ndeb http://z.example/debian trixie main\n")]);
         let parts = folder.path().join("sources.list.d");

@@ -1,7 +1,7 @@
-//! From candidates to the mirrors of a suite: each is asked for the suite's `InRelease`, in order, until one verifies.
+//! Selects the mirrors of a suite: requests the suite's `InRelease` from each candidate, in order, until one verifies.
 //!
-//! Nothing is read or asked before the first file of a suite has to be fetched. Candidates whose failure may pass are asked again after
-//! all others, so that a host that is down does not delay those that work.
+//! No configuration is read and no request is sent before the first file of a suite must be fetched. A candidate with a temporary
+//! failure is retried after all others, so that a host that is down does not delay the hosts that work.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Read;
@@ -17,20 +17,20 @@ use crate::release::keyring::Keyring;
 use crate::release::{Release, ReleaseError};
 use crate::resolve::selection::{Selection, Suite};
 
-/// A signed index of trixie main has 140 kB.
+/// The maximum size of a signed index. The one of trixie has 140 kB.
 const MAX_INRELEASE_BYTES: u64 = 8 << 20;
 
-/// A list of all mirrors of Debian has 40 kB.
+/// The maximum size of a mirror list. A list of all mirrors of Debian has 40 kB.
 const MAX_LIST_BYTES: u64 = 1 << 20;
 
-/// How the network is used.
+/// The network settings.
 #[derive(Clone, Copy)]
 pub struct Web<'a> {
-    /// What makes requests.
+    /// The HTTP client.
     pub client: &'a Client,
-    /// How often a passing failure is tried again.
+    /// The retry policy for temporary failures.
     pub retry: Retry,
-    /// What learns about it.
+    /// The receiver of progress.
     pub progress: &'a dyn Progress,
 }
 
@@ -43,46 +43,46 @@ impl std::fmt::Debug for Web<'_> {
 /// A mirror whose `InRelease` of a suite verified.
 #[derive(Debug)]
 pub struct Accepted {
-    /// The file or flag that names it.
+    /// The file or option that names the mirror.
     pub named: Named,
-    /// Its base.
+    /// The base URL.
     pub mirror: Mirror,
-    /// The signed index that it serves.
+    /// The verified signed index.
     pub release: Release,
 }
 
-/// The mirrors of every suite, found when they are needed.
+/// The mirrors of all suites. They are selected when they are first needed.
 #[derive(Debug)]
 pub struct Mirrors {
     wanted: Wanted,
     trust: OnceLock<Result<(Selection, Keyring), Arc<MirrorError>>>,
-    /// What the host's apt configuration names.
+    /// The candidates from the host's apt configuration.
     host: OnceLock<Vec<Candidate>>,
     pools: Mutex<BTreeMap<String, Arc<Mutex<Pool>>>>,
     hosts: Mutex<Hosts>,
 }
 
-/// What this run has learnt about hosts.
+/// What is known about hosts in this run.
 #[derive(Debug, Default)]
 struct Hosts {
-    /// Those that served a file that verified.
+    /// Hosts that served a verified file.
     proven: BTreeSet<Host>,
-    /// Those that did not answer: they are asked last.
+    /// Hosts with a temporary failure. They are tried last.
     silent: BTreeSet<Host>,
 }
 
-/// The candidates of one suite by what became of them.
+/// The candidates of one suite, by state.
 #[derive(Debug, Default)]
 struct Pool {
-    /// The base URLs that were asked: of two sources with one base, the second is not asked.
+    /// The base URLs that were tried. A second source with the same base URL is skipped.
     asked: BTreeSet<String>,
-    /// Not asked yet, or failed in a way that may pass.
+    /// Not tried yet, or failed temporarily.
     open: Vec<Open>,
     accepted: Vec<Arc<Accepted>>,
     rejected: Vec<(usize, Arc<Rejection>)>,
 }
 
-/// A candidate with its place in the order.
+/// A candidate with its position in the order.
 #[derive(Debug)]
 struct Open {
     order: usize,
@@ -90,22 +90,22 @@ struct Open {
     last: Option<Arc<Rejection>>,
 }
 
-/// What one request to a candidate came to.
+/// The result of a request to a candidate.
 enum Outcome {
     Accepted(Box<Accepted>),
-    /// A list, and what it names.
+    /// The candidate is a mirror list with these candidates.
     Expanded(Vec<Candidate>),
     Rejected(Rejection),
 }
 
 impl Mirrors {
-    /// Mirrors by what was named; nothing is read yet.
+    /// Creates the set of mirrors. Nothing is read yet.
     pub fn find(wanted: Wanted) -> Self {
         let (trust, host) = (OnceLock::new(), OnceLock::new());
         Self { wanted, trust, host, pools: Mutex::default(), hosts: Mutex::default() }
     }
 
-    /// The mirror number `n` of a suite, from 0; `None` where there are not so many. That there is none at all is an error.
+    /// Returns mirror number `n` of a suite, from 0, or `None` if there are fewer mirrors. Fails if the suite has no mirror at all.
     pub fn nth(
         &self,
         suite: &str,
@@ -124,7 +124,7 @@ impl Mirrors {
                 }
             }
         };
-        // Whoever comes second waits for the answer of the first.
+        // A second thread waits here until the first one has a result.
         let mut pool = lock(&pool);
         while pool.accepted.len() <= n && self.advance(&mut pool, suite, keyring, web) {}
         match pool.accepted.get(n) {
@@ -134,7 +134,7 @@ impl Mirrors {
         }
     }
 
-    /// The first mirror of a suite whose signed index passes a further check.
+    /// Returns the first mirror of a suite whose signed index passes an additional check.
     pub fn first(
         &self,
         suite: &str,
@@ -156,12 +156,12 @@ impl Mirrors {
         Err(Arc::new(self.none(suite, refused)))
     }
 
-    /// Remembers that a host served a file that verified.
+    /// Records that a host served a verified file.
     pub(crate) fn prove(&self, host: &Host) {
         lock(&self.hosts).proven.insert(host.clone());
     }
 
-    /// Whether a host served a file that verified.
+    /// Whether a host served a verified file.
     pub(crate) fn is_proven(&self, host: &Host) -> bool {
         lock(&self.hosts).proven.contains(host)
     }
@@ -183,7 +183,7 @@ impl Mirrors {
         Ok((suite.ok_or_else(|| Arc::new(unknown()))?, keyring))
     }
 
-    /// The candidates of an archive: the one that the caller names, or the host's.
+    /// The candidates of an archive: the explicit one, or those of the host.
     fn pool(&self, archive: Archive) -> Result<Pool, Arc<MirrorError>> {
         let candidates = match self.wanted.explicit(archive) {
             Some((from, url)) => {
@@ -205,7 +205,7 @@ impl Mirrors {
         Ok(pool)
     }
 
-    /// Asks candidates until one more is accepted; `false` when there is no other.
+    /// Tries candidates until one more is accepted. Returns `false` if there are no more candidates.
     fn advance(&self, pool: &mut Pool, suite: &Suite, keyring: &Keyring, web: &Web<'_>) -> bool {
         let mut wait = web.retry.wait;
         for attempt in 1.. {
@@ -222,7 +222,7 @@ impl Mirrors {
                     Outcome::Accepted(accepted) => {
                         let accepted = Arc::from(accepted);
                         pool.open = later.into_iter().chain(queue).collect();
-                        web.progress.mirror(&suite.suite, &accepted, &pool.news());
+                        web.progress.mirror(&suite.suite, &accepted, &pool.unexpected_rejections());
                         pool.accepted.push(accepted);
                         return true;
                     }
@@ -306,7 +306,7 @@ impl Mirrors {
 }
 
 impl Pool {
-    /// Every rejection, in the order of the candidates.
+    /// All rejections, in the order of the candidates.
     fn reasons(&self) -> Vec<Arc<Rejection>> {
         let mut all = self.rejected.clone();
         all.extend(self.open.iter().filter_map(|open| Some((open.order, open.last.clone()?))));
@@ -314,13 +314,13 @@ impl Pool {
         all.into_iter().map(|(_, rejection)| rejection).collect()
     }
 
-    /// The rejections that are worth a line although another candidate is used.
-    fn news(&self) -> Vec<Arc<Rejection>> {
-        self.reasons().into_iter().filter(|rejection| rejection.is_news()).collect()
+    /// The rejections that are printed although another candidate is used.
+    fn unexpected_rejections(&self) -> Vec<Arc<Rejection>> {
+        self.reasons().into_iter().filter(|rejection| rejection.is_unexpected()).collect()
     }
 }
 
-/// A text whose digest is not known, and the host that served it. What begins as it should is not taken for a web page.
+/// Fetches a text of unknown digest. Returns it with the host that served it. A body with the expected start is not treated as a web page.
 fn text(
     client: &Client,
     request: Option<Request>,

@@ -1,9 +1,9 @@
-//! Where packages come from: never named by the project, always by the host or the caller.
+//! The package mirrors. The host or the caller names them; the project names none.
 //!
-//! Candidates, in this order: command line, environment (`KUBEDOS_DEBIAN_MIRROR`, `KUBEDOS_DEBIAN_SECURITY_MIRROR`), every source of the
-//! host's apt configuration, whatever its name, file or suite. What the command line or the environment names is the only candidate of
-//! its archive. A candidate becomes a mirror of a suite when the `InRelease` that it serves verifies with a key that the project names for
-//! the suite, and names Debian and the suite. Each is asked once, when the first file of the suite is missing in the cache.
+//! The candidates are, in this order: the command line, the environment (`KUBEDOS_DEBIAN_MIRROR`, `KUBEDOS_DEBIAN_SECURITY_MIRROR`), and
+//! every source of the host's apt configuration, independent of its name, file or suite. A mirror from the command line or the environment
+//! is the only candidate for its archive. A candidate becomes a mirror of a suite if its `InRelease` verifies with a key that the project
+//! names for the suite, and names Debian and the suite. Candidates are tried when the first file of the suite is missing in the cache.
 
 pub mod apt;
 mod base;
@@ -23,7 +23,7 @@ pub use base::Mirror;
 pub use candidate::{Named, Rejection, Why};
 pub use choose::{Accepted, Mirrors, Web};
 
-/// The archives that the lock's suites live in; each has its own base URI.
+/// An archive of Debian. Each has its own base URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Archive {
@@ -34,7 +34,7 @@ pub enum Archive {
 }
 
 impl Archive {
-    /// Both.
+    /// Both archives.
     pub const ALL: [Self; 2] = [Self::Debian, Self::DebianSecurity];
 
     /// The command-line option that names its mirror.
@@ -53,7 +53,7 @@ impl Archive {
         }
     }
 
-    /// Whether a `Release` file with this `Origin` and `Label` is of this archive.
+    /// Whether a `Release` file with this `Origin` and `Label` belongs to this archive.
     pub(crate) fn is_named_by(self, origin: &str, label: &str) -> bool {
         match self {
             Self::Debian => {
@@ -73,43 +73,43 @@ impl fmt::Display for Archive {
     }
 }
 
-/// Why there is no mirror.
+/// No mirror can be used.
 #[derive(Debug, Error)]
 pub enum MirrorError {
     /// No candidate serves the suite.
     #[error("{}", none(suite, apt, rejections))]
     None {
-        /// Which suite.
+        /// The code name of the suite.
         suite: String,
-        /// Its archive.
+        /// The archive of the suite.
         archive: Archive,
-        /// apt's folder.
+        /// The folder of the apt configuration.
         apt: PathBuf,
-        /// Every candidate with the reason.
+        /// The rejected candidates.
         rejections: Vec<Arc<Rejection>>,
     },
-    /// The command line or the environment names no http(s) URL.
-    #[error("{url:?}, from {from}, is no mirror: expected http://… or https://…")]
+    /// The value from the command line or the environment is not an http(s) URL.
+    #[error("{url:?} from {from} is not the URL of a mirror: expected http://… or https://…")]
     NotHttp {
-        /// The archive that it was named for.
+        /// The archive.
         archive: Archive,
-        /// What was given, without user name and password.
+        /// The value, without user name and password.
         url: String,
-        /// By what.
+        /// The option or environment variable.
         from: &'static str,
     },
-    /// The selection has no keys for the suite.
-    #[error("{packages} has no suite {suite}, so no key is known that may sign it")]
+    /// The selection does not contain the suite.
+    #[error("{packages} has no suite {suite}, so there is no key to verify it")]
     UnknownSuite {
-        /// Which suite.
+        /// The code name of the suite.
         suite: String,
-        /// The selection.
+        /// The path of the selection file.
         packages: PathBuf,
     },
-    /// The selection, which names the keys, cannot be read.
+    /// The selection file cannot be used.
     #[error(transparent)]
     Selection(SelectionError),
-    /// The keys cannot be read.
+    /// The keyring cannot be used.
     #[error(transparent)]
     Keyring(KeyringError),
 }
@@ -128,7 +128,7 @@ fn none(suite: &str, apt: &std::path::Path, rejections: &[Arc<Rejection>]) -> St
     )
 }
 
-/// What the command line and the environment name, and where configuration and trust are read when they are needed.
+/// The mirrors from the command line and the environment, and the paths of the apt configuration, the selection and the keys.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
     /// `--mirror`.
@@ -139,16 +139,16 @@ pub struct Wanted {
     pub debian_variable: Option<String>,
     /// `KUBEDOS_DEBIAN_SECURITY_MIRROR`.
     pub security_variable: Option<String>,
-    /// apt's folder, `/etc/apt` on a Debian host.
+    /// The folder of the apt configuration, `/etc/apt` on a Debian host.
     pub apt: PathBuf,
-    /// The selection, which names the keys of each suite.
+    /// The selection file, which names the keys of each suite.
     pub packages: PathBuf,
-    /// The folder of archive keys.
+    /// The folder with the archive keys.
     pub keyrings: PathBuf,
 }
 
 impl Wanted {
-    /// What the process environment names, with `/etc/apt`, and the selection and keys of a project folder.
+    /// Reads the environment variables, and uses `/etc/apt` and the selection and keys of a project folder.
     pub fn from_environment(project: &std::path::Path) -> Self {
         let variable =
             |archive: Archive| std::env::var(archive.variable()).ok().filter(|url| !url.is_empty());
@@ -163,7 +163,7 @@ impl Wanted {
         }
     }
 
-    /// What names the only candidate of an archive, and the URL.
+    /// The option or variable that names the only candidate of an archive, and its URL.
     fn explicit(&self, archive: Archive) -> Option<(&'static str, &str)> {
         let (option, variable) = match archive {
             Archive::Debian => (&self.debian, &self.debian_variable),

@@ -1,4 +1,7 @@
-//! Moments to the second in UTC: read from `Release` files (RFC 5322 form) and locks (RFC 3339 form), written in the latter.
+//! Times in UTC with a resolution of one second. Parses the form of `Release` files (RFC 5322) and of locks (RFC 3339), and prints the
+//! latter.
+//!
+//! Only UTC is accepted, with years from 1970 to 9999 and without leap seconds. The day of the week is ignored.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,17 +12,17 @@ use thiserror::Error;
 use time::OffsetDateTime;
 use time::format_description::well_known::{Rfc2822, Rfc3339};
 
-/// Seconds since 1970, UTC.
+/// A time in seconds since 1970, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(u64);
 
-/// A text that is no moment in a form that is understood.
+/// A text that is not a time in one of the two forms.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{0:?} is no date in UTC")]
+#[error("{0:?} is not a date in UTC")]
 pub struct BadDate(String);
 
 impl Moment {
-    /// From seconds since 1970.
+    /// Creates a time from seconds since 1970.
     pub const fn from_unix(seconds: u64) -> Self {
         Self(seconds)
     }
@@ -29,7 +32,7 @@ impl Moment {
         self.0
     }
 
-    /// The host's clock.
+    /// The time of the host's clock.
     pub fn now() -> Self {
         Self(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
     }
@@ -80,7 +83,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn both_forms_are_read() {
+    fn both_forms_are_parsed() {
         for (text, unix) in [
             ("Thu, 01 Jan 1970 00:00:00 UTC", 0),
             ("Sat, 12 Sep 2026 07:55:41 UTC", 1_789_199_741),
@@ -106,13 +109,13 @@ mod tests {
             "2026-09-12T07:55:41",
             "2026-09-12T7:55:41Z",
         ] {
-            assert!(bad.parse::<Moment>().is_err(), "{bad} was taken");
+            assert!(bad.parse::<Moment>().is_err(), "{bad} was accepted");
         }
     }
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_back(unix in 0_u64..253_402_300_800) {
+        fn a_printed_time_parses_to_the_same_time(unix in 0_u64..253_402_300_800) {
             let moment = Moment::from_unix(unix);
             prop_assert_eq!(moment.to_string().parse(), Ok(moment));
         }

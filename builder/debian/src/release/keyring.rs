@@ -1,8 +1,8 @@
-//! The archive keys that the project trusts: certificates from files, each allowed by its fingerprint alone.
+//! The archive keys that the project trusts: OpenPGP certificates from files, each allowed by its fingerprint.
 //!
-//! A signature counts when a key or signing subkey of an allowed certificate made it, while that key was valid, with SHA-256 or
-//! better. A subkey counts when its binding and its back-signature verify. A certificate that was revoked counts for nothing.
-//! Who vouches for a certificate (user ids, third parties) is not asked: the fingerprint in the selection file is the trust.
+//! A signature is valid if it was made with SHA-256 or a stronger hash by the primary key or a signing subkey of an allowed certificate,
+//! while that key was valid. A subkey is valid if its binding signature and its back-signature verify. A revoked certificate is never
+//! valid. User ids and signatures of third parties are not evaluated: trust comes from the fingerprint in the selection file.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use super::date::Moment;
 
-/// How far a signature's time may lie ahead of the host's clock.
+/// The maximum time by which a signature may be ahead of the host's clock.
 const CLOCK_SLACK: Duration = Duration::from_secs(24 * 3600);
 
 /// The primary fingerprint of a certificate: 40 or 64 hex digits, upper case.
@@ -34,7 +34,7 @@ impl TryFrom<String> for Fingerprint {
         if digits && matches!(plain.len(), 40 | 64) {
             Ok(Self(plain.to_ascii_uppercase()))
         } else {
-            Err(format!("{text:?} is no OpenPGP fingerprint (40 or 64 hex digits)"))
+            Err(format!("{text:?} is not an OpenPGP fingerprint (40 or 64 hex digits)"))
         }
     }
 }
@@ -51,48 +51,48 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// Why the keyring cannot be used.
+/// A keyring that cannot be used.
 #[derive(Debug, Error)]
 pub enum KeyringError {
     /// A file or the folder cannot be read.
     #[error("failed to read the keyring {path}")]
     Read {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// A file holds no certificate.
-    #[error("{path} holds no OpenPGP certificate")]
+    /// A file contains no certificate.
+    #[error("{path} contains no OpenPGP certificate")]
     Parse {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: Box<pgp::errors::Error>,
     },
 }
 
-/// Why no signature counts.
+/// No signature is valid.
 #[derive(Debug, Error)]
 pub enum SignatureError {
-    /// It is no cleartext-signed text.
-    #[error("it is not a text with an OpenPGP signature around it")]
+    /// The text is not cleartext-signed.
+    #[error("the text has no OpenPGP cleartext signature")]
     NotSigned(#[source] Box<pgp::errors::Error>),
-    /// No signature by a key that is allowed verifies.
-    #[error("none of its {count} signatures is a valid one by an allowed key ({allowed}); {reasons}")]
+    /// No signature by an allowed key verifies.
+    #[error("none of the {count} signatures is a valid signature by an allowed key ({allowed}): {reasons}")]
     None {
-        /// How many there are.
+        /// The number of signatures.
         count: usize,
-        /// The fingerprints that are allowed.
+        /// The allowed fingerprints.
         allowed: String,
-        /// What was wrong with each.
+        /// The reason for each signature.
         reasons: String,
     },
 }
 
-/// Certificates, by what files hold them.
+/// The certificates of all keyring files.
 #[derive(Debug, Default)]
 pub struct Keyring {
     certificates: Vec<SignedPublicKey>,
@@ -122,7 +122,7 @@ impl Keyring {
         Ok(keyring)
     }
 
-    /// Adds the certificates of one file's bytes, armoured or not.
+    /// Adds the certificates of one file, armoured or binary.
     pub fn add(&mut self, bytes: &[u8]) -> Result<(), pgp::errors::Error> {
         let (certificates, _) = SignedPublicKey::from_reader_many(bytes)?;
         for certificate in certificates {
@@ -131,7 +131,7 @@ impl Keyring {
         Ok(())
     }
 
-    /// Checks a cleartext-signed text and gives the text that was signed, with `\n` line ends, and who signed it.
+    /// Verifies a cleartext-signed text. Returns the signed text with `\n` line ends and the primary fingerprint of the signer.
     pub fn verify(
         &self,
         signed: &str,
@@ -171,21 +171,24 @@ impl Keyring {
             Some(HashAlgorithm::Sha256 | HashAlgorithm::Sha384 | HashAlgorithm::Sha512)
         );
         if !strong || !matches!(signature.typ(), Some(SignatureType::Text | SignatureType::Binary)) {
-            return Err(format!("that by {issuer} is of a kind that does not count"));
+            return Err(format!("the signature by {issuer} has an unsupported type or a weak hash"));
         }
-        let made: SystemTime =
-            signature.created().ok_or_else(|| format!("that by {issuer} has no time"))?.into();
+        let made: SystemTime = signature
+            .created()
+            .ok_or_else(|| format!("the signature by {issuer} has no creation time"))?
+            .into();
         let clock = SystemTime::UNIX_EPOCH + Duration::from_secs(now.unix());
         if made > clock + CLOCK_SLACK {
-            return Err(format!("that by {issuer} is from the future of this host's clock"));
+            return Err(format!("the signature by {issuer} is later than this host's clock"));
         }
         if let Some(lifetime) = signature.signature_expiration_time().map(Duration::from)
             && !lifetime.is_zero()
             && made + lifetime < clock
         {
-            return Err(format!("that by {issuer} has expired"));
+            return Err(format!("the signature by {issuer} has expired"));
         }
-        let mut reason = format!("that by {issuer} is by a key that is not allowed here");
+        let mut reason =
+            format!("the signature by {issuer} was made by a key that is not allowed for the suite");
         for certificate in &self.certificates {
             let fingerprint = Fingerprint(certificate.fingerprint().to_string().to_ascii_uppercase());
             if !allowed.contains(&fingerprint) {
@@ -200,16 +203,16 @@ impl Keyring {
             };
             match usable {
                 Ok(()) => return Ok(fingerprint),
-                Err(why) => reason = format!("that by {issuer} was made by a key that {why}"),
+                Err(why) => reason = format!("the signature by {issuer} was made by a key that {why}"),
             }
         }
         if issuers.iter().any(|issuer| self.knows(issuer, allowed)) {
-            reason = format!("that by {issuer} does not fit the text");
+            reason = format!("the signature by {issuer} does not match the text");
         }
         Err(reason)
     }
 
-    /// Whether an issuer id names a key of an allowed certificate: then the text was changed, rather than signed by a unenrolled_key.
+    /// Whether an issuer id names a key of an allowed certificate. Then the text was changed; otherwise an unknown key signed it.
     fn knows(&self, issuer: &str, allowed: &[Fingerprint]) -> bool {
         let certificates = self.certificates.iter().filter(|certificate| {
             allowed
@@ -225,7 +228,7 @@ impl Keyring {
     }
 }
 
-/// Whether the primary key was valid at a time.
+/// Checks that the primary key was valid at a time.
 fn is_usable(certificate: &SignedPublicKey, at: SystemTime) -> Result<(), &'static str> {
     let key = &certificate.primary_key;
     if certificate.details.revocation_signatures.iter().any(|revocation| revocation.verify_key(key).is_ok()) {
@@ -239,11 +242,11 @@ fn is_usable(certificate: &SignedPublicKey, at: SystemTime) -> Result<(), &'stat
     let direct =
         certificate.details.direct_signatures.iter().filter(|signature| signature.verify_key(key).is_ok());
     let newest = on_users.chain(direct).max_by_key(|signature| signature.created());
-    let newest = newest.ok_or("has no signature of its own")?;
+    let newest = newest.ok_or("has no self-signature")?;
     within_lifetime(key.created_at().into(), newest, at)
 }
 
-/// Whether a subkey was bound for signing and valid at a time.
+/// Checks that a subkey was bound for signing and valid at a time.
 fn is_usable_subkey(
     certificate: &SignedPublicKey,
     subkey: &SignedPublicSubKey,
@@ -262,8 +265,7 @@ fn is_usable_subkey(
         bindings.max_by_key(|signature| signature.created()).ok_or("is not bound to its certificate")?;
     let back = newest.embedded_signature().filter(|_| newest.key_flags().sign());
     let back = back.ok_or("is not bound for signing")?;
-    back.verify_primary_key_binding(&subkey.key, primary)
-        .map_err(|_| "does not answer for its certificate")?;
+    back.verify_primary_key_binding(&subkey.key, primary).map_err(|_| "has no valid back-signature")?;
     within_lifetime(subkey.key.created_at().into(), newest, at)
 }
 

@@ -1,7 +1,7 @@
-//! `InRelease`: the signed list of an archive's indices. Verified in-process, by the keys that the project names.
+//! `InRelease`, the signed list of a suite's indices. It is verified in-process with the keys that the project names.
 //!
-//! Only the text that the signature covers is read. The suite must be the one that was asked for, so that one archive's file
-//! cannot stand in for another's; a date before the one that the lock remembers, and a passed `Valid-Until`, are refused.
+//! Only the text that the signature covers is parsed. The suite must be the requested one, so that the file of one suite cannot
+//! replace that of another. A date before the date in the lock, or a `Valid-Until` in the past, is an error.
 
 pub mod date;
 pub mod keyring;
@@ -16,86 +16,86 @@ use crate::mirror::Archive;
 use date::{BadDate, Moment};
 use keyring::{Fingerprint, Keyring, SignatureError};
 
-/// Why an `InRelease` is refused.
+/// An `InRelease` that is refused.
 #[derive(Debug, Error)]
 pub enum ReleaseError {
     /// The signature does not verify.
     #[error("the signature of the index of {suite} does not verify")]
     Signature {
-        /// Which suite.
+        /// The code name of the suite.
         suite: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: SignatureError,
     },
-    /// The signed text cannot be read.
+    /// The signed text cannot be parsed.
     #[error("the signed index of {suite} is malformed")]
     Control {
-        /// Which suite.
+        /// The code name of the suite.
         suite: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: ControlError,
     },
-    /// A date cannot be read.
+    /// A date cannot be parsed.
     #[error("the signed index of {suite} has a malformed {field}")]
     Date {
-        /// Which suite.
+        /// The code name of the suite.
         suite: String,
-        /// Which field.
+        /// The field's name.
         field: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
         source: BadDate,
     },
-    /// A field or line is missing or unreadable.
+    /// A field is missing or cannot be parsed.
     #[error("the signed index of {suite} has no usable {field}")]
     Field {
-        /// Which suite.
+        /// The code name of the suite.
         suite: String,
-        /// Which field.
+        /// The field's name.
         field: &'static str,
     },
-    /// It is another suite's.
-    #[error("the mirror's index of {wanted} is that of {got}")]
+    /// The index is for another suite.
+    #[error("the mirror's index of {wanted} has the Codename {got}")]
     OtherSuite {
-        /// What was asked for.
+        /// The requested suite.
         wanted: String,
-        /// What it says of itself.
+        /// The `Codename` of the index.
         got: String,
     },
-    /// It is of another archive.
+    /// The index is from another archive.
     #[error(
-        "the signed index of {suite} is not one of {archive}: its Origin is {origin:?} and its Label {label:?}"
+        "the signed index of {suite} is not from the archive {archive}: its Origin is {origin:?} and its Label is {label:?}"
     )]
     OtherArchive {
-        /// Which suite.
+        /// The code name of the suite.
         suite: String,
-        /// The archive that was asked for.
+        /// The requested archive.
         archive: Archive,
-        /// Its `Origin`.
+        /// The `Origin` of the index.
         origin: String,
-        /// Its `Label`.
+        /// The `Label` of the index.
         label: String,
     },
-    /// It has expired.
-    #[error("the signed index of {suite} was valid until {until}; it is {now} now")]
+    /// The index has expired.
+    #[error("the signed index of {suite} was valid until {until}, and the clock of this host is at {now}")]
     Expired {
-        /// Which suite.
+        /// The code name of the suite.
         suite: String,
-        /// Its `Valid-Until`.
+        /// The `Valid-Until` of the index.
         until: Moment,
         /// The host's clock.
         now: Moment,
     },
-    /// It is older than the one that the lock was made from.
-    #[error("the signed index of {suite} is of {date}, older than {known} of the lock")]
+    /// The index is older than the one in the lock.
+    #[error("the signed index of {suite} has the date {date}, which is older than {known} in the lock")]
     Older {
-        /// Which suite.
+        /// The code name of the suite.
         suite: String,
-        /// Its date.
+        /// The date of the index.
         date: Moment,
-        /// The lock's date.
+        /// The date in the lock.
         known: Moment,
     },
 }
@@ -105,41 +105,41 @@ pub enum ReleaseError {
 pub struct Release {
     /// The code name, such as `trixie-security`.
     pub suite: String,
-    /// Whose archive it is, such as `Debian`; empty without the field.
+    /// The `Origin` field, such as `Debian`; empty if absent.
     pub origin: String,
-    /// Which of its archives, such as `Debian-Security`; empty without the field.
+    /// The `Label` field, such as `Debian-Security`; empty if absent.
     pub label: String,
-    /// When it was made.
+    /// The `Date` field.
     pub date: Moment,
-    /// Until when it holds; stable has none.
+    /// The `Valid-Until` field; stable has none.
     pub valid_until: Option<Moment>,
-    /// The primary fingerprint of who signed it.
+    /// Primary fingerprint of the key that signed the index.
     pub signer: Fingerprint,
-    /// The file as it was fetched.
+    /// The fetched text.
     pub text: String,
-    /// Digest of that file.
+    /// SHA-256 digest of the fetched text.
     pub sha256: Sha256,
-    /// Every index by its path below `dists/<suite>/`: digest and size.
+    /// Digest and size in bytes of each index, by path below `dists/<suite>/`.
     pub indices: BTreeMap<String, (Sha256, u64)>,
 }
 
-/// What a signed text says.
+/// The fields of a signed text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contents {
-    /// Whose archive it is, such as `Debian`; empty without the field.
+    /// The `Origin` field, such as `Debian`; empty if absent.
     pub origin: String,
-    /// Which of its archives, such as `Debian-Security`; empty without the field.
+    /// The `Label` field, such as `Debian-Security`; empty if absent.
     pub label: String,
-    /// When it was made.
+    /// The `Date` field.
     pub date: Moment,
-    /// Until when it holds; stable has none.
+    /// The `Valid-Until` field; stable has none.
     pub valid_until: Option<Moment>,
-    /// Every index by its path below `dists/<suite>/`: digest and size.
+    /// Digest and size in bytes of each index, by path below `dists/<suite>/`.
     pub indices: BTreeMap<String, (Sha256, u64)>,
 }
 
 impl Contents {
-    /// Reads the text that the signature covers; it must be that of `suite`.
+    /// Parses the text that the signature covers. Its `Codename` must be `suite`.
     pub fn parse(signed: &str, suite: &str) -> Result<Self, ReleaseError> {
         let owned = || suite.to_owned();
         let paragraph = Paragraph::parse_one(signed)
@@ -170,7 +170,7 @@ impl Contents {
 }
 
 impl Release {
-    /// Checks the signature, then reads what it covers.
+    /// Checks the signature, then parses the text that it covers.
     pub fn verify(
         inrelease: &str,
         suite: &str,
@@ -187,7 +187,7 @@ impl Release {
         Ok(Self { suite: owned(), origin, label, date, valid_until, signer, text, sha256, indices })
     }
 
-    /// Refuses an index that does not name Debian's archive of that kind.
+    /// Checks that `Origin` and `Label` name this archive of Debian.
     pub fn check_archive(&self, archive: Archive) -> Result<(), ReleaseError> {
         if archive.is_named_by(&self.origin, &self.label) {
             return Ok(());
@@ -196,7 +196,7 @@ impl Release {
         Err(ReleaseError::OtherArchive { suite, archive, origin, label })
     }
 
-    /// Refuses an index whose `Valid-Until` has passed.
+    /// Checks that `Valid-Until` is not in the past.
     pub fn check_validity(&self, now: Moment) -> Result<(), ReleaseError> {
         match self.valid_until {
             Some(until) if until < now => {
@@ -206,7 +206,7 @@ impl Release {
         }
     }
 
-    /// Refuses an index that is older than one that was seen before: a mirror cannot take updates back.
+    /// Checks that the index is not older than a known one, so that a mirror cannot withdraw updates.
     pub fn check_not_before(&self, known: Moment) -> Result<(), ReleaseError> {
         if self.date < known {
             return Err(ReleaseError::Older { suite: self.suite.clone(), date: self.date, known });

@@ -1,9 +1,10 @@
-//! From roots to closures: which packages a set needs, by `Depends` and `Pre-Depends` alone.
+//! The resolver: computes the closure of each set over `Depends` and `Pre-Depends`.
 //!
-//! Pure and deterministic: the same selection and index give the same answer, whatever the order of the roots. There is one
-//! candidate a name, the newest; nothing is tried and taken back, what does not fit is an error that names both sides.
-//! Recommends are not followed and `Essential: yes` is not implied: what a node needs is asked for by name.
-//! A dependency with one way to be met is followed before one with several, so that alternatives see what is there anyway.
+//! It is pure and deterministic: the same selection and index give the same result, independent of the order of the roots. The only
+//! candidate for a name is its newest version. There is no backtracking: a version that does not fit is an error that names both
+//! packages. `Recommends` is not followed and `Essential: yes` is not implied: a set lists every package that it needs beyond its
+//! dependencies. Dependencies with one alternative are followed before those with several, so that an alternative that is already
+//! chosen satisfies the latter.
 
 pub mod selection;
 
@@ -16,62 +17,62 @@ use crate::index::relation::{Group, Relation};
 use crate::index::{Index, IndexError, Package};
 use selection::{Cut, Selection};
 
-/// Why a set has no closure.
+/// A set that cannot be resolved.
 #[derive(Debug, Error)]
 pub enum ResolveError {
-    /// A stanza cannot be read.
+    /// A stanza cannot be parsed.
     #[error(transparent)]
     Index(#[from] IndexError),
-    /// A root is not offered.
-    #[error("set {set}: no archive offers {package}")]
+    /// No archive contains a root.
+    #[error("set {set}: no archive contains {package}")]
     UnknownRoot {
         /// The set.
         set: String,
         /// The root.
         package: String,
     },
-    /// A dependency is not met by any candidate.
-    #[error("set {set}: {package} {version} needs {group}, which no candidate meets")]
+    /// No candidate satisfies a dependency.
+    #[error("set {set}: {package} {version} needs {group}, which no candidate satisfies")]
     Unmet {
         /// The set.
         set: String,
-        /// Who asks.
+        /// The package with the dependency.
         package: String,
         /// Its version.
         version: String,
-        /// For what.
+        /// The dependency.
         group: String,
     },
-    /// Several packages provide what is asked for.
+    /// Several packages provide a virtual package.
     #[error("set {set}: {package} needs {group}, which several packages provide: {providers}")]
     Ambiguous {
         /// The set.
         set: String,
-        /// Who asks.
+        /// The package with the dependency.
         package: String,
-        /// For what.
+        /// The dependency.
         group: String,
-        /// Who provides it.
+        /// The names of the providers.
         providers: String,
     },
-    /// Two packages exclude each other.
+    /// Two packages conflict.
     #[error("set {set}: {package} conflicts with {other} ({relation})")]
     Conflict {
         /// The set.
         set: String,
-        /// Who says so.
+        /// The package with the `Conflicts` or `Breaks` field.
         package: String,
-        /// The other.
+        /// The other package.
         other: String,
         /// The relation.
         relation: String,
     },
-    /// A cut that cuts nothing.
-    #[error("the cut of {package} cuts nothing{scope}: take it out")]
+    /// A cut without effect.
+    #[error("the cut of {package} has no effect{scope}: remove it")]
     IdleCut {
         /// The cut's package.
         package: String,
-        /// Where it was to hold.
+        /// The sets of the cut as ` in a, b`, or empty.
         scope: String,
     },
 }
@@ -79,9 +80,9 @@ pub enum ResolveError {
 /// Why a package is in a set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Because {
-    /// It is asked for.
+    /// The set lists it as a root.
     Root,
-    /// Another package needs it.
+    /// Another package depends on it.
     NeededBy(String),
 }
 
@@ -94,16 +95,16 @@ impl fmt::Display for Because {
     }
 }
 
-/// One package of the answer.
+/// A resolved package.
 #[derive(Debug, Clone)]
 pub struct Resolved {
-    /// What the archive offers.
+    /// The package from the index.
     pub package: Package,
-    /// The sets that it is in, each with the first reason.
+    /// The sets that contain the package, each with the first reason.
     pub sets: BTreeMap<String, Because>,
 }
 
-/// Every set's closure in one, by name.
+/// The closures of all sets, merged by package name.
 pub type Resolution = BTreeMap<String, Resolved>;
 
 /// Resolves every set of a selection.
@@ -175,7 +176,7 @@ impl Closure<'_> {
         }
     }
 
-    /// The package to take in for a dependency; `None` when it is met already or cut.
+    /// Finds the package to add for a dependency; `None` if the dependency is already satisfied or is cut.
     fn follow(&mut self, asker: &str, group: &Group) -> Result<Option<Package>, ResolveError> {
         if group.0.iter().any(|relation| self.is_met(relation)) {
             return Ok(None);
@@ -243,9 +244,9 @@ impl Closure<'_> {
             for relation in package.conflicts.iter().flat_map(|group| &group.0) {
                 let by_name =
                     self.chosen.get(&relation.name).filter(|(other, _)| relation.fits(&other.version));
-                let by_virtue =
+                let by_provides =
                     || self.chosen.values().find(|(other, _)| provides(other, relation) && is_other(other));
-                let other = by_name.filter(|(other, _)| is_other(other)).or_else(by_virtue);
+                let other = by_name.filter(|(other, _)| is_other(other)).or_else(by_provides);
                 if let Some((other, _)) = other {
                     return Err(ResolveError::Conflict {
                         set: self.set.to_owned(),
@@ -260,7 +261,7 @@ impl Closure<'_> {
     }
 }
 
-/// Whether a package provides what a relation names; a relation with a version needs a provided version (policy §7.5).
+/// Whether a package provides the package of a relation. A relation with a version needs a versioned `Provides` (policy §7.5).
 fn provides(package: &Package, relation: &Relation) -> bool {
     package.provides.iter().any(|(name, version)| {
         *name == relation.name

@@ -1,4 +1,7 @@
-//! `rootfs/packages.toml`: which archives are trusted, which packages are asked for, and which of their dependencies are not followed.
+//! `rootfs/packages.toml`: the trusted archives, the root packages of each set, and the dependencies that are cut.
+//!
+//! Unknown fields are errors. Every cut needs a reason, every set needs a root, and a cut names only sets of the file. That a cut has an
+//! effect is checked by the resolver.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,39 +12,39 @@ use thiserror::Error;
 use crate::mirror::Archive;
 use crate::release::keyring::Fingerprint;
 
-/// Why the selection cannot be used.
+/// A selection that cannot be used.
 #[derive(Debug, Error)]
 pub enum SelectionError {
     /// The file cannot be read.
     #[error("failed to read {path}")]
     Read {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// It is no selection.
+    /// The text is not a selection.
     #[error("{path} is malformed")]
     Parse {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// Why, with line and column.
+        /// The cause, with line and column.
         #[source]
         source: Box<toml::de::Error>,
     },
-    /// A version that is not understood.
-    #[error("{path} is of version {version}; version 1 is understood")]
+    /// The format version is not supported.
+    #[error("{path} has version {version}, but only version 1 is supported")]
     Version {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// What it says.
+        /// The version in the file.
         version: u32,
     },
-    /// A cut names a set that is not there.
-    #[error("{path}: the cut of {package} names the set {set}, which is not there")]
+    /// A cut names an unknown set.
+    #[error("{path}: the cut of {package} names the unknown set {set}")]
     UnknownSet {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
         /// The cut's package.
         package: String,
@@ -51,22 +54,22 @@ pub enum SelectionError {
     /// A cut without a reason, or a set without roots.
     #[error("{path}: {what} is empty")]
     Empty {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is empty.
+        /// The empty part.
         what: String,
     },
 }
 
-/// The whole file.
+/// The content of the file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Selection {
-    /// Version of the form: 1.
+    /// The format version, 1.
     pub version: u32,
-    /// The architecture that is locked.
+    /// The architecture of the locked packages.
     pub architecture: String,
-    /// The suites, the more preferred first where versions are equal.
+    /// The suites. Of equal versions, the one from the first suite in the list is used.
     #[serde(rename = "archive")]
     pub archives: Vec<Suite>,
     /// The sets by name.
@@ -77,43 +80,43 @@ pub struct Selection {
     pub cuts: Vec<Cut>,
 }
 
-/// A suite and who may sign it.
+/// A suite and the keys that may sign it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Suite {
-    /// Its code name, as its `Release` file says.
+    /// The code name, as in the `Codename` field of its `Release` file.
     pub suite: String,
-    /// The archive whose mirror has it.
+    /// The archive that contains the suite.
     pub mirror: Archive,
     /// Its components.
     pub components: Vec<String>,
     /// Primary fingerprints of the keys that may sign it; their certificates are in `rootfs/keyrings/`.
     pub keys: Vec<Fingerprint>,
-    /// Where given, only packages of these names are taken from it.
+    /// If set, only packages with these names are used from this suite.
     #[serde(default)]
     pub only: Option<Vec<String>>,
 }
 
-/// Packages that are asked for together.
+/// A named group of packages.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Set {
-    /// What it is for.
+    /// The purpose of the set.
     pub about: String,
-    /// The packages that are asked for by name.
+    /// The names of the root packages.
     pub roots: Vec<String>,
 }
 
-/// A dependency that is not followed, wherever it is asked for.
+/// A dependency that the resolver does not follow.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cut {
-    /// The package that would be taken in.
+    /// The name of the package that is left out.
     pub package: String,
-    /// The sets that it is cut from; all, where it is not given.
+    /// The sets to which the cut applies; all sets if absent.
     #[serde(default)]
     pub sets: Option<Vec<String>>,
-    /// Why nothing that we run needs it.
+    /// Why no program of the set needs the package.
     pub reason: String,
 }
 
@@ -125,7 +128,7 @@ impl Selection {
         Self::parse(&text, path)
     }
 
-    /// Reads its text; `path` is for errors.
+    /// Parses the text of the file. `path` is used in errors only.
     pub fn parse(text: &str, path: &Path) -> Result<Self, SelectionError> {
         let path = || path.to_owned();
         let selection: Self = toml::from_str(text)
@@ -156,7 +159,7 @@ impl Selection {
 }
 
 impl Cut {
-    /// Whether it holds in a set.
+    /// Whether the cut applies to a set.
     pub fn holds_in(&self, set: &str) -> bool {
         self.sets.as_ref().is_none_or(|sets| sets.iter().any(|name| name == set))
     }

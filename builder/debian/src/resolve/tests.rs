@@ -1,4 +1,4 @@
-//! Small archives, each built to ask one question of the resolver.
+//! Tests of the resolver with small archives.
 
 use std::path::Path;
 
@@ -42,7 +42,7 @@ fn depends_and_pre_depends_are_followed_and_recommends_are_not() {
 }
 
 #[test]
-fn alternatives_take_what_is_there_anyway_and_else_the_first() {
+fn a_chosen_alternative_is_preferred_over_the_first() {
     let packages = [
         ("a", "1", "Depends: x | y"),
         ("b", "1", "Depends: c"),
@@ -51,16 +51,20 @@ fn alternatives_take_what_is_there_anyway_and_else_the_first() {
         ("y", "1", ""),
     ];
     assert_eq!(names(&packages, &["a"], "").unwrap(), ["a", "x"]);
-    assert_eq!(names(&packages, &["a", "b"], "").unwrap(), ["a", "b", "c", "y"], "y came by a longer way");
+    assert_eq!(names(&packages, &["a", "b"], "").unwrap(), ["a", "b", "c", "y"], "y is chosen through c");
     let packages = [("a", "1", "Depends: x (>= 2) | y"), ("x", "1", ""), ("y", "1", "")];
     assert_eq!(names(&packages, &["a"], "").unwrap(), ["a", "y"], "the first does not fit");
 }
 
 #[test]
-fn virtual_packages_need_one_provider_and_a_fitting_version() {
+fn a_virtual_package_needs_one_provider_with_a_fitting_version() {
     let packages =
         [("a", "1", "Depends: v (>= 2)"), ("p", "9", "Provides: v (= 2)"), ("q", "9", "Provides: v")];
-    assert_eq!(names(&packages, &["a"], "").unwrap(), ["a", "p"], "an unversioned Provides meets no version");
+    assert_eq!(
+        names(&packages, &["a"], "").unwrap(),
+        ["a", "p"],
+        "an unversioned Provides satisfies no version"
+    );
     let packages = [("a", "1", "Depends: v"), ("p", "9", "Provides: v (= 2)"), ("q", "9", "Provides: v")];
     assert!(
         matches!(names(&packages, &["a"], ""), Err(ResolveError::Ambiguous { providers, .. }) if providers == "p, q")
@@ -77,12 +81,12 @@ fn conflicts_and_breaks_are_found() {
         assert!(names(&packages, &["a", "b"], "").is_ok(), "{field}");
     }
     let packages = [("a", "1", "Provides: mta\nConflicts: mta"), ("b", "1", "Provides: mta")];
-    assert!(names(&packages, &["a"], "").is_ok(), "nobody conflicts with himself");
+    assert!(names(&packages, &["a"], "").is_ok(), "a package does not conflict with itself");
     assert!(matches!(names(&packages, &["a", "b"], ""), Err(ResolveError::Conflict { .. })));
 }
 
 #[test]
-fn a_cut_ends_a_dependency_and_must_have_work() {
+fn a_cut_removes_a_dependency_and_must_have_an_effect() {
     let cut = |name: &str| format!("[[cut]]\npackage = {name:?}\nreason = \"only its scripts\"\n");
     let packages = [
         ("a", "1", "Depends: perl, debconf | debconf-2.0"),
@@ -92,17 +96,13 @@ fn a_cut_ends_a_dependency_and_must_have_work() {
         ("cdebconf", "1", "Provides: debconf-2.0"),
     ];
     let both = cut("perl") + &cut("debconf");
-    assert_eq!(
-        names(&packages, &["a"], &both).unwrap(),
-        ["a"],
-        "and no other alternative comes in its place"
-    );
+    assert_eq!(names(&packages, &["a"], &both).unwrap(), ["a"], "no other alternative replaces the cut one");
     assert_eq!(names(&packages, &["a", "perl"], &cut("debconf")).unwrap(), ["a", "more", "perl"]);
     assert!(matches!(names(&packages, &["a"], &(both + &cut("zip"))), Err(ResolveError::IdleCut { .. })));
 }
 
 #[test]
-fn a_cut_holds_in_the_sets_that_it_names() {
+fn a_cut_applies_to_the_sets_that_it_names() {
     let cuts = "[[cut]]\npackage = \"b\"\nsets = [\"one\"]\nreason = \"x\"\n";
     let index = archive(&[("a", "1", "Depends: b"), ("b", "1", "")]);
     let resolution = resolve(&selection(&[("one", &["a"]), ("two", &["a"])], cuts), &index).unwrap();
@@ -112,12 +112,12 @@ fn a_cut_holds_in_the_sets_that_it_names() {
 }
 
 #[test]
-fn what_is_not_offered_is_named() {
+fn a_missing_package_is_named() {
     assert!(
         matches!(names(&[], &["a"], ""), Err(ResolveError::UnknownRoot { package, .. }) if package == "a")
     );
     let error = names(&[("a", "1", "Depends: b (>= 2)"), ("b", "1", "")], &["a"], "").unwrap_err();
-    assert_eq!(error.to_string(), "set s: a 1 needs b (>= 2), which no candidate meets");
+    assert_eq!(error.to_string(), "set s: a 1 needs b (>= 2), which no candidate satisfies");
 }
 
 #[test]

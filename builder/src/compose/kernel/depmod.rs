@@ -1,4 +1,4 @@
-//! The index files that depmod(8) would make, for the modules that are left: what modprobe and udev look into.
+//! The index files that depmod(8) generates, for the kept modules. modprobe and udev read them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::index::{Index, TooLarge};
 use super::module::{Module, entries, name_of};
 
-/// The index files by name.
+/// Returns the index files as pairs of name and content.
 ///
 /// # Errors
 /// [`TooLarge`].
@@ -29,12 +29,12 @@ pub fn files(
     ])
 }
 
-/// Modules that the kernel has built in.
+/// Returns the names of the modules that are built into the kernel.
 pub fn builtin_names(builtin: &[u8]) -> BTreeSet<String> {
     String::from_utf8_lossy(builtin).lines().filter(|line| !line.is_empty()).map(name_of).collect()
 }
 
-/// `path: path…`: a module, and all that must be loaded before it, the last first.
+/// `path: path…`: a module and everything that must be loaded before it, in reverse order of loading.
 fn dependencies(modules: &BTreeMap<String, Module>, by_order: &[&Module]) -> Index {
     let mut index = Index::default();
     for (at, module) in by_order.iter().enumerate() {
@@ -50,7 +50,7 @@ fn dependencies(modules: &BTreeMap<String, Module>, by_order: &[&Module]) -> Ind
     index
 }
 
-/// A module after all that it depends on.
+/// Returns a module and its dependencies in the order of loading.
 pub fn order<'a>(modules: &'a BTreeMap<String, Module>, name: &str) -> Vec<&'a str> {
     fn visit<'a>(
         modules: &'a BTreeMap<String, Module>,
@@ -100,7 +100,7 @@ fn builtin_index(builtin: &[u8]) -> Index {
     index
 }
 
-/// Entries of built-in modules are `module.key=value`.
+/// Entries of built-in modules have the form `module.key=value`.
 fn builtin_aliases(info: &[u8]) -> Index {
     let mut index = Index::default();
     for (key, value) in entries(info) {
@@ -122,7 +122,7 @@ fn soft(by_order: &[&Module], word: &str, of: impl Fn(&Module) -> &Vec<String>) 
     text.into_bytes()
 }
 
-/// Modules whose device node makes the kernel load them: `name node c10:232`.
+/// The modules that the kernel loads when their device node is opened: `name node c10:232`.
 fn device_names(by_order: &[&Module]) -> Vec<u8> {
     let mut text = String::new();
     for module in by_order {
@@ -143,7 +143,7 @@ fn device_names(by_order: &[&Module]) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// `-` becomes `_`, but not between brackets.
+/// Replaces `-` by `_`, except between brackets.
 fn underscores(alias: &str) -> String {
     let mut inside = false;
     alias

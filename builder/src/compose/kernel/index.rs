@@ -1,8 +1,9 @@
-//! kmod's index files: a trie of keys with values, read by libkmod through a memory map.
+//! kmod's index files: a trie of keys with values, which libkmod reads through a memory map.
 //!
-//! Form (kmod, `libkmod/libkmod-index.c`): big-endian words magic `0xB007F457`, version `0x00020001`, offset of the root. A node's offset
-//! carries flags in its upper bits for what follows: `0x80000000` a prefix, ended by zero; `0x20000000` first and last child byte and an
-//! offset for each; `0x40000000` a count and that many values, each a priority word and a text ended by zero. Children precede their parent.
+//! Format (kmod, `libkmod/libkmod-index.c`): big-endian words: magic `0xB007F457`, version `0x00020001`, offset of the root node. The
+//! upper bits of a node's offset say which parts follow: `0x80000000` a prefix, terminated by zero; `0x20000000` first and last child byte
+//! and one offset for each; `0x40000000` a count and that many values, each a priority word and a zero-terminated text. Children precede
+//! their parent.
 
 use std::collections::BTreeMap;
 
@@ -12,29 +13,29 @@ const PREFIX: u32 = 0x8000_0000;
 const VALUES: u32 = 0x4000_0000;
 const CHILDREN: u32 = 0x2000_0000;
 
-/// An index that the form cannot hold.
+/// The index exceeds the range of the format's offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an index of modules is longer than the {MOST} bytes that its offsets reach")]
+#[error("a module index is longer than {MOST} bytes, the limit of its offsets")]
 pub struct TooLarge;
 
 /// The upper three bits of an offset are flags.
 const MOST: usize = 1 << 29;
 
-/// Keys with their values by priority.
+/// Keys with their values, sorted by priority.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Index {
     keys: BTreeMap<Vec<u8>, Vec<(u32, String)>>,
 }
 
 impl Index {
-    /// Adds a value; the lowest priority comes first, equal ones in the order of their text.
+    /// Adds a value. The lowest priority comes first; values of equal priority are sorted by their text.
     pub fn insert(&mut self, key: &str, value: &str, priority: usize) {
         let values = self.keys.entry(key.as_bytes().to_vec()).or_default();
         values.push((u32::try_from(priority).unwrap_or(u32::MAX), value.to_owned()));
         values.sort();
     }
 
-    /// The file.
+    /// Encodes the index file.
     ///
     /// # Errors
     /// [`TooLarge`].
@@ -55,12 +56,12 @@ impl Index {
 type Values<'a> = &'a [(u32, String)];
 type Entry<'a> = (&'a [u8], Values<'a>);
 
-/// Writes the node of these keys (sorted, what is above already cut off) and gives its offset with flags; 0 for none.
+/// Writes the node of these sorted keys, whose common path above is already removed. Returns its offset with flags, 0 for no node.
 fn node(out: &mut Vec<u8>, entries: &[Entry<'_>]) -> Result<u32, TooLarge> {
     let (Some((first, _)), Some((last, _))) = (entries.first(), entries.last()) else { return Ok(0) };
     let shared = first.iter().zip(*last).take_while(|(a, b)| a == b).count();
     let here = entries.iter().find(|(key, _)| key.len() == shared).map(|(_, values)| *values);
-    // The byte behind what all keys share, and what follows it.
+    // For each key: the byte after the common prefix, and the rest of the key.
     let below: Vec<(u8, Entry<'_>)> = entries
         .iter()
         .filter_map(|(key, values)| {
@@ -104,9 +105,9 @@ fn node(out: &mut Vec<u8>, entries: &[Entry<'_>]) -> Result<u32, TooLarge> {
     Ok(offset)
 }
 
-/// Reads a file back; none if it is not one. For tests and `inspect`: the values keep the order of the file.
+/// Decodes an index file; `None` if the file is invalid. It is used by tests and `inspect`; the values keep the order of the file.
 ///
-/// `depmod` puts nodes before or behind what is below them, depending on its version; every byte belongs to one node.
+/// Depending on its version, `depmod` writes nodes before or after their children. Every byte must belong to exactly one node.
 pub fn decode(bytes: &[u8]) -> Option<BTreeMap<String, Vec<String>>> {
     if word(bytes, 0)? != MAGIC || word(bytes, 4)? != VERSION {
         return None;
@@ -121,20 +122,21 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-/// The text at a place, without the zero byte that ends it.
+/// Returns the zero-terminated text at an offset, without the zero byte.
 fn text(bytes: &[u8], at: usize) -> Option<&[u8]> {
     let rest = bytes.get(at..)?;
     rest.get(..rest.iter().position(|byte| *byte == 0)?)
 }
 
-/// Longer than any key of a kernel. A node hangs on at least one byte of a key, so this bounds the depth too.
+/// Longer than any key of a kernel, in bytes. Each node consumes at least one byte of a key, so this also bounds the depth.
 const LONGEST_KEY: usize = 1024;
 
 struct Decoder<'a> {
     bytes: &'a [u8],
-    /// How many bytes no node has had yet. A node that is the child of others takes its own again: so reading ends, whatever the offsets say.
+    /// The number of bytes that no node has used yet. A node with several parents is counted each time, so decoding terminates for any
+    /// offsets.
     left: usize,
-    /// The key of the node that is being read.
+    /// The key of the current node.
     key: Vec<u8>,
     keys: BTreeMap<String, Vec<String>>,
 }
@@ -173,7 +175,7 @@ impl Decoder<'_> {
         Some(())
     }
 
-    /// The values of the key, and where they end.
+    /// Reads the values of the current key. Returns the offset after them.
     fn values(&mut self, mut at: usize) -> Option<usize> {
         let count = word(self.bytes, at)?;
         at += 4;
@@ -195,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_index_has_this_form() {
+    fn the_index_format_is_fixed() {
         let mut index = Index::default();
         index.insert("ab", "x", 7);
         index.insert("ac", "y", 1);
@@ -211,7 +213,7 @@ mod tests {
         assert_eq!(decode(&Index::default().encode().unwrap()), Some(BTreeMap::new()));
     }
 
-    /// A node whose children are all one node, again and again: sixteen levels of 256 were more visits than anybody can wait for.
+    /// All children of a node are the same node, in sixteen levels of 256: without a bound the decoder would need 256^16 visits.
     #[test]
     fn a_node_is_read_once() {
         let mut bytes: Vec<u8> = [MAGIC, VERSION, 0].iter().flat_map(|word| word.to_be_bytes()).collect();
@@ -228,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_longer_than_any_and_a_key_without_values_are_refused() {
+    fn a_too_long_key_and_a_key_without_values_are_refused() {
         let mut index = Index::default();
         index.insert(&"k".repeat(LONGEST_KEY), "x", 0);
         assert_eq!(decode(&index.encode().unwrap()).unwrap().len(), 1);
@@ -239,9 +241,9 @@ mod tests {
         assert_eq!(decode(&head), None);
     }
 
-    /// As `depmod` of kmod 34 writes: nodes before what is below them.
+    /// `depmod` of kmod 34 writes nodes before their children.
     #[test]
-    fn a_node_may_lie_before_what_is_below_it() {
+    fn a_node_may_precede_its_children() {
         let mut bytes: Vec<u8> =
             [MAGIC, VERSION, 12 | PREFIX | CHILDREN].iter().flat_map(|word| word.to_be_bytes()).collect();
         bytes.extend_from_slice(b"dm\0__");
@@ -250,7 +252,7 @@ mod tests {
         let keys = BTreeMap::from([("dm_mod".to_owned(), vec!["x".to_owned()])]);
         assert_eq!(decode(&bytes), Some(keys));
         bytes.push(0);
-        assert_eq!(decode(&bytes), None, "a byte that belongs to no node");
+        assert_eq!(decode(&bytes), None, "a byte belongs to no node");
     }
 
     #[test]
@@ -266,7 +268,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_back(keys in proptest::collection::btree_map("[a-z*:_]{0,12}", proptest::collection::vec("[a-z]{1,5}", 1..4), 0..40)) {
+        fn an_encoded_index_decodes_to_the_same_keys(keys in proptest::collection::btree_map("[a-z*:_]{0,12}", proptest::collection::vec("[a-z]{1,5}", 1..4), 0..40)) {
             let mut index = Index::default();
             for (key, values) in &keys {
                 for (priority, value) in values.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! The modules of stage 1: a table of what to load and when, and the files, in the form that stage 1 reads ([`ModuleTable`]).
+//! The kernel modules of stage 1: the module files, and the table ([`ModuleTable`]) that lists what stage 1 loads and when.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,17 +9,17 @@ use super::module::{Module, normal};
 use super::{KernelError, Rules};
 use crate::compose::data::InInitrd;
 
-/// What the initrd holds of the kernel's modules.
+/// The module part of the initrd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InitrdModules {
-    /// What is loaded, when, and after what.
+    /// The order and the time of loading of each module.
     pub table: ModuleTable,
-    /// The files, by their path in the initrd, sorted.
+    /// The module files by their path in the initrd, sorted.
     pub files: BTreeMap<String, Arc<[u8]>>,
 }
 
 impl InitrdModules {
-    /// Picks what the rules want in the initrd, with all that it needs.
+    /// Selects the modules that the rules list for the initrd, and their dependencies.
     pub fn of(
         release: &str,
         rules: &Rules<'_>,
@@ -70,7 +70,7 @@ impl InitrdModules {
     }
 }
 
-/// The modules, and all that they need.
+/// Returns the modules and all their dependencies.
 fn with_needs(modules: &BTreeMap<String, Module>, mut todo: Vec<String>) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     while let Some(name) = todo.pop() {
@@ -83,7 +83,7 @@ fn with_needs(modules: &BTreeMap<String, Module>, mut todo: Vec<String>) -> BTre
     names
 }
 
-/// It names processors or features of processors as its devices, and refuses to load without them.
+/// Whether the module's device aliases name processors or processor features. Such a module refuses to load on other processors.
 fn is_for_some_processors(module: &Module) -> bool {
     module.aliases.iter().any(|alias| alias.starts_with("cpu:"))
 }
@@ -110,7 +110,7 @@ mod tests {
         (name.into(), module)
     }
 
-    /// P2: stage 1 halts when a module of every machine does not load, so none of them may need a feature of the processor.
+    /// P2: stage 1 halts if a module from the list for every machine does not load, so none of these may need a processor feature.
     #[test]
     fn a_module_for_some_processors_is_loaded_by_device_only() {
         let modules = BTreeMap::from([

@@ -1,7 +1,8 @@
-//! The packaged kernel: its configuration is checked, its modules are pruned to a list and what that needs, decompressed (EROFS
-//! compresses again, and the signature inside stays whole), and indexed as depmod would.
+//! The packaged kernel: checks its configuration, keeps a list of modules with their dependencies, and generates their indices.
 //!
-//! Two kernels: the cloud one for virtual machines, the generic one for bare metal with a declared list of drivers.
+//! Modules are stored decompressed: EROFS compresses them again, and the signature at the end of each module stays valid. The indices are
+//! those of depmod(8). There are two kernels: the cloud kernel for virtual machines, and the generic kernel with a declared list of drivers
+//! for bare metal.
 
 pub mod depmod;
 pub mod index;
@@ -19,7 +20,7 @@ use super::tree::{Kind, Node, Tree, TreeError};
 use initrd::InitrdModules;
 use module::Module;
 
-/// Which kernel, and which drivers.
+/// The kernel package and the drivers to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KernelFlavour {
     /// Virtual machines and clouds.
@@ -29,7 +30,7 @@ pub enum KernelFlavour {
 }
 
 impl KernelFlavour {
-    /// The lock's set with its package.
+    /// The set of the lock that contains the kernel package.
     pub const fn set(self) -> &'static str {
         match self {
             Self::Cloud => "kernel-cloud",
@@ -38,38 +39,38 @@ impl KernelFlavour {
     }
 }
 
-/// Why a kernel cannot be used.
+/// The errors of the kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
-    /// No kernel, or more than one.
-    #[error("the packages hold {0} kernels in /boot, not one")]
+    /// The packages contain no kernel, or more than one.
+    #[error("the packages contain {0} kernels in /boot instead of one")]
     Count(usize),
-    /// A file of the kernel's package that is not there.
-    #[error("the kernel's package gives no /{0}")]
+    /// The kernel package lacks a file.
+    #[error("the kernel package does not contain /{0}")]
     Missing(String),
-    /// An option without which nothing works.
+    /// A required option has another value.
     #[error("kernel {release} has {name} = {value}, kernel-config/required.toml asks for {wanted}: {why}")]
     Option {
-        /// The kernel.
+        /// The kernel's release.
         release: String,
-        /// The option.
+        /// The option's name.
         name: String,
-        /// Its value.
+        /// The option's value.
         value: String,
-        /// What would do.
+        /// The accepted values.
         wanted: String,
         /// The reason.
         why: String,
     },
-    /// A listed module that this kernel has neither as a file nor built in.
+    /// The kernel contains a listed module neither as a file nor built in.
     #[error("kernel {release} has no module {name}, which kernel-config lists")]
     NoModule {
-        /// The kernel.
+        /// The kernel's release.
         release: String,
-        /// The module.
+        /// The module's name.
         name: String,
     },
-    /// A module that only some processors can run, on the list of what every machine loads.
+    /// A module for some processors only is in a group that every machine loads.
     #[error(
         "kernel module {0} is for some processors only, so kernel-config must list it as by-device, not as always"
     )]
@@ -77,40 +78,40 @@ pub enum KernelError {
     /// A module that cannot be read.
     #[error("failed to read the kernel module /{path}")]
     Read {
-        /// Its path.
+        /// The module's path.
         path: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// An index of the modules cannot be written.
+    /// An index of the modules exceeds its format.
     #[error("failed to index the modules")]
     Index(#[from] index::TooLarge),
-    /// The table for stage 1 does not hold.
-    #[error("the modules of the initrd do not make a table")]
+    /// The module table for stage 1 is invalid.
+    #[error("the module table of the initrd is invalid")]
     Table(#[from] kubedos_wire::modules::ModuleTableError),
-    /// It does not fit into the tree.
+    /// The file does not fit into the tree.
     #[error(transparent)]
     Tree(#[from] TreeError),
 }
 
-/// A kernel that was taken from the packages.
+/// A kernel that was extracted from the packages.
 #[derive(Debug)]
 pub struct Kernel {
-    /// `uname -r`.
+    /// The release, as `uname -r` prints it.
     pub release: String,
     /// The bzImage.
     pub image: Arc<[u8]>,
-    /// What stage 1 loads.
+    /// The modules that stage 1 loads.
     pub initrd: InitrdModules,
 }
 
-/// The rules: options, and groups of modules.
+/// The requirements on the kernel: options, and groups of modules.
 #[derive(Debug)]
 pub struct Rules<'a> {
     /// Options that must be set.
     pub options: &'a KernelOptions,
-    /// Groups of modules, without those of other flavours.
+    /// The groups of modules for the flavour.
     pub groups: Vec<&'a ModuleGroup>,
 }
 
@@ -127,7 +128,7 @@ impl<'a> Rules<'a> {
     }
 }
 
-/// Takes the kernel out of the tree: image and configuration go, modules are pruned and indexed in place.
+/// Extracts the kernel from the tree: removes `/boot`, prunes the modules and writes their indices.
 pub fn take(tree: &mut Tree, rules: &Rules<'_>, origin: &Arc<str>) -> Result<Kernel, KernelError> {
     let releases: Vec<String> = tree
         .below("boot")
@@ -182,7 +183,7 @@ fn check_options(release: &str, config: &[u8], options: &KernelOptions) -> Resul
     Ok(())
 }
 
-/// Every module of the kernel, decompressed, by name.
+/// Reads and decompresses all modules of the kernel. The keys are the modules' names.
 fn read_modules(tree: &Tree, folder: &str, order: &[u8]) -> Result<BTreeMap<String, Module>, KernelError> {
     let order = String::from_utf8_lossy(order);
     let place: BTreeMap<&str, usize> = order.lines().enumerate().map(|(at, path)| (path, at)).collect();
@@ -206,12 +207,12 @@ fn read_modules(tree: &Tree, folder: &str, order: &[u8]) -> Result<BTreeMap<Stri
 }
 
 fn unxz(bytes: &[u8]) -> io::Result<Vec<u8>> {
-    /// The largest module of a distribution's kernel has tens of MB.
+    /// The limit for a decompressed module in bytes; the largest modules of distribution kernels have tens of MB.
     const LARGEST: u64 = 512 << 20;
     decompress::whole(decompress::xz(bytes)?, LARGEST)
 }
 
-/// The listed modules and all that they need, by name.
+/// Returns the names of the listed modules and of all their dependencies.
 fn choose(
     release: &str,
     rules: &Rules<'_>,
@@ -264,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listed_module_that_is_nowhere_is_named() {
+    fn a_listed_module_that_does_not_exist_is_named() {
         let group = ModuleGroup { modules: vec!["dm-verity".into()], ..ModuleGroup::default() };
         let options = KernelOptions { version: 1, option: Vec::new() };
         let rules = Rules { options: &options, groups: vec![&group] };

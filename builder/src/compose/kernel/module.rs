@@ -1,7 +1,7 @@
-//! One kernel module: what its `.modinfo` section and its symbol table say.
+//! Reads one kernel module: its `.modinfo` section and its symbol table.
 //!
-//! `.modinfo` holds `key=value` strings, each ended by a zero byte (`include/linux/moduleinfo` in the kernel: `MODULE_INFO`). Exported
-//! symbols show as `__crc_NAME` in the symbol table, or without versions in `__ksymtab_strings`.
+//! `.modinfo` contains `key=value` strings, each terminated by a zero byte (`include/linux/moduleinfo` in the kernel: `MODULE_INFO`).
+//! Exported symbols appear as `__crc_NAME` in the symbol table, or in `__ksymtab_strings` if the kernel has no symbol versions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,48 +9,48 @@ use std::sync::Arc;
 use object::read::elf::ElfFile64;
 use object::{LittleEndian, Object as _, ObjectSection as _, ObjectSymbol as _};
 
-/// A module.
+/// A kernel module.
 #[derive(Debug, Clone)]
 pub struct Module {
-    /// The kernel's name for it, with `_` for `-`.
+    /// The kernel's name of the module, with `_` instead of `-`.
     pub name: String,
-    /// Its path under the folder of the kernel's modules, uncompressed: `kernel/drivers/md/dm-verity.ko`.
+    /// The uncompressed path below the kernel's module folder: `kernel/drivers/md/dm-verity.ko`.
     pub path: String,
-    /// The file, with its signature at the end.
+    /// The module file with the signature at its end.
     pub bytes: Arc<[u8]>,
-    /// Its place in `modules.order`: when several modules fit, the first is taken.
+    /// The position in `modules.order`. Of several matching modules, the one with the lowest position is used.
     pub priority: usize,
-    /// The package.
+    /// The package that contains the module.
     pub origin: Arc<str>,
-    /// What must be loaded before it.
+    /// The modules that must be loaded before it.
     pub depends: Vec<String>,
-    /// Patterns of devices and other names that it answers to.
+    /// The aliases: patterns of devices, and other names.
     pub aliases: Vec<String>,
     /// Soft dependencies, as written.
     pub softdeps: Vec<String>,
-    /// The modules that its soft dependencies of the kind `pre` mean.
+    /// The modules that the soft dependencies of the kind `pre` resolve to.
     pub soft: Vec<String>,
     /// Weak dependencies, as written.
     pub weakdeps: Vec<String>,
-    /// Symbols that it gives to others.
+    /// The exported symbols.
     pub exports: BTreeSet<String>,
 }
 
-/// `KSYM_NAME_LEN` of the kernel: it loads no module with a longer name.
+/// `KSYM_NAME_LEN` of the kernel, in bytes: the kernel does not load a module with a longer symbol name.
 const LONGEST_SYMBOL: usize = 512;
 
-/// The kernel's name of a module, from a file's or an option's.
+/// Converts the name of a file or option to the kernel's name of the module.
 pub fn normal(name: &str) -> String {
     name.replace('-', "_")
 }
 
-/// The module's name, from its path.
+/// Returns the module's name from its path.
 pub fn name_of(path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
     normal(file.split_once(".ko").map_or(file, |(stem, _)| stem))
 }
 
-/// `key` and `value` of each entry of a `.modinfo` section.
+/// Returns key and value of each entry of a `.modinfo` section.
 pub fn entries(section: &[u8]) -> impl Iterator<Item = (String, String)> {
     section.split(|byte| *byte == 0).filter_map(|entry| {
         let entry = String::from_utf8_lossy(entry);
@@ -59,10 +59,10 @@ pub fn entries(section: &[u8]) -> impl Iterator<Item = (String, String)> {
 }
 
 impl Module {
-    /// Reads a module; none if it is not an object file with a `.modinfo` section, or a symbol or section of it cannot be read.
+    /// Reads a module. Returns `None` if the file is not an object file with a `.modinfo` section, or a symbol or section is unreadable.
     pub fn read(path: String, bytes: Arc<[u8]>, priority: usize, origin: Arc<str>) -> Option<Self> {
         let file = ElfFile64::<LittleEndian>::parse(&*bytes).ok()?;
-        // What is there and cannot be read makes it no module, rather than one that gives nothing.
+        // An unreadable section or symbol makes the module invalid; ignoring it would silently drop dependencies or exports.
         let section = |name: &str| file.section_by_name(name).map(|section| section.data().ok());
         let names: Vec<&str> =
             file.symbols().map(|symbol| symbol.name().ok()).collect::<Option<Vec<&str>>>()?;
@@ -102,18 +102,18 @@ impl Module {
         Some(module)
     }
 
-    /// What should be loaded before it: dependencies, and soft ones of the kind `pre` as [`resolve_soft`] found them.
+    /// The modules to load before this one: dependencies, and soft dependencies of the kind `pre` after [`resolve_soft`].
     pub fn needs(&self) -> impl Iterator<Item = &str> {
         self.depends.iter().chain(&self.soft).map(String::as_str)
     }
 
-    /// It gives what this plain alias names, on every processor: modules for some processors have an alias for these too.
+    /// Whether the module provides this plain alias on every processor. A module for some processors also has a `cpu:` alias.
     fn provides(&self, alias: &str) -> bool {
         self.aliases.iter().any(|own| own == alias) && !self.aliases.iter().any(|own| own.starts_with("cpu:"))
     }
 }
 
-/// Soft dependencies name modules, or aliases such as `crc32c`, without which `libcrc32c` does not load: finds the modules that are meant.
+/// Resolves soft dependencies. They name modules or aliases, such as `crc32c`, without which `libcrc32c` does not load.
 pub fn resolve_soft(modules: &mut BTreeMap<String, Module>) {
     let soft = modules.values().flat_map(|module| &module.softdeps).flat_map(|text| pre(text));
     let wanted: BTreeSet<String> = soft.map(str::to_owned).collect();
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_module_is_refused() {
+    fn a_file_that_is_not_a_module_is_refused() {
         let by: Arc<str> = Arc::from("p");
         assert!(Module::read("x.ko".into(), Arc::from(*b"no"), 0, Arc::clone(&by)).is_none());
         let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();

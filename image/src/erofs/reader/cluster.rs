@@ -1,7 +1,7 @@
-//! From the entries of a compressed file's index to its extents (`z_erofs_*` in `fs/erofs/zmap.c` of Linux 6.12).
+//! Converts the entries of the index of a compressed file to its extents (`z_erofs_*` in `fs/erofs/zmap.c` of Linux 6.12).
 //!
-//! Who looks for a byte goes back to the head of an extent, and from there forward. Every entry on the way forward is checked, so that an
-//! index either gives one answer, wherever one begins, or none.
+//! A lookup goes back to the head of the extent, and then reads forward. Every entry on the way forward is checked, so that lookups from
+//! all offsets give the same extents, or an error.
 
 use zerocopy::FromBytes;
 
@@ -20,12 +20,12 @@ use super::volume::Volume;
 
 const ADVISE_ALL: u16 =
     ADVISE_COMPACTED_2B | ADVISE_BIG_PCLUSTER | ADVISE_INLINE | ADVISE_INTERLACED | ADVISE_FRAGMENT;
-/// `Z_EROFS_ADVISE_BIG_PCLUSTER_1`, and the same of the second algorithm.
+/// `Z_EROFS_ADVISE_BIG_PCLUSTER_1`, and `_2` for the second algorithm.
 const ADVISE_BIG: [u16; 2] = [0x02, 0x04];
-/// Distances have 11 bits; who is farther away says this.
+/// Distances have 11 bits. This is the value for all larger distances.
 const FAR: u64 = BLOCK_COUNT_FLAG as u64 - 1;
 
-/// A file's index.
+/// The index of a file.
 pub(super) struct Clusters<'v> {
     volume: &'v Volume<'v>,
     nid: u64,
@@ -33,16 +33,16 @@ pub(super) struct Clusters<'v> {
     index: Index,
     advise: u16,
     algorithms: [u8; 2],
-    /// The lower half of where a tail is in the packed inode.
+    /// The lower 32 bits of the offset of a tail in the packed inode.
     fragment: u64,
-    /// Bytes of a tail behind the index.
+    /// The length of a tail after the index, in bytes.
     inline: u64,
-    /// The entry that the next extent begins in.
+    /// The entry in which the next extent begins.
     next: u64,
 }
 
 impl<'v> Clusters<'v> {
-    /// From the head on that is at `offset` or before it.
+    /// Starts at the last head at or before `offset`.
     pub(super) fn new(volume: &'v Volume<'v>, inode: &Inode, offset: u64) -> Result<Self, ErofsError> {
         let place = inode.place(Part::Inode, inode.at);
         let header_at = index::map_header_at(inode.at, inode.head_len + inode.xattr_len);
@@ -80,7 +80,7 @@ impl<'v> Clusters<'v> {
         } else if clusters.has(ADVISE_INLINE) {
             clusters.inline = (tail >> 16).into();
             if clusters.inline == 0 || end % BLOCK_U64 + clusters.inline > BLOCK_U64 {
-                return Err(place.damaged("the tail behind its index does not end in its block"));
+                return Err(place.damaged("the tail after its index crosses a block boundary"));
             }
         }
         clusters.next = clusters.head_before(offset)?;
@@ -92,7 +92,7 @@ impl<'v> Clusters<'v> {
             return Err(ErofsError::Unsupported("logical clusters of several blocks".into()));
         }
         if self.advise & !ADVISE_ALL != 0 {
-            let what = format!("map headers with the flags {:#x}", self.advise & !ADVISE_ALL);
+            let what = format!("the map header flags {:#x}", self.advise & !ADVISE_ALL);
             return Err(ErofsError::Unsupported(what.into()));
         }
         if self.has(ADVISE_BIG_PCLUSTER) && !self.volume.sb.big_clusters {
@@ -103,7 +103,7 @@ impl<'v> Clusters<'v> {
             return Err(place.damaged("only one of its algorithms has clusters of several blocks"));
         }
         if self.has(ADVISE_FRAGMENT) && self.has(ADVISE_INLINE) {
-            return Err(place.damaged("its tail is both behind the index and in the packed inode"));
+            return Err(place.damaged("its tail is both after the index and in the packed inode"));
         }
         Ok(())
     }
@@ -116,7 +116,7 @@ impl<'v> Clusters<'v> {
         Place { nid: self.nid, part: Part::Index, at: entry }
     }
 
-    /// The entry of the last head at or before that byte.
+    /// The entry of the last head at or before this byte.
     fn head_before(&mut self, offset: u64) -> Result<u64, ErofsError> {
         let mut at = offset / BLOCK_U64;
         loop {
@@ -151,12 +151,12 @@ impl<'v> Clusters<'v> {
         }
         let start = first * BLOCK_U64 + offset;
         if start == self.size {
-            // It only says where the last extent ends.
+            // This head only marks the end of the last extent.
             return Ok(None);
         }
         let (end, counted) = self.rest(first)?;
         if start > self.size || end > self.size {
-            return Err(place.damaged("it is behind the end of the file"));
+            return Err(place.damaged("it is after the end of the file"));
         }
         let head = Head { kind, block, partial, counted };
         let extent = Extent { start, len: end - start, stored: self.stored(first, start, end, head)? };
@@ -166,7 +166,7 @@ impl<'v> Clusters<'v> {
         Ok(Some(extent))
     }
 
-    /// Where the extent ends of which an entry is the head, and how many blocks the entry behind it counts.
+    /// The end of the extent with this head, and the number of blocks in the entry after the head.
     fn rest(&mut self, head: u64) -> Result<(u64, Option<u32>), ErofsError> {
         let mut counted = None;
         self.next = head + 1;
@@ -182,7 +182,7 @@ impl<'v> Clusters<'v> {
                         );
                     }
                     if blocks.is_some() != (distance == 1 && self.has(ADVISE_BIG_PCLUSTER)) {
-                        return Err(place.damaged("blocks are counted in the wrong entry"));
+                        return Err(place.damaged("the number of blocks is in the wrong entry"));
                     }
                     counted = counted.or(blocks);
                 }
@@ -211,17 +211,17 @@ impl<'v> Clusters<'v> {
             _ => BLOCK_U64,
         };
         if inline.is_none() && !self.volume.holds(at, bytes) {
-            return Err(place.damaged(format!("its cluster, block {}, is not within the volume", head.block)));
+            return Err(place.damaged(format!("its cluster, block {}, is not inside the volume", head.block)));
         }
         if head.kind == LCLUSTER_PLAIN {
             if end - start > bytes {
-                return Err(place.damaged("it is a literal of more bytes than its cluster has"));
+                return Err(place.damaged("its plain extent is longer than its cluster"));
             }
             return match (self.has(ADVISE_INTERLACED), inline) {
                 (false, _) => Ok(Stored::Plain { at }),
                 (true, None) => Ok(Stored::Rotated { at }),
-                // mkfs.erofs writes them as they are, the kernel would rotate them.
-                (true, Some(_)) => Err(ErofsError::Unsupported("rotated literals behind an index".into())),
+                // mkfs.erofs does not rotate them, but the kernel expects rotated bytes.
+                (true, Some(_)) => Err(ErofsError::Unsupported("rotated plain data after an index".into())),
             };
         }
         let number =
@@ -229,14 +229,16 @@ impl<'v> Clusters<'v> {
         let algorithm = Algorithm::from_number(number).ok_or_else(|| unsupported(number.into()))?;
         let blocks = u32::try_from(bytes.div_ceil(BLOCK_U64)).unwrap_or(u32::MAX);
         if bytes == 0 || bytes > CLUSTER_MAX as u64 || !self.volume.sb.allows(algorithm, blocks) {
-            return Err(place.damaged(format!("its cluster of {blocks} blocks is none that the volume has")));
+            return Err(
+                place.damaged(format!("its cluster of {blocks} blocks is not allowed in this volume"))
+            );
         }
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         Ok(Stored::Compressed(Cluster { algorithm, at, bytes, partial: head.partial }))
     }
 }
 
-/// What the head of an extent and the entry behind it say.
+/// The fields of the head of an extent, and the number of blocks in the entry after it.
 #[derive(Clone, Copy)]
 struct Head {
     kind: u16,
@@ -255,13 +257,13 @@ mod tests {
 
     const FRAGMENT_AT: u32 = 0x0102_0304;
 
-    /// The bytes behind an inode that say where these extents are: map header and index.
+    /// The bytes after an inode with these extents: map header and index.
     fn behind(extents: &[Written], form: index::Form, advise: u16) -> Vec<u8> {
         let at = FILE.index_at();
         let mut bytes = Vec::new();
         bytes.extend_from_slice(&FRAGMENT_AT.to_le_bytes());
         bytes.extend_from_slice(&advise.to_le_bytes());
-        // Of both compressors the first is zstd.
+        // The first of the two compressors is zstd.
         bytes.extend_from_slice(&[3, 0]);
         bytes.extend(index::encode(form, at, &index::entries(extents)));
         bytes
@@ -272,7 +274,7 @@ mod tests {
         ADVISE_COMPACTED_2B | ADVISE_BIG_PCLUSTER | if tail { ADVISE_FRAGMENT } else { 0 }
     }
 
-    /// Of what is written so, each is read as it was: from the beginning, and from any place on.
+    /// Checks that written extents are read back, from the start and from any offset on.
     fn read_as_written(extents: &[Written], form: index::Form, offset: u64) {
         let layout =
             if form == index::Form::Full { Layout::CompressedFull } else { Layout::CompressedCompact };
@@ -309,7 +311,7 @@ mod tests {
         }
     }
 
-    /// Lengths and blocks as a writer may choose them; clusters one behind the other, or with gaps.
+    /// Lengths and blocks that a writer may choose. The clusters are contiguous, or have gaps.
     fn extents() -> impl Strategy<Value = Vec<Written>> {
         let one =
             (0_u32..8, 2_u32..30, 0_u32..4096, 1_u32..20, prop_oneof![4 => Just(0_u32), 1 => 1_u32..50]);
@@ -336,16 +338,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_index_is_read_as_it_was_written(extents in extents(), offset in any::<u64>()) {
+        fn any_index_round_trips(extents in extents(), offset in any::<u64>()) {
             read_as_written(&extents, index::Form::Full, offset);
             if index::form(FILE.index_at(), &index::entries(&extents)) == index::Form::Compact {
                 read_as_written(&extents, index::Form::Compact, offset);
             }
         }
 
-        /// An index of which a byte is another gives what it gave, other extents, or an error; but the same from wherever one begins.
+        /// An index with a changed byte gives the same extents, other extents, or an error. But lookups from all offsets are consistent.
         #[test]
-        fn a_damaged_index_gives_one_answer_or_none(extents in extents(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        fn a_damaged_index_is_consistent_or_refused(extents in extents(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
             let form = index::form(FILE.index_at(), &index::entries(&extents));
             let mut bytes = behind(&extents, form, advise(&extents));
             let at = at.index(bytes.len());
@@ -374,16 +376,16 @@ mod tests {
     }
 
     #[test]
-    fn what_an_index_must_not_say() {
+    fn invalid_indices_are_refused() {
         let one = |len, stored, block| Written { len, stored, block };
         let extents = [
             one(20_000, WrittenAs::Compressed(2), 1),
             one(4096, WrittenAs::Plain, 3),
             one(30_000, WrittenAs::Compressed(3), 4),
         ];
-        let sound = behind(&extents, index::Form::Full, advise(&extents));
+        let valid = behind(&extents, index::Form::Full, advise(&extents));
         let size = 54_096;
-        let said = |bytes: &[u8], size| {
+        let message = |bytes: &[u8], size| {
             let bytes = FILE.volume(Layout::CompressedFull, size, bytes);
             let volume = volume(&bytes);
             let inode = volume.inode(FILE.nid()).unwrap();
@@ -392,19 +394,19 @@ mod tests {
                 Err(error) => error.to_string(),
             }
         };
-        assert_eq!(said(&sound, size), "3 extents");
-        // Where in the bytes entry `number` has its member at `offset`.
+        assert_eq!(message(&valid, size), "3 extents");
+        // The position of the byte `offset` of entry `number`.
         let at =
             |number: usize, offset: usize| MAP_HEADER_LEN + FULL_INDEX_GAP + number * FULL_INDEX_LEN + offset;
         let cases: &[(usize, u8, &str)] = &[
             (4, 0x80, "flags"),
-            (4, 0x0f | 0x20, "both behind the index and in the packed inode"),
-            (6, 1, "LZMA, which is not supported"),
+            (4, 0x0f | 0x20, "both after the index and in the packed inode"),
+            (6, 1, "LZMA clusters"),
             (7, 1, "logical clusters of several blocks"),
             (at(0, 0), 2, "its head is 1 entries before it"),
             (at(0, 2), 1, "its head is 1 entries before it"),
-            (at(0, 7), 1, "is not within the volume"),
-            (at(0, 4), 0, "is not within the volume"),
+            (at(0, 7), 1, "is not inside the volume"),
+            (at(0, 4), 0, "is not inside the volume"),
             (at(1, 5), 0, "its head is 1, not 2 entries before it"),
             (at(1, 4), 0, "its cluster of 0 blocks"),
             (at(2, 4), 0, "its head is 2, not 0 entries before it"),
@@ -413,15 +415,15 @@ mod tests {
             (at(5, 0), 2, "entries before it"),
         ];
         for (position, byte, expected) in cases {
-            let mut bytes = sound.clone();
+            let mut bytes = valid.clone();
             bytes[*position] = *byte;
-            let said = said(&bytes, size);
-            assert!(said.contains(expected), "{position} as {byte}: {said}");
+            let message = message(&bytes, size);
+            assert!(message.contains(expected), "{position} as {byte}: {message}");
         }
-        let mut uncounted = sound.clone();
+        let mut uncounted = valid.clone();
         uncounted[at(1, 4)..at(1, 6)].copy_from_slice(&[1, 0]);
-        assert!(said(&uncounted, size).contains("blocks are counted in the wrong entry"));
-        assert!(said(&sound, 24_000).contains("behind the end"));
-        assert!(said(&sound, 1 << 40).contains("the index of its clusters ends past the end"));
+        assert!(message(&uncounted, size).contains("the number of blocks is in the wrong entry"));
+        assert!(message(&valid, 24_000).contains("after the end"));
+        assert!(message(&valid, 1 << 40).contains("the index of its clusters ends past the end"));
     }
 }

@@ -1,4 +1,4 @@
-//! The bytes of files.
+//! Reading the content of files.
 
 use std::io;
 use std::ops::Range;
@@ -11,30 +11,30 @@ use super::map::{Extent, Extents, Stored};
 use super::volume::Volume;
 use crate::width::to_usize;
 
-/// A stretch of content.
+/// A piece of content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Piece<'a> {
     /// Bytes.
     Bytes(&'a [u8]),
-    /// So many zeroes that are not stored.
+    /// This number of zeroes, which are not stored.
     Zeroes(u64),
 }
 
-/// Bytes that are not compressed are passed on in pieces of so many.
+/// The maximum size of a piece of uncompressed bytes.
 const STEP: u64 = 64 << 10;
 
-/// Reads content. It keeps the cluster that it decoded last, so that who reads on in order decodes each once.
+/// Reads content. It keeps the cluster that it decoded last, so that sequential reads decode each cluster once.
 #[expect(missing_debug_implementations, reason = "the volume's source need not be printable")]
 pub struct Reader<'v> {
     volume: &'v Volume<'v>,
     files: Track<'v>,
-    /// What fragments are in; it is read at other places than files are.
+    /// The position in the packed inode, which is independent of the position in files.
     packed: Track<'v>,
     packed_inode: Option<Inode>,
     plain: Vec<u8>,
 }
 
-/// Where reading has come to.
+/// The position of the last read.
 #[derive(Default)]
 struct Track<'v> {
     extents: Option<(u64, Extents<'v>)>,
@@ -42,7 +42,7 @@ struct Track<'v> {
     decoder: Decoder,
 }
 
-/// What receives the content.
+/// The receiver of the content.
 type Sink<'a> = dyn FnMut(Piece<'_>) -> io::Result<()> + 'a;
 
 impl<'v> Reader<'v> {
@@ -56,10 +56,10 @@ impl<'v> Reader<'v> {
         }
     }
 
-    /// Bytes from `offset` on: as many as `buffer` has, or fewer at the end of the content.
+    /// Reads bytes from `offset` on: the length of `buffer`, or fewer at the end of the content. Returns the number of bytes.
     ///
     /// # Errors
-    /// When the inode has no content, or it is damaged.
+    /// If the inode has no content, or the content is damaged.
     pub fn read_at(&mut self, inode: &Inode, offset: u64, buffer: &mut [u8]) -> Result<usize, ErofsError> {
         let end = inode.size.min(offset.saturating_add(buffer.len() as u64));
         let mut filled = 0_usize;
@@ -79,10 +79,10 @@ impl<'v> Reader<'v> {
         Ok(filled)
     }
 
-    /// Passes a part of the content on in pieces, in order. A range past the end of the content ends with it.
+    /// Calls `sink` with the pieces of a range of the content, in order. The range is limited to the end of the content.
     ///
     /// # Errors
-    /// When the inode has no content, it is damaged, or the receiver fails.
+    /// If the inode has no content, the content is damaged, or the receiver fails.
     pub fn read(&mut self, inode: &Inode, range: Range<u64>, sink: &mut Sink<'_>) -> Result<(), ErofsError> {
         let (mut at, end) = (range.start, range.end.min(inode.size));
         while at < end {
@@ -108,7 +108,7 @@ impl<'v> Reader<'v> {
         Ok(())
     }
 
-    /// Bytes of the packed inode, whose own content is no fragment.
+    /// Reads bytes of the packed inode. Its own content must not be a fragment.
     fn fragment(
         &mut self,
         inode: &Inode,
@@ -144,7 +144,7 @@ impl<'v> Reader<'v> {
 }
 
 impl<'v> Track<'v> {
-    /// The extent that a byte is in.
+    /// Finds the extent that contains a byte.
     fn find(&mut self, volume: &'v Volume<'v>, inode: &Inode, at: u64) -> Result<Extent, ErofsError> {
         let mut same = self.extents.take().filter(|(nid, _)| *nid == inode.nid);
         let last = self.extent.take().filter(|_| same.is_some());
@@ -161,13 +161,13 @@ impl<'v> Track<'v> {
             }
         };
         let found = found.filter(|extent| extent.start <= at && at < extent.end());
-        let found = found.ok_or_else(|| inode.place(Part::Content, at).damaged("no extent holds it"))?;
+        let found = found.ok_or_else(|| inode.place(Part::Content, at).damaged("no extent contains it"))?;
         (self.extents, self.extent) = (same, Some(found));
         Ok(found)
     }
 }
 
-/// Passes on what is stored of a range within an extent.
+/// Calls `sink` with the bytes of a range inside an extent.
 fn pass(
     volume: &Volume<'_>,
     decoder: &mut Decoder,
@@ -196,7 +196,8 @@ fn pass(
         Stored::Hole => sink(Piece::Zeroes(range.end - range.start)),
         Stored::Plain { at } => plainly(at.saturating_add(within.start), within.end - within.start),
         Stored::Rotated { at } => {
-            // What the file has in one block, and what it has in the next one, which stands in front.
+            // The bytes before the block boundary of the file are at their offset in the block. The bytes after it are at the start of
+            // the block.
             let border = (extent.start / BLOCK_U64 + 1) * BLOCK_U64;
             let split = border.clamp(range.start, range.end);
             plainly(at + range.start % BLOCK_U64, split - range.start)?;
@@ -205,8 +206,8 @@ fn pass(
         Stored::Compressed(cluster) => {
             let bytes = decoder.decode(volume, cluster, to_usize(extent.len), place)?;
             let part = bytes.get(to_usize(within.start)..to_usize(within.end));
-            sink(Piece::Bytes(part.ok_or_else(|| place.damaged("its cluster decodes to less"))?))
+            sink(Piece::Bytes(part.ok_or_else(|| place.damaged("its cluster decodes to fewer bytes"))?))
         }
-        Stored::Fragment { .. } => Err(place.damaged("it is a fragment of itself")),
+        Stored::Fragment { .. } => Err(place.damaged("the fragment refers to itself")),
     }
 }

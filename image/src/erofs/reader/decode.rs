@@ -1,4 +1,4 @@
-//! Clusters into bytes.
+//! Decoding of clusters.
 
 use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, ResetDirective};
 
@@ -9,10 +9,10 @@ use super::map::Cluster;
 use super::volume::Volume;
 use crate::width::to_usize;
 
-/// Decodes clusters, and keeps the last one.
+/// Decodes clusters, and keeps the last result.
 #[derive(Default)]
 pub(super) struct Decoder {
-    /// What `output` is the beginning of.
+    /// The cluster whose first decoded bytes are in `output`.
     holds: Option<Cluster>,
     input: Vec<u8>,
     output: Vec<u8>,
@@ -20,7 +20,7 @@ pub(super) struct Decoder {
 }
 
 impl Decoder {
-    /// The first `len` bytes of what a cluster decodes to; all of it, unless the extent is a partial one.
+    /// The first `len` decoded bytes of a cluster. They must be all decoded bytes, except for a partial extent.
     pub(super) fn decode(
         &mut self,
         volume: &Volume<'_>,
@@ -40,7 +40,7 @@ impl Decoder {
                 padding.ok_or_else(|| place.damaged("its cluster begins with a block of zeroes"))?;
             let (_, input) = self.input.split_at(padding);
             match cluster.algorithm {
-                // Without padding nothing says where the data ends.
+                // Without padding, the end of the data is not known.
                 Algorithm::Lz4 => lz4::decode(input, &mut self.output, padded && !cluster.partial)
                     .map_err(|error| place.damaged(error.to_string()))?,
                 Algorithm::Zstd => {
@@ -55,13 +55,13 @@ impl Decoder {
     }
 }
 
-/// How many zeroes stand in front. They end in the first block.
+/// The number of zeroes before the data. They must end in the first block.
 fn padding(input: &[u8], at: u64) -> Option<usize> {
     let first_block = to_usize(BLOCK_U64 - at % BLOCK_U64);
     input.iter().take(first_block).position(|byte| *byte != 0)
 }
 
-/// Fills `out` from a frame; a `whole` one has to end with it and with `input`.
+/// Fills `out` from a frame. A `whole` frame must end at the end of `out` and of `input`.
 fn zstd(
     context: &mut Option<DCtx<'static>>,
     input: &[u8],
@@ -70,30 +70,30 @@ fn zstd(
     whole: bool,
 ) -> Result<(), String> {
     if window(input)? > 1 << window_log {
-        return Err("the window of the zstd data is larger than the superblock says".to_owned());
+        return Err("the window of the zstd data is larger than the superblock allows".to_owned());
     }
-    let no_memory = || "there is no memory for a decoder".to_owned();
+    let no_memory = || "out of memory for a zstd decoder".to_owned();
     let context = match context {
         Some(context) => context,
         None => context.insert(DCtx::try_create().ok_or_else(no_memory)?),
     };
-    let said = |code| format!("the zstd data is damaged: {}", zstd_safe::get_error_name(code));
-    context.reset(ResetDirective::SessionOnly).map_err(said)?;
-    context.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX.into())).map_err(said)?;
+    let damaged = |code| format!("the zstd data is damaged: {}", zstd_safe::get_error_name(code));
+    context.reset(ResetDirective::SessionOnly).map_err(damaged)?;
+    context.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX.into())).map_err(damaged)?;
     let mut input = InBuffer::around(input);
     let mut room = OutBuffer::around(out);
     loop {
         let before = (input.pos(), room.pos());
-        let left = context.decompress_stream(&mut room, &mut input).map_err(said)?;
+        let left = context.decompress_stream(&mut room, &mut input).map_err(damaged)?;
         let full = room.pos() == room.capacity();
         match (left == 0, full) {
             (true, true) if whole && input.pos() != input.src.len() => {
-                return Err("there is something behind the zstd data".to_owned());
+                return Err("bytes follow the zstd data".to_owned());
             }
             (true, true) => return Ok(()),
             (true, false) => return Err("the zstd data is shorter than the extent".to_owned()),
             (false, true) if !whole => return Ok(()),
-            // What is left may be nothing but the end of the frame.
+            // The output is full. Only the end of the frame may follow.
             (false, true) => break,
             (false, false) if before == (input.pos(), room.pos()) => {
                 return Err("the zstd data ends early".to_owned());
@@ -103,14 +103,14 @@ fn zstd(
     }
     let mut more = [0];
     let mut room = OutBuffer::around(more.as_mut_slice());
-    let left = context.decompress_stream(&mut room, &mut input).map_err(said)?;
+    let left = context.decompress_stream(&mut room, &mut input).map_err(damaged)?;
     if left != 0 || room.pos() != 0 || input.pos() != input.src.len() {
         return Err("the zstd data is longer than the extent".to_owned());
     }
     Ok(())
 }
 
-/// The bytes of the window that a frame asks for (RFC 8878, 3.1.1.1).
+/// The window size in bytes that a frame requires (RFC 8878, 3.1.1.1).
 fn window(frame: &[u8]) -> Result<u64, String> {
     let none = || "there is no zstd data".to_owned();
     let [0x28, 0xb5, 0x2f, 0xfd, descriptor, next, ..] = frame else { return Err(none()) };
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
     use zstd_safe::{CCtx, CParameter};
 
-    /// A frame with that window, and without the content's length.
+    /// A frame with this window, and without the content size.
     fn frame(content: &[u8], window_log: u32, checksum: bool) -> Vec<u8> {
         let mut context = CCtx::create();
         context.set_parameter(CParameter::WindowLog(window_log)).unwrap();
@@ -156,16 +156,16 @@ mod tests {
                 (frame.as_slice(), content.len() - 1, "is longer than the extent"),
                 (&frame, content.len() + 1, "is shorter than the extent"),
                 (&frame[..frame.len() / 2], content.len(), "ends early"),
-                (&[frame.as_slice(), &[0]].concat(), content.len(), "something behind"),
+                (&[frame.as_slice(), &[0]].concat(), content.len(), "bytes follow"),
                 (&frame[1..], content.len(), "there is no zstd data"),
                 (&[], 1, "there is no zstd data"),
             ] {
-                let said = decoded(input, len, true).unwrap_err();
-                assert!(said.contains(expected), "{expected}: {said}");
+                let message = decoded(input, len, true).unwrap_err();
+                assert!(message.contains(expected), "{expected}: {message}");
             }
         }
-        let said = decoded(&frame(&content, 17, false), content.len(), true).unwrap_err();
-        assert!(said.contains("window"), "{said}");
+        let message = decoded(&frame(&content, 17, false), content.len(), true).unwrap_err();
+        assert!(message.contains("window"), "{message}");
         let mut flipped = frame(&content, 16, true);
         let end = flipped.len() - 1;
         flipped[end] ^= 1;
@@ -179,7 +179,7 @@ mod tests {
         let mut second = [0; 5000];
         second[4096] = 1;
         assert_eq!(padding(&second, 0), None);
-        // Of a tail that begins within a block.
+        // A tail that begins inside a block.
         assert_eq!(padding(&[0, 0, 7], 4095), None);
     }
 }

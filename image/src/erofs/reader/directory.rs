@@ -1,4 +1,4 @@
-//! Directories: blocks of entries, each with its names behind them, in order of the names over all blocks.
+//! Directories: blocks of entries, each followed by its names. The names are sorted over all blocks.
 
 use zerocopy::FromBytes;
 
@@ -24,12 +24,12 @@ pub struct Entry {
 pub struct Entries<'v> {
     reader: Reader<'v>,
     directory: Inode,
-    /// What `..` has to be, where that is known.
+    /// The expected inode of `..`, if it is known.
     parent: Option<u64>,
     block: Vec<u8>,
-    /// Where the block stands in the directory.
+    /// The offset of the block in the directory.
     at: u64,
-    /// Entries of the block, and which is next.
+    /// The number of entries of the block, and the index of the next entry.
     count: usize,
     next: usize,
     last: Option<Vec<u8>>,
@@ -46,7 +46,7 @@ impl<'v> Entries<'v> {
         if directory.kind != Kind::Directory {
             return Err(ErofsError::Kind { nid: directory.nid, wanted: "directory" });
         }
-        // No writer makes any; one could hold megabytes for each level of a tree.
+        // No writer makes compressed directories, and each level of a tree could need megabytes of memory.
         if directory.is_compressed() {
             return Err(ErofsError::Unsupported("compressed directories".into()));
         }
@@ -68,7 +68,7 @@ impl<'v> Entries<'v> {
         self.directory.place(Part::Entry, self.at + (self.next * DIRENT_LEN) as u64)
     }
 
-    /// The next one, dots included.
+    /// The next entry, including `.` and `..`.
     fn advance(&mut self) -> Result<Option<Entry>, ErofsError> {
         if self.next == self.count {
             self.at += self.block.len() as u64;
@@ -78,10 +78,10 @@ impl<'v> Entries<'v> {
             self.load()?;
         }
         let place = self.place();
-        let entry = self.dirent(self.next).ok_or_else(|| place.damaged("its block ends in it"))?;
+        let entry = self.dirent(self.next).ok_or_else(|| place.damaged("its block ends inside it"))?;
         let name = self.name(&entry, place)?;
         if self.last.as_ref().is_some_and(|last| *last >= name) {
-            return Err(place.damaged("its name does not follow the one before"));
+            return Err(place.damaged("its name does not follow the previous name"));
         }
         self.last = Some(name.clone());
         self.next += 1;
@@ -95,7 +95,7 @@ impl<'v> Entries<'v> {
         self.next = 0;
         self.reader.read_at(&self.directory, self.at, &mut self.block)?;
         let place = self.place();
-        let first = self.dirent(0).ok_or_else(|| place.damaged("its block has no room for it"))?;
+        let first = self.dirent(0).ok_or_else(|| place.damaged("its block is too short"))?;
         let names = usize::from(first.name_offset.get());
         if names == 0 || names % DIRENT_LEN != 0 || names >= len {
             return Err(place.damaged(format!("the names of its block begin at {names}")));
@@ -109,7 +109,7 @@ impl<'v> Entries<'v> {
         Some(Dirent::read_from_prefix(bytes).ok()?.0)
     }
 
-    /// A name ends where the next begins; the last one at a null or with the block.
+    /// A name ends at the start of the next name. The last name ends at a NUL or at the end of the block.
     fn name(&self, entry: &Dirent, place: Place) -> Result<Vec<u8>, ErofsError> {
         let start = usize::from(entry.name_offset.get());
         let is_last = self.next + 1 == self.count;
@@ -118,22 +118,22 @@ impl<'v> Entries<'v> {
             _ => self.block.len(),
         };
         let name = self.block.get(start..end).filter(|_| start >= self.count * DIRENT_LEN);
-        let name = name.ok_or_else(|| place.damaged("its name is not behind the entries"))?;
+        let name = name.ok_or_else(|| place.damaged("its name is not after the entries"))?;
         let name = match name.iter().position(|byte| *byte == 0) {
             Some(len) if is_last => name.split_at(len).0,
-            Some(_) => return Err(place.damaged("there is a null in its name")),
+            Some(_) => return Err(place.damaged("its name contains a NUL")),
             None => name,
         };
         if name.is_empty() || name.len() > NAME_MAX {
             return Err(place.damaged(format!("its name has {} bytes", name.len())));
         }
         if name.contains(&b'/') {
-            return Err(place.damaged("there is a slash in its name"));
+            return Err(place.damaged("its name contains a slash"));
         }
         Ok(name.to_vec())
     }
 
-    /// `.` and `..` stand in order with the others.
+    /// Checks `.` or `..`, which are sorted with the other names.
     fn check_dot(&mut self, entry: &Entry) -> Result<(), ErofsError> {
         let place = self.place();
         let expected = if entry.name == b"." { Some(self.directory.nid) } else { self.parent };
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
     use zerocopy::IntoBytes;
 
-    /// A block: entries, then names.
+    /// A block of entries, followed by their names.
     fn block(entries: &[(&[u8], u64, u8)]) -> Vec<u8> {
         let mut offset = entries.len() * DIRENT_LEN;
         let mut bytes = Vec::new();
@@ -193,7 +193,7 @@ mod tests {
         bytes
     }
 
-    fn said(content: &[u8]) -> String {
+    fn message(content: &[u8]) -> String {
         let bytes = FILE.directory(content);
         let volume = volume(&bytes);
         let names: Result<Vec<Entry>, _> =
@@ -209,11 +209,11 @@ mod tests {
     }
 
     #[test]
-    fn what_a_directory_must_not_say() {
+    fn invalid_directories_are_refused() {
         let (own, parent) = ((b".".as_slice(), FILE.nid(), 2), (b"..".as_slice(), 3, 2));
-        assert_eq!(said(&block(&[(b"!", 9, 1), own, parent, (b"a\xff", 7, 1)])), "! a\\xff");
-        // The last name ends at a null.
-        assert_eq!(said(&[block(&[own, parent, (b"a", 7, 1)]).as_slice(), &[0; 9]].concat()), "a");
+        assert_eq!(message(&block(&[(b"!", 9, 1), own, parent, (b"a\xff", 7, 1)])), "! a\\xff");
+        // The last name ends at a NUL.
+        assert_eq!(message(&[block(&[own, parent, (b"a", 7, 1)]).as_slice(), &[0; 9]].concat()), "a");
         let long = [b'x'; 256];
         type Entries<'c> = &'c [(&'c [u8], u64, u8)];
         let cases: &[(Entries<'_>, &str)] = &[
@@ -224,28 +224,28 @@ mod tests {
             (&[parent, own], "does not follow"),
             (&[own, parent, (b"b", 7, 1), (b"a", 7, 1)], "does not follow"),
             (&[own, parent, (b"a", 7, 1), (b"a", 8, 1)], "does not follow"),
-            (&[own, parent, (b"a/b", 7, 1)], "a slash in its name"),
-            (&[own, parent, (b"a\0b", 7, 1), (b"c", 7, 1)], "a null in its name"),
+            (&[own, parent, (b"a/b", 7, 1)], "contains a slash"),
+            (&[own, parent, (b"a\0b", 7, 1), (b"c", 7, 1)], "contains a NUL"),
             (&[own, parent, (b"", 7, 1), (b"c", 7, 1)], "its name has 0 bytes"),
             (&[own, parent, (&long, 7, 1)], "its name has 256 bytes"),
         ];
         for (entries, expected) in cases {
-            let said = said(&block(entries));
-            assert!(said.contains(expected), "{expected}: {said}");
+            let message = message(&block(entries));
+            assert!(message.contains(expected), "{expected}: {message}");
         }
-        let sound = block(&[own, parent, (b"a", 7, 1)]);
+        let valid = block(&[own, parent, (b"a", 7, 1)]);
         for (position, byte, expected) in [
             (8, 0, "the names of its block begin at 0"),
             (8, 13, "the names of its block begin at 13"),
             (9, 0xff, "begin at"),
-            (8 + 12, 30, "is not behind the entries"),
-            (8 + 24, 200, "is not behind the entries"),
+            (8 + 12, 30, "is not after the entries"),
+            (8 + 24, 200, "is not after the entries"),
         ] {
-            let mut bytes = sound.clone();
+            let mut bytes = valid.clone();
             bytes[position] = byte;
-            let said = said(&bytes);
-            assert!(said.contains(expected), "{expected}: {said}");
+            let message = message(&bytes);
+            assert!(message.contains(expected), "{expected}: {message}");
         }
-        assert!(said(&sound[..11]).contains("its block has no room for it"));
+        assert!(message(&valid[..11]).contains("its block is too short"));
     }
 }

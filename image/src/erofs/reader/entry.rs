@@ -1,4 +1,4 @@
-//! The entries of a compressed file's index: the counterpart of `index`, which writes them.
+//! The reader of the entries of an index. The module `index` writes them.
 
 use zerocopy::FromBytes;
 
@@ -12,13 +12,13 @@ use super::inode::Inode;
 use super::volume::Volume;
 use crate::width::{halves_of_u32, to_usize};
 
-/// How the index is written, and where its first entry is.
+/// The form of an index, and the offset of its first entry.
 #[derive(Clone, Copy)]
 pub(super) enum Form {
-    /// There is none: the whole file is in the packed inode, there.
+    /// There is no index: the whole file is in the packed inode, at this offset.
     Whole(u64),
     Full(u64),
-    /// How many entries are in packs of two before those in packs of 16, and how many of these there are.
+    /// `before`: the number of entries in packs of two before the packs of 16. `packed`: the number of entries in packs of 16.
     Compact {
         at: u64,
         before: u64,
@@ -26,7 +26,7 @@ pub(super) enum Form {
     },
 }
 
-/// An entry, by itself.
+/// A decoded entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry {
     Head {
@@ -35,7 +35,7 @@ pub(super) enum Entry {
         block: u32,
         partial: bool,
     },
-    /// `exact`: how far back the head is stands in this entry and was not derived from another.
+    /// `exact`: the distance to the head is stored in this entry, and not derived from another entry.
     Within {
         back: u64,
         exact: bool,
@@ -46,25 +46,25 @@ pub(super) enum Entry {
 /// The entries that share a block address.
 struct Pack {
     at: u64,
-    /// Type and number of each: of so many.
+    /// The type and the value of each entry. Only the first `count` entries are used.
     entries: [(u16, u16); 16],
     count: usize,
     block: u32,
 }
 
-/// Where entries are, and the pack that was read last.
+/// The location of the entries, and the pack that was read last.
 pub(super) struct Index {
     nid: u64,
     pub(super) form: Form,
-    /// Entries: one for each block of the file.
+    /// The number of entries: one per block of the file.
     pub(super) count: u64,
-    /// There are clusters of several blocks.
+    /// The file may have clusters of several blocks.
     big: bool,
     pack: Option<Pack>,
 }
 
 impl Form {
-    /// Of a file whose map header, with these flags, ends there.
+    /// The form for a file whose map header ends at `at` and has the flags `advise`.
     pub(super) fn of(inode: &Inode, at: u64, advise: u16) -> Self {
         if inode.layout == Layout::CompressedFull {
             return Self::Full(at + FULL_INDEX_GAP as u64);
@@ -81,7 +81,7 @@ impl Index {
         Self { nid: inode.nid, form, count: inode.size.div_ceil(BLOCK_U64), big, pack: None }
     }
 
-    /// Where it ends, in bytes.
+    /// The end of the index, in bytes.
     pub(super) fn end(&self) -> u64 {
         match self.form {
             Form::Whole(at) => at,
@@ -101,16 +101,16 @@ impl Index {
         };
         match entry {
             Entry::Head { offset, .. } if offset >= BLOCK_U64 => {
-                Err(place.damaged(format!("its extent begins {offset} bytes behind its start")))
+                Err(place.damaged(format!("its extent begins {offset} bytes after its start")))
             }
             Entry::Within { blocks: Some(_), .. } if !self.big => {
-                Err(place.damaged("it counts blocks in a file of clusters of one block"))
+                Err(place.damaged("it contains a number of blocks, but the file has clusters of one block"))
             }
             entry => Ok(entry),
         }
     }
 
-    /// Where the pack is that an entry is in, where the entry is in it, and its bytes.
+    /// The offset of the pack that contains an entry, the index of the entry in the pack, and the length of the pack.
     fn pack_of(&self, number: u64) -> (u64, usize, usize) {
         let Form::Compact { at, before, packed } = self.form else { return (0, 0, 0) };
         let small = |at: u64, number: u64| (at + number / 2 * 8, usize::from(number % 2 == 1), 8);
@@ -147,7 +147,7 @@ fn full(volume: &Volume<'_>, at: u64, place: Place) -> Result<Entry, ErofsError>
     let advise = entry.advise.get();
     Ok(match advise & LCLUSTER_TYPE_MASK {
         LCLUSTER_NONHEAD => {
-            // The lower half of what is a head's block address.
+            // The lower half of the field that is the block address in a head.
             let [number, _] = halves_of_u32(entry.block.get());
             within(number)
         }
@@ -160,7 +160,7 @@ fn full(volume: &Volume<'_>, at: u64, place: Place) -> Result<Entry, ErofsError>
     })
 }
 
-/// An entry that is no head, by the number that says how far its head is before it, or how many blocks the cluster has.
+/// Decodes a non-head. Its number is the distance to the previous head, or the number of blocks of the cluster.
 fn within(number: u16) -> Entry {
     if number & BLOCK_COUNT_FLAG != 0 {
         return Entry::Within { back: 1, exact: true, blocks: Some(u32::from(number & !BLOCK_COUNT_FLAG)) };
@@ -169,14 +169,14 @@ fn within(number: u16) -> Entry {
 }
 
 impl Pack {
-    /// Two entries of 16 bits, or 16 of 14, and a block address. An entry's upper two bits are its type.
+    /// Decodes a pack: two entries of 16 bits or 16 entries of 14 bits, and a block address. The upper two bits of an entry are its type.
     fn read(at: u64, bytes: &[u8]) -> Self {
         let (count, width) = if bytes.len() == 8 { (2, 16) } else { (16, 14) };
         let entry = |number: usize| {
             let position = number * width;
             let bytes = bytes.iter().skip(position / 8).take(3).rev();
             let bits = bytes.fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) >> (position % 8);
-            // 12 bits each, in a word of at most 24.
+            // Both values have at most 12 bits.
             let [kind, _] = halves_of_u32(bits >> 12 & 3);
             let [number, _] = halves_of_u32(bits & 0xfff);
             (kind, number)
@@ -196,7 +196,7 @@ impl Pack {
         if low & BLOCK_COUNT_FLAG != 0 || number + 1 < self.count {
             return Some(within(low));
         }
-        // The last one says how far it is to the next head; how far the head before is, follows from the entry before it.
+        // The last entry contains the distance to the next head. The distance to the previous head is derived from the previous entry.
         let back = match self.entries.get(number.checked_sub(1)?)? {
             (LCLUSTER_NONHEAD, low) if low & BLOCK_COUNT_FLAG != 0 => 2,
             (LCLUSTER_NONHEAD, low) => u64::from(*low) + 1,
@@ -205,8 +205,8 @@ impl Pack {
         Some(Entry::Within { back, exact: false, blocks: None })
     }
 
-    /// How many blocks the clusters have that are counted in the pack before an entry. Without clusters of several blocks the address is
-    /// that of the block before the first head.
+    /// The number of blocks of the clusters that are counted in the pack before an entry. Without clusters of several blocks, the address
+    /// of the pack is that of the block before the first head.
     fn blocks_before(&self, number: usize, big: bool) -> u32 {
         let mut blocks = u32::from(!big);
         let mut entries = self.entries.iter().take(number).peekable();

@@ -1,80 +1,80 @@
-//! What can be wrong with a volume.
+//! The errors of the reader.
 
 use std::borrow::Cow;
 use std::io;
 
-/// Why a volume, or a part of it, cannot be read.
+/// A volume, or a part of it, cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ErofsError {
-    /// The source refused.
+    /// The source failed.
     #[error("failed to read the volume at byte {at}")]
     Read {
-        /// Where.
+        /// The offset in the volume, in bytes.
         at: u64,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// Nothing of the format is there.
-    #[error("there is no erofs: no magic number at byte 1024")]
+    /// The volume has no magic number of EROFS.
+    #[error("not an EROFS volume: no magic number at byte 1024")]
     NotErofs,
     /// The superblock contradicts itself or the volume.
-    #[error("superblock of the erofs: {0}")]
+    #[error("EROFS superblock: {0}")]
     Superblock(Cow<'static, str>),
-    /// The format allows it, this reader does not know it.
-    #[error("this erofs has {0}, which is not supported")]
+    /// The format allows the feature, but this reader does not support it.
+    #[error("unsupported EROFS feature: {0}")]
     Unsupported(Cow<'static, str>),
-    /// An inode and what belongs to it contradict the format.
-    #[error("inode {nid} of the erofs, {part} at {at}: {what}")]
+    /// An inode, or data that belongs to it, contradicts the format.
+    #[error("EROFS inode {nid}, {part} at {at}: {what}")]
     Damaged {
-        /// The inode's number.
+        /// The number of the inode.
         nid: u64,
-        /// What of the inode `at` counts in.
+        /// The part of the inode.
         part: Part,
-        /// Where in that part.
+        /// The position in the part, in the unit of the part.
         at: u64,
-        /// What is wrong.
+        /// The cause.
         what: Cow<'static, str>,
     },
     /// The tree contradicts itself.
-    #[error("path {path:?} of the erofs: {what}")]
+    #[error("EROFS path {path:?}: {what}")]
     Tree {
         /// The path.
         path: String,
-        /// What is wrong.
+        /// The cause.
         what: &'static str,
     },
-    /// Asked of an inode what its kind does not have.
-    #[error("inode {nid} of the erofs is no {wanted}")]
+    /// The operation does not apply to the kind of the inode.
+    #[error("EROFS inode {nid} is not a {wanted}")]
     Kind {
-        /// The inode's number.
+        /// The number of the inode.
         nid: u64,
-        /// What was asked for.
+        /// The kind that the operation requires.
         wanted: &'static str,
     },
-    /// The receiver of the bytes refused.
-    #[error("failed to pass on the bytes of inode {nid}")]
+    /// The receiver of the bytes failed.
+    #[error("failed to write the content of inode {nid}")]
     Sink {
-        /// The inode's number.
+        /// The number of the inode.
         nid: u64,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
 }
 
-/// A part of an inode.
+/// A part of an inode, with the unit of positions in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// The structure itself, by its byte in the volume.
+    /// The structure. The position is a byte of the volume.
     Inode,
-    /// An attribute, by its byte in the volume.
+    /// An extended attribute. The position is a byte of the volume.
     Attribute,
-    /// An entry of the directory, by its byte in the directory.
+    /// An entry of the directory. The position is a byte of the directory.
     Entry,
-    /// The index, by its logical cluster or chunk.
+    /// The index. The position is the number of a logical cluster or chunk.
     Index,
-    /// The content, by its byte in the file.
+    /// The content. The position is a byte of the file.
     Content,
 }
 
@@ -90,7 +90,7 @@ impl std::fmt::Display for Part {
     }
 }
 
-/// An inode as errors about it need it.
+/// The place of an error: an inode, a part, and a position in it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
     pub(super) nid: u64,

@@ -1,4 +1,4 @@
-//! Inodes of a volume, in their compact and extended forms.
+//! The inodes of a volume, in the compact and the extended form.
 
 use zerocopy::FromBytes;
 
@@ -10,7 +10,7 @@ use super::super::format::{
 use super::error::{ErofsError, Part, Place};
 use super::volume::Volume;
 
-/// What an inode is.
+/// The kind of an inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A regular file.
@@ -21,16 +21,16 @@ pub enum Kind {
     Symlink,
     /// A character device.
     Character {
-        /// Its driver.
+        /// The major number.
         major: u32,
-        /// Which of the driver's.
+        /// The minor number.
         minor: u32,
     },
     /// A block device.
     Block {
-        /// Its driver.
+        /// The major number.
         major: u32,
-        /// Which of the driver's.
+        /// The minor number.
         minor: u32,
     },
     /// A named pipe.
@@ -42,9 +42,9 @@ pub enum Kind {
 /// An inode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inode {
-    /// Its number: where it stands, in units of 32 bytes.
+    /// The number: its offset in units of 32 bytes.
     pub nid: u64,
-    /// What it is.
+    /// The kind.
     pub kind: Kind,
     /// Permissions, set-id and sticky bits: the lower 12 bits of the mode.
     pub mode: u16,
@@ -52,32 +52,32 @@ pub struct Inode {
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// Seconds since 1970 of the last modification.
+    /// Time of the last modification, in seconds since 1970.
     pub mtime: i64,
-    /// Nanoseconds of that second.
+    /// Nanoseconds of this second.
     pub mtime_nanos: u32,
-    /// How many names it has.
+    /// Number of names.
     pub links: u32,
-    /// Bytes of content, of a directory's entries, or of a link's target.
+    /// Size of the content, of the entries of a directory, or of the target of a link, in bytes.
     pub size: u64,
     pub(super) layout: Layout,
-    /// Block address, compressed blocks, or chunk format, as the layout says.
+    /// A block address, a number of compressed blocks, or a chunk format. It depends on the layout.
     pub(super) data: u32,
-    /// Where it stands, in bytes.
+    /// The offset in the volume, in bytes.
     pub(super) at: u64,
-    /// Bytes of the structure.
+    /// The length of the structure, in bytes.
     pub(super) head_len: u64,
-    /// Bytes of attributes behind it.
+    /// The length of the attributes after the structure, in bytes.
     pub(super) xattr_len: u64,
 }
 
 impl Inode {
-    /// Is its content compressed?
+    /// Whether the content is compressed.
     pub fn is_compressed(&self) -> bool {
         matches!(self.layout, Layout::CompressedFull | Layout::CompressedCompact)
     }
 
-    /// What stands behind structure and attributes, in bytes.
+    /// The offset of the data after structure and attributes, in bytes.
     pub(super) fn behind(&self) -> u64 {
         self.at.saturating_add(self.head_len).saturating_add(self.xattr_len)
     }
@@ -86,7 +86,7 @@ impl Inode {
         Place { nid: self.nid, part, at }
     }
 
-    /// The type that directory entries of it have.
+    /// The type in its directory entries.
     pub(super) fn file_type(&self) -> u8 {
         file_type(match self.kind {
             Kind::File => MODE_FILE,
@@ -103,7 +103,7 @@ impl Inode {
 pub(super) fn read(volume: &Volume<'_>, nid: u64) -> Result<Inode, ErofsError> {
     let at = nid.checked_mul(SLOT as u64).and_then(|offset| offset.checked_add(volume.sb.meta));
     let place = Place { nid, part: Part::Inode, at: at.unwrap_or(u64::MAX) };
-    let at = at.ok_or_else(|| place.damaged("it lies past the end of the volume"))?;
+    let at = at.ok_or_else(|| place.damaged("it is past the end of the volume"))?;
     let mut bytes = [0; size_of::<ExtendedInode>()];
     let (compact, _) = bytes.split_at_mut(size_of::<CompactInode>());
     volume.fill(compact, at, place)?;
@@ -164,7 +164,7 @@ pub(super) fn read(volume: &Volume<'_>, nid: u64) -> Result<Inode, ErofsError> {
         return Err(place.damaged("its size is larger than 2^63 bytes"));
     }
     if inode.mtime_nanos >= 1_000_000_000 {
-        return Err(place.damaged("its time has a second's worth of nanoseconds"));
+        return Err(place.damaged("its time has more than 999999999 nanoseconds"));
     }
     if inode.behind() > volume.sb.len {
         return Err(place.damaged("it ends past the end of the volume"));
@@ -172,7 +172,7 @@ pub(super) fn read(volume: &Volume<'_>, nid: u64) -> Result<Inode, ErofsError> {
     Ok(inode)
 }
 
-/// None of a type that there is not.
+/// The kind for a mode; `None` for an unknown file type.
 fn kind(mode: u16, data: u32) -> Option<Kind> {
     let (major, minor) = device(data);
     Some(match mode & MODE_TYPE {

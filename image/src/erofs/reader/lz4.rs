@@ -1,27 +1,27 @@
-//! Blocks of lz4 (`doc/lz4_Block_format.md` of lz4), decoded into exactly the room that there is.
+//! The decoder of lz4 blocks (`doc/lz4_Block_format.md` of lz4), which fills exactly the given buffer.
 //!
-//! The C library's safe interface decodes a block only as a whole; a cluster that several files refer to by prefixes of different lengths
-//! has to be decoded in part.
+//! The safe interface of the C library decodes only whole blocks. But several files may refer to prefixes of different lengths of the same
+//! cluster, so a cluster must also be decoded in part.
 
-/// Why a block does not decode.
+/// A block does not decode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(in crate::erofs) enum Lz4Error {
     #[error("the lz4 data ends early")]
     Short,
     #[error("the lz4 data is longer than the extent")]
     Long,
-    #[error("the lz4 data refers to what is before its beginning")]
+    #[error("the lz4 data refers to bytes before its start")]
     Before,
     #[error("the lz4 data ends with a match")]
     End,
 }
 
-/// What a match adds to its length.
+/// The minimum length of a match. It is added to the encoded length.
 pub(in crate::erofs) const MATCH_MIN: usize = 4;
 /// The last bytes of a whole block are literals.
 const LAST_LITERALS: usize = 5;
 
-/// Fills `out`. A `whole` block has to end with it, else it may go on.
+/// Fills `out`. A `whole` block must end at the end of `out`; another block may be longer.
 pub(super) fn decode(mut input: &[u8], out: &mut [u8], whole: bool) -> Result<(), Lz4Error> {
     let mut at = 0;
     loop {
@@ -62,7 +62,7 @@ pub(in crate::erofs) fn byte(input: &mut &[u8]) -> Result<u8, Lz4Error> {
     Ok(*first)
 }
 
-/// Four bits, and if they are full, bytes to add up to one that is not full.
+/// Decodes a length: four bits, and if these are 15, further bytes, which are added up to the first byte that is not 255.
 pub(in crate::erofs) fn length(bits: u8, input: &mut &[u8]) -> Result<usize, Lz4Error> {
     let mut length = usize::from(bits);
     if bits == 15 {
@@ -77,12 +77,12 @@ pub(in crate::erofs) fn length(bits: u8, input: &mut &[u8]) -> Result<usize, Lz4
     Ok(length)
 }
 
-/// Copies `count` bytes from `distance` before `at` to `at`; both are within `out`, and what is copied may begin in what is written.
+/// Copies `count` bytes from `distance` before `at` to `at`. Both are inside `out`, and the two ranges may overlap.
 fn repeat(out: &mut [u8], at: usize, distance: usize, count: usize) {
     let from = at - distance;
     let mut done = 0;
     while done < count {
-        // All that is there repeats itself, so that it can be copied at once.
+        // The bytes from `from` on are periodic, so that all of them can be copied in one step.
         let step = (distance + done).min(count - done);
         out.copy_within(from..from + step, at + done);
         done += step;
@@ -101,21 +101,21 @@ mod tests {
     }
 
     #[test]
-    fn what_the_format_forbids_is_an_error() {
-        // A literal, then four bytes from one before, then five literals.
-        let sound = [0x10, b'a', 1, 0, 0x50, b'1', b'2', b'3', b'4', b'5'];
-        assert_eq!(decoded(&sound, 10, true).unwrap(), b"aaaaa12345");
+    fn invalid_blocks_are_refused() {
+        // A literal, then a match of four bytes with distance 1, then five literals.
+        let valid = [0x10, b'a', 1, 0, 0x50, b'1', b'2', b'3', b'4', b'5'];
+        assert_eq!(decoded(&valid, 10, true).unwrap(), b"aaaaa12345");
         let cases: &[(&str, &[u8], usize, Lz4Error)] = &[
             ("nothing", &[], 1, Lz4Error::Short),
             ("a distance of zero", &[0x10, b'a', 0, 0, 0x50, 1, 2, 3, 4, 5], 10, Lz4Error::Before),
             ("a distance past the beginning", &[0x10, b'a', 2, 0, 0x50, 1, 2, 3, 4, 5], 10, Lz4Error::Before),
-            ("less room", &sound, 9, Lz4Error::End),
-            ("more room", &sound, 11, Lz4Error::Short),
-            ("cut off in literals", &sound[..8], 10, Lz4Error::Short),
-            ("cut off in a distance", &sound[..3], 10, Lz4Error::Short),
+            ("less room", &valid, 9, Lz4Error::End),
+            ("more room", &valid, 11, Lz4Error::Short),
+            ("cut off in literals", &valid[..8], 10, Lz4Error::Short),
+            ("cut off in a distance", &valid[..3], 10, Lz4Error::Short),
             ("a match at the end", &[0x10, b'a', 1, 0], 5, Lz4Error::End),
             ("a length without an end", &[0xf0, 255, 255], 1 << 20, Lz4Error::Short),
-            ("bytes behind the end", &[0x10, b'a', 7], 1, Lz4Error::Long),
+            ("bytes after the end", &[0x10, b'a', 7], 1, Lz4Error::Long),
             ("too many literals", &[0x20, b'a', b'b'], 1, Lz4Error::Long),
         ];
         for (name, input, len, error) in cases {
@@ -124,9 +124,9 @@ mod tests {
     }
 
     proptest! {
-        /// The C library is the other side: what it compressed decodes as a whole, and in part to any prefix.
+        /// A block of the C library decodes as a whole, and in part to any prefix.
         #[test]
-        fn what_the_library_compressed_decodes_and_so_does_every_prefix(
+        fn blocks_of_the_library_and_all_their_prefixes_decode(
             words in proptest::collection::vec((0_u8..6, 1_usize..300), 0..60), high in any::<bool>(), cut in any::<prop::sample::Index>(),
         ) {
             let content: Vec<u8> = words.iter().flat_map(|(word, count)| {
@@ -142,7 +142,7 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_bytes_do_no_harm(input in proptest::collection::vec(any::<u8>(), 0..200), len in 0_usize..5000, whole in any::<bool>()) {
+        fn arbitrary_bytes_never_panic(input in proptest::collection::vec(any::<u8>(), 0..200), len in 0_usize..5000, whole in any::<bool>()) {
             drop(decoded(&input, len, whole));
         }
     }

@@ -1,4 +1,4 @@
-//! Where the bytes of a file lie.
+//! The extents of files: the places of their bytes.
 
 use zerocopy::FromBytes;
 
@@ -10,44 +10,44 @@ use super::error::{ErofsError, Part, Place};
 use super::inode::{Inode, Kind};
 use super::volume::Volume;
 
-/// A stretch of a file.
+/// A range of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
-    /// Where it begins in the file.
+    /// The start in the file, in bytes.
     pub start: u64,
-    /// How many bytes of the file.
+    /// The length, in bytes of the file.
     pub len: u64,
-    /// Where they are.
+    /// The place and the form of its bytes.
     pub stored: Stored,
 }
 
 impl Extent {
-    /// Where it ends in the file.
+    /// The end in the file, in bytes.
     pub fn end(&self) -> u64 {
         self.start.saturating_add(self.len)
     }
 }
 
-/// How a stretch is stored. Addresses are bytes of the volume.
+/// How an extent is stored. Offsets are bytes of the volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stored {
-    /// Not at all: zeroes.
+    /// The extent consists of zeroes that are not stored.
     Hole,
-    /// As it is, one byte after the other.
+    /// Uncompressed and contiguous.
     Plain {
-        /// Where its first byte is.
+        /// The offset of the first byte.
         at: u64,
     },
-    /// As it is, in a block in which each byte is as far from the start as it is in its block of the file.
+    /// Uncompressed in one block. Each byte has the same offset in this block as in its block of the file.
     Rotated {
-        /// Where the block is.
+        /// The offset of the block.
         at: u64,
     },
     /// Compressed.
     Compressed(Cluster),
     /// In the packed inode.
     Fragment {
-        /// Where its first byte is in the content of the packed inode.
+        /// The offset of the first byte in the content of the packed inode.
         at: u64,
     },
 }
@@ -55,36 +55,36 @@ pub enum Stored {
 /// A compressed cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cluster {
-    /// How it is compressed.
+    /// The compression algorithm.
     pub algorithm: Algorithm,
-    /// Where it is.
+    /// The offset in the volume, in bytes.
     pub at: u64,
-    /// Its bytes, padding included.
+    /// The length in bytes, including padding.
     pub bytes: u32,
-    /// It decodes to more than this extent.
+    /// The cluster decodes to more bytes than this extent has.
     pub partial: bool,
 }
 
-/// The extents of a file, in order, without a gap.
+/// The extents of a file, in order and without gaps.
 #[expect(missing_debug_implementations, reason = "the volume's source need not be printable")]
 pub struct Extents<'v> {
     volume: &'v Volume<'v>,
     inode: Inode,
     map: Map<'v>,
-    /// Where the next one begins.
+    /// The start of the next extent.
     at: u64,
-    /// What was read already and comes first.
+    /// An extent that was already read and is returned first.
     first: Option<Extent>,
 }
 
 enum Map<'v> {
     Done,
-    /// Blocks from there on up to a byte of the file, and what is left of it behind the inode.
+    /// Contiguous blocks up to the byte `blocks_end` of the file. The rest is after the inode.
     Flat {
         blocks_at: u64,
         blocks_end: u64,
     },
-    /// Where the addresses are, whether they have eight bytes, and log2 of a chunk's bytes.
+    /// `index_at`: the offset of the addresses. `long`: they have eight bytes. `bits`: log2 of the size of a chunk in bytes.
     Chunks {
         index_at: u64,
         long: bool,
@@ -94,7 +94,7 @@ enum Map<'v> {
 }
 
 impl<'v> Extents<'v> {
-    /// From the one on that holds the byte at `offset`.
+    /// Starts at the extent that contains the byte at `offset`.
     pub(super) fn new(volume: &'v Volume<'v>, inode: &Inode, offset: u64) -> Result<Self, ErofsError> {
         if !matches!(inode.kind, Kind::File | Kind::Directory | Kind::Symlink) {
             return Err(ErofsError::Kind { nid: inode.nid, wanted: "file, directory or symbolic link" });
@@ -122,7 +122,7 @@ impl<'v> Extents<'v> {
     fn flat(&mut self, offset: u64) {
         let size = self.inode.size;
         let blocks_end = match self.inode.layout {
-            // The last block, full or not, is behind the inode.
+            // The last block, full or not, is after the inode.
             Layout::Inline => (size - 1) / BLOCK_U64 * BLOCK_U64,
             _ => size,
         };
@@ -159,7 +159,7 @@ impl<'v> Extents<'v> {
                 let place = self.inode.place(Part::Content, 0);
                 let stored = Stored::Plain { at: *blocks_at };
                 if !self.volume.holds(*blocks_at, *blocks_end) {
-                    return Err(place.damaged("its blocks are not within the volume"));
+                    return Err(place.damaged("its blocks are not inside the volume"));
                 }
                 Some(Extent { start: 0, len: *blocks_end, stored })
             }
@@ -167,7 +167,7 @@ impl<'v> Extents<'v> {
                 let (behind, len) = (self.inode.behind(), size - at);
                 if behind % BLOCK_U64 + len > BLOCK_U64 || behind + len > self.volume.sb.len {
                     let place = self.inode.place(Part::Content, at);
-                    return Err(place.damaged("what is behind the inode does not end in its block"));
+                    return Err(place.damaged("the data after the inode crosses a block boundary"));
                 }
                 Some(Extent { start: at, len, stored: Stored::Plain { at: behind } })
             }
@@ -179,7 +179,7 @@ impl<'v> Extents<'v> {
                 if let Stored::Plain { at } = stored
                     && !self.volume.holds(at, len)
                 {
-                    return Err(place.damaged("its blocks are not within the volume"));
+                    return Err(place.damaged("its blocks are not inside the volume"));
                 }
                 Some(Extent { start: at, len, stored })
             }
@@ -191,7 +191,7 @@ impl<'v> Extents<'v> {
     }
 }
 
-/// Where a chunk is.
+/// Reads the place of a chunk.
 fn chunk(
     volume: &Volume<'_>,
     index_at: u64,

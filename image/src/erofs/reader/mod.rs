@@ -1,7 +1,7 @@
-//! Reading a volume: of any origin, so that nothing in it is believed.
+//! The reader of untrusted volumes.
 //!
-//! Every number is checked where it is used. What a reader holds is bounded by the volume's bytes or by what one cluster may decode to;
-//! every loop goes over something that has to be in the volume, or ends with an error.
+//! Every number is checked where it is used. The memory of a reader is limited by the size of the volume, or by the maximum decoded size
+//! of one cluster. Every loop is limited by data that must be in the volume, or ends with an error.
 
 mod cluster;
 mod content;

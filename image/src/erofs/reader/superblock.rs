@@ -1,4 +1,4 @@
-//! The superblock, and what it says about compressors.
+//! The superblock, and the records of the compressors.
 
 use zerocopy::FromBytes;
 
@@ -21,33 +21,33 @@ const KNOWN: u32 = INCOMPAT_ZERO_PADDING
     | INCOMPAT_TAIL_PACKING
     | INCOMPAT_FRAGMENTS;
 
-/// Bytes that one more slot adds to the superblock.
+/// The length of an additional slot after the superblock, in bytes.
 const EXTRA_SLOT: usize = 16;
 
-/// What the rest of the reader needs of it.
+/// The fields of the superblock that the reader needs.
 #[derive(Debug, Clone)]
 pub(super) struct Super {
-    /// Bytes of the volume: nothing lies behind.
+    /// The length of the volume, in bytes.
     pub(super) len: u64,
-    /// The byte that inode numbers count from.
+    /// The byte at which inode number 0 starts.
     pub(super) meta: u64,
-    /// The byte that shared attributes count from.
+    /// The byte at which the shared attributes start.
     pub(super) xattrs: u64,
     pub(super) root: u64,
-    /// The inode that holds fragments.
+    /// The packed inode, which contains the fragments.
     pub(super) packed: Option<u64>,
     pub(super) inodes: u64,
     /// The time of compact inodes.
     pub(super) epoch: i64,
     pub(super) epoch_nanos: u32,
     pub(super) uuid: [u8; 16],
-    /// Compressed data stands at the end of its cluster.
+    /// Compressed data is at the end of its cluster.
     pub(super) zero_padding: bool,
-    /// Clusters of several blocks.
+    /// Clusters may have several blocks.
     pub(super) big_clusters: bool,
-    /// Blocks of the largest cluster of lz4, if there may be any.
+    /// The maximum number of blocks of an lz4 cluster, if lz4 is used.
     pub(super) lz4_blocks: Option<u32>,
-    /// log2 of the largest window of zstd, if there may be any.
+    /// log2 of the maximum window of zstd, if zstd is used.
     pub(super) zstd_window: Option<u8>,
 }
 
@@ -80,7 +80,8 @@ impl Super {
         check_features(&sb)?;
         let len = u64::from(sb.blocks.get()) * BLOCK_U64;
         if len < BLOCK_U64 || len > source.len() {
-            let what = format!("it counts {} blocks, there are {}", sb.blocks, source.len() / BLOCK_U64);
+            let what =
+                format!("it declares {} blocks, but there are {}", sb.blocks, source.len() / BLOCK_U64);
             return Err(ErofsError::Superblock(what.into()));
         }
         let fragments = sb.incompat.get() & INCOMPAT_FRAGMENTS != 0;
@@ -103,8 +104,8 @@ impl Super {
         Ok(read)
     }
 
-    /// The records behind the superblock, in order of the algorithms that its bits name: a length of two bytes, then so many bytes, each
-    /// record aligned to four. A volume without that feature has clusters of one block of lz4.
+    /// Reads the records after the superblock, in the order of the algorithm bits: a length of two bytes, then the data of this length.
+    /// Each record is aligned to four bytes. A volume without this feature has lz4 clusters of one block.
     fn compressors(&mut self, sb: &SuperBlock, area: &[u8]) -> Result<(), ErofsError> {
         if !self.big_clusters {
             self.lz4_blocks = Some(1);
@@ -117,7 +118,7 @@ impl Super {
             }
             let algorithm = u8::try_from(number).ok().and_then(Algorithm::from_number);
             let algorithm = algorithm.ok_or_else(|| unsupported(number))?;
-            let past = || damaged("what it says about compressors does not end in its block");
+            let past = || damaged("the compressor records do not end in its block");
             let (len, rest) = area.get(at..).and_then(|rest| rest.split_first_chunk()).ok_or_else(past)?;
             let len = usize::from(u16::from_le_bytes(*len));
             let record = rest.get(..len).ok_or_else(past)?;
@@ -132,30 +133,30 @@ impl Super {
 
     fn lz4(&mut self, record: &[u8]) -> Result<(), ErofsError> {
         let (config, _) =
-            Lz4Config::read_from_prefix(record).map_err(|_| damaged("its record about lz4 is too short"))?;
+            Lz4Config::read_from_prefix(record).map_err(|_| damaged("the lz4 record is too short"))?;
         let blocks = u32::from(config.max_cluster_blocks.get()).max(1);
         if u64::from(blocks) * BLOCK_U64 > CLUSTER_MAX as u64 {
-            return Err(damaged("its clusters of lz4 are larger than 1 MiB"));
+            return Err(damaged("the maximum lz4 cluster is larger than 1 MiB"));
         }
         self.lz4_blocks = Some(blocks);
         Ok(())
     }
 
     fn zstd(&mut self, record: &[u8]) -> Result<(), ErofsError> {
-        let (config, _) = ZstdConfig::read_from_prefix(record)
-            .map_err(|_| damaged("its record about zstd is too short"))?;
+        let (config, _) =
+            ZstdConfig::read_from_prefix(record).map_err(|_| damaged("the zstd record is too short"))?;
         if config.format != 0 {
-            return Err(ErofsError::Unsupported("another format of zstd".into()));
+            return Err(ErofsError::Unsupported("unknown zstd format".into()));
         }
         let window = config.window_log.saturating_add(10);
         if window > ZSTD_WINDOW_LOG_MAX {
-            return Err(damaged("its windows of zstd are larger than 1 MiB"));
+            return Err(damaged("the zstd window is larger than 1 MiB"));
         }
         self.zstd_window = Some(window);
         Ok(())
     }
 
-    /// May there be clusters of that algorithm and so many blocks?
+    /// Whether the volume may contain clusters of this algorithm with this number of blocks.
     pub(super) fn allows(&self, algorithm: Algorithm, blocks: u32) -> bool {
         match algorithm {
             Algorithm::Lz4 => self.lz4_blocks.is_some_and(|most| blocks <= most),
@@ -168,10 +169,10 @@ fn check_features(sb: &SuperBlock) -> Result<(), ErofsError> {
     let incompat = sb.incompat.get();
     let unsupported = |what: &'static str| Err(ErofsError::Unsupported(what.into()));
     if incompat & INCOMPAT_XATTR_PREFIXES != 0 {
-        return unsupported("long prefixes of attributes");
+        return unsupported("long attribute prefixes");
     }
     if incompat & !KNOWN != 0 {
-        return Err(ErofsError::Unsupported(format!("the features {:#x}", incompat & !KNOWN).into()));
+        return Err(ErofsError::Unsupported(format!("feature bits {:#x}", incompat & !KNOWN).into()));
     }
     if sb.extra_devices.get() != 0 {
         return unsupported("several devices");
@@ -182,12 +183,12 @@ fn check_features(sb: &SuperBlock) -> Result<(), ErofsError> {
     Ok(())
 }
 
-/// An algorithm that the format has a number for, and this reader no decoder.
+/// The error for an algorithm that the format defines but this reader cannot decode.
 pub(super) fn unsupported(algorithm: u16) -> ErofsError {
     ErofsError::Unsupported(match algorithm {
-        1 => "clusters of LZMA".into(),
-        2 => "clusters of DEFLATE".into(),
-        number => format!("clusters of algorithm {number}").into(),
+        1 => "LZMA clusters".into(),
+        2 => "DEFLATE clusters".into(),
+        number => format!("clusters with compression algorithm {number}").into(),
     })
 }
 
@@ -201,44 +202,35 @@ mod tests {
     use super::super::test::superblock;
     use super::*;
 
-    fn said(change: &dyn Fn(&mut SuperBlock)) -> String {
+    fn message(change: &dyn Fn(&mut SuperBlock)) -> String {
         let mut volume = superblock(change);
         volume.resize(4096 * 4096, 0);
-        Volume::open(&volume).err().map_or("sound".to_owned(), |error| error.to_string())
+        Volume::open(&volume).err().map_or("valid".to_owned(), |error| error.to_string())
     }
 
     #[test]
-    fn what_is_not_supported_has_its_name() {
-        assert_eq!(said(&|_| {}), "sound");
+    fn unsupported_and_invalid_superblocks_have_specific_errors() {
+        assert_eq!(message(&|_| {}), "valid");
         type Change<'c> = &'c dyn Fn(&mut SuperBlock);
         let cases: &[(Change<'_>, &str)] = &[
-            (&|sb| sb.magic = 7.into(), "there is no erofs: no magic number at byte 1024"),
-            (&|sb| sb.block_bits = 14, "this erofs has blocks of 16384 bytes, which is not supported"),
-            (&|sb| sb.block_bits = 200, "this erofs has blocks of 2^200 bytes, which is not supported"),
-            (&|sb| sb.incompat = 0x80.into(), "this erofs has the features 0x80, which is not supported"),
-            (
-                &|sb| sb.incompat = 0x40.into(),
-                "this erofs has long prefixes of attributes, which is not supported",
-            ),
-            (&|sb| sb.extra_devices = 1.into(), "this erofs has several devices, which is not supported"),
-            (&|sb| sb.algorithms = 0b11.into(), "this erofs has clusters of LZMA, which is not supported"),
-            (
-                &|sb| sb.algorithms = 0b100.into(),
-                "this erofs has clusters of DEFLATE, which is not supported",
-            ),
+            (&|sb| sb.magic = 7.into(), "not an EROFS volume: no magic number at byte 1024"),
+            (&|sb| sb.block_bits = 14, "unsupported EROFS feature: blocks of 16384 bytes"),
+            (&|sb| sb.block_bits = 200, "unsupported EROFS feature: blocks of 2^200 bytes"),
+            (&|sb| sb.incompat = 0x80.into(), "unsupported EROFS feature: feature bits 0x80"),
+            (&|sb| sb.incompat = 0x40.into(), "unsupported EROFS feature: long attribute prefixes"),
+            (&|sb| sb.extra_devices = 1.into(), "unsupported EROFS feature: several devices"),
+            (&|sb| sb.algorithms = 0b11.into(), "unsupported EROFS feature: LZMA clusters"),
+            (&|sb| sb.algorithms = 0b100.into(), "unsupported EROFS feature: DEFLATE clusters"),
             (
                 &|sb| sb.algorithms = 0b1_0000.into(),
-                "this erofs has clusters of algorithm 4, which is not supported",
+                "unsupported EROFS feature: clusters with compression algorithm 4",
             ),
-            (&|sb| sb.blocks = 4097.into(), "superblock of the erofs: it counts 4097 blocks, there are 4096"),
-            (&|sb| sb.blocks = 0.into(), "superblock of the erofs: it counts 0 blocks, there are 4096"),
-            (
-                &|sb| sb.extra_slots = 255,
-                "superblock of the erofs: what it says about compressors does not end in its block",
-            ),
+            (&|sb| sb.blocks = 4097.into(), "EROFS superblock: it declares 4097 blocks, but there are 4096"),
+            (&|sb| sb.blocks = 0.into(), "EROFS superblock: it declares 0 blocks, but there are 4096"),
+            (&|sb| sb.extra_slots = 255, "EROFS superblock: the compressor records do not end in its block"),
         ];
         for (change, expected) in cases {
-            assert_eq!(said(*change), *expected);
+            assert_eq!(message(*change), *expected);
         }
     }
 
@@ -249,7 +241,7 @@ mod tests {
             volume.resize(4096 * 4096, 0);
             volume[bit / 8] ^= 1 << (bit % 8);
             let error = Volume::open(&volume).err().unwrap();
-            assert_eq!(error.to_string(), "superblock of the erofs: its checksum is wrong");
+            assert_eq!(error.to_string(), "EROFS superblock: its checksum is wrong");
         }
         assert!(matches!(Volume::open(&vec![0; 100]), Err(ErofsError::NotErofs)));
     }

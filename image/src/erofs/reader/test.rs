@@ -1,4 +1,4 @@
-//! Volumes for the tests of the reader: a superblock, and one inode at the end, so that anything may stand behind it.
+//! Volumes for the tests of the reader: a superblock, and one inode near the end, so that any data may follow it.
 
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -11,10 +11,10 @@ use super::super::index;
 use super::Volume;
 use crate::sparse::Runs;
 
-/// Blocks of the volumes.
+/// The number of blocks of the volumes.
 const BLOCKS: u32 = 4096;
 
-/// The inode.
+/// The place of the inode.
 pub(super) struct Place {
     at: u64,
 }
@@ -30,7 +30,7 @@ impl Place {
         index::index_at(self.at, size_of::<ExtendedInode>() as u64)
     }
 
-    /// A volume in which the inode is a file, and with what is behind it.
+    /// A volume in which the inode is a file, followed by the bytes `behind`.
     pub(super) fn volume(&self, layout: Layout, size: u64, behind: &[u8]) -> Runs<'static> {
         self.with(MODE_FILE | 0o644, layout, size, 0, behind)
     }
@@ -60,7 +60,7 @@ impl Place {
     }
 }
 
-/// A first block that allows everything.
+/// A first block that enables all supported features.
 pub(super) fn superblock(change: &dyn Fn(&mut SuperBlock)) -> Vec<u8> {
     let mut sb = SuperBlock::new_zeroed();
     sb.magic = MAGIC.into();

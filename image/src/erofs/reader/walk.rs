@@ -1,4 +1,4 @@
-//! Going over the whole tree. Every directory is entered once, whatever the entries say.
+//! The walk over the whole tree. Every directory is entered at most once, even in a hostile volume.
 
 use std::collections::BTreeSet;
 
@@ -8,12 +8,12 @@ use super::error::ErofsError;
 use super::inode::{Inode, Kind};
 use super::volume::{PATH_MAX, Volume};
 
-/// A path and what is there.
+/// A path and its inode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// The path below the root, without a slash in front; empty for the root.
+    /// The path relative to the root, without a leading slash; empty for the root.
     pub path: Vec<u8>,
-    /// What is there. Names of one inode are hard links.
+    /// The inode. Paths with the same inode are hard links.
     pub inode: Inode,
 }
 
@@ -23,13 +23,13 @@ pub struct Walk<'v> {
     volume: &'v Volume<'v>,
     state: State<'v>,
     seen: BTreeSet<u64>,
-    /// How many entries may still come: each takes some bytes of the volume.
+    /// The number of entries that may still follow. Each entry takes some bytes of the volume.
     budget: u64,
 }
 
 enum State<'v> {
     Root,
-    /// The directories that are being read, each with the length of its path.
+    /// The open directories, each with the length of its path.
     Within {
         stack: Vec<(Entries<'v>, Inode, usize)>,
         path: Vec<u8>,
@@ -68,19 +68,19 @@ impl<'v> Walk<'v> {
                 path.extend_from_slice(&entry.name);
                 let wrong = |what| ErofsError::Tree { path: path.escape_ascii().to_string(), what };
                 if path.len() >= PATH_MAX {
-                    return Err(wrong("it is longer than a path can be"));
+                    return Err(wrong("it is longer than the maximum path"));
                 }
                 self.budget = self
                     .budget
                     .checked_sub(1)
-                    .ok_or_else(|| wrong("there are more entries than the volume has room for"))?;
+                    .ok_or_else(|| wrong("the number of entries is too large for the volume"))?;
                 let inode = self.volume.inode(entry.nid)?;
                 if inode.file_type() != entry.file_type {
-                    return Err(wrong("its entry and its inode are of different types"));
+                    return Err(wrong("its entry and its inode have different types"));
                 }
                 if inode.kind == Kind::Directory {
                     if !self.seen.insert(inode.nid) {
-                        return Err(wrong("the directory has another name already"));
+                        return Err(wrong("the directory already has another name"));
                     }
                     let entries = Entries::new(self.volume, &inode, Some(parent))?;
                     stack.push((entries, inode.clone(), path.len()));

@@ -1,4 +1,4 @@
-//! Extended attributes: those behind the inode, and those that it shares with others.
+//! Extended attributes: inline attributes after the inode, and attributes that several inodes share.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::error::{ErofsError, Part, Place};
 use super::inode::Inode;
 use super::volume::Volume;
 
-/// Attributes by their full names.
+/// Extended attributes by their full names.
 pub type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// The prefixes that are whole names: access control lists.
@@ -34,10 +34,10 @@ pub(super) fn read(volume: &Volume<'_>, inode: &Inode) -> Result<Xattrs, ErofsEr
         let mut id = [0; XATTR_UNIT];
         let place = inode.place(Part::Attribute, at);
         if at + XATTR_UNIT as u64 > end {
-            return Err(place.damaged("there is no room for the shared ones that are counted"));
+            return Err(place.damaged("the ids of its shared attributes exceed its attribute area"));
         }
         volume.fill(&mut id, at, place)?;
-        // At most 2^34 behind at most 2^44.
+        // No overflow: at most 2^44 plus at most 2^34.
         let shared = volume.sb.xattrs + u64::from(u32::from_le_bytes(id)) * XATTR_UNIT as u64;
         found.add(inode.place(Part::Attribute, shared), volume.sb.len)?;
         at += XATTR_UNIT as u64;
@@ -51,14 +51,14 @@ pub(super) fn read(volume: &Volume<'_>, inode: &Inode) -> Result<Xattrs, ErofsEr
 struct Found<'v> {
     volume: &'v Volume<'v>,
     xattrs: Xattrs,
-    /// Of all names and values: no inode has more of them than the volume has bytes.
+    /// The total length of all names and values. It is limited to the length of the volume.
     bytes: u64,
 }
 
 impl Found<'_> {
-    /// Adds the one that stands there and ends before `end`; gives its length, padding included.
+    /// Adds the attribute at `place`, which must not extend beyond `end`. Returns its length, including padding.
     fn add(&mut self, place: Place, end: u64) -> Result<u64, ErofsError> {
-        let past = || place.damaged("it does not end where attributes end");
+        let past = || place.damaged("it extends beyond its attribute area");
         let mut entry = [0; XATTR_ENTRY_LEN];
         let inner = place.at.checked_add(XATTR_ENTRY_LEN as u64).filter(|inner| *inner <= end);
         let inner = inner.ok_or_else(past)?;
@@ -72,26 +72,26 @@ impl Found<'_> {
         }
         self.bytes += len;
         if self.bytes > self.volume.sb.len {
-            return Err(place.damaged("all of them together are larger than the volume"));
+            return Err(place.damaged("the attributes are larger than the volume"));
         }
         let prefix = XATTR_PREFIXES.iter().find(|(index, _)| *index == entry.name_index);
         let Some((index, prefix)) = prefix else {
             return Err(place.damaged(format!("its name has the unknown prefix {}", entry.name_index)));
         };
         if WHOLE_NAMES.contains(index) != (name_len == 0) {
-            return Err(place.damaged("its name has no valid length"));
+            return Err(place.damaged("its name has an invalid length"));
         }
         let mut name = prefix.to_vec();
         let start = name.len();
         name.resize(start + name_len, 0);
         self.volume.fill(name.split_at_mut(start).1, inner, place)?;
         if name.contains(&0) {
-            return Err(place.damaged("there is a null in its name"));
+            return Err(place.damaged("its name contains a NUL"));
         }
         let mut value = vec![0; value_len];
         self.volume.fill(&mut value, inner + name_len as u64, place)?;
         if self.xattrs.insert(name, value).is_some() {
-            return Err(place.damaged("another one has the same name"));
+            return Err(place.damaged("another attribute has the same name"));
         }
         Ok((XATTR_ENTRY_LEN as u64 + len).next_multiple_of(XATTR_UNIT as u64))
     }
@@ -112,8 +112,8 @@ mod tests {
         bytes
     }
 
-    /// Own attributes, with shared ones at the end of the volume that are referred to by number.
-    fn said(ids: &[u32], own: &[u8], shared: &[u8]) -> String {
+    /// Reads an inode with inline attributes, and with ids of shared attributes, which are at the end of the volume.
+    fn message(ids: &[u32], own: &[u8], shared: &[u8]) -> String {
         let mut body = vec![0; XATTR_HEADER_LEN];
         body[4] = u8::try_from(ids.len()).unwrap();
         ids.iter().for_each(|id| body.extend_from_slice(&id.to_le_bytes()));
@@ -133,32 +133,32 @@ mod tests {
     }
 
     #[test]
-    fn own_and_shared_attributes_have_full_names() {
+    fn inline_and_shared_attributes_have_full_names() {
         let own = [entry(1, b"a", b"1"), entry(6, b"capability", b"\x01\xff")].concat();
         let shared = [entry(4, b"t", b""), entry(2, b"", b"acl")].concat();
         assert_eq!(
-            said(&[0, 2], &own, &shared),
+            message(&[0, 2], &own, &shared),
             "security.capability=\\x01\\xff system.posix_acl_access=acl trusted.t= user.a=1"
         );
     }
 
     #[test]
-    fn what_attributes_must_not_say() {
+    fn invalid_attributes_are_refused() {
         let own = entry(1, b"a", b"1");
         for (ids, own, shared, expected) in [
-            (&[0, 0][..], &own[..], &entry(4, b"t", b"")[..], "another one has the same name"),
-            (&[], &[own.clone(), own.clone()].concat(), &[], "another one has the same name"),
+            (&[0, 0][..], &own[..], &entry(4, b"t", b"")[..], "another attribute has the same name"),
+            (&[], &[own.clone(), own.clone()].concat(), &[], "another attribute has the same name"),
             (&[], &entry(5, b"lustre", b""), &[], "unknown prefix 5"),
             (&[], &entry(0x81, b"long", b""), &[], "unknown prefix 129"),
-            (&[], &entry(1, b"", b"1"), &[], "no valid length"),
-            (&[], &entry(2, b"x", b"1"), &[], "no valid length"),
-            (&[], &entry(1, b"a\0b", b"1"), &[], "a null in its name"),
-            (&[], &[&own[..], &[9, 1, 9, 0]].concat(), &[], "does not end where attributes end"),
-            (&[u32::MAX], &[], &[], "does not end where attributes end"),
+            (&[], &entry(1, b"", b"1"), &[], "an invalid length"),
+            (&[], &entry(2, b"x", b"1"), &[], "an invalid length"),
+            (&[], &entry(1, b"a\0b", b"1"), &[], "contains a NUL"),
+            (&[], &[&own[..], &[9, 1, 9, 0]].concat(), &[], "extends beyond its attribute area"),
+            (&[u32::MAX], &[], &[], "extends beyond its attribute area"),
             (&[1023], &[], &[], "its name has the unknown prefix 0"),
         ] {
-            let said = said(ids, own, shared);
-            assert!(said.contains(expected), "{expected}: {said}");
+            let message = message(ids, own, shared);
+            assert!(message.contains(expected), "{expected}: {message}");
         }
     }
 }

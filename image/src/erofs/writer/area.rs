@@ -1,4 +1,4 @@
-//! The blocks of a volume, handed out and written one behind the other. Equal clusters are written once.
+//! The blocks of a volume: allocated and written in order. Equal clusters are written once.
 
 use std::collections::HashMap;
 use std::io;
@@ -9,9 +9,9 @@ use crate::erofs::format::{BLOCK, BLOCK_U64, NO_BLOCK};
 use crate::erofs::index::{Extent, Stored};
 use kubedos_wire::hex32::sha256;
 
-/// Where a volume's bytes go.
+/// The output of the writer.
 pub trait Sink {
-    /// Writes whole blocks at a multiple of 4096.
+    /// Writes whole blocks at an offset that is a multiple of 4096.
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 }
 
@@ -35,34 +35,34 @@ impl Sink for std::fs::File {
     }
 }
 
-/// So many bytes are written at a time.
+/// The number of bytes that are collected before they are written.
 const PIECE: usize = 1 << 20;
 
-/// Hands out blocks.
+/// Allocates blocks and writes them.
 pub(super) struct Area<'s> {
     sink: &'s mut dyn Sink,
-    /// The block that the pending bytes begin at.
+    /// The block at which the pending bytes begin.
     written: u64,
     pending: Vec<u8>,
     clusters: HashMap<[u8; 32], u32>,
-    /// Two extents have one cluster.
+    /// Several extents share a cluster.
     pub(super) shares: bool,
 }
 
 impl<'s> Area<'s> {
-    /// An area that starts at a block.
+    /// Creates an area that starts at block `first`.
     pub(super) fn new(sink: &'s mut dyn Sink, first: u64) -> Self {
         Self { sink, written: first, pending: Vec::new(), clusters: HashMap::new(), shares: false }
     }
 
-    /// The next block that nothing is in.
+    /// The next free block.
     pub(super) fn next(&self) -> Result<u32, WriteError> {
         let next = self.written + (self.pending.len() / BLOCK) as u64;
-        // The last number means a hole.
+        // The highest number means a hole.
         u32::try_from(next).ok().filter(|block| *block != NO_BLOCK).ok_or(WriteError::TooLarge)
     }
 
-    /// Writes bytes, and zeroes up to the end of their last block: where they begin.
+    /// Writes bytes, and zeroes up to the end of their last block. Returns their first block.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<u32, WriteError> {
         let block = self.next()?;
         self.pending.extend_from_slice(bytes);
@@ -80,7 +80,7 @@ impl<'s> Area<'s> {
         Ok(())
     }
 
-    /// Writes bytes over blocks that were handed out before, whether they are written yet or not.
+    /// Overwrites blocks that were allocated before, whether they are already written or not.
     pub(super) fn write_over(&mut self, block: u32, bytes: &[u8]) -> Result<(), WriteError> {
         if bytes.is_empty() {
             return Ok(());
@@ -91,20 +91,20 @@ impl<'s> Area<'s> {
         self.sink.write_at(u64::from(block) * BLOCK_U64, &blocks).map_err(WriteError::Sink)
     }
 
-    /// Writes what is pending, and then the first block.
+    /// Writes the pending bytes, and then the first block.
     pub(super) fn finish(mut self, first_block: &[u8]) -> Result<(), WriteError> {
         self.flush()?;
         self.sink.write_at(0, first_block).map_err(WriteError::Sink)
     }
 
-    /// Writes the clusters of a cut, of a file of `size` bytes. One that is there already is shared if that saves more than it costs: an index in which a
-    /// cluster is out of line has six bytes more for each block of the file.
+    /// Writes the clusters of a cut of a file of `size` bytes. An existing equal cluster is shared if that saves more than it costs: an
+    /// index whose clusters are not contiguous takes six more bytes per block of the file.
     pub(super) fn place(&mut self, cut: &Cut, size: u64) -> Result<Vec<Extent>, WriteError> {
         let cost = size / BLOCK_U64 * 6;
         let mut rest = cut.clusters.as_slice();
         let mut extents = Vec::with_capacity(cut.extents.len());
         for &(len, stored) in &cut.extents {
-            // A cut has the blocks of all its extents.
+            // A cut contains the blocks of all its extents.
             let (cluster, behind) = rest.split_at(stored.blocks() as usize * BLOCK);
             rest = behind;
             let block = if stored == Stored::Plain || cluster.len() as u64 <= cost {

@@ -1,6 +1,6 @@
-//! Cutting data into extents, each of which fills a cluster as far as the compressor can (see `zstd` and `lz4` beside this file).
+//! Cuts data into extents, each of which fills a cluster as far as the compressor can (see the modules `zstd` and `lz4`).
 //!
-//! The result is a function of the data and the settings, whoever calls it and however often.
+//! The result depends only on the data and the settings.
 
 use super::fill::{CompressError, Fill, Filled};
 use super::lz4::Lz4;
@@ -11,34 +11,34 @@ use crate::erofs::index::Stored;
 /// How file data is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Compression {
-    /// Not at all.
+    /// No compression.
     None,
-    /// lz4hc of a level, 1 to 12: fastest to read.
+    /// lz4hc with a level of 1 to 12: the fastest to read.
     Lz4hc(u8),
-    /// zstd of a level, 1 to 22: smallest.
+    /// zstd with a level of 1 to 22: the smallest volume.
     Zstd(u8),
 }
 
-/// What to do with an end that does not fill a cluster.
+/// What happens with an end of the data that does not fill a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum End {
-    /// It becomes a cluster that is not full.
+    /// It becomes a smaller cluster.
     Take,
     /// It is left for the packed inode.
     Leave,
 }
 
-/// Data, cut.
+/// The extents and clusters of some data.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Cut {
-    /// Lengths and forms, in order.
+    /// The length and the form of each extent, in order.
     pub(super) extents: Vec<(u32, Stored)>,
-    /// The clusters of the extents, one behind the other, in whole blocks.
+    /// The clusters of the extents, in order, in whole blocks.
     pub(super) clusters: Vec<u8>,
 }
 
 impl Cut {
-    /// How many bytes of the data the extents cover.
+    /// The number of bytes of the data that the extents cover.
     pub(super) fn taken(&self) -> u64 {
         self.extents.iter().map(|(len, _)| u64::from(*len)).sum()
     }
@@ -52,7 +52,7 @@ pub(super) fn cut(
     end: End,
 ) -> Result<Cut, CompressError> {
     let cluster = cluster.clamp(BLOCK, CLUSTER_MAX) / BLOCK * BLOCK;
-    // Less than a cluster before it is compressed is less than one afterwards.
+    // Data that is shorter than a cluster is also shorter after compression.
     if end == End::Leave && data.len() < cluster {
         return Ok(Cut::default());
     }
@@ -86,7 +86,7 @@ fn cut_with(data: &[u8], cluster: usize, end: End, fill: &mut dyn Fill) -> Resul
 }
 
 impl Cut {
-    /// Compressed bytes end with their cluster; the zeroes in front of them are less than a block.
+    /// Appends a compressed extent. The compressed bytes end with the cluster, and less than a block of zeroes is before them.
     fn push_compressed(&mut self, filled: &Filled) {
         let blocks = filled.bytes.len().div_ceil(BLOCK);
         let padding = blocks * BLOCK - filled.bytes.len();
@@ -102,13 +102,13 @@ impl Cut {
     }
 }
 
-/// A number of bytes or blocks of an extent.
-#[expect(clippy::expect_used, reason = "`Fill` gives extents of at most EXTENT_MAX bytes")]
+/// Converts a number of bytes or blocks of an extent.
+#[expect(clippy::expect_used, reason = "`Fill` returns extents of at most EXTENT_MAX bytes")]
 fn narrow(number: usize) -> u32 {
     u32::try_from(number).expect("an extent has at most 2^20 bytes")
 }
 
-/// Compresses nothing.
+/// A compressor that compresses nothing.
 struct Never;
 
 impl Fill for Never {

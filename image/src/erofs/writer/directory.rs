@@ -1,19 +1,19 @@
-//! Directories as data: blocks of entries, each followed by its names (`fs/erofs/dir.c`, `namei.c`). Names are sorted over all blocks, `.` and `..`
-//! among them: a lookup searches the blocks by halves.
+//! The content of directories: blocks of entries, each followed by its names (`fs/erofs/dir.c`, `namei.c`). The names, including `.` and
+//! `..`, are sorted over all blocks, because a lookup is a binary search over the blocks.
 
 use std::collections::BTreeMap;
 
 use crate::erofs::format::{BLOCK, DIRENT_LEN, Dirent};
 use zerocopy::IntoBytes;
 
-/// An entry: where its inode stands, and its file type.
+/// The inode number and the file type of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) nid: u64,
     pub(super) file_type: u8,
 }
 
-/// The bytes of a directory whose entries have names of these lengths, in order: every block is filled as far as the next entry allows.
+/// The length of the content of a directory whose names, in order, have these lengths. An entry that does not fit starts a new block.
 pub(super) fn data_len(names: impl Iterator<Item = usize>) -> u64 {
     let (mut full, mut used) = (0, 0);
     for name in names {
@@ -27,7 +27,7 @@ pub(super) fn data_len(names: impl Iterator<Item = usize>) -> u64 {
     full + used as u64
 }
 
-/// Writes a directory's data.
+/// Encodes the content of a directory.
 pub(super) fn encode(entries: &BTreeMap<&[u8], Target>) -> Vec<u8> {
     let mut data = Vec::new();
     let mut block: Vec<(&[u8], Target)> = Vec::new();
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_length_is_that_of_the_bytes() {
+    fn the_calculated_length_is_that_of_the_encoded_content() {
         for (count, len) in [(1, 1), (1, 255), (15, 255), (16, 255), (300, 3), (1000, 17)] {
             let names: Vec<Vec<u8>> = (0..count).map(|n| format!("{n:0len$}").into_bytes()).collect();
             let target = Target { nid: 7, file_type: 1 };

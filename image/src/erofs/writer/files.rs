@@ -1,7 +1,7 @@
 //! The data of files: read in segments, compressed by several threads, written in the order of the tree.
 //!
-//! Segments with the same bytes are compressed and written once, so files that are equal share everything but their inode. The ends of files that do not fill
-//! a cluster, small files among them, are pieces of the packed inode.
+//! Segments with the same bytes are compressed and written once, so equal files share everything except their inode. The end of a file that
+//! does not fill a cluster becomes a piece of the packed inode; for a small file, this is the whole file.
 
 use std::collections::HashMap;
 
@@ -21,17 +21,17 @@ use kubedos_wire::hex32::sha256;
 /// How the data of a file is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Storage {
-    /// Blocks one behind the other, and so many bytes of the file's end with the inode.
+    /// Contiguous blocks, and the last `tail` bytes of the file after the inode.
     Flat { block: u32, tail: usize },
-    /// Compressed extents; the end of the file may be at an offset of the packed inode.
+    /// Compressed extents. The end of the file may be at an offset in the packed inode.
     Extents { extents: Vec<Extent>, fragment: Option<u64> },
-    /// All of it is in the packed inode, at this offset.
+    /// The whole file is in the packed inode, at this offset.
     Fragment(u64),
-    /// Chunks of 2^bits blocks; some are holes.
+    /// Chunks of 2^bits blocks, some of which are holes.
     Chunks { bits: u8, blocks: Vec<u32> },
 }
 
-/// A stretch of a file.
+/// A range of a file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stretch {
     pub(super) inode: InodeId,
@@ -40,11 +40,11 @@ pub(super) struct Stretch {
 }
 
 impl Stretch {
-    /// Appends its bytes.
-    #[expect(clippy::expect_used, reason = "`write` and `find_segments` make stretches of what has content")]
+    /// Reads the range and appends its bytes to `out`.
+    #[expect(clippy::expect_used, reason = "`write` and `find_segments` make ranges of files only")]
     pub(super) fn read(&self, tree: &Tree<'_>, out: &mut Vec<u8>) -> Result<(), WriteError> {
         let start = out.len();
-        let source = content(tree, self.inode).expect("stretches are parts of files");
+        let source = content(tree, self.inode).expect("a range belongs to a file");
         out.resize(start + to_usize(self.len), 0);
         let (_, room) = out.split_at_mut(start);
         source.read_exact_at(room, self.offset).map_err(WriteError::Source)
@@ -57,7 +57,7 @@ impl Stretch {
     }
 }
 
-/// The content of a file.
+/// The content of an inode, if it is a file.
 pub(super) fn content<'t>(tree: &'t Tree<'_>, id: InodeId) -> Option<&'t dyn Source> {
     match &tree.inode(id).node {
         Node::Other(Kind::File(source)) => Some(&**source),
@@ -65,20 +65,20 @@ pub(super) fn content<'t>(tree: &'t Tree<'_>, id: InodeId) -> Option<&'t dyn Sou
     }
 }
 
-/// A segment that was not seen before, and what became of it.
+/// A segment with unique content, and how it is stored.
 struct Unique {
     stretch: Stretch,
     digest: [u8; 32],
-    /// What its cut depends on.
+    /// The settings that its extents depend on.
     settings: Settings,
-    /// Of the file that it was seen in first.
+    /// The length of the first file that contains the segment.
     file_len: u64,
     extents: Vec<Extent>,
-    /// Its end, if that is left for the packed inode: the number of the piece.
+    /// The number of the piece of the packed inode that contains its end, if there is one.
     piece: Option<usize>,
 }
 
-/// The files of a tree after their data was written, but for the pieces that wait for the packed inode.
+/// The files of a tree after their data was written. The pieces for the packed inode are not written yet.
 pub(super) struct Files {
     segments: Vec<Unique>,
     /// The segments of each file, in order.
@@ -89,7 +89,7 @@ pub(super) struct Files {
     pub(super) counts: Counts,
 }
 
-/// How much of the data was found compressed.
+/// The number of segments, and how many of them came from the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Counts {
     pub(super) segments: usize,
@@ -103,7 +103,7 @@ impl Counts {
     }
 }
 
-/// Writes the data of every file, and says what is left for the packed inode.
+/// Writes the data of every file, and collects the pieces for the packed inode.
 pub(super) fn write(
     tree: &Tree<'_>,
     order: &[InodeId],
@@ -135,7 +135,7 @@ pub(super) fn write(
 }
 
 impl Files {
-    /// Reads everything once, and finds out what is equal.
+    /// Reads all data once, and finds equal segments.
     fn find_segments(
         &mut self,
         tree: &Tree<'_>,
@@ -156,7 +156,7 @@ impl Files {
         ordered(params.threads, &stretches, digest, |&(stretch, file_len), digest| {
             let digest = digest?;
             let is_last = stretch.offset + stretch.len == file_len;
-            // A whole last segment has no end to leave.
+            // If the last segment has the full length, no end is left for the packed inode.
             let end = if is_last && stretch.len < SEGMENT { End::Leave } else { End::Take };
             let number = *known.entry((digest, stretch.len, end)).or_insert_with(|| {
                 let settings = Settings { compression: params.compression, cluster: params.cluster, end };
@@ -173,7 +173,7 @@ impl Files {
     }
 
     /// Compresses each segment once, and writes its clusters.
-    #[expect(clippy::indexing_slicing, reason = "the segments are numbered by their places")]
+    #[expect(clippy::indexing_slicing, reason = "the number of a segment is its index")]
     fn compress(
         &mut self,
         tree: &Tree<'_>,
@@ -216,10 +216,10 @@ impl Files {
         })
     }
 
-    /// How each file is stored, now that the pieces have their places in the packed inode.
+    /// How each file is stored. `offsets` are the offsets of the pieces in the packed inode.
     #[expect(
         clippy::indexing_slicing,
-        reason = "segments and pieces are numbered by their places, and every piece has an offset"
+        reason = "the number of a segment or piece is its index, and every piece has an offset"
     )]
     pub(super) fn storage(self, offsets: &[u64]) -> HashMap<InodeId, Storage> {
         let mut storage: HashMap<InodeId, Storage> = self.others.into_iter().collect();
@@ -243,18 +243,18 @@ impl Files {
     }
 }
 
-#[expect(clippy::expect_used, reason = "what is left of a file is a part of its last segment")]
+#[expect(clippy::expect_used, reason = "the rest of a file is a part of its last segment")]
 fn extents_with(mut extents: Vec<Extent>, rest: u64, fragment: Option<u64>) -> Storage {
     if let Some(offset) = fragment {
-        // The upper half of the offset has no other place than the address of the extent.
+        // The upper half of the offset is stored as the block address of the extent.
         let [_, block] = halves(offset);
-        let len = u32::try_from(rest).expect("a segment has 4 MiB");
+        let len = u32::try_from(rest).expect("a segment has at most 4 MiB");
         extents.push(Extent { len, stored: Stored::Fragment, block });
     }
     Storage::Extents { extents, fragment }
 }
 
-/// Nothing was gained by compressing, and the blocks follow each other: no index is needed to find them.
+/// Whether compression saved nothing and the blocks are contiguous, so that the file needs no index.
 fn is_flat(extents: &[Extent]) -> bool {
     extents.iter().all(|extent| extent.stored == Stored::Plain)
         && extents
@@ -263,10 +263,10 @@ fn is_flat(extents: &[Extent]) -> bool {
             .all(|(a, b)| a.block.checked_add(1) == Some(b.block) && a.len as usize == BLOCK)
 }
 
-/// So much of a flat file's end may stand with its inode.
+/// The maximum length of the end of a flat file that is stored after its inode, in bytes.
 const TAIL_MAX: u64 = 3072;
 
-/// Writes a file as it is.
+/// Writes a file uncompressed.
 fn write_flat(tree: &Tree<'_>, inode: InodeId, len: u64, area: &mut Area<'_>) -> Result<Storage, WriteError> {
     let tail = if len % BLOCK_U64 <= TAIL_MAX { len % BLOCK_U64 } else { 0 };
     let (mut offset, end) = (0, len - tail);
@@ -279,10 +279,11 @@ fn write_flat(tree: &Tree<'_>, inode: InodeId, len: u64, area: &mut Area<'_>) ->
     Ok(Storage::Flat { block, tail: to_usize(tail) })
 }
 
-/// A file of which at least a half is holes is stored in chunks; so many at most, each of at most 2^30 blocks.
+/// The maximum number of chunks of a file. A file that consists of holes for at least a half is stored in chunks, each of at most 2^30
+/// blocks.
 const CHUNKS: u64 = 8192;
 
-/// log2 of the blocks of a chunk for a file with holes; none for another.
+/// log2 of the number of blocks of a chunk for a file with many holes; `None` for other files.
 fn chunk_bits(source: &dyn Source) -> Result<Option<u8>, WriteError> {
     let (mut at, mut data) = (0, 0);
     while let Some(stretch) = source.next_data(at) {
@@ -297,7 +298,7 @@ fn chunk_bits(source: &dyn Source) -> Result<Option<u8>, WriteError> {
     (0..31).find(fits).map(Some).ok_or(WriteError::TooLarge)
 }
 
-/// Writes the chunks that hold something.
+/// Writes the chunks that are not holes.
 fn write_chunks(source: &dyn Source, bits: u8, area: &mut Area<'_>) -> Result<Storage, WriteError> {
     let chunk = BLOCK_U64 << bits;
     let mut blocks = Vec::new();

@@ -1,7 +1,8 @@
-//! Filling a cluster with lz4 in one pass.
+//! Fills a cluster with lz4 in one pass.
 //!
-//! An lz4 block (`doc/lz4_Block_format.md` of lz4) is a sequence of whole bytes: literals, then a copy from what was decoded before. So what was compressed too
-//! much can be cut off: behind the last sequence that fits, the room that is left takes literals, which is how a block has to end.
+//! An lz4 block (`doc/lz4_Block_format.md` of lz4) consists of sequences of whole bytes: literals, then a copy of bytes that were decoded
+//! before. A block that is too long can therefore be cut after the last sequence that fits. The remaining space is filled with literals,
+//! with which a block must end.
 
 use lz4::block::{CompressionMode, compress_bound, compress_to_buffer};
 
@@ -10,9 +11,9 @@ use super::predict::Prediction;
 use crate::erofs::format::BLOCK;
 use crate::erofs::reader::lz4::{MATCH_MIN, byte, length};
 
-/// A block ends with at least 5 literals, and its last copy begins 12 bytes before the end or earlier.
+/// A block ends with at least 5 literals, and its last copy begins at least 12 bytes before the end.
 const LAST_LITERALS: usize = 12;
-/// How often more input is tried when all of it fitted.
+/// The maximum number of attempts with more input, if the whole input fits.
 const TRIES: usize = 3;
 
 pub(super) struct Lz4<'d> {
@@ -24,7 +25,7 @@ pub(super) struct Lz4<'d> {
 
 impl<'d> Lz4<'d> {
     pub(super) fn new(data: &'d [u8], level: u8, cluster: usize) -> Result<Self, CompressError> {
-        // Without entropy coding the output is longer, however hard the search.
+        // lz4 has no entropy coding, so the output is longer than that of zstd at level 1.
         Ok(Self { data, level, cluster, predicted: Prediction::new(data, 1200)? })
     }
 
@@ -41,14 +42,14 @@ impl<'d> Lz4<'d> {
 impl Fill for Lz4<'_> {
     #[expect(
         clippy::indexing_slicing,
-        reason = "what is compressed lies before `end`, which is within the data"
+        reason = "the input ends at or before `end`, which is within the data"
     )]
     fn fill(&mut self, at: usize) -> Result<Option<Filled>, CompressError> {
         let end = self.data.len().min(at + EXTENT_MAX);
         if self.predicted.is_hopeless(at..(at + self.cluster).min(end)) {
             return Ok(None);
         }
-        // A little more than is expected to fit, since what is too much is cut.
+        // Compress a little more than is expected to fit, and cut the excess.
         let mut margin = 1040;
         for attempt in 1..=TRIES {
             let to = self.predicted.reach(at, self.cluster * margin / 1000).max(at + BLOCK).min(end);
@@ -71,12 +72,12 @@ impl Fill for Lz4<'_> {
     }
 }
 
-/// Cuts the block that `input` was compressed to, so that it has at most `room` bytes: how much of the input is left in it, and the block. None if no
-/// sequence fits.
+/// Cuts the compressed block of `input` to at most `room` bytes. Returns the number of input bytes in the cut block, and the block.
+/// `None` if no sequence fits.
 fn cut(block: &[u8], input: &[u8], room: usize) -> Option<(usize, Vec<u8>)> {
     let (mut read, mut decoded) = (0, 0);
     let (mut kept, mut used) = (0, 0);
-    // The last sequence has no copy; it is never kept, since then everything would have fitted.
+    // The last sequence has no copy. It is never kept: otherwise the whole block would fit.
     while let Some((literals, copy, next)) = sequence(block, read) {
         read = next;
         decoded += literals + copy;
@@ -98,18 +99,19 @@ fn cut(block: &[u8], input: &[u8], room: usize) -> Option<(usize, Vec<u8>)> {
     Some((used + literals.len(), bytes))
 }
 
-/// The sequence at a position: its literals, the length of its copy, and where the next one begins. None at the last one.
+/// The sequence at an offset: the number of its literals, the length of its copy, and the offset of the next sequence. `None` for the last
+/// sequence.
 fn sequence(block: &[u8], at: usize) -> Option<(usize, usize, usize)> {
     let mut rest = block.get(at..)?;
     let token = byte(&mut rest).ok()?;
     let literals = length(token >> 4, &mut rest).ok()?;
-    // Behind the literals stands how far back the copy begins.
+    // The distance of the copy follows the literals.
     rest = rest.get(literals..)?.get(2..)?;
     let copy = length(token & 15, &mut rest).ok()?.saturating_add(MATCH_MIN);
     Some((literals, copy, block.len() - rest.len()))
 }
 
-/// Bytes of a sequence of literals only.
+/// The encoded length of a sequence of `literals` literals without a copy.
 const fn encoded(literals: usize) -> usize {
     1 + literals + if literals < 15 { 0 } else { (literals - 15) / 255 + 1 }
 }

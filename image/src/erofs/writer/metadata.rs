@@ -1,4 +1,5 @@
-//! Inodes with what stands behind them, and where: first every length, then every place, then the bytes. Lengths and bytes come from the same [`Body`].
+//! Inodes, and the data that follows each of them. The order is: first all lengths, then all offsets, then the bytes. Lengths and bytes are
+//! derived from the same [`Body`].
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -20,35 +21,35 @@ use zerocopy::IntoBytes;
 
 /// The metadata of a volume, ready to be written at a block.
 pub(super) struct Metadata {
-    /// Inodes and shared attributes; inodes are numbered from its start.
+    /// The inodes and the shared attributes. Inode numbers count from the start.
     pub(super) bytes: Vec<u8>,
     pub(super) root_nid: u16,
     pub(super) packed_nid: u64,
-    /// Inodes, the packed one not counted.
+    /// The number of inodes without the packed inode.
     pub(super) inodes: u64,
-    /// Where in `bytes` the shared attributes begin, in blocks.
+    /// The start of the shared attributes in `bytes`, in blocks.
     pub(super) xattr_block: u32,
     pub(super) has_chunks: bool,
 }
 
-/// What stands behind an inode and its attributes.
+/// The data after an inode and its attributes.
 enum Body {
-    /// Nothing: the number is a block address or a device.
+    /// No data. The number is a block address or a device number.
     Nothing(u32),
-    /// The end of the data, which does not cross a block.
+    /// The end of the content, which does not cross a block boundary.
     Tail { block: u32, bytes: Tail },
     /// A map header and an index.
     Index { entries: Vec<Entry>, form: Form, fragment: Option<u64>, blocks: u32 },
-    /// A map header that says where in the packed inode the file is.
+    /// A map header with the offset of the file in the packed inode.
     Fragment(u64),
-    /// Addresses of chunks.
+    /// The addresses of chunks.
     Chunks { bits: u8, blocks: Vec<u32> },
 }
 
 enum Tail {
-    /// Bytes that are known.
+    /// The bytes.
     Known(Vec<u8>),
-    /// The end of a directory, which is known when all inodes have their places.
+    /// The length of the end of a directory. Its bytes are known when all inodes have their numbers.
     Directory(usize),
 }
 
@@ -69,12 +70,12 @@ struct Planned {
     xattrs: Vec<u8>,
     extended: bool,
     body: Body,
-    /// From the start of the metadata.
+    /// The offset from the start of the metadata.
     at: usize,
 }
 
 impl Planned {
-    /// Structure and attributes.
+    /// The length of the structure and the attributes.
     fn head_len(&self) -> usize {
         (if self.extended { 64 } else { 32 }) + self.xattrs.len()
     }
@@ -98,7 +99,7 @@ impl Planned {
     }
 }
 
-/// Where the index of an inode begins, whose structure and attributes have `head` bytes: from its own start, which is a multiple of 32.
+/// The offset of the index from the start of its inode, which is a multiple of 32. `head` is the length of structure and attributes.
 const fn index_start(head: usize) -> usize {
     map_header_start(head) + MAP_HEADER_LEN
 }
@@ -107,7 +108,7 @@ const fn map_header_start(head: usize) -> usize {
     head.next_multiple_of(8)
 }
 
-/// Plans all inodes, gives directories their blocks in `area`, and writes the metadata's bytes.
+/// Plans all inodes, allocates the blocks of directories in `area`, and encodes the metadata.
 #[expect(clippy::expect_used, reason = "the order of a tree begins with its root directory")]
 pub(super) fn write(
     tree: &Tree<'_>,
@@ -134,7 +135,7 @@ pub(super) fn write(
         .map(|(id, planned)| (*id, Target { nid: planned.nid(), file_type: file_type(planned.mode) }))
         .collect();
     let mut bytes = vec![0; len];
-    // Behind those of the tree there may be the packed inode.
+    // The packed inode, if there is one, follows the inodes of the tree.
     let ids = order.iter().map(Some).chain([None]);
     for ((number, planned), id) in (1_u32..).zip(&planned).zip(ids) {
         let directory = id.and_then(|id| directory_data(tree, *id, &nids));
@@ -161,7 +162,8 @@ pub(super) fn write(
     })
 }
 
-/// Gives each inode its place; how long all of them are. A tail lies in one block. No inode has the number 0, which many programs take for none.
+/// Assigns an offset to each inode, and returns the total length. A tail does not cross a block boundary. No inode has the number 0,
+/// because many programs interpret it as "no inode".
 fn place(planned: &mut [Planned]) -> usize {
     let mut at = SLOT;
     for planned in planned {
@@ -172,7 +174,8 @@ fn place(planned: &mut [Planned]) -> usize {
             if crosses(at) {
                 at = at.next_multiple_of(BLOCK);
             }
-            // Behind many attributes a tail may cross from there, too; it is shorter than a block by more than a slot.
+            // After many attributes, the tail may still cross a block boundary. It is shorter than a block by more than a slot, so the
+            // loop ends.
             while crosses(at) {
                 at += SLOT;
             }
@@ -212,7 +215,7 @@ fn plan(
     let head = planned.head_len();
     planned.body = match &inode.node {
         Node::Directory { .. } => {
-            // The bytes come later; the blocks are taken now.
+            // Allocate the blocks now. The bytes are written later.
             let len = usize::try_from(size).map_err(|_| WriteError::TooLarge)?;
             let tail = len % BLOCK;
             let is_inline = tail > 0 && head + tail <= BLOCK;
@@ -242,7 +245,7 @@ fn plan(
     Ok(planned)
 }
 
-/// The packed inode: no name leads to it.
+/// Plans the packed inode, which has no name.
 fn plan_packed(params: &Params, packed: &Packed) -> Planned {
     let attributes = Attributes { mtime: params.epoch, ..Attributes::default() };
     let extended = is_extended(&attributes, 1, packed.len, params.epoch);
@@ -262,7 +265,7 @@ fn plan_packed(params: &Params, packed: &Packed) -> Planned {
 
 fn index_body(extents: &[Extent], fragment: Option<u64>, head: usize) -> Body {
     let entries = index::entries(extents);
-    // Only the long form has room for an offset of more than 32 bits.
+    // Only the full form can store an offset of more than 32 bits.
     let far = fragment.is_some_and(|offset| u32::try_from(offset).is_err());
     let form = if far { Form::Full } else { index::form(index_start(head) as u64, &entries) };
     let blocks = extents.iter().map(|extent| extent.stored.blocks()).fold(0_u32, u32::wrapping_add);
@@ -278,7 +281,7 @@ fn is_extended(attributes: &Attributes, links: u32, size: u64, epoch: Time) -> b
         || attributes.mtime != epoch
 }
 
-/// The lengths of a directory's names, in order, with its own two.
+/// The lengths of the names of a directory in order, including `.` and `..`.
 fn names(entries: &BTreeMap<Vec<u8>, InodeId>) -> impl Iterator<Item = usize> {
     let own: [&[u8]; 2] = [b".", b".."];
     let mut names: Vec<&[u8]> = entries.keys().map(Vec::as_slice).chain(own).collect();
@@ -286,7 +289,7 @@ fn names(entries: &BTreeMap<Vec<u8>, InodeId>) -> impl Iterator<Item = usize> {
     names.into_iter().map(<[u8]>::len)
 }
 
-/// The data of an inode that is a directory. Every inode of the tree has its number.
+/// The content of an inode, if it is a directory. `nids` contains the numbers of all inodes of the tree.
 fn directory_data(tree: &Tree<'_>, id: InodeId, nids: &HashMap<InodeId, Target>) -> Option<Vec<u8>> {
     let Node::Directory { parent, entries } = &tree.inode(id).node else { return None };
     let mut all: BTreeMap<&[u8], Target> = BTreeMap::new();
@@ -298,7 +301,7 @@ fn directory_data(tree: &Tree<'_>, id: InodeId, nids: &HashMap<InodeId, Target>)
     Some(directory::encode(&all))
 }
 
-/// The part of a directory's data that does not stand with its inode.
+/// The part of the content of a directory that is not stored after its inode.
 fn whole_blocks<'d>(data: &'d [u8], planned: &Planned) -> &'d [u8] {
     let tail = if let Body::Tail { bytes, .. } = &planned.body { bytes.len() } else { 0 };
     let (blocks, _) = data.split_at(data.len() - tail);
@@ -307,7 +310,7 @@ fn whole_blocks<'d>(data: &'d [u8], planned: &Planned) -> &'d [u8] {
 
 #[expect(
     clippy::expect_used,
-    reason = "only a directory is planned with its end behind the inode and without its bytes"
+    reason = "only a directory is planned with an end whose bytes are not known yet"
 )]
 fn encode(planned: &Planned, number: u32, params: &Params, directory: Option<&[u8]>) -> Vec<u8> {
     let (layout, data) = match &planned.body {
@@ -354,7 +357,7 @@ fn map_header(form: Form, fragment: Option<u64>, params: &Params) -> MapHeader {
     }
     let low = fragment.map_or(0, |offset| {
         advise |= ADVISE_FRAGMENT;
-        // The upper half stands in the index.
+        // The upper half is in the index.
         let [low, _] = halves(offset);
         low
     });
@@ -368,7 +371,7 @@ fn map_header(form: Form, fragment: Option<u64>, params: &Params) -> MapHeader {
 
 #[expect(
     clippy::expect_used,
-    reason = "`Shared::body` has counted the attributes, and what does not fit makes an inode an extended one (`is_extended`)"
+    reason = "`Shared::body` has counted the attributes, and an inode with larger values is extended (`is_extended`)"
 )]
 fn encode_inode(planned: &Planned, layout: Layout, data: u32, number: u32, out: &mut Vec<u8>) {
     let attributes = &planned.attributes;

@@ -1,4 +1,4 @@
-//! Writing a volume: the list of what is written, in order.
+//! The writer of a volume. This module contains the sequence of the steps and the superblock.
 
 mod area;
 mod cut;
@@ -35,18 +35,18 @@ use area::Area;
 use metadata::Metadata;
 use zerocopy::{FromZeros, IntoBytes};
 
-/// What a volume is made with, beside its tree.
+/// The parameters of a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Params {
     /// Volume UUID.
     pub uuid: [u8; 16],
-    /// Time of the superblock. An inode with this time takes 32 bytes less than one with another.
+    /// Time of the superblock. An inode with this time takes 32 bytes less than an inode with another time.
     pub epoch: Time,
-    /// Compression.
+    /// The compression of file data.
     pub compression: Compression,
-    /// The largest cluster in bytes: a multiple of 4096, at most 1 MiB.
+    /// The maximum cluster size in bytes: a multiple of 4096, at most 1 MiB.
     pub cluster: u32,
-    /// How many threads compress. The bytes do not depend on it.
+    /// The number of threads that compress. The bytes of the volume do not depend on it.
     pub threads: NonZeroUsize,
 }
 
@@ -60,54 +60,54 @@ impl Params {
     }
 }
 
-/// What was written.
+/// Statistics about a written volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Statistics {
-    /// Blocks of 4096 bytes.
+    /// The number of blocks of 4096 bytes.
     pub blocks: u32,
-    /// Inodes that names lead to.
+    /// The number of inodes without the packed inode.
     pub inodes: u64,
-    /// Bytes of inodes, indices, attributes and ends of directories.
+    /// The size of inodes, indices, attributes and ends of directories, in bytes.
     pub metadata_bytes: u64,
-    /// Bytes in the packed inode, before compression.
+    /// The size of the packed inode before compression, in bytes.
     pub packed_bytes: u64,
-    /// Segments that were compressed, or would have been.
+    /// The number of segments that were compressed or taken from the cache.
     pub segments: usize,
-    /// How many of them came from the cache.
+    /// The number of segments that were taken from the cache.
     pub cached_segments: usize,
 }
 
-/// Why no volume was written.
+/// The volume cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// A cluster size that EROFS does not have.
+    /// EROFS does not support the cluster size.
     #[error("a cluster of {0} bytes is not a multiple of 4096 up to 1048576")]
     Cluster(u32),
-    /// A level that the compressor does not have.
-    #[error("{0:?} is not a level that the compressor has")]
+    /// The compressor does not support the level.
+    #[error("{0:?} is not a level of the compressor")]
     Level(Compression),
-    /// A file's content cannot be read.
+    /// The content of a file cannot be read.
     #[error("failed to read the content of a file")]
     Source(#[source] io::Error),
-    /// It was read twice, and was not the same.
+    /// The content of a file was read twice and was different.
     #[error("the content of a file changed while it was read")]
     Changed,
-    /// The volume cannot be written.
+    /// The sink failed.
     #[error("failed to write the volume")]
     Sink(#[source] io::Error),
     /// The compressor failed.
     #[error(transparent)]
     Compress(#[from] CompressError),
-    /// More blocks than 32 bits can number, or a file that does not fit into memory.
-    #[error("the volume would be larger than EROFS can be")]
+    /// The volume needs more blocks than 32 bits can number, or a file is too large.
+    #[error("the volume exceeds the limits of EROFS")]
     TooLarge,
-    /// An inode's attributes take more than 262 KB.
-    #[error("an inode has more extended attributes than EROFS has room for")]
+    /// The extended attributes of an inode take more than 262 KB.
+    #[error("the extended attributes of an inode exceed the limit of EROFS")]
     TooManyXattrs,
 }
 
-/// Writes the tree as a volume: every block of it from 0 on, block 0 last. Blocks of directories are written twice, the second time with their
-/// entries, when every inode has its number.
+/// Writes the tree as a volume. Every block is written, block 0 last. The blocks of directories are written twice: the second time with
+/// their entries, when the numbers of all inodes are known.
 pub fn write(
     tree: &Tree<'_>,
     params: &Params,
@@ -149,7 +149,7 @@ fn check(params: &Params) -> Result<(), WriteError> {
     }
 }
 
-/// Block 0: the superblock, and behind it the compressor's configuration.
+/// Block 0: the superblock, followed by the configuration of the compressor.
 fn first_block(
     params: &Params,
     metadata: &Metadata,
@@ -199,7 +199,7 @@ fn first_block(
     block
 }
 
-/// The configuration of a compressor behind its length.
+/// The configuration of a compressor, after its length.
 #[expect(clippy::expect_used, reason = "`check` has bounded the cluster by 1 MiB")]
 fn configure(algorithm: Algorithm, params: &Params) -> Vec<u8> {
     let blocks = u16::try_from(params.cluster >> BLOCK_BITS).expect("a cluster has at most 256 blocks");

@@ -1,7 +1,8 @@
-//! The packed inode: the ends of files, small files among them, one behind the other, compressed together.
+//! The packed inode: the ends of files, including whole small files, concatenated and compressed together.
 //!
-//! Pieces of one kind lie together, which compresses best. They are compressed in groups, each by itself: a changed file costs its group. Where a group
-//! ends depends on the pieces near its end only, so a file that comes or goes moves no other group's borders.
+//! Pieces of the same kind are next to each other, which compresses best. Each group of pieces is compressed independently, so a changed
+//! file changes only its group. The end of a group depends only on the pieces near it, so adding or removing a file does not move the
+//! borders of distant groups.
 
 use std::collections::HashMap;
 
@@ -21,7 +22,7 @@ use kubedos_wire::hex32::sha256;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Piece {
     pub(super) stretch: Stretch,
-    /// Of the segment that it is the end of.
+    /// The digest of the segment whose end it is.
     pub(super) digest: [u8; 32],
 }
 
@@ -30,17 +31,17 @@ pub(super) struct Piece {
 pub(super) struct Packed {
     pub(super) len: u64,
     pub(super) extents: Vec<Extent>,
-    /// Where each piece begins.
+    /// The offset of each piece.
     pub(super) offsets: Vec<u64>,
 }
 
-/// A group ends behind a piece that looks so, once it has this many bytes;
+/// The minimum size of a group in bytes. Above it, the group ends after a piece whose digest marks a border.
 const GROUP_MIN: u64 = 256 << 10;
-/// and at the latest when it has this many.
+/// The size in bytes at which a group ends after any piece.
 const GROUP_MAX: u64 = 2 << 20;
 
 /// Compresses and writes the pieces.
-#[expect(clippy::indexing_slicing, reason = "the pieces are numbered by their places")]
+#[expect(clippy::indexing_slicing, reason = "the number of a piece is its index")]
 pub(super) fn write(
     tree: &Tree<'_>,
     pieces: &[Piece],
@@ -75,12 +76,13 @@ pub(super) fn write(
 /// Pieces that are compressed together.
 struct Group {
     pieces: Vec<usize>,
-    /// Bytes, up to the start of the next group.
+    /// The number of bytes up to the start of the next group.
     len: u64,
 }
 
-/// The groups, where each piece begins, and the length of them all. Groups begin with a block, so that their extents do not depend on those before.
-#[expect(clippy::indexing_slicing, reason = "the order holds the numbers of the pieces, each once")]
+/// The groups, the offset of each piece, and the total length. A group begins at a block boundary, so that its extents do not depend on the
+/// previous groups.
+#[expect(clippy::indexing_slicing, reason = "the order contains the number of each piece once")]
 fn group(pieces: &[Piece], order: &[usize]) -> (Vec<Group>, Vec<u64>, u64) {
     let mut offsets = vec![0; pieces.len()];
     let mut groups: Vec<Group> = Vec::new();
@@ -105,7 +107,7 @@ fn group(pieces: &[Piece], order: &[usize]) -> (Vec<Group>, Vec<u64>, u64) {
     (groups, offsets, at)
 }
 
-/// What kind of file an inode is, by the end of its first name: files of a kind resemble each other.
+/// The kind of each file, by the extension of its first name. Files of the same kind have similar content.
 fn kinds(tree: &Tree<'_>) -> HashMap<InodeId, Vec<u8>> {
     let mut kinds = HashMap::new();
     for id in tree.in_order() {
@@ -117,7 +119,7 @@ fn kinds(tree: &Tree<'_>) -> HashMap<InodeId, Vec<u8>> {
     kinds
 }
 
-/// What stands behind the last dot of a name without its version: `so` of `libx.so.1.2`. Nothing for a name without one.
+/// The extension of a name without version numbers: `so` for `libx.so.1.2`. Empty if the name has no extension.
 fn kind(name: &[u8]) -> &[u8] {
     let dots = name.iter().filter(|byte| **byte == b'.').count();
     let mut tails = name.rsplit(|byte| *byte == b'.').take(dots);
@@ -129,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_do_not_hide_a_kind() {
+    fn version_numbers_are_not_an_extension() {
         let table: [(&str, &str); 7] = [
             ("libx.so.1.2", "so"),
             ("a.ko", "ko"),
@@ -145,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_that_comes_or_goes_moves_only_the_borders_near_it() {
+    fn removing_a_piece_moves_only_the_borders_near_it() {
         let piece = |number: u32| Piece {
             stretch: Stretch { inode: InodeId::ROOT, offset: 0, len: 10_000 + u64::from(number) * 37 },
             digest: sha256(&[&number.to_le_bytes()]),

@@ -1,22 +1,23 @@
-//! How much of some data fills a cluster: what the fastest level gives for its parts, and how the level that is wanted did on what was compressed last.
+//! Prediction of the amount of data that fills a cluster. It uses the compressed sizes of the parts at the fastest level, and the ratio
+//! that the requested level achieved on the previous data.
 
 use std::ops::Range;
 
 use super::fill::{CompressError, EXTENT_MAX};
 use super::stream::{append, context};
 
-/// Predictions are interpolated within so many bytes.
+/// The number of bytes between two measured sizes. Predictions are interpolated between them.
 const GRAIN: usize = 8192;
 
 pub(super) struct Prediction {
-    /// Compressed bytes of the first n grains, at level 1.
+    /// The compressed size of the first n grains at level 1.
     sums: Vec<usize>,
-    /// What is to be expected for 1024 bytes of that.
+    /// The expected size for 1024 bytes of output of level 1.
     factor: usize,
 }
 
 impl Prediction {
-    /// A prediction that starts with what is to be expected for 1024 bytes of level 1.
+    /// Creates a prediction. `factor` is the initial expected size for 1024 bytes of output of level 1.
     pub(super) fn new(data: &[u8], factor: usize) -> Result<Self, CompressError> {
         let mut context = context(1, u32::MAX >> 1)?;
         let mut sums = vec![0];
@@ -30,7 +31,7 @@ impl Prediction {
         Ok(Self { sums, factor })
     }
 
-    /// Compressed bytes up to a position, at level 1.
+    /// The compressed size of the data up to an offset, at level 1.
     fn at(&self, position: usize) -> usize {
         let (grain, within) = (position / GRAIN, position % GRAIN);
         let last = self.sums.last().copied().unwrap_or(0);
@@ -43,7 +44,8 @@ impl Prediction {
         self.at(range.end).saturating_sub(self.at(range.start))
     }
 
-    /// The end of the data from `from` on that is expected to give `size` bytes; far behind the data if all of it is expected to give less.
+    /// The end of the range from `from` on that is expected to compress to `size` bytes; `usize::MAX` if all data is expected to compress
+    /// to less.
     pub(super) fn reach(&self, from: usize, size: usize) -> usize {
         let goal = self.at(from) + size * 1024 / self.factor;
         let grain = self.sums.partition_point(|sum| *sum < goal);
@@ -54,18 +56,18 @@ impl Prediction {
         below * GRAIN + (goal - low) * GRAIN / (high - low).max(1)
     }
 
-    /// Learns what some of the data came to.
+    /// Updates the ratio with the compressed size of a range.
     pub(super) fn learn(&mut self, range: Range<usize>, size: usize) {
         self.factor = (size * 1024 / self.between(range).max(1)).clamp(64, 8192);
     }
 
-    /// Does it not even shrink by a fiftieth?
+    /// Whether level 1 saves less than 2 % of the range.
     pub(super) fn is_hopeless(&self, range: Range<usize>) -> bool {
         let len = range.len();
         self.between(range) * 50 > len * 49
     }
 
-    /// Is all that is left expected to be less than a cluster?
+    /// Whether the data from `at` to `end` is expected to take less than a cluster.
     pub(super) fn is_short(&self, at: usize, end: usize, cluster: usize) -> bool {
         end - at <= EXTENT_MAX && self.between(at..end) * self.factor / 1024 < cluster * 97 / 100
     }
@@ -76,8 +78,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_reached_is_what_lies_between() {
-        // Half of each byte is noise.
+    fn a_predicted_range_has_the_predicted_size() {
+        // Four bits of each byte are random.
         let data: Vec<u8> = kubedos_wire::hex32::sha256(&[b"seed"])
             .repeat(40_000)
             .iter()
@@ -98,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn zeroes_and_nothing_have_predictions() {
+    fn zeroes_and_empty_data_have_predictions() {
         for data in [&[0; 100_000][..], &[]] {
             let mut prediction = Prediction::new(data, 850).unwrap();
             assert!(prediction.is_short(0, data.len(), 4096));

@@ -1,4 +1,4 @@
-//! Segments: the pieces of files that are compressed by themselves, by any thread, or found compressed already.
+//! Segments: the pieces of files that are compressed independently, by any thread, or taken from the cache.
 
 use super::WriteError;
 use super::cut::{Compression, Cut, End, cut};
@@ -7,27 +7,28 @@ use crate::erofs::format::{BLOCK, CLUSTER_MAX};
 use crate::erofs::index::Stored;
 use kubedos_wire::hex32::sha256;
 
-/// How much of a file is compressed at a time. Extents do not cross the borders, so the result does not depend on who compresses what; each border costs
-/// half a block.
+/// The maximum size of a segment, in bytes. Extents do not cross segments, so the result does not depend on the threads. Each border
+/// between segments costs half a block on average.
 pub(super) const SEGMENT: u64 = 4 << 20;
 
-/// Raised when the same tree gives another volume; a test holds it against one.
+/// The version of the writer. It must be increased when the same tree gives another volume; a test with pinned digests detects that.
 const WRITER: u32 = 1;
 
-/// What the bytes of a volume depend on beside tree and parameters: this writer, and the libraries that compress.
+/// The versions of this writer and of the compression libraries. The bytes of a volume depend on them in addition to tree and parameters.
 pub fn writer() -> String {
     format!("{WRITER} zstd {} lz4 {}", zstd_safe::version_number(), lz4::liblz4::version())
 }
 
-/// Keeps compressed segments from one run to the next. What it hands out is checked, so it may be damaged; it may forget at any time.
+/// A cache of compressed segments between runs. The writer verifies what the cache returns, so the cache may be damaged, and it may lose
+/// entries at any time.
 pub trait SegmentCache: Sync {
-    /// What was kept under a key, if it is still there.
+    /// The bytes of a key, if the cache contains them.
     fn get(&self, key: &[u8; 32]) -> Option<Vec<u8>>;
-    /// Keeps bytes under a key. A failure costs nothing but time, so it is none.
+    /// Stores bytes under a key. A failure only costs time, so it is not reported.
     fn put(&self, key: &[u8; 32], bytes: &[u8]);
 }
 
-/// Keeps nothing.
+/// A cache that stores nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoCache;
 
@@ -39,17 +40,17 @@ impl SegmentCache for NoCache {
     fn put(&self, _: &[u8; 32], _: &[u8]) {}
 }
 
-/// What the extents of a segment depend on beside its data.
+/// The settings that the extents of a segment depend on in addition to its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Settings {
     pub(super) compression: Compression,
-    /// Bytes of the largest cluster.
+    /// The maximum cluster size, in bytes.
     pub(super) cluster: u32,
     pub(super) end: End,
 }
 
 impl Settings {
-    /// The key of data with this digest.
+    /// The cache key of data with this digest.
     fn key(&self, digest: &[u8; 32]) -> [u8; 32] {
         let (algorithm, level) = match self.compression {
             Compression::None => (0, 0),
@@ -68,7 +69,7 @@ impl Settings {
     }
 }
 
-/// The data of a segment, cut: from the cache if it is there and sound.
+/// The extents of a segment: from the cache if it contains a valid entry. The flag tells whether they came from the cache.
 pub(super) fn cut_segment(
     data: &[u8],
     digest: &[u8; 32],
@@ -80,7 +81,7 @@ pub(super) fn cut_segment(
     if let Some(cut) = kept {
         return Ok((cut, true));
     }
-    // Else the cache would have other bytes under this digest for ever.
+    // Otherwise, the cache would permanently contain an entry for other data under this digest.
     if sha256(&[data]) != *digest {
         return Err(WriteError::Changed);
     }
@@ -89,14 +90,15 @@ pub(super) fn cut_segment(
     Ok((cut, false))
 }
 
-/// The digest behind the bytes says that they are what was kept; this, that they are of this data.
+/// Whether the extents cover this data. (The digest at the end of the entry already proves that the entry is not damaged.)
 fn fits(cut: &Cut, data: &[u8], settings: &Settings) -> bool {
     let taken = cut.taken();
     let len = data.len() as u64;
     taken == len || settings.end == End::Leave && taken < len
 }
 
-/// Number of extents, extents (length, blocks; no blocks for one that is stored as it is), clusters, digest of key and all that.
+/// Encodes a cache entry: the number of extents, the extents (length, number of blocks, which is 0 for a plain extent), the clusters, and
+/// the digest of the key and all these bytes.
 #[expect(clippy::expect_used, reason = "a segment has fewer extents than bytes, of which it has a few MiB")]
 fn encode(key: &[u8; 32], cut: &Cut) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(cut.clusters.len() + cut.extents.len() * 8 + 36);

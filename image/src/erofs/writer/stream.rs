@@ -1,19 +1,19 @@
-//! libzstd as a stream that is flushed where its user says.
+//! libzstd as a stream that the caller flushes after each piece.
 
 use zstd_safe::zstd_sys::ZSTD_EndDirective;
 use zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, SafeResult};
 
 use super::fill::CompressError;
 
-/// log2 of the window: the history that a reader keeps for each stream. A cluster of 64 KiB seldom reaches back further.
+/// log2 of the window, which is the history that a reader keeps for each stream. A cluster of 64 KiB seldom refers to older data.
 pub(super) const WINDOW_LOG: u8 = 18;
 
-/// The library's word for an error.
+/// Converts an error code of the library.
 pub(super) fn failed(code: usize) -> CompressError {
     CompressError(zstd_safe::get_error_name(code))
 }
 
-/// A context of a level for inputs of about `hint` bytes, that writes neither size nor checksum.
+/// Creates a context for a level and inputs of about `hint` bytes. It writes neither content size nor checksum.
 pub(super) fn context(level: u8, hint: u32) -> Result<CCtx<'static>, CompressError> {
     let mut context = CCtx::try_create().ok_or(CompressError("out of memory"))?;
     for parameter in [

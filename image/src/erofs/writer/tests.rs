@@ -1,4 +1,4 @@
-//! What is written is read as what was asked for: the reader of this crate is the judge here, fsck.erofs and the kernel are elsewhere.
+//! Tests of the writer with the reader of this crate. Other tests use fsck.erofs and the kernel as oracles.
 
 use super::*;
 use crate::erofs::reader::{self, Volume};
@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Mutex;
 
-/// Bytes of one of several natures.
-fn bytes(nature: u8, len: usize, seed: u32) -> Vec<u8> {
+/// Bytes with one of several patterns.
+fn bytes(pattern: u8, len: usize, seed: u32) -> Vec<u8> {
     let mut state = seed | 1;
     let mut noise = move || {
         state ^= state << 13;
@@ -18,11 +18,11 @@ fn bytes(nature: u8, len: usize, seed: u32) -> Vec<u8> {
         state ^= state << 5;
         state
     };
-    match nature {
+    match pattern {
         0 => vec![0; len],
         1 => (0..len).map(|_| noise().to_le_bytes()[0]).collect(),
         2 => (0..len).map(|at| u8::try_from(at / 7 % 251).unwrap()).collect(),
-        // Words, some of them new.
+        // Words of a small dictionary.
         3 => {
             let words: Vec<[u8; 4]> = (0..200).map(|_| noise().to_le_bytes()).collect();
             (0..len.div_ceil(4))
@@ -30,7 +30,7 @@ fn bytes(nature: u8, len: usize, seed: u32) -> Vec<u8> {
                 .take(len)
                 .collect()
         }
-        // Noise and words by turns: what one part predicts does not hold for the next.
+        // Alternating random and compressible parts: the ratio of one part is wrong for the next.
         _ => {
             (0..len)
                 .map(|at| {
@@ -41,7 +41,7 @@ fn bytes(nature: u8, len: usize, seed: u32) -> Vec<u8> {
     }
 }
 
-/// Mostly holes.
+/// A file that consists mostly of holes.
 struct Sparse {
     len: u64,
     data: BTreeMap<u64, Vec<u8>>,
@@ -77,7 +77,7 @@ impl Source for Sparse {
 #[derive(Debug, Clone)]
 enum What {
     Directory,
-    File { nature: u8, len: usize, seed: u32 },
+    File { pattern: u8, len: usize, seed: u32 },
     Symlink(Vec<u8>),
     Link(prop::sample::Index),
     Character(u32, u32),
@@ -121,7 +121,7 @@ fn attributes() -> impl Strategy<Value = Attributes> {
         })
 }
 
-/// Lengths around the borders of blocks, clusters and segments.
+/// Lengths near the borders of blocks, clusters and segments.
 fn lengths() -> impl Strategy<Value = usize> {
     let near = |border: usize| (border.saturating_sub(2))..(border + 3);
     prop_oneof![
@@ -143,7 +143,7 @@ fn item() -> impl Strategy<Value = Item> {
     ];
     let what = prop_oneof![
         2 => Just(What::Directory),
-        6 => (0..5_u8, lengths(), 0..40_u32).prop_map(|(nature, len, seed)| What::File { nature, len, seed }),
+        6 => (0..5_u8, lengths(), 0..40_u32).prop_map(|(pattern, len, seed)| What::File { pattern, len, seed }),
         1 => prop::collection::vec(1..=255_u8, 1..=4095).prop_map(What::Symlink),
         1 => any::<prop::sample::Index>().prop_map(What::Link),
         1 => (0..4096_u32, 0..1_048_576_u32).prop_map(|(major, minor)| What::Character(major, minor)),
@@ -154,19 +154,19 @@ fn item() -> impl Strategy<Value = Item> {
         .prop_map(|(parent, name, what, attributes)| Item { parent, name, what, attributes })
 }
 
-/// What a reader should say of a path.
+/// The expected result of a reader for a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Expected {
     kind: reader::Kind,
     attributes: Attributes,
     links: u32,
-    /// Of a file, or the target of a link.
+    /// The content of a file, or the target of a link.
     content: Vec<u8>,
-    /// Paths of one inode have one number.
+    /// The paths of an inode have the same number.
     inode: usize,
 }
 
-/// The tree of the items, and what should be found in it by path. Items that the tree does not take are left out.
+/// The tree of the items, and the expected result for each path. Items that the tree refuses are omitted.
 fn tree(root: &Attributes, items: &[Item]) -> (Tree<'static>, BTreeMap<Vec<u8>, Expected>) {
     let mut tree = Tree::new(root.clone()).unwrap();
     let of = |kind, attributes: &Attributes, content: Vec<u8>, inode| Expected {
@@ -211,8 +211,8 @@ fn tree(root: &Attributes, items: &[Item]) -> (Tree<'static>, BTreeMap<Vec<u8>, 
                 }
                 continue;
             }
-            What::File { nature, len, seed } => {
-                let content = bytes(*nature, *len, *seed);
+            What::File { pattern, len, seed } => {
+                let content = bytes(*pattern, *len, *seed);
                 (Kind::File(Box::new(content.clone())), reader::Kind::File, content)
             }
             What::Symlink(target) => (Kind::Symlink(target.clone()), reader::Kind::Symlink, target.clone()),
@@ -270,7 +270,7 @@ fn found(volume: &[u8]) -> BTreeMap<Vec<u8>, Expected> {
         .collect()
 }
 
-/// Inodes numbered by their first path, as [`found`] does it.
+/// Numbers the inodes by their first path, like [`found`].
 fn renumbered(expected: BTreeMap<Vec<u8>, Expected>) -> BTreeMap<Vec<u8>, Expected> {
     let mut numbers: HashMap<usize, usize> = HashMap::new();
     expected
@@ -306,9 +306,10 @@ const COMPRESSIONS: [Compression; 4] =
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// A4: content, mode, owner, times, links and attributes come back, whatever the settings; and the bytes do not depend on the threads.
+    /// A4: with all settings, content, mode, owner, times, links and attributes round-trip, and the bytes do not depend on the number of
+    /// threads.
     #[test]
-    fn what_is_written_is_read(
+    fn any_tree_round_trips(
         root in attributes(),
         items in prop::collection::vec(item(), 0..40),
         compression in prop::sample::select(&COMPRESSIONS[..]),
@@ -316,7 +317,7 @@ proptest! {
     ) {
         let (tree, expected) = tree(&root, &items);
         let volume = written(&tree, &params(compression, cluster, 1));
-        prop_assert!(volume == written(&tree, &params(compression, cluster, 3)), "the number of threads shows");
+        prop_assert!(volume == written(&tree, &params(compression, cluster, 3)), "the bytes depend on the number of threads");
         let (found, expected) = (found(&volume), renumbered(expected));
         for (path, expected) in &expected {
             let name = String::from_utf8_lossy(path);
@@ -330,9 +331,9 @@ proptest! {
     }
 }
 
-/// Every length around every border, with every setting, in one volume each.
+/// One volume per setting contains files of all lengths next to the borders.
 #[test]
-fn lengths_around_every_border_come_back() {
+fn lengths_next_to_every_border_round_trip() {
     for compression in COMPRESSIONS {
         for cluster in [4096_u32, 8192, 65_536, 1 << 20] {
             let borders = [0, 4096, 8192, 12_288, 65_536, 131_072, 1 << 20, 4 << 20];
@@ -340,9 +341,9 @@ fn lengths_around_every_border_come_back() {
             let mut contents = BTreeMap::new();
             for border in borders {
                 for len in [border.max(1) - 1, border, border + 1] {
-                    for nature in [1, 3, 4] {
-                        let content = bytes(nature, len, 77);
-                        let name = format!("{nature}-{len}").into_bytes();
+                    for pattern in [1, 3, 4] {
+                        let content = bytes(pattern, len, 77);
+                        let name = format!("{pattern}-{len}").into_bytes();
                         let file = Kind::File(Box::new(content.clone()));
                         if tree.add(InodeId::ROOT, &name, file, Attributes::default()).is_ok() {
                             contents.insert(name, content);
@@ -359,9 +360,9 @@ fn lengths_around_every_border_come_back() {
     }
 }
 
-/// With plain content, an end stands behind the inode's attributes, all of it in one block (`erofs_read_inode`, `EROFS_INODE_FLAT_INLINE`).
+/// The end of plain content is after the attributes of the inode, and must be in one block (`erofs_read_inode`, `EROFS_INODE_FLAT_INLINE`).
 #[test]
-fn an_end_lies_in_one_block_however_many_attributes_stand_before_it() {
+fn an_inline_end_is_in_one_block_with_any_size_of_the_attributes() {
     let mut tree = Tree::new(Attributes::default()).unwrap();
     let mut contents = BTreeMap::new();
     for value in (0..2200).step_by(137).chain([4000, 20_000, 65_535]) {
@@ -392,7 +393,7 @@ fn an_end_lies_in_one_block_however_many_attributes_stand_before_it() {
 }
 
 #[test]
-fn a_file_may_have_more_names_than_sixteen_bits_count() {
+fn a_file_may_have_more_than_65535_names() {
     let mut tree = Tree::new(Attributes::default()).unwrap();
     let content = Kind::File(Box::new(b"one".to_vec()));
     let id = tree.add(InodeId::ROOT, b"first", content, Attributes::default()).unwrap();
@@ -403,9 +404,10 @@ fn a_file_may_have_more_names_than_sixteen_bits_count() {
     assert_eq!((found.len(), found[&b"first"[..]].links), (70_002, 70_001));
 }
 
-/// The bytes of one tree, so that nobody changes them without knowing: then WRITER is to be raised, since caches hold what older writers made.
+/// Pins the bytes of one tree, so that a change of the bytes is detected. After such a change, `WRITER` must be increased, because caches
+/// may contain segments of an older writer.
 #[test]
-fn the_same_tree_is_the_same_volume_in_every_release_of_the_writer() {
+fn the_same_tree_gives_the_pinned_volume() {
     let mut tree = Tree::new(Attributes::default()).unwrap();
     for (number, len) in [(1, 300_000), (2, 70_000), (3, 5_000_000), (4, 700_000), (3, 900), (4, 4096)] {
         let content = Kind::File(Box::new(bytes(number, len, 11)));
@@ -423,9 +425,9 @@ fn the_same_tree_is_the_same_volume_in_every_release_of_the_writer() {
     assert_eq!(digests, known, "by writer {}", writer());
 }
 
-/// A file that is read twice, and is not the same the second time, is no file that anything could be kept of.
+/// The content of a file is read twice. If it differs, the write fails.
 #[test]
-fn content_that_changes_while_it_is_read_is_an_error_and_is_not_kept() {
+fn content_that_changes_between_two_reads_is_an_error() {
     struct Changing(Mutex<u8>);
     impl Source for Changing {
         fn len(&self) -> u64 {
@@ -461,7 +463,7 @@ fn equal_files_and_equal_clusters_are_stored_once() {
     let (one, two) = (written(&one, &params), written(&two, &params));
     assert!(two.len() <= one.len() + 2 * BLOCK, "{} and {}", one.len(), two.len());
     assert_eq!(found(&two)[&b"d"[..]].content, text);
-    // Two files that begin alike have clusters in common.
+    // Two files with the same beginning share clusters.
     let mut alike = Tree::new(Attributes::default()).unwrap();
     for (name, seed) in [(&b"a"[..], 7), (b"b", 8)] {
         let content = [bytes(3, 250_000, 5), bytes(3, 60_000, seed)].concat();
@@ -481,7 +483,7 @@ fn equal_files_and_equal_clusters_are_stored_once() {
 }
 
 #[test]
-fn holes_take_no_room_and_read_as_zeroes() {
+fn holes_take_no_space_and_read_as_zeroes() {
     let data = BTreeMap::from([(5_000_000, vec![7; 100]), (40 << 20, bytes(1, 10_000, 3))]);
     let len = (100 << 20) + 17;
     for compression in COMPRESSIONS {
@@ -514,7 +516,7 @@ fn holes_take_no_room_and_read_as_zeroes() {
 }
 
 #[test]
-fn a_hundred_thousand_files_in_one_directory_come_back() {
+fn a_hundred_thousand_files_in_one_directory_round_trip() {
     let mut tree = Tree::new(Attributes::default()).unwrap();
     let directory = tree.add_directory(InodeId::ROOT, b"many", Attributes::default()).unwrap();
     for number in 0..100_000_u32 {
@@ -538,9 +540,9 @@ fn a_hundred_thousand_files_in_one_directory_come_back() {
     assert_eq!(count, 100_000);
 }
 
-/// A cache that was filled changes nothing; one that lies changes nothing either.
+/// Neither a filled cache nor a cache with wrong entries changes the bytes of the volume.
 #[test]
-fn a_cache_saves_work_and_is_not_believed() {
+fn a_cache_saves_work_and_is_not_trusted() {
     #[derive(Default)]
     struct Memory(Mutex<HashMap<[u8; 32], Vec<u8>>>);
     impl SegmentCache for Memory {
@@ -569,7 +571,7 @@ fn a_cache_saves_work_and_is_not_believed() {
     let (with, statistics) = run(&memory);
     assert!(statistics.segments >= 12 && statistics.cached_segments == statistics.segments);
     assert!(with == without);
-    // One entry under another's key, one cut short, one flipped, one empty.
+    // One entry with the key of another entry, one truncated, one with a flipped bit, one empty.
     let mut entries = memory.0.lock().unwrap();
     let keys: Vec<[u8; 32]> = entries.keys().copied().collect();
     let other = entries[&keys[1]].clone();
@@ -578,39 +580,39 @@ fn a_cache_saves_work_and_is_not_believed() {
     *entries.get_mut(&keys[3]).unwrap().first_mut().unwrap() ^= 1;
     entries.get_mut(&keys[4]).unwrap().clear();
     drop(entries);
-    let (lied_to, statistics) = run(&memory);
+    let (with_wrong_entries, statistics) = run(&memory);
     assert_eq!(statistics.cached_segments, statistics.segments - 4);
-    assert!(lied_to == without);
+    assert!(with_wrong_entries == without);
 }
 
 #[test]
-fn what_cannot_be_written_is_refused_by_name() {
+fn invalid_parameters_and_trees_have_specific_errors() {
     let tree = Tree::new(Attributes::default()).unwrap();
     let refused = |params: Params| write(&tree, &params, &NoCache, &mut Vec::new()).unwrap_err().to_string();
     for cluster in [0, 1, 4097, (1 << 20) + 4096] {
-        let said = refused(params(Compression::None, cluster, 1));
-        assert_eq!(said, format!("a cluster of {cluster} bytes is not a multiple of 4096 up to 1048576"));
+        let message = refused(params(Compression::None, cluster, 1));
+        assert_eq!(message, format!("a cluster of {cluster} bytes is not a multiple of 4096 up to 1048576"));
     }
     for compression in [Compression::Zstd(0), Compression::Zstd(23), Compression::Lz4hc(13)] {
         assert!(refused(params(compression, 4096, 1)).contains("is not a level"), "{compression:?}");
     }
     let mut tree = Tree::new(Attributes::default()).unwrap();
     let plain = Attributes::default;
-    for (name, said) in [
+    for (name, message) in [
         (&b""[..], "\"\" cannot be the name of a file"),
         (b".", "\".\" cannot be the name of a file"),
         (b"..", "\"..\" cannot be the name of a file"),
         (b"a/b", "\"a/b\" cannot be the name of a file"),
         (b"a\0", "\"a\\0\" cannot be the name of a file"),
     ] {
-        assert_eq!(tree.add(InodeId::ROOT, name, Kind::Fifo, plain()).unwrap_err().to_string(), said);
+        assert_eq!(tree.add(InodeId::ROOT, name, Kind::Fifo, plain()).unwrap_err().to_string(), message);
     }
     assert!(tree.add(InodeId::ROOT, &[b'x'; 256], Kind::Fifo, plain()).is_err());
     let pipe = tree.add(InodeId::ROOT, b"pipe", Kind::Fifo, plain()).unwrap();
     let error = tree.add(InodeId::ROOT, b"pipe", Kind::Socket, plain()).unwrap_err();
-    assert_eq!(error.to_string(), "\"pipe\" is in its directory already");
+    assert_eq!(error.to_string(), "\"pipe\" already exists in its directory");
     let error = tree.add(pipe, b"below", Kind::Socket, plain()).unwrap_err();
-    assert_eq!(error.to_string(), "\"below\" would lie in something that is no directory");
+    assert_eq!(error.to_string(), "the parent of \"below\" is not a directory");
     let error = tree.link(InodeId::ROOT, b"again", InodeId::ROOT).unwrap_err();
     assert_eq!(error.to_string(), "\"again\" would be a second name of a directory");
     for target in [vec![], vec![b'x'; 4096], b"a\0b".to_vec()] {

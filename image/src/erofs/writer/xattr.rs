@@ -1,4 +1,5 @@
-//! Extended attributes: those that several inodes have stand once, in an area that inodes point to; the others behind their inode (`fs/erofs/xattr.c`).
+//! Extended attributes. An attribute of several inodes is stored once, in an area to which the inodes refer. Other attributes are stored
+//! after their inode (`fs/erofs/xattr.c`).
 
 use std::collections::BTreeMap;
 
@@ -6,18 +7,18 @@ use crate::erofs::format::{XATTR_HEADER_LEN, XATTR_UNIT, XattrEntry, XattrHeader
 use crate::erofs::tree::split_xattr;
 use zerocopy::IntoBytes;
 
-/// An inode's attributes by full name.
+/// The attributes of an inode by full name.
 pub(super) type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// More than an inode has room for: 255 shared ones, 262 KB of its own.
+/// The attributes exceed the limits of an inode: 255 shared attributes, and 262 KB of inline attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooMany;
 
-/// Attributes that more than one inode has.
+/// The attributes of more than one inode.
 #[derive(Debug, Default)]
 pub(super) struct Shared<'t> {
     ids: BTreeMap<(&'t [u8], &'t [u8]), u32>,
-    /// The area.
+    /// The content of the area.
     pub(super) bytes: Vec<u8>,
 }
 
@@ -29,7 +30,7 @@ impl<'t> Shared<'t> {
         }
         let mut shared = Self::default();
         for ((name, value), count) in counts {
-            // An id is a number of units in 32 bits.
+            // An id is an offset in units of four bytes, and has 32 bits.
             let Ok(id) = u32::try_from(shared.bytes.len() / XATTR_UNIT) else { break };
             if count > 1 {
                 push(name, value, &mut shared.bytes);
@@ -39,7 +40,7 @@ impl<'t> Shared<'t> {
         shared
     }
 
-    /// What stands behind an inode for its attributes; nothing if it has none.
+    /// The bytes after an inode for its attributes; empty if it has no attributes.
     pub(super) fn body(&self, xattrs: &Xattrs) -> Result<Vec<u8>, TooMany> {
         if xattrs.is_empty() {
             return Ok(Vec::new());
@@ -61,7 +62,7 @@ impl<'t> Shared<'t> {
     }
 }
 
-/// The field that says how long a body is: one for the header and one for each unit behind it.
+/// The length field of a body: one for the header, and one for each following unit.
 pub(super) fn count_of(body_len: usize) -> Result<u16, TooMany> {
     match body_len.checked_sub(XATTR_HEADER_LEN) {
         None => Ok(0),
@@ -71,7 +72,7 @@ pub(super) fn count_of(body_len: usize) -> Result<u16, TooMany> {
 
 #[expect(clippy::expect_used, reason = "the tree refuses attributes that cannot be written (`writable`)")]
 fn push(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
-    let (name_index, rest) = split_xattr(name).expect("the name has a prefix that EROFS knows");
+    let (name_index, rest) = split_xattr(name).expect("EROFS supports the prefix of the name");
     let entry = XattrEntry {
         name_len: u8::try_from(rest.len()).expect("a name has at most 255 bytes"),
         name_index,

@@ -1,11 +1,11 @@
-//! Filling a cluster with zstd in one pass.
+//! Fills a cluster with zstd in one pass.
 //!
-//! libzstd cannot be asked for the input that fills 64 KiB of output. But a frame is a sequence of blocks, and a flush ends one: after it the
-//! frame's size so far is known. So a frame is written in pieces, each chosen to take most of the room that is left, and closed by an empty
-//! last block (RFC 8878, section 3.1.1.2) once the room is used up. A piece that does not fit is taken back, simply by not keeping its bytes: the
-//! frame ends before it. How much input a piece should have is predicted from what the same bytes give at level 1.
+//! libzstd cannot compress exactly as much input as fits into 64 KiB of output. But a frame is a sequence of blocks, and a flush ends a
+//! block: after it, the current size of the frame is known. A frame is therefore written in pieces, each of which should take most of the
+//! remaining space. An empty last block (RFC 8878, section 3.1.1.2) ends the frame when the space is used. If a piece does not fit, its
+//! bytes are discarded, and the frame ends before it. The input size of a piece is predicted from the size of the same bytes at level 1.
 //!
-//! The frame header gets the content size, which is only known at the end, so it is written here.
+//! The frame header contains the content size, which is known only at the end. This module therefore writes the header.
 
 use zstd_safe::{CCtx, ResetDirective};
 
@@ -13,20 +13,21 @@ use super::fill::{CompressError, EXTENT_MAX, Fill, Filled};
 use super::predict::Prediction;
 use super::stream::{append, context, failed};
 
-/// What the pieces of a frame are to take of the room that is left, in thousandths. Every piece costs tables of its own, and saves up to a block.
+/// The share of the remaining space that each piece of a frame should take, in thousandths. Every piece costs its own tables, but saves
+/// up to a block.
 const AIMS: [usize; 3] = [900, 850, 750];
-/// Less room than this is not worth another piece.
+/// The minimum number of remaining bytes for another piece.
 const ENOUGH: usize = 250;
-/// How often a first piece that did not fit is tried smaller.
+/// The maximum number of attempts with a smaller first piece, if it does not fit.
 const TRIES: usize = 4;
 
 /// Magic number, descriptor (content size in 4 bytes, window, no checksum), window, content size.
 const HEADER: usize = 10;
-/// The header that libzstd writes when it does not know the content size.
+/// The length of the header that libzstd writes without a content size.
 const SHORT_HEADER: usize = 6;
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const DESCRIPTOR: u8 = 0x80;
-/// Last block, raw, of no bytes.
+/// An empty raw block with the flag of the last block.
 const LAST_BLOCK: [u8; 3] = [1, 0, 0];
 
 pub(super) struct Zstd<'d> {
@@ -43,14 +44,14 @@ impl<'d> Zstd<'d> {
             data,
             cluster,
             context: context(level, hint)?,
-            // The levels that are worth choosing save about a sixth.
+            // Typical levels save about a sixth in comparison with level 1.
             predicted: Prediction::new(data, 850)?,
         })
     }
 }
 
 impl Fill for Zstd<'_> {
-    #[expect(clippy::indexing_slicing, reason = "a piece lies before `end`, which is within the data")]
+    #[expect(clippy::indexing_slicing, reason = "a piece ends at or before `end`, which is within the data")]
     fn fill(&mut self, at: usize) -> Result<Option<Filled>, CompressError> {
         let end = self.data.len().min(at + EXTENT_MAX);
         if self.predicted.is_hopeless(at..(at + self.cluster).min(end)) {
@@ -93,7 +94,7 @@ impl Fill for Zstd<'_> {
     }
 }
 
-/// The frame of `blocks`, which are behind a header that does not know their content's size.
+/// Completes a frame. `blocks` starts with the header without a content size.
 fn close(blocks: &[u8], content: usize) -> Result<Vec<u8>, CompressError> {
     let Some((&[m0, m1, m2, m3, 0, window], blocks)) = blocks.split_first_chunk::<SHORT_HEADER>() else {
         return Err(CompressError("a frame header of another form"));

@@ -1,4 +1,4 @@
-//! The status page, which Enter on the console prints (interfaces, "The node"). A pure function from facts to lines.
+//! The status page, which Enter on the console prints (docs/console.md). A pure function from facts to lines.
 //!
 //! It fits into 80 columns, and into 24 lines while there is little trouble. It shows no secret and accepts no command.
 //! `Page::line` escapes every line (`kubedos_wire::record::not_a_record`), so that a label on a foreign disk cannot

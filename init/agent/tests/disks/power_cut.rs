@@ -46,7 +46,7 @@ fn sealed_is_untouched(medium: &Medium, at: &str) {
 fn is_whole(fake: &FakeDisks, at: &str) {
     let medium = &fake.media["vda"];
     let found = gpt::read_from(&Whole(medium, BYTES), SectorSize::B512).unwrap();
-    assert!(found.is_sound(), "{at}: {found:?}");
+    assert!(found.is_consistent(), "{at}: {found:?}");
     assert_eq!(recognise(&found.table).unwrap().state, State::Adopted, "{at}");
     for store in Store::ALL {
         let place = *layout::adopted(BYTES).unwrap().place(store.role()).unwrap();
@@ -208,7 +208,7 @@ fn a_grown_disk_is_grown_into_and_its_data_kept() {
         let mut next = before.restarted(run.cut(&before.media, entries, |_| true), kernel);
         boot(&mut next, &desired(7), 100);
         let found = gpt::read_from(&Whole(&next.media["vda"], larger), SectorSize::B512).unwrap();
-        assert!(found.is_sound() && found.table.disk_bytes() == larger, "cut after {entries}");
+        assert!(found.is_consistent() && found.table.disk_bytes() == larger, "cut after {entries}");
         let old = table(&first.media["vda"], BYTES).unwrap();
         assert_eq!(found.table.get(26).unwrap().uuid, old.get(26).unwrap().uuid);
     }

@@ -1,6 +1,7 @@
-//! The rules of the whole: what one field alone cannot say.
+//! The invariants: rules between several fields of a spec.
 //!
-//! A rule is a row: id, sentence, what it reads, a function. It is left out when something that it reads is refused already.
+//! An invariant is a row: id, sentence, the paths that it reads, and a function. It is skipped if a value that it reads is already
+//! refused.
 
 mod nodes;
 mod operator_keys;
@@ -18,7 +19,7 @@ use crate::model::{ClusterSpec, NodeSpec, Spec};
 use crate::yaml::{Node, Step};
 use kubedos_wire::node::Role;
 
-/// A rule of the whole.
+/// A rule between several fields.
 pub struct Invariant {
     /// Its id, sentence and severity.
     pub rule: Rule,
@@ -45,7 +46,7 @@ const fn should(
     Invariant { rule: Rule { id, sentence, severity: Severity::Warning }, reads, check }
 }
 
-/// All of them, by groups.
+/// All invariants, by group.
 pub static GROUPS: &[(&str, &[Invariant])] = &[
     ("The substrate", substrate::RULES),
     ("Nodes and disks", nodes::RULES),
@@ -55,7 +56,7 @@ pub static GROUPS: &[(&str, &[Invariant])] = &[
     ("Storage, Kubernetes, acceptance", platform::RULES),
 ];
 
-/// Where a rule says what it found.
+/// Collects the problems that an invariant finds.
 pub struct Findings<'a> {
     rule: &'static Rule,
     tree: &'a Node,
@@ -65,25 +66,25 @@ pub struct Findings<'a> {
 }
 
 impl Findings<'_> {
-    /// A break of the rule at a path.
+    /// Reports a violation of the rule at a path.
     fn at(&mut self, path: &[Step], message: impl Into<String>, help: impl Into<String>) {
         if self.problems.len() < MAX_PROBLEMS {
             self.problems.push(self.rule.at(self.tree.locate(path), message).help(help));
         }
     }
 
-    /// A second one of what may be there once; the message says where the first one stands, unless that is plain to see.
+    /// Reports a duplicate. The message gives the line of the first one, unless both are in the same line.
     fn again(&mut self, path: &[Step], first: &[Step], message: impl Into<String>, help: impl Into<String>) {
         let (here, there) = (self.tree.locate(path), self.tree.locate(first));
         let mut message = message.into();
         if here.line != there.line {
-            message.push_str(&format!("; the first one stands in line {}", there.line));
+            message.push_str(&format!("; the first one is in line {}", there.line));
         }
         self.at(path, message, help);
     }
 }
 
-/// Runs every rule that does not read what is refused.
+/// Runs every invariant that reads no refused value.
 pub fn check(
     spec: &ClusterSpec,
     tree: &Node,
@@ -91,7 +92,7 @@ pub fn check(
     demo_keys: bool,
     problems: &mut Vec<Problem>,
 ) {
-    // Patterns are few however many nodes are wrong, so this stays linear.
+    // The number of patterns does not grow with the number of wrong nodes, so this stays linear.
     let refused: HashSet<String> = refused.iter().map(|path| pattern(path)).collect();
     for invariant in GROUPS.iter().flat_map(|(_, invariants)| *invariants) {
         if invariant.reads.iter().any(|read| refused.iter().any(|bad| touches(bad, read))) {
@@ -102,7 +103,7 @@ pub fn check(
     }
 }
 
-/// A path with its indices erased.
+/// A path without its indices.
 fn pattern(path: &[Step]) -> String {
     let mut text = String::new();
     for step in path {
@@ -119,7 +120,7 @@ fn pattern(path: &[Step]) -> String {
     text
 }
 
-/// Whether one path is the other or lies above or below it.
+/// Whether two paths are equal, or one of them contains the other.
 fn touches(a: &str, b: &str) -> bool {
     let above = |a: &str, b: &str| {
         b.strip_prefix(a).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
@@ -145,12 +146,12 @@ fn workers(spec: &Spec) -> usize {
     nodes(spec).filter(|(_, node)| node.role == Role::Worker).count()
 }
 
-/// Names in a row.
+/// Names in a list, separated by commas.
 fn list(names: impl IntoIterator<Item = impl ToString>) -> String {
     names.into_iter().map(|name| name.to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// Every item whose key stood earlier in the list, with the index of its first place.
+/// Every item whose key occurred earlier in the list, with the index of the first occurrence.
 fn repeated<K: std::hash::Hash + Eq>(items: impl Iterator<Item = (usize, K)>) -> Vec<(usize, usize)> {
     let mut seen = std::collections::HashMap::new();
     let mut again = Vec::new();

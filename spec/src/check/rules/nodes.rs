@@ -1,4 +1,4 @@
-//! Who the nodes are and which disks they have. What may be destroyed is named disk by disk.
+//! Invariants of nodes and their disks. `allowDestroy` names each disk that may be destroyed.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -16,7 +16,7 @@ const DOMAIN: &str = "spec.nodes.inventory[].domain";
 /// The smallest disk that can be adopted, in GiB (ADR 0001).
 const SYSTEM_DISK_GIB: u32 = 10;
 
-/// More etcd members than this slow every write down.
+/// Maximum number of control planes: more etcd members slow down every write.
 const MOST_CONTROL_PLANES: usize = 9;
 
 pub(super) const RULES: &[Invariant] = &[
@@ -27,8 +27,8 @@ pub(super) const RULES: &[Invariant] = &[
         |s, f| {
             for (again, first) in repeated(nodes(s).map(|(index, node)| (index, &node.name))) {
                 let path = |index: usize| path!["spec", "nodes", "inventory", index, "name"];
-                let message = format!("a second node is called {}", name(s, again));
-                f.again(&path(again), &path(first), message, "give each node a name of its own");
+                let message = format!("a second node has the name {}", name(s, again));
+                f.again(&path(again), &path(first), message, "give each node its own name");
             }
         },
     ),
@@ -36,7 +36,7 @@ pub(super) const RULES: &[Invariant] = &[
         for (again, first) in repeated(nodes(s).filter_map(|(index, node)| Some((index, node.id?)))) {
             let path = |index: usize| path!["spec", "nodes", "inventory", index, "id"];
             let message = format!("{} has the id of {}", name(s, again), name(s, first));
-            let help = "give each node an id of its own, or none: then one is assigned";
+            let help = "give each node its own id, or omit it to have one assigned";
             f.again(&path(again), &path(first), message, help);
         }
     }),
@@ -63,7 +63,7 @@ pub(super) const RULES: &[Invariant] = &[
                 if !known.contains(domain) {
                     let help = match list(&known).as_str() {
                         "" => "declare it in nodes.failureDomains".to_owned(),
-                        declared => format!("declared are: {declared}"),
+                        declared => format!("declared: {declared}"),
                     };
                     f.at(
                         &path!["spec", "nodes", "inventory", index, "domain"],
@@ -74,7 +74,7 @@ pub(super) const RULES: &[Invariant] = &[
             }
         },
     ),
-    must("control-plane-needed", "There is a control plane.", &[ROLE], |s, f| {
+    must("control-plane-needed", "There is at least one control plane.", &[ROLE], |s, f| {
         if control_planes(s) == 0 {
             f.at(
                 &path!["spec", "nodes", "inventory"],
@@ -86,8 +86,7 @@ pub(super) const RULES: &[Invariant] = &[
     must("control-plane-limit", "There are at most nine control planes.", &[ROLE], |s, f| {
         let tenth = nodes(s).filter(|(_, node)| node.role == Role::ControlPlane).nth(MOST_CONTROL_PLANES);
         if let Some((index, _)) = tenth {
-            let help =
-                "etcd gets slower with each member; three or five are usual, and more nodes can be workers";
+            let help = "etcd gets slower with each member; use three or five control planes, and make the other nodes workers";
             f.at(
                 &path!["spec", "nodes", "inventory", index, "role"],
                 "this is the tenth control plane",
@@ -95,11 +94,11 @@ pub(super) const RULES: &[Invariant] = &[
             );
         }
     }),
-    should("single-control-plane", "There are several control planes.", &[ROLE], |s, f| {
+    should("single-control-plane", "There are at least two control planes.", &[ROLE], |s, f| {
         if control_planes(s) == 1 {
             f.at(
                 &path!["spec", "nodes", "inventory"],
-                "there is one control plane: when it is lost, nothing can be enrolled, changed or scheduled",
+                "there is one control plane: if it is lost, nothing can be enrolled, changed or scheduled",
                 "three control planes survive the loss of one",
             );
         }
@@ -109,9 +108,9 @@ pub(super) const RULES: &[Invariant] = &[
         if count > 0 && count.is_multiple_of(2) && count < MOST_CONTROL_PLANES {
             let (survives, more) = (count / 2 - 1, count / 2);
             let message = match count {
-                2 => "two control planes survive no loss: etcd needs both".to_owned(),
+                2 => "two control planes do not survive the loss of one: etcd needs both".to_owned(),
                 _ => format!(
-                    "{count} control planes survive the loss of {survives}, no more than {} do",
+                    "{count} control planes survive the loss of {survives}, the same as {} do",
                     count - 1
                 ),
             };
@@ -124,7 +123,7 @@ pub(super) const RULES: &[Invariant] = &[
     }),
     should(
         "control-planes-spread",
-        "Control planes stand in several failure domains.",
+        "The control planes are in several failure domains.",
         &[ROLE, DOMAIN],
         |s, f| {
             let domains: std::collections::HashSet<_> = nodes(s)
@@ -134,13 +133,13 @@ pub(super) const RULES: &[Invariant] = &[
             if control_planes(s) > 1 && domains.len() == 1 {
                 f.at(
                     &path!["spec", "nodes", "inventory"],
-                    "all control planes stand in one failure domain, and are lost with it",
+                    "all control planes are in one failure domain, and are lost together with it",
                     "give them different values of `domain`, declared in nodes.failureDomains",
                 );
             }
         },
     ),
-    should("no-workers", "There is a worker.", &[ROLE], |s, f| {
+    should("no-workers", "There is at least one worker.", &[ROLE], |s, f| {
         if workers(s) == 0 {
             let help = "workloads run on workers; give a node the role worker";
             f.at(&path!["spec", "nodes", "inventory"], "no node is a worker", help);
@@ -148,7 +147,7 @@ pub(super) const RULES: &[Invariant] = &[
     }),
     must(
         "one-system-disk",
-        "A node has exactly one disk for the system.",
+        "A node has exactly one system disk.",
         &["spec.nodes.inventory[].disks[].purpose"],
         |s, f| {
             for (index, node) in nodes(s) {
@@ -161,7 +160,7 @@ pub(super) const RULES: &[Invariant] = &[
                 if count != 1 {
                     let count = if count == 0 { "no".to_owned() } else { count.to_string() };
                     let disks = if count == "no" { "disk" } else { "disks" };
-                    let message = format!("{} has {count} {disks} for the system", node.name);
+                    let message = format!("{} has {count} system {disks}", node.name);
                     f.at(
                         &path!["spec", "nodes", "inventory", index, "disks"],
                         message,
@@ -184,7 +183,8 @@ pub(super) const RULES: &[Invariant] = &[
                     let at = path!["spec", "nodes", "inventory", index, "disks", again, "name"];
                     let first = path!["spec", "nodes", "inventory", index, "disks", first];
                     let message = format!("another disk of {} has this name", node.name);
-                    let help = "give each disk a name of its own; a disk without one is called disk-N, counted from 0";
+                    let help =
+                        "give each disk its own name; the default is disk-N, where N is the index from 0";
                     f.again(&at, &first, message, help);
                 }
             }
@@ -192,7 +192,7 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "disk-size",
-        "Where the substrate creates disks, each says its size.",
+        "If the substrate creates the disks, each disk has a size.",
         &["spec.substrate.type", "spec.nodes.inventory[].disks[].sizeGiB"],
         |s, f| {
             if s.substrate.kind == SubstrateType::Metal {
@@ -201,11 +201,7 @@ pub(super) const RULES: &[Invariant] = &[
             for (index, node) in nodes(s) {
                 for (disk, _) in node.disks.iter().enumerate().filter(|(_, disk)| disk.size_gib.is_none()) {
                     let at = path!["spec", "nodes", "inventory", index, "disks", disk, "sizeGiB"];
-                    f.at(
-                        &at,
-                        format!("a disk of {} has no size", node.name),
-                        "write sizeGiB: 32, or what it needs",
-                    );
+                    f.at(&at, format!("a disk of {} has no size", node.name), "for example: sizeGiB: 32");
                 }
             }
         },
@@ -225,7 +221,7 @@ pub(super) const RULES: &[Invariant] = &[
                     f.at(
                         &at,
                         "a system disk of less than 10 GiB cannot be adopted",
-                        "write sizeGiB: 32, or what it needs",
+                        "for example: sizeGiB: 32",
                     );
                 }
             }
@@ -233,7 +229,7 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "disk-match-needed",
-        "On metal each disk says how it is found.",
+        "On metal each disk has a `match`.",
         &["spec.substrate.type", MATCH],
         |s, f| {
             if s.substrate.kind != SubstrateType::Metal {
@@ -244,8 +240,8 @@ pub(super) const RULES: &[Invariant] = &[
                     let at = path!["spec", "nodes", "inventory", index, "disks", disk, "match"];
                     f.at(
                         &at,
-                        format!("a disk of {} does not say how it is found", node.name),
-                        "write match: { serial: S3Z1NB0K100001 } as printed on the disk, or a wwn, path, minSizeGiB or maxSizeGiB",
+                        format!("a disk of {} has no `match`", node.name),
+                        "for example: match: { serial: S3Z1NB0K100001 }, as printed on the disk; or use wwn, path, minSizeGiB or maxSizeGiB",
                     );
                 }
             }
@@ -253,7 +249,7 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "disk-match-says-something",
-        "A match has at least one condition, and its smallest size is not above its largest.",
+        "A `match` has at least one condition, and its minSizeGiB is not above its maxSizeGiB.",
         &[MATCH],
         |s, f| {
             for (index, disk, rule) in rules(s) {
@@ -261,13 +257,13 @@ pub(super) const RULES: &[Invariant] = &[
                 if *rule == DiskRule::default() {
                     f.at(
                         &at,
-                        "this match says nothing, so it fits every disk",
+                        "this match has no condition, so every disk matches",
                         "write at least one of serial, wwn, path, minSizeGiB and maxSizeGiB",
                     );
                 } else if rule.min_size_gib.zip(rule.max_size_gib).is_some_and(|(least, most)| least > most) {
                     f.at(
                         &at,
-                        "minSizeGiB is above maxSizeGiB, so no disk fits",
+                        "minSizeGiB is above maxSizeGiB, so no disk matches",
                         "swap minSizeGiB and maxSizeGiB",
                     );
                 }
@@ -276,13 +272,13 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "disk-match-distinct",
-        "No two disks have the same serial number or world-wide name, and no two of a node the same path.",
+        "No two disks have the same serial number or world-wide name, and no two disks of a node have the same path.",
         &[MATCH],
         disk_match_distinct,
     ),
     should(
         "disk-match-possible",
-        "A serial number and a world-wide name are spelled as a disk can have them.",
+        "A serial number and a world-wide name are spelled as on a real disk.",
         &[MATCH],
         disk_match_possible,
     ),
@@ -298,7 +294,9 @@ pub(super) const RULES: &[Invariant] = &[
                     let message = if count == 0 {
                         "this entry names no disk".to_owned()
                     } else {
-                        format!("this entry names a disk by {count} identities, which can disagree")
+                        format!(
+                            "this entry names a disk by {count} identities, which can contradict each other"
+                        )
                     };
                     f.at(&at, message, "write exactly one of serial, wwn and path");
                 }
@@ -316,14 +314,13 @@ pub(super) const RULES: &[Invariant] = &[
                     [&identity.serial, &identity.wwn, &identity.path].into_iter().flatten().count() == 1;
                 if given && !declares(node, identity) {
                     let at = path!["spec", "nodes", "inventory", index, "allowDestroy", entry];
-                    let help =
-                        "repeat the serial, wwn or path that stands in the `match` of one of its disks";
-                    f.at(&at, format!("{} has no disk that is matched by this", node.name), help);
+                    let help = "repeat the serial, wwn or path from the `match` of one of its disks";
+                    f.at(&at, format!("{} declares no disk with this identity", node.name), help);
                 }
             }
         },
     ),
-    must("allow-destroy-once", "A disk stands once in allowDestroy.", &[DESTROY], |s, f| {
+    must("allow-destroy-once", "allowDestroy names each disk once.", &[DESTROY], |s, f| {
         for (index, node) in nodes(s) {
             for (again, first) in repeated(node.allow_destroy.iter().enumerate()) {
                 let path = |entry: usize| path!["spec", "nodes", "inventory", index, "allowDestroy", entry];
@@ -336,20 +333,21 @@ pub(super) const RULES: &[Invariant] = &[
             }
         }
     }),
-    should("allow-destroy-set", "Nothing may be destroyed.", &[DESTROY], |s, f| {
+    should("allow-destroy-set", "allowDestroy is empty, so nothing may be destroyed.", &[DESTROY], |s, f| {
         for (index, entry, identity) in destroyable(s) {
             let Some(node) = s.nodes.inventory.get(index) else { continue };
             let first = node.allow_destroy.iter().position(|earlier| earlier == identity) == Some(entry);
             if first && declares(node, identity) {
                 let at = path!["spec", "nodes", "inventory", index, "allowDestroy", entry];
-                let message = format!("what is on this disk of {} may be destroyed", node.name);
-                f.at(&at, message, "remove the entry once the node has taken the disk");
+                let message = format!("the content of this disk of {} may be destroyed", node.name);
+                f.at(&at, message, "remove the entry when the node uses the disk");
             }
         }
     }),
 ];
 
-/// A serial number or a world-wide name stands for one disk in the world, so a copied section is found; a path for one in a machine.
+/// A serial number or a world-wide name identifies one disk worldwide, so a copied section is detected; a path identifies one
+/// disk of a machine.
 fn disk_match_distinct(s: &Spec, f: &mut Findings<'_>) {
     let mut seen = HashMap::new();
     for (index, disk, rule) in rules(s) {
@@ -361,11 +359,11 @@ fn disk_match_distinct(s: &Spec, f: &mut Findings<'_>) {
             };
             let (owner, earlier, spelled) = *seen.entry((scope, kind, key)).or_insert((index, disk, value));
             if (owner, earlier) != (index, disk) {
-                let mut message = format!("a disk of {} has this {kind} already", name(s, owner));
+                let mut message = format!("a disk of {} already has this {kind}", name(s, owner));
                 if spelled != value {
                     message = format!("{message}, spelled `{spelled}`");
                 }
-                let help = "each disk has one of its own; was the section copied?";
+                let help = "each disk has a different one; was the section copied?";
                 f.again(&match_path(index, disk), &match_path(owner, earlier), message, help);
             }
         }
@@ -377,7 +375,7 @@ fn disk_match_possible(s: &Spec, f: &mut Findings<'_>) {
     for (index, disk, rule) in rules(s) {
         if let Some(wwn) = rule.wwn.as_ref().filter(|wwn| !disk_names::is_wwn(wwn)) {
             let message = format!(
-                "`{wwn}` fits no disk: a world-wide name is naa., eui., uuid. or 0x with 16 or 32 digits"
+                "`{wwn}` matches no disk: a world-wide name is naa., eui., uuid. or 0x with 16 or 32 digits"
             );
             f.at(
                 &path!["spec", "nodes", "inventory", index, "disks", disk, "match", "wwn"],
@@ -404,7 +402,7 @@ fn name(s: &Spec, index: usize) -> &str {
     s.nodes.inventory.get(index).map_or("", |node| node.name.as_str())
 }
 
-/// What a disk is for, by its place when it does not say so.
+/// The purpose of a disk; the default depends on its index.
 pub(super) fn purpose(index: usize, disk: &DiskSpec) -> DiskPurpose {
     disk.purpose.unwrap_or(if index == 0 { DiskPurpose::System } else { DiskPurpose::Data })
 }

@@ -1,28 +1,28 @@
-//! Operators' keys that others hold too: published with their private half, derived from a private key that anybody would try, or no
-//! usable point of the curve at all.
+//! Detects operator keys whose private key is not secret: published keys, keys with a private key that is easy to guess, and
+//! points of the curve that are not usable.
 //!
-//! Keys are compared as X25519 reads them (RFC 7748 §5): without bit 255 and modulo 2^255 - 19, so that a second encoding of a key is that
-//! key. A list can name only what is known; whatever else is wrong with a key, nothing here can see.
+//! Keys are compared as X25519 reads them (RFC 7748 §5): without bit 255 and modulo 2^255 - 19, so that two encodings of one key
+//! are equal. The lists contain known keys only; other weaknesses of a key are not detected.
 
 use kubedos_wire::value::WireguardKey;
 
-/// Why a key is no operator's.
+/// Why a key must not be an operator's key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Flaw {
     /// The key of the operator `demo` of the examples.
     Demo,
-    /// Published by others; with where.
+    /// Published by others; with the place.
     Published(&'static str),
-    /// Its private key is easily guessed; with what it is.
+    /// Its private key is easy to guess; with a description of it.
     Guessable(&'static str),
     /// Not a key that `wg pubkey` prints; with the reason.
     Weak(&'static str),
 }
 
-/// The key of the operator `demo`, which is Alice's of RFC 7748 §6.1.
+/// The key of the operator `demo`, which is Alice's key in RFC 7748 §6.1.
 const DEMO: &str = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=";
 
-/// Keys that documentation shows. Readers copy them, and the private half of many stands beside them.
+/// Keys that are printed in documentation. Readers copy them, and many are printed together with their private key.
 const PUBLISHED: &[(&str, &str)] = &[
     ("3p7bfXt9vBtNNbYcLs5DU3P4NDyFt4Z02t/H4Ub4grQ=", "RFC 7748 (Bob)"),
     ("Sl2dW6TOLeFyjjv0gDUPJeB+IclH0Z4zdvCbPB4WF0I=", "RFC 7748 (the shared secret)"),
@@ -47,7 +47,7 @@ const PUBLISHED: &[(&str, &str)] = &[
     ("TDd25Cwq6tMZANIKUaqred+Zt+09HtCqwFeOLtKQ9Cs=", "the reference of Talos"),
 ];
 
-/// A key and what its private key is, one a line: 32 equal bytes, small numbers, counting bytes, hashes of words.
+/// One key per line, with a description of its private key: 32 equal bytes, small numbers, counting bytes, hashes of words.
 const GUESSABLE: &str = include_str!("guessable_keys.txt");
 
 /// 2^255 - 19, little-endian.
@@ -81,10 +81,10 @@ const SMALL_ORDER: [[u8; 32]; 5] = [
     ],
 ];
 
-/// Fewer different bytes than this are a pattern: 32 random bytes have 30, and fewer than 16 in one of 10^18 keys.
+/// A key with fewer different bytes is a pattern: 32 random bytes have about 30, and fewer than 16 in one of 10^18 keys.
 const LEAST_DIFFERENT_BYTES: usize = 16;
 
-/// The flaw of a key.
+/// The flaw of a key, if it has one.
 pub(super) fn flaw(key: &WireguardKey) -> Option<Flaw> {
     let u = canonical(key.bytes());
     let is = |text: &str| text.parse::<WireguardKey>().is_ok_and(|known| canonical(known.bytes()) == u);
@@ -92,7 +92,7 @@ pub(super) fn flaw(key: &WireguardKey) -> Option<Flaw> {
         return Some(Flaw::Demo);
     }
     if SMALL_ORDER.contains(&u) {
-        return Some(Flaw::Weak("a point of small order: everybody knows what it agrees on"));
+        return Some(Flaw::Weak("a point of small order: everyone knows the shared secret"));
     }
     if let Some((_, place)) = PUBLISHED.iter().find(|(text, _)| is(text)) {
         return Some(Flaw::Published(place));
@@ -102,16 +102,16 @@ pub(super) fn flaw(key: &WireguardKey) -> Option<Flaw> {
         return Some(Flaw::Guessable(what));
     }
     if u != *key.bytes() {
-        return Some(Flaw::Weak("not in the one encoding that `wg pubkey` prints"));
+        return Some(Flaw::Weak("not in the encoding that `wg pubkey` prints"));
     }
-    is_pattern(&u).then_some(Flaw::Weak("a pattern, which no private key leads to by chance"))
+    is_pattern(&u).then_some(Flaw::Weak("a pattern, which no random private key produces"))
 }
 
 /// The u coordinate that X25519 computes with.
 fn canonical(bytes: &[u8; 32]) -> [u8; 32] {
     let mut u = *bytes;
     u[31] &= 0x7f;
-    // Only 19 values are not below p; less p, they are their first byte less that of p.
+    // Only 19 values are not below p. Minus p, each is its first byte minus the first byte of p.
     let not_below = u[0] >= P[0] && u[1..31].iter().all(|byte| *byte == 0xff) && u[31] == P[31];
     if not_below {
         let first = u[0] - P[0];
@@ -133,8 +133,7 @@ fn is_pattern(key: &[u8; 32]) -> bool {
     different < LEAST_DIFFERENT_BYTES || halves.0 == halves.1 || counts || is_text
 }
 
-/// SHA-256 of certificates and examples that are published: that of the demo keys' root CA and other certificates, and those of the
-/// documentation.
+/// SHA-256 digests that are published: those of the demo keys' certificates, and those of examples in documentation.
 pub(super) const FINGERPRINTS: &[(&str, &str)] = &[
     ("bcd809904207df381cd7a26d20cd73a0e5f9feac28faeb00663920a9e142d3e4", "the root CA of the demo keys"),
     (
@@ -182,9 +181,9 @@ mod tests {
         assert_eq!(flaw(&DEMO.parse().unwrap()), Some(Flaw::Demo));
     }
 
-    /// The list, made again from the private keys that it names: nothing is missing, and nothing is there by mistake.
+    /// Generates the list again from the private keys that it names: no key is missing, and no key is wrong.
     #[test]
-    fn the_list_of_guessable_keys_is_that_of_the_private_keys_it_names() {
+    fn the_list_of_guessable_keys_follows_from_its_private_keys() {
         let mut private: Vec<([u8; 32], String)> =
             (0..=255_u8).map(|byte| ([byte; 32], format!("32 times {byte:#04x}"))).collect();
         for number in 1..=255_u8 {
@@ -201,7 +200,7 @@ mod tests {
             let digest = ring::digest::digest(&ring::digest::SHA256, word.as_bytes());
             private.push((digest.as_ref().try_into().unwrap(), format!("sha256({word})")));
         }
-        // Several private keys have one public key: X25519 clears and sets some of their bits.
+        // Several private keys have the same public key, because X25519 clears and sets some of their bits.
         let mut seen = std::collections::HashSet::new();
         let mut list = String::new();
         for (private, what) in private {
@@ -214,7 +213,7 @@ mod tests {
         assert!(list == GUESSABLE, "the list should be:\n{list}");
     }
 
-    /// The encodings that are known to lead to a shared secret of zero, in every spelling of 256 bits.
+    /// The known encodings that lead to a shared secret of zero, each with both values of bit 255.
     #[test]
     fn points_of_small_order_are_refused_in_every_encoding() {
         for text in [

@@ -1,4 +1,4 @@
-//! Planes, the ranges of addresses, and what may pass between planes.
+//! Invariants of planes, of address ranges, and of the policy between planes.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -50,19 +50,19 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "network-usable",
-        "Planes, pods and services have addresses that hosts may have: none for this host, loopback, link-local, multicast or reserved.",
+        "Planes, pods and services have addresses that hosts can use: not those for this host, loopback, link-local, multicast or reserved use.",
         &[PLANES, "spec.kubernetes.podCidr", "spec.kubernetes.serviceCidr"],
         network_usable,
     ),
     must(
         "plane-ranges",
-        "The ranges of members and births lie in their plane and share no address.",
+        "The ranges of members and births are inside their plane and share no address.",
         &[PLANES],
         plane_ranges,
     ),
     must(
         "plane-capacity",
-        "The ranges of members and births have an address for every node, and that of members one for every operator too.",
+        "The ranges of members and births have an address for every node; the members' range of the control plane also has one for every operator.",
         &[PLANES, INVENTORY, "spec.security.operators"],
         plane_capacity,
     ),
@@ -86,13 +86,12 @@ pub(super) const RULES: &[Invariant] = &[
                 let same_purpose = s.networking.planes.get(*id).map(|plane| plane.purpose)
                     == s.networking.planes.get(*other).map(|plane| plane.purpose);
                 if by_default && same_purpose {
-                    continue; // said by plane-per-purpose
+                    continue; // reported by plane-per-purpose
                 }
-                let help =
-                    "give each plane a port of its own, or none: then it is 51820, 51821 or 51822 by purpose";
+                let help = "give each plane its own port, or omit it for the default of its purpose: 51820, 51821 or 51822";
                 f.at(
                     &path!["spec", "networking", "planes", id.as_str(), "port"],
-                    format!("the plane {other} has port {port} already"),
+                    format!("the plane {other} already has port {port}"),
                     help,
                 );
             }
@@ -100,7 +99,7 @@ pub(super) const RULES: &[Invariant] = &[
     }),
     must(
         "plane-mtu-fits",
-        "A plane's MTU leaves room for WireGuard: 60 bytes over IPv4, 80 over IPv6.",
+        "A plane's MTU is below that of the underlay by at least the overhead of WireGuard: 60 bytes over IPv4, 80 over IPv6.",
         &[PLANES, "spec.networking.underlay", INTERFACES],
         |s, f| {
             let most = ranges::largest_mtu(s);
@@ -112,7 +111,7 @@ pub(super) const RULES: &[Invariant] = &[
                             "the underlay's MTU of {} leaves {most} for a plane, not {mtu}",
                             s.networking.underlay.mtu
                         ),
-                        format!("write {} or less, or leave it out: then it is computed", most - most % 16),
+                        format!("write {} or less, or omit it to have it computed", most - most % 16),
                     );
                 }
             }
@@ -120,7 +119,7 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     should(
         "plane-mtu-multiple",
-        "A plane's MTU is a multiple of 16, which WireGuard pads to.",
+        "A plane's MTU is a multiple of 16, because WireGuard pads packets to such multiples.",
         &[PLANES, "spec.networking.underlay", INTERFACES],
         |s, f| {
             let most = ranges::largest_mtu(s);
@@ -128,7 +127,7 @@ pub(super) const RULES: &[Invariant] = &[
                 if mtu <= most && mtu % 16 != 0 {
                     f.at(
                         &path!["spec", "networking", "planes", id.as_str(), "mtu"],
-                        format!("{mtu} is no multiple of 16: the last bytes of a full packet are padding"),
+                        format!("{mtu} is not a multiple of 16: the last bytes of a full packet are padding"),
                         format!("write {}", mtu - mtu % 16),
                     );
                 }
@@ -137,7 +136,7 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "kubernetes-plane-mesh",
-        "With Kubernetes, every member of the kubernetes-backend plane is every other one's peer: pods are routed over it.",
+        "With Kubernetes, all members of the kubernetes-backend plane are peers of each other: pods are routed over it.",
         &[PLANES, "spec.kubernetes.enabled"],
         |s, f| {
             let hub = |plane: &PlaneSpec| {
@@ -147,15 +146,15 @@ pub(super) const RULES: &[Invariant] = &[
             {
                 f.at(
                     &path!["spec", "networking", "planes", id.as_str(), "peers"],
-                    "workers are no peers on this plane, so their pods cannot reach each other",
-                    "write peers: mesh, or leave it out",
+                    "workers are not peers of each other on this plane, so their pods cannot reach each other",
+                    "write peers: mesh, or omit it",
                 );
             }
         },
     ),
     must(
         "allow-known-planes",
-        "A policy names declared planes, two different ones.",
+        "A policy names two different planes, and both are declared.",
         &[PLANES, ALLOW],
         |s, f| {
             for (index, allow) in s.networking.policy.allow.iter().enumerate() {
@@ -166,7 +165,7 @@ pub(super) const RULES: &[Invariant] = &[
                         f.at(
                             &path!["spec", "networking", "policy", "allow", index, key],
                             format!("there is no plane {plane}"),
-                            format!("declared are: {known}"),
+                            format!("declared: {known}"),
                         );
                     }
                 }
@@ -181,7 +180,7 @@ pub(super) const RULES: &[Invariant] = &[
         },
     ),
     must("allow-once", "No two policies allow the same port between the same planes.", &[ALLOW], |s, f| {
-        // By planes and protocol, in the order of the first ports: what overlaps stands side by side, so this is no worse than sorting.
+        // Sorted by planes, protocol and first port, overlapping ranges are adjacent, so the cost is that of sorting.
         let mut all: Vec<_> = (s.networking.policy.allow.iter().enumerate())
             .flat_map(|(index, a)| {
                 a.ports.iter().enumerate().map(move |(at, ports)| (&a.from, &a.to, ports, (index, at)))
@@ -201,7 +200,7 @@ pub(super) const RULES: &[Invariant] = &[
                 };
                 let ((later, what), first) =
                     if place > other.3 { ((place, other.2), other.3) } else { ((other.3, ports), place) };
-                let message = format!("{what} from {from} to {to} is allowed already");
+                let message = format!("{what} from {from} to {to} is already allowed");
                 f.again(&path(later), &path(first), message, "remove one of the two");
             }
             if ports.last > other.2.last {
@@ -225,7 +224,7 @@ fn plane_ranges(s: &Spec, f: &mut Findings<'_>) {
             if !plane.cidr.covers(&range) {
                 f.at(
                     &path!["spec", "networking", "planes", id.as_str(), key],
-                    format!("{range} does not lie in {}", plane.cidr),
+                    format!("{range} is not inside {}", plane.cidr),
                     "members and births are parts of the plane's cidr",
                 );
             }
@@ -235,7 +234,7 @@ fn plane_ranges(s: &Spec, f: &mut Findings<'_>) {
             f.at(
                 &path!["spec", "networking", "planes", id.as_str(), key],
                 format!("members ({members}) and births ({births}) share addresses"),
-                "give both and keep them apart, or none: then the lower half is for members, the upper for births",
+                "give two separate ranges, or omit both: then the lower half is for members and the upper half for births",
             );
         }
     }
@@ -265,7 +264,7 @@ fn plane_capacity(s: &Spec, f: &mut Findings<'_>) {
                     id.as_str(),
                     if declared.is_some() { key } else { "cidr" }
                 ],
-                format!("{range} has room for {} {key}, and there are {of}", ranges::capacity(&range)),
+                format!("{range} has addresses for {} {key}, but there are {of}", ranges::capacity(&range)),
                 "give the plane a shorter prefix: half of it is for members, half for births",
             );
         } else if least.is_none_or(|(other, _)| room < other) {
@@ -277,7 +276,7 @@ fn plane_capacity(s: &Spec, f: &mut Findings<'_>) {
         if u128::from(id.get()) > room {
             f.at(
                 &path!["spec", "nodes", "inventory", index, "id"],
-                format!("the plane {plane} has addresses for ids up to {room}, and this one is {id}"),
+                format!("the plane {plane} has addresses for ids up to {room}, but this id is {id}"),
                 "give the node a lower id, or the plane a shorter prefix",
             );
         }
@@ -300,7 +299,7 @@ fn plane_per_purpose(s: &Spec, f: &mut Findings<'_>) {
         };
         f.at(
             &path!["spec", "networking", "planes", id.as_str(), "purpose"],
-            format!("the plane {first} has the purpose {} already", ranges::purpose_name(plane.purpose)),
+            format!("the plane {first} already has the purpose {}", ranges::purpose_name(plane.purpose)),
             help,
         );
     }
@@ -313,7 +312,7 @@ fn plane_per_purpose(s: &Spec, f: &mut Findings<'_>) {
     }
 }
 
-/// What IANA's registry of special-purpose addresses (RFC 6890) does not give to hosts. First and last address.
+/// The ranges in IANA's registry of special-purpose addresses (RFC 6890) that hosts cannot use: first and last address.
 const UNUSABLE: [(Ipv4Addr, Ipv4Addr, &str); 4] = [
     (Ipv4Addr::new(0, 0, 0, 0), Ipv4Addr::new(0, 255, 255, 255), "\"this host\" addresses (0.0.0.0/8)"),
     (Ipv4Addr::new(127, 0, 0, 0), Ipv4Addr::new(127, 255, 255, 255), "loopback addresses (127.0.0.0/8)"),
@@ -349,14 +348,14 @@ fn network_usable(s: &Spec, f: &mut Findings<'_>) {
     }
 }
 
-/// A network, what it is called, and where it stands.
+/// A network with its name and its path in the spec.
 struct Network {
     cidr: Cidr,
     name: String,
     at: Vec<Step>,
 }
 
-/// The networks that must keep clear of each other and of everything else.
+/// The platform's own networks, which must not overlap each other or any other network.
 fn own_networks(s: &Spec) -> Vec<Network> {
     let mut own: Vec<Network> = (s.networking.planes.iter())
         .map(|(id, plane)| Network {
@@ -375,19 +374,19 @@ fn own_networks(s: &Spec) -> Vec<Network> {
     own
 }
 
-/// Every network is compared with the few of the platform's own, so this is linear in the nodes.
+/// Each network is compared only with the platform's few own networks, so this is linear in the nodes.
 fn networks_disjoint(s: &Spec, f: &mut Findings<'_>) {
     let own = own_networks(s);
-    let mut judge = |cidr: Cidr, name: &str, at: &dyn Fn() -> Vec<Step>, others: &[Network]| {
+    let mut check = |cidr: Cidr, name: &str, at: &dyn Fn() -> Vec<Step>, others: &[Network]| {
         let met: Vec<_> = others.iter().filter(|other| cidr.overlaps(&other.cidr)).collect();
         if !met.is_empty() {
             let others = list(met.iter().map(|other| format!("{} ({})", other.name, other.cidr)));
             let message = format!("{name} ({cidr}) and {others} share addresses");
-            f.at(&at(), message, "give each network addresses of its own");
+            f.at(&at(), message, "give each network its own addresses");
         }
     };
     for (index, network) in own.iter().enumerate() {
-        judge(network.cidr, &network.name, &|| network.at.clone(), own.get(..index).unwrap_or_default());
+        check(network.cidr, &network.name, &|| network.at.clone(), own.get(..index).unwrap_or_default());
     }
     let mut seen = std::collections::HashSet::new();
     for (node, spec) in nodes(s) {
@@ -399,7 +398,7 @@ fn networks_disjoint(s: &Spec, f: &mut Findings<'_>) {
                             path!["spec", "nodes", "inventory", node, "underlay", "interfaces", index];
                         [&interface[..], &path!["addresses", which]].concat()
                     };
-                    judge(address.network(), &format!("the underlay of {}", spec.name), &at, &own);
+                    check(address.network(), &format!("the underlay of {}", spec.name), &at, &own);
                 }
             }
         }
@@ -408,7 +407,7 @@ fn networks_disjoint(s: &Spec, f: &mut Findings<'_>) {
             endpoint.and_then(|address| Cidr::around(address, if address.is_ipv4() { 32 } else { 128 }));
         if let Some(cidr) = single {
             let at = || path!["spec", "nodes", "inventory", node, "underlay", "endpoint"].to_vec();
-            judge(cidr, &format!("the endpoint of {}", spec.name), &at, &own);
+            check(cidr, &format!("the endpoint of {}", spec.name), &at, &own);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Kubernetes, storage, lifecycle and acceptance: what one section needs of another.
+//! Invariants of Kubernetes, storage, lifecycle and acceptance, and of their dependencies on other sections.
 
 use std::collections::HashSet;
 
@@ -19,14 +19,14 @@ const DRILLS: &str = "spec.acceptance.drills";
 pub(super) const RULES: &[Invariant] = &[
     must(
         "kubernetes-version",
-        "With Kubernetes, its version is given.",
+        "If Kubernetes is enabled, it has a version.",
         &[ENABLED, "spec.kubernetes.version"],
         |s, f| {
             if s.kubernetes.enabled && s.kubernetes.version.is_none() {
                 f.at(
                     &path!["spec", "kubernetes", "version"],
                     "Kubernetes is enabled without a version",
-                    "name the version that the lock pins, for example: v1.34.2",
+                    "write the version that the lock pins, for example: v1.34.2",
                 );
             }
         },
@@ -40,7 +40,7 @@ pub(super) const RULES: &[Invariant] = &[
                 return;
             };
             if usize::try_from(declared) != Ok(have) {
-                let message = format!("{declared} control planes are declared, and the inventory has {have}");
+                let message = format!("{declared} control planes are declared, but the inventory has {have}");
                 f.at(
                     &path!["spec", "kubernetes", "ha", "controlPlaneReplicas"],
                     message,
@@ -52,8 +52,8 @@ pub(super) const RULES: &[Invariant] = &[
     must("etcd-stacked", "etcd runs on the control planes.", &["spec.kubernetes.ha.etcd"], |s, f| {
         if s.kubernetes.ha.etcd == Etcd::External {
             let message =
-                "an external etcd is refused: the cluster's own state lives in etcd on the control planes";
-            f.at(&path!["spec", "kubernetes", "ha", "etcd"], message, "write stacked, or leave it out");
+                "an external etcd is refused: the cluster keeps its own state in etcd on the control planes";
+            f.at(&path!["spec", "kubernetes", "ha", "etcd"], message, "write stacked, or omit it");
         }
     }),
     must(
@@ -66,8 +66,8 @@ pub(super) const RULES: &[Invariant] = &[
                 if s.kubernetes.enabled && !enabled {
                     f.at(
                         &path!["spec", "orchestration", key, "enabled"],
-                        format!("Kubernetes starts after {what}, which is switched off here"),
-                        "write true, or switch Kubernetes off",
+                        format!("Kubernetes starts after {what}, which is disabled here"),
+                        "write true, or disable Kubernetes",
                     );
                 }
             }
@@ -75,7 +75,7 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "pod-ranges",
-        "podCidr has a range of nodePodPrefix for every node.",
+        "podCidr has a subnet with the prefix nodePodPrefix for every node.",
         &["spec.kubernetes", "spec.nodes.inventory"],
         pod_ranges,
     ),
@@ -88,7 +88,7 @@ pub(super) const RULES: &[Invariant] = &[
             if s.kubernetes.enabled && services.is_ipv4() && !(12..=28).contains(&services.prefix()) {
                 f.at(
                     &path!["spec", "kubernetes", "serviceCidr"],
-                    format!("{services} has {} addresses; services have 16 to 1,048,576", services.size()),
+                    format!("{services} has {} addresses; 16 to 1,048,576 are allowed", services.size()),
                     "write a prefix from /12 to /28, for example: 10.245.0.0/16",
                 );
             }
@@ -128,13 +128,13 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "zfs-pools",
-        "Enabled ZFS has pools, each once, and each is there to be used.",
+        "If ZFS is enabled, it names at least one pool, each once; each pool exists on the substrate or can be created on disks.",
         &[ZFS, "spec.substrate", PURPOSE],
         zfs_pools,
     ),
     must(
         "disk-purpose-enabled",
-        "A disk is for ZFS or Ceph only when that is enabled.",
+        "A disk is for ZFS or Ceph only if that is enabled.",
         &["spec.storage.zfs.enabled", "spec.storage.ceph.enabled", PURPOSE],
         |s, f| {
             for (at, node) in nodes(s) {
@@ -158,16 +158,21 @@ pub(super) const RULES: &[Invariant] = &[
             }
         },
     ),
-    must("ceph-failure-domain", "Enabled Ceph says what replicas must not share.", &[CEPH], |s, f| {
-        ceph(
-            s,
-            f,
-            |ceph| ceph.failure_domain.is_none(),
-            "failureDomain",
-            "write failureDomain: node, or failureDomain: domain",
-        );
-    }),
-    must("ceph-replication", "Enabled Ceph says how many replicas there are.", &[CEPH], |s, f| {
+    must(
+        "ceph-failure-domain",
+        "If Ceph is enabled, it declares the failure domain of replicas.",
+        &[CEPH],
+        |s, f| {
+            ceph(
+                s,
+                f,
+                |ceph| ceph.failure_domain.is_none(),
+                "failureDomain",
+                "write failureDomain: node, or failureDomain: domain",
+            );
+        },
+    ),
+    must("ceph-replication", "If Ceph is enabled, it declares the number of replicas.", &[CEPH], |s, f| {
         ceph(
             s,
             f,
@@ -176,10 +181,21 @@ pub(super) const RULES: &[Invariant] = &[
             "write replication: { size: 3, minSize: 2 }",
         );
     }),
-    must("ceph-planes", "Enabled Ceph says which planes carry its traffic.", &[CEPH], |s, f| {
-        ceph(s, f, |ceph| ceph.planes.is_empty(), "planes", "write planes: [wg3], or another declared plane");
-    }),
-    must("ceph-recovery", "Enabled Ceph says what happens after a loss.", &[CEPH], |s, f| {
+    must(
+        "ceph-planes",
+        "If Ceph is enabled, it declares the planes that carry its traffic.",
+        &[CEPH],
+        |s, f| {
+            ceph(
+                s,
+                f,
+                |ceph| ceph.planes.is_empty(),
+                "planes",
+                "write planes: [wg3], or another declared plane",
+            );
+        },
+    ),
+    must("ceph-recovery", "If Ceph is enabled, it declares the recovery after a loss.", &[CEPH], |s, f| {
         ceph(
             s,
             f,
@@ -190,7 +206,7 @@ pub(super) const RULES: &[Invariant] = &[
     }),
     must(
         "ceph-known-planes",
-        "Ceph's planes are declared, each once.",
+        "Each plane of Ceph is declared, and named once.",
         &["spec.storage.ceph.planes", "spec.networking.planes"],
         |s, f| {
             for (index, plane) in s
@@ -204,7 +220,7 @@ pub(super) const RULES: &[Invariant] = &[
                 f.at(
                     &path!["spec", "storage", "ceph", "planes", index],
                     format!("there is no plane {plane}"),
-                    format!("declared are: {}", list(s.networking.planes.keys())),
+                    format!("declared: {}", list(s.networking.planes.keys())),
                 );
             }
             for (again, _) in repeated(s.storage.ceph.planes.iter().enumerate()) {
@@ -220,7 +236,10 @@ pub(super) const RULES: &[Invariant] = &[
         if let Some(replication) = s.storage.ceph.replication.as_ref().filter(|r| r.min_size > r.size) {
             f.at(
                 &path!["spec", "storage", "ceph", "replication", "minSize"],
-                format!("{} copies can never be there: `size` is {}", replication.min_size, replication.size),
+                format!(
+                    "{} copies can never be available: `size` is {}",
+                    replication.min_size, replication.size
+                ),
                 format!("write {}", replication.size / 2 + 1),
             );
         }
@@ -236,7 +255,7 @@ pub(super) const RULES: &[Invariant] = &[
                 f.at(
                     &path!["spec", "storage", "ceph", "replication", "minSize"],
                     format!(
-                        "a write is accepted with {} of {} copies: two halves can disagree, and a lost disk loses data",
+                        "a write is accepted with {} of {} copies: two halves can diverge, and a lost disk can lose data",
                         r.min_size, r.size
                     ),
                     format!("write {}", r.size / 2 + 1),
@@ -283,7 +302,7 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "upgrade-substrate",
-        "Only a substrate that makes machines can upgrade by surge or replacement.",
+        "Only a substrate that creates machines can upgrade by surge or replacement.",
         &["spec.lifecycle.upgrade.strategy", "spec.substrate.type"],
         |s, f| {
             if s.substrate.kind == SubstrateType::Metal
@@ -291,8 +310,8 @@ pub(super) const RULES: &[Invariant] = &[
             {
                 f.at(
                     &path!["spec", "lifecycle", "upgrade", "strategy"],
-                    "this strategy makes new machines, and on metal nobody makes any",
-                    "write rolling, or leave it out",
+                    "this strategy creates new machines, which is not possible on metal",
+                    "write rolling, or omit it",
                 );
             }
         },
@@ -310,7 +329,7 @@ pub(super) const RULES: &[Invariant] = &[
     }),
     must(
         "drill-within-target",
-        "A drill's bound is not above the target.",
+        "A drill's time limit is not above the target.",
         &[DRILLS, "spec.acceptance.mttrTargetMinutes"],
         |s, f| {
             let target = s.acceptance.mttr_target_minutes;
@@ -329,7 +348,7 @@ pub(super) const RULES: &[Invariant] = &[
             }
         },
     ),
-    must("drill-needs-worker", "A drill on a worker needs one.", &[DRILLS, ROLE], |s, f| {
+    must("drill-needs-worker", "A drill on a worker needs a worker.", &[DRILLS, ROLE], |s, f| {
         let on_worker = |name| matches!(name, DrillName::DeleteWorkerVm | DrillName::PartitionWorker);
         for (index, _) in s
             .acceptance
@@ -340,32 +359,32 @@ pub(super) const RULES: &[Invariant] = &[
         {
             f.at(
                 &path!["spec", "acceptance", "drills", index, "name"],
-                "there is no worker to do this to",
+                "there is no worker for this drill",
                 "declare a worker, or remove the drill",
             );
         }
     }),
     should(
         "drill-keeps-quorum",
-        "A drill that takes a control plane leaves a majority of them.",
+        "A drill that deletes a control plane leaves a majority of the control planes.",
         &[DRILLS, ROLE],
         |s, f| {
-            let takes = |name| name == DrillName::DeleteControlPlaneVm;
+            let deletes = |name| name == DrillName::DeleteControlPlaneVm;
             for (index, _) in s
                 .acceptance
                 .drills
                 .iter()
                 .enumerate()
-                .filter(|(_, drill)| takes(drill.name) && control_planes(s) < 3)
+                .filter(|(_, drill)| deletes(drill.name) && control_planes(s) < 3)
             {
                 let message = format!(
-                    "with {}, none can be lost without an outage",
+                    "with {}, the loss of one causes an outage",
                     counted(control_planes(s), "control plane")
                 );
                 f.at(
                     &path!["spec", "acceptance", "drills", index, "name"],
                     message,
-                    "three survive the loss of one; with fewer, this drill restores from a snapshot",
+                    "three control planes survive the loss of one; with fewer, this drill restores from a snapshot",
                 );
             }
         },
@@ -382,10 +401,8 @@ fn pod_ranges(s: &Spec, f: &mut Findings<'_>) {
     if count > room {
         let prefix = s.kubernetes.node_pod_prefix;
         let message = match room {
-            0 => format!(
-                "a node's part of {pods} has the prefix /{prefix}: none fits beside the one that stays free"
-            ),
-            _ => format!("{pods} has a /{prefix} for {room} nodes, and there are {count}"),
+            0 => format!("{pods} has no subnet /{prefix} for a node, because subnet 0 is not used"),
+            _ => format!("{pods} has a /{prefix} for {room} nodes, but there are {count}"),
         };
         let help = "give podCidr a shorter prefix, or nodePodPrefix a longer one";
         f.at(&path!["spec", "kubernetes", "podCidr"], message, help);
@@ -395,7 +412,7 @@ fn pod_ranges(s: &Spec, f: &mut Findings<'_>) {
         if u128::from(id.get()) > room {
             f.at(
                 &path!["spec", "nodes", "inventory", index, "id"],
-                format!("{pods} has pods' addresses for ids up to {room}, and this one is {id}"),
+                format!("{pods} has subnets for ids up to {room}, but this id is {id}"),
                 "give the node a lower id, or podCidr a shorter prefix",
             );
         }
@@ -431,13 +448,13 @@ fn zfs_pools(s: &Spec, f: &mut Findings<'_>) {
         let at = path!["spec", "storage", "zfs", "pools", index];
         match of_substrate {
             Some(known) if known.kind != PoolType::Zfs => {
-                let help = format!("of type zfs are: {}", list(pools_of_zfs(s)));
+                let help = format!("pools of type zfs: {}", list(pools_of_zfs(s)));
                 f.at(&at, format!("the storage pool {pool} is not of type zfs"), help);
             }
             None if !disks => {
                 f.at(
                     &at,
-                    format!("there is nothing to make the pool {pool} of: no disk has the purpose zfs"),
+                    format!("the pool {pool} cannot be created: no disk has the purpose zfs"),
                     "give disks the purpose zfs, or name a storage pool of Proxmox VE of type zfs",
                 );
             }
@@ -474,7 +491,7 @@ fn ceph_replicas_fit(s: &Spec, f: &mut Findings<'_>) {
     };
     if have < usize::from(replication.size) {
         let message = format!(
-            "{} replicas need {0} {what} with a disk for Ceph, and there are {have}",
+            "{} replicas need {0} {what} with a disk for Ceph, but there are {have}",
             replication.size
         );
         f.at(

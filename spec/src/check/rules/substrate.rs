@@ -1,4 +1,4 @@
-//! What the nodes run on, and what a node names of it.
+//! Invariants of the substrate, and of the parts of a node that refer to it.
 
 use super::{Findings, Invariant, list, must, nodes, path, repeated, should};
 use crate::model::{Nic, Proxmox, Spec};
@@ -12,7 +12,7 @@ const INTERFACES: &str = "spec.nodes.inventory[].underlay.interfaces";
 pub(super) const RULES: &[Invariant] = &[
     must(
         "substrate-section",
-        "Only the section of the substrate's own type is there, and `proxmox` needs its section.",
+        "Only the section of the substrate's own type is present, and the type `proxmox` needs its section.",
         &[TYPE, PROXMOX, "spec.substrate.metal", "spec.substrate.cloud"],
         substrate_section,
     ),
@@ -71,32 +71,36 @@ pub(super) const RULES: &[Invariant] = &[
     }),
     should(
         "proxmox-tag-colon",
-        "A tag has no colon, which Proxmox VE does not take.",
+        "A tag contains no colon, because Proxmox VE does not accept colons in tags.",
         &["spec.substrate.proxmox.tags"],
         |s, f| {
             let tags = s.substrate.proxmox.iter().flat_map(|proxmox| proxmox.tags.iter().enumerate());
             for (index, tag) in tags.filter(|(_, tag)| tag.as_str().contains(':')) {
                 let written = tag.as_str().replace(':', "-");
                 let at = path!["spec", "substrate", "proxmox", "tags", index];
-                f.at(&at, "Proxmox VE takes no colon in a tag", format!("it is written as {written}"));
+                f.at(
+                    &at,
+                    "Proxmox VE does not accept a colon in a tag",
+                    format!("it is written as {written}"),
+                );
             }
         },
     ),
     must(
         "disk-pool",
-        "On Proxmox VE each disk names a declared storage pool; elsewhere none does.",
+        "On Proxmox VE each disk names a declared storage pool; on other substrates no disk names one.",
         &[TYPE, PROXMOX, "spec.nodes.inventory[].disks[].pool"],
         disk_pool,
     ),
     must(
         "nic-bridge",
-        "On Proxmox VE each node has a network card, on a declared bridge; elsewhere none has.",
+        "On Proxmox VE each node has a network card on a declared bridge; on other substrates no node has one.",
         &[TYPE, PROXMOX, NICS],
         nic_bridge,
     ),
     must(
         "nic-vlan-carried",
-        "The VLAN of a network card is one that its bridge carries.",
+        "The bridge of a network card carries the card's VLAN.",
         &[TYPE, PROXMOX, NICS],
         nic_vlan,
     ),
@@ -108,7 +112,7 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "vm-size",
-        "On Proxmox VE each node says how many processors and how much memory it has.",
+        "On Proxmox VE each node declares its processors and its memory.",
         &[TYPE, "spec.nodes.inventory[].cpu", "spec.nodes.inventory[].memoryMiB"],
         |s, f| {
             if s.substrate.kind != SubstrateType::Proxmox {
@@ -122,14 +126,14 @@ pub(super) const RULES: &[Invariant] = &[
                     _ => "memoryMiB",
                 };
                 let at = path!["spec", "nodes", "inventory", index, "name"];
-                let message = format!("{} does not say how large it is: it has no {lacks}", node.name);
+                let message = format!("{} does not declare its size: it has no {lacks}", node.name);
                 f.at(&at, message, "for example: cpu: 2 and memoryMiB: 4096");
             }
         },
     ),
     must(
         "vmid-range",
-        "On Proxmox VE there is a range of VMIDs, and it ends after it starts; elsewhere there is none.",
+        "On Proxmox VE there is a range of VMIDs whose end is above its start; on other substrates there is none.",
         &[TYPE, "spec.nodes.vmidRange"],
         vmid_range,
     ),
@@ -158,13 +162,13 @@ fn substrate_section(s: &Spec, f: &mut Findings<'_>) {
             let at = path!["spec", "substrate", name];
             f.at(
                 &at,
-                format!("the section `{name}` is for another type of substrate than the one above"),
+                format!("the section `{name}` is for another type of substrate"),
                 format!("remove it, or write type: {name}"),
             );
         }
     }
     if s.substrate.kind == SubstrateType::Proxmox && s.substrate.proxmox.is_none() {
-        let message = "the substrate is Proxmox VE, and there is no section `proxmox`";
+        let message = "the substrate is Proxmox VE, but there is no section `proxmox`";
         let help = "write `proxmox:` with clusterName, storagePools and bridges below it";
         f.at(&path!["spec", "substrate", "type"], message, help);
     }
@@ -180,7 +184,7 @@ fn disk_pool(s: &Spec, f: &mut Findings<'_>) {
                     if !proxmox.storage_pools.iter().any(|known| known.name == *pool) =>
                 {
                     let known = list(proxmox.storage_pools.iter().map(|pool| pool.name.as_str()));
-                    f.at(&at, format!("there is no storage pool {pool}"), format!("declared are: {known}"));
+                    f.at(&at, format!("there is no storage pool {pool}"), format!("declared: {known}"));
                 }
                 (Some(_), None) if s.substrate.kind != SubstrateType::Proxmox => {
                     f.at(&at, "only Proxmox VE has storage pools", "remove `pool`; `sizeGiB` is enough here");
@@ -190,7 +194,7 @@ fn disk_pool(s: &Spec, f: &mut Findings<'_>) {
                     f.at(
                         &at,
                         format!("a disk of {} names no storage pool", spec.name),
-                        format!("declared are: {known}"),
+                        format!("declared: {known}"),
                     );
                 }
                 _ => {}
@@ -204,24 +208,20 @@ fn nic_bridge(s: &Spec, f: &mut Findings<'_>) {
     for (node, spec) in nodes(s) {
         if on_proxmox && spec.nics.is_empty() {
             let at = path!["spec", "nodes", "inventory", node, "name"];
-            f.at(
-                &at,
-                format!("{} has no network card", spec.name),
-                "write nics: [{ bridge: vmbr0 }], or what it needs",
-            );
+            f.at(&at, format!("{} has no network card", spec.name), "for example: nics: [{ bridge: vmbr0 }]");
         }
         for (index, nic) in spec.nics.iter().enumerate() {
             let at = path!["spec", "nodes", "inventory", node, "nics", index, "bridge"];
             match &s.substrate.proxmox {
                 Some(proxmox) if on_proxmox && bridge(proxmox, nic).is_none() => {
                     let known = list(proxmox.bridges.iter().map(|bridge| bridge.name.as_str()));
-                    f.at(&at, format!("there is no bridge {}", nic.bridge), format!("declared are: {known}"));
+                    f.at(&at, format!("there is no bridge {}", nic.bridge), format!("declared: {known}"));
                 }
                 _ if !on_proxmox => {
                     f.at(
                         &at,
                         "only Proxmox VE has bridges",
-                        "remove `nics`; `underlay` says what the node's interfaces are",
+                        "remove `nics`; `underlay` declares the node's interfaces",
                     );
                 }
                 _ => {}
@@ -266,7 +266,7 @@ fn vmid_range(s: &Spec, f: &mut Findings<'_>) {
             f.at(
                 &at,
                 format!("the range starts at {} and ends at {}", range.start, range.end),
-                "write an `end` above `start`; swap the two?",
+                "write an `end` above `start`; did you swap the two?",
             );
         }
         Some(_) if !on_proxmox => {
@@ -283,8 +283,8 @@ fn vmid_range(s: &Spec, f: &mut Findings<'_>) {
     }
 }
 
-/// Addresses of virtual network cards, and those by which a node finds its interfaces, each among its own kind: a card and the interface
-/// on it have the same one.
+/// Compares the addresses of virtual network cards with each other, and those in the matches of interfaces with each other: a
+/// card and its interface have the same address.
 fn unique_macs(s: &Spec, f: &mut Findings<'_>) {
     let cards = nodes(s).flat_map(|(node, spec)| {
         spec.nics.iter().enumerate().filter_map(move |(nic, spec)| {
@@ -305,8 +305,8 @@ fn unique_macs(s: &Spec, f: &mut Findings<'_>) {
                 continue;
             };
             let owner = s.nodes.inventory.get(*owner).map_or("another node", |node| node.name.as_str());
-            let message = format!("{mac} is the address of a network card of {owner} already");
-            f.again(at, earlier, message, "give each network card an address of its own");
+            let message = format!("{mac} is already the address of a network card of {owner}");
+            f.again(at, earlier, message, "give each network card its own address");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The network below the planes: interfaces, addresses, endpoints.
+//! Invariants of the network below the planes: interfaces, addresses, endpoints.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ const ENDPOINT: &str = "spec.nodes.inventory[].underlay.endpoint";
 pub(super) const RULES: &[Invariant] = &[
     must(
         "unique-interface-names",
-        "No two interfaces of a node have the same name, and none has a plane's.",
+        "No two interfaces of a node have the same name, and none has the name of a plane.",
         &[INTERFACES, "spec.networking.planes"],
         |s, f| {
             each_node(s, f, |s, node, f, at| {
@@ -22,13 +22,13 @@ pub(super) const RULES: &[Invariant] = &[
                 for (again, first) in repeated(names) {
                     let path = |index: usize| field(at, index, "name");
                     let message = format!("a second interface of {} has this name", node.name);
-                    f.again(&path(again), &path(first), message, "give each interface a name of its own");
+                    f.again(&path(again), &path(first), message, "give each interface its own name");
                 }
                 for (index, interface) in interfaces(node) {
                     if s.networking.planes.keys().any(|plane| plane.as_str() == interface.name.as_str()) {
                         f.at(
                             &field(at, index, "name"),
-                            format!("{} is the name of a plane, and of its interface", interface.name),
+                            format!("{} is the name of a plane and of its interface", interface.name),
                             "give this one another name, for example: uplink",
                         );
                     }
@@ -38,7 +38,7 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "interface-device",
-        "A physical interface says which device it is when the node has several; a VLAN or a bond never does.",
+        "A physical interface has a `match` if the node has several; a VLAN or a bond never has one.",
         &[INTERFACES],
         |s, f| {
             each_node(s, f, |_, node, f, at| {
@@ -49,7 +49,10 @@ pub(super) const RULES: &[Invariant] = &[
                     if physical(interface) && several && interface.device.is_none() {
                         f.at(
                             &here,
-                            format!("{} does not say which of the node's devices it is", interface.name),
+                            format!(
+                                "{} has no `match`, but the node has several physical interfaces",
+                                interface.name
+                            ),
                             "for example: match: { mac: \"52:54:00:12:34:56\" }",
                         );
                     } else if !physical(interface) && interface.device.is_some() {
@@ -73,7 +76,7 @@ pub(super) const RULES: &[Invariant] = &[
                     let message = match both {
                         Some((false, false)) => "this match names no device",
                         Some((true, true)) => {
-                            "this match names a device by two properties, which can disagree"
+                            "this match names a device by two properties, which can contradict each other"
                         }
                         _ => continue,
                     };
@@ -90,7 +93,7 @@ pub(super) const RULES: &[Invariant] = &[
                 f.at(
                     &field(at, index, "vlan"),
                     format!("{} is a VLAN and a bond", interface.name),
-                    "make the bond an interface of its own, and write its name as the VLAN's `link`",
+                    "declare the bond as a separate interface, and write its name as the VLAN's `link`",
                 );
             }
         });
@@ -121,7 +124,7 @@ pub(super) const RULES: &[Invariant] = &[
                                 None => format!("{} has no interface {}", node.name, vlan.link),
                             },
                             format!(
-                                "a VLAN's link is a physical interface or a bond; declared are: {}",
+                                "a VLAN's link is a physical interface or a bond; declared: {}",
                                 names(node)
                             ),
                         );
@@ -138,7 +141,7 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "gateway-reachable",
-        "A gateway lies in the network of an address of its interface, and is another machine.",
+        "A gateway is in the network of an address of its interface, and is another machine.",
         &[INTERFACES],
         |s, f| {
             each_node(s, f, |_, node, f, at| {
@@ -154,13 +157,9 @@ pub(super) const RULES: &[Invariant] = &[
                     let message = if own {
                         format!("the gateway of {} is the node itself", interface.name)
                     } else {
-                        format!("no address of {} lies in the gateway's network", interface.name)
+                        format!("no address of {} is in the gateway's network", interface.name)
                     };
-                    f.at(
-                        &here,
-                        message,
-                        "write the router of a network that the interface has an address in",
-                    );
+                    f.at(&here, message, "write a router in the network of one of the interface's addresses");
                 }
             });
         },
@@ -178,7 +177,9 @@ pub(super) const RULES: &[Invariant] = &[
                     if mtu < least {
                         f.at(
                             &field(at, index, "mtu"),
-                            format!("the underlay promises {least} bytes and this interface carries {mtu}"),
+                            format!(
+                                "the underlay's MTU is {least} bytes, but that of this interface is {mtu}"
+                            ),
                             format!("write {least} or more, or lower networking.underlay.mtu"),
                         );
                     }
@@ -198,8 +199,8 @@ pub(super) const RULES: &[Invariant] = &[
                             [a, b, c, d, e, g, i, key, which.into()]
                         };
                         let message =
-                            format!("{} is an address of {} already", address.address(), owner.name);
-                        let help = "give each interface an address of its own";
+                            format!("{} is already an address of {}", address.address(), owner.name);
+                        let help = "give each interface its own address";
                         f.again(&path((at, index, which)), &path(place), message, help);
                     }
                 }
@@ -210,7 +211,7 @@ pub(super) const RULES: &[Invariant] = &[
         for (again, first) in repeated(nodes(s).filter_map(|(at, node)| Some((at, node.underlay.endpoint?))))
         {
             let path = |node: usize| path!["spec", "nodes", "inventory", node, "underlay", "endpoint"];
-            let help = "each node is reached at an address of its own, since planes have fixed ports";
+            let help = "each node needs its own address, because planes have fixed ports";
             f.again(&path(again), &path(first), "a second node has this endpoint", help);
         }
     }),
@@ -225,7 +226,7 @@ pub(super) const RULES: &[Invariant] = &[
                 {
                     f.at(
                         &path!["spec", "nodes", "inventory", at, "name"],
-                        format!("nobody knows where to reach the control plane {}", node.name),
+                        format!("peers have no address for the control plane {}", node.name),
                         "for example: underlay: { endpoint: 192.0.2.11 }, or a static address",
                     );
                 }
@@ -286,12 +287,12 @@ fn bond_links(s: &Spec, f: &mut Findings<'_>) {
                             Some(_) => format!("{link} is a VLAN or a bond itself"),
                             None => format!("{} has no interface {link}", node.name),
                         },
-                        format!("a bond's members are physical interfaces; declared are: {}", names(node)),
+                        format!("a bond's members are physical interfaces; declared: {}", names(node)),
                     );
                 } else if let Some(owner) = taken.insert(link, &interface.name) {
                     f.at(
                         &here,
-                        format!("{link} is a member of {owner} already"),
+                        format!("{link} is already a member of {owner}"),
                         "an interface is a member of one bond; remove it from one of the two",
                     );
                 } else if target.is_some_and(|target| !target.addresses.is_empty() || target.dhcp.is_some()) {

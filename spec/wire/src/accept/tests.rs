@@ -59,14 +59,14 @@ fn only_the_identity_names_the_cluster() {
 
 /// Two clusters with one key directory: each name has its own id, and a cluster cannot use the id of the other one.
 #[test]
-fn a_cluster_cannot_carry_the_id_of_a_neighbour_under_the_same_keys() {
+fn a_cluster_cannot_use_the_id_of_another_under_the_same_keys() {
     let ours = authority(1, &[1], "0.1.0");
     let id = |bytes: &[u8]| accept(bytes, &ours).unwrap().statement.cluster_id;
     assert_ne!(id(&signed("lab", 1, "0.1.0", 1)), id(&signed("ha", 1, "0.1.0", 1)));
     let stolen = ClusterId::derive(&key(1), "lab");
-    let liar = ConfigurationStatement::new("ha".into(), stolen, 7, Release::new(0, 1, 0), SEAL).unwrap();
-    let liar = statement::write(Domain::Configuration, &liar.emit().unwrap(), &[&Key::new(1)]).unwrap();
-    assert!(matches!(accept(&liar, &ours), Err(Refusal::Foreign { .. })));
+    let forged = ConfigurationStatement::new("ha".into(), stolen, 7, Release::new(0, 1, 0), SEAL).unwrap();
+    let forged = statement::write(Domain::Configuration, &forged.emit().unwrap(), &[&Key::new(1)]).unwrap();
+    assert!(matches!(accept(&forged, &ours), Err(Refusal::Foreign { .. })));
     // Key and name are hashed in this order, without a separator: the id of "la" under the same key differs from that
     // of "lab".
     assert_ne!(ClusterId::derive(&key(1), "lab"), ClusterId::derive(&key(1), "la"));
@@ -109,7 +109,7 @@ proptest! {
     /// For all keys, names and releases: an accepted configuration is signed by an accepted key, has the identity, and
     /// allows the release.
     #[test]
-    fn what_is_accepted_is_ours(
+    fn an_accepted_configuration_satisfies_every_condition(
         identity in 1u8..5,
         keys in proptest::collection::vec(1u8..5, 1..4),
         signed_under in 1u8..5,

@@ -1,4 +1,4 @@
-//! The document `/cluster.toml`: the facts about the cluster that every node knows.
+//! The document `/cluster.toml`: the public facts about the cluster, for every node.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ pub struct PublicTrust {
     pub cluster_id: ClusterId,
     /// The keys that may sign seeds.
     pub seed_keys: Vec<PublicKey>,
-    /// The keys are the published demo keys: they protect nothing.
+    /// Whether the keys are the published demo keys, which protect nothing.
     pub demo_keys: bool,
 }
 
@@ -40,21 +40,21 @@ pub struct ClusterDocument {
     pub artifact_version: ArtifactVersion,
     /// The keys that may sign seeds.
     pub seed_keys: Vec<PublicKey>,
-    /// The keys are the published demo keys: they protect nothing, and every console shows a warning.
+    /// Whether the keys are the published demo keys. They protect nothing, and every console shows a warning.
     #[serde(default)]
     pub demo_keys: bool,
     /// The number of nodes; each has a shard.
     pub nodes: u32,
     /// Limits and thresholds.
     pub limits: Limits,
-    /// Kubernetes; absent without it.
+    /// Kubernetes; absent if it is not enabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<Kubernetes>,
     /// The connections that are allowed between planes; all others are dropped.
     pub policy: Policy,
     /// The planes, by name.
     pub planes: BTreeMap<PlaneId, Plane>,
-    /// The control planes, as far as a node that is not enrolled must know them.
+    /// The control planes, with the data that a node needs before it is enrolled.
     pub control_planes: Vec<ControlPlane>,
     /// The people who may use the agent's API.
     #[serde(default)]
@@ -114,7 +114,7 @@ pub enum PlanePurpose {
     KubernetesBackend,
 }
 
-/// What may pass between planes.
+/// The connections that are allowed between planes; all others are dropped.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     /// The exceptions; without one, no connection is allowed.
@@ -133,14 +133,14 @@ pub struct PolicyAllow {
     pub ports: Vec<PortRange>,
 }
 
-/// A control plane, as other nodes reach it.
+/// How other nodes reach a control plane.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlPlane {
     /// Its name.
     pub node: NodeName,
     /// Its number.
     pub id: NodeId,
-    /// Where it is reached on the underlay.
+    /// Its address on the underlay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Endpoint>,
     /// Its addresses as a member, by plane.
@@ -153,7 +153,7 @@ pub struct ControlPlane {
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "schema", schemars(deny_unknown_fields))]
 pub struct Operator {
-    /// The operator's name, which stands in their certificate too.
+    /// The operator's name, which is also the common name of their certificate.
     pub name: OperatorName,
     /// What the operator may do.
     pub role: OperatorRole,
@@ -170,11 +170,11 @@ pub enum OperatorRole {
     Viewer,
     /// Reads, and restarts, drains, replaces and approves nodes.
     Operator,
-    /// Everything, revocation, rotation and configuration included.
+    /// Does everything, including revocation, rotation and configuration.
     Admin,
 }
 
-/// Kubernetes, as every node must know it.
+/// The settings of Kubernetes that every node needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kubernetes {
     /// The exact version.

@@ -28,14 +28,14 @@ pub const SHARD_VERSION: u32 = 2;
 /// Maximum length of a document in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
 
-/// A document of the configuration volume that cannot be used.
+/// Why a document of the configuration volume is not usable.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
     /// It is longer than [`MAX_BYTES`].
     #[error("the document has {0} bytes, more than {MAX_BYTES}")]
     TooLong(usize),
     /// It is not TOML, or a field is missing or has another type.
-    #[error("the document does not read as TOML of its kind")]
+    #[error("failed to parse the document")]
     Toml(#[from] toml::de::Error),
     /// Its version is not supported.
     #[error("the document has version {found}, this release understands versions 1 to {newest}")]
@@ -49,7 +49,7 @@ pub enum DocumentError {
     #[error("the document's field `{0}` is missing or out of range")]
     Field(&'static str),
     /// It cannot be serialized.
-    #[error("the document does not write as TOML")]
+    #[error("failed to serialize the document")]
     Write(#[from] toml::ser::Error),
 }
 
@@ -58,8 +58,8 @@ struct Head {
     version: u32,
 }
 
-/// Parses the version alone first, so that a document of another version is reported as such, whatever else it
-/// contains.
+/// Parses the version first, so that a document of another version is reported as such even if its other fields are
+/// not readable.
 fn parse<T: DeserializeOwned>(text: &str, newest: u32) -> Result<T, DocumentError> {
     if text.len() > MAX_BYTES {
         return Err(DocumentError::TooLong(text.len()));

@@ -29,7 +29,7 @@ pub struct Shard {
     pub incarnation: u32,
     /// The node's number; its addresses derive from it.
     pub id: NodeId,
-    /// What the node is in the cluster.
+    /// The role of the node in the cluster.
     pub role: Role,
     /// The host name; the same as `node` in this version.
     pub hostname: NodeName,
@@ -71,13 +71,13 @@ impl Shard {
         write(self)
     }
 
-    /// The disk that holds the system, STATE and DATA.
+    /// The system disk, which contains STATE and DATA.
     pub fn system_disk(&self) -> Option<&Disk> {
         self.disks.iter().find(|disk| disk.purpose == DiskPurpose::System)
     }
 }
 
-/// What a node is in the cluster.
+/// The role of a node in the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -88,7 +88,7 @@ pub enum Role {
     Worker,
 }
 
-/// What nodes run on; decides the kernel.
+/// What nodes run on; it selects the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -109,7 +109,7 @@ pub enum DiskPurpose {
     /// The system itself, STATE and DATA.
     #[default]
     System,
-    /// More room for DATA.
+    /// Additional space for DATA.
     Data,
     /// A member of a ZFS pool.
     Zfs,
@@ -132,7 +132,7 @@ pub struct Disk {
     pub rule: Option<DiskRule>,
 }
 
-/// How a disk is found: everything that is given must hold, and exactly one disk may match.
+/// How a disk is found: all given conditions must hold, and exactly one disk must match.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -146,7 +146,7 @@ pub struct DiskRule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 128), example = &"0x5002538e40b1c2d3"))]
     pub wwn: Option<String>,
-    /// The path of the port that the disk hangs on, as in `/dev/disk/by-path/`, without the directory.
+    /// The path of the port that the disk is connected to, as in `/dev/disk/by-path/`, without the directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 256), example = &"pci-0000:00:17.0-ata-1"))]
     pub path: Option<String>,
@@ -160,21 +160,21 @@ pub struct DiskRule {
     pub max_size_gib: Option<u32>,
 }
 
-/// One disk, by exactly one of the identities that it cannot share with another.
+/// One disk, by exactly one identity that no other disk has.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "schema", schemars(deny_unknown_fields))]
 pub struct DiskIdentity {
-    /// The whole serial number, as the disk's `match` has it.
+    /// The complete serial number, the same as in the disk's `match`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 128), example = &"S3Z1NB0K100001"))]
     pub serial: Option<String>,
-    /// The whole world-wide name, as the disk's `match` has it.
+    /// The complete world-wide name, the same as in the disk's `match`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 128), example = &"0x5002538e40b1c2d3"))]
     pub wwn: Option<String>,
-    /// The path of the port, as the disk's `match` has it.
+    /// The path of the port, the same as in the disk's `match`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 256), example = &"pci-0000:00:17.0-ata-1"))]
     pub path: Option<String>,
@@ -204,14 +204,14 @@ pub struct Underlay {
 pub struct Interface {
     /// The interface's name. A physical one keeps the kernel's name and is found by `match`; a VLAN or bond is created by this name.
     pub name: IfName,
-    /// Which Ethernet device it is. It may be left out when the node has one physical interface: then it is its only Ethernet device.
+    /// The Ethernet device of the interface. It may be omitted if the node has one physical interface: then it is the node's only Ethernet device.
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(example = serde_json::json!({ "mac": "52:54:00:12:34:56" })))]
     pub device: Option<InterfaceMatch>,
-    /// Whether addresses come by DHCP; default `none` when addresses are given, else `ipv4`.
+    /// Whether the interface gets addresses by DHCP; the default is `none` if addresses are given, otherwise `ipv4`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dhcp: Option<Dhcp>,
-    /// Static addresses with the length of their network's prefix.
+    /// Static addresses, each with the prefix length of its network.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(length(max = 16), example = serde_json::json!(["192.0.2.11/24"])))]
     pub addresses: Vec<HostAddress>,
@@ -219,7 +219,7 @@ pub struct Interface {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(example = &"192.0.2.1"))]
     pub gateway: Option<Endpoint>,
-    /// The interface's MTU in bytes, not below that of the underlay, which is its default.
+    /// The interface's MTU in bytes. The default is the underlay's MTU, and a lower value is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 1280, max = 65535), example = 1500))]
     pub mtu: Option<u16>,
@@ -233,7 +233,7 @@ pub struct Interface {
     pub bond: Option<Bond>,
 }
 
-/// Which Ethernet device an interface is; exactly one of the two.
+/// The Ethernet device of an interface, by exactly one of two properties.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -248,7 +248,7 @@ pub struct InterfaceMatch {
     pub path: Option<String>,
 }
 
-/// Addresses by DHCP.
+/// Whether an interface gets addresses by DHCP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -293,7 +293,7 @@ pub struct Bond {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub enum BondMode {
-    /// One member works, the others wait.
+    /// One member is active, the others are in standby.
     #[serde(rename = "active-backup")]
     ActiveBackup,
     /// LACP.

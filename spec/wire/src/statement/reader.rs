@@ -63,7 +63,7 @@ impl<'a> Statement<'a> {
         self.body
     }
 
-    /// Length of the statement in bytes, without the zeroes behind it.
+    /// Length of the statement in bytes, without the zeroes after it.
     pub fn encoded_len(&self) -> usize {
         self.len
     }

@@ -105,7 +105,7 @@ fn a_flip_in_any_byte_is_refused() {
 }
 
 #[test]
-fn one_bad_signature_of_a_trusted_key_spoils_the_others() {
+fn one_bad_signature_of_a_trusted_key_invalidates_the_statement() {
     let keys = [Key::new(1).public_key(), Key::new(2).public_key()];
     let mut bytes = signed(Domain::Configuration, BODY, &[1, 2]);
     bytes[16 + 96 + 40] ^= 1;
@@ -115,7 +115,7 @@ fn one_bad_signature_of_a_trusted_key_spoils_the_others() {
 }
 
 #[test]
-fn what_cannot_be_a_statement_is_named() {
+fn malformed_bytes_are_refused_with_the_reason() {
     let error = |bytes: &[u8]| read(bytes).err().unwrap();
     assert_eq!(error(&[]), StatementError::Empty);
     assert_eq!(error(&[0; 4096]), StatementError::Empty);
@@ -135,7 +135,7 @@ fn what_cannot_be_a_statement_is_named() {
 }
 
 #[test]
-fn a_signer_that_signs_with_another_key_is_found_at_once() {
+fn a_signer_that_signs_with_another_key_is_detected_at_once() {
     let made = write(Domain::Seed, BODY, &[&MismatchedSigner(Key::new(1), Key::new(2))]);
     assert!(matches!(made, Err(SignError::Statement(StatementError::BadSignature))));
     assert!(write::<Key>(Domain::Seed, BODY, &[]).is_err());
@@ -250,7 +250,7 @@ fn a_seed_of_version_1_has_no_floors() {
 
 /// T5: a parser's message about a broken seed is shown on the console, so it must not quote the seed.
 #[test]
-fn errors_about_a_seed_hold_nothing_of_its_secrets() {
+fn errors_about_a_seed_contain_no_secret() {
     let body = a_seed(Some("hush-hush")).emit().unwrap();
     let broken = [
         body.replacen(&"04".repeat(32), &format!("{}zz", "04".repeat(31)), 1),

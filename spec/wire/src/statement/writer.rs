@@ -19,7 +19,7 @@ pub trait Signer {
     fn sign(&self, message: &[u8]) -> Result<[u8; 64], Self::Error>;
 }
 
-/// Why no statement was written.
+/// Why a statement cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum SignError<E: std::error::Error + Send + Sync + 'static> {
     /// The body is too long, or the number of signers is not 1 to 8.

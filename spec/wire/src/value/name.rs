@@ -48,7 +48,7 @@ text! {
 }
 
 text! {
-    /// A plane; also the name of its network interface, of which the kernel takes 15 bytes.
+    /// A plane; also the name of its network interface, for which the kernel accepts at most 15 bytes.
     PlaneId, "plane-name",
     "1 to 15 of a-z, 0-9 and -, starting with a letter and ending with a letter or digit",
     "^[a-z]([a-z0-9-]{0,13}[a-z0-9])?$", "wg1",
@@ -56,9 +56,10 @@ text! {
 }
 
 text! {
-    /// A network interface (`dev_valid_name` in the kernel's `net/core/dev.c`, and no `%`, which the kernel fills in).
+    /// A network interface (`dev_valid_name` in the kernel's `net/core/dev.c`, and no `%`, which the kernel
+    /// replaces by a number).
     IfName, "interface-name",
-    "1 to 15 of a-z, A-Z, 0-9, '_', '.' and '-', and neither '.' nor '..' alone",
+    "1 to 15 of a-z, A-Z, 0-9, '_', '.' and '-', but not '.' or '..' alone",
     "^[A-Za-z0-9_.-]{1,15}$", "eth0",
     |text| (1..=15).contains(&text.len())
         && text != "." && text != ".."
@@ -77,7 +78,8 @@ text! {
 }
 
 text! {
-    /// A tag of a virtual machine, as the spec writes it. Proxmox VE has no `:` in tags; the substrate's playbooks write `-` for it.
+    /// A tag of a virtual machine, as the spec writes it. Proxmox VE accepts no `:` in tags; the
+    /// substrate's playbooks write `-` instead.
     ProxmoxTag, "proxmox-tag",
     "1 to 63 of a-z, A-Z, 0-9, '_', '-', '+', '.' and ':', starting with a letter, a digit or '_'",
     "^[A-Za-z0-9_][A-Za-z0-9_+.:-]{0,62}$", "kubedos",
@@ -87,7 +89,7 @@ text! {
 }
 
 text! {
-    /// A user name (`security.ssh`, which is inert).
+    /// A user name (`security.ssh`, which has no effect).
     UserName, "user-name",
     "1 to 32 of a-z, 0-9, '_' and '-', starting with a letter or '_'",
     "^[a-z_][a-z0-9_-]{0,31}$", "ops",
@@ -122,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn interface_names_are_what_the_kernel_takes() {
+    fn interface_names_are_those_that_the_kernel_accepts() {
         for good in ["eth0", "enp0s31f6", "br0.10", "a".repeat(15).as_str()] {
             assert!(good.parse::<IfName>().is_ok(), "{good}");
         }

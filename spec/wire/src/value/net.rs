@@ -144,7 +144,7 @@ checked!(
     "10.101.0.0/24"
 );
 
-/// The address of an interface with the length of its network's prefix.
+/// The address of an interface with the prefix length of its network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct HostAddress {
@@ -187,7 +187,7 @@ impl Display for HostAddress {
 checked!(
     HostAddress,
     "host-address",
-    "a host's address with the length of its network's prefix: neither the network's own address nor its broadcast address",
+    "a host's address with the prefix length of its network; not the network's own address or its broadcast address",
     "^[0-9a-fA-F.:]+/[0-9]{1,3}$",
     "192.0.2.11/24"
 );
@@ -202,7 +202,7 @@ impl Endpoint {
         text.parse().ok().and_then(Self::new)
     }
 
-    /// The endpoint of an address; `None` for one that cannot be a host's.
+    /// The endpoint of an address; `None` for an address that no host can have.
     pub fn new(address: IpAddr) -> Option<Self> {
         let usable = !address.is_unspecified() && !address.is_multicast() && !address.is_loopback();
         usable.then_some(Self(address))
@@ -223,7 +223,7 @@ impl Display for Endpoint {
 checked!(
     Endpoint,
     "endpoint",
-    "the IP address of another host, without a port; not a name, since nobody resolves it",
+    "the IP address of another host, without a port; host names are not resolved",
     "^[0-9a-fA-F.:]+$",
     "192.0.2.11"
 );
@@ -321,20 +321,20 @@ checked!(
     "2379-2380/tcp"
 );
 
-/// A node's number: its addresses, its pod range and its VMID are a base plus this number. From 1; never used again (ADR 0005).
+/// A node's number: its addresses, its pod range and its VMID are a base plus this number. From 1; never reused (ADR 0005).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct NodeId(u32);
 
 impl NodeId {
     /// The largest id: WireGuard has a limit of 2^20 peers (`MAX_PEERS_PER_DEVICE` in the kernel's
-    /// `drivers/net/wireguard/messages.h`), and each of the two ranges of a plane has so many addresses.
+    /// `drivers/net/wireguard/messages.h`), and a plane needs one address per id in each of its two ranges.
     pub const MAX: u32 = 1 << 20;
 
-    /// The id with that number.
+    /// The id with the number [`Self::MAX`].
     pub const LAST: Self = Self(Self::MAX);
 
-    /// The id of a number; `None` for 0 and beyond [`Self::MAX`].
+    /// The id of a number; `None` for 0 and above [`Self::MAX`].
     pub const fn new(number: u32) -> Option<Self> {
         if number == 0 || number > Self::MAX { None } else { Some(Self(number)) }
     }
@@ -349,7 +349,7 @@ impl TryFrom<u32> for NodeId {
     type Error = String;
 
     fn try_from(number: u32) -> Result<Self, Self::Error> {
-        Self::new(number).ok_or_else(|| format!("a node id lies between 1 and {}, not {number}", Self::MAX))
+        Self::new(number).ok_or_else(|| format!("a node id is between 1 and {}, not {number}", Self::MAX))
     }
 }
 
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_cut_and_compared_by_their_bits() {
+    fn ranges_are_divided_and_compared_by_their_bits() {
         let plane = cidr("10.101.0.0/24");
         assert_eq!(plane.halves(), Some((cidr("10.101.0.0/25"), cidr("10.101.0.128/25"))));
         assert_eq!(plane.nth(255), Some("10.101.0.255".parse().unwrap()));
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_no_host_are_refused() {
+    fn addresses_that_no_host_can_have_are_refused() {
         for bad in ["192.0.2.0/24", "192.0.2.255/24", "127.0.0.1/8", "224.0.0.1/4", "0.0.0.0/0", "192.0.2.1"]
         {
             assert!(bad.parse::<HostAddress>().is_err(), "{bad}");
@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_are_written_one_way() {
+    fn ports_have_only_one_spelling() {
         for good in ["6443/tcp", "2379-2380/tcp", "51820/udp", "1-65535/udp"] {
             assert_eq!(good.parse::<PortRange>().unwrap().to_string(), good);
         }

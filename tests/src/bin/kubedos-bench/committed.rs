@@ -1,16 +1,16 @@
-//! The figures of `docs/benchmarks.md`: what a later run is held against.
+//! Reads the committed figures of `docs/benchmarks.md`, with which a later run is compared.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::figures::Unit;
 
-/// The first column of every table of the page, and kubedOS's figure beside it.
+/// The second column (kubedOS) of every table of the page, by the first column.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Committed(BTreeMap<String, String>);
 
 impl Committed {
-    /// The figures of a page; none when there is no page yet.
+    /// The figures of a page; empty if the page does not exist.
     pub fn read(path: &Path) -> Self {
         std::fs::read_to_string(path).map(|page| Self::parse(&page)).unwrap_or_default()
     }
@@ -23,7 +23,7 @@ impl Committed {
         )
     }
 
-    /// The committed median of a row, if it has a figure of that unit.
+    /// The committed median of a row, if it has a figure in that unit.
     pub fn median(&self, what: &str, unit: Unit) -> Option<f64> {
         let text = self.0.get(what)?;
         unit.parse(text.split('(').next()?.trim())

@@ -1,4 +1,4 @@
-//! The machine that was measured on, and how busy it was.
+//! The host of a measurement and its load.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,31 +8,31 @@ use kubedos_lab::{Acceleration, Bench};
 use kubedos_tests::{project, succeeds, tools};
 use serde::Serialize;
 
-/// What may explain a figure.
+/// Conditions that affect the figures.
 #[derive(Debug, Clone, Serialize)]
 pub struct Conditions {
-    /// When, in UTC.
+    /// The date and time in UTC.
     pub date: String,
-    /// Which commit of the project, and whether the checkout differed from it.
+    /// The commit of the project (`git describe`), with `-dirty` if the checkout differs from it.
     pub commit: String,
     /// The processor's name.
     pub processor: String,
-    /// How many of them.
+    /// The number of processors.
     pub processors: usize,
     /// Memory in bytes.
     pub memory_bytes: u64,
     /// The kernel's release.
     pub kernel: String,
-    /// Processes that wanted to run, on average over the last minute and the last five.
+    /// The load averages of the last minute and the last five minutes.
     pub load: [f64; 2],
     /// The emulator's version.
     pub emulator: String,
-    /// How the emulator executed the guest.
+    /// How the emulator executes the guest.
     pub acceleration: &'static str,
 }
 
 impl Conditions {
-    /// Looks.
+    /// The present conditions.
     pub fn now() -> Self {
         let load = read("/proc/loadavg");
         let mut load = load.split_whitespace().map(|number| number.parse().unwrap());
@@ -62,7 +62,7 @@ fn read(path: impl AsRef<Path>) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-/// The value behind the first `name:` of a file.
+/// The value after the first `name:` of a file; empty if there is none.
 fn field(path: &str, name: &str) -> String {
     let text = read(path);
     let mut fields = text.lines().filter_map(|line| line.split_once(':'));

@@ -1,4 +1,7 @@
-//! What was measured, by the line of the table in which it stands.
+//! The measured samples, by their line in the tables.
+//!
+//! [`lines`] defines the tables. The names of the lines are also the keys in `docs/benchmarks.md`, so a renamed line has no committed
+//! figure until the page is updated.
 
 use std::collections::BTreeMap;
 
@@ -6,29 +9,29 @@ use kubedos_builder::size::human;
 use serde::Serialize;
 
 use crate::ours::{BootTimes, Builds, PlanCost, Sizes};
-use crate::peer::{PeerBoot, PeerBuilds, Why};
+use crate::peer::{PeerBoot, PeerBuilds, Reason};
 use crate::timed::Cost;
 use crate::volumes::{Volumes, WayBoots};
 
-/// What a figure counts.
+/// The unit of a figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Unit {
-    /// Time.
+    /// Seconds.
     Seconds,
-    /// Storage or memory.
+    /// Bytes of storage or memory.
     Bytes,
 }
 
-/// What the project aims at.
+/// The aim of the project for a figure.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Aim {
     /// At most this share of the peer's figure.
     Share(f64),
-    /// At most this.
+    /// At most this value.
     Most(f64),
 }
 
-/// A line of the tables: its table, its name, its unit, its aim, and whether the peer has a figure in it.
+/// A line of the tables. `has_peer` is whether the peer is also measured.
 #[derive(Debug, Clone, Copy)]
 pub struct Line {
     pub table: &'static str,
@@ -121,15 +124,15 @@ pub fn lines() -> Vec<Line> {
 pub struct Figures {
     ours: BTreeMap<&'static str, Series>,
     peer: BTreeMap<&'static str, Series>,
-    /// Why the peer has no figures in a table, where it was to have some.
-    peer_not_measured: BTreeMap<&'static str, Why>,
-    /// The boots of kubedOS, stage by stage.
+    /// The reason for each table in which the peer should have figures and has none.
+    peer_not_measured: BTreeMap<&'static str, Reason>,
+    /// The boots of kubedOS, with the time of each stage.
     pub boots: Vec<[BootTimes; 2]>,
     peer_boots: Vec<[PeerBoot; 2]>,
-    /// Volumes of one tree, or why there are none.
-    pub volumes: Option<Result<Volumes, Why>>,
-    /// Boots from volumes of several ways, or why there are none.
-    pub volume_boots: Option<Result<Vec<WayBoots>, Why>>,
+    /// Volumes of one tree, or the reason why there are none.
+    pub volumes: Option<Result<Volumes, Reason>>,
+    /// Boots from volumes with several settings, or the reason why there are none.
+    pub volume_boots: Option<Result<Vec<WayBoots>, Reason>>,
 }
 
 impl Figures {
@@ -143,17 +146,17 @@ impl Figures {
         self.peer.get(line)
     }
 
-    /// The tables in which the peer was to have figures and has none, and why.
-    pub const fn without_peer(&self) -> &BTreeMap<&'static str, Why> {
+    /// The tables in which the peer should have figures and has none, with the reason.
+    pub const fn without_peer(&self) -> &BTreeMap<&'static str, Reason> {
         &self.peer_not_measured
     }
 
-    /// A build that had to compile kubedos-init.
+    /// Adds a build that compiled the programs of `init/`.
     pub fn init(&mut self, cost: &Cost) {
         self.ours.insert(INIT, Series::of([cost.wall_seconds]));
     }
 
-    /// The builds of kubedOS.
+    /// Adds the builds of kubedOS.
     pub fn builds(&mut self, builds: &Builds) {
         self.ours.insert(EDIT, wall(&builds.edit));
         self.ours.insert(EDIT_PROCESSOR, processor(&builds.edit));
@@ -165,12 +168,12 @@ impl Figures {
         self.ours.insert(UNCHANGED, wall(&builds.unchanged));
     }
 
-    /// The sizes of kubedOS's image.
+    /// Adds the sizes of kubedOS's image.
     pub fn sizes(&mut self, sizes: &Sizes) {
         put_sizes(&mut self.ours, sizes);
     }
 
-    /// The boots of kubedOS: each a first and a second one.
+    /// Adds the boots of kubedOS, as pairs of a first and a second boot.
     pub fn boots(&mut self, boots: &[[BootTimes; 2]]) {
         let each =
             |which: usize, get: fn(&BootTimes) -> f64| Series::of(boots.iter().map(|boot| get(&boot[which])));
@@ -181,20 +184,20 @@ impl Figures {
         self.boots = boots.to_vec();
     }
 
-    /// The resident memory of the agent.
+    /// Adds the resident memory of the agent.
     pub fn agent(&mut self, bytes: u64) {
         self.ours.insert(AGENT, Series::of([float(bytes)]));
     }
 
-    /// What `plan` costs for one number of nodes.
+    /// Adds the cost of `plan` for one number of nodes.
     pub fn plan(&mut self, plan: &PlanCost) {
         let (_, time, most) = PLANS.into_iter().find(|(nodes, ..)| *nodes == plan.nodes).unwrap();
         self.ours.insert(time, Series::of(plan.costs.iter().map(|cost| cost.wall_seconds)));
         self.ours.insert(most, memory(&plan.costs));
     }
 
-    /// The peer's builds, or why there are none.
-    pub fn peer_builds(&mut self, measured: Result<PeerBuilds, Why>) {
+    /// Adds the peer's builds, or the reason why there are none.
+    pub fn peer_builds(&mut self, measured: Result<PeerBuilds, Reason>) {
         let builds = match measured {
             Ok(builds) => builds,
             Err(why) => {
@@ -211,8 +214,8 @@ impl Figures {
         put_sizes(&mut self.peer, &builds.sizes);
     }
 
-    /// The peer's boots, or why there are none.
-    pub fn peer_boots(&mut self, measured: Result<Vec<[PeerBoot; 2]>, Why>) {
+    /// Adds the peer's boots, or the reason why there are none.
+    pub fn peer_boots(&mut self, measured: Result<Vec<[PeerBoot; 2]>, Reason>) {
         let boots = match measured {
             Ok(boots) => boots,
             Err(why) => {
@@ -230,17 +233,17 @@ impl Figures {
     }
 }
 
-/// From start to end, each run.
+/// The wall clock time of each run.
 pub fn wall(costs: &[Cost]) -> Series {
     Series::of(costs.iter().map(|cost| cost.wall_seconds))
 }
 
-/// User and system time, each run.
+/// The user and system time of each run.
 pub fn processor(costs: &[Cost]) -> Series {
     Series::of(costs.iter().map(|cost| cost.processor_seconds))
 }
 
-/// The most memory, each run.
+/// The peak memory of each run.
 pub fn memory(costs: &[Cost]) -> Series {
     Series::of(costs.iter().map(|cost| float(cost.peak_bytes)))
 }
@@ -262,7 +265,7 @@ fn put_sizes(to: &mut BTreeMap<&'static str, Series>, sizes: &Sizes) {
     to.extend(always.into_iter().chain(some).map(|(name, bytes)| (name, Series::of([float(bytes)]))));
 }
 
-/// What is measured here is far below 2^53.
+/// Exact, because the measured sizes are far below 2^53.
 #[expect(clippy::cast_precision_loss, reason = "sizes of files and processes")]
 pub const fn float(bytes: u64) -> f64 {
     bytes as f64
@@ -273,7 +276,7 @@ pub const fn float(bytes: u64) -> f64 {
 pub struct Series(Vec<f64>);
 
 impl Series {
-    /// At least one sample.
+    /// Sorts the samples; there must be at least one.
     pub fn of(samples: impl IntoIterator<Item = f64>) -> Self {
         let mut samples: Vec<f64> = samples.into_iter().collect();
         assert!(!samples.is_empty(), "nothing was measured");
@@ -281,13 +284,13 @@ impl Series {
         Self(samples)
     }
 
-    /// The middle one; of an even number the mean of the two in the middle.
+    /// The median. For an even number of samples, the mean of the two in the middle.
     pub fn median(&self) -> f64 {
         let count = self.0.len();
         (self.0[(count - 1) / 2] + self.0[count / 2]) / 2.0
     }
 
-    /// The median, and the smallest and largest sample where they differ from it.
+    /// The median, with the smallest and largest sample if they differ from it.
     pub fn show(&self, unit: Unit) -> String {
         let [median, least, most] =
             [self.median(), self.0[0], self.0[self.0.len() - 1]].map(|value| unit.show(value));
@@ -296,7 +299,7 @@ impl Series {
 }
 
 impl Unit {
-    /// As people read it: three digits of a time, one decimal of a size.
+    /// The value as text: a time with three digits, a size with one decimal.
     pub fn show(self, value: f64) -> String {
         match self {
             Self::Seconds if value < 9.995 => format!("{value:.2} s"),
@@ -307,7 +310,7 @@ impl Unit {
         }
     }
 
-    /// The opposite of [`Self::show`], as far as its digits go.
+    /// Parses the output of [`Self::show`]; `None` for another unit.
     pub fn parse(self, text: &str) -> Option<f64> {
         let (number, unit) = text.rsplit_once(' ')?;
         let factor = match (self, unit) {
@@ -326,7 +329,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_series_shows_its_median_and_its_ends() {
+    fn a_series_shows_its_median_and_its_range() {
         let shown = |samples: &[f64]| Series::of(samples.iter().copied()).show(Unit::Seconds);
         assert_eq!(shown(&[3.0, 1.0, 2.0]), "2.00 s (1.00 s – 3.00 s)");
         assert_eq!(shown(&[1.0, 2.0]), "1.50 s (1.00 s – 2.00 s)");
@@ -334,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_can_be_read_again() {
+    fn shown_values_can_be_parsed() {
         for (value, text) in [(0.25, "0.25 s"), (9.99, "9.99 s"), (64.7, "64.7 s"), (346.0, "346 s")] {
             assert_eq!(Unit::Seconds.show(value), text);
             assert_eq!(Unit::Seconds.parse(text), Some(value));
@@ -346,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_lines_have_one_name() {
+    fn every_line_has_a_unique_name() {
         let lines = lines();
         let names: std::collections::BTreeSet<_> = lines.iter().map(|line| line.name).collect();
         assert_eq!(names.len(), lines.len());

@@ -1,14 +1,15 @@
-//! `make bench`: what kubedOS costs to build, to boot and to run, beside mkosi on the same machine in the same run.
+//! `make bench`: measures the cost of building, booting and running kubedOS, and of mkosi on the same machine in the same run.
 //!
-//! It measures and judges nothing but the aims that stand in its table. Whatever it cannot measure of the peer stands there as "not
-//! measured" with the reason; what it cannot measure of kubedOS ends it. All samples go to `target/bench/figures.json`, the tables as
-//! `docs/benchmarks.md` has them to `target/bench/figures.md`, its drawing to `target/bench/volumes.svg`, and to stdout beside the last committed figures.
+//! It compares the figures with the aims in its tables and makes no other judgement. If a figure of the peer cannot be measured, the table
+//! says "not measured" with the reason; if a figure of kubedOS cannot be measured, the program panics. It writes all samples to
+//! `target/bench/figures.json`, the tables of `docs/benchmarks.md` to `target/bench/figures.md`, the page's drawing to
+//! `target/bench/volumes.svg`, and the tables with the last committed figures to stdout.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a benchmark that cannot measure ends, and says why"
+    reason = "a benchmark that cannot measure panics with the cause"
 )]
 #![forbid(unsafe_code)]
 
@@ -35,7 +36,7 @@ use ours::Ours;
 use peer::Peer;
 use report::Report;
 
-/// Benchmarks of kubedOS, beside mkosi
+/// Measure kubedOS and mkosi on the same machine
 #[derive(Debug, Parser)]
 struct Bench {
     /// What to measure
@@ -47,15 +48,15 @@ struct Bench {
     )]
     part: Vec<Part>,
 
-    /// How often each build, plan and volume of kubedOS is measured
+    /// How many times to measure each build, plan and volume of kubedOS
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
 
-    /// How often each first and second boot is measured, of kubedOS and of the peer
+    /// How many times to measure each first and second boot of kubedOS and the peer
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
     boots: u32,
 
-    /// How often the peer's incremental build is measured; its full build is measured once
+    /// How many times to measure the peer's incremental build; its full build is measured once
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     peer_runs: u32,
 
@@ -68,7 +69,7 @@ struct Bench {
 enum Part {
     /// The compilation of the programs of init/, once
     Init,
-    /// Builds of kubedOS, and the sizes of what they make
+    /// Builds of kubedOS and the sizes of their outputs
     Build,
     /// First and second boots of kubedOS
     Boot,
@@ -76,25 +77,25 @@ enum Part {
     Memory,
     /// `plan` of 10, 1,000 and 10,000 nodes
     Plan,
-    /// Volumes of one tree by our EROFS writer, by mkfs.erofs and by mksquashfs, and reads from them
+    /// Volumes of one tree, written by our EROFS writer, mkfs.erofs and mksquashfs, and reads from them
     Volumes,
-    /// Boots from root volumes by our EROFS writer and by mkfs.erofs
+    /// Boots from root volumes written by our EROFS writer and by mkfs.erofs
     VolumeBoot,
-    /// Builds of the peer, and the sizes of what they make
+    /// Builds of the peer and the sizes of their outputs
     PeerBuild,
     /// First and second boots of the peer
     PeerBoot,
 }
 
-/// What this program starts itself for.
+/// Subcommands with which this program starts itself.
 #[derive(Debug, Subcommand)]
 enum Inner {
     #[command(name = volumes::SUBCOMMAND, hide = true)]
     WriteErofs(volumes::WriteFolder),
-    /// Run a program and write down what it cost
+    /// Run a program and write its cost to a file
     #[command(name = timed::SUBCOMMAND, hide = true)]
     Timed {
-        /// Where to write it
+        /// The file for the cost
         result: PathBuf,
         /// The program and its arguments
         #[arg(last = true, required = true)]
@@ -135,7 +136,7 @@ impl Bench {
         if wanted(Part::Build) || wanted(Part::Init) {
             let ours = Ours::new(&folder().join("kubedos"));
             if wanted(Part::Init) {
-                say("the programs of init/, compiled anew");
+                say("compilation of the programs of init/");
                 figures.init(&ours.init());
             }
             if wanted(Part::Build) {
@@ -161,12 +162,12 @@ impl Bench {
             figures.volumes = Some(volumes::measure(&folder().join("volumes"), self.runs));
         }
         if wanted(Part::VolumeBoot) {
-            say("boots from volumes written in several ways");
+            say("boots from volumes with several settings");
             let ways = volumes::booted_ways();
             figures.volume_boots = Some(volumes::boots(&folder().join("volume-boot"), &ways, self.boots));
         }
         if wanted(Part::PeerBuild) || wanted(Part::PeerBoot) {
-            say("the peer: what it needs, which takes long when it is not there yet");
+            say("preparing the peer, which takes long the first time");
             let peer = Peer::prepare(&folder().join("peer"));
             if wanted(Part::PeerBuild) {
                 say("builds of the peer");
@@ -183,7 +184,7 @@ impl Bench {
     }
 }
 
-/// Where everything that the benchmarks write lies.
+/// The folder for everything that the benchmarks write.
 fn folder() -> PathBuf {
     project().join("target/bench")
 }
@@ -192,10 +193,10 @@ fn say(what: &str) {
     eprintln!("measuring: {what}");
 }
 
-/// The program that is measured, built with this one.
+/// The measured program, which is built together with this one.
 fn kubedos_build() -> PathBuf {
     let program = std::env::current_exe().unwrap().with_file_name("kubedos-build");
-    assert!(program.exists(), "{} is not there: `make bench` builds it", program.display());
+    assert!(program.exists(), "{} does not exist: build it with `make bench`", program.display());
     program
 }
 
@@ -204,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unless_told_otherwise_every_part_is_measured() {
+    fn every_part_is_measured_by_default() {
         assert_eq!(Bench::parse_from(["kubedos-bench"]).part, Part::value_variants());
         assert_eq!(Bench::parse_from(["kubedos-bench", "--part", "plan"]).part, [Part::Plan]);
     }

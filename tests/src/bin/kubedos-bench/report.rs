@@ -1,14 +1,14 @@
-//! The tables: for the page in Markdown, for the terminal the same with the committed figures beside.
+//! The tables in Markdown: for `docs/benchmarks.md`, and for the terminal with an additional column of the committed figures.
 
 use serde_json::json;
 
 use crate::committed::Committed;
 use crate::conditions::Conditions;
 use crate::figures::{Aim, Figures, Line, Unit, lines};
-use crate::peer::Why;
+use crate::peer::Reason;
 use crate::volumes;
 
-/// What the tables are made from.
+/// The input of the tables.
 #[derive(Debug)]
 pub struct Report<'a> {
     before: &'a Conditions,
@@ -17,17 +17,17 @@ pub struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
-    /// The conditions before and after, and what was measured between.
+    /// A report of the figures, with the conditions before and after the measurement.
     pub const fn new(before: &'a Conditions, after: &'a Conditions, figures: &'a Figures) -> Self {
         Self { before, after, figures }
     }
 
-    /// Every sample.
+    /// All samples as JSON.
     pub fn json(&self) -> String {
         format!("{:#}\n", json!({ "before": self.before, "after": self.after, "figures": self.figures }))
     }
 
-    /// The tables; with the committed figures beside kubedOS's, if they are given.
+    /// The tables. If the committed figures are given, they have a column next to kubedOS's.
     pub fn markdown(&self, committed: Option<&Committed>) -> String {
         let mut text = self.conditions();
         let lines = lines();
@@ -100,9 +100,9 @@ impl<'a> Report<'a> {
         cells
     }
 
-    /// Volumes of one tree, and boots from them, or why there are none.
+    /// The tables of volumes and of boots from volumes, or the reason why there are none.
     fn volumes(&self) -> String {
-        let missing = |why: &Why| format!("- Volumes were not measured: {why}\n\n");
+        let missing = |why: &Reason| format!("- Volumes were not measured: {why}\n\n");
         let of_tree = self.figures.volumes.as_ref();
         let boots = self.figures.volume_boots.as_ref();
         let of_tree = of_tree.map(|volumes| volumes.as_ref().map_or_else(missing, volumes::table));
@@ -111,7 +111,7 @@ impl<'a> Report<'a> {
         [of_tree, boots].into_iter().flatten().collect()
     }
 
-    /// When each stage ended and how long it took, in the first and the second boot: of the boots that were neither the fastest nor the slowest.
+    /// When each stage ended and how long it took, in the first and the second boot. Uses the boot with the median time.
     fn stages(&self) -> String {
         let boots = &self.figures.boots;
         let mut middle = [0, 1].map(|which| {

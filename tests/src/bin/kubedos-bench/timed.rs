@@ -1,7 +1,7 @@
-//! What a program costs: wall clock, processor time and peak memory.
+//! Measures the cost of a program: wall clock time, processor time and peak memory.
 //!
-//! A second process of this program starts it and does nothing else, so that what the kernel accounts to that process's children is the
-//! program and all that it started and waited for (getrusage(2)).
+//! A second process of this program starts the measured program and does nothing else. The kernel's account of that process's children
+//! (getrusage(2)) is therefore exactly the program and all processes that it started and waited for.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -14,21 +14,21 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use serde::{Deserialize, Serialize};
 
-/// By which this program is told to be that second process.
+/// The subcommand of the second process.
 pub const SUBCOMMAND: &str = "timed";
 
-/// What one run of a program cost.
+/// The cost of one run of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
-    /// From its start to its end.
+    /// The time from start to end.
     pub wall_seconds: f64,
-    /// User and system time of it and its children.
+    /// User and system time of the program and its children.
     pub processor_seconds: f64,
-    /// The largest resident set that one of them had at a time.
+    /// The largest resident set of one of these processes.
     pub peak_bytes: u64,
 }
 
-/// A program that did not succeed.
+/// A program that failed.
 #[derive(Debug)]
 pub struct Failed {
     program: String,
@@ -38,17 +38,17 @@ pub struct Failed {
 
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ended with {}; {} has its words", self.program, self.status, self.log.display())
+        write!(f, "{} ended with {}; its output is in {}", self.program, self.status, self.log.display())
     }
 }
 
-/// Runs a program to its end; what it says goes to `log`.
+/// Runs a program to its end and writes its output to `log`.
 pub fn cost(command: &Command, log: &Path) -> Result<Cost, Failed> {
     let result = log.with_extension("cost.json");
-    let said = File::create(log).unwrap();
+    let log_file = File::create(log).unwrap();
     let mut outer = Command::new(std::env::current_exe().unwrap());
     outer.arg(SUBCOMMAND).arg(&result).arg("--").arg(command.get_program()).args(command.get_args());
-    outer.stdin(Stdio::null()).stdout(said.try_clone().unwrap()).stderr(said);
+    outer.stdin(Stdio::null()).stdout(log_file.try_clone().unwrap()).stderr(log_file);
     if let Some(folder) = command.get_current_dir() {
         outer.current_dir(folder);
     }
@@ -66,7 +66,7 @@ pub fn cost(command: &Command, log: &Path) -> Result<Cost, Failed> {
     Ok(serde_json::from_slice(&std::fs::read(&result).unwrap()).unwrap())
 }
 
-/// What the second process does.
+/// Runs the measured program in the second process and writes its cost to `result`.
 pub fn run_here(result: &Path, words: &[OsString]) -> ExitCode {
     let start = Instant::now();
     let status = Command::new(&words[0]).args(&words[1..]).status();
@@ -74,7 +74,7 @@ pub fn run_here(result: &Path, words: &[OsString]) -> ExitCode {
     let status = match status {
         Ok(status) => status,
         Err(error) => {
-            eprintln!("{} cannot be started: {error}", words[0].display());
+            eprintln!("failed to start {}: {error}", words[0].display());
             return ExitCode::FAILURE;
         }
     };
@@ -82,7 +82,7 @@ pub fn run_here(result: &Path, words: &[OsString]) -> ExitCode {
     let cost = Cost {
         wall_seconds,
         processor_seconds: seconds(usage.user_time()) + seconds(usage.system_time()),
-        // In KiB.
+        // `max_rss` is in KiB.
         peak_bytes: u64::try_from(usage.max_rss()).unwrap() << 10,
     };
     std::fs::write(result, serde_json::to_vec(&cost).unwrap()).unwrap();

@@ -1,13 +1,13 @@
-//! Makes `target/previous/0.1.0.qcow2`: STATE and DATA as an earlier release left them on a node's disk, for the test that boots this
-//! release on it (`make drill`).
+//! Builds `target/previous/0.1.0.qcow2`: the partitions STATE and DATA as an earlier release writes them on a node's disk. A test boots
+//! this release on it (`make drill`).
 //!
-//! The recipe checks out the earlier release beside this one, builds its `kubedos-build` there, lets it build the default example and its
-//! seeds, boots the image once, and keeps what the node wrote into the partitions of STATE and DATA. Everything else of the disk is zeroes,
-//! so the file is small. The demo keys are committed, so the seeds of this release open it.
+//! The program checks out the earlier release in a separate folder, builds its `kubedos-build`, builds the default example and its seeds
+//! with it, boots the image once, and keeps the partitions STATE and DATA. The rest of the disk is zeroes, so the file is small. The demo
+//! keys are committed, so the seeds of this release open the containers.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a tool of the tests: when a step fails there is nothing to go on with"
+    reason = "a tool of the tests, which cannot continue after a failed step"
 )]
 
 use std::fs::File;
@@ -25,10 +25,10 @@ use kubedos_tests::{
 /// Release 0.1.0 before anchors: the last commit whose disks have records of version 1.
 const COMMIT: &str = "07980b228cc3ddf1e755e35a11522031765ea880";
 
-/// What the recipe writes.
+/// The output.
 const FILE: &str = "target/previous/0.1.0.qcow2";
 
-/// Beside it: the node's key, as the status page shows it.
+/// The fingerprint of the node's key, as the status page shows it.
 const KEY: &str = "target/previous/0.1.0.key";
 
 fn main() {
@@ -69,7 +69,7 @@ fn main() {
     println!("{FILE}: {} bytes; {}", std::fs::metadata(project().join(FILE)).unwrap().len(), key.trim());
 }
 
-/// Copies what is not zero, MiB by MiB: partitions are whole MiB.
+/// Copies a range in steps of 1 MiB and skips zeroes. Partitions start and end at multiples of 1 MiB.
 fn keep(from: &Path, range: Range<u64>, to: &Path) {
     let (from, to) = (File::open(from).unwrap(), File::options().write(true).open(to).unwrap());
     let mut chunk = vec![0; 1 << 20];
@@ -81,7 +81,7 @@ fn keep(from: &Path, range: Range<u64>, to: &Path) {
     }
 }
 
-/// The earlier release's files, without touching this checkout.
+/// Checks out the earlier release with `git worktree`, so that this checkout does not change.
 fn checkout(source: &Path) {
     if source.exists() {
         succeeds(

@@ -1,4 +1,4 @@
-//! Why a request gave no file: always with the host that failed, and never with a user name or password of a URL.
+//! Errors of HTTP requests. Each names the host that failed, and none contains a user name or password of a URL.
 
 use std::fmt;
 use std::io;
@@ -6,15 +6,15 @@ use std::io;
 use thiserror::Error;
 use ureq::http::Uri;
 
-/// The most redirects that are followed for one file.
+/// The maximum number of redirects for one file.
 pub(super) const MAX_REDIRECTS: usize = 10;
 
-/// A host with its port where the URL names one, as messages show it. User name and password are not part of it.
+/// A host name for messages, with its port if it is not the default one, and without user name and password.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Host(String);
 
 impl Host {
-    /// The host of a URL; `None` without one.
+    /// The host of a URL, if it has one.
     pub fn of(uri: &Uri) -> Option<Self> {
         let host = uri.host().filter(|host| !host.is_empty())?.to_ascii_lowercase();
         let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
@@ -24,7 +24,7 @@ impl Host {
         }
     }
 
-    /// For a URL without a host, which no mirror has.
+    /// A placeholder for a URL without a host.
     pub(super) fn none() -> Self {
         Self("(no host)".to_owned())
     }
@@ -36,14 +36,14 @@ impl fmt::Display for Host {
     }
 }
 
-/// Who was asked: the host that answered (or did not), the one that redirected there, and the proxy between.
+/// The route of a request: the last host, the host that redirected to it, and the proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// The host that the last request was for.
+    /// The host of the last request.
     pub host: Host,
-    /// The host that was asked first, where it is another.
+    /// The host of the first request, if it is a different one.
     pub redirected_by: Option<Host>,
-    /// The proxy that was used.
+    /// The proxy, if one was used.
     pub proxy: Option<Host>,
 }
 
@@ -64,98 +64,98 @@ impl fmt::Display for Route {
 #[derive(Debug, Error)]
 #[error("{route}")]
 pub struct HttpError {
-    /// Where it failed.
+    /// The hosts of the request.
     pub route: Box<Route>,
-    /// Why.
+    /// The cause.
     #[source]
     pub cause: Cause,
 }
 
-/// Why a request failed.
+/// The cause of a failed request.
 #[derive(Debug, Error)]
 pub enum Cause {
     /// A status that is not success.
     #[error("{}", Status(*.0))]
     Status(u16),
-    /// 404 or 410, by a host of which no file has verified in this run.
-    #[error("{}; no other file of this host verified, so that says nothing about the package", Status(*.0))]
+    /// 404 or 410 from a host that has not served a verified file in this run.
+    #[error("{}; no other file of this host verified, so the package may still exist", Status(*.0))]
     Unproven(u16),
-    /// It has no bytes from the offset on: 416.
-    #[error("the file there is shorter than the part that is already here (416)")]
+    /// 416: the file has no bytes at the requested offset.
+    #[error("the file on the server is shorter than the part that was already fetched (416)")]
     Range,
     /// The proxy does not open a connection to the host.
-    #[error("the proxy refuses the connection: {0}")]
+    #[error("the proxy refused the connection: {0}")]
     ProxyRefused(String),
     /// The proxy of the environment cannot be used.
     #[error("the proxy in the environment variable {variable} is unusable: {why}")]
     BadProxy {
         /// The variable.
         variable: &'static str,
-        /// Why, without the value, which may hold a password.
+        /// The reason, without the value, which may contain a password.
         why: &'static str,
     },
-    /// A web page came in place of the file.
+    /// The body is a web page instead of the file.
     #[error(
         "a web page came in place of the file, as from a captive portal, a login page or a filtering proxy"
     )]
     Page,
-    /// A path that no URL can have.
+    /// The path cannot be part of a URL.
     #[error("the path cannot be part of a URL")]
     BadUrl,
-    /// The body is longer than any file of its kind.
+    /// The body is longer than the limit.
     #[error("the body is longer than {0} bytes")]
     TooLong(u64),
-    /// Redirects come back to a URL that was asked before.
-    #[error("redirect loop: {0} was asked before")]
+    /// A redirect leads to a URL that was already requested.
+    #[error("redirect loop: {0} was already requested")]
     RedirectLoop(String),
-    /// Redirects do not end.
+    /// There are more redirects than the limit.
     #[error("redirect loop: more than {MAX_REDIRECTS} redirects")]
     TooManyRedirects,
-    /// A redirect to nowhere.
+    /// A redirect without a usable URL.
     #[error("a redirect ({0}) without a usable http or https URL")]
     BadRedirect(u16),
     /// The body is compressed, which was not requested.
     #[error("the body is compressed (Content-Encoding: {0}), which was not requested")]
     Encoded(String),
-    /// The name has no address.
+    /// The host name has no address.
     #[error("the host name has no address")]
     NoAddress,
-    /// Nobody listens there.
+    /// The host refused the connection.
     #[error("connection refused")]
     Refused,
-    /// The connection failed: no name, no route, reset.
+    /// The connection failed, for example because there is no route or it was reset.
     #[error("connection failed")]
     Connection(#[source] io::Error),
-    /// Nothing came in time.
+    /// A time limit was exceeded.
     #[error("timed out ({0})")]
     Timeout(ureq::Timeout),
-    /// No TLS session, or one with a certificate that is not trusted.
+    /// The TLS session was not established, or the certificate is not trusted.
     #[error("TLS failed; check that the port speaks TLS, the certificate, and the clock")]
     Tls(#[source] io::Error),
     /// The answer is not HTTP.
     #[error("the answer is not HTTP; check that the port does not expect TLS")]
     NotHttp(#[source] Box<ureq::Error>),
-    /// The body ended early or broke off.
+    /// The body ended early, or the connection failed during the transfer.
     #[error("short body: the transfer broke off after {have} bytes{}", of.map(|of| format!(" of {of}")).unwrap_or_default())]
     Broken {
-        /// Bytes that came, in all attempts.
+        /// The number of bytes received in all attempts.
         have: u64,
-        /// The size of the file, where it is known.
+        /// The size of the file in bytes, if known.
         of: Option<u64>,
-        /// Why, where the connection failed.
+        /// The cause, if the connection failed.
         #[source]
         source: Option<io::Error>,
     },
-    /// Something else.
+    /// Any other failure.
     #[error("the request failed")]
     Other(#[source] Box<ureq::Error>),
 }
 
 impl HttpError {
-    /// Whether it makes sense to try again.
+    /// Whether the failure may be temporary, so that a retry is useful.
     pub fn is_transient(&self) -> bool {
         match &self.cause {
-            // 511 is what a captive portal answers (RFC 6585): waiting does not log anybody in.
+            // 511 is from a captive portal (RFC 6585): a retry does not help until the user logs in.
             Cause::Status(status) => matches!(status, 408 | 425 | 429 | 500..=510 | 512..=599),
             Cause::NoAddress
             | Cause::Refused
@@ -166,7 +166,7 @@ impl HttpError {
         }
     }
 
-    /// The status, where the host does not have the file: 404 or 410.
+    /// The status if the host does not have the file: 404 or 410.
     pub const fn gone(&self) -> Option<u16> {
         match self.cause {
             Cause::Status(status @ (404 | 410)) => Some(status),
@@ -175,7 +175,7 @@ impl HttpError {
     }
 }
 
-/// What a status means for somebody who wants a file.
+/// A status with its meaning for the request of a file.
 struct Status(u16);
 
 impl fmt::Display for Status {
@@ -197,7 +197,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// Sorts what the HTTP library reports about a request.
+/// Maps an error of the HTTP library to a cause.
 pub(super) fn classify(error: ureq::Error, is_https: bool) -> Cause {
     match error {
         ureq::Error::HostNotFound => Cause::NoAddress,
@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_has_its_port_and_no_password() {
+    fn a_host_is_printed_with_its_port_and_without_a_password() {
         for (url, expected) in [
             ("http://u:secret@Mirror.example/d", "mirror.example"),
             ("https://mirror.example:443/", "mirror.example"),
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_passes_by_itself_is_tried_again() {
+    fn only_temporary_failures_are_retried() {
         let host = Host("mirror.example".into());
         let error = |cause| HttpError {
             route: Box::new(Route { host: host.clone(), redirected_by: None, proxy: None }),

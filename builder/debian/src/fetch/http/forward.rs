@@ -1,7 +1,7 @@
-//! Plain HTTP through an HTTP proxy: the request line has the whole URL (RFC 9112, section 3.2.2).
+//! Plain HTTP through an HTTP proxy: the request line contains the whole URL (RFC 9112, section 3.2.2).
 //!
-//! The HTTP library knows only `CONNECT`, which proxies commonly allow for port 443 alone. An agent of this module connects to its proxy
-//! whatever the URL, and rewrites the start of each request. Only `GET` requests without a body are made with it.
+//! The HTTP library supports only `CONNECT`, which most proxies permit for port 443 only. An agent of this module connects to its proxy
+//! for every URL, and rewrites the start of each request. It is used for `GET` requests without a body only.
 
 use std::io;
 
@@ -12,13 +12,13 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, NextTimeout, TcpConnector, Transport,
 };
 
-/// An agent whose every connection goes to the proxy.
+/// Creates an agent that connects to the proxy for every URL.
 pub(super) fn agent(config: Config, proxy: &ureq::Proxy) -> Option<ureq::Agent> {
     let proxy = format!("http://{}:{}", proxy.host(), proxy.port()).parse().ok()?;
     Some(ureq::Agent::with_parts(config, TcpConnector::default().chain(Rewrite), ToProxy(proxy)))
 }
 
-/// Gives the proxy's addresses for every URL.
+/// Resolves every URL to the addresses of the proxy.
 #[derive(Debug)]
 struct ToProxy(Uri);
 
@@ -50,7 +50,7 @@ impl<In: Transport> Connector<In> for Rewrite {
     }
 }
 
-/// A connection to the proxy for the requests to one server.
+/// A connection to the proxy for requests to one server.
 #[derive(Debug)]
 struct Absolute<In> {
     inner: In,
@@ -81,7 +81,7 @@ impl<In: Transport> Transport for Absolute<In> {
     }
 }
 
-/// Puts the origin before the path of a request; gives the new length, `None` where there is no room.
+/// Inserts the origin before the path of a request. Returns the new length, or `None` if the buffer is too small.
 fn absolute(output: &mut [u8], amount: usize, origin: &[u8]) -> Option<usize> {
     let head = output.get(..amount)?;
     if !head.strip_prefix(METHOD).is_some_and(|path| path.starts_with(b"/")) {

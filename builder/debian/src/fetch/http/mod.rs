@@ -1,7 +1,7 @@
-//! One file over HTTP: a URL and an offset in, a body or a classified failure out.
+//! The HTTP client: requests a URL from an offset, and returns the body or a classified failure.
 //!
-//! Redirects are followed here, so that each failure names the host that caused it. Nothing is decompressed: files are compared with the
-//! lock as they lie on the mirror. User name and password of a URL go to the host of that URL only, and into no message.
+//! This module follows redirects itself, so that each failure names the host that caused it. It does not decompress: a file must match
+//! the lock byte by byte. The user name and password of a URL are sent to the host of that URL only, and are in no message.
 
 mod error;
 mod forward;
@@ -49,7 +49,7 @@ impl fmt::Debug for Authorization {
     }
 }
 
-/// `%2F` as `/`; what is no escape stays as it is.
+/// Decodes percent escapes, such as `%2F` to `/`. Invalid escapes are unchanged.
 pub(crate) fn percent_decoded(text: &str) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -68,40 +68,40 @@ pub(crate) fn percent_decoded(text: &str) -> Vec<u8> {
     decoded
 }
 
-/// What to ask for.
+/// A request for one file.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The URL, without user name and password.
     pub uri: Uri,
-    /// For the host of that URL, and for no other that it redirects to.
+    /// Credentials for the host of this URL. They are not sent to a host that it redirects to.
     pub authorization: Option<Authorization>,
 }
 
 /// An answer with a body.
 pub struct Answer {
-    /// Who answered.
+    /// The route to the host that answered.
     pub route: Route,
-    /// The offset of the body's first byte: what was asked for, or 0 from a server that knows no ranges.
+    /// The offset of the first byte of the body: the requested one, or 0 if the server does not support ranges.
     pub from: u64,
-    /// The size of the whole file, where the answer has it.
+    /// The size of the whole file, if the answer contains it.
     pub total: Option<u64>,
-    /// Whether the end of the body is marked: then a shorter one is a shorter file, not a broken transfer.
+    /// Whether the answer marks the end of the body. Then a short body is a shorter file, not an interrupted transfer.
     pub is_delimited: bool,
-    /// `Content-Encoding`, where it has another than was requested.
+    /// The `Content-Encoding`, if it is not `identity`, which was requested.
     pub encoding: Option<String>,
-    /// Whether it declares itself a web page.
+    /// Whether the `Content-Type` is HTML.
     pub is_html: bool,
     /// The body.
     pub body: Box<dyn Read + Send>,
 }
 
 impl Answer {
-    /// A failure of this answer.
+    /// Creates an error with the route of this answer.
     pub fn failed(&self, cause: Cause) -> HttpError {
         HttpError { route: Box::new(self.route.clone()), cause }
     }
 
-    /// Why a body that begins so is not the file, where its kind shows it.
+    /// Detects an encoded body or a web page, from the headers and the start of the body.
     pub fn disguise(&self, start: &[u8]) -> Option<Cause> {
         if let Some(encoding) = &self.encoding {
             return Some(Cause::Encoded(encoding.clone()));
@@ -118,27 +118,27 @@ impl fmt::Debug for Answer {
     }
 }
 
-/// Makes requests; clones share connections.
+/// The HTTP client. Clones share connections.
 #[derive(Debug, Clone)]
 pub struct Client {
-    /// Makes connections to servers, directly or by `CONNECT`.
+    /// Connects to servers, directly or through `CONNECT`.
     agent: ureq::Agent,
-    /// Makes connections to the proxy for plain HTTP.
+    /// Connects to the proxy for plain HTTP.
     forward: Option<ureq::Agent>,
     proxies: Proxies,
 }
 
-/// Where hosts keep the certificates that they trust: Debian and its kin, then Fedora and its kin.
+/// The certificate bundles of the host: the path on Debian and its derivatives, then on Fedora and its derivatives.
 const HOST_CERTIFICATES: [&str; 2] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
 impl Client {
-    /// A client with the proxies of the environment and the certificates of the host.
+    /// Creates a client with the proxies of the environment and the certificates of the host.
     pub fn new() -> Self {
         Self::with_environment(|name| std::env::var(name).ok())
     }
 
-    /// The same with another source of environment variables.
+    /// Creates a client with another source of environment variables.
     fn with_environment(get: impl Fn(&str) -> Option<String>) -> Self {
         let tls = TlsConfig::builder().root_certs(host_certificates()).build();
         let config = ureq::Agent::config_builder()
@@ -158,7 +158,7 @@ impl Client {
         Self { agent: config.new_agent(), forward, proxies }
     }
 
-    /// Asks for a file from an offset on, and follows redirects.
+    /// Requests a file from an offset, and follows redirects.
     pub fn get(&self, request: &Request, from: u64) -> Result<Answer, HttpError> {
         let mut uri = request.uri.clone();
         let mut trail = Trail::new(uri.clone());
@@ -225,7 +225,7 @@ impl Default for Client {
     }
 }
 
-/// Whether credentials for one may go to the other.
+/// Whether credentials for one URL may be sent to the other.
 fn is_same_server(one: &Uri, other: &Uri) -> bool {
     one.scheme() == other.scheme() && Host::of(one) == Host::of(other)
 }
@@ -258,7 +258,8 @@ fn answer(route: Route, response: Response<ureq::Body>) -> Answer {
     }
 }
 
-/// What the host trusts (a company's proxy may need it), or the built-in list. Bytes are believed by digest, never by TLS.
+/// The certificates that the host trusts, or else the built-in list. A company's proxy may need a certificate of the host. Data is
+/// trusted by its digest, never because of TLS.
 fn host_certificates() -> RootCerts {
     let named = std::env::var("SSL_CERT_FILE").ok();
     for path in named.iter().map(String::as_str).chain(HOST_CERTIFICATES) {
@@ -281,7 +282,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn credentials_are_decoded_and_never_shown() {
+    fn credentials_are_decoded_and_never_printed() {
         // The example of RFC 7617, with its space escaped as a URL needs it.
         let authorization = Authorization::basic("Aladdin:open%20sesame");
         assert_eq!(authorization.0.as_str(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_stay_with_their_server() {
+    fn credentials_are_sent_to_their_server_only() {
         let is_same = |one: &str, other: &str| is_same_server(&one.parse().unwrap(), &other.parse().unwrap());
         assert!(is_same("https://mirror.example/a", "https://mirror.example:443/b"));
         assert!(!is_same("https://mirror.example/a", "http://mirror.example/a"));

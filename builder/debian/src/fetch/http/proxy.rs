@@ -1,6 +1,7 @@
-//! Which proxy a URL goes through: `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, in either case, as curl(1) reads them.
+//! Selects the proxy for a URL from `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, in lower or upper case, as curl(1) does.
 //!
-//! A variable that names no usable proxy is an error, not the same as no proxy: a host whose policy is a proxy is not passed by.
+//! A variable that names no usable proxy is an error. The request is not sent directly, because that would bypass the policy of the
+//! host.
 
 use std::net::IpAddr;
 
@@ -10,7 +11,7 @@ use zeroize::Zeroizing;
 use super::Authorization;
 use super::error::{Cause, Host};
 
-/// The proxies of an environment.
+/// The proxies that an environment names.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Proxies {
     http: Option<Named>,
@@ -48,13 +49,13 @@ impl Proxies {
         }
     }
 
-    /// The proxy for plain HTTP, where it is itself asked in plain HTTP.
+    /// The proxy for plain HTTP, if the connection to the proxy is also plain HTTP.
     pub(super) fn forward(&self) -> Option<&ureq::Proxy> {
         let proxy = self.http.as_ref()?.proxy.as_ref().ok()?;
         (proxy.protocol() == ureq::ProxyProtocol::Http).then_some(proxy)
     }
 
-    /// The proxy for a URL, and the name that messages use for it.
+    /// The proxy for a URL, and its name for messages.
     pub(super) fn of(&self, uri: &Uri) -> Result<Option<(ureq::Proxy, Option<Host>)>, Cause> {
         let is_https = uri.scheme_str() == Some("https");
         let Some(named) = (if is_https { &self.https } else { &self.http }) else { return Ok(None) };
@@ -70,7 +71,7 @@ impl Proxies {
     }
 }
 
-/// The credentials for a proxy, where it has any.
+/// The credentials for a proxy, if its URL contains any.
 pub(super) fn authorization(proxy: &ureq::Proxy) -> Option<Authorization> {
     let (user, password) = (proxy.username(), proxy.password());
     user.or(password)?;
@@ -90,7 +91,7 @@ fn usable(value: &str) -> Result<ureq::Proxy, &'static str> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Exception {
     All,
-    /// A name and what is below it, or an address; on one port or any.
+    /// A host name with its subdomains, or an address; on one port or on all ports.
     Host {
         name: String,
         port: Option<u16>,
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn exceptions_are_names_addresses_and_networks() {
+    fn no_proxy_accepts_names_addresses_and_networks() {
         let through = |exceptions: &str, url: &str| {
             proxy_of(&[("http_proxy", "http://p.example:1"), ("no_proxy", exceptions)], url)
                 .unwrap()
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_that_cannot_be_used_is_an_error_without_its_password() {
+    fn an_unusable_proxy_is_an_error_without_its_password() {
         for value in ["socks5://u:secret@p.example:1", "http://u:secret@", "::secret::"] {
             let error = proxy_of(&[("http_proxy", value)], "http://mirror.example/").unwrap_err();
             assert!(error.contains("http_proxy") && !error.contains("secret"), "{error}");

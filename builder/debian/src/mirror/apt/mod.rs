@@ -1,7 +1,7 @@
-//! The host's apt configuration: which files apt reads, in its order, and the sources that they name.
+//! Reads the sources of the host's apt configuration, in the order in which apt reads them (sources.list(5)).
 //!
-//! `sources.list` first, then `*.list` and `*.sources` of `sources.list.d` by name. A file that cannot be read is reported, like a source
-//! that cannot serve packages: the reader of an error sees why each was not used.
+//! The order is `sources.list`, then `*.list` and `*.sources` in `sources.list.d` by name. A file that cannot be read, or a source that
+//! cannot serve packages, is reported with its reason, so that an error message can list why each one was not used.
 
 mod text;
 
@@ -14,45 +14,45 @@ use thiserror::Error;
 
 pub use text::{Entry, deb822, mirror_list, one_line};
 
-/// The largest file that is read; real ones have a few kB.
+/// The maximum size of a configuration file. Real ones have a few kB.
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
-/// Why a source is not asked.
+/// Why a source cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Unfit {
-    /// It has no binary packages.
+    /// The source has no binary packages.
     #[error("only source packages: deb-src")]
     SourceOnly,
-    /// The host has switched it off.
+    /// The configuration disables the source.
     #[error("disabled: Enabled is no")]
     Disabled,
-    /// It has no `dists/`.
+    /// The repository has no `dists/`.
     #[error("a flat repository, without suites")]
     Flat,
-    /// A line of a mirror list for other machines.
+    /// The line of a mirror list is for another architecture.
     #[error("a mirror of another architecture")]
     OtherArchitecture,
-    /// It does not follow sources.list(5).
+    /// The text does not follow sources.list(5).
     #[error("{0}")]
     Malformed(&'static str),
-    /// A URI of a kind that is not supported.
+    /// The scheme of the URI is not supported.
     #[error("{0} sources are not supported, only http, https and mirror lists")]
     Scheme(String),
-    /// A URI that cannot be read.
+    /// The URI cannot be parsed.
     #[error("the URI is malformed")]
     Uri,
     /// The file cannot be read.
     #[error("the file cannot be read ({0})")]
     Unreadable(ErrorKind),
-    /// The file is no regular file.
+    /// The file is not a regular file.
     #[error("not a regular file")]
     NotAFile,
-    /// The file is larger than any configuration.
+    /// The file is larger than the limit.
     #[error("larger than {MAX_FILE_BYTES} bytes")]
     TooLarge,
 }
 
-/// A line of a file of the host; line 0 is the file itself.
+/// A line in a configuration file; line 0 is the file itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The file.
@@ -70,10 +70,10 @@ impl fmt::Display for Place {
     }
 }
 
-/// A source with where it stands.
+/// A source with its place.
 pub(super) type Located = (Place, Result<String, Unfit>);
 
-/// Every source of a host, in the order that apt reads them.
+/// All sources of a host, in the order in which apt reads them.
 pub(super) fn sources(apt: &Path) -> Vec<Located> {
     let mut found = Vec::new();
     let main = apt.join("sources.list");
@@ -99,7 +99,7 @@ pub(super) fn sources(apt: &Path) -> Vec<Located> {
     found
 }
 
-/// The files whose names apt reads (letters, digits, `_`, `-`, `:` and `.`), by name.
+/// The files in `folder` with names that apt accepts (letters, digits, `_`, `-`, `:` and `.`), sorted by name.
 fn names(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -124,10 +124,10 @@ fn read_into(found: &mut Vec<Located>, file: &Path, parse: fn(&str) -> Vec<Entry
     }
 }
 
-/// The text of a configuration file. Comments may have bytes of any encoding.
+/// Reads a configuration file. Invalid UTF-8 is replaced, because comments can have any encoding.
 fn read(file: &Path) -> Result<String, Unfit> {
     let unreadable = |error: io::Error| Unfit::Unreadable(error.kind());
-    // Opening a pipe would wait for a writer.
+    // Opening a named pipe would block until there is a writer.
     if !fs::metadata(file).map_err(unreadable)?.is_file() {
         return Err(Unfit::NotAFile);
     }
@@ -141,7 +141,7 @@ fn read(file: &Path) -> Result<String, Unfit> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The mirrors of a list on the host's disk, in the order of their priorities.
+/// The mirrors of a mirror list on the disk of the host, in the order of their priorities.
 pub(super) fn list(file: &Path) -> Vec<Located> {
     let mut found = Vec::new();
     read_into(&mut found, file, mirror_list);

@@ -1,18 +1,18 @@
-//! The texts of apt's sources, parsed as apt does (sources.list(5)): one line each, or deb822 paragraphs. Pure: no file is read here.
+//! Parsers for apt's sources (sources.list(5)): the one-line format, deb822 paragraphs, and mirror lists. They are pure and read no file.
 //!
-//! Every source that a text names is reported with its line, those that cannot serve packages too, with the reason. Options
-//! (`signed-by`, `trusted`, `arch`) have no effect: a mirror is accepted because of what it signs, not because of what a host says of it.
+//! Every source in a text is returned with its line; a source that cannot serve packages is returned with the reason. Options
+//! (`signed-by`, `trusted`, `arch`) are ignored: a mirror is accepted because of its signed index, not because of its configuration.
 
 use crate::control::{Paragraph, paragraphs};
 
 use super::Unfit;
 
-/// One source of a text.
+/// A source in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its line, from 1.
+    /// The line, from 1.
     pub line: usize,
-    /// Its URI as it stands, or why the source is not usable.
+    /// The URI, unchanged, or why the source cannot be used.
     pub uri: Result<String, Unfit>,
 }
 
@@ -50,7 +50,7 @@ fn source_line(line: &str) -> Option<Result<String, Unfit>> {
     })
 }
 
-/// A line up to its comment. A `#` inside brackets begins none.
+/// The part of a line before its comment. A `#` inside brackets does not start a comment.
 fn uncommented(line: &str) -> &str {
     let mut rest = line;
     loop {
@@ -69,7 +69,7 @@ fn uncommented(line: &str) -> &str {
     }
 }
 
-/// The offset of a character outside of quotation marks.
+/// The offset of the first `wanted` outside quotation marks.
 fn unquoted(text: &str, wanted: char) -> Option<usize> {
     let mut is_quoted = false;
     text.char_indices().find_map(|(at, found)| {
@@ -78,7 +78,7 @@ fn unquoted(text: &str, wanted: char) -> Option<usize> {
     })
 }
 
-/// The next word, in which brackets and quotation marks keep spaces together, and what follows it.
+/// Splits off the next word. Spaces inside brackets or quotation marks belong to the word.
 fn word(text: &str) -> (String, &str) {
     let text = text.trim_start();
     let (mut is_quoted, mut is_bracketed) = (false, false);
@@ -136,19 +136,19 @@ pub fn deb822(text: &str) -> Vec<Entry> {
     entries
 }
 
-/// The words of a value that may go over several lines, with comment lines among them.
+/// The words of a value, which can have several lines with comment lines between them.
 fn words(value: &str) -> impl Iterator<Item = &str> {
     value.lines().filter(|line| !line.starts_with('#')).flat_map(str::split_ascii_whitespace)
 }
 
-/// apt's `StringToBool`.
+/// Whether apt's `StringToBool` reads the value as false.
 fn is_false(value: &str) -> bool {
     ["no", "false", "without", "off", "disable", "0"]
         .iter()
         .any(|word| value.trim().eq_ignore_ascii_case(word))
 }
 
-/// A line of a mirror list (apt-transport-mirror(1)), with its priority.
+/// Parses a mirror list (apt-transport-mirror(1)) and sorts it by priority.
 pub fn mirror_list(text: &str) -> Vec<Entry> {
     let mut entries: Vec<(u32, Entry)> = Vec::new();
     for (at, line) in text.lines().enumerate() {
@@ -159,7 +159,7 @@ pub fn mirror_list(text: &str) -> Vec<Entry> {
         };
         let is_of_other =
             values("arch").next().is_some() && !values("arch").any(|arch| matches!(arch, "amd64" | "all"));
-        // Without a priority a mirror comes last.
+        // A mirror without a priority comes last.
         let priority = values("priority").find_map(|priority| priority.parse().ok()).unwrap_or(u32::MAX);
         let uri = if is_of_other { Err(Unfit::OtherArchitecture) } else { Ok(uri.to_owned()) };
         entries.push((priority, Entry { line: at + 1, uri }));
@@ -168,7 +168,7 @@ pub fn mirror_list(text: &str) -> Vec<Entry> {
     entries.into_iter().map(|(_, entry)| entry).collect()
 }
 
-/// Where the lines of a text begin.
+/// The offsets at which the lines of a text begin.
 struct Lines(Vec<usize>);
 
 impl Lines {
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn one_line_sources_are_read_as_apt_reads_them() {
+    fn one_line_sources_are_parsed_like_apt() {
         let text = "# deb http://comment.example/d trixie main\n\
             deb http://a.example/d trixie main contrib # note\n\
             \tdeb\thttp://b.example/d/\tstable\tmain\n\
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn deb822_sources_are_read_as_apt_reads_them() {
+    fn deb822_sources_are_parsed_like_apt() {
         let text = "# a comment paragraph\n\n\
             Types: deb deb-src\n# URIs: http://comment.example/d\nURIs: http://a.example/d/\n  http://b.example/d\n# more\n\thttp://c.example/d\n\
             Suites: trixie trixie-updates\nComponents: main\nSigned-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n xyz\n -----END PGP PUBLIC KEY BLOCK-----\n\n\
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mirror_list_is_in_the_order_of_its_priorities() {
+    fn a_mirror_list_is_sorted_by_priority() {
         let text = "# mirrors\nhttp://a.example/d\nhttp://b.example/d\tpriority:2\tarch:amd64 arch:i386\n\
             http://c.example/d priority:1 # near\nhttp://d.example/d arch:arm64\nhttp://e.example/d priority:none\n";
         let expected = [
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn every_word_for_no_disables_a_source() {
+    fn every_false_value_disables_a_source() {
         for value in ["no", "False", "WITHOUT", "off", "disable", "0"] {
             let text = format!("Types: deb\nURIs: http://a.example/d\nSuites: trixie\nEnabled:  {value} \n");
             assert_eq!(deb822(&text)[0].uri, Err(Unfit::Disabled), "{value}");
@@ -293,7 +293,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read(text in "(?s)(deb |deb-src |Types: deb\n|URIs: |Suites: |[\\[\\]\"# \t\n]|http://a/|é|.){0,60}") {
+        fn any_text_is_parsed_without_a_panic(text in "(?s)(deb |deb-src |Types: deb\n|URIs: |Suites: |[\\[\\]\"# \t\n]|http://a/|é|.){0,60}") {
             for entry in one_line(&text).into_iter().chain(deb822(&text)).chain(mirror_list(&text)) {
                 prop_assert!(entry.line >= 1 && entry.line <= text.lines().count());
                 prop_assert!(entry.uri.is_err() || entry.uri.is_ok_and(|uri| !uri.is_empty() && text.replace('"', "").contains(&uri.replace('"', ""))));
@@ -301,7 +301,7 @@ mod tests {
         }
 
         #[test]
-        fn a_source_that_was_written_is_read(host in "[a-z]{1,8}", suite in "[a-z]{1,8}", options in "[a-z=/,# ]{0,12}") {
+        fn a_formatted_source_is_parsed(host in "[a-z]{1,8}", suite in "[a-z]{1,8}", options in "[a-z=/,# ]{0,12}") {
             let uri = format!("http://{host}.example/debian");
             let line = format!("deb [{options}] {uri} {suite} main");
             prop_assert_eq!(one_line(&line), [Entry { line: 1, uri: Ok(uri.clone()) }]);

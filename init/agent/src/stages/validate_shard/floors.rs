@@ -2,7 +2,7 @@
 //! Pure.
 //!
 //! The floors in the seed also protect an empty disk, which remembers nothing. Whether the configuration allows this
-//! release was checked with the configuration itself (`image::accept`). The node's record in STATE is checked when
+//! release was checked with the configuration itself (`kubedos_wire::accept`). The node's record in STATE is checked when
 //! STATE is open (`stages::disks`).
 
 use std::fmt;

@@ -6,15 +6,15 @@ use kubedos_wire::record::{Outcome, Record};
 use kubedos_wire::stage::Stage;
 use serde::Serialize;
 
-/// What the firmware says when it hands over to what it has loaded: the UKI, or the boot loader that starts it.
+/// The firmware's message when it starts a boot program: the boot loader or the UKI.
 pub const HANDS_OVER: &str = "BdsDxe: starting ";
 
-/// The times of one boot in seconds, by the host's clock unless it says otherwise.
+/// The times of one boot in seconds, by the host's clock except where noted.
 #[derive(Debug, Clone, Serialize)]
 pub struct BootTimes {
     /// From power on to [`HANDS_OVER`].
     pub uki_start: f64,
-    /// From then to the end of Baseline.
+    /// From [`HANDS_OVER`] to the end of Baseline.
     pub baseline: f64,
     /// From the start of the kernel to the end of Baseline, by the guest's clock.
     pub baseline_by_kernel: f64,
@@ -25,20 +25,20 @@ pub struct BootTimes {
 /// One stage of one boot.
 #[derive(Debug, Clone, Serialize)]
 pub struct StageTime {
-    /// Its name.
+    /// The name of the stage.
     pub stage: String,
-    /// From the UKI's start to its end.
+    /// The time from the UKI's start to the end of the stage.
     pub ended: f64,
-    /// How long it took, by the guest's clock.
+    /// The duration of the stage, by the guest's clock.
     pub took: f64,
 }
 
-/// So many first boots of a new disk, and a second boot of each, after the power was cut.
+/// `count` pairs of a first boot of a new disk and a second boot after a power cut.
 pub fn boots(count: u32) -> Vec<[BootTimes; 2]> {
     (0..count).map(|number| boot_pair(&Rig::new(&format!("bench-{number}")))).collect()
 }
 
-/// A first boot of a new disk, and a second one after the power was cut.
+/// A first boot of a new disk, and a second boot after a power cut.
 pub fn boot_pair(rig: &Rig) -> [BootTimes; 2] {
     let hardware = rig.hardware(rig.disk("disk")).processors(2);
     [Expect::Baseline, Expect::BaselineUnchanged].map(|expect| {
@@ -69,13 +69,13 @@ fn times(lines: &[Line]) -> BootTimes {
     }
 }
 
-/// When the firmware handed over.
+/// The time of the last [`HANDS_OVER`] in seconds.
 pub fn uki_start(lines: &[Line]) -> f64 {
     let line = lines.iter().rfind(|line| line.text.contains(HANDS_OVER));
-    line.expect("the firmware did not say what it starts").at.as_secs_f64()
+    line.expect("the firmware reported no boot program").at.as_secs_f64()
 }
 
-/// The resident memory of the agent in bytes, when it has ended its last stage for the first time.
+/// The resident memory of the agent in bytes after its last stage has ended for the first time.
 pub fn agent_memory() -> u64 {
     let rig = Rig::of(probe_image(), "bench-memory");
     let disk = answers_disk(rig.bench());

@@ -1,7 +1,7 @@
-//! Builds of kubedOS, and the sizes of what they make.
+//! Builds of kubedOS and the sizes of their outputs.
 //!
-//! They have a store of built things of their own, so that it can be emptied, and share the fetched packages with everybody. Nothing is
-//! asked from the network.
+//! The builds have their own store, so that the benchmark can empty it, and share the fetched packages with the user's cache. They do not
+//! use the network.
 
 use std::cell::Cell;
 use std::fs;
@@ -18,21 +18,21 @@ use kubedos_wire::seal::Volume;
 use crate::kubedos_build;
 use crate::timed::{Cost, cost};
 
-/// The line of the example behind which its last node ends.
+/// The last line of the last node in the example.
 const LAST_NODE: &str = "              addresses: [\"192.168.77.12/24\"]\n";
 
-/// What the builds cost.
+/// The costs of the builds, by what the cache contains.
 #[derive(Debug)]
 pub struct Builds {
-    /// Packages and kubedos-init are there, nothing else.
+    /// With fetched packages and compiled programs of `init/` only.
     pub fresh: Vec<Cost>,
-    /// Unpacked packages and compressed segments are there too.
+    /// Also with unpacked packages and compressed segments.
     pub recomposed: Vec<Cost>,
-    /// Everything is there.
+    /// With everything.
     pub unchanged: Vec<Cost>,
-    /// One node more than in the build before.
+    /// With everything, after one node was added to the spec.
     pub edit: Vec<Cost>,
-    /// The same, in every format.
+    /// As `edit`, in every format.
     pub edit_all: Vec<Cost>,
 }
 
@@ -47,7 +47,7 @@ pub struct Sizes {
     pub initrd: u64,
     /// The root file system.
     pub root: u64,
-    /// Its hash tree and superblock.
+    /// The hash tree and the superblock of the root file system.
     pub verity: u64,
     /// The configuration volume with its verity.
     pub configuration: Option<u64>,
@@ -55,7 +55,7 @@ pub struct Sizes {
     pub payload: Option<u64>,
     /// The image's length.
     pub raw: u64,
-    /// What the image takes on the disk.
+    /// The space that the image uses on the host's disk.
     pub allocated: u64,
     /// The image as qcow2.
     pub qcow2: Option<u64>,
@@ -65,12 +65,12 @@ pub struct Sizes {
 #[derive(Debug)]
 pub struct Ours {
     folder: PathBuf,
-    /// How many nodes were added to the example so far.
+    /// The number of nodes added to the example so far.
     added: Cell<u32>,
 }
 
 impl Ours {
-    /// A folder, and in it a cache that shares the packages and the unpacked tools with the user's.
+    /// Creates the folder with a cache that shares the packages and the unpacked tools with the user's cache.
     pub fn new(folder: &Path) -> Self {
         let cache = folder.join("cache");
         fs::create_dir_all(&cache).unwrap();
@@ -83,7 +83,7 @@ impl Ours {
         Self { folder: folder.to_owned(), added: Cell::new(0) }
     }
 
-    /// The first build of all, which has to compile kubedos-init and everything in it.
+    /// A build with an empty store, which compiles the programs of `init/` and all their dependencies.
     pub fn init(&self) -> Cost {
         empty(&self.folder.join("cache/built"));
         empty(&self.folder.join("init"));
@@ -91,7 +91,7 @@ impl Ours {
         self.build("raw")
     }
 
-    /// Each kind of build so many times, after one that is not measured, so that the programs are in memory and kubedos-init is compiled.
+    /// Runs each kind of build `runs` times. A first build is not measured; it compiles the programs of `init/` and fills the page cache.
     pub fn builds(&self, runs: u32) -> Builds {
         self.write_spec();
         self.build("raw");
@@ -115,7 +115,7 @@ impl Ours {
         }
     }
 
-    /// The sizes of what the last build made, which was one of every format.
+    /// The sizes of the outputs of the last build, which must have every format.
     pub fn sizes(&self) -> Sizes {
         let out = self.folder.join("out");
         let manifest: Manifest =
@@ -172,10 +172,11 @@ impl Ours {
     }
 }
 
-/// The default example with so many workers more.
+/// The default example with `added` more workers.
 pub fn example_with(added: u32) -> String {
     let example = own_example();
-    let (before, after) = example.split_once(LAST_NODE).expect("examples/lab.yaml has another last node");
+    let (before, after) =
+        example.split_once(LAST_NODE).expect("examples/lab.yaml does not end with the expected node");
     let node = |number: u32| {
         format!(
             "      - name: w-{number}

@@ -1,4 +1,4 @@
-//! Everything that is measured of kubedOS.
+//! The measurements of kubedOS: builds, sizes, boots, memory and plans.
 
 mod boot;
 mod build;

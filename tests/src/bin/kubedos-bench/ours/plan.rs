@@ -1,4 +1,4 @@
-//! `kubedos-build plan` over specs of more and more nodes.
+//! Measures `kubedos-build plan` with specs of increasing numbers of nodes.
 
 use std::fs;
 use std::path::Path;
@@ -11,16 +11,16 @@ use crate::timed::{Cost, cost};
 #[path = "../../../../../spec/examples/many_nodes/spec.rs"]
 mod many_nodes;
 
-/// What the plan of one spec costs.
+/// The cost of the plan of one spec.
 #[derive(Debug)]
 pub struct PlanCost {
-    /// How many nodes it has.
+    /// The number of nodes in the spec.
     pub nodes: u32,
-    /// The runs.
+    /// The cost of each run.
     pub costs: Vec<Cost>,
 }
 
-/// The plan of each number of nodes, so many times.
+/// Plans each number of nodes `runs` times.
 pub fn plans(folder: &Path, runs: u32) -> Vec<PlanCost> {
     fs::create_dir_all(folder).unwrap();
     PLANS.map(|(nodes, ..)| plan(folder, nodes, runs)).into()

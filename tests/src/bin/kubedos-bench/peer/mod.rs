@@ -1,4 +1,4 @@
-//! mkosi with the recipe of `tests/peers/mkosi/`: what a user would build today instead.
+//! The peer of the benchmarks: mkosi with the recipe of `tests/peers/mkosi/`, the closest image that a user can build with mkosi.
 
 mod boot;
 mod build;
@@ -17,16 +17,16 @@ pub use package::{Package, make_whole};
 
 /// Why the peer was not measured.
 #[derive(Debug, Clone, Serialize)]
-pub struct Why(String);
+pub struct Reason(String);
 
-impl Why {
-    /// The reason in words.
+impl Reason {
+    /// The reason as text.
     pub fn new(why: impl fmt::Display) -> Self {
         Self(why.to_string())
     }
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -35,26 +35,26 @@ impl fmt::Display for Why {
 /// The peer's builds.
 #[derive(Debug)]
 pub struct PeerBuilds {
-    /// Its tools and packages are there, nothing else.
+    /// A build with tools and packages only.
     pub full: Cost,
-    /// The layer with the packages is there too, and one file of the image has changed.
+    /// Builds that also have the layer with the packages, after a change of one file of the image.
     pub incremental: Vec<Cost>,
-    /// Of what it builds.
+    /// The sizes of the outputs.
     pub sizes: Sizes,
 }
 
-/// mkosi, unpacked, and a copy of the recipe to build in, with its tools and its packages.
+/// The unpacked mkosi and a copy of the recipe with its tools and packages, in which it builds.
 #[derive(Debug)]
 pub struct Peer {
     folder: PathBuf,
 }
 
 impl Peer {
-    /// Gets everything that a build needs, which takes long when it was not there.
+    /// Fetches and builds everything that a build needs; this takes long the first time.
     ///
     /// # Errors
-    /// What is missing on this host.
-    pub fn prepare(folder: &Path) -> Result<Self, Why> {
+    /// If this host lacks something that mkosi needs, or a step fails.
+    pub fn prepare(folder: &Path) -> Result<Self, Reason> {
         setup::check_host()?;
         setup::unpack_mkosi(&folder.join("mkosi"))?;
         let peer = Self { folder: folder.to_owned() };
@@ -65,11 +65,11 @@ impl Peer {
         Ok(peer)
     }
 
-    /// One full build and the incremental ones.
+    /// One full build and `runs` incremental builds.
     ///
     /// # Errors
-    /// What failed.
-    pub fn builds(&self, runs: u32) -> Result<PeerBuilds, Why> {
+    /// If a build fails.
+    pub fn builds(&self, runs: u32) -> Result<PeerBuilds, Reason> {
         self.forget_image()?;
         let full = self.build()?;
         let edit = |added| {
@@ -80,11 +80,11 @@ impl Peer {
         Ok(PeerBuilds { full, incremental, sizes: self.sizes()? })
     }
 
-    /// Pairs of a first and a second boot of what was built last.
+    /// `count` pairs of a first and a second boot of the last built image.
     ///
     /// # Errors
-    /// What failed.
-    pub fn boots(&self, count: u32) -> Result<Vec<[PeerBoot; 2]>, Why> {
+    /// If a boot fails.
+    pub fn boots(&self, count: u32) -> Result<Vec<[PeerBoot; 2]>, Reason> {
         (0..count).map(|number| self.boot_twice(number)).collect()
     }
 

@@ -1,4 +1,6 @@
-//! Packages of the peers: pinned here, since nothing of the product needs them, and kept in the user's cache.
+//! Packages of the peers. They are pinned here and not in the lock, because no part of the product needs them.
+//!
+//! The user's cache keeps the packages.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -10,18 +12,18 @@ use kubedos_debian::fetch::{Fetcher, Silent, Source};
 use kubedos_debian::mirror::{Mirrors, Wanted};
 use kubedos_tests::{Pins, project};
 
-use super::Why;
+use super::Reason;
 
 /// A package of trixie.
 #[derive(Debug)]
 pub struct Package {
-    /// Name and version, for people.
+    /// Name and version, for messages.
     pub name: &'static str,
     /// Its path in the archive.
     pub path: &'static str,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Digest, hex.
+    /// SHA-256 in hexadecimal.
     pub sha256: &'static str,
 }
 
@@ -30,33 +32,35 @@ pub fn mirrors() -> Mirrors {
     Mirrors::find(Wanted::from_environment(project()))
 }
 
-/// Makes a folder unless it is there: `fill` writes beside its place, and what is whole gets its name.
+/// Creates a folder unless it exists. `fill` writes a temporary folder, which is renamed when it is complete.
 ///
 /// # Errors
-/// What `fill` returns, and what the file system refuses.
-pub fn make_whole(folder: &Path, fill: impl FnOnce(&Path) -> Result<(), Why>) -> Result<(), Why> {
+/// If `fill` fails, or the folder cannot be renamed.
+pub fn make_whole(folder: &Path, fill: impl FnOnce(&Path) -> Result<(), Reason>) -> Result<(), Reason> {
     if folder.is_dir() {
         return Ok(());
     }
     let beside = folder.with_extension("new");
     if beside.exists() {
-        fs::remove_dir_all(&beside).map_err(Why::new)?;
+        fs::remove_dir_all(&beside).map_err(Reason::new)?;
     }
     fill(&beside)?;
-    fs::rename(&beside, folder).map_err(Why::new)
+    fs::rename(&beside, folder).map_err(Reason::new)
 }
 
 impl Package {
-    /// Fetches the package, and unpacks what begins with `prefix` into `folder`, without it.
+    /// Fetches the package, and unpacks the files below `prefix` into `folder`; `prefix` is removed from their paths.
     ///
     /// # Errors
-    /// When it can be had nowhere, or the folder cannot be written.
-    pub fn unpack(&self, prefix: &str, folder: &Path) -> Result<(), Why> {
+    /// If no source has the package, or the folder cannot be written.
+    pub fn unpack(&self, prefix: &str, folder: &Path) -> Result<(), Reason> {
         let pin = Pin { name: self.name.into(), size: self.size, sha256: self.sha256.parse().unwrap() };
         let cache = Pins::get().cache();
         let source = Source { pin: pin.clone(), suite: "trixie".into(), paths: vec![self.path.into()] };
-        Fetcher::new(cache, &mirrors()).fetch(&[source], &Silent).map_err(|error| Why::new(&error.0[0]))?;
-        let mut deb = Deb::open(cache.open(&pin).unwrap().reader().unwrap()).map_err(Why::new)?;
+        Fetcher::new(cache, &mirrors())
+            .fetch(&[source], &Silent)
+            .map_err(|error| Reason::new(&error.0[0]))?;
+        let mut deb = Deb::open(cache.open(&pin).unwrap().reader().unwrap()).map_err(Reason::new)?;
         let unpacked = deb.visit(|entry, content| {
             let Some(path) = entry.path.strip_prefix(prefix) else { return Ok(()) };
             let path = folder.join(path);
@@ -72,6 +76,6 @@ impl Package {
             }
             Ok::<(), DebError>(())
         });
-        unpacked.map_err(Why::new)
+        unpacked.map_err(Reason::new)
     }
 }

@@ -1,4 +1,4 @@
-//! mkosi itself: what the host must have, and the pinned package, unpacked and pointed at the host's mirrors.
+//! Installs mkosi: checks what the host must have, unpacks the pinned package, and changes it to use the host's mirrors.
 
 use std::fs;
 use std::path::Path;
@@ -8,10 +8,10 @@ use kubedos_debian::fetch::http::Client;
 use kubedos_debian::fetch::{Retry, Silent};
 use kubedos_debian::mirror::{Mirrors, Web};
 
-use super::Why;
+use super::Reason;
 use super::package::{Package, make_whole, mirrors};
 
-/// The release of trixie.
+/// The package of trixie.
 const MKOSI: Package = Package {
     name: "mkosi 25.3-7",
     path: "pool/main/m/mkosi/mkosi_25.3-7_all.deb",
@@ -19,19 +19,19 @@ const MKOSI: Package = Package {
     sha256: "ef56c81324fd47d65490e944ec4697bb3f6fb21326d0d071bfc2fb5ba5383252",
 };
 
-/// Where the package has the program.
+/// The folder of the program in the package.
 const MODULES: &str = "usr/lib/python3/dist-packages/";
-/// What decides where it looks for packages.
+/// The file with the addresses of the mirrors.
 const DEBIAN: &str = "mkosi/distributions/debian.py";
-/// Where its mirrors stand there, up to the quotation mark.
+/// The text of the file before the addresses of the mirrors.
 const MIRROR: &str = "mirror = context.config.mirror or \"";
 const SECURITY: &str = "# Security updates repos are never mirrored.\n            url=\"";
-/// Where the suite of debug symbols begins, and what comes behind it.
+/// The first line of the block for the suite of debug symbols, and the first line after that block.
 const DEBUG: &str = "        # Debug repos are typically not mirrored.\n";
 const BEHIND_DEBUG: &str = "        if context.config.release in (\"unstable\", \"sid\"):\n";
 
-/// What mkosi cannot do without on a host; the rest comes with its tools tree.
-pub fn check_host() -> Result<(), Why> {
+/// Checks that the host has what mkosi needs. The rest is in mkosi's tools tree.
+pub fn check_host() -> Result<(), Reason> {
     let has = |program: &str, arguments: &[&str]| {
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -43,39 +43,40 @@ pub fn check_host() -> Result<(), Why> {
             ["-c", "import sys; sys.exit(sys.version_info < (3, 9))"].as_slice(),
             "python3, 3.9 or newer",
         ),
-        ("apt-get", &["--version"], "apt-get, to make its tools tree"),
+        ("apt-get", &["--version"], "apt-get, to build its tools tree"),
         ("unshare", &["--mount", "true"], "root, to mount its trees"),
     ];
     match needs.into_iter().find(|(program, arguments, _)| !has(program, arguments)) {
-        Some((_, _, what)) => Err(Why::new(format!("it needs {what}"))),
+        Some((_, _, what)) => Err(Reason::new(format!("it needs {what}"))),
         None => Ok(()),
     }
 }
 
-/// Fetches the package, and unpacks the program below `folder`, unless it is there.
-pub fn unpack_mkosi(folder: &Path) -> Result<(), Why> {
+/// Fetches the package and unpacks the program into `folder`, unless the folder exists.
+pub fn unpack_mkosi(folder: &Path) -> Result<(), Reason> {
     make_whole(folder, |beside| {
         MKOSI.unpack(MODULES, beside)?;
         point_at(&mirrors(), &beside.join(DEBIAN))
     })
 }
 
-/// Makes mkosi use the host's mirrors for everything, its tools tree too, and not ask for debug symbols, which few mirrors have.
-fn point_at(mirrors: &Mirrors, file: &Path) -> Result<(), Why> {
-    let text = fs::read_to_string(file).map_err(Why::new)?;
+/// Changes mkosi to use the host's mirrors for images and for its tools tree, and not to use the suite of debug symbols, which few mirrors
+/// have.
+fn point_at(mirrors: &Mirrors, file: &Path) -> Result<(), Reason> {
+    let text = fs::read_to_string(file).map_err(Reason::new)?;
     let (client, retry) = (Client::new(), Retry::default());
     let web = Web { client: &client, retry, progress: &Silent };
     let mirror = |suite| match mirrors.nth(suite, 0, &web) {
         Ok(Some(found)) => Ok(found.mirror.url("").trim_end_matches('/').to_owned()),
-        Ok(None) => Err(Why::new(format!("there is no mirror of {suite}"))),
-        Err(error) => Err(Why::new(error)),
+        Ok(None) => Err(Reason::new(format!("no mirror has {suite}"))),
+        Err(error) => Err(Reason::new(error)),
     };
     let (debian, security) = (mirror("trixie")?, mirror("trixie-security")?);
-    fs::write(file, pointed(&text, &debian, &security)?).map_err(Why::new)
+    fs::write(file, pointed(&text, &debian, &security)?).map_err(Reason::new)
 }
 
-fn pointed(text: &str, debian: &str, security: &str) -> Result<String, Why> {
-    let unknown = || Why::new(format!("{} has another {DEBIAN} than is known here", MKOSI.name));
+fn pointed(text: &str, debian: &str, security: &str) -> Result<String, Reason> {
+    let unknown = || Reason::new(format!("{DEBIAN} of {} has unexpected content", MKOSI.name));
     let (before, rest) = text.split_once(DEBUG).ok_or_else(unknown)?;
     let (_, after) = rest.split_once(BEHIND_DEBUG).ok_or_else(unknown)?;
     let mut text = format!("{before}{BEHIND_DEBUG}{after}");
@@ -103,7 +104,7 @@ mod tests {
 ";
 
     #[test]
-    fn the_debug_suite_goes_and_the_mirrors_are_the_hosts() {
+    fn the_debug_suite_is_removed_and_the_mirrors_are_replaced() {
         let text = pointed(TEXT, "http://a.invalid/d", "http://a.invalid/s").unwrap();
         assert!(!text.contains("debug") && !text.contains("own.invalid"), "{text}");
         assert!(

@@ -1,7 +1,7 @@
-//! Boots of the default example whose root volume was written in one way or another.
+//! Boots of the default example with root volumes that were written with different settings.
 //!
-//! The builder takes a root volume from its store if one is there. So each way's volume is put there with a seal of its own, and the image built
-//! around it: everything else of it is the product's.
+//! The builder takes the root volume from its store if the store has it. The benchmark therefore replaces the volume and its seal in the
+//! store and builds the image again. Everything else in the image is as in the product.
 
 use std::fs;
 use std::path::Path;
@@ -16,30 +16,30 @@ use serde::Serialize;
 
 use super::{Bench, Way, Writer, extract_root, peers};
 use crate::ours::{BootTimes, boot_pair};
-use crate::peer::Why;
+use crate::peer::Reason;
 
 const SPEC: &str = "examples/lab.yaml";
-/// The kind of the store's volumes, and the file of a volume that says how it is opened.
+/// The kind of volumes in the store, and the file of an entry that contains the seal.
 const KIND: &str = "volume";
 const SEAL: &str = "seal.toml";
 
-/// Pairs of a first and a second boot with a root volume of one way.
+/// The boots with the root volume of one way.
 #[derive(Debug, Serialize)]
 pub struct WayBoots {
-    /// The way.
+    /// The writer and its settings.
     #[serde(flatten)]
     pub way: Way,
-    /// Bytes of the root volume.
+    /// The size of the root volume in bytes.
     pub bytes: u64,
-    /// Each pair on a new disk.
+    /// Pairs of a first and a second boot, each pair on a new disk.
     pub boots: Vec<[BootTimes; 2]>,
 }
 
-/// So many pairs of boots with each of the ways, in turn.
+/// Measures `count` pairs of boots with each way. The ways alternate, so that a change of the host's load affects all of them.
 ///
 /// # Errors
-/// What the peers lack on this host.
-pub fn measure(folder: &Path, ways: &[Way], count: u32) -> Result<Vec<WayBoots>, Why> {
+/// If a program of the peers cannot be fetched, or the tree cannot be extracted.
+pub fn measure(folder: &Path, ways: &[Way], count: u32) -> Result<Vec<WayBoots>, Reason> {
     fs::create_dir_all(folder).unwrap();
     let tree = folder.join("tree");
     extract_root(Product::built(), folder, &tree)?;
@@ -69,11 +69,11 @@ pub fn measure(folder: &Path, ways: &[Way], count: u32) -> Result<Vec<WayBoots>,
     Ok(measured)
 }
 
-/// A store with everything for the image of the example, and the entry of its root volume.
+/// A store with everything for the image of the example, and the key of its root volume.
 struct Around {
     store: Store,
     root: CacheKey,
-    /// The seal that stands in the folder.
+    /// The seal of the root volume that is in the store.
     seal: kubedos_wire::seal::Seal,
 }
 
@@ -89,13 +89,13 @@ impl Around {
         let mut entries = fs::read_dir(place.join(KIND)).unwrap().map(|entry| entry.unwrap());
         let root = entries
             .find(|entry| fs::read_to_string(entry.path().join(SEAL)).is_ok_and(|text| text.contains(&hash)));
-        let root = root.expect("the store keeps root volumes in another way than is known here");
+        let root = root.expect("the store has no root volume with this root hash");
         let mut digest = [0; 32];
         hex::decode_to_slice(root.file_name().as_encoded_bytes(), &mut digest).unwrap();
         Self { store, root: CacheKey::from(digest), seal }
     }
 
-    /// The image around this volume.
+    /// Builds the image with this root volume; returns the volume's size and the image.
     fn image(&mut self, volume: &[u8], out: &Path) -> (u64, &'static Product) {
         let built = verity::build(&volume, &self.seal.salt).unwrap();
         let place = self.store.find(KIND, &self.root).unwrap();
@@ -114,7 +114,7 @@ impl Around {
         self.store.insert(KIND, &self.root, fill).unwrap();
         self.seal = built.seal;
         let found = root_seal(&build(&self.store, out));
-        assert_eq!(found, self.seal, "the builder did not take the volume");
+        assert_eq!(found, self.seal, "the builder did not use the volume of the store");
         succeeds(kubedos_build().args(["seed", "--all", "--spec", SPEC, "--out"]).arg(out));
         (volume.len() as u64, Box::leak(Box::new(Product::open(out))))
     }

@@ -1,4 +1,5 @@
-//! A folder as a tree of our writer, and the hidden command that writes it, so that it can be timed as the peers are.
+//! The hidden subcommand that writes a folder as a volume with our EROFS writer. It is a separate process, so that it is measured in the
+//! same way as the peers.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
@@ -20,7 +21,7 @@ use rustix::fs::{lgetxattr, llistxattr, major, minor};
 
 use super::CLUSTER;
 
-/// By which this program is told to write.
+/// The name of the subcommand.
 pub const SUBCOMMAND: &str = "write-erofs";
 /// The time of every inode, given to mkfs.erofs as well.
 pub const EPOCH: u64 = 1_763_300_000;
@@ -28,10 +29,10 @@ pub const EPOCH: u64 = 1_763_300_000;
 /// Write a folder as EROFS
 #[derive(Debug, Args)]
 pub struct WriteFolder {
-    /// Where compressed segments are kept
+    /// The folder that caches compressed segments
     #[arg(long)]
     cache: Option<PathBuf>,
-    /// Bytes of the largest cluster
+    /// The size of the largest cluster in bytes
     #[arg(long, default_value_t = CLUSTER)]
     cluster: u32,
     /// zstd:LEVEL or lz4hc:LEVEL
@@ -54,7 +55,7 @@ fn compression(text: &str) -> Result<Compression, String> {
     }
 }
 
-/// Writes it.
+/// Runs the subcommand.
 pub fn write_folder(arguments: &WriteFolder) {
     let params = Params {
         uuid: [1; 16],
@@ -153,7 +154,7 @@ fn attributes(path: &Path, metadata: &Metadata) -> Attributes {
     }
 }
 
-/// A file that is opened when it is read: a tree has more of them than a process may have open.
+/// A file that is opened for each read, because a tree has more files than a process may have open.
 struct LazyFile {
     path: PathBuf,
     len: u64,

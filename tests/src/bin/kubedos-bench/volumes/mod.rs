@@ -1,7 +1,7 @@
-//! Read-only volumes of one tree: our EROFS writer beside mkfs.erofs and mksquashfs.
+//! Compares our EROFS writer with mkfs.erofs and mksquashfs on read-only volumes of one tree.
 //!
-//! Everybody gets the same folder, the root of the bare-metal example, with its files in the page cache, and as many threads as there are
-//! processors. What was written is mounted and read at random.
+//! All writers get the same folder, the root of the bare-metal example, with its files in the page cache, and as many threads as there are
+//! processors. The volumes are then mounted and read at random.
 
 mod boots;
 mod folder;
@@ -24,7 +24,7 @@ use kubedos_tests::{Product, oracles};
 use kubedos_wire::seal::Volume as Sealed;
 use serde::Serialize;
 
-use crate::peer::Why;
+use crate::peer::Reason;
 use crate::timed::{Cost, cost};
 pub use boots::{WayBoots, measure as boots, ways as booted_ways};
 pub use folder::{SUBCOMMAND, WriteFolder, write_folder};
@@ -32,14 +32,14 @@ pub use plot::plot;
 pub use read::Reads;
 pub use table::{boot_table, table};
 
-/// A way is measured until it has used so much time, or as often as was asked for.
+/// The measurement of a way ends after this time, or after the requested number of runs.
 const ENOUGH_SECONDS: f64 = 20.0;
-/// The file that gets one line more, and its line.
+/// The file to which the benchmark appends a line.
 const TOUCHED: &str = "usr/lib/systemd/systemd-udevd";
-/// The size of clusters, and of mksquashfs's blocks where it is not its own choice.
+/// The cluster size in bytes, except in the ways that set another one.
 const CLUSTER: u32 = 64 << 10;
 
-/// Who writes.
+/// A program that writes volumes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Writer {
     /// `kubedos_image::erofs`.
@@ -50,21 +50,21 @@ pub enum Writer {
     Mksquashfs,
 }
 
-/// A way of writing the tree.
+/// A writer with its settings.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Way {
-    /// Who.
+    /// The writer.
     pub writer: Writer,
-    /// What people call it, without the writer.
+    /// The settings, as the tables name them.
     pub settings: &'static str,
-    /// Options of the writer.
+    /// The settings as command line options.
     #[serde(skip)]
     options: &'static [&'static str],
 }
 
-/// The way that the product's volumes are held against, and that of the peer with the smallest result.
+/// The way of the peers with the smallest volume, with which the product's way is compared.
 pub const BEST: (Writer, &str) = (Writer::MkfsErofs, "zstd 12, dedupe, fragments");
-/// Ours that is held against [`BEST`].
+/// The way of the product, which is compared with [`BEST`].
 pub const HELD: (Writer, &str) = (Writer::Ours, "zstd 10");
 
 const fn ours(settings: &'static str, options: &'static [&'static str]) -> Way {
@@ -79,7 +79,7 @@ const fn squashfs(settings: &'static str, options: &'static [&'static str]) -> W
     Way { writer: Writer::Mksquashfs, settings, options }
 }
 
-/// Everything that is measured.
+/// All measured ways.
 const WAYS: [Way; 14] = [
     ours("lz4hc 9", &["lz4hc:9"]),
     ours("zstd 3", &["zstd:3"]),
@@ -97,53 +97,53 @@ const WAYS: [Way; 14] = [
     squashfs("zstd 15, blocks of 128 KiB (its defaults)", &[]),
 ];
 
-/// What one way costs and gives.
+/// The result of one way.
 #[derive(Debug, Serialize)]
 pub struct Written {
-    /// The way.
+    /// The writer and its settings.
     #[serde(flatten)]
     pub way: Way,
-    /// Bytes of the result.
+    /// The size of the volume in bytes.
     pub bytes: u64,
-    /// The runs, with nothing kept from one to the next.
+    /// The cost of each run without a cache.
     pub costs: Vec<Cost>,
-    /// Ours, with the segments of the run before kept, when one line was added to one file.
+    /// The cost of each run with the cached segments of the previous run, after one line was added to one file. Only for our writer.
     pub touched: Vec<Cost>,
-    /// Reads from the mounted result.
-    pub reads: Result<Reads, Why>,
+    /// The times of reads from the mounted volume.
+    pub reads: Result<Reads, Reason>,
 }
 
-/// All ways, and the tree.
+/// The results of all ways, and the size of the tree.
 #[derive(Debug, Serialize)]
 pub struct Volumes {
-    /// Bytes of the tree's files.
+    /// The total size of the tree's files in bytes.
     pub tree_bytes: u64,
-    /// How many they are.
+    /// The number of files in the tree.
     pub tree_files: usize,
-    /// Each way, in order.
+    /// The result of each way, in order.
     pub written: Vec<Written>,
 }
 
-/// Writes the tree in every way, at most so many times each.
+/// Writes the tree with every way, at most `runs` times each.
 ///
 /// # Errors
-/// What the peers lack on this host.
-pub fn measure(folder: &Path, runs: u32) -> Result<Volumes, Why> {
+/// If a program of the peers cannot be fetched, or the tree cannot be extracted.
+pub fn measure(folder: &Path, runs: u32) -> Result<Volumes, Reason> {
     fs::create_dir_all(folder).unwrap();
     let tree = folder.join("tree");
     extract_root(&Product::example("bare-metal"), folder, &tree)?;
     let squashfs = peers::squashfs_tools(&folder.join("squashfs-tools"))?;
     let files = folder::regular_files(&tree);
     let tree_bytes = files.iter().map(|(_, bytes)| bytes).sum();
-    // Reads every file once: whoever is first has them in memory as everybody else.
+    // Reads every file once, so that the files are in the page cache for the first way too.
     files.iter().for_each(|(path, _)| drop(fs::read(path).unwrap()));
     let bench = Bench { folder, tree: &tree, squashfs: &squashfs, runs };
     let written = WAYS.iter().map(|way| bench.way(*way)).collect();
     Ok(Volumes { tree_bytes, tree_files: files.len(), written })
 }
 
-/// An image's root volume, extracted by other people's program, with owners and attributes.
-fn extract_root(product: &Product, folder: &Path, tree: &Path) -> Result<(), Why> {
+/// Extracts an image's root volume with `fsck.erofs`, including owners and extended attributes.
+fn extract_root(product: &Product, folder: &Path, tree: &Path) -> Result<(), Reason> {
     let volume = folder.join("root.erofs");
     let place = product.partition(Role::Volume(Sealed::Root, Area::Data, Slot::A));
     let image = FileSource::new(File::open(product.raw()).unwrap(), product.length());
@@ -161,7 +161,10 @@ fn extract_root(product: &Product, folder: &Path, tree: &Path) -> Result<(), Why
     if output.status.success() {
         return Ok(());
     }
-    Err(Why::new(format!("the tree cannot be extracted: {}", String::from_utf8_lossy(&output.stderr).trim())))
+    Err(Reason::new(format!(
+        "failed to extract the tree: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    )))
 }
 
 struct Bench<'a> {
@@ -186,7 +189,7 @@ impl Bench<'_> {
         Written { way, bytes, costs, touched, reads }
     }
 
-    /// Runs of a way in whose tree one file has one line more than in the run before.
+    /// Runs a way with a cache. Before each run, one line is appended to one file.
     fn touched(&self, way: Way) -> Vec<Cost> {
         let (out, cache) = (self.folder.join("volume"), self.folder.join("cache"));
         if cache.exists() {
@@ -255,7 +258,7 @@ impl Writer {
         }
     }
 
-    /// What people call it.
+    /// The name in the tables.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ours => "kubedOS",

@@ -1,4 +1,4 @@
-//! mksquashfs: its packages, unpacked beside the libraries of the lock's oracles.
+//! Installs mksquashfs: unpacks its pinned packages, and links the libraries of the lock's set `oracles` next to them.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -7,9 +7,9 @@ use std::path::Path;
 use kubedos_builder::toolbox::Toolbox;
 use kubedos_tests::oracles;
 
-use crate::peer::{Package, Why, make_whole};
+use crate::peer::{Package, Reason, make_whole};
 
-/// The releases of trixie.
+/// The packages of trixie.
 const PACKAGES: [Package; 2] = [
     Package {
         name: "squashfs-tools 1:4.6.1-1",
@@ -26,17 +26,17 @@ const PACKAGES: [Package; 2] = [
 ];
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
-/// mksquashfs, in a folder of its own.
-pub fn squashfs_tools(folder: &Path) -> Result<Toolbox, Why> {
+/// The toolbox with mksquashfs in `folder`.
+pub fn squashfs_tools(folder: &Path) -> Result<Toolbox, Reason> {
     make_whole(folder, |beside| {
         for package in &PACKAGES {
             package.unpack("", beside)?;
         }
         let libraries = beside.join(LIBRARIES);
-        for entry in fs::read_dir(oracles().root().join(LIBRARIES)).map_err(Why::new)?.flatten() {
+        for entry in fs::read_dir(oracles().root().join(LIBRARIES)).map_err(Reason::new)?.flatten() {
             let place = libraries.join(entry.file_name());
             if !place.exists() {
-                symlink(entry.path(), place).map_err(Why::new)?;
+                symlink(entry.path(), place).map_err(Reason::new)?;
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Size against processor time of every way, as a drawing.
+//! Draws the size over the processor time of every way.
 
 use std::ops::Range;
 
@@ -71,16 +71,16 @@ pub fn plot(volumes: &Volumes) -> String {
     text
 }
 
-/// How far behind its point a label begins, in pixels, and how large a letter is at most.
+/// The horizontal distance between a point and its label, and the maximum size of a letter, in pixels.
 const LABEL_X: i32 = 9;
 const LETTER: (i32, i32) = (8, 13);
 
-/// Where labels stand, so that none is written over another.
+/// The areas of the labels so far, so that labels do not overlap.
 #[derive(Default)]
 struct Labels(Vec<[Range<i32>; 2]>);
 
 impl Labels {
-    /// How far below its point a label can stand.
+    /// Reserves an area for a label; returns its vertical distance from the point.
     fn place(&mut self, (x, y): (i32, i32), text: &str) -> i32 {
         let width = i32::try_from(text.len()).unwrap() * LETTER.0;
         let at = |below: i32| [x + LABEL_X..x + LABEL_X + width, y + below..y + below + LETTER.1];
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_label_is_written_over_another() {
+    fn labels_do_not_overlap() {
         let mut labels = Labels::default();
         let places = ["zstd 12", "zstd 12, fragments", "zstd 3"].map(|text| labels.place((10, 10), text));
         assert_eq!(places, [-6, 7, -19]);

@@ -1,4 +1,4 @@
-//! Reads from a mounted volume: the image is in memory, what the file system decompressed is not.
+//! Measures reads from a mounted volume. The file with the volume is in the page cache; the decompressed content of its files is not.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -11,34 +11,34 @@ use rand::{Rng, SeedableRng};
 use serde::Serialize;
 
 use super::folder::regular_files;
-use crate::peer::Why;
+use crate::peer::Reason;
 
-/// How often everything is read anew.
+/// The number of rounds. Each round mounts the volume again.
 const ROUNDS: usize = 3;
-/// How many small reads, and of how many bytes.
+/// The number of small reads, and their size in bytes.
 const SMALL: (usize, usize) = (2000, 4 << 10);
-/// How many large reads, and of how many bytes.
+/// The number of large reads, and their size in bytes.
 const LARGE: (usize, usize) = (500, 128 << 10);
 
-/// Seconds of each round.
+/// The times of each round in seconds.
 #[derive(Debug, Default, Serialize)]
 pub struct Reads {
-    /// One read of 4 KiB at a random place, on average.
+    /// The average time of a read of 4 KiB at a random offset.
     pub small: Vec<f64>,
-    /// One read of 128 KiB at a random place, on average.
+    /// The average time of a read of 128 KiB at a random offset.
     pub large: Vec<f64>,
-    /// Every file from its beginning to its end, by their paths.
+    /// The time to read all files completely, in the order of their paths.
     pub whole: Vec<f64>,
 }
 
-/// Mounts a volume anew for each kind of read, and reads.
-pub fn measure(volume: &Path, file_system: &str, place: &Path) -> Result<Reads, Why> {
+/// Measures all kinds of reads. Mounts the volume again for each kind, so that its files are not cached.
+pub fn measure(volume: &Path, file_system: &str, place: &Path) -> Result<Reads, Reason> {
     fs::create_dir_all(place).unwrap();
     let mut reads = Reads::default();
     for round in 0..ROUNDS as u64 {
         let at_random = |(count, len)| {
             let mounted = Mounted::new(volume, file_system, place)?;
-            Ok::<f64, Why>(random(&mounted.0, count, len, round))
+            Ok::<f64, Reason>(random(&mounted.0, count, len, round))
         };
         reads.small.push(at_random(SMALL)?);
         reads.large.push(at_random(LARGE)?);
@@ -48,16 +48,16 @@ pub fn measure(volume: &Path, file_system: &str, place: &Path) -> Result<Reads, 
     Ok(reads)
 }
 
-/// A mounted volume, until it is dropped.
+/// A mounted volume. Dropping it unmounts the volume.
 struct Mounted(PathBuf);
 
 impl Mounted {
-    fn new(volume: &Path, file_system: &str, place: &Path) -> Result<Self, Why> {
+    fn new(volume: &Path, file_system: &str, place: &Path) -> Result<Self, Reason> {
         let mut mount = Command::new("mount");
         mount.args(["-t", file_system, "-o", "ro,loop"]).arg(volume).arg(place).stdin(Stdio::null());
-        let output = mount.output().map_err(Why::new)?;
+        let output = mount.output().map_err(Reason::new)?;
         if !output.status.success() {
-            return Err(Why::new(String::from_utf8_lossy(&output.stderr).trim()));
+            return Err(Reason::new(String::from_utf8_lossy(&output.stderr).trim()));
         }
         Ok(Self(place.to_owned()))
     }
@@ -66,11 +66,11 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         let done = Command::new("umount").arg(&self.0).status();
-        assert!(done.is_ok_and(|status| status.success()), "{} is still mounted", self.0.display());
+        assert!(done.is_ok_and(|status| status.success()), "failed to unmount {}", self.0.display());
     }
 }
 
-/// Seconds of one read, on average. The same places for each volume of one tree.
+/// The average time of one read in seconds. The offsets are the same for each volume of one tree.
 fn random(mounted: &Path, count: usize, len: usize, seed: u64) -> f64 {
     let mut files = regular_files(mounted);
     files.sort();
@@ -93,7 +93,7 @@ fn random(mounted: &Path, count: usize, len: usize, seed: u64) -> f64 {
     start.elapsed().as_secs_f64() / f64::from(count)
 }
 
-/// The file, and the multiple of 4096 in it, at a place among all bytes.
+/// The index of the file, and an offset in it that is a multiple of 4096, for the offset `at` in the concatenation of all files.
 fn place(files: &[(PathBuf, u64)], mut at: u64, len: usize) -> (usize, u64) {
     for (number, (_, bytes)) in files.iter().enumerate() {
         if at < *bytes {
@@ -101,7 +101,7 @@ fn place(files: &[(PathBuf, u64)], mut at: u64, len: usize) -> (usize, u64) {
         }
         at -= bytes;
     }
-    unreachable!("a place behind all files")
+    unreachable!("an offset after the last file")
 }
 
 fn whole(mounted: &Path) -> f64 {

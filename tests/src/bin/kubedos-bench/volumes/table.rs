@@ -1,14 +1,14 @@
-//! The table of volumes, and how ours stands beside the smallest of the peers.
+//! The table of volumes, the table of boots from volumes, and the comparison of our writer with the best peer.
 
 use super::{BEST, HELD, Volumes, WayBoots, Writer, Written};
 use crate::figures::{Series, Unit, float, memory, processor, wall};
 use crate::report;
 
-/// What ours may take of the peer's, and in what.
+/// The maximum share of the peer's figure for each property.
 const AIMS: [(&str, f64); 3] =
     [("size", 1.02), ("time", 1.0 / 8.0), ("time after one file was touched", 1.0 / 50.0)];
 
-/// Everything that was measured, in Markdown.
+/// The table of volumes in Markdown.
 pub fn table(volumes: &Volumes) -> String {
     let rows: Vec<Vec<String>> = volumes.written.iter().map(row).collect();
     let head = [
@@ -48,7 +48,7 @@ fn row(written: &Written) -> Vec<String> {
     cells
 }
 
-/// Boots by the way of the root volume, in Markdown.
+/// The table of boots from volumes in Markdown.
 pub fn boot_table(ways: &[WayBoots]) -> String {
     let rows: Vec<Vec<String>> = ways
         .iter()
@@ -64,7 +64,7 @@ pub fn boot_table(ways: &[WayBoots]) -> String {
     report::table(&head, &rows)
 }
 
-/// Ours beside the peer's smallest, by the aims.
+/// Compares [`HELD`] with [`BEST`]; `None` if one of them was not measured.
 fn comparison(volumes: &Volumes) -> Option<String> {
     let find = |(writer, settings): (Writer, &str)| {
         volumes.written.iter().find(|one| one.way.writer == writer && one.way.settings == settings)
@@ -84,7 +84,7 @@ fn comparison(volumes: &Volumes) -> Option<String> {
     Some(format!("{} beside {}: {}\n\n", ours.way, best.way, verdicts.join(", ")))
 }
 
-/// Three decimals where two would hide what is aimed at.
+/// A ratio as text, with three decimals, because two would hide the difference to the aim of 1.02.
 fn ratio(share: f64) -> String {
     if share <= 0.2 { format!("1/{:.0}", 1.0 / share) } else { format!("{share:.3}") }
 }

@@ -113,7 +113,7 @@ fn a_shipped_disk_is_adopted() {
     golden("adopt", &text(&changes));
     settle(&mut disk, &mut medium, &changes);
     let found = facts(&disk, &medium).found.unwrap();
-    assert!(found.is_sound());
+    assert!(found.is_consistent());
     assert_eq!(found.table.disk_guid(), FRESH.disk);
     for (role, uuid) in [
         (Role::Esp, FRESH.esp),
