@@ -136,7 +136,7 @@ impl Recipe {
         for pin in toolchain.iter().map(|package| package.pin()) {
             compiler = compiler.with(&pin.name, pin.sha256.to_string());
         }
-        let compiler = compiler.finish();
+        let compiler = compiler.with("linker script", compiler::NO_UNWIND_TABLES).finish();
         let inputs = Inputs::new(KIND, RECIPE)
             .with("its sources", sources.digest())
             .with("its compiler and C library", compiler);

@@ -143,8 +143,8 @@ fn a_partition_with_another_uuid_is_found_and_named() {
     let source = SparseFile::open(&image.path).unwrap();
     let found = read_from(&source, SectorSize::B512).unwrap().table;
     for (number, part) in [
-        (2, "partition uuids: that of seed"),
-        (3, "partition uuids: that of root-a-sig"),
+        (2, "partition uuids: the UUID of seed does not follow from its volume"),
+        (3, "partition uuids: the UUID of root-a-sig does not follow from its volume"),
         (6, "root: there is no partition root-a with its root hash's UUID"),
         (9, "configuration: there is no partition configuration-a"),
     ] {
