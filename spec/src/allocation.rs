@@ -229,12 +229,12 @@ impl<'a, N: std::hash::Hash + Eq + ToString> Numbers<'a, N> {
                     format!("{} has id {recorded} in the allocation file, not {id}", name.to_string());
                 Some(
                     RECORDED_ID.at(at, message).help(format!(
-                        "write id: {recorded}, or omit it; a node with another id is another node and needs another name"
+                        "write id: {recorded}, or omit it; a new id needs a node with a new name"
                     )),
                 )
             }
             (None, Some(owner)) => {
-                let message = format!("the id {id} belongs permanently to {}", owner.to_string());
+                let message = format!("the id {id} is reserved for {}", owner.to_string());
                 Some(RESERVED_ID.at(at, message).help("write another id, or omit it to have one assigned"))
             }
             _ => {

@@ -37,7 +37,7 @@ pub static NOT_YET: &[NotYet] = &[
         "spec.nodes.inventory[].underlay",
         "planned and written into shards; interfaces are not brought up yet",
     ),
-    row("spec.networking.planes", "addresses are planned and written into shards; planes do not come up yet"),
+    row("spec.networking.planes", "addresses are planned and written into shards; planes are not set up yet"),
     row("spec.networking.policy", "planned; the firewall is not configured yet"),
     row("spec.networking.underlay", "planned and written into shards; interfaces are not brought up yet"),
     row("spec.security.bootstrap.caFingerprint", "keys are not compared with it yet"),
@@ -50,7 +50,7 @@ pub static NOT_YET: &[NotYet] = &[
     row("spec.orchestration", "nodes neither enrol nor converge yet"),
     row("spec.kubernetes", "planned; Kubernetes is not in the payload yet"),
     row("spec.workload", "Kubernetes is not in the payload yet"),
-    row("spec.lifecycle", "nothing is detected, fenced, replaced or upgraded yet"),
+    row("spec.lifecycle", "nodes are not detected as lost, fenced, replaced or upgraded yet"),
     row("spec.acceptance", "drills are not implemented yet"),
 ];
 

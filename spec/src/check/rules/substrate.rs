@@ -65,7 +65,7 @@ pub(super) const RULES: &[Invariant] = &[
         for (index, bridge) in bridges {
             for (again, _) in repeated(bridge.trunks.iter().enumerate()) {
                 let at = path!["spec", "substrate", "proxmox", "bridges", index, "trunks", again];
-                f.at(&at, "this VLAN is named a second time", "remove one of the two");
+                f.at(&at, "this VLAN is listed a second time", "remove one of the two");
             }
         }
     }),
@@ -145,7 +145,7 @@ pub(super) const RULES: &[Invariant] = &[
             let Some(metal) = &s.substrate.metal else { return };
             for (again, _) in repeated(metal.firmware.iter().enumerate()) {
                 let at = path!["spec", "substrate", "metal", "firmware", again];
-                f.at(&at, "this package is named a second time", "remove one of the two");
+                f.at(&at, "this package is listed a second time", "remove one of the two");
             }
         },
     ),
@@ -162,7 +162,7 @@ fn substrate_section(s: &Spec, f: &mut Findings<'_>) {
             let at = path!["spec", "substrate", name];
             f.at(
                 &at,
-                format!("the section `{name}` is for another type of substrate"),
+                format!("the section `{name}` is for a different type of substrate"),
                 format!("remove it, or write type: {name}"),
             );
         }
@@ -193,7 +193,7 @@ fn disk_pool(s: &Spec, f: &mut Findings<'_>) {
                     let known = list(proxmox.storage_pools.iter().map(|pool| pool.name.as_str()));
                     f.at(
                         &at,
-                        format!("a disk of {} names no storage pool", spec.name),
+                        format!("a disk of {} has no storage pool", spec.name),
                         format!("declared: {known}"),
                     );
                 }
