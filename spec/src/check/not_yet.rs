@@ -1,6 +1,6 @@
 //! The fields of a spec that have no effect in this version.
 //!
-//! A row names a path of the schema and covers everything below it. A change that implements a field removes its row; at 1.0 the
+//! A row contains a path of the schema and covers all fields below it. A change that implements a field removes its row; at 1.0 the
 //! table is empty.
 
 use serde::Serialize;
@@ -12,7 +12,7 @@ use crate::yaml::{Content, Node};
 pub struct NotYet {
     /// Its path; `[]` stands for every item, `*` for every key.
     pub path: &'static str,
-    /// Which effect is missing.
+    /// The missing effect, or the reason.
     pub what: &'static str,
 }
 
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_is_a_field_of_the_schema_and_no_row_lies_in_another() {
+    fn every_row_is_a_field_of_the_schema_and_no_row_contains_another() {
         let schema = crate::model::schema();
         for row in NOT_YET {
             assert!(field(schema, row.path).is_some(), "{}", row.path);

@@ -18,7 +18,7 @@ pub enum DocumentError {
     #[error("document has an invalid form: {0}")]
     Form(String),
     /// Its version is newer than the newest one that this release supports.
-    #[error("document has version {found}, this release understands versions 1 to {newest}")]
+    #[error("document has version {found}, this release supports versions 1 to {newest}")]
     Version {
         /// The version of the document.
         found: u64,

@@ -101,7 +101,7 @@ fn a_statement_of_version_1_is_accepted_by_every_release() {
     let newer = sign(&body.replacen("version = 1", "version = 3", 1));
     assert_eq!(
         refusal(&newer, &authority(1, &[1], "0.1.0")),
-        "document has version 3, this release understands versions 1 to 2"
+        "document has version 3, this release supports versions 1 to 2"
     );
 }
 

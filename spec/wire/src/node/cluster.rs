@@ -87,7 +87,7 @@ pub struct Limits {
 /// One plane.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plane {
-    /// What it is for.
+    /// Its purpose.
     pub purpose: PlanePurpose,
     /// All of its addresses.
     pub cidr: Cidr,
@@ -101,7 +101,7 @@ pub struct Plane {
     pub mtu: u16,
 }
 
-/// What a plane is for.
+/// The purpose of a plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -155,13 +155,13 @@ pub struct ControlPlane {
 pub struct Operator {
     /// The operator's name, which is also the common name of their certificate.
     pub name: OperatorName,
-    /// What the operator may do.
+    /// The permissions of the operator.
     pub role: OperatorRole,
     /// The public key of the operator's machine, as `wg pubkey` prints it; it is a peer on the control plane only.
     pub wireguard_key: WireguardKey,
 }
 
-/// What an operator may do.
+/// The permissions of an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
