@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(order, [("vda", 4), ("vda", 3), ("sdb", 9)]);
         assert_eq!(
             choice.refused,
-            ["sdb partition 18: not signed by any of the 1 keys that are trusted here"]
+            ["sdb partition 18: not signed by a trusted key (trusted keys: 1)"]
         );
     }
 

@@ -1,5 +1,5 @@
-//! Finds typographic quotes, dashes and colons where YAML expects the ASCII characters. Editors and web pages make such
-//! replacements, and the file then has a different structure. Inside a text these characters are allowed.
+//! Finds typographic quotes, dashes and colons where YAML expects the ASCII characters. Editors and web pages insert them,
+//! and the file then has a different structure. Inside a text these characters are allowed.
 
 use super::Place;
 use super::characters::{called, looks_like};

@@ -1,5 +1,5 @@
-//! The rule of ADR 0003 for documents that programs write for programs: `version` is checked first, an unknown version
-//! is refused, and an unknown field is ignored.
+//! Parses documents that one program writes for another program, by the rule of ADR 0003: `version` is checked first, an
+//! unknown version is refused, and an unknown field is ignored.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -71,8 +71,8 @@ pub fn without_content(error: DocumentError) -> DocumentError {
     }
 }
 
-/// Whether the text may be used in file names and records: first `[a-z0-9]`, then also `.`, `-`, `_`, `+`, `~`; at most
-/// 64 characters.
+/// Whether the text may be used in file names and records: the first character is an ASCII letter or digit, the others may
+/// also be `.`, `-`, `_`, `+` or `~`; at most 64 characters.
 pub fn is_name(text: &str) -> bool {
     let mut bytes = text.bytes();
     text.len() <= 64

@@ -127,7 +127,7 @@ fn a_flip_in_any_region_is_found_and_named() {
         (at(statement) + 20, "configuration signature: not signed by any"),
         (at(statement) + 60, "configuration signature: a signature does not verify"),
         (at(statement) + 130, "configuration signature: a signature does not verify"),
-        (at(statement) + 5000, "configuration signature: a byte that must be zero is not"),
+        (at(statement) + 5000, "configuration signature: a reserved or trailing byte is not zero"),
     ] {
         image.flipped(place).fails(4, &["does not verify", part]);
     }

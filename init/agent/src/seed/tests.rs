@@ -100,7 +100,7 @@ fn attacks() -> Vec<(Candidate, &'static str)> {
                 let at = bytes.windows(8).position(|window| window == b"KUBEDST1").unwrap();
                 bytes[at..].fill(0);
             }),
-            "empty: only zeroes",
+            "the statement is empty (only zero bytes)",
         ),
         (unreadable("vdx"), "vdx cannot be read: Input/output error"),
     ]

@@ -110,7 +110,7 @@ pub(super) const RULES: &[Invariant] = &[
         if !s.security.operators.iter().any(|operator| operator.role == OperatorRole::Admin) {
             f.at(
                 &path!["spec", "security", "operators"],
-                "no operator has the role admin, so nobody can change the cluster or revoke a node",
+                "no operator has the role admin, so the cluster cannot be changed and no node can be revoked",
                 "give one operator the role admin",
             );
         }
