@@ -235,7 +235,9 @@ impl<'a, N: std::hash::Hash + Eq + ToString> Numbers<'a, N> {
             }
             (None, Some(owner)) => {
                 let message = format!("the id {id} is reserved for {}", owner.to_string());
-                Some(RESERVED_ID.at(at, message).help("write another id, or omit it to have one assigned"))
+                Some(
+                    RESERVED_ID.at(at, message).help("write a different id, or omit it to have one assigned"),
+                )
             }
             _ => {
                 self.owned.insert(name, id);

@@ -156,7 +156,7 @@ fn whole_number(text: &str) -> Option<String> {
     };
     plain.parse::<i64>().ok()?;
     if !unit.is_empty() {
-        return Some(format!("write {plain}, without a unit: the key names it"));
+        return Some(format!("write {plain}, without a unit: the key contains the unit"));
     }
     Some(match plain == text {
         true => format!("write {plain}, without quotes"),
@@ -384,7 +384,7 @@ mod tests {
     #[test]
     fn a_number_is_found_despite_units_and_separators() {
         let hint = |text: &str| whole_number(text);
-        assert_eq!(hint("32GiB").as_deref(), Some("write 32, without a unit: the key names it"));
+        assert_eq!(hint("32GiB").as_deref(), Some("write 32, without a unit: the key contains the unit"));
         assert_eq!(hint("032").as_deref(), Some("write 32"));
         assert_eq!(hint("1_000").as_deref(), Some("write 1000"));
         assert_eq!(hint("32").as_deref(), Some("write 32, without quotes"));

@@ -71,7 +71,7 @@ impl<'a> Raw<'a> {
             return Err(sorted(problems)); // the whole document has a tag
         }
         if let Some((at, message)) = hint::foreign_document(&tree, API_VERSION, KIND) {
-            // This schema does not apply to another kind or version of document.
+            // This schema does not apply to a document of a different kind or version.
             let help = format!("a ClusterSpec starts with `apiVersion: {API_VERSION}` and `kind: {KIND}`");
             problems.push(rule::UNKNOWN_VALUE.at(at, message).help(help));
             return Err(sorted(problems));

@@ -340,7 +340,7 @@ const MOST_ALIKE: usize = 20;
 
 const KEY_HELP: &str = "write a name, a colon and a space: `name: value`";
 
-/// The key with which YAML 1.1 copies the keys of another map into this one.
+/// The merge key of YAML 1.1, which copies the keys of another map into this map.
 pub(crate) const MERGE_KEY: &str = "<<";
 
 /// A text with every hidden character replaced; only for keys that are refused anyway.

@@ -182,7 +182,7 @@ pub(super) const RULES: &[Invariant] = &[
                 for (again, first) in repeated(names) {
                     let at = path!["spec", "nodes", "inventory", index, "disks", again, "name"];
                     let first = path!["spec", "nodes", "inventory", index, "disks", first];
-                    let message = format!("another disk of {} has this name", node.name);
+                    let message = format!("a second disk of {} has this name", node.name);
                     let help =
                         "give each disk its own name; the default is disk-N, where N is the index from 0";
                     f.again(&at, &first, message, help);

@@ -56,7 +56,7 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "plane-ranges",
-        "The ranges of members and births are inside their plane and share no address.",
+        "The ranges of members and births are inside their plane and do not overlap.",
         &[PLANES],
         plane_ranges,
     ),
@@ -68,7 +68,7 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "networks-disjoint",
-        "Planes, pods, services and the networks of the underlay share no address.",
+        "Planes, pods, services and the networks of the underlay do not overlap.",
         &[
             PLANES,
             "spec.kubernetes.enabled",
@@ -154,7 +154,7 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "allow-known-planes",
-        "A policy names two different planes, and both are declared.",
+        "The two planes of a policy are different, and both are declared.",
         &[PLANES, ALLOW],
         |s, f| {
             for (index, allow) in s.networking.policy.allow.iter().enumerate() {

@@ -134,17 +134,17 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "disk-purpose-enabled",
-        "A disk is for ZFS or Ceph only if that is enabled.",
+        "A disk has the purpose zfs or ceph only if ZFS or Ceph is enabled.",
         &["spec.storage.zfs.enabled", "spec.storage.ceph.enabled", PURPOSE],
         |s, f| {
             for (at, node) in nodes(s) {
                 for (index, disk) in node.disks.iter().enumerate() {
-                    let lost = match disk.purpose {
+                    let unused = match disk.purpose {
                         Some(DiskPurpose::Zfs) => !s.storage.zfs.enabled,
                         Some(DiskPurpose::Ceph) => !s.storage.ceph.enabled,
                         _ => false,
                     };
-                    if lost {
+                    if unused {
                         f.at(
                             &path!["spec", "nodes", "inventory", at, "disks", index, "purpose"],
                             match disk.purpose {

@@ -143,7 +143,7 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "gateway-reachable",
-        "A gateway is in the network of an address of its interface, and is another machine.",
+        "A gateway is in the network of an address of its interface, and is not the node itself.",
         &[INTERFACES],
         |s, f| {
             each_node(s, f, |_, node, f, at| {
@@ -168,7 +168,7 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "interface-mtu",
-        "An interface's MTU is not below that of the underlay.",
+        "An interface's MTU is at least that of the underlay.",
         &[INTERFACES, "spec.networking.underlay.mtu"],
         |s, f| {
             each_node(s, f, |s, node, f, at| {

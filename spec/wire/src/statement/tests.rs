@@ -76,7 +76,7 @@ fn a_trusted_signature_yields_the_body_even_from_a_whole_partition() {
     }
 }
 
-/// C0: a signature by an unknown key or for another purpose is not accepted.
+/// C0: a signature by an unknown key or for a different purpose is not accepted.
 #[test]
 fn a_statement_with_an_unknown_key_or_a_different_domain_is_refused() {
     let bytes = signed(Domain::Seed, BODY, &[1]);
