@@ -128,7 +128,9 @@ fn planted_seeds_do_not_prevent_the_boot() {
     let mut machine = rig.boot(&seeded(&rig, planted));
     let records = baseline(&machine, Expect::Baseline);
     let note = last(&records, Stage::ValidateShard).note.clone().unwrap();
-    for part in ["seed on vdd", "skipped: vdb ", "not signed by a trusted key", "; vdc ", "; vde ", "does not verify"] {
+    for part in
+        ["seed on vdd", "skipped: vdb ", "not signed by a trusted key", "; vdc ", "; vde ", "does not verify"]
+    {
         assert!(note.contains(part), "not {part:?}: {note}");
     }
     no_failed_unit(&mut machine);
