@@ -1,4 +1,4 @@
-//! Parses bytes into a tree, or reports the problems of the bytes.
+//! Parses bytes into a tree, or reports their problems.
 //!
 //! granit-parser provides the events; it also limits the nesting, before any recursion. A problem that leaves the structure
 //! readable (an alias, a tag, a repeated key) is collected, and a refused value becomes [`Content::Refused`] in the tree. Any

@@ -28,7 +28,7 @@ pub const VERSION: u32 = 1;
 pub enum Outcome {
     /// It has started.
     Started,
-    /// It has ended, and made a change.
+    /// It has ended with a change.
     Done,
     /// It has ended without a change.
     Unchanged,

@@ -15,7 +15,7 @@ pub(super) enum Flaw {
     Published(&'static str),
     /// A key whose private key is easy to guess, with a description of the private key.
     Guessable(&'static str),
-    /// A key that `wg pubkey` cannot print, with the reason.
+    /// A key that `wg pubkey` does not print for a random private key, with the reason.
     Weak(&'static str),
 }
 

@@ -78,7 +78,7 @@ text! {
 }
 
 text! {
-    /// A tag of a virtual machine, as the spec writes it. Proxmox VE does not accept `:` in tags; the
+    /// A tag of a virtual machine, as written in the spec. Proxmox VE does not accept `:` in tags; the
     /// substrate's playbooks replace it by `-`.
     ProxmoxTag, "proxmox-tag",
     "1 to 63 of a-z, A-Z, 0-9, '_', '-', '+', '.' and ':', starting with a letter, a digit or '_'",
