@@ -152,10 +152,7 @@ mod tests {
         let order: Vec<_> =
             choice.acceptable.iter().map(|f| (f.disk.name.as_str(), f.statement.generation)).collect();
         assert_eq!(order, [("vda", 4), ("vda", 3), ("sdb", 9)]);
-        assert_eq!(
-            choice.refused,
-            ["sdb partition 18: not signed by any of the 1 keys that are trusted here"]
-        );
+        assert_eq!(choice.refused, ["sdb partition 18: not signed by a trusted key (trusted keys: 1)"]);
     }
 
     #[test]

@@ -86,7 +86,7 @@ fn without_its_signature(seed: &Path) {
 #[test]
 fn a_seed_of_another_cluster_is_skipped_and_named() {
     let foreign = vec![renamed().seed("cp-1")];
-    waits_because("a_seed_of_another_cluster", foreign, "not signed by any of the 1 keys");
+    waits_because("a_seed_of_another_cluster", foreign, "not signed by a trusted key (trusted keys: 1)");
 }
 
 #[test]
@@ -128,7 +128,9 @@ fn planted_seeds_do_not_prevent_the_boot() {
     let mut machine = rig.boot(&seeded(&rig, planted));
     let records = baseline(&machine, Expect::Baseline);
     let note = last(&records, Stage::ValidateShard).note.clone().unwrap();
-    for part in ["seed on vdd", "skipped: vdb ", "not signed by any", "; vdc ", "; vde ", "does not verify"] {
+    for part in
+        ["seed on vdd", "skipped: vdb ", "not signed by a trusted key", "; vdc ", "; vde ", "does not verify"]
+    {
         assert!(note.contains(part), "not {part:?}: {note}");
     }
     no_failed_unit(&mut machine);

@@ -268,11 +268,11 @@ fn new_images_refuse_statements_of_a_dropped_configuration_key() {
     File::options().write(true).open(&after).unwrap().write_all_at(&statement, at).unwrap();
     for with in [&["--keys", keys][..], &[]] {
         run(&[&["verify", after.to_str().unwrap()], with].concat())
-            .fails(4, &["configuration signature: not signed by any of the 1 keys"]);
+            .fails(4, &["configuration signature: not signed by a trusted key (trusted keys: 1)"]);
     }
     let shown = document(&after);
     assert_eq!(shown["configuration"]["accepted"], false);
-    assert!(shown["configuration"]["refusal"].as_str().unwrap().starts_with("not signed by any"));
+    assert!(shown["configuration"]["refusal"].as_str().unwrap().starts_with("not signed by a trusted key"));
 }
 
 /// C0: a seed has the floors and the incarnation of its spec, unless options set others.
@@ -437,7 +437,7 @@ fn truncated_and_foreign_files_give_a_report_or_an_error() {
         (file("json", b"{\"version\": 1}"), 1, "is not a manifest"),
         (file("deep", "{\"a\":".repeat(100_000).as_bytes()), 1, "is not a manifest"),
         (file("mz", b"MZ"), 1, "ends inside"),
-        (file("statement", b"KUBEDST1"), 1, "bytes end before"),
+        (file("statement", b"KUBEDST1"), 1, "the statement is truncated"),
         (bench.path("nowhere").to_str().unwrap().to_owned(), 2, "nowhere"),
         (bench.path("").to_str().unwrap().to_owned(), 1, "is a directory"),
         ("/dev/zero".to_owned(), 1, "neither a file nor a block device"),

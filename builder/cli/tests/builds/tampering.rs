@@ -124,10 +124,10 @@ fn a_flip_in_any_region_is_found_and_named() {
         (at(area(Volume::Configuration, Area::Data)), "configuration: data block 0 does not verify"),
         (at(area(Volume::Configuration, Area::Hash)), "configuration: the superblock does not verify"),
         (at(statement), "configuration signature: not a signed statement"),
-        (at(statement) + 20, "configuration signature: not signed by any"),
+        (at(statement) + 20, "configuration signature: not signed by a trusted key"),
         (at(statement) + 60, "configuration signature: a signature does not verify"),
         (at(statement) + 130, "configuration signature: a signature does not verify"),
-        (at(statement) + 5000, "configuration signature: a byte that must be zero is not"),
+        (at(statement) + 5000, "configuration signature: a reserved or trailing byte is not zero"),
     ] {
         image.flipped(place).fails(4, &["does not verify", part]);
     }

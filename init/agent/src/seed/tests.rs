@@ -88,9 +88,9 @@ fn unreadable(device: &str) -> Candidate {
 fn attacks() -> Vec<(Candidate, &'static str)> {
     let at = |name| GOOD.on(name);
     vec![
-        (Minted { signer: 2, ..GOOD }.on("vdx"), "not signed by any of the 2 keys"),
+        (Minted { signer: 2, ..GOOD }.on("vdx"), "not signed by a trusted key (trusted keys: 2)"),
         (Minted { cluster: [0x44; 32], ..GOOD }.on("vdx"), "of cluster 4444"),
-        (Minted { cluster: [0x44; 32], signer: 2, ..GOOD }.on("vdx"), "not signed by any"),
+        (Minted { cluster: [0x44; 32], signer: 2, ..GOOD }.on("vdx"), "not signed by a trusted key"),
         (flipped(at("vdx")), "a signature does not verify"),
         (changed(at("vdx"), |bytes| bytes.truncate(volume::PROBE_BYTES)), "holds no usable seed volume"),
         (changed(at("vdx"), |bytes| bytes[40_000..].fill(0)), "holds no usable seed volume"),
@@ -100,7 +100,7 @@ fn attacks() -> Vec<(Candidate, &'static str)> {
                 let at = bytes.windows(8).position(|window| window == b"KUBEDST1").unwrap();
                 bytes[at..].fill(0);
             }),
-            "empty: only zeroes",
+            "the statement is empty (only zero bytes)",
         ),
         (unreadable("vdx"), "vdx cannot be read: Input/output error"),
     ]

@@ -152,7 +152,7 @@ pub enum RecordError {
     Compose(#[source] toml::ser::Error),
     /// A release with another record version wrote it.
     #[error(
-        "the node's record has version {0}, and this release understands versions 1 to {VERSION}; boot the release that wrote it"
+        "the node's record has version {0}, and this release supports versions 1 to {VERSION}; boot the release that wrote it"
     )]
     Version(u32),
     /// The disk belongs to another cluster.
