@@ -173,9 +173,9 @@ impl Image {
         let store = store.unwrap_or_else(|| Store::of(&cache));
         let mut init = Init::look(&store, &lock)?;
         let sets = needed_sets(flavour, &init);
-        let beside = self.relock_missing.then(|| out.path());
+        let lock_folder = self.relock_missing.then(|| out.path());
         let fetched =
-            timeline.run(Phase::Fetch, || relock::fetch(&self.inputs, lock, &sets, &cache, beside))?;
+            timeline.run(Phase::Fetch, || relock::fetch(&self.inputs, lock, &sets, &cache, lock_folder))?;
         let (lock, lock_text) = (&fetched.lock, fetched.lock_text(&self.inputs, out.path())?);
         if !fetched.relocked.is_empty() {
             // The packages that changed may include the compiler.
@@ -281,7 +281,7 @@ impl Image {
             say!("{}  {}", self.out.join(&output.name).display(), human(output.size));
         }
         if built.manifest.demo_keys {
-            say!("warning: built with the published demo keys: it protects nothing");
+            say!("warning: built with the published demo keys, which do not protect the image");
         }
         say!("done in {:.1} s", took.as_secs_f64());
         Ok(())

@@ -74,11 +74,11 @@ impl Verify {
         let (folder, manifest) = verify::manifest(&self.path).map_err(failure)?;
         let has = |ending: &str| manifest.outputs.iter().any(|output| output.name.ends_with(ending));
         let formats = Formats { iso: has(".iso"), qcow2: has(".qcow2") };
-        let beside = folder.join(LOCK_USED);
+        let lock = folder.join(LOCK_USED);
         let mut inputs = self.inputs.clone();
-        if beside.exists() {
-            say!("building with {}, the lock that this image was built with", beside.display());
-            inputs.lock = beside;
+        if lock.exists() {
+            say!("building with {}, the lock that this image was built with", lock.display());
+            inputs.lock = lock;
         }
         let place = tempfile::Builder::new().prefix("kubedos-rebuild-").tempdir();
         let place = Temporary::new(place.map_err(|error| Failure::new(Class::Failed, error))?.keep());
@@ -158,10 +158,10 @@ fn conclude(verification: &Verification) -> Result<(), Failure> {
         }
         Verdict::NotOurs => {
             let failure = Failure::new(Class::Failed, format!("{file} is not a disk of kubedOS"));
-            return Err(failure.with_help("the disk has no partition of kubedOS; nothing was checked"));
+            return Err(failure.with_help("no check was run, because the disk has no partition of kubedOS"));
         }
         Verdict::Unchecked => {
-            let failure = Failure::new(Class::Failed, "nothing could be checked");
+            let failure = Failure::new(Class::Failed, "no check was possible");
             return Err(failure.with_help("pass the keys with --keys DIR"));
         }
     }

@@ -220,10 +220,10 @@ fn inspect_disks_lists_every_disk_with_the_reason() {
     let shared = judged("{ serial: S3Z1NB0K100001 }", &[]);
     assert_eq!(shared.matches("rule     matches").count(), 2, "{shared}");
     assert_eq!(shared.matches("names 2 disks (nvme0n1, nvme0n2) and permits nothing").count(), 2, "{shared}");
-    assert!(shared.contains("2 disks match, so the node uses none: name one by its `wwn`"), "{shared}");
+    assert!(shared.contains("2 disks match, so the node uses none of them: name one by its `wwn`"), "{shared}");
     let own = judged("{ wwn: nvme-eui.0025384450000002 }", &[]);
     assert!(
-        own.contains("wwn      \"eui.0025384450000002\"\n  rule     matches\n  destroy  may lose"),
+        own.contains("wwn      \"eui.0025384450000002\"\n  rule     matches\n  destroy  allowDestroy names this disk: its content may be destroyed"),
         "{own}"
     );
     assert!(own.contains("rule     does not match: another wwn") && own.contains("has no wwn"), "{own}");
@@ -232,7 +232,7 @@ fn inspect_disks_lists_every_disk_with_the_reason() {
     let disks = report["disks"].as_array().unwrap();
     let matching: Vec<_> = disks.iter().filter(|disk| disk["matches"] == true).collect();
     assert_eq!((matching.len(), &matching[0]["name"]), (1, &serde_json::json!("vda")), "{cut}");
-    assert!(matching[0].get("allow_destroy").is_none(), "a truncated name permits nothing: {cut}");
+    assert!(matching[0].get("allow_destroy").is_none(), "a truncated name gives no permission: {cut}");
 }
 
 #[test]

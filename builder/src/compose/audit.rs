@@ -347,7 +347,7 @@ mod tests {
         assert_eq!(faults("usr/share/doc/bash", file(b"", 0o644)), []);
     }
 
-    /// A12, and finding 6 of the review: a cipher that does not encrypt cannot be loaded.
+    /// A12: a forged LUKS2 header can select a cipher that does not encrypt, so the image must not contain its module.
     #[test]
     fn a_module_without_encryption_is_found_under_any_name() {
         for name in ["crypto_null.ko", "crypto-null.ko.xz", "crypto_null.ko.zst"] {

@@ -1,5 +1,5 @@
-//! Tests of the store's part, and a compiler folder for the tests of the submodules. `tests/tests/reproducible.rs` tests the real build, by
-//! running it twice.
+//! Tests of the lookup in the store, and the compiler folder that the tests of the submodules share. `tests/tests/reproducible/` runs the
+//! real build twice and compares the programs.
 
 use super::*;
 use crate::store::Store;

@@ -336,7 +336,7 @@ fn manifest(f: &mut Formatter<'_>, manifest: &Manifest) -> fmt::Result {
     )?;
     line(f, "lock", printable::name(&manifest.lock_sha256))?;
     if manifest.demo_keys {
-        line(f, "keys", "the published demo keys: it protects nothing")?;
+        line(f, "keys", "the published demo keys, which do not protect the image")?;
     }
     heading!(f, "volumes")?;
     for volume in &manifest.volumes {
@@ -362,7 +362,7 @@ struct Signer<'a>(&'a SignerReport);
 
 impl Display for Signer<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let demo = if self.0.demo { " (a DEMO key: it protects nothing)" } else { "" };
+        let demo = if self.0.demo { " (a published DEMO key: anybody can sign with it)" } else { "" };
         write!(f, "key {}{demo}", self.0.id)
     }
 }
@@ -375,8 +375,8 @@ impl Display for Signature<'_> {
         let Some(signature) = self.0 else { return f.write_str("no") };
         let name = signature.signer.as_deref().map_or("an unknown signer".into(), printable::name);
         let certificate = signature.certificate.as_deref().map_or("not included", short);
-        let holds = if signature.holds { "" } else { "; it is NOT VALID" };
-        write!(f, "by {name} (certificate {certificate}){holds}")
+        let validity = if signature.holds { "" } else { "; it is NOT VALID" };
+        write!(f, "by {name} (certificate {certificate}){validity}")
     }
 }
 

@@ -83,7 +83,7 @@ pub enum KeyError {
         /// The secret key.
         path: PathBuf,
     },
-    /// The demo keys are published and protect nothing.
+    /// The demo keys are published, so they do not protect anything.
     #[error("the demo keys are published and accepted for the examples only, not for {}", spec.display())]
     DemoKeys {
         /// The spec.
@@ -118,7 +118,7 @@ pub enum KeyError {
         path: PathBuf,
     },
     /// The clock is outside of what `EFI_TIME` can express.
-    #[error("the clock is at {0} s after 1970; the time of a Secure Boot variable has a year from 1998 to 9999")]
+    #[error("the clock is {0} s after 1970, but the time of a Secure Boot variable must be in the years 1998 to 9999")]
     Clock(u64),
     /// The generator of random numbers or keys failed.
     #[error("failed to generate a {0} key")]

@@ -144,7 +144,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Boot chain review, finding 8: what a label may contain to control a terminal or to look like another label.
+    /// Labels of an attacker who can write a disk: they try to control the terminal, or to look like another label.
     const HOSTILE: [(&str, &str); 14] = [
         ("\u{1b}[2K\rok", r"\u{1b}[2K\rok"),
         ("\u{9b}2Kok", r"\u{9b}2Kok"),

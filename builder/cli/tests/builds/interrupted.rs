@@ -1,4 +1,4 @@
-//! D2: an interrupted build ends with exit code 130. No incomplete file has its final name, no process continues, and the next build makes
+//! D2: an interrupted build ends with exit code 130. No incomplete file has its final name, no process continues, and the next build writes
 //! the same image.
 
 use std::fs;

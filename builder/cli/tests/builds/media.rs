@@ -22,7 +22,7 @@ type FileSystem<'a> = fatfs::FileSystem<Cursor<&'a mut Vec<u8>>>;
 
 const MIB: u64 = 1 << 20;
 
-/// Makes a copy of the image and changes it.
+/// Copies the image and changes the copy.
 fn changed(bench: &Bench, change: impl FnOnce(&Path)) -> PathBuf {
     let path = bench.path("copy.raw");
     copy(&product().file("raw"), &path);
@@ -139,7 +139,7 @@ fn stale_table(path: &Path) {
     end.for_each(|extent| write(path, extent.offset, &extent.bytes));
 }
 
-fn second_copy_gone(path: &Path) {
+fn second_copy_missing(path: &Path) {
     let end = length(path);
     grow(path, 64 * MIB);
     write(path, end - 33 * 512, &[0; 33 * 512]);
@@ -163,7 +163,7 @@ fn left_by_others(path: &Path) {
 
 fn a_removed_file(path: &Path) {
     mounted(path, |esp| {
-        put(esp, "notes.txt", b"remember");
+        put(esp, "notes.txt", b"a note");
         esp.root_dir().remove("notes.txt").unwrap();
     });
 }
@@ -198,7 +198,7 @@ fn an_undamaged_medium_in_use_verifies() {
             &|path| {
                 let end = length(path);
                 grow(path, 64 * MIB);
-                write(path, end + 5000, b"what was there before");
+                write(path, end + 5000, b"old data of the medium");
             },
             "the medium has",
         ),
@@ -212,7 +212,7 @@ fn an_undamaged_medium_in_use_verifies() {
             "sgdisk -e",
         ),
         ("old table at the end", &stale_table, "an older table"),
-        ("second copy gone", &second_copy_gone, "the second is missing"),
+        ("second copy missing", &second_copy_missing, "the second is missing"),
         ("boot flag in sector 0", &|path| write(path, 446, &[0x80]), "numbers of the protective MBR"),
         ("disk signature", &|path| write(path, 440, b"sign"), "numbers of the protective MBR"),
         ("attributes and GUID", &attributes, "attributes of partitions"),
@@ -264,7 +264,7 @@ fn an_adopted_disk_verifies() {
             role => shipped.partitions().find(|(_, p)| p.name == role.to_string()).unwrap().1.uuid,
         };
         write_table(path, &layout.table(SectorSize::B512, Guid::from_random([4; 16]), guid).unwrap());
-        write(path, layout.place(Role::State).unwrap().start, b"LUKS\xba\xbe and what is encrypted");
+        write(path, layout.place(Role::State).unwrap().start, b"LUKS\xba\xbe and encrypted data");
     });
     for grown in [false, true] {
         if grown {
@@ -284,7 +284,7 @@ fn an_adopted_disk_verifies() {
 #[test]
 fn bootable_content_is_refused() {
     let bench = Bench::new(&[]);
-    let program: &[u8] = b"MZ a program of somebody";
+    let program: &[u8] = b"MZ a foreign program";
     let file = |name: &'static str, content: &'static [u8]| {
         move |path: &Path| {
             left_by_others(path);
@@ -295,19 +295,19 @@ fn bootable_content_is_refused() {
     let cases: [(Change<'_>, &str); 14] = [
         (
             &file("EFI/tool/shellx64.efi", b"x"),
-            "EFI/tool/shellx64.efi is not from the builder, and is an EFI",
+            "EFI/tool/shellx64.efi is not from the builder, and is an EFI program",
         ),
         (&file("holiday.jpg", program), "holiday.jpg is not from the builder, and is an EFI program"),
         (&file("System Volume Information/x.EFI", b""), "is an EFI program"),
-        (&file("startup.nsh", b"fs0:\\x"), "startup.nsh is not from the builder, and is a script"),
+        (&file("startup.nsh", b"fs0:\\x"), "startup.nsh is not from the builder, and is a script for an EFI shell"),
         (&file("loader/entries/a b.conf", b"linux /x"), "is read by the boot loader"),
         (&file("LOADER/credentials/x.cred", b"x"), "is read by the boot loader"),
-        (&file("EFI/Linux/kubedos_0.1.0.efi.extra.d/x.cred", b"x"), "from which programs are booted"),
-        (&file("efi/boot/grub.cfg", b"x"), "from which programs are booted"),
+        (&file("EFI/Linux/kubedos_0.1.0.efi.extra.d/x.cred", b"x"), "is in a folder from which programs are booted"),
+        (&file("efi/boot/grub.cfg", b"x"), "is in a folder from which programs are booted"),
         (&|path| write(path, 0, &[0xeb, 0x58]), "sector 0 contains BIOS code"),
-        (&|path| add_partition(path, "esp", Role::Esp.type_guid()), "a second EFI system partition"),
-        (&|path| write(path, esp(path) + 90, &[0xeb]), "byte 90 of the file system differs, where no"),
-        (&|path| write(path, esp(path) + 32 * 512 + 4 * 120_000, &[3]), "two allocation tables differ"),
+        (&|path| add_partition(path, "esp", Role::Esp.type_guid()), "is a second EFI system partition"),
+        (&|path| write(path, esp(path) + 90, &[0xeb]), "byte 90 of the file system differs, in an area that no operating system writes"),
+        (&|path| write(path, esp(path) + 32 * 512 + 4 * 120_000, &[3]), "its two allocation tables differ: the firmware decides which one is used"),
         (
             &|path| {
                 left_by_others(path);
@@ -356,7 +356,8 @@ fn a_disk_of_another_system_is_not_a_kubedos_disk() {
     is_plain(&ran);
 }
 
-/// Boot chain review, finding 8: a name in a table or a file system that overwrites the line of the check that found it.
+/// An attacker who can write a medium can choose names in its tables and file systems. A name must not overwrite the line of the check that
+/// reports it.
 #[test]
 fn hostile_names_are_escaped() {
     const HOSTILE: &str = "x\u{1b}[2K\rok  \u{9b}1A\u{202e}\u{200b}\u{7f}";

@@ -12,7 +12,7 @@ use crate::ran::Ran;
 use crate::workshop::{ALL, Bench, NAME, Running, SPEC, Shared, kubedos_build, names, product, project, run};
 
 #[test]
-fn an_output_folder_that_cannot_be_written_is_named() {
+fn an_output_folder_that_cannot_be_written_is_reported() {
     let bench = Bench::new(&ALL);
     fs::write(bench.path("file"), b"mine").unwrap();
     for out in ["file", "file/below", "/proc/nowhere", "/dev/null"] {

@@ -12,7 +12,7 @@ pub enum Rule {
     Status(u16),
     /// The connection ends after this number of bytes of the body.
     Cut(usize),
-    /// After this number of bytes, the server sends nothing until the client disconnects.
+    /// After this number of bytes, the server sends no more data and waits until the client disconnects.
     Stall(usize),
     /// One bit of the byte at this offset is flipped.
     Flip(usize),

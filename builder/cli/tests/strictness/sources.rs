@@ -165,7 +165,7 @@ fn every_candidate_is_listed_with_its_place_host_and_reason() {
   apt/sources.list.d/a.list:1: {}: answers 404: not found
   apt/sources.list.d/a.list:2: tor+http sources are not supported, only http, https and mirror lists
   apt/sources.list.d/b.sources:1: disabled: Enabled is no
-  apt/sources.list.d/b.sources:7: {}: a web page came in place of the file, as from a captive portal, a login page or a filtering proxy
+  apt/sources.list.d/b.sources:7: {}: the answer is a web page instead of the file, for example of a captive portal, a login page or a filtering proxy
 error: failed to fetch 1 of the pinned files
   help: name a mirror with --mirror URL or the environment variable KUBEDOS_DEBIAN_MIRROR
 ",
@@ -255,7 +255,7 @@ fn a_file_comes_from_the_next_mirror_and_vanishes_only_if_all_lack_it() {
     second.state.lock().unwrap().files.remove(&lib);
     run(&world, &["fetch"])
         .fails(1, &["lib 2.0-1 has vanished", &world.server.host(), &second.host(), "--relock-missing"]);
-    // A mirror that denies access does not prove that a file is gone.
+    // A mirror that denies access does not prove that a file was removed.
     drop(fs::remove_dir_all(world.path("cache")));
     second.rule(&lib, Rule::Status(403));
     let ran = run(&world, &["fetch", "--relock-missing"]).fails(1, &["lib 2.0-1", "403", "404"]);

@@ -54,7 +54,7 @@ impl Archive {
     }
 
     /// Whether a `Release` file with this `Origin` and `Label` belongs to this archive.
-    pub(crate) fn is_named_by(self, origin: &str, label: &str) -> bool {
+    pub(crate) fn has_origin_and_label(self, origin: &str, label: &str) -> bool {
         match self {
             Self::Debian => {
                 matches!((origin, label), ("Debian", "Debian") | ("Debian Backports", "Debian Backports"))

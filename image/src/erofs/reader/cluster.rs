@@ -127,7 +127,7 @@ impl<'v> Clusters<'v> {
             };
             at = match at.checked_sub(back) {
                 Some(before) if before != at => before,
-                _ => return Err(self.place(at).damaged(format!("its head is {back} entries before it"))),
+                _ => return Err(self.place(at).damaged(format!("the distance {back} to its head is invalid"))),
             };
         }
     }
@@ -147,7 +147,7 @@ impl<'v> Clusters<'v> {
             return Err(place.damaged("it is not the head of an extent"));
         };
         if first == 0 && offset != 0 {
-            return Err(place.damaged("the file does not begin with it"));
+            return Err(place.damaged("the first extent does not begin at byte 0 of the file"));
         }
         let start = first * BLOCK_U64 + offset;
         if start == self.size {
@@ -178,7 +178,7 @@ impl<'v> Clusters<'v> {
                     let distance = self.next - head;
                     if exact && back != distance.min(FAR) {
                         return Err(
-                            place.damaged(format!("its head is {distance}, not {back} entries before it"))
+                            place.damaged(format!("the distance to its head is {back}, expected {distance}"))
                         );
                     }
                     if blocks.is_some() != (distance == 1 && self.has(ADVISE_BIG_PCLUSTER)) {
@@ -403,16 +403,16 @@ mod tests {
             (4, 0x0f | 0x20, "both after the index and in the packed inode"),
             (6, 1, "LZMA clusters"),
             (7, 1, "logical clusters of several blocks"),
-            (at(0, 0), 2, "its head is 1 entries before it"),
-            (at(0, 2), 1, "its head is 1 entries before it"),
+            (at(0, 0), 2, "the distance 1 to its head is invalid"),
+            (at(0, 2), 1, "the distance 1 to its head is invalid"),
             (at(0, 7), 1, "is not inside the volume"),
             (at(0, 4), 0, "is not inside the volume"),
-            (at(1, 5), 0, "its head is 1, not 2 entries before it"),
+            (at(1, 5), 0, "the distance to its head is 2, expected 1"),
             (at(1, 4), 0, "its cluster of 0 blocks"),
-            (at(2, 4), 0, "its head is 2, not 0 entries before it"),
-            (at(2, 4), 1, "its head is 2, not 1 entries before it"),
+            (at(2, 4), 0, "the distance to its head is 0, expected 2"),
+            (at(2, 4), 1, "the distance to its head is 1, expected 2"),
             (at(4, 3), 0x10, "its extent begins"),
-            (at(5, 0), 2, "entries before it"),
+            (at(5, 0), 2, "to its head is"),
         ];
         for (position, byte, expected) in cases {
             let mut bytes = valid.clone();

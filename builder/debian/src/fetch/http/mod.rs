@@ -85,7 +85,8 @@ pub struct Answer {
     pub from: u64,
     /// The size of the whole file, if the answer contains it.
     pub total: Option<u64>,
-    /// Whether the answer marks the end of the body. Then a short body is a shorter file, not an interrupted transfer.
+    /// Whether the answer contains the whole file and declares where the body ends (`Content-Length` or chunks). A body that is complete but
+    /// shorter than the pin is then a different file, not an interrupted transfer.
     pub is_delimited: bool,
     /// The `Content-Encoding`, if it is not `identity`, which was requested.
     pub encoding: Option<String>,

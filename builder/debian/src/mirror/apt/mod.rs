@@ -30,7 +30,7 @@ pub enum Unfit {
     #[error("a flat repository, without suites")]
     Flat,
     /// The line of a mirror list is for another architecture.
-    #[error("a mirror of another architecture")]
+    #[error("a mirror for a different architecture")]
     OtherArchitecture,
     /// The text does not follow sources.list(5).
     #[error("{0}")]
