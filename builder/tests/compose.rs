@@ -70,8 +70,8 @@ fn golden(name: &str, text: &str) {
     let want = fs::read_to_string(&path).unwrap_or_default();
     let (have, want): (BTreeSet<&str>, BTreeSet<&str>) = (text.lines().collect(), want.lines().collect());
     let new: Vec<_> = have.difference(&want).collect();
-    let gone: Vec<_> = want.difference(&have).collect();
-    assert!(new.is_empty() && gone.is_empty(), "{name}: new {new:#?}, gone {gone:#?}");
+    let removed: Vec<_> = want.difference(&have).collect();
+    assert!(new.is_empty() && removed.is_empty(), "{name}: new {new:#?}, removed {removed:#?}");
 }
 
 /// A12, A4: the paths of the volume, with owners and modes, match the reviewed listing.

@@ -30,7 +30,7 @@ pub struct Fetch {
     #[arg(long, value_name = "DIR", default_value = "out")]
     out: PathBuf,
 
-    /// Print how many files and bytes would be fetched, without fetching them
+    /// Print the files that would be fetched, without fetching them
     #[arg(long)]
     dry_run: bool,
 

@@ -60,7 +60,7 @@ pub struct Image {
     #[arg(long)]
     explain: bool,
 
-    /// Print what would be fetched and written, without doing it
+    /// Print the files that would be fetched and written, without fetching or writing them
     #[arg(long)]
     dry_run: bool,
 
@@ -228,7 +228,7 @@ impl Image {
         Ok(())
     }
 
-    /// Prints what a run would fetch and write.
+    /// Prints the files that a run would fetch and write.
     fn survey(&self, request: &Request) -> Result<(), Failure> {
         let cache = self.inputs.open_cache()?;
         let init = Init::look(&Store::of(&cache), &request.lock)?;

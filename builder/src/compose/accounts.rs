@@ -149,7 +149,7 @@ impl Accounts {
                     kind: if group { "group" } else { "user" },
                     name: name.to_owned(),
                 })?;
-                // `id`, `id:group`, or nothing for a dynamic one.
+                // `id`, `id:group`, or absent for a dynamic id.
                 let wanted = field(2).map(|id| id.split(':').next().unwrap_or(id).parse::<u32>());
                 if let Some(wanted) = wanted.transpose().map_err(|_| bad())?
                     && wanted != pinned

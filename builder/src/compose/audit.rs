@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn units_that_start_a_shell_or_nothing_are_found() {
+    fn units_that_start_a_shell_or_a_missing_program_are_found() {
         let unit = |line: &str| faults("usr/lib/systemd/system/x.service", file(line.as_bytes(), 0o644));
         assert_eq!(unit("[Service]\nExecStart=-/bin/sh\n"), [Fault::Starts("/bin/sh".into())]);
         assert_eq!(unit("[Service]\nExecStartPre=+gone --now\n"), [Fault::Starts("gone".into())]);

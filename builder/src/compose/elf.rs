@@ -101,7 +101,7 @@ mod tests {
 
     /// A megabyte of entries that share a name of one megabyte would need 32 GB of memory.
     #[test]
-    fn names_and_lists_longer_than_any_are_refused() {
+    fn overlong_names_and_lists_are_refused() {
         assert_eq!(read(&sharing(3, LONGEST - 1)).unwrap().needed.len(), 3);
         assert_eq!(read(&sharing(3, LONGEST)), None);
         assert_eq!(read(&sharing(MOST_ENTRIES - 3, 5)).unwrap().needed.len(), MOST_ENTRIES - 3);

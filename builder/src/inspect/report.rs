@@ -230,7 +230,7 @@ pub struct SignerReport {
     pub id: KeyId,
     /// The public key, if it is known.
     pub key: Option<PublicKey>,
-    /// Whether it is one of the published demo keys, which protect nothing.
+    /// Whether it is one of the published demo keys, with which anybody can sign.
     pub demo: bool,
 }
 

@@ -110,7 +110,7 @@ fn sector_0(disk: &Disk, checks: &mut Checks<'_>) {
     let expected = disk.found().table.extents().find(|extent| extent.offset == 0);
     let expected = expected.as_ref().and_then(|extent| extent.bytes.get(..512)).unwrap_or_default();
     let code = sector.get(..CODE).unwrap_or_default();
-    // Some tools erase the code; a BIOS then starts nothing.
+    // Some tools erase the code; a BIOS then starts no program.
     if expected.get(..CODE) != Some(code) && code.iter().any(|byte| *byte != 0) {
         return checks.fails(
             PART,

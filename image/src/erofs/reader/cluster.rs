@@ -210,7 +210,7 @@ impl<'v> Clusters<'v> {
             (None, Some(blocks)) if head.kind != LCLUSTER_PLAIN => u64::from(blocks) * BLOCK_U64,
             _ => BLOCK_U64,
         };
-        if inline.is_none() && !self.volume.holds(at, bytes) {
+        if inline.is_none() && !self.volume.contains(at, bytes) {
             return Err(place.damaged(format!("its cluster, block {}, is not inside the volume", head.block)));
         }
         if head.kind == LCLUSTER_PLAIN {
@@ -258,7 +258,7 @@ mod tests {
     const FRAGMENT_AT: u32 = 0x0102_0304;
 
     /// The bytes after an inode with these extents: map header and index.
-    fn behind(extents: &[Written], form: index::Form, advise: u16) -> Vec<u8> {
+    fn index_bytes(extents: &[Written], form: index::Form, advise: u16) -> Vec<u8> {
         let at = FILE.index_at();
         let mut bytes = Vec::new();
         bytes.extend_from_slice(&FRAGMENT_AT.to_le_bytes());
@@ -279,7 +279,7 @@ mod tests {
         let layout =
             if form == index::Form::Full { Layout::CompressedFull } else { Layout::CompressedCompact };
         let size = extents.iter().map(|extent| u64::from(extent.len)).sum();
-        let bytes = FILE.volume(layout, size, &behind(extents, form, advise(extents)));
+        let bytes = FILE.volume(layout, size, &index_bytes(extents, form, advise(extents)));
         let volume = volume(&bytes);
         let inode = volume.inode(FILE.nid()).unwrap();
         let mut start = 0;
@@ -349,7 +349,7 @@ mod tests {
         #[test]
         fn a_damaged_index_is_consistent_or_refused(extents in extents(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
             let form = index::form(FILE.index_at(), &index::entries(&extents));
-            let mut bytes = behind(&extents, form, advise(&extents));
+            let mut bytes = index_bytes(&extents, form, advise(&extents));
             let at = at.index(bytes.len());
             bytes[at] = byte;
             let layout = if form == index::Form::Full { Layout::CompressedFull } else { Layout::CompressedCompact };
@@ -383,7 +383,7 @@ mod tests {
             one(4096, WrittenAs::Plain, 3),
             one(30_000, WrittenAs::Compressed(3), 4),
         ];
-        let valid = behind(&extents, index::Form::Full, advise(&extents));
+        let valid = index_bytes(&extents, index::Form::Full, advise(&extents));
         let size = 54_096;
         let message = |bytes: &[u8], size| {
             let bytes = FILE.volume(Layout::CompressedFull, size, bytes);
