@@ -214,7 +214,9 @@ impl Classify for OutputError {
     fn help(&self) -> Option<String> {
         let help = match self {
             Self::Busy { .. } => "wait until it ends, or choose another --out",
-            Self::NoRoom { .. } => "free some space, select fewer formats with --format, or choose another --out",
+            Self::NoRoom { .. } => {
+                "free some space, select fewer formats with --format, or choose another --out"
+            }
             Self::Folder { .. } | Self::File { .. } => return None,
         };
         Some(help.to_owned())
@@ -243,7 +245,9 @@ impl Classify for SeedError {
         let help = match self {
             Self::Keys(error) => return error.help(),
             Self::Output(error) => return error.help(),
-            Self::NotAccepted { .. } => "personalise an image that was built with these keys, or pass the keys with --keys",
+            Self::NotAccepted { .. } => {
+                "personalise an image that was built with these keys, or pass the keys with --keys"
+            }
             Self::BelowFloor { found, .. } => {
                 return Some(format!(
                     "build a newer image; or mint the seed with --generation-floor {found}, which allows the node to go back"

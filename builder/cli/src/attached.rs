@@ -101,7 +101,9 @@ fn report(found: Vec<Disk>, shard: Option<&Shard>) -> Report {
             matches: reasons.as_ref().map(Vec::is_empty),
             reasons: reasons.iter().flatten().map(ToString::to_string).collect(),
             allow_destroy: match judge::permission(disk, &found, allow_destroy) {
-                Permission::Granted => Some("allowDestroy names this disk: its content may be destroyed".into()),
+                Permission::Granted => {
+                    Some("allowDestroy names this disk: its content may be destroyed".into())
+                }
                 Permission::NotNamed => None,
                 Permission::Ambiguous { entry, disks } => Some(format!(
                     "{entry} names {} disks ({}) and permits nothing",

@@ -10,7 +10,6 @@ use kubedos_debian::cache::Cache;
 use kubedos_debian::failure::{Class, Failure};
 use kubedos_debian::lock::Lock;
 
-
 /// The state of the programs before any file is fetched.
 pub struct Init {
     recipe: Recipe,

@@ -234,7 +234,11 @@ impl Shown {
                 lines.push(format!("{name:<16} {value} {kind}, {state}"));
             }
         }
-        let root = if self.root_key_is_here { "private key in this directory: MOVE IT OFFLINE" } else { "private key not in this directory" };
+        let root = if self.root_key_is_here {
+            "private key in this directory: MOVE IT OFFLINE"
+        } else {
+            "private key not in this directory"
+        };
         lines.push(format!("{:<16} {} SHA-256, {root}", "root CA", self.root_ca));
         lines.push(format!("{:<16} {} SHA-256", "PK", self.pk));
         lines.push(format!("{:<16} {} SHA-256", "KEK", self.kek));

@@ -220,7 +220,10 @@ fn inspect_disks_lists_every_disk_with_the_reason() {
     let shared = judged("{ serial: S3Z1NB0K100001 }", &[]);
     assert_eq!(shared.matches("rule     matches").count(), 2, "{shared}");
     assert_eq!(shared.matches("names 2 disks (nvme0n1, nvme0n2) and permits nothing").count(), 2, "{shared}");
-    assert!(shared.contains("2 disks match, so the node uses none of them: name one by its `wwn`"), "{shared}");
+    assert!(
+        shared.contains("2 disks match, so the node uses none of them: name one by its `wwn`"),
+        "{shared}"
+    );
     let own = judged("{ wwn: nvme-eui.0025384450000002 }", &[]);
     assert!(
         own.contains("wwn      \"eui.0025384450000002\"\n  rule     matches\n  destroy  allowDestroy names this disk: its content may be destroyed"),

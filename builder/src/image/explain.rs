@@ -87,7 +87,8 @@ impl Explained {
     /// Compares the inputs with those of the same part in the previous build.
     pub fn why(&self, before: &BTreeMap<String, String>) -> Why {
         let now = self.inputs.shown();
-        let removed = before.keys().filter(|label| !now.contains_key(*label)).map(|label| format!("- {label}"));
+        let removed =
+            before.keys().filter(|label| !now.contains_key(*label)).map(|label| format!("- {label}"));
         let changes = now.iter().filter_map(|(label, value)| match before.get(label) {
             None => Some(format!("+ {label}")),
             Some(old) if old == value => None,

@@ -118,7 +118,9 @@ pub enum KeyError {
         path: PathBuf,
     },
     /// The clock is outside of what `EFI_TIME` can express.
-    #[error("the clock is {0} s after 1970, but the time of a Secure Boot variable must be in the years 1998 to 9999")]
+    #[error(
+        "the clock is {0} s after 1970, but the time of a Secure Boot variable must be in the years 1998 to 9999"
+    )]
     Clock(u64),
     /// The generator of random numbers or keys failed.
     #[error("failed to generate a {0} key")]

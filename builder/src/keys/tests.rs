@@ -244,7 +244,10 @@ fn rotation_signs_with_the_new_key_and_accepts_the_old() {
     let (old, new) = (AuthenticatedVariable::parse(old).unwrap(), AuthenticatedVariable::parse(new).unwrap());
     new.verify(Variable::Db, &[&after.secure_boot.kek]).unwrap();
     assert_eq!(certificates(new.list).unwrap().len(), 2);
-    assert!(new.time[2..] > old.time[2..], "the time increases even if the clock does not, because firmware requires a later time");
+    assert!(
+        new.time[2..] > old.time[2..],
+        "the time increases even if the clock does not, because firmware requires a later time"
+    );
 
     for role in [Role::Configuration, Role::Seed, Role::Intermediate, Role::SecureBoot] {
         plan_rotate(&path, role, true, NOW).unwrap().apply().unwrap();

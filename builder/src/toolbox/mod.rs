@@ -209,7 +209,8 @@ fn make(cache: &Cache, packages: &[&LockedPackage], root: &Path) -> Result<(), T
         move |source| ToolboxError::Io { what, path, source }
     };
     let tools = cache.tools();
-    let unfinished = tempfile::Builder::new().prefix(".new-").tempdir_in(&tools).map_err(io("write", &tools))?;
+    let unfinished =
+        tempfile::Builder::new().prefix(".new-").tempdir_in(&tools).map_err(io("write", &tools))?;
     let unfinished = Temporary::new(unfinished.keep());
     unpack_all(cache, packages, unfinished.path())?;
     let folder = fs::File::open(unfinished.path()).map_err(io("open", unfinished.path()))?;

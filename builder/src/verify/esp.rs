@@ -102,7 +102,10 @@ pub(super) fn esp(
     }
     match checks.need(PART, hidden(&written, &window, listing)) {
         Some(Hidden { code: Some(at), .. }) => {
-            checks.fails(PART, format!("byte {at} of the file system differs, in an area that no operating system writes"));
+            checks.fails(
+                PART,
+                format!("byte {at} of the file system differs, in an area that no operating system writes"),
+            );
         }
         // No sign that another system wrote to the partition.
         Some(Hidden { is_mounted: false, other: Some(at), .. }) if others.is_empty() => {

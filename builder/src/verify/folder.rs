@@ -105,8 +105,10 @@ fn outputs(folder: &Path, manifest: &Manifest, checks: &mut Checks<'_>) {
             checks.holds(name, format!("{}, with the manifest's digest", human(output.size)));
         } else {
             let (size, digest) = (found.size, found.sha256);
-            checks
-                .fails(name, format!("it has {size} bytes and digest {digest}, which differ from the manifest's entry"));
+            checks.fails(
+                name,
+                format!("it has {size} bytes and digest {digest}, which differ from the manifest's entry"),
+            );
         }
     }
 }
@@ -130,7 +132,10 @@ fn unlisted(folder: &Path, manifest: &Manifest, checks: &mut Checks<'_>) {
     });
     names.sort();
     if !names.is_empty() {
-        checks.unchecked(MANIFEST, format!("not checked: files that the manifest does not list: {}", names.join(", ")));
+        checks.unchecked(
+            MANIFEST,
+            format!("not checked: files that the manifest does not list: {}", names.join(", ")),
+        );
     }
 }
 

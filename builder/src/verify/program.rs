@@ -41,7 +41,12 @@ pub(super) fn signature(part: &str, bytes: &[u8], checks: &mut Checks<'_>) {
     }
     let claimed = match authenticode::claimed_signer(bytes) {
         Ok(Some(claimed)) => claimed,
-        Ok(None) => return checks.fails(part, "it is not signed, or its signature does not contain the certificate of the signer"),
+        Ok(None) => {
+            return checks.fails(
+                part,
+                "it is not signed, or its signature does not contain the certificate of the signer",
+            );
+        }
         Err(error) => return checks.fails(part, chain(&error)),
     };
     if checks.need(part, authenticode::verify(bytes, &[claimed])).is_some() {

@@ -31,14 +31,14 @@ pub(super) fn seed(bytes: &[u8], image: Option<ClusterId>, checks: &mut Checks<'
         return checks.fails(PART, format!("the seed is {whose}, but the image is of a different cluster"));
     }
     let Some(keys) = checks.keys else {
-        return checks
-            .unchecked(PART, format!("not checked: whether the seed is {whose}; pass --keys DIR"));
+        return checks.unchecked(PART, format!("not checked: whether the seed is {whose}; pass --keys DIR"));
     };
     let Some(verified) = checks.need(PART, read.verify(Domain::Seed, &keys.seed)) else { return };
     let Some(seed) = checks.need(PART, Seed::parse(&verified)) else { return };
     if seed.cluster_id == keys.cluster_id(&seed.cluster) {
         checks.holds(PART, format!("{whose}; signed by a seed key of {}", keys.cluster));
     } else {
-        checks.fails(PART, format!("the seed is {whose}, but its cluster id is the id of a different cluster"));
+        checks
+            .fails(PART, format!("the seed is {whose}, but its cluster id is the id of a different cluster"));
     }
 }

@@ -91,15 +91,18 @@ pub(super) fn whole(
     const PART: &str = "whole image";
     match checks.need(PART, unaccounted(disk, facts, loader, statement, skip)) {
         Some((None, skipped)) => {
-            let except = if skipped.is_empty() {
-                String::new()
-            } else {
-                format!(" except {}", skipped.join(" and "))
-            };
-            checks.holds(PART, format!("every byte{except} is the one that the builder writes for these parts"));
+            let except =
+                if skipped.is_empty() { String::new() } else { format!(" except {}", skipped.join(" and ")) };
+            checks.holds(
+                PART,
+                format!("every byte{except} is the one that the builder writes for these parts"),
+            );
         }
         Some((Some(at), _)) => {
-            checks.fails(PART, format!("byte {at}, in {}, differs from the byte that the builder writes", place(disk, at)));
+            checks.fails(
+                PART,
+                format!("byte {at}, in {}, differs from the byte that the builder writes", place(disk, at)),
+            );
         }
         None => {}
     }

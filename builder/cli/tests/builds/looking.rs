@@ -244,7 +244,8 @@ fn new_images_refuse_statements_of_a_dropped_configuration_key() {
     };
     let before = image("before");
     run(&["keys", "rotate", "lab", "configuration", "--drop-old", "--keys", keys]).succeeds();
-    run(&["verify", before.to_str().unwrap(), "--keys", keys]).fails(4, &["boot manifest: it accepts configuration keys other than those of lab"]);
+    run(&["verify", before.to_str().unwrap(), "--keys", keys])
+        .fails(4, &["boot manifest: it accepts configuration keys other than those of lab"]);
     let after = image("after");
     for with in [&["--keys", keys][..], &[]] {
         run(&[&["verify", after.to_str().unwrap()], with].concat()).succeeds();

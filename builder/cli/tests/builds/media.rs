@@ -299,15 +299,27 @@ fn bootable_content_is_refused() {
         ),
         (&file("holiday.jpg", program), "holiday.jpg is not from the builder, and is an EFI program"),
         (&file("System Volume Information/x.EFI", b""), "is an EFI program"),
-        (&file("startup.nsh", b"fs0:\\x"), "startup.nsh is not from the builder, and is a script for an EFI shell"),
+        (
+            &file("startup.nsh", b"fs0:\\x"),
+            "startup.nsh is not from the builder, and is a script for an EFI shell",
+        ),
         (&file("loader/entries/a b.conf", b"linux /x"), "is read by the boot loader"),
         (&file("LOADER/credentials/x.cred", b"x"), "is read by the boot loader"),
-        (&file("EFI/Linux/kubedos_0.1.0.efi.extra.d/x.cred", b"x"), "is in a folder from which programs are booted"),
+        (
+            &file("EFI/Linux/kubedos_0.1.0.efi.extra.d/x.cred", b"x"),
+            "is in a folder from which programs are booted",
+        ),
         (&file("efi/boot/grub.cfg", b"x"), "is in a folder from which programs are booted"),
         (&|path| write(path, 0, &[0xeb, 0x58]), "sector 0 contains BIOS code"),
         (&|path| add_partition(path, "esp", Role::Esp.type_guid()), "is a second EFI system partition"),
-        (&|path| write(path, esp(path) + 90, &[0xeb]), "byte 90 of the file system differs, in an area that no operating system writes"),
-        (&|path| write(path, esp(path) + 32 * 512 + 4 * 120_000, &[3]), "its two allocation tables differ: the firmware decides which one is used"),
+        (
+            &|path| write(path, esp(path) + 90, &[0xeb]),
+            "byte 90 of the file system differs, in an area that no operating system writes",
+        ),
+        (
+            &|path| write(path, esp(path) + 32 * 512 + 4 * 120_000, &[3]),
+            "its two allocation tables differ: the firmware decides which one is used",
+        ),
         (
             &|path| {
                 left_by_others(path);

@@ -110,7 +110,10 @@ fn a_flip_in_any_region_is_reported() {
         (find(&disk, esp, &loader[4096..4160]), "boot loader signature"),
         (find(&disk, esp, &uki[uki.len() / 2..][..64]), "uki signature"),
         (find(&disk, esp, &uki[uki.len() - 300..uki.len() - 200]), "uki signature"),
-        (find(&disk, esp, b"timeout 0"), "esp: loader/loader.conf differs from the file that the builder writes"),
+        (
+            find(&disk, esp, b"timeout 0"),
+            "esp: loader/loader.conf differs from the file that the builder writes",
+        ),
         (at(Role::Seed) + 7, "seed"),
         (at(root), "root: data block 0 does not verify"),
         (at(root) + (5 << 20) + 17, "root: data block 1280 does not verify"),
@@ -262,10 +265,26 @@ fn a_folder_with_a_wrong_file_is_refused() {
 
     let text = fs::read_to_string(&manifest).unwrap();
     for (from, to, part) in [
-        ("\"generation\": 1", "\"generation\": 2", "manifest.json: the field generation differs from the image"),
-        ("\"cluster\": \"lab\"", "\"cluster\": \"bal\"", "manifest.json: the field cluster differs from the image"),
-        ("\"demo_keys\": true", "\"demo_keys\": false", "manifest.json: the field demo_keys differs from the image"),
-        ("\"data_blocks\": ", "\"data_blocks\": 1", "manifest.json: the field volumes differs from the image"),
+        (
+            "\"generation\": 1",
+            "\"generation\": 2",
+            "manifest.json: the field generation differs from the image",
+        ),
+        (
+            "\"cluster\": \"lab\"",
+            "\"cluster\": \"bal\"",
+            "manifest.json: the field cluster differs from the image",
+        ),
+        (
+            "\"demo_keys\": true",
+            "\"demo_keys\": false",
+            "manifest.json: the field demo_keys differs from the image",
+        ),
+        (
+            "\"data_blocks\": ",
+            "\"data_blocks\": 1",
+            "manifest.json: the field volumes differs from the image",
+        ),
         ("\"version\": 1", "\"version\": 2", "manifest.json: it has version 2"),
         ("lab-0.1.0.efi", "../lab-0.1.0.efi", "is not a file name"),
         (
@@ -308,7 +327,12 @@ fn a_personalised_image_verifies_unless_its_seed_is_damaged() {
     let ran = run(&["verify", path, "--keys", "keys/demo"]).succeeds();
     assert!(ran.out.contains("node cp-1, incarnation 1, for generation 1 and release "), "{ran:?}");
     let ran = run(&["verify", path]).succeeds();
-    assert!(ran.out.contains("not checked: whether the seed is of lab, node cp-1, incarnation 1, for generation 1 and release "), "{ran:?}");
+    assert!(
+        ran.out.contains(
+            "not checked: whether the seed is of lab, node cp-1, incarnation 1, for generation 1 and release "
+        ),
+        "{ran:?}"
+    );
     let (start, _) = partition(&disk(&personal), Role::Seed);
     let file = File::options().read(true).write(true).open(&personal).unwrap();
     let mut byte = [0];

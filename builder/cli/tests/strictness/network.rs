@@ -160,9 +160,8 @@ fn a_redirect_to_a_login_page_reports_the_host_of_the_page() {
 #[test]
 fn other_failures_do_not_relock_packages() {
     let empty = Server::start();
-    let redirect = |path: &str| {
-        raw(&format!("302 Found\r\nLocation: {}/{path}\r\nContent-Length: 0", empty.url()), b"")
-    };
+    let redirect =
+        |path: &str| raw(&format!("302 Found\r\nLocation: {}/{path}\r\nContent-Length: 0", empty.url()), b"");
     let rules = [
         Rule::Status(403),
         Rule::Status(407),

@@ -295,7 +295,8 @@ impl<'a> Fetcher<'a> {
             Problem::Vanished { name, path, mut answers } => {
                 let mut is_proven = true;
                 for error in &mut answers.0 {
-                    if let Some(status) = error.absent().filter(|_| !self.mirrors.is_proven(&error.route.host))
+                    if let Some(status) =
+                        error.absent().filter(|_| !self.mirrors.is_proven(&error.route.host))
                     {
                         error.cause = Cause::Unproven(status);
                         is_proven = false;

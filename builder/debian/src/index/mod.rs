@@ -228,7 +228,8 @@ impl Index {
             });
             // A relation may be folded before its version, so a part without a name is skipped.
             for provided in provides.filter(|relation| !relation.trim_start().starts_with('(')) {
-                let Some(provided) = provided.split([' ', '\t', '(', ':']).find(|part| !part.is_empty()) else {
+                let Some(provided) = provided.split([' ', '\t', '(', ':']).find(|part| !part.is_empty())
+                else {
                     continue;
                 };
                 let known = self.providers.entry(provided.to_owned()).or_default();
@@ -344,7 +345,10 @@ mod tests {
         let folded = stanza("f", "1", "Provides: a (= 1), mta\n (= 2),\n\tb:any\nDescription: a, c\n d\n");
         index.add(&folded, "s", "main", None).unwrap();
         assert_eq!(index.providers("mta"), ["e", "f", "m"]);
-        assert_eq!((index.providers("b"), index.providers("c"), index.providers("d")), (vec!["f"], vec![], vec![]));
+        assert_eq!(
+            (index.providers("b"), index.providers("c"), index.providers("d")),
+            (vec!["f"], vec![], vec![])
+        );
     }
 
     #[test]

@@ -49,7 +49,9 @@ pub enum KernelError {
     #[error("the kernel package does not contain /{0}")]
     Missing(String),
     /// A required option has a different value.
-    #[error("kernel {release} has {name} = {value}, but kernel-config/required.toml requires {wanted}: {why}")]
+    #[error(
+        "kernel {release} has {name} = {value}, but kernel-config/required.toml requires {wanted}: {why}"
+    )]
     Option {
         /// The kernel's release.
         release: String,

@@ -127,7 +127,11 @@ impl<'v> Clusters<'v> {
             };
             at = match at.checked_sub(back) {
                 Some(before) if before != at => before,
-                _ => return Err(self.place(at).damaged(format!("the distance {back} to its head is invalid"))),
+                _ => {
+                    return Err(self
+                        .place(at)
+                        .damaged(format!("the distance {back} to its head is invalid")));
+                }
             };
         }
     }

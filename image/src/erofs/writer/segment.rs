@@ -99,7 +99,10 @@ fn fits(cut: &Cut, data: &[u8], settings: &Settings) -> bool {
 
 /// Encodes a cache entry: the number of extents, the extents (length, number of blocks, which is 0 for a plain extent), the clusters, and
 /// the digest of the key and all these bytes.
-#[expect(clippy::expect_used, reason = "a segment has fewer extents than bytes, and at most a few MiB of bytes")]
+#[expect(
+    clippy::expect_used,
+    reason = "a segment has fewer extents than bytes, and at most a few MiB of bytes"
+)]
 fn encode(key: &[u8; 32], cut: &Cut) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(cut.clusters.len() + cut.extents.len() * 8 + 36);
     let count = u32::try_from(cut.extents.len()).expect("extents are counted in 32 bits");
