@@ -1,4 +1,4 @@
-//! Digests over labelled inputs. A digest names what is built from the inputs, and is the base of UUIDs and salts.
+//! Digests over labelled inputs. A digest identifies the result of a build from these inputs, and is the base of UUIDs and salts.
 //!
 //! Invariant: different lists of inputs never produce the same bytes for the hash, because labels and values are hashed with their lengths.
 //! The order of the calls matters.

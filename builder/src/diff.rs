@@ -241,7 +241,7 @@ impl Found {
                 let blocks =
                     if count == 1 { "block of 4096 bytes differs" } else { "blocks of 4096 bytes differ" };
                 let text = format!("{count} {blocks}, the first is block {first}");
-                self.add(&part("partitions", &left.name), "content", Value::Null, says.into());
+                self.add(&part("partitions", &left.name), "content", Value::Null, text.into());
             }
         }
         Ok(())
@@ -416,10 +416,10 @@ mod tests {
         }));
         let mut found = Found::default();
         found.files("root", &a, &b);
-        let said: Vec<String> =
+        let shown_lines: Vec<String> =
             found.differences["files of root"].iter().map(|found| found.to_string()).collect();
         assert_eq!(
-            said,
+            shown_lines,
             [
                 "gone: only in the first: bytes 3, kind file, mode 0644, content 2",
                 "lib: content: usr/lib -> usr/lib64",

@@ -152,7 +152,7 @@ impl Classify for Problem {
             }
             Self::Cache(CacheError::Damaged { .. }) => "run without --offline to fetch it again",
             Self::Vanished { .. } => {
-                "the mirror no longer has this version: `--relock-missing` resolves only what has vanished, `lock --update` everything"
+                "the mirror no longer has this version: `--relock-missing` resolves only the vanished packages again, `lock --update` all packages"
             }
             Self::Offline { .. } => "run `kubedos-build fetch` without --offline first",
             Self::Mirror(error) => return error.help(),

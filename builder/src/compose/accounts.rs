@@ -14,7 +14,7 @@ use super::tree::{Node, Tree, TreeError};
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum AccountError {
     /// A line that is not valid in sysusers.d(5), or whose type is not supported here.
-    #[error("{file}:{line}: cannot act on {text:?}")]
+    #[error("{file}:{line}: unsupported declaration {text:?}")]
     Line {
         /// The file.
         file: String,

@@ -1,4 +1,4 @@
-//! Reads from an ELF file what composition needs: the interpreter and the needed libraries.
+//! Reads the interpreter and the needed libraries of an ELF file, for composition.
 //!
 //! It reads x86-64 files only and does not validate them beyond these fields. All lists and names are bounded, because the files are
 //! untrusted input.

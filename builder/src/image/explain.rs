@@ -31,7 +31,7 @@ pub struct Explained {
     pub work: Option<Work>,
 }
 
-/// The work for a part: what was done, and what the store already contained.
+/// The work for a part: the completed steps, and the number of results that the store already contained.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Work {
     /// The number of packages in the part.

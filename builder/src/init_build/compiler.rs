@@ -85,10 +85,10 @@ impl Folder {
 
 /// Creates a link and replaces an existing one atomically, because another build may be using it.
 fn link(to: &Path, path: &Path) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}", std::process::id()));
-    symlink(to, &beside)?;
-    fs::rename(&beside, path)
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}", std::process::id()));
+    symlink(to, &temporary)?;
+    fs::rename(&temporary, path)
 }
 
 /// If this program was started under one of the two names, replaces the process by that compiler. Returns an error if that fails, and
@@ -129,7 +129,7 @@ fn rustc(arguments: Vec<OsString>) -> Command {
     command
 }
 
-/// The flags that make clang use the tree and nothing from the host.
+/// The flags that make clang use the tree only, and no file of the host.
 pub(super) fn c_flags(tree: &Path) -> Vec<OsString> {
     let flags = ["--no-default-config", "-no-canonical-prefixes", "--target=x86_64-linux-gnu", "-g0"];
     let paths = [("--sysroot=", tree.to_owned()), ("-resource-dir=", tree.join(RESOURCES))];

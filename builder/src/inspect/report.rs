@@ -108,7 +108,7 @@ pub struct TableReport {
     pub copy: &'static str,
     /// The state of the other copy: `same`, `differs`, or the error.
     pub other: String,
-    /// Whether sector 0 contains the MBR that protects the disk from tools that do not know GPT.
+    /// Whether sector 0 contains the MBR that protects the disk from tools without GPT support.
     pub protective_mbr: bool,
 }
 

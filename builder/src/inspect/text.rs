@@ -93,8 +93,8 @@ impl Display for Report {
 }
 
 /// Writes a line of a block: a word of at most ten letters and its value.
-fn line(f: &mut Formatter<'_>, word: &str, says: impl Display) -> fmt::Result {
-    row!(f, "  {word:<12}{says}")
+fn line(f: &mut Formatter<'_>, word: &str, value: impl Display) -> fmt::Result {
+    row!(f, "  {word:<12}{value}")
 }
 
 fn disk(f: &mut Formatter<'_>, report: &DiskReport) -> fmt::Result {
@@ -145,7 +145,7 @@ fn disk(f: &mut Formatter<'_>, report: &DiskReport) -> fmt::Result {
         heading!(f, "volumes")?;
     }
     for volume in &report.volumes {
-        let missing = if volume.present { "" } else { "; NO PARTITIONS of that UUID" };
+        let missing = if volume.present { "" } else { "; NO PARTITIONS with that UUID" };
         row!(f, "  {:<14}{}, {}{missing}", volume.name, volume.seal.root_hash, human(volume.bytes))?;
         if let Some(tree) = &volume.tree {
             row!(f, "{:16}{}", "", Counts(tree))?;

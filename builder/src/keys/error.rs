@@ -117,7 +117,7 @@ pub enum KeyError {
         /// The expected path.
         path: PathBuf,
     },
-    /// The clock is outside of what `EFI_TIME` can express.
+    /// The clock is outside the range of `EFI_TIME`.
     #[error(
         "the clock is {0} s after 1970, but the time of a Secure Boot variable must be in the years 1998 to 9999"
     )]

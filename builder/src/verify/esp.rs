@@ -63,7 +63,7 @@ fn is_uki_path(path: &str) -> bool {
     path.strip_prefix(UKIS).is_some_and(|name| name.ends_with(".efi") && !name.contains('/'))
 }
 
-/// Compares the partition with what the builder writes. Returns whether every byte is the builder's.
+/// Compares the partition with the builder's output. Returns whether every byte is the builder's.
 pub(super) fn esp(
     disk: &Disk,
     listing: &Listing,

@@ -165,7 +165,7 @@ fn medium(disk: &Disk, checks: &mut Checks<'_>) -> Medium {
     if is_whole { Medium::Shipped(expected) } else { Medium::Broken }
 }
 
-/// Checks the CD descriptors of an image with the shipped length `bytes`: firmware starts what they refer to.
+/// Checks the CD descriptors of an image with the shipped length `bytes`: firmware starts the programs that they refer to.
 pub(super) fn cd(disk: &Disk, bytes: u64, checks: &mut Checks<'_>) {
     const PART: &str = "cd descriptors";
     let table = &disk.found().table;

@@ -31,7 +31,7 @@ struct Run {
 struct Places<'t>(BTreeMap<&'t str, Run>);
 
 impl Places<'_> {
-    #[expect(clippy::expect_used, reason = "`write` places all paths of the tree before it asks for one")]
+    #[expect(clippy::expect_used, reason = "`write` places all paths of the tree before it looks up a path")]
     fn of(&self, path: &str) -> Run {
         *self.0.get(path).expect("every directory and every file has a place")
     }

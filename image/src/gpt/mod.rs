@@ -48,7 +48,7 @@ pub enum ReadError {
         actual: u64,
     },
     /// The area is not inside the disk, or overlaps the usable area.
-    #[error("{0} lies outside the disk")]
+    #[error("{0} is outside the disk")]
     OutOfBounds(&'static str),
     /// Both checksums are correct, but an entry is invalid or overlaps another entry.
     #[error("invalid entries")]

@@ -30,7 +30,7 @@ pub enum SeedVolumeError {
     #[error("not a seed volume")]
     NotASeed,
     /// An extent is not inside the volume.
-    #[error("{0} lies outside the volume")]
+    #[error("{0} is outside the volume")]
     OutOfBounds(&'static str),
     /// The descriptor or the directory violates ECMA-119.
     #[error("{0} is not well-formed")]

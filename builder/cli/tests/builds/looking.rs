@@ -24,7 +24,7 @@ fn document(path: &std::path::Path) -> Value {
     serde_json::from_str(&ran.out).unwrap()
 }
 
-/// `inspect` finds in the image what the manifest lists.
+/// The report of `inspect` agrees with the manifest.
 #[test]
 fn inspect_agrees_with_the_manifest() {
     let image = document(&product().file("raw"));
@@ -227,7 +227,7 @@ fn a_spec_edit_changes_only_the_configuration() {
     assert!(ran.out.contains("uki.boot.configuration_keys"), "{ran:?}");
 }
 
-/// C0: after `keys rotate configuration --drop-old`, `verify` accepts what a node accepts, and refuses a statement that the dropped key signed.
+/// C0: after `keys rotate configuration --drop-old`, `verify` accepts the same configurations as a node, and refuses a statement that the dropped key signed.
 #[test]
 fn new_images_refuse_statements_of_a_dropped_configuration_key() {
     let bench = Bench::new(&[Shared::Packages, Shared::Built("init"), Shared::Built("volume")]);

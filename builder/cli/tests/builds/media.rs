@@ -441,7 +441,7 @@ fn inspect_output_fits_100_columns() {
     }
 }
 
-/// From field tests: a folder of outputs is read through its manifest. For another folder or file, the error names what to pass instead.
+/// From field tests: a folder of outputs is read through its manifest. For any other folder or file, the error names the file to pass instead.
 #[test]
 fn an_unknown_file_or_folder_is_described() {
     let bench = Bench::new(&[]);

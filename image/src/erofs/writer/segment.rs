@@ -19,7 +19,7 @@ pub fn writer() -> String {
     format!("{WRITER} zstd {} lz4 {}", zstd_safe::version_number(), lz4::liblz4::version())
 }
 
-/// A cache of compressed segments between runs. The writer verifies what the cache returns, so the cache may be damaged, and it may lose
+/// A cache of compressed segments between runs. The writer verifies each returned entry, so the cache may be damaged, and it may lose
 /// entries at any time.
 pub trait SegmentCache: Sync {
     /// The bytes of a key, if the cache contains them.

@@ -73,7 +73,7 @@ impl Fill for Zstd<'_> {
                 }
                 let before = frame.len();
                 append(&mut self.context, &self.data[to..next], &mut frame)?;
-                self.predicted.learn(to..next, frame.len() - before);
+                self.predicted.update(to..next, frame.len() - before);
                 if frame.len() > room {
                     frame.truncate(before);
                     limit = next - (next - to) / 8;

@@ -130,7 +130,7 @@ pub enum Cause {
     #[error("timed out ({0})")]
     Timeout(ureq::Timeout),
     /// The TLS session was not established, or the certificate is not trusted.
-    #[error("TLS failed; check that the port speaks TLS, the certificate, and the clock")]
+    #[error("TLS failed; check that the port supports TLS, and check the certificate and the clock")]
     Tls(#[source] io::Error),
     /// The answer is not HTTP.
     #[error("the answer is not HTTP; check that the port does not expect TLS")]

@@ -182,8 +182,8 @@ impl Client {
 
     fn route(&self, first: &Uri, uri: &Uri) -> (Route, Result<Option<ureq::Proxy>, Cause>) {
         let named = |uri: &Uri| Host::of(uri).unwrap_or_else(Host::none);
-        let (host, asked) = (named(uri), named(first));
-        let redirected_by = (asked != host).then_some(asked);
+        let (host, first_host) = (named(uri), named(first));
+        let redirected_by = (first_host != host).then_some(first_host);
         match self.proxies.of(uri) {
             Ok(Some((proxy, name))) => (Route { host, redirected_by, proxy: name }, Ok(Some(proxy))),
             Ok(None) => (Route { host, redirected_by, proxy: None }, Ok(None)),
