@@ -222,8 +222,12 @@ fn an_undamaged_medium_in_use_verifies() {
             "partition 14 `photos`",
         ),
         ("left by other systems", &left_by_others, "was left by Windows"),
-        ("a removed file", &a_removed_file, "another system wrote"),
-        ("another label", &relabelled, "another system wrote"),
+        (
+            "a removed file",
+            &a_removed_file,
+            "another system wrote to it, as happens when a stick is plugged in",
+        ),
+        ("another label", &relabelled, "another system wrote to it, as happens when a stick is plugged in"),
         (
             "a file of the user",
             &|path| mounted(path, |esp| put(esp, "Größe/ein Brief.txt", b"x")),
@@ -310,7 +314,10 @@ fn bootable_content_is_refused() {
             "is in a folder from which programs are booted",
         ),
         (&file("efi/boot/grub.cfg", b"x"), "is in a folder from which programs are booted"),
-        (&|path| write(path, 0, &[0xeb, 0x58]), "sector 0 contains BIOS code"),
+        (
+            &|path| write(path, 0, &[0xeb, 0x58]),
+            "sector 0 contains BIOS code other than the builder's, which only prints a message",
+        ),
         (&|path| add_partition(path, "esp", Role::Esp.type_guid()), "is a second EFI system partition"),
         (
             &|path| write(path, esp(path) + 90, &[0xeb]),
