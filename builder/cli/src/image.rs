@@ -96,7 +96,7 @@ struct Request {
 }
 
 /// The arguments of a rebuild.
-pub struct Again<'a> {
+pub struct Rebuild<'a> {
     /// The ClusterSpec.
     pub spec: &'a Path,
     /// The key directory, if given.
@@ -208,7 +208,7 @@ impl Image {
     }
 
     /// Builds the same image again with an empty store, so that no result of an earlier build is used.
-    pub fn rebuild(again: Again<'_>) -> Result<(), Failure> {
+    pub fn rebuild(again: Rebuild<'_>) -> Result<(), Failure> {
         let format = [(Format::Iso, again.formats.iso), (Format::Qcow2, again.formats.qcow2)];
         let image = Self {
             spec: again.spec.to_owned(),

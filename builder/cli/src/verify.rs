@@ -16,7 +16,7 @@ use kubedos_debian::failure::{Class, Failure};
 use kubedos_wire::printable::Row;
 use serde::Serialize;
 
-use super::image::{Again, Image};
+use super::image::{Rebuild, Image};
 use super::inputs::Inputs;
 use super::relock::LOCK_USED;
 use super::terminal::{print_painted, print_pretty, say, takes_color};
@@ -84,7 +84,7 @@ impl Verify {
         let place = Temporary::new(place.map_err(|error| Failure::new(Class::Failed, error))?.keep());
         let out = OutputDir::lock(place.path())?;
         let fresh = place.path().join("init");
-        Image::rebuild(Again {
+        Image::rebuild(Rebuild {
             spec,
             keys: self.keys.as_deref(),
             inputs: &inputs,

@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_without_a_pinned_id_fails_naming_its_line() {
+    fn an_account_without_a_pinned_id_is_reported_with_its_line() {
         for (line, kind) in [("u new - \"x\"", "user new"), ("g new -", "group new")] {
             let text = of(&format!("{GOOD}{line}\n"), &ids()).unwrap_err().to_string();
             assert!(text.contains("a.conf:10") && text.contains(kind), "{text}");

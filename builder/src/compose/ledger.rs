@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_control_member_of_an_unknown_name_counts_as_a_script() {
+    fn a_control_member_with_an_unknown_name_counts_as_a_script() {
         let control = ["control", "md5sums", "postinst", "triggers", "isinstallable"];
         let control = control.map(|name| (name.to_owned(), Vec::new())).into_iter().collect();
         let kinds: Vec<_> = scripts("p", "1", &control).into_iter().map(|script| script.kind).collect();

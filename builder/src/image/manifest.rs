@@ -109,7 +109,7 @@ mod tests {
     use std::io::Write;
 
     #[test]
-    fn what_is_written_can_be_read_again() {
+    fn a_written_manifest_is_read_back() {
         for additions in [Vec::new(), vec!["usr/bin/probe".to_owned()]] {
             let manifest = Manifest {
                 version: VERSION,

@@ -328,7 +328,7 @@ fn a_directory_with_a_part_of_the_demo_keys_is_refused() {
 }
 
 #[test]
-fn keys_of_another_cluster_are_refused() {
+fn keys_for_a_different_cluster_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lab");
     init(&path);

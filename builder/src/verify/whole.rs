@@ -15,7 +15,7 @@ use crate::compare::first_difference;
 use crate::image::boot_partition;
 use crate::image::disk::{DiskError, Parts, VolumeParts, assemble};
 
-/// Checks that number, place, type and UUID of every partition follow from the root hashes. Further partitions are not checked here.
+/// Checks that the root hashes determine number, place, type and UUID of every partition. Further partitions are not checked here.
 pub(super) fn uuids(disk: &Disk, layout: &Layout, facts: &Facts, checks: &mut Checks<'_>) {
     const PART: &str = "partition uuids";
     let names = names(facts);
@@ -26,10 +26,10 @@ pub(super) fn uuids(disk: &Disk, layout: &Layout, facts: &Facts, checks: &mut Ch
     for (number, wanted) in expected.partitions() {
         if !found.get(number).is_some_and(|found| same(found, wanted)) {
             return checks
-                .fails(PART, format!("the UUID of {} does not follow from its volume", wanted.name));
+                .fails(PART, format!("the entry of {} is not the one that its volume determines", wanted.name));
         }
     }
-    checks.holds(PART, format!("all {} follow from the root hashes", expected.partitions().count()));
+    checks.holds(PART, format!("all {} are those that the root hashes determine", expected.partitions().count()));
     if expected.partitions().any(|(number, wanted)| found.get(number) != Some(wanted)) {
         checks.differs(PART, "attributes of partitions were changed");
     }

@@ -186,7 +186,7 @@ fn a_disk_that_grew_keeps_its_primary_and_can_be_repaired() {
 /// Field testing: `sgdisk -e` ends the usable area at a whole MiB and writes the entries of the backup copy directly after it, far from the
 /// header.
 #[test]
-fn entries_of_the_backup_may_lie_far_from_its_header() {
+fn entries_of_the_backup_may_be_far_from_its_header() {
     let size = SectorSize::B512;
     let table = table(size, 9);
     let mut disk = written(&table);

@@ -31,7 +31,7 @@ fn interrupt_in(bench: &Bench, phase: &str, signal: Signal, more: &[&str]) {
 }
 
 #[test]
-fn every_phase_can_be_interrupted_and_the_next_build_makes_the_same_image() {
+fn every_phase_can_be_interrupted_and_the_next_build_writes_the_same_image() {
     let bench = Bench::new(&[Shared::Packages, Shared::Built("init")]);
     interrupt_in(&bench, "pinned packages", Signal::INT, &[]);
     for phase in ["root volume", "payload volume", "unified kernel image", "configuration volume", "images"] {

@@ -356,7 +356,7 @@ fn bootable_content_is_refused() {
 }
 
 #[test]
-fn a_disk_of_another_system_is_not_a_kubedos_disk() {
+fn a_disk_with_a_foreign_system_is_not_a_kubedos_disk() {
     let bench = Bench::new(&[]);
     let path = bench.path("other.raw");
     File::create(&path).unwrap().set_len(64 * MIB).unwrap();

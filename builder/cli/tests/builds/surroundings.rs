@@ -33,7 +33,7 @@ fn an_output_folder_that_cannot_be_written_is_reported() {
 }
 
 #[test]
-fn two_builds_at_once_make_the_same_image() {
+fn two_builds_at_once_write_the_same_image() {
     let bench = Bench::new(&[Shared::Packages, Shared::Built("init")]);
     let outs = ["a", "b"].map(|name| bench.path(name));
     let builds = outs.each_ref().map(|out| Running::start(&bench.image(&["--out", out.to_str().unwrap()])));

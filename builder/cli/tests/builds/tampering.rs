@@ -146,8 +146,8 @@ fn a_partition_with_a_different_uuid_is_reported() {
     let source = SparseFile::open(&image.path).unwrap();
     let found = read_from(&source, SectorSize::B512).unwrap().table;
     for (number, part) in [
-        (2, "partition uuids: the UUID of seed does not follow from its volume"),
-        (3, "partition uuids: the UUID of root-a-sig does not follow from its volume"),
+        (2, "partition uuids: the entry of seed is not the one that its volume determines"),
+        (3, "partition uuids: the entry of root-a-sig is not the one that its volume determines"),
         (6, "root: there is no partition root-a with its root hash's UUID"),
         (9, "configuration: there is no partition configuration-a"),
     ] {
@@ -199,7 +199,7 @@ fn added_content_is_refused() {
 
 /// `verify` checks the signing keys only if it has their public half.
 #[test]
-fn an_image_of_other_keys_is_refused() {
+fn an_image_with_other_keys_is_refused() {
     let bench = Bench::new(&[]);
     let (mine, image) = (bench.path("mine"), product().file("raw"));
     let (mine, image) = (mine.to_str().unwrap(), image.to_str().unwrap());

@@ -307,7 +307,7 @@ fn a_mirror_cannot_withdraw_updates() {
 }
 
 #[test]
-fn the_index_of_another_suite_is_refused() {
+fn an_index_for_a_different_suite_is_refused() {
     let mut archive = Archive::new(&PACKAGES);
     archive.codename = "sid".to_owned();
     World::of(archive).run(&["lock", "--update"]).fails(4, &["index of trixie has the Codename sid"]);
@@ -482,7 +482,7 @@ fn a_lock_that_was_edited_is_refused() {
 }
 
 #[test]
-fn a_proof_of_another_lock_is_refused() {
+fn a_proof_that_belongs_to_a_different_lock_is_refused() {
     let world = World::locked();
     let mut proof = fs::read(world.path("kubedos.lock.proof")).unwrap();
     let middle = proof.len() / 2;

@@ -92,7 +92,7 @@ fn debian_is_found_after_ubuntu_and_a_vendor_in_both_syntaxes() {
 
 /// A signature by the right key is not enough: the index must also name Debian and the suite.
 #[test]
-fn an_index_of_another_archive_or_suite_is_rejected_although_its_key_is_trusted() {
+fn an_index_from_a_different_archive_or_suite_is_rejected_although_its_key_is_trusted() {
     let mut world = World::locked();
     let files = |world: &World| [("sources.list", format!("deb {} trixie main\n", world.server.url()))];
     for (origin, label, codename, reason) in [
