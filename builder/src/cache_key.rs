@@ -20,7 +20,7 @@ pub struct CacheKey([u8; 32]);
 pub struct CacheKeyBuilder(Context);
 
 impl CacheKeyBuilder {
-    /// Starts a key with the kind of the output and the version of its format. Another version results in another key.
+    /// Starts a key with the kind of the output and the version of its format. A different version results in a different key.
     pub fn new(kind: &str, version: u32) -> Self {
         let mut builder = Self(Context::new(&SHA256));
         builder.part(b"kubedos key\0");

@@ -338,7 +338,7 @@ fn the_published_operator_is_accepted_in_the_examples_with_the_demo_keys_only() 
     for spec in ["outside.yaml", "examples/link.yaml", "examples/../outside.yaml"] {
         assert_eq!(run(folder, &["validate", spec]).status.code(), Some(3), "{spec}");
     }
-    // The demo keys in another folder are refused. Other keys refuse the published operator.
+    // The demo keys in a different folder are refused. Other keys refuse the published operator.
     copy_tree(&folder.join("keys/demo"), &folder.join("copied"));
     let copied =
         run(folder, &["seed", "--all", "--dry-run", "--spec", "examples/lab.yaml", "--keys", "copied"]);

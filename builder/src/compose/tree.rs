@@ -88,7 +88,7 @@ impl Node {
         Self::new(Kind::Symlink(target.into()), origin)
     }
 
-    /// Returns the node with another mode.
+    /// Returns the node with a different mode.
     #[must_use]
     pub fn with_mode(mut self, mode: u32) -> Self {
         self.mode = mode;

@@ -95,7 +95,7 @@ pub enum KeyError {
         /// The index.
         path: PathBuf,
     },
-    /// The keys belong to another cluster.
+    /// The keys belong to a different cluster.
     #[error("{} contains the keys of cluster {found}, not of {wanted}", path.display())]
     OtherCluster {
         /// The key directory.

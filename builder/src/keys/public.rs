@@ -10,7 +10,7 @@ use kubedos_wire::release::Release;
 use super::index::PublicIndex;
 use super::{INDEX, KeyError, files};
 
-/// The index of the committed demo keys. They are recognised by their bytes, so a copy under another name is recognised too.
+/// The index of the committed demo keys. They are recognised by their bytes, so a copy under a different name is recognised too.
 const DEMO_INDEX: &str = include_str!("../../../keys/demo/public/keys.toml");
 
 /// The certificates of the demo keys.

@@ -18,7 +18,7 @@ pub enum Form {
     Stream,
     /// An empty file, or one that is too short for a disk.
     Short,
-    /// A disk image in another container format, with the name of the format in `qemu-img`.
+    /// A disk image in a different container format, with the name of the format in `qemu-img`.
     Container(&'static str),
     /// A compressed file, with the command that decompresses it.
     Compressed(&'static str),

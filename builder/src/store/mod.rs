@@ -278,7 +278,7 @@ mod tests {
         }
     }
 
-    /// A copy of the store, for example in another home folder, has other stamps and the same bytes.
+    /// A copy of the store, for example in a different home folder, has other stamps and the same bytes.
     #[test]
     fn a_copied_or_touched_entry_is_verified_once_and_found() {
         let (_folder, store, key) = store();

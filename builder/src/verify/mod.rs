@@ -142,7 +142,7 @@ pub fn manifest(path: &Path) -> Result<(PathBuf, Manifest), ArtifactError> {
     }
 }
 
-/// Compares every output of a folder with the output of the same name in another folder, byte by byte.
+/// Compares every output of a folder with the output of the same name in a different folder, byte by byte.
 pub fn compare_outputs(folder: &Path, other: &Path, manifest: &Manifest) -> Vec<Check> {
     let mut checks = Checks { keys: None, made: Vec::new() };
     let names = manifest.outputs.iter().map(|output| output.name.as_str()).chain([SUMS, MANIFEST]);

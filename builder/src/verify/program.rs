@@ -98,7 +98,7 @@ fn boot_manifest(uki: &Uki<'_>, checks: &mut Checks<'_>) {
         Some(keys) if keys.identity != uki.boot.identity => checks.fails(
             PART,
             format!(
-                "its identity is {}, but that of {} is {}: it would attribute their configurations to another cluster",
+                "its identity is {}, but that of {} is {}: it would attribute their configurations to a different cluster",
                 uki.boot.identity, keys.cluster, keys.identity
             ),
         ),

@@ -213,7 +213,7 @@ fn files_of_other_systems_hide_no_entry() {
     assert!(read(&bytes).is_ok());
 }
 
-/// Firmware would find a second file by the name of a kubedOS file: with another case, or by its short name.
+/// Firmware would find a second file by the name of a kubedOS file: with a different case, or by its short name.
 #[test]
 fn two_files_with_the_same_name_are_a_fault() {
     let mut tree = Tree::new();

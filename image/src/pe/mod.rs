@@ -2,7 +2,7 @@
 //!
 //! [`Pe`] reads a file, [`uki`] builds a UKI from the distribution's EFI stub and the sections that the stub looks for. Both require the
 //! strict form that linkers write and that Authenticode covers unambiguously: headers, then the sections without gap or overlap, then
-//! optionally a certificate table, then the end. A file in another form is refused. Every byte of an accepted file therefore belongs to the
+//! optionally a certificate table, then the end. A file in a different form is refused. Every byte of an accepted file therefore belongs to the
 //! headers, to a section, or to the certificate table.
 //!
 //! Follows: Microsoft "PE Format"; UEFI 2.11, 2.1.1; the UAPI group's "Unified Kernel Image" specification.

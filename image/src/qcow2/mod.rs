@@ -47,8 +47,8 @@ pub enum Unsupported {
     /// Unallocated clusters are in a different file.
     #[error("it has a backing file, which contains a part of the disk")]
     BackingFile,
-    /// The data is in another file.
-    #[error("its data is in another file")]
+    /// The data is in a different file.
+    #[error("its data is in a different file")]
     ExternalData,
     /// The clusters are encrypted.
     #[error("it is encrypted")]

@@ -177,7 +177,7 @@ fn unsupported_features_and_invalid_headers_have_specific_errors() {
         (40, &[0xff; 8], "the offset of the L1 table at 18446744073709551615 is invalid"),
         (79, &[1], "it is in use or was not closed"),
         (79, &[2], "it is marked as corrupt"),
-        (79, &[4], "its data is in another file"),
+        (79, &[4], "its data is in a different file"),
         (79, &[16], "it has extended tables (subclusters)"),
         (79, &[64], "it has unknown features, bits 0x40"),
         (79, &[8], "invalid qcow2 header: the compression type"),

@@ -137,7 +137,7 @@ fn a_flip_in_any_region_is_reported() {
     image.verify().succeeds();
 }
 
-/// A node finds a volume by UUIDs that follow from its root hash, so a partition with another UUID is not found.
+/// A node finds a volume by UUIDs that follow from its root hash, so a partition with a different UUID is not found.
 #[test]
 fn a_partition_with_a_different_uuid_is_reported() {
     use kubedos_image::gpt::{SectorSize, read_from};

@@ -16,7 +16,7 @@ pub enum Rule {
     Stall(usize),
     /// One bit of the byte at this offset is flipped.
     Flip(usize),
-    /// A redirect to another path.
+    /// A redirect to a different path.
     Redirect(String),
     /// These bytes are the whole answer. Then the connection ends.
     Raw(Vec<u8>),

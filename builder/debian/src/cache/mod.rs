@@ -123,7 +123,7 @@ impl Verified {
 
     /// Opens a reader at the first byte. Each reader has its own position.
     pub fn reader(&self) -> Result<File, CacheError> {
-        // Reopened through the descriptor: this is the checked file, even if the path now refers to another one.
+        // Reopened through the descriptor: this is the checked file, even if the path now refers to a different file.
         let by_descriptor = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.file));
         File::open(by_descriptor).map_err(|source| CacheError::Io {
             what: "open",

@@ -83,7 +83,7 @@ pub(super) struct Files {
     segments: Vec<Unique>,
     /// The segments of each file, in order.
     files: Vec<(InodeId, Vec<usize>)>,
-    /// Files that are stored in another way.
+    /// Files that are stored in a different way.
     others: Vec<(InodeId, Storage)>,
     pub(super) pieces: Vec<Piece>,
     pub(super) counts: Counts,

@@ -139,7 +139,7 @@ impl Client {
         Self::with_environment(|name| std::env::var(name).ok())
     }
 
-    /// Creates a client with another source of environment variables.
+    /// Creates a client with a different source of environment variables.
     fn with_environment(get: impl Fn(&str) -> Option<String>) -> Self {
         let tls = TlsConfig::builder().root_certs(host_certificates()).build();
         let config = ureq::Agent::config_builder()
