@@ -59,7 +59,7 @@ pub enum OutputError {
         /// Whether the file system supports holes.
         holes: bool,
     },
-    /// A file cannot be written, flushed or named.
+    /// A file cannot be written, flushed or renamed.
     #[error("failed to {doing} {}", path.display())]
     File {
         /// The operation.
@@ -179,7 +179,7 @@ impl OutputDir {
     }
 
     /// Gives a set of files their names, and creates additional links (existing name, new name). The last file is the index of the set: its
-    /// older version is removed before the first file is named, and it is named last, so it never describes files of a different build.
+    /// older version is removed before any file gets its name, and it gets its name last, so it never describes files of a different build.
     ///
     /// # Errors
     /// [`OutputError::File`]. A folder with one of the names is detected before anything is changed. After any other failure, all names of

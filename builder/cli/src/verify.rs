@@ -16,7 +16,7 @@ use kubedos_debian::failure::{Class, Failure};
 use kubedos_wire::printable::Row;
 use serde::Serialize;
 
-use super::image::{Rebuild, Image};
+use super::image::{Image, Rebuild};
 use super::inputs::Inputs;
 use super::relock::LOCK_USED;
 use super::terminal::{print_painted, print_pretty, say, takes_color};

@@ -91,7 +91,7 @@ struct Group {
     members: BTreeSet<String>,
 }
 
-/// This program does not exist in the image, so nobody can log in.
+/// This program does not exist in the image, so a login is not possible.
 const SHELL: &str = "/usr/sbin/nologin";
 
 impl Accounts {

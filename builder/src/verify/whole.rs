@@ -25,11 +25,16 @@ pub(super) fn uuids(disk: &Disk, layout: &Layout, facts: &Facts, checks: &mut Ch
     let same = |a: &Partition, b: &Partition| Partition { attributes: b.attributes, ..a.clone() } == *b;
     for (number, wanted) in expected.partitions() {
         if !found.get(number).is_some_and(|found| same(found, wanted)) {
-            return checks
-                .fails(PART, format!("the entry of {} is not the one that its volume determines", wanted.name));
+            return checks.fails(
+                PART,
+                format!("the entry of {} is not the one that its volume determines", wanted.name),
+            );
         }
     }
-    checks.holds(PART, format!("all {} are those that the root hashes determine", expected.partitions().count()));
+    checks.holds(
+        PART,
+        format!("all {} are those that the root hashes determine", expected.partitions().count()),
+    );
     if expected.partitions().any(|(number, wanted)| found.get(number) != Some(wanted)) {
         checks.differs(PART, "attributes of partitions were changed");
     }
