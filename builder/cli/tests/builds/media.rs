@@ -212,7 +212,7 @@ fn an_undamaged_medium_in_use_verifies() {
             "sgdisk -e",
         ),
         ("old table at the end", &stale_table, "an older table"),
-        ("second copy missing", &second_copy_missing, "the second is missing"),
+        ("second copy missing", &second_copy_missing, "the first copy is valid, the second is missing"),
         ("boot flag in sector 0", &|path| write(path, 446, &[0x80]), "numbers of the protective MBR"),
         ("disk signature", &|path| write(path, 440, b"sign"), "numbers of the protective MBR"),
         ("attributes and GUID", &attributes, "attributes of partitions"),

@@ -165,7 +165,7 @@ fn every_candidate_is_listed_with_its_place_host_and_reason() {
   apt/sources.list.d/a.list:1: {}: answers 404: not found
   apt/sources.list.d/a.list:2: tor+http sources are not supported, only http, https and mirror lists
   apt/sources.list.d/b.sources:1: disabled: Enabled is no
-  apt/sources.list.d/b.sources:7: {}: the answer is a web page instead of the file, for example of a captive portal, a login page or a filtering proxy
+  apt/sources.list.d/b.sources:7: {}: the answer is a web page instead of the file, for example from a captive portal, a login page or a filtering proxy
 error: failed to fetch 1 of the pinned files
   help: name a mirror with --mirror URL or the environment variable KUBEDOS_DEBIAN_MIRROR
 ",
@@ -181,7 +181,7 @@ error: failed to fetch 1 of the pinned files
     configure(&world, &[]);
     run(&world, &["fetch"]).fails(
         1,
-        &["no mirror of the suite trixie is known: the apt configuration in apt names none", "--mirror"],
+        &["no mirror of the suite trixie is known: the apt configuration in apt contains no source", "--mirror"],
     );
 }
 

@@ -117,7 +117,7 @@ pub enum MirrorError {
 fn none(suite: &str, apt: &std::path::Path, rejections: &[Arc<Rejection>]) -> String {
     if rejections.is_empty() {
         return format!(
-            "no mirror of the suite {suite} is known: the apt configuration in {} names none",
+            "no mirror of the suite {suite} is known: the apt configuration in {} contains no source",
             apt.display()
         );
     }

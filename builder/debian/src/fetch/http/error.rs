@@ -96,7 +96,7 @@ pub enum Cause {
     },
     /// The body is a web page instead of the file.
     #[error(
-        "the answer is a web page instead of the file, for example of a captive portal, a login page or a filtering proxy"
+        "the answer is a web page instead of the file, for example from a captive portal, a login page or a filtering proxy"
     )]
     Page,
     /// The path cannot be part of a URL.
