@@ -181,7 +181,10 @@ error: failed to fetch 1 of the pinned files
     configure(&world, &[]);
     run(&world, &["fetch"]).fails(
         1,
-        &["no mirror of the suite trixie is known: the apt configuration in apt contains no source", "--mirror"],
+        &[
+            "no mirror of the suite trixie is known: the apt configuration in apt contains no source",
+            "--mirror",
+        ],
     );
 }
 

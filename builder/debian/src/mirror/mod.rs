@@ -1,4 +1,4 @@
-//! The package mirrors. The host or the caller names them; the project names none.
+//! The package mirrors. The host or the caller names them; the project contains no name of a mirror.
 //!
 //! The candidates are, in this order: the command line, the environment (`KUBEDOS_DEBIAN_MIRROR`, `KUBEDOS_DEBIAN_SECURITY_MIRROR`), and
 //! every source of the host's apt configuration, independent of its name, file or suite. A mirror from the command line or the environment
