@@ -61,7 +61,7 @@ impl Folder {
             link(to, &path).map_err(|source| file("make", &path, source))?;
         }
         let script = folder.join(SCRIPT);
-        replace(&script, |beside| fs::write(beside, NO_UNWIND_TABLES))
+        replace(&script, |temporary| fs::write(temporary, NO_UNWIND_TABLES))
             .map_err(|source| file("write", &script, source))?;
         Ok(Self(folder))
     }
@@ -99,16 +99,16 @@ impl Folder {
 
 /// Creates a link and replaces an existing one.
 fn link(to: &Path, path: &Path) -> io::Result<()> {
-    replace(path, |beside| symlink(to, beside))
+    replace(path, |temporary| symlink(to, temporary))
 }
 
 /// Creates a file under a temporary name and renames it, because another build may be using the existing one.
 fn replace(path: &Path, create: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}", std::process::id()));
-    let beside = PathBuf::from(beside);
-    create(&beside)?;
-    fs::rename(&beside, path)
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}", std::process::id()));
+    let temporary = PathBuf::from(temporary);
+    create(&temporary)?;
+    fs::rename(&temporary, path)
 }
 
 /// If this program was started under one of the two names, replaces the process by that compiler. Returns an error if that fails, and
@@ -149,7 +149,7 @@ fn rustc(arguments: Vec<OsString>) -> Command {
     command
 }
 
-/// The flags that make clang use the tree and nothing from the host.
+/// The flags that make clang use the tree only, and no file of the host.
 pub(super) fn c_flags(tree: &Path) -> Vec<OsString> {
     let flags = ["--no-default-config", "-no-canonical-prefixes", "--target=x86_64-linux-gnu", "-g0"];
     let paths = [("--sysroot=", tree.to_owned()), ("-resource-dir=", tree.join(RESOURCES))];

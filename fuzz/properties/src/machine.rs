@@ -43,16 +43,16 @@ fn seed(input: &[u8]) {
     let bytes = volumes::seed_volume_of(input);
     let found = || candidate("vdb", bytes.clone());
     let signed = || candidate("vda2", keys::seed_volume("lab", "cp-1"));
-    let believed = judge(vec![found()], &trust).ok().unwrap().found.is_some();
-    assert!(!believed || is_signed(volume::read(&bytes).unwrap()), "an unsigned seed was accepted");
+    let is_accepted = judge(vec![found()], &trust).ok().unwrap().found.is_some();
+    assert!(!is_accepted || is_signed(volume::read(&bytes).unwrap()), "an unsigned seed was accepted");
     // The signed seed is used, regardless of the other candidate and of the order. A second signed seed with other content is refused.
     for candidates in [vec![signed(), found()], vec![found(), signed()]] {
         let Ok(judged) = judge(candidates, &trust) else {
-            assert!(believed, "a seed that does not verify prevented the use of the signed seed");
+            assert!(is_accepted, "a seed that does not verify prevented the use of the signed seed");
             continue;
         };
         assert!(judged.found.is_some());
-        assert_eq!(judged.skipped.is_empty(), believed);
+        assert_eq!(judged.skipped.is_empty(), is_accepted);
     }
 }
 
@@ -88,8 +88,8 @@ fn disk_table(input: &[u8]) {
     }
     let mut medium = Medium::default();
     copy(&source, &mut medium);
-    if let Some(mended) = volumes::with_checksums(&source, SectorSize::B512) {
-        copy(&mended, &mut medium);
+    if let Some(corrected) = volumes::with_checksums(&source, SectorSize::B512) {
+        copy(&corrected, &mut medium);
     }
     for (may_destroy, rename) in [(false, false), (true, false), (false, true)] {
         let desired = DesiredTable { may_destroy, rename };
@@ -177,13 +177,13 @@ fn partition_head(input: &[u8]) {
         assert!(superblock.bytes >= u64::from(blocks) * 1024);
     }
     read_headers(input);
-    let mut mended = input.to_vec();
-    for copy in mended.chunks_exact_mut(COPY_BYTES).take(2) {
+    let mut corrected = input.to_vec();
+    for copy in corrected.chunks_exact_mut(COPY_BYTES).take(2) {
         copy[448..512].fill(0);
         let sum = kubedos_wire::hex32::sha256(&[copy]);
         copy[448..480].copy_from_slice(&sum);
     }
-    read_headers(&mended);
+    read_headers(&corrected);
 }
 
 /// A recognised container is also recognised from its checked copy, which contains no cipher other than AES-XTS.

@@ -144,7 +144,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Attack: a label with characters that control a terminal or imitate a different label. Each text with its escaped form.
+    /// Labels of an attacker who can write a disk: they try to control the terminal, or to look like another label.
     const HOSTILE: [(&str, &str); 14] = [
         ("\u{1b}[2K\rok", r"\u{1b}[2K\rok"),
         ("\u{9b}2Kok", r"\u{9b}2Kok"),

@@ -324,7 +324,10 @@ fn verify_refuses_an_image_with_the_probe() {
         let printed =
             String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(4), "{printed}");
-        assert!(printed.contains("additions of a test, so this is not a product"), "{printed}");
+        assert!(
+            printed.contains("the root volume contains additions of a test, so this is not a product"),
+            "{printed}"
+        );
     }
 }
 
