@@ -138,13 +138,13 @@ fn rig_with(test: &str, given: Option<u64>) -> (Rig, Disk) {
     (rig, Disk::new(disk, Format::Raw))
 }
 
-/// A node refuses a generation below the highest one that it has seen, even if the floor of the seed allows it.
+/// A node refuses a generation below the highest one that it has booted, even if the floor of the seed allows it.
 #[test]
 fn an_older_configuration_is_refused_by_the_floor_in_state() {
     let (rig, disk) = rig_with("an_older_configuration", Some(1));
     let seed = variant(2).mint("cp-1", &["--generation-floor", "1"], rig.bench().path("lower").as_path());
     let machine = rig.boot(&rig.unseeded(disk).disk(seed));
-    halts_at(&machine, Stage::Disks, "this node has seen generation 2");
+    halts_at(&machine, Stage::Disks, "the lowest generation that this node accepts is 2");
 }
 
 /// On a new disk without STATE, the floor of the seed applies: an old image with a valid signature is refused.

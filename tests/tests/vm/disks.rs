@@ -156,7 +156,7 @@ fn a_clone_gets_new_keys() {
     let mut machine = rig.boot(&hardware);
     let records = baseline(&machine, Expect::Baseline);
     let note = last(&records, Stage::Disks).note.clone().unwrap();
-    assert!(note.contains("made in another machine"), "{note}");
+    assert!(note.contains("set up in another machine"), "{note}");
     let key = |page: &[String]| page.iter().find(|line| line.contains("node key")).cloned().unwrap();
     assert_ne!(key(&kubedos_tests::status_page(&mut machine)), key(&first.page));
 }

@@ -1,4 +1,4 @@
-//! A machine in memory: disks as the real Disks code sees them, and one boot with them.
+//! A machine in memory: disks for the real Disks code, and one boot with them.
 
 use std::collections::BTreeMap;
 
@@ -96,7 +96,7 @@ pub fn desired(key: u8) -> Desired {
     }
 }
 
-/// One boot including its anchors: the record in the anchor is merged with that of this boot, as the stage does it.
+/// One boot including its anchors: the record in the anchor is merged with the record of this boot, as in the stage.
 pub fn try_boot(fake: &mut FakeDisks, desired: &Desired, seed: u8) -> Result<Settled, DisksError> {
     let mut count = seed;
     let mut random = || {

@@ -2,7 +2,7 @@
 //!
 //! Creating a container takes many writes by several programs. The header carries the mark [`luks::UNFINISHED`] until
 //! everything inside has been created and flushed; the last step replaces the mark in one update of the header, which
-//! has two copies. The partition table names a store's partition only once its container is finished (ADR 0060), and
+//! has two copies. The partition table contains a store's partition only after its container is finished (ADR 0060), and
 //! the anchor of a disk survives damage to the headers.
 //!
 //! Invariant: a store that was never finished is created; a finished store is never created again unless `allowDestroy`
@@ -53,18 +53,18 @@ pub fn content(store: Store, area: &[u8]) -> Content {
 /// One change to a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ContainerChange {
-    /// Format, open, create the file system, finish. The previous content is lost.
+    /// Formats, opens, creates the file system, finishes. The previous content is lost.
     Make {
         /// Which store.
         store: Store,
-        /// A description of the data that is lost; `None` if there is none.
+        /// A description of the data that is lost; `None` if no data is lost.
         lost: Option<String>,
     },
-    /// Which store.
+    /// Writes the header from its backup. The data is not changed.
     Restore {
-        /// The header to write.
+        /// Which store.
         store: Store,
-        /// What is written.
+        /// The header to write.
         header: Checked,
     },
 }
@@ -72,9 +72,9 @@ pub enum ContainerChange {
 /// Why a partition is left unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ContainerRefusal {
-    /// The partition holds foreign content.
+    /// The partition contains foreign data.
     #[error(
-        "{partition} should hold {store}, but holds {what}; its disk is not named in allowDestroy, so it was left as it is"
+        "{partition} is for {store}, but contains {what}; it was not changed, because allowDestroy does not name its disk"
     )]
     Foreign {
         /// The kernel's name of the partition.
@@ -86,7 +86,7 @@ pub enum ContainerRefusal {
     },
     /// The store existed, and its container no longer has a usable header.
     #[error(
-        "{partition} held {store}, but {what}; it was left as it is: restore the header from a backup (cryptsetup luksHeaderRestore), name the disk in allowDestroy to make {store} again, or replace the node (a seed of a new incarnation and an empty disk)"
+        "{partition} contained {store}, but {what}; it was not changed: restore the header from a backup (cryptsetup luksHeaderRestore), name the disk in allowDestroy to create {store} again, or replace the node (a seed with a new incarnation and an empty disk)"
     )]
     Lost {
         /// The kernel's name of the partition.
@@ -97,7 +97,7 @@ pub enum ContainerRefusal {
         what: &'static str,
     },
     /// The header may be forged.
-    #[error("the header of {store} on {partition} is not one that kubedOS makes, and was not used")]
+    #[error("the header of {store} on {partition} is not a header that kubedOS writes, and was not used")]
     Unacceptable {
         /// The kernel's name of the partition.
         partition: String,
@@ -107,9 +107,9 @@ pub enum ContainerRefusal {
         #[source]
         source: Unacceptable,
     },
-    /// The header is intact, but was made with another key.
+    /// The header is intact, but its key slot was created with a different key.
     #[error(
-        "the key of this node's seed does not open {partition}: {store} belongs to another node or another incarnation; it was left as it is, since its disk is not named in allowDestroy"
+        "the key of this node's seed does not open {partition}: {store} belongs to another node or another incarnation; it was not changed, because allowDestroy does not name its disk"
     )]
     OtherKey {
         /// The kernel's name of the partition.
@@ -130,7 +130,7 @@ pub struct ContainerFacts {
     pub content: Content,
     /// The container is finished, and it is open or this node's key has opened it.
     pub opens: bool,
-    /// The store existed before: the partition table names its partition, or the disk has an anchor of this node.
+    /// The store was finished before: the partition table contains its partition, or the disk has an anchor of this node.
     pub made: bool,
     /// The header backup in the disk's anchor.
     pub backup: Option<Checked>,
@@ -178,9 +178,9 @@ fn plan_one(facts: &ContainerFacts, may_destroy: bool) -> Result<Option<Containe
         ContainerRefusal::Foreign { what, .. } => what.clone(),
         ContainerRefusal::Lost { what, .. } => format!("the previous {name}: {what}"),
         ContainerRefusal::Unacceptable { .. } => {
-            format!("a container of {name} with a header of another shape")
+            format!("a container of {name} with a header that kubedOS does not write")
         }
-        ContainerRefusal::OtherKey { .. } => format!("a container of {name} with another key"),
+        ContainerRefusal::OtherKey { .. } => format!("a container of {name} with a different key"),
     };
     Ok(Some(ContainerChange::Make { store, lost: Some(lost) }))
 }
@@ -266,7 +266,7 @@ mod tests {
         ]
     }
 
-    /// O1: a finished store is never created again without permission, whatever the partition holds; every refusal
+    /// O1: a finished store is never created again without permission, for any content of the partition; every refusal
     /// names the partition.
     #[test]
     fn a_finished_store_is_never_created_again_without_permission() {
@@ -286,7 +286,7 @@ mod tests {
 
     /// S3: even with `allowDestroy` a backup is restored first, and the plan describes what is lost.
     #[test]
-    fn allow_destroy_makes_again_only_what_cannot_be_restored() {
+    fn allow_destroy_recreates_only_stores_that_cannot_be_restored() {
         for content in contents() {
             let made = ContainerFacts { made: true, ..facts(content.clone()) };
             let changes = plan(std::slice::from_ref(&made), true).unwrap();
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_store_is_made_and_foreign_content_is_not_taken_for_nothing() {
+    fn a_new_store_is_created_and_foreign_content_is_refused() {
         for content in [Content::Nothing, Content::Unfinished] {
             let made = plan(&[facts(content)], false).unwrap();
             assert_eq!(made, [ContainerChange::Make { store: Store::State, lost: None }]);
@@ -316,16 +316,16 @@ mod tests {
     }
 
     #[test]
-    fn an_open_container_needs_nothing() {
+    fn an_open_container_is_not_changed() {
         for may_destroy in [false, true] {
             let open = ContainerFacts { opens: true, made: true, ..facts(Content::Finished(finished())) };
             assert_eq!(plan(&[open], may_destroy), Ok(vec![]));
         }
     }
 
-    /// The message names what an operator can do.
+    /// The message lists the ways to continue.
     #[test]
-    fn a_lost_header_names_the_ways_out() {
+    fn the_refusal_of_a_lost_header_lists_the_remedies() {
         let made = ContainerFacts { made: true, ..facts(Content::Nothing) };
         let text = plan(&[made], false).unwrap_err().to_string();
         for words in ["vda25", "state", "luksHeaderRestore", "allowDestroy", "new incarnation"] {

@@ -1,13 +1,12 @@
-//! The Disks stage: it lays out the system disk, and makes sure that STATE and DATA exist, are intact, open and
-//! mounted.
+//! The Disks stage: it partitions the system disk, creates or restores STATE and DATA, and opens and mounts them.
 //!
-//! Three layers are each observed, planned (pure) and applied separately, because a layer can be observed only once the
-//! layer below it exists: the partition table ([`table`]), the LUKS2 containers ([`containers`]), the file systems
+//! Three layers are each observed, planned (pure) and applied separately, because a layer can be observed only after
+//! the layer below it exists: the partition table ([`table`]), the LUKS2 containers ([`containers`]), the file systems
 //! ([`filesystems`]). Power may fail after every step; the next boot observes again and continues.
 //!
 //! Invariants: the stage never destroys data that kubedOS did not create, and never creates a store a second time,
-//! unless `allowDestroy` names the disk. It checks what all disks remember of this node ([`traces`]) before it writes
-//! anything. See `docs/disks.md` and ADR 0050 and 0060.
+//! unless `allowDestroy` names the disk. Before the first write it reads the records of this node on all disks
+//! ([`traces`]). See `docs/disks.md` and ADR 0050 and 0060.
 
 pub mod anchor;
 pub mod anchors;
@@ -64,19 +63,19 @@ pub struct Desired {
     pub key: DiskKey,
     /// The disk is a clone and gets new UUIDs.
     pub rename: bool,
-    /// How long the stage has observed the disks already.
+    /// Whether to wait for disks that may not be ready yet.
     pub patience: Patience,
 }
 
-/// How far to trust that a disk is absent, empty or damaged: storage that appears late may be absent at first, or read
-/// as zeroes.
+/// How long the stage has observed the disks. Storage that becomes ready late can be absent at first, or read as zeroes.
+/// The stage therefore acts on an absent, empty or damaged disk only after a delay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Patience {
-    /// Trust none of these yet.
+    /// The first attempt: wait if the disk is absent, empty or damaged.
     Fresh,
-    /// Trust that an empty disk is empty; an absent or damaged one may still become ready.
+    /// A later attempt: write a table to an empty disk; wait if the disk is absent or damaged.
     Tried,
-    /// Trust all of these.
+    /// The time limit has passed: also act on an absent disk (use memory) and on a damaged one (restore or refuse).
     Over,
 }
 
@@ -106,7 +105,7 @@ pub struct Settled {
     pub remembered: Option<NodeRecord>,
     /// Changes that persist beyond this boot.
     pub lasting: Vec<String>,
-    /// Changes that every boot makes: partitions announced to the kernel, containers opened, file systems mounted.
+    /// Changes that every boot repeats: partitions announced to the kernel, containers opened, file systems mounted.
     pub passing: Vec<String>,
 }
 
@@ -140,13 +139,13 @@ pub enum DisksError {
     /// An open container has no file system.
     #[error(transparent)]
     Filesystem(#[from] NoFilesystem),
-    /// The layout has no such partition: a bug.
+    /// Internal error: the layout has no such partition.
     #[error("the layout of {0} has no partition for {1}")]
     NoPlace(String, &'static str),
 }
 
 impl DisksError {
-    /// The node has no disk for STATE and DATA, and continues with both in memory.
+    /// No disk is usable for STATE and DATA; the node continues with both in memory.
     const fn is_absence(&self) -> bool {
         matches!(
             self,

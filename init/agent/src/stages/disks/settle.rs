@@ -1,7 +1,8 @@
-//! The order of work on disks: choose a disk, check what all disks remember, then table, containers and file systems.
+//! Carries out the work on disks in this order: choose a disk, read the records of this node on all disks, then write
+//! the partition table, the containers and the file systems.
 //!
 //! A disk that is not adopted yet gets its containers first and its table last. The table of an adopted disk therefore
-//! proves that STATE and DATA were created, and a header that is missing later is a loss, never a first boot.
+//! proves that STATE and DATA were created. A header that is missing later was lost; it is not a sign of a first boot.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +26,7 @@ use super::traces::{self, Trace, Traces};
 use super::{Desired, DisksError, Patience, Settled, Storage};
 use kubedos_wire::handover::Medium;
 
-/// Brings the disks to the desired state; changes nothing if they have it already. Without a disk, STATE and DATA are
+/// Brings the disks to the desired state; makes no change if they have it already. Without a disk, STATE and DATA are
 /// mounted in memory.
 pub fn settle(
     ops: &mut dyn DiskOps,
@@ -34,7 +35,7 @@ pub fn settle(
 ) -> Result<Settled, DisksError> {
     let mut done = Done::default();
     let survey = ops.survey()?;
-    // If STATE is mounted, an earlier run of this boot has checked the other disks already.
+    // If STATE is mounted, an earlier run in this boot has already checked the other disks.
     let settled = survey.mounted.contains(&Store::State);
     let target = choose::target(&desired.boot, desired.system.as_ref(), &survey);
     let looked_at = survey.disks.iter().filter(|disk| !settled || target.as_ref() == Ok(disk));
@@ -62,7 +63,7 @@ fn may_still_come(error: &DisksError) -> bool {
     matches!(error, DisksError::NoTarget(NoTarget::NoMatch(_) | NoTarget::BootDiskGone(_)))
 }
 
-/// Why there is no disk, and on which disk STATE is nevertheless.
+/// Why no disk is usable, and which disk contains STATE but was not used.
 fn without(error: &DisksError, traces: &Traces) -> String {
     match traces.found.first() {
         Some(trace) => format!("{error}; this node's STATE is on {} and was not used", trace.named),
@@ -90,7 +91,7 @@ struct Target {
     disk: Disk,
     /// `allowDestroy` names it.
     may_destroy: bool,
-    /// Its table had STATE and DATA before this boot.
+    /// Its table already contained STATE and DATA before this boot.
     adopted: bool,
     /// The node's STATE on it.
     trace: Option<Trace>,
@@ -152,14 +153,14 @@ impl Work<'_> {
         FreshNames { disk: name(), esp: name(), seed: name(), state: name(), data: name() }
     }
 
-    /// A disk that reads as empty is read again before a table is written to it. A disk that has lost its table but has
+    /// An apparently empty disk is read a second time before a table is written to it. A disk without a table but with
     /// STATE of this node gets no new table.
     fn check_patience(&self, target: &Target, changes: &[TableChange]) -> Result<(), DisksError> {
         let lays_out =
             changes.iter().any(|change| matches!(change, TableChange::Write { why: table::LAID_OUT, .. }));
         if lays_out && self.desired.patience == Patience::Fresh && !target.may_destroy {
             return Err(DisksError::NotYet(format!(
-                "{} reads as empty, and is read again before it is laid out",
+                "{} seems to be empty, and is read again before it is partitioned",
                 target.disk
             )));
         }
@@ -192,8 +193,10 @@ impl Work<'_> {
         };
         // An open container is in use, so its disk is ready: only its header is damaged.
         if is_loss && self.desired.patience < Patience::Over && survey.open.is_empty() {
-            let what =
-                format!("{} has lost a header, and is read again before anything is done", target.disk);
+            let what = format!(
+                "a header on {} is missing, and the disk is read again before any change",
+                target.disk
+            );
             return Err(DisksError::NotYet(what));
         }
         for change in changes? {
@@ -205,8 +208,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Reads the headers and opens the finished containers: that changes nothing on the disk, and only cryptsetup can
-    /// tell whether the key fits.
+    /// Reads the headers and opens the finished containers. Opening does not change the disk, and only cryptsetup can
+    /// test the key.
     fn observe_containers(
         &mut self,
         target: &Target,
@@ -299,8 +302,8 @@ impl Work<'_> {
         self.ops.container(store, &partition, &ContainerStep::Open { header }, key)?;
         self.ops.filesystem(store, &FilesystemStep::Make { uuid: filesystem })?;
         self.ops.container(store, &partition, &ContainerStep::Finish, key)?;
-        // Creating a container wipes the anchor in its partition. Write the anchor back at once, so that the record is never in
-        // one place only while the other store is created.
+        // Creating a container wipes the anchor in its partition. Write the anchor back at once, so that the record is in both
+        // partitions while the other store is created.
         if let Some(anchor) = target.trace.as_ref().and_then(|trace| trace.anchor.as_ref()) {
             let mut headers = anchor.headers.clone();
             headers.remove(&store);
@@ -308,14 +311,14 @@ impl Work<'_> {
             anchors::apply(self.ops, &partition, &anchor, key)?;
         }
         self.done.lasting.push(match lost {
-            Some(lost) => format!("{} made again on {partition}, in place of {lost}", store.name()),
-            None => format!("{} made on {partition}", store.name()),
+            Some(lost) => format!("{} created on {partition}, replacing {lost}", store.name()),
+            None => format!("{} created on {partition}", store.name()),
         });
         Ok(())
     }
 
-    /// Writes the key slot first, then one copy of the header after the other: a header with a correct checksum always
-    /// has its key slot.
+    /// Restores a header: writes the key slot first, then one copy of the header after the other. A header with a correct
+    /// checksum therefore always has its key slot.
     fn restore(
         &mut self,
         target: &Target,
@@ -425,8 +428,8 @@ fn partition(disk: &Disk, store: Store) -> Result<String, DisksError> {
     Ok(disk.partition(place(disk, store)?.0))
 }
 
-/// Makes both anchors of the disk with STATE hold this record and the current headers; returns whether that changed
-/// anything.
+/// Updates both anchors of the disk with STATE to this record and the current headers; returns whether an anchor was
+/// written.
 pub fn keep_anchors(
     ops: &mut dyn DiskOps,
     storage: &Storage,

@@ -1,7 +1,8 @@
-//! The Disks stage as the walk calls it: settles the disks, then compares the node's record with what was booted.
+//! The entry point of the Disks stage: settles the disks, then compares the node's record with this boot.
 //!
-//! A clone (the disk was made in another machine) and a new incarnation get new keys; the previous keys are set aside.
-//! The record is written last, in STATE and then in the anchors: a power cut before that repeats the work.
+//! A clone (the disk was set up in another machine) and a new incarnation get new keys; the previous keys are set aside.
+//! The record is written last, in STATE and then in the anchors. After a power cut before that, the next boot repeats
+//! the work.
 
 use std::path::Path;
 
@@ -23,7 +24,7 @@ use kubedos_wire::handover::Handover;
 pub struct Stored {
     /// Where STATE and DATA are stored.
     pub storage: Storage,
-    /// The clock is never set before this, in seconds since 1970.
+    /// The lower bound of the clock, in seconds since 1970.
     pub clock_floor: u64,
     /// SHA-256 of the node's public key, hexadecimal.
     pub fingerprint: String,
@@ -32,13 +33,13 @@ pub struct Stored {
 /// Why the stage failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
-    /// The disks.
+    /// The disks could not be settled.
     #[error(transparent)]
     Disks(#[from] DisksError),
-    /// The node's record.
+    /// The node's record is unusable, or forbids this boot.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// The node's own key.
+    /// The node's own key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
 }
@@ -110,15 +111,14 @@ pub fn attempt(
     let mut news = Vec::new();
     if let (Verdict::Clone | Verdict::Reborn, Some(then)) = (&verdict, &then) {
         let why = match verdict {
-            Verdict::Clone => "this disk was made in another machine",
-            _ => "a new incarnation",
+            Verdict::Clone => "this disk was set up in another machine: the disk got new UUIDs, ",
+            _ => "the seed has a new incarnation: ",
         };
         let keys = match node_keys::exchange(state, &Owner::of(then), &Owner::of(&now))? {
-            Exchanged::Returned => "the earlier keys restored",
-            Exchanged::New => "new keys",
+            Exchanged::Returned => "the node's earlier keys were restored",
+            Exchanged::New => "the node got new keys",
         };
-        let names = if verdict == Verdict::Clone { "new names and " } else { "" };
-        news.push(format!("{why}: {names}{keys}, the previous keys set aside"));
+        news.push(format!("{why}{keys}, and the previous keys were set aside"));
     }
     let fingerprint = node_keys::fingerprint(state, &Owner::of(&now))?;
     if verdict == Verdict::Clone {
@@ -131,7 +131,7 @@ pub fn attempt(
     }
     let anchored = keep_anchors(ops, &settled.storage, &desired, &record)?;
     if verdict == Verdict::News || (anchored && verdict == Verdict::Same) {
-        news.push("the node's record updated".to_owned());
+        news.push("the node's record was updated".to_owned());
     }
     settled.lasting.extend(news);
     let Settled { storage, lasting, .. } = settled;
@@ -143,7 +143,7 @@ fn step(stored: Stored, lasting: &[String]) -> Step<Stored> {
         Storage::Memory { why } => Step::Degraded {
             output: stored,
             on: "disk".into(),
-            note: Some(format!("{why}; STATE and DATA are in memory and end with this boot")),
+            note: Some(format!("{why}; STATE and DATA are in memory until the next boot")),
         },
         storage @ Storage::Disk { .. } if lasting.is_empty() => {
             Step::Unchanged { output: stored, note: Some(located(&storage)) }
@@ -163,7 +163,7 @@ fn located(storage: &Storage) -> String {
     }
 }
 
-/// The lines of the status page for it: name and text.
+/// The lines of the status page about the storage: name and text.
 pub fn lines(storage: &Storage) -> Vec<(String, String)> {
     match storage {
         Storage::Memory { .. } => vec![("disks".into(), "none: STATE and DATA are in memory".into())],
@@ -257,9 +257,9 @@ mod tests {
         }
     }
 
-    /// S3: the first boot changes things, the second one nothing.
+    /// S3: the first boot changes the disks, the second one does not.
     #[test]
-    fn first_done_then_unchanged() {
+    fn the_first_boot_is_done_and_the_second_one_unchanged() {
         let (mut ops, state) = (fake(), tempfile::tempdir().unwrap());
         let first = run(&mut ops, state.path(), &now("u-1", 1), 0);
         assert!(matches!(first, Step::Done { .. }), "{first:?}");
@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(ops.media, media);
     }
 
-    /// A clone of the disk in another machine gets new names and a new key, once.
+    /// A clone of the disk in another machine gets new UUIDs and a new key, once.
     #[test]
     fn a_clone_gets_new_keys() {
         let (mut ops, state) = (fake(), tempfile::tempdir().unwrap());
@@ -282,7 +282,7 @@ mod tests {
             "{clone:?}"
         );
         assert_ne!(fingerprint(&first), fingerprint(&clone));
-        assert_ne!(ops.media, before, "the table has new names");
+        assert_ne!(ops.media, before, "the table has new UUIDs");
         let again = run(&mut ops, state.path(), &now("u-2", 1), 90);
         assert!(matches!(again, Step::Unchanged { .. }));
         assert_eq!(fingerprint(&clone), fingerprint(&again));
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cd_without_a_disk_runs_in_memory_and_says_so() {
+    fn a_node_without_a_disk_runs_in_memory_and_reports_it() {
         let (mut ops, state) = (fake(), tempfile::tempdir().unwrap());
         let desired = Desired {
             boot: Boot { device: "sr0".into(), medium: BootMedium::Cd },
@@ -314,12 +314,12 @@ mod tests {
             "{step:?}"
         );
         assert_eq!(ops.deeds, ["MountMemory state", "MountMemory data"]);
-        assert!(ops.log.is_empty(), "nothing was written to any disk");
+        assert!(ops.log.is_empty(), "a disk was written");
     }
 
-    /// The stage waits for a disk that the kernel has not found yet, and mounts nothing meanwhile.
+    /// The stage waits for a disk that the kernel has not found yet, and does not mount anything before.
     #[test]
-    fn a_disk_that_may_still_come_is_waited_for() {
+    fn the_stage_waits_for_an_absent_disk() {
         let (mut ops, state) = (fake(), tempfile::tempdir().unwrap());
         let absent = |patience| {
             let desired = a_desired(&now("u-1", 1));
@@ -329,7 +329,7 @@ mod tests {
             let error = attempt(&mut ops, absent(patience), state.path(), &mut || [0; 16]).unwrap_err();
             assert_eq!(
                 (error.class(), error.to_string().as_str()),
-                (Class::Wait, "disk: the boot disk sda is gone")
+                (Class::Wait, "disk: the boot disk sda is not attached")
             );
         }
         assert!(ops.deeds.is_empty());
@@ -339,7 +339,7 @@ mod tests {
 
     /// O1: the error names a disk on which a write fails, and the stage can be tried again.
     #[test]
-    fn a_failing_disk_is_named_and_tried_again() {
+    fn a_failed_write_reports_the_disk_and_is_retried() {
         let (mut ops, state) = (fake(), tempfile::tempdir().unwrap());
         ops.failing = Some("vda".into());
         let error = attempt(&mut ops, a_desired(&now("u-1", 1)), state.path(), &mut || [0; 16]).unwrap_err();

@@ -56,17 +56,17 @@ pub enum TableChange {
 /// Why a disk is left unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TableRefusal {
-    /// The disk holds foreign content.
-    #[error("{disk} holds {what}; it is not named in allowDestroy, so it was left as it is")]
+    /// The disk contains foreign data.
+    #[error("{disk} contains {what}; it was not changed, because allowDestroy does not name it")]
     Foreign {
         /// The disk.
         disk: String,
         /// The content.
         what: String,
     },
-    /// The disk was laid out for this node, and its table is lost.
+    /// The disk has STATE and DATA of this node, but its table is lost.
     #[error(
-        "{disk} has no partition table, but holds this node's STATE and DATA; it was left as it is: restore the table from a backup (sgdisk --load-backup), name the disk in allowDestroy to lay it out again, or replace the node (a seed of a new incarnation and an empty disk)"
+        "{disk} has no partition table, but contains this node's STATE and DATA; it was not changed: restore the table from a backup (sgdisk --load-backup), name the disk in allowDestroy to partition it again, or replace the node (a seed with a new incarnation and an empty disk)"
     )]
     Lost {
         /// The disk.
@@ -74,7 +74,7 @@ pub enum TableRefusal {
     },
     /// This version has no layout for the disk's sector size.
     #[error(
-        "{disk} has sectors of {sector_bytes} bytes, for which this version has no layout; it was left as it is"
+        "{disk} has sectors of {sector_bytes} bytes, for which this version has no layout; it was not changed"
     )]
     Sectors {
         /// The disk.
@@ -88,14 +88,14 @@ pub enum TableRefusal {
         /// The disk.
         disk: String,
     },
-    /// The disk has no room for STATE and DATA.
+    /// The disk is too small for STATE and DATA.
     #[error("{disk} is smaller than the {MINIMUM_DISK} bytes that STATE and DATA need")]
     TooSmall {
         /// The disk.
         disk: String,
     },
     /// The desired table breaks a rule of GPT.
-    #[error("failed to lay out {disk}")]
+    #[error("failed to partition {disk}")]
     Table {
         /// The disk.
         disk: String,
@@ -118,7 +118,7 @@ pub struct TableFacts<'a> {
     pub tail: Vec<u8>,
 }
 
-/// What the plan may and must do beyond the layout itself.
+/// Inputs of the plan in addition to the layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DesiredTable {
     /// `allowDestroy` names this disk.
@@ -127,7 +127,7 @@ pub struct DesiredTable {
     pub rename: bool,
 }
 
-/// The changes that give a disk the layout of an adopted one. Empty when it has that layout and the kernel knows it.
+/// The changes that give a disk the layout of an adopted one. Empty if it has that layout and the kernel has its partitions.
 pub fn plan(
     facts: &TableFacts<'_>,
     desired: DesiredTable,
@@ -183,14 +183,14 @@ pub fn plan(
     Ok(changes)
 }
 
-/// Whether an earlier change removes partition `number` from the kernel's view.
+/// Whether a change in the list removes the partition with the number `removed` from the kernel's view.
 fn foreign_removed(changes: &[TableChange], removed: u32) -> bool {
     changes.iter().any(|change| {
         matches!(change, TableChange::Announce { request: PartitionRequest::Remove, number, .. } if *number == removed)
     })
 }
 
-/// Why there is no desired table.
+/// Why the desired table cannot be computed.
 enum NoTable {
     TooSmall(TooSmall),
     Table(TableError),
@@ -205,8 +205,8 @@ impl NoTable {
     }
 }
 
-/// The table of an adopted disk, derived from the present one: slot A keeps its UUIDs; on an adopted disk everything
-/// does.
+/// The table of an adopted disk, derived from the present one. Slot A keeps its UUIDs. If the disk is already adopted,
+/// all partitions keep theirs, unless `rename` is set.
 fn wanted_from(
     found: &Found,
     state: State,
@@ -247,7 +247,7 @@ fn with_attributes(mut wanted: Table, from: &Table) -> Result<Table, TableError>
     Ok(wanted)
 }
 
-/// The table of an empty disk: all slots are free.
+/// The table for an empty disk: both slots are free.
 fn blank(bytes: u64, sector_size: SectorSize, fresh: &FreshNames) -> Result<Table, NoTable> {
     let name = |role| match role {
         Role::Esp => fresh.esp,
@@ -270,32 +270,32 @@ fn repair(found: &Found, wanted: &Table, state: State) -> Vec<TableChange> {
     };
     match (found.copy, same, &found.other) {
         (_, true, OtherCopy::Same) if found.protective_mbr => vec![],
-        (_, true, OtherCopy::Same) => vec![write("protective MBR written again", primary(wanted))],
+        (_, true, OtherCopy::Same) => vec![write("protective MBR rewritten", primary(wanted))],
         (Copy::Primary, true, OtherCopy::Differs(_) | OtherCopy::Damaged(_)) => {
-            let mut changes = vec![write("backup copy written again", backup(wanted))];
+            let mut changes = vec![write("backup copy rewritten", backup(wanted))];
             if !found.protective_mbr {
-                changes.push(write("protective MBR written again", primary(wanted)));
+                changes.push(write("protective MBR rewritten", primary(wanted)));
             }
             changes
         }
-        (Copy::Backup, true, _) => vec![write("primary copy written again", primary(wanted))],
+        (Copy::Backup, true, _) => vec![write("primary copy rewritten", primary(wanted))],
         (Copy::Primary, false, _) => vec![write(why, wanted.steps())],
         (Copy::Backup, false, _) => vec![
             // The backup is the only intact copy: it must not be written before the primary copy is intact again.
-            write("primary copy written again", primary(&found.table)),
+            write("primary copy rewritten", primary(&found.table)),
             write(why, wanted.steps()),
         ],
     }
 }
 
-/// The steps up to the first flush.
+/// The steps that write the backup copy: up to the first flush.
 fn backup(table: &Table) -> Vec<Step> {
     let steps = table.steps();
     let end = steps.iter().position(|step| *step == Step::Flush).map_or(steps.len(), |at| at + 1);
     steps.into_iter().take(end).collect()
 }
 
-/// The steps after the first flush.
+/// The steps that write the primary copy: after the first flush.
 fn primary(table: &Table) -> Vec<Step> {
     let done = backup(table).len();
     table.steps().into_iter().skip(done).collect()
@@ -334,9 +334,9 @@ fn describe(table: &Table) -> String {
         .map(|(number, partition)| format!("{number} `{}`", partition.name.escape_debug()))
         .collect();
     if labels.is_empty() {
-        format!("a partition table of {count} partitions of which not all lie where they should")
+        format!("a partition table of {count} partitions that do not match the layout")
     } else {
-        format!("a partition table of {count} partitions, among them {}", labels.join(", "))
+        format!("a partition table of {count} partitions, including {}", labels.join(", "))
     }
 }
 

@@ -1,8 +1,9 @@
-//! Finds this node's STATE on all disks, and what it remembers, before anything is written.
+//! Finds this node's STATE and its records on all disks, before the stage writes to any of them.
 //!
-//! STATE never moves by itself. A boot that would create STATE on another disk than the one that has it is refused. So
-//! is a boot below a floor that any attached disk remembers, whichever disk that boot would use. Disks are read at the
-//! offsets of the layout, not by their partition tables, so a disk with a lost table is recognised too.
+//! The agent never moves STATE to another disk. It refuses a boot that would create STATE on one disk while another disk
+//! contains it. It also refuses a boot below a floor in the record of any attached disk, even if the boot would not use
+//! that disk. Disks are read at the offsets of the layout, not by their partition tables, so a disk with a lost table is
+//! recognised too.
 
 use kubedos_image::layout;
 use kubedos_wire::release::Release;
@@ -21,8 +22,8 @@ pub struct Trace {
     pub disk: String,
     /// The disk, as messages describe it.
     pub named: String,
-    /// Its anchor; `None` for a disk of a release without anchors, or with damaged ones, whose STATE this node's key
-    /// opens.
+    /// Its anchor; `None` if the disk has no intact anchor, but this node's key opens its STATE. Releases without anchors
+    /// wrote such disks.
     pub anchor: Option<Anchor>,
 }
 
@@ -38,7 +39,7 @@ impl Trace {
 pub struct Traces {
     /// The disks that have this node's STATE.
     pub found: Vec<Trace>,
-    /// The disks that cannot be read, and may have it.
+    /// Errors of the disks that cannot be read. These disks may have STATE.
     pub unreadable: Vec<OpsError>,
 }
 
@@ -48,7 +49,7 @@ impl Traces {
         self.found.iter().find(|trace| trace.disk == disk)
     }
 
-    /// The results for the other disks.
+    /// The results for all other disks.
     pub fn beside<'a>(&'a self, disk: &'a str) -> impl Iterator<Item = &'a Trace> {
         self.found.iter().filter(move |trace| trace.disk != disk)
     }
@@ -58,7 +59,7 @@ impl Traces {
 #[derive(Debug, thiserror::Error)]
 pub enum TraceRefusal {
     /// The record on a disk forbids this boot.
-    #[error("{disk} holds this node's STATE")]
+    #[error("{disk} contains this node's STATE")]
     Record {
         /// The disk.
         disk: String,
@@ -68,7 +69,7 @@ pub enum TraceRefusal {
     },
     /// This boot would move STATE.
     #[error(
-        "this node's STATE is on {has}, but this boot would make it again on {would}; STATE never moves by itself: boot from {has_name} or name it in `match`, detach it, or replace the node (a seed of a new incarnation)"
+        "this node's STATE is on {has}, but this boot would create it on {would}; the agent never moves STATE: boot from {has_name}, name it in `match`, detach it, or replace the node (a seed with a new incarnation)"
     )]
     Elsewhere {
         /// The disk that has it.
@@ -90,7 +91,7 @@ pub enum TraceRefusal {
     },
     /// It is unknown whether another disk has STATE.
     #[error(
-        "STATE would be made on {would}, but another disk cannot be read and may hold it; detach that disk if it is broken"
+        "this boot would create STATE on {would}, but another disk cannot be read and may contain it; detach that disk if it is broken"
     )]
     Unreadable {
         /// The disk on which this boot would create it.
@@ -150,7 +151,7 @@ fn starts(disk: &Disk) -> Option<[u64; 2]> {
     Some([start(Store::State)?, start(Store::Data)?])
 }
 
-/// Whether this boot may use `target` (`None`: memory). Pure.
+/// Whether this boot may use the disk `target`, or memory if it is `None`. Pure.
 pub fn judge(
     traces: &Traces,
     target: Option<&Disk>,
