@@ -104,7 +104,7 @@ pub fn try_boot(fake: &mut FakeDisks, desired: &Desired, seed: u8) -> Result<Set
         [count; 16]
     };
     let mut settled = settle(fake, desired, &mut random)?;
-    let then = settled.remembered.as_ref();
+    let then = settled.recorded.as_ref();
     let record = then.map_or_else(|| desired.now.clone(), |then| node_record::merged(then, &desired.now));
     if keep_anchors(fake, &settled.storage, desired, &record)? {
         settled.lasting.push("anchors".into());

@@ -54,7 +54,7 @@ pub fn content(store: Store, area: &[u8]) -> Content {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ContainerChange {
     /// Formats, opens, creates the file system, finishes. The previous content is lost.
-    Make {
+    Create {
         /// Which store.
         store: Store,
         /// A description of the data that is lost; `None` if no data is lost.
@@ -131,7 +131,7 @@ pub struct ContainerFacts {
     /// The container is finished, and it is open or this node's key has opened it.
     pub opens: bool,
     /// The store was finished before: the partition table contains its partition, or the disk has an anchor of this node.
-    pub made: bool,
+    pub existed: bool,
     /// The header backup in the disk's anchor.
     pub backup: Option<Checked>,
 }
@@ -150,8 +150,8 @@ fn plan_one(facts: &ContainerFacts, may_destroy: bool) -> Result<Option<Containe
     let (partition, name) = (facts.partition.clone(), store.name());
     let unreadable = match &facts.content {
         Content::Finished(_) if facts.opens => return Ok(None),
-        Content::Nothing | Content::Unfinished if !facts.made => {
-            return Ok(Some(ContainerChange::Make { store, lost: None }));
+        Content::Nothing | Content::Unfinished if !facts.existed => {
+            return Ok(Some(ContainerChange::Create { store, lost: None }));
         }
         Content::Nothing => Some("it no longer has a header"),
         Content::Unfinished => Some("its header belongs to a container that was never used"),
@@ -182,7 +182,7 @@ fn plan_one(facts: &ContainerFacts, may_destroy: bool) -> Result<Option<Containe
         }
         ContainerRefusal::OtherKey { .. } => format!("a container of {name} with a different key"),
     };
-    Ok(Some(ContainerChange::Make { store, lost: Some(lost) }))
+    Ok(Some(ContainerChange::Create { store, lost: Some(lost) }))
 }
 
 #[cfg(test)]
@@ -196,7 +196,7 @@ mod tests {
             partition: "vda25".into(),
             content,
             opens: false,
-            made: false,
+            existed: false,
             backup: None,
         }
     }
@@ -272,8 +272,9 @@ mod tests {
     fn a_finished_store_is_never_created_again_without_permission() {
         for content in contents() {
             for backup in [None, Some(finished())] {
-                let made = ContainerFacts { made: true, backup: backup.clone(), ..facts(content.clone()) };
-                match plan(&[made], false) {
+                let existed =
+                    ContainerFacts { existed: true, backup: backup.clone(), ..facts(content.clone()) };
+                match plan(&[existed], false) {
                     Ok(changes) => assert!(
                         matches!(changes.as_slice(), [ContainerChange::Restore { header, .. }] if Some(header) == backup.as_ref()),
                         "{content:?}: {changes:?}"
@@ -288,13 +289,13 @@ mod tests {
     #[test]
     fn allow_destroy_recreates_only_stores_that_cannot_be_restored() {
         for content in contents() {
-            let made = ContainerFacts { made: true, ..facts(content.clone()) };
-            let changes = plan(std::slice::from_ref(&made), true).unwrap();
+            let existed = ContainerFacts { existed: true, ..facts(content.clone()) };
+            let changes = plan(std::slice::from_ref(&existed), true).unwrap();
             assert!(
-                matches!(changes.as_slice(), [ContainerChange::Make { lost: Some(_), .. }]),
+                matches!(changes.as_slice(), [ContainerChange::Create { lost: Some(_), .. }]),
                 "{content:?}: {changes:?}"
             );
-            let restorable = ContainerFacts { backup: Some(finished()), ..made };
+            let restorable = ContainerFacts { backup: Some(finished()), ..existed };
             let restored =
                 matches!(plan(&[restorable], true).unwrap().as_slice(), [ContainerChange::Restore { .. }]);
             let unreadable = matches!(content, Content::Nothing | Content::Unfinished | Content::Damaged);
@@ -305,8 +306,8 @@ mod tests {
     #[test]
     fn a_new_store_is_created_and_foreign_content_is_refused() {
         for content in [Content::Nothing, Content::Unfinished] {
-            let made = plan(&[facts(content)], false).unwrap();
-            assert_eq!(made, [ContainerChange::Make { store: Store::State, lost: None }]);
+            let changes = plan(&[facts(content)], false).unwrap();
+            assert_eq!(changes, [ContainerChange::Create { store: Store::State, lost: None }]);
         }
         for content in
             [Content::Damaged, Content::Finished(finished()), Content::Foreign("an XFS file system".into())]
@@ -318,7 +319,7 @@ mod tests {
     #[test]
     fn an_open_container_is_not_changed() {
         for may_destroy in [false, true] {
-            let open = ContainerFacts { opens: true, made: true, ..facts(Content::Finished(finished())) };
+            let open = ContainerFacts { opens: true, existed: true, ..facts(Content::Finished(finished())) };
             assert_eq!(plan(&[open], may_destroy), Ok(vec![]));
         }
     }
@@ -326,8 +327,8 @@ mod tests {
     /// The message lists the ways to continue.
     #[test]
     fn the_refusal_of_a_lost_header_lists_the_remedies() {
-        let made = ContainerFacts { made: true, ..facts(Content::Nothing) };
-        let text = plan(&[made], false).unwrap_err().to_string();
+        let existed = ContainerFacts { existed: true, ..facts(Content::Nothing) };
+        let text = plan(&[existed], false).unwrap_err().to_string();
         for words in ["vda25", "state", "luksHeaderRestore", "allowDestroy", "new incarnation"] {
             assert!(text.contains(words), "{words} is not in {text}");
         }

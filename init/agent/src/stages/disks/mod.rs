@@ -102,7 +102,7 @@ pub struct Settled {
     /// Where STATE and DATA are stored.
     pub storage: Storage,
     /// The record that was in the anchor of that disk before this boot.
-    pub remembered: Option<NodeRecord>,
+    pub recorded: Option<NodeRecord>,
     /// Changes that persist beyond this boot.
     pub lasting: Vec<String>,
     /// Changes that every boot repeats: partitions announced to the kernel, containers opened, file systems mounted.

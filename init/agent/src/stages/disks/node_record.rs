@@ -227,8 +227,8 @@ pub fn accept(then: &NodeRecord, now: &NodeRecord, release: &Release) -> Result<
 }
 
 /// How an accepted boot relates to the record.
-pub fn judge(remembered: Option<&NodeRecord>, now: &NodeRecord) -> Verdict {
-    let Some(then) = remembered else { return Verdict::First };
+pub fn judge(recorded: Option<&NodeRecord>, now: &NodeRecord) -> Verdict {
+    let Some(then) = recorded else { return Verdict::First };
     if then.machine.differs(&now.machine) {
         Verdict::Clone
     } else if now.incarnation > then.incarnation {

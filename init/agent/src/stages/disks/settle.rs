@@ -52,11 +52,11 @@ pub fn settle(
         }
         storage => storage?,
     };
-    let remembered = match &target {
+    let recorded = match &target {
         Ok(disk) => traces.on(&disk.name).and_then(Trace::record).transpose()?,
         Err(_) => None,
     };
-    Ok(Settled { storage, remembered, lasting: done.lasting, passing: done.passing })
+    Ok(Settled { storage, recorded, lasting: done.lasting, passing: done.passing })
 }
 
 fn may_still_come(error: &DisksError) -> bool {
@@ -122,7 +122,7 @@ impl Work<'_> {
         traces::judge(traces, Some(&disk), &desired.now, &desired.release)?;
         let target = Target { may_destroy, adopted, trace: traces.on(&disk.name).cloned(), disk };
         if !target.adopted && target.trace.is_none() {
-            traces::may_make(traces, &target.disk)?;
+            traces::may_create(traces, &target.disk)?;
         }
         self.check_patience(&target, &changes)?;
         let (commit, prepare): (Vec<_>, Vec<_>) =
@@ -201,7 +201,9 @@ impl Work<'_> {
         }
         for change in changes? {
             match change {
-                ContainerChange::Make { store, lost } => self.make(target, store, lost.as_deref(), survey)?,
+                ContainerChange::Create { store, lost } => {
+                    self.create(target, store, lost.as_deref(), survey)?
+                }
                 ContainerChange::Restore { store, header } => self.restore(target, store, &header, survey)?,
             }
         }
@@ -228,7 +230,7 @@ impl Work<'_> {
             partition,
             content,
             opens: survey.open.contains_key(&store) || opened.contains(&store),
-            made: target.adopted || anchor.is_some(),
+            existed: target.adopted || anchor.is_some(),
             backup: anchor.and_then(|anchor| anchor.headers.get(&store)).cloned(),
         });
         Ok(facts.collect())
@@ -278,7 +280,7 @@ impl Work<'_> {
         }
     }
 
-    fn make(
+    fn create(
         &mut self,
         target: &Target,
         store: Store,
@@ -293,14 +295,14 @@ impl Work<'_> {
         }
         let key = &self.desired.key;
         self.ops.container(store, &partition, &ContainerStep::Format { uuid: container }, key)?;
-        let made = self.ops.read(&partition, 0, luks::AREA_BYTES)?;
-        let header = Checked::read(&made).map_err(|source| ContainerRefusal::Unacceptable {
+        let written = self.ops.read(&partition, 0, luks::AREA_BYTES)?;
+        let header = Checked::read(&written).map_err(|source| ContainerRefusal::Unacceptable {
             partition: partition.clone(),
             store: store.name(),
             source,
         })?;
         self.ops.container(store, &partition, &ContainerStep::Open { header }, key)?;
-        self.ops.filesystem(store, &FilesystemStep::Make { uuid: filesystem })?;
+        self.ops.filesystem(store, &FilesystemStep::Create { uuid: filesystem })?;
         self.ops.container(store, &partition, &ContainerStep::Finish, key)?;
         // Creating a container wipes the anchor in its partition. Write the anchor back at once, so that the record is in both
         // partitions while the other store is created.

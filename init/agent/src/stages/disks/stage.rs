@@ -103,7 +103,7 @@ pub fn attempt(
     let mut settled = settle(ops, &desired, random)?;
     let now = desired.now.clone();
     let inner = node_record::load(state)?;
-    let then = node_record::newest(inner.as_ref(), settled.remembered.as_ref());
+    let then = node_record::newest(inner.as_ref(), settled.recorded.as_ref());
     if let Some(then) = &then {
         node_record::accept(then, &now, &desired.release)?;
     }

@@ -50,7 +50,7 @@ impl Traces {
     }
 
     /// The results for all other disks.
-    pub fn beside<'a>(&'a self, disk: &'a str) -> impl Iterator<Item = &'a Trace> {
+    pub fn others<'a>(&'a self, disk: &'a str) -> impl Iterator<Item = &'a Trace> {
         self.found.iter().filter(move |trace| trace.disk != disk)
     }
 }
@@ -166,7 +166,7 @@ pub fn judge(
     }
     let Some(target) = target else { return Ok(()) };
     let sequence = |trace: &Trace| trace.anchor.as_ref().map_or(0, |anchor| anchor.sequence);
-    match (traces.on(&target.name), traces.beside(&target.name).max_by_key(|trace| sequence(trace))) {
+    match (traces.on(&target.name), traces.others(&target.name).max_by_key(|trace| sequence(trace))) {
         (_, None) => Ok(()),
         (None, Some(other)) => Err(TraceRefusal::Elsewhere {
             has: other.named.clone(),
@@ -181,7 +181,7 @@ pub fn judge(
 }
 
 /// Checks, before STATE is created on `target`, that every disk that may have STATE could be read.
-pub fn may_make(traces: &mut Traces, target: &Disk) -> Result<(), TraceRefusal> {
+pub fn may_create(traces: &mut Traces, target: &Disk) -> Result<(), TraceRefusal> {
     match traces.unreadable.pop() {
         Some(source) => Err(TraceRefusal::Unreadable { would: target.to_string(), source }),
         None => Ok(()),
