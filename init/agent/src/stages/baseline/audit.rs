@@ -1,6 +1,5 @@
-//! The audit rules, which `docs/hardening.md` documents: they record the actions of an attacker who has taken over a
-//! node, whether the actions succeed or not. There are few rules, so that an ordinary boot and an ordinary day cause
-//! almost no records.
+//! The audit rules, which `docs/hardening.md` documents: they record successful and failed actions of an attacker who
+//! controls a node. The rules are few, so that a normal boot and normal operation cause almost no records.
 //!
 //! Calls of 32-bit programs need no rules: `ia32_emulation=0` on the command line disables such programs.
 

@@ -96,7 +96,7 @@ pub struct FakeDisks {
     /// Every write and flush so far.
     pub log: Vec<Logged>,
     /// A line for each operation so far.
-    pub deeds: Vec<String>,
+    pub operations: Vec<String>,
     /// A disk on which every write fails.
     pub failing: Option<String>,
     /// A disk on which every read fails.
@@ -266,7 +266,7 @@ impl DiskOps for FakeDisks {
         number: u32,
         place: ByteRange,
     ) -> Result<(), OpsError> {
-        self.deeds.push(format!("{request:?} {disk} {number}"));
+        self.operations.push(format!("{request:?} {disk} {number}"));
         let known = self.disks.iter_mut().find(|known| known.name == disk);
         if let Some(known) = known {
             match request {
@@ -290,7 +290,7 @@ impl DiskOps for FakeDisks {
             ContainerStep::Finish => "Finish",
             ContainerStep::Close => "Close",
         };
-        self.deeds.push(format!("{word} {} {partition}", store.name()));
+        self.operations.push(format!("{word} {} {partition}", store.name()));
         let lock = digest::digest(&digest::SHA256, key.as_slice());
         match step {
             ContainerStep::Format { .. } => {
@@ -316,7 +316,7 @@ impl DiskOps for FakeDisks {
     }
 
     fn filesystem(&mut self, store: Store, step: &FilesystemStep) -> Result<(), OpsError> {
-        self.deeds.push(format!("{step:?} {}", store.name()));
+        self.operations.push(format!("{step:?} {}", store.name()));
         let label = store.label();
         let size = self
             .open

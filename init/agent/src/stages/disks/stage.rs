@@ -313,7 +313,7 @@ mod tests {
             matches!(&step, Step::Degraded { on, note: Some(note), .. } if on == "disk" && note.contains("CD")),
             "{step:?}"
         );
-        assert_eq!(ops.deeds, ["MountMemory state", "MountMemory data"]);
+        assert_eq!(ops.operations, ["MountMemory state", "MountMemory data"]);
         assert!(ops.log.is_empty(), "a disk was written");
     }
 
@@ -332,7 +332,7 @@ mod tests {
                 (Class::Wait, "disk: the boot disk sda is not attached")
             );
         }
-        assert!(ops.deeds.is_empty());
+        assert!(ops.operations.is_empty());
         let step = attempt(&mut ops, absent(Patience::Over), state.path(), &mut || [0; 16]).unwrap();
         assert!(matches!(step, Step::Degraded { .. }));
     }

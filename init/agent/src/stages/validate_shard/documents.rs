@@ -1,5 +1,5 @@
-//! Reads the documents of the configuration after its signature has been checked: statement, `cluster.toml` and shard.
-//! Each must agree with the one before.
+//! Reads the documents of the configuration: statement, `cluster.toml` and shard. The signature of the statement is
+//! checked first, and each document must agree with the previous one.
 
 use std::fs;
 use std::io;

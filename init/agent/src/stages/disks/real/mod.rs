@@ -195,7 +195,7 @@ impl DiskOps for Real {
         place: ByteRange,
     ) -> Result<(), OpsError> {
         let announced = announce_partition(self.writable(disk)?, request, number, place.start, place.len);
-        announced.map_err(|errno| failed("tell the kernel about a partition of", disk)(errno.into()))
+        announced.map_err(|errno| failed("update the kernel's partitions of", disk)(errno.into()))
     }
 
     fn container(
