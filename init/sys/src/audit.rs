@@ -1,7 +1,7 @@
 //! The kernel's audit rules (`NETLINK_AUDIT`): list, add, remove, lock (`include/uapi/linux/audit.h`).
 //!
-//! A rule is stored in the kernel's own format, `struct audit_rule_data`, which the kernel returns as it received it:
-//! two rules are equal if their bytes are.
+//! A rule is stored in the kernel's own format, `struct audit_rule_data`. The kernel returns the bytes that it received,
+//! so two rules are equal if their bytes are equal.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -229,17 +229,17 @@ impl Audit {
         Ok(self.sequence)
     }
 
-    /// Passes the kernel's answers to one request to `take` until `take` has enough; an acknowledgement alone is
-    /// enough.
+    /// Passes the kernel's answers to one request to `take` until `take` returns a value, or until the kernel
+    /// acknowledges the request.
     fn receive<T: Default>(
         &self,
         sequence: u32,
         mut take: impl FnMut(u16, &[u8]) -> Option<T>,
     ) -> io::Result<T> {
-        const PATIENCE: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+        const TIMEOUT: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
         let mut buffer = vec![0_u8; LONGEST];
         loop {
-            match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&PATIENCE)) {
+            match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&TIMEOUT)) {
                 Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
                 Ok(_) => {}
                 Err(rustix::io::Errno::INTR) => continue,
@@ -280,7 +280,7 @@ mod tests {
 
     /// The offsets of `struct audit_rule_data`.
     #[test]
-    fn a_rule_has_the_kernels_form() {
+    fn a_rule_has_the_kernels_layout() {
         let rule = Rule::calls("k", &[101, 0], Some(16));
         let words: Vec<u32> = rule.as_bytes()[..1040]
             .chunks(4)
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_names_its_folder_and_every_call() {
+    fn a_folder_rule_contains_its_folder_and_every_call() {
         let rule = Rule::writes_below("kubedos-state", "/var/lib/x");
         assert_eq!(&rule.as_bytes()[1040..], b"/var/lib/xkubedos-state");
         assert_eq!(rule.as_bytes()[12..266], [0xff; 254]);
@@ -305,16 +305,16 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_pads_is_cut_off_and_what_is_no_rule_has_no_key() {
+    fn padding_is_removed_and_invalid_bytes_have_no_key() {
         let rule = Rule::calls("k", &[1], None);
         let padded = [rule.as_bytes(), &[0; 3]].concat();
         assert_eq!(Rule::listed(&padded), rule);
         assert_eq!(Rule::listed(b"short").key(), "without a key");
     }
 
-    /// Without the capability the kernel refuses; with it, it lists the rules.
+    /// With `CAP_AUDIT_CONTROL` the kernel lists the rules; without it, it refuses the request.
     #[test]
-    fn the_kernel_answers_or_refuses() {
+    fn the_kernel_lists_the_rules_or_refuses() {
         let answer = Audit::open().and_then(|mut audit| audit.look());
         if let Err(error) = answer {
             let refused = [

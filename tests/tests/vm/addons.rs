@@ -82,7 +82,7 @@ fn foreign_addons_are_ignored_under_secure_boot() {
 fn halts_at_the_command_line(machine: &kubedos_lab::Machine) {
     let record = halts(machine);
     let error = record.error.as_deref().unwrap();
-    assert!(error.contains(&format!("appended is \" {APPENDED}")), "{error}");
+    assert!(error.contains(&format!("appended: \" {APPENDED}")), "{error}");
     assert!(!console(machine).contains(foreign::MARK));
 }
 

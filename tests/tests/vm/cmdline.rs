@@ -36,7 +36,7 @@ fn append(product: &'static Product, test: &str, appended: &str) -> Result<(), S
     let line = first(&machine);
     nothing_else_ran(machine)?;
     let error = Record::find(&line).and_then(|record| record.error).ok_or(line)?;
-    let named = format!("appended is {:?}", format!(" {appended}"));
+    let named = format!("appended: {:?}", format!(" {appended}"));
     if error.contains(&named) { Ok(()) } else { Err(error) }
 }
 
@@ -112,7 +112,7 @@ fn a_truncated_command_line_hides_no_parameter() {
     let machine = rig.boot(&hardware(&appended));
     let line = first(&machine);
     let error = Record::find(&line).and_then(|record| record.error).unwrap_or(line);
-    assert!(error.contains(r#"appended is " rdinit=/none root=/dev/nvme0n1 init=/sbin/init"#), "{error}");
+    assert!(error.contains(r#"appended: " rdinit=/none root=/dev/nvme0n1 init=/sbin/init"#), "{error}");
     nothing_else_ran(machine).unwrap();
     let machine = rig.boot(&hardware(&endless));
     baseline(&machine, Expect::Baseline);

@@ -255,8 +255,8 @@ mod tests {
         assert_eq!(
             no_target(rule.clone(), &survey()),
             "no disk matches the spec's disk `system` (serial \"C\", minSizeGiB 50): vdc 40.0 GiB serial \"C\": 40.0 GiB is \
-             less than minSizeGiB 50; vda 20.0 GiB serial \"A\": another serial, 20.0 GiB is less than minSizeGiB 50; vdb 40.0 \
-             GiB serial \"B\": another serial, 40.0 GiB is less than minSizeGiB 50"
+             less than minSizeGiB 50; vda 20.0 GiB serial \"A\": different serial, 20.0 GiB is less than minSizeGiB 50; vdb 40.0 \
+             GiB serial \"B\": different serial, 40.0 GiB is less than minSizeGiB 50"
         );
         assert!(no_target(rule, &Survey::default()).ends_with("no disk is attached"));
         let several = no_target(by_size(30).unwrap(), &survey());
