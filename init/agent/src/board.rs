@@ -26,7 +26,7 @@ pub struct StageState {
     pub at: Duration,
     /// Duration of the stage.
     pub took: Option<Duration>,
-    /// What the stage waits for, the error, or the result.
+    /// The reason for waiting, the error, or the result.
     pub about: String,
 }
 

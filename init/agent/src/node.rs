@@ -5,7 +5,7 @@ use kubedos_wire::handover::Handover;
 use crate::stages::validate_shard::Identity;
 
 /// The node.
-#[expect(missing_debug_implementations, reason = "holds the seed's secrets")]
+#[expect(missing_debug_implementations, reason = "contains the seed's secrets")]
 pub struct Node {
     /// The boot, as stage 1 handed it over.
     pub handover: Handover,

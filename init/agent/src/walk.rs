@@ -32,11 +32,11 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(900);
 
 /// The interfaces that a stage reports to.
-#[expect(missing_debug_implementations, reason = "holds a closure")]
+#[expect(missing_debug_implementations, reason = "contains a closure")]
 pub struct Walk<'a> {
     /// The console for the records.
     pub console: &'a Console,
-    /// The board behind the status page.
+    /// The board, with the facts for the status page.
     pub board: &'a Board,
     /// The connection to systemd.
     pub notify: &'a Notify,

@@ -43,7 +43,7 @@ impl Event {
         self
     }
 
-    /// Sets what the stage waits for.
+    /// Sets the object that the stage waits for.
     #[must_use]
     pub fn on(mut self, what: impl Into<String>) -> Self {
         self.on = Some(what.into());

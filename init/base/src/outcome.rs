@@ -4,7 +4,7 @@
 
 use std::error::Error;
 
-/// What an error means for the node.
+/// The reaction of the agent to an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// The cause may be temporary: the attempt is repeated a limited number of times, then the stage halts.

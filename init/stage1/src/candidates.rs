@@ -35,7 +35,7 @@ pub struct Candidate<'a> {
     pub hash: u32,
 }
 
-/// The disks, best first: the one that firmware booted from (a CD, if firmware named no partition), then by name.
+/// The disks, best first: the one that firmware booted from (a CD, if firmware reported no partition), then by name.
 pub fn rank<'a>(disks: impl Iterator<Item = &'a Disk>, boot_partition: Option<Guid>) -> Vec<&'a Disk> {
     let mut ranked: Vec<&Disk> = disks.collect();
     ranked.sort_by_key(|disk| {

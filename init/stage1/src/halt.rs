@@ -70,7 +70,7 @@ fn end(event: Event) -> ! {
 
 /// Arms the first watchdog, if the machine has one.
 pub fn arm_watchdog() -> Option<Watchdog> {
-    let watchdog = Watchdog::arm(std::path::Path::new("/dev/watchdog0")).ok()?; // without the device there is nothing to arm
+    let watchdog = Watchdog::arm(std::path::Path::new("/dev/watchdog0")).ok()?; // the machine has no watchdog
     drop(watchdog.set_timeout(WATCHDOG)); // a watchdog with a fixed timeout keeps it
     Some(watchdog)
 }

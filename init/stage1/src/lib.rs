@@ -241,7 +241,7 @@ fn find_volumes(ready: &mut Ready) -> Result<(Devices, String), Stage1Error> {
     }
 }
 
-/// Advice about disks behind a controller for which this image has no driver.
+/// Advice about disks on a controller for which this image has no driver.
 fn driver_advice() -> String {
     match controllers::without_driver(Path::new("/")) {
         Ok(found) => controllers::advice(&found).map_or(String::new(), |advice| format!("; {advice}")),

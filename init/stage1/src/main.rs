@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     if std::process::id() != 1 {
-        eprintln!("kubedos-stage1 is the /init of an initrd: only the kernel can start it");
+        eprintln!("kubedos-stage1 is the /init of an initrd: only the kernel starts it");
         return ExitCode::from(2);
     }
     kubedos_stage1::main()

@@ -335,7 +335,7 @@ mod tests {
         assert_eq!(permission(&cut, std::slice::from_ref(&cut), &identities), Permission::NotNamed);
     }
 
-    /// S3: an entry that names several attached disks permits the destruction of none of them.
+    /// S3: an entry that names several attached disks does not permit the destruction of any of them.
     #[test]
     fn an_entry_for_several_disks_gives_no_permission() {
         let serial = |text: &str| DiskIdentity { serial: Some(text.into()), ..DiskIdentity::default() };

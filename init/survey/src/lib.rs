@@ -44,7 +44,7 @@ pub struct Disk {
     pub read_only: bool,
     /// The model name.
     pub model: Option<String>,
-    /// Serial numbers, the usual one first. A disk behind a USB bridge has one from the bridge and one of its own.
+    /// Serial numbers, the usual one first. A disk with a USB bridge has one from the bridge and one from the disk.
     pub serials: Vec<String>,
     /// How many bytes of a serial number the transport can carry; a serial number of this length may be truncated.
     pub serial_limit: Option<usize>,

@@ -198,7 +198,7 @@ impl Message {
         }
         let next = u32::try_from(length).map_err(|_| io::ErrorKind::InvalidInput)?;
         let at = self.0.len();
-        self.0.resize(at + length, 0); // within the capacity, so the buffer does not move and leaves no secret behind
+        self.0.resize(at + length, 0); // within the capacity, so the buffer does not move and no copy of a secret remains
         put(&mut self.0, at, &target.start.to_ne_bytes());
         put(&mut self.0, at + 8, &target.length.to_ne_bytes());
         put(&mut self.0, at + 20, &next.to_ne_bytes());

@@ -17,7 +17,7 @@ use kubedos_wire::statement::{self, Domain, Floors, Seed, StatementError};
 use zeroize::Zeroizing;
 
 /// A device or partition that may contain a seed. Contains secrets: no `Debug`, zeroized when dropped.
-#[expect(missing_debug_implementations, reason = "holds secrets")]
+#[expect(missing_debug_implementations, reason = "contains secrets")]
 pub struct Candidate {
     /// The kernel name of the device or partition.
     pub device: String,
@@ -75,7 +75,7 @@ impl fmt::Display for Skipped {
 }
 
 /// A seed that verifies, and its device.
-#[expect(missing_debug_implementations, reason = "holds secrets")]
+#[expect(missing_debug_implementations, reason = "contains secrets")]
 pub struct Found {
     /// The kernel name of the device or partition.
     pub device: String,
@@ -84,7 +84,7 @@ pub struct Found {
 }
 
 /// The result for all candidates.
-#[expect(missing_debug_implementations, reason = "holds secrets")]
+#[expect(missing_debug_implementations, reason = "contains secrets")]
 pub struct Judged {
     /// The seed that verifies; `None` if no candidate verifies. Identical copies count as one seed.
     pub found: Option<Found>,

@@ -22,7 +22,7 @@ const WIDTH: usize = 80;
 /// Maximum number of lines for one disk: enough for `kubedos_survey::show` with the longest possible fields.
 const DISK_LINES: usize = 12;
 
-/// What the page shows in addition to the board.
+/// The facts that the page shows in addition to the board.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Moment {
     /// Time since the kernel started.

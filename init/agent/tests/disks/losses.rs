@@ -21,7 +21,7 @@ fn adopted() -> FakeDisks {
     let mut first = machine(imaged());
     boot(&mut first, &desired(7), 0);
     let mut next = restarted(&first);
-    next.media.get_mut("vda").unwrap().write(start(Store::Data) + (64 << 20), b"somebody's work");
+    next.media.get_mut("vda").unwrap().write(start(Store::Data) + (64 << 20), b"the user's data");
     next
 }
 
@@ -51,7 +51,7 @@ fn a_lost_header_is_restored_from_the_anchor() {
                     node.media["vda"].read(start(store), luks::AREA_BYTES) == before,
                     "{store:?} {byte} {len}"
                 );
-                assert_eq!(node.media["vda"].read(start(Store::Data) + (64 << 20), 15), b"somebody's work");
+                assert_eq!(node.media["vda"].read(start(Store::Data) + (64 << 20), 15), b"the user's data");
                 let mut again = restarted(&node);
                 assert_eq!(boot(&mut again, &desired(7), 80).lasting, Vec::<String>::new());
             }
@@ -98,7 +98,7 @@ fn allow_destroy_does_not_destroy_a_store_that_can_be_restored() {
     let mut node = adopted();
     overwrite(&mut node, start(Store::Data), luks::AREA_BYTES, 0);
     boot(&mut node, &named(), 50);
-    assert_eq!(node.media["vda"].read(start(Store::Data) + (64 << 20), 15), b"somebody's work");
+    assert_eq!(node.media["vda"].read(start(Store::Data) + (64 << 20), 15), b"the user's data");
 }
 
 /// A backup that the node's key does not authenticate or open is not restored.

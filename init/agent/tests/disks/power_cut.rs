@@ -135,17 +135,17 @@ fn state_and_data_are_kept_when_the_image_is_written_again() {
     boot(&mut first, &desired(7), 0);
     let data = layout::adopted(BYTES).unwrap().place(Role::Data).unwrap().start + (64 << 20);
     let mut medium = first.media["vda"].clone();
-    medium.write(data, b"somebody's work");
+    medium.write(data, b"the user's data");
     let fresh = imaged();
     medium.write(0, &fresh.read(0, 960 << 20));
     let mut again = machine(medium.clone());
     let settled = boot(&mut again, &desired(7), 50);
     assert_eq!(settled.lasting, ["vda adopted"]);
-    assert_eq!(again.media["vda"].read(data, 15), b"somebody's work");
+    assert_eq!(again.media["vda"].read(data, 15), b"the user's data");
     let mut other = machine(medium.clone());
     let error = settle(&mut other, &desired(8), &mut || [9; 16]).unwrap_err();
     assert!(error.to_string().starts_with("the key of this node's seed does not open vda25"), "{error}");
-    assert_eq!(other.media["vda"].read(data, 15), b"somebody's work");
+    assert_eq!(other.media["vda"].read(data, 15), b"the user's data");
 }
 
 /// S3: a foreign disk is refused and its bytes are unchanged; with allowDestroy only the named disk is written.

@@ -57,7 +57,7 @@ pub struct Anchor {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
     /// No anchor.
-    Nothing,
+    Absent,
     /// An anchor of this node.
     Own(Anchor),
     /// An anchor that this node's key does not authenticate: it is damaged, or belongs to another node.
@@ -101,7 +101,7 @@ pub fn seal(anchor: &Anchor, key: &DiskKey) -> Vec<u8> {
 /// Reads an anchor. No field is used before the anchor is authenticated.
 pub fn open(bytes: &[u8], key: &DiskKey) -> Found {
     if !bytes.starts_with(MAGIC) {
-        return Found::Nothing;
+        return Found::Absent;
     }
     authentic(bytes, key).map_or(Found::Other, Found::Own)
 }
@@ -129,10 +129,7 @@ fn authentic(bytes: &[u8], key: &DiskKey) -> Option<Anchor> {
 }
 
 /// Derives the key of the anchors from the key of the containers.
-#[expect(
-    clippy::expect_used,
-    reason = "32 bytes are within HKDF's bound of 255 times 32, whatever the input"
-)]
+#[expect(clippy::expect_used, reason = "32 bytes are within HKDF's bound of 255 times 32, for every input")]
 fn mac_key(key: &DiskKey) -> hmac::Key {
     let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, b"kubedos anchor v1").extract(key.as_slice());
     secret.expand(&[b"mac"], hmac::HMAC_SHA256).map(hmac::Key::from).expect("an output of 32 bytes")
@@ -171,8 +168,8 @@ mod tests {
     #[test]
     fn an_anchor_with_a_different_key_is_not_used() {
         assert_eq!(open(&seal(&anchor(), &key(1)), &key(2)), Found::Other);
-        assert_eq!(open(&[0; HEAD_BYTES], &key(1)), Found::Nothing);
-        assert_eq!(open(b"", &key(1)), Found::Nothing);
+        assert_eq!(open(&[0; HEAD_BYTES], &key(1)), Found::Absent);
+        assert_eq!(open(b"", &key(1)), Found::Absent);
         let mut unsigned = seal(&anchor(), &key(1));
         unsigned[32..64].fill(0);
         assert_eq!(open(&unsigned, &key(1)), Found::Other);

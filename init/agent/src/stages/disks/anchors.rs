@@ -51,7 +51,7 @@ pub fn observe(
 pub fn plan(facts: &AnchorFacts, record: &str) -> Vec<(Store, Anchor)> {
     let own = |found: &Found| match found {
         Found::Own(anchor) => Some(anchor.clone()),
-        Found::Nothing | Found::Other => None,
+        Found::Absent | Found::Other => None,
     };
     let newest = facts.found.values().filter_map(own).max_by_key(|anchor| anchor.sequence);
     let sequence = newest.as_ref().map_or(0, |anchor| anchor.sequence);
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn both_anchors_get_the_record_and_the_older_copy_is_written_first() {
         use Store::{Data, State};
-        assert_eq!(planned(Found::Nothing, Found::Nothing, "a"), [(State, 1), (Data, 1)]);
+        assert_eq!(planned(Found::Absent, Found::Absent, "a"), [(State, 1), (Data, 1)]);
         assert_eq!(planned(own(3, "a"), own(3, "a"), "a"), []);
         assert_eq!(planned(own(3, "a"), own(3, "a"), "b"), [(State, 4), (Data, 4)]);
         assert_eq!(planned(own(4, "b"), own(3, "a"), "b"), [(Data, 4)], "an interrupted update is completed");

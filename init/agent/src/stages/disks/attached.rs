@@ -21,7 +21,7 @@ pub struct Attached {
     no_permission: Option<String>,
 }
 
-/// Observes the disks. Changes nothing.
+/// Observes the disks. Makes no change.
 pub fn observe(
     ops: &mut dyn DiskOps,
     handover: &Handover,

@@ -33,7 +33,7 @@ pub enum NoTarget {
     Ambiguous(Unmatched, usize, String),
     /// The boot disk is no longer attached.
     #[error("the boot disk {0} is not attached")]
-    BootDiskGone(String),
+    BootDiskAbsent(String),
     /// The disk is smaller than the spec declares.
     #[error("{disk} is smaller than the {declared} GiB that the spec declares")]
     SmallerThanDeclared {
@@ -53,7 +53,7 @@ pub struct Unmatched {
     pub rule: String,
     /// One line for each disk, the closest matches first.
     pub disks: Vec<String>,
-    /// What to do when disks are missing because their controller has no driver.
+    /// Advice for disks that are missing because their controller has no driver.
     pub advice: Option<String>,
 }
 
@@ -131,7 +131,7 @@ pub fn verdicts(
         let permission = match judge::permission(disk, &survey.disks, allow_destroy) {
             Permission::Granted => "; allowDestroy names it".to_owned(),
             Permission::NotNamed => String::new(),
-            Permission::Ambiguous { entry, disks } => format!("; {}", permits_nothing(&entry, &disks)),
+            Permission::Ambiguous { entry, disks } => format!("; {}", without_effect(&entry, &disks)),
         };
         (disk.name.clone(), format!("{verdict}{permission}; {}", show::line(disk, show::LONGEST)))
     };
@@ -140,7 +140,7 @@ pub fn verdicts(
 }
 
 /// The message for an `allowDestroy` entry that names several disks.
-fn permits_nothing(entry: &str, disks: &[String]) -> String {
+fn without_effect(entry: &str, disks: &[String]) -> String {
     format!(
         "the allowDestroy entry {entry} names {} disks ({}) and permits nothing",
         disks.len(),
@@ -151,7 +151,7 @@ fn permits_nothing(entry: &str, disks: &[String]) -> String {
 /// Why `allowDestroy` does not permit data loss on this disk, when an entry names it together with other disks.
 pub fn no_permission(disk: &Disk, survey: &Survey, allow_destroy: &[DiskIdentity]) -> Option<String> {
     match judge::permission(disk, &survey.disks, allow_destroy) {
-        Permission::Ambiguous { entry, disks } => Some(permits_nothing(&entry, &disks)),
+        Permission::Ambiguous { entry, disks } => Some(without_effect(&entry, &disks)),
         Permission::Granted | Permission::NotNamed => None,
     }
 }
@@ -176,7 +176,7 @@ pub fn target<'a>(
             }
         }
         None if boot.medium == Medium::Cd => return Err(NoTarget::CdWithoutTarget),
-        None => survey.disk(&boot.device).ok_or_else(|| NoTarget::BootDiskGone(boot.device.clone()))?,
+        None => survey.disk(&boot.device).ok_or_else(|| NoTarget::BootDiskAbsent(boot.device.clone()))?,
     };
     match system.and_then(|system| system.size_gib) {
         Some(declared) if disk.bytes < u64::from(declared) * GIB => {

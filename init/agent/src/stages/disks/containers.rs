@@ -16,7 +16,7 @@ use super::survey::Store;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// No header and no other known magic number.
-    Nothing,
+    NoHeader,
     /// A kubedOS container whose creation was interrupted; it has never been used.
     Unfinished,
     /// A finished kubedOS container with the one header shape that the agent writes.
@@ -33,10 +33,10 @@ pub enum Content {
 pub fn content(store: Store, area: &[u8]) -> Content {
     let headers = Headers::read(area);
     if headers.copies.is_empty() {
-        return identity::known(area).map_or(Content::Nothing, |what| Content::Foreign(what.into()));
+        return identity::known(area).map_or(Content::NoHeader, |what| Content::Foreign(what.into()));
     }
     let Some(newest) = headers.newest() else {
-        // Creation was interrupted while the first header was written, so the container has never held data.
+        // Creation was interrupted while the first header was written, so the container has never contained data.
         let never_used = headers.copies.iter().all(|copy| copy.subsystem == luks::UNFINISHED);
         return if never_used { Content::Unfinished } else { Content::Damaged };
     };
@@ -93,7 +93,7 @@ pub enum ContainerRefusal {
         partition: String,
         /// The store that the partition is for.
         store: &'static str,
-        /// What was found.
+        /// The fault.
         what: &'static str,
     },
     /// The header may be forged.
@@ -103,7 +103,7 @@ pub enum ContainerRefusal {
         partition: String,
         /// The store that the partition is for.
         store: &'static str,
-        /// What is wrong.
+        /// The difference from a header that kubedOS writes.
         #[source]
         source: Unacceptable,
     },
@@ -150,10 +150,10 @@ fn plan_one(facts: &ContainerFacts, may_destroy: bool) -> Result<Option<Containe
     let (partition, name) = (facts.partition.clone(), store.name());
     let unreadable = match &facts.content {
         Content::Finished(_) if facts.opens => return Ok(None),
-        Content::Nothing | Content::Unfinished if !facts.existed => {
+        Content::NoHeader | Content::Unfinished if !facts.existed => {
             return Ok(Some(ContainerChange::Create { store, lost: None }));
         }
-        Content::Nothing => Some("it no longer has a header"),
+        Content::NoHeader => Some("it no longer has a header"),
         Content::Unfinished => Some("its header belongs to a container that was never used"),
         Content::Damaged => Some("both copies of its header are damaged"),
         Content::Finished(_) | Content::Unacceptable(_) | Content::Foreign(_) => None,
@@ -228,8 +228,8 @@ mod tests {
         xfs[..4].copy_from_slice(b"XFSB");
         let data = luks_area_of(Store::Data, luks::FINISHED, 1);
         let cases = [
-            (vec![0; luks::AREA_BYTES], Content::Nothing),
-            (vec![0x5a; luks::AREA_BYTES], Content::Nothing),
+            (vec![0; luks::AREA_BYTES], Content::NoHeader),
+            (vec![0x5a; luks::AREA_BYTES], Content::NoHeader),
             (whole, Content::Finished(finished())),
             (second_only, Content::Finished(finished())),
             (unfinished, Content::Unfinished),
@@ -257,7 +257,7 @@ mod tests {
 
     fn contents() -> Vec<Content> {
         vec![
-            Content::Nothing,
+            Content::NoHeader,
             Content::Unfinished,
             Content::Damaged,
             Content::Finished(finished()),
@@ -267,7 +267,7 @@ mod tests {
     }
 
     /// O1: a finished store is never created again without permission, for any content of the partition; every refusal
-    /// names the partition.
+    /// contains the partition.
     #[test]
     fn a_finished_store_is_never_created_again_without_permission() {
         for content in contents() {
@@ -298,14 +298,14 @@ mod tests {
             let restorable = ContainerFacts { backup: Some(finished()), ..existed };
             let restored =
                 matches!(plan(&[restorable], true).unwrap().as_slice(), [ContainerChange::Restore { .. }]);
-            let unreadable = matches!(content, Content::Nothing | Content::Unfinished | Content::Damaged);
+            let unreadable = matches!(content, Content::NoHeader | Content::Unfinished | Content::Damaged);
             assert_eq!(restored, unreadable, "{content:?}");
         }
     }
 
     #[test]
     fn a_new_store_is_created_and_foreign_content_is_refused() {
-        for content in [Content::Nothing, Content::Unfinished] {
+        for content in [Content::NoHeader, Content::Unfinished] {
             let changes = plan(&[facts(content)], false).unwrap();
             assert_eq!(changes, [ContainerChange::Create { store: Store::State, lost: None }]);
         }
@@ -327,7 +327,7 @@ mod tests {
     /// The message lists the ways to continue.
     #[test]
     fn the_refusal_of_a_lost_header_lists_the_remedies() {
-        let existed = ContainerFacts { existed: true, ..facts(Content::Nothing) };
+        let existed = ContainerFacts { existed: true, ..facts(Content::NoHeader) };
         let text = plan(&[existed], false).unwrap_err().to_string();
         for words in ["vda25", "state", "luksHeaderRestore", "allowDestroy", "new incarnation"] {
             assert!(text.contains(words), "{words} is not in {text}");

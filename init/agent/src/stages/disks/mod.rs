@@ -45,11 +45,11 @@ use table::TableRefusal;
 use traces::TraceRefusal;
 
 /// The state that the stage has to establish.
-#[expect(missing_debug_implementations, reason = "holds the disk key")]
+#[expect(missing_debug_implementations, reason = "contains the disk key")]
 pub struct Desired {
     /// The device that the machine booted from.
     pub boot: Boot,
-    /// The partition from which the firmware loaded the kernel, if the firmware named one.
+    /// The partition from which the firmware loaded the kernel, if the firmware reports it.
     pub booted: Option<Guid>,
     /// The record that this boot contributes.
     pub now: NodeRecord,
@@ -152,7 +152,7 @@ impl DisksError {
             Self::NoTarget(
                 NoTarget::CdWithoutTarget
                     | NoTarget::NoMatch(_)
-                    | NoTarget::BootDiskGone(_)
+                    | NoTarget::BootDiskAbsent(_)
                     | NoTarget::SmallerThanDeclared { .. }
             ) | Self::Table(TableRefusal::TooSmall { .. } | TableRefusal::ReadOnly { .. })
         )

@@ -41,9 +41,9 @@ impl Machine {
     /// Reads what the kernel shows in `/sys/class/dmi/id`. Placeholder texts that many machines share are ignored.
     pub fn observe(sysfs: &Path) -> Self {
         let field = |name: &str| {
-            let text = fs::read_to_string(sysfs.join("class/dmi/id").join(name)).ok()?; // without a firmware table nothing identifies the machine
+            let text = fs::read_to_string(sysfs.join("class/dmi/id").join(name)).ok()?; // without a firmware table the machine has no identity
             let text = text.trim();
-            let says_nothing = text.is_empty()
+            let is_placeholder = text.is_empty()
                 || text.chars().all(|letter| matches!(letter, '0' | '-' | 'f' | 'F' | ' ' | '.'))
                 || [
                     "none",
@@ -53,7 +53,7 @@ impl Machine {
                     "system serial number",
                 ]
                 .contains(&text.to_ascii_lowercase().as_str());
-            (!says_nothing).then(|| text.to_owned())
+            (!is_placeholder).then(|| text.to_owned())
         };
         Self {
             product_uuid: field("product_uuid"),
@@ -183,7 +183,7 @@ pub enum RecordError {
     },
     /// The configuration is older than one that this node has booted.
     #[error(
-        "the configuration has generation {now}, but the lowest generation that this node accepts is {floor}; raise `metadata.generation` to at least {floor} and build again"
+        "the configuration has generation {now}, but this node accepts only generation {floor} and later; raise `metadata.generation` to at least {floor} and build again"
     )]
     OldGeneration {
         /// On the disk.
@@ -317,9 +317,9 @@ mod tests {
         let now = NodeRecord { generation_floor: 3, ..record() };
         let error = accept(&record(), &now, &Release::this()).unwrap_err();
         assert!(
-            error.to_string().starts_with(
-                "the configuration has generation 3, but the lowest generation that this node accepts is 4"
-            ),
+            error
+                .to_string()
+                .starts_with("the configuration has generation 3, but this node accepts only generation 4"),
             "{error}"
         );
     }

@@ -60,13 +60,13 @@ pub fn settle(
 }
 
 fn may_still_come(error: &DisksError) -> bool {
-    matches!(error, DisksError::NoTarget(NoTarget::NoMatch(_) | NoTarget::BootDiskGone(_)))
+    matches!(error, DisksError::NoTarget(NoTarget::NoMatch(_) | NoTarget::BootDiskAbsent(_)))
 }
 
 /// Why no disk is usable, and which disk contains STATE but was not used.
 fn without(error: &DisksError, traces: &Traces) -> String {
     match traces.found.first() {
-        Some(trace) => format!("{error}; this node's STATE is on {} and was not used", trace.named),
+        Some(trace) => format!("{error}; this node's STATE is on {} and was not used", trace.description),
         None => error.to_string(),
     }
 }
@@ -132,8 +132,8 @@ impl Work<'_> {
         }
         self.table(&target.disk, &prepare)?;
         let survey = self.ops.survey()?;
-        let gone = || NoTarget::BootDiskGone(target.disk.name.clone());
-        let target = Target { disk: survey.disk(&target.disk.name).cloned().ok_or_else(gone)?, ..target };
+        let absent = || NoTarget::BootDiskAbsent(target.disk.name.clone());
+        let target = Target { disk: survey.disk(&target.disk.name).cloned().ok_or_else(absent)?, ..target };
         self.containers(&target, &survey)?;
         if !target.adopted {
             self.table(&target.disk, &commit)?;

@@ -337,7 +337,7 @@ mod tests {
         assert!(matches!(step, Step::Degraded { .. }));
     }
 
-    /// O1: the error names a disk on which a write fails, and the stage can be tried again.
+    /// O1: the error of a failed write contains the disk, and the stage can be tried again.
     #[test]
     fn a_failed_write_reports_the_disk_and_is_retried() {
         let (mut ops, state) = (fake(), tempfile::tempdir().unwrap());

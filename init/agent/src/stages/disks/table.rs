@@ -301,25 +301,26 @@ fn primary(table: &Table) -> Vec<Step> {
     table.steps().into_iter().skip(done).collect()
 }
 
-/// The announcements after which the kernel sees the partitions of `wanted`. Shrinking precedes growing, which precedes
+/// The announcements after which the kernel has the partitions of `wanted`. Shrinking precedes growing, which precedes
 /// adding.
 fn announce(disk: &Disk, wanted: &Table, removed: impl Fn(u32) -> bool) -> Vec<TableChange> {
     let mut changes = Vec::new();
     for (number, partition) in wanted.partitions() {
         let place = ByteRange { start: wanted.start_bytes(partition), len: wanted.len_bytes(partition) };
-        let say = |request| TableChange::Announce { request, number, place };
+        let announcement = |request| TableChange::Announce { request, number, place };
         match disk.partitions.get(&number) {
             Some(known) if removed(number) || *known == place => {
                 if removed(number) {
-                    changes.push(say(PartitionRequest::Add));
+                    changes.push(announcement(PartitionRequest::Add));
                 }
             }
-            Some(known) if known.start == place.start => changes.push(say(PartitionRequest::Resize)),
+            Some(known) if known.start == place.start => changes.push(announcement(PartitionRequest::Resize)),
             Some(known) => {
-                let gone = TableChange::Announce { request: PartitionRequest::Remove, number, place: *known };
-                changes.extend([gone, say(PartitionRequest::Add)]);
+                let removal =
+                    TableChange::Announce { request: PartitionRequest::Remove, number, place: *known };
+                changes.extend([removal, announcement(PartitionRequest::Add)]);
             }
-            None => changes.push(say(PartitionRequest::Add)),
+            None => changes.push(announcement(PartitionRequest::Add)),
         }
     }
     changes

@@ -21,7 +21,7 @@ pub struct Trace {
     /// The kernel's name of the disk.
     pub disk: String,
     /// The disk, as messages describe it.
-    pub named: String,
+    pub description: String,
     /// Its anchor; `None` if the disk has no intact anchor, but this node's key opens its STATE. Releases without anchors
     /// wrote such disks.
     pub anchor: Option<Anchor>,
@@ -102,7 +102,7 @@ pub enum TraceRefusal {
     },
 }
 
-/// Examines these disks. Writes nothing.
+/// Examines these disks. Makes no change.
 pub fn observe<'a>(
     ops: &mut dyn DiskOps,
     disks: impl Iterator<Item = &'a Disk>,
@@ -121,7 +121,7 @@ pub fn observe<'a>(
 
 fn look(ops: &mut dyn DiskOps, disk: &Disk, key: &DiskKey) -> Result<Option<Trace>, OpsError> {
     let Some(starts) = starts(disk) else { return Ok(None) };
-    let trace = |anchor| Trace { disk: disk.name.clone(), named: disk.to_string(), anchor };
+    let trace = |anchor| Trace { disk: disk.name.clone(), description: disk.to_string(), anchor };
     // Try the anchor with the highest claimed sequence first, and stop at the first authentic one.
     let mut claims = Vec::new();
     for start in starts {
@@ -162,19 +162,19 @@ pub fn judge(
         let Some(record) = trace.record() else { continue };
         record
             .and_then(|then| node_record::accept(&then, now, release))
-            .map_err(|source| TraceRefusal::Record { disk: trace.named.clone(), source })?;
+            .map_err(|source| TraceRefusal::Record { disk: trace.description.clone(), source })?;
     }
     let Some(target) = target else { return Ok(()) };
     let sequence = |trace: &Trace| trace.anchor.as_ref().map_or(0, |anchor| anchor.sequence);
     match (traces.on(&target.name), traces.others(&target.name).max_by_key(|trace| sequence(trace))) {
         (_, None) => Ok(()),
         (None, Some(other)) => Err(TraceRefusal::Elsewhere {
-            has: other.named.clone(),
+            has: other.description.clone(),
             has_name: other.disk.clone(),
             would: target.to_string(),
         }),
         (Some(own), Some(other)) if sequence(own) < sequence(other) => {
-            Err(TraceRefusal::Older { newer: other.named.clone(), older: own.named.clone() })
+            Err(TraceRefusal::Older { newer: other.description.clone(), older: own.description.clone() })
         }
         (Some(_), Some(_)) => Ok(()),
     }

@@ -14,7 +14,7 @@ use kubedos_wire::statement::ConfigurationStatement;
 use super::{HandedOver, ShardError};
 use kubedos_wire::handover::Handover;
 
-/// Checks again what stage 1 has accepted, and compares the hand-over with it.
+/// Checks the configuration again that stage 1 has accepted, and compares the hand-over with it.
 pub(super) fn accepted(
     places: &HandedOver,
     handover: &Handover,

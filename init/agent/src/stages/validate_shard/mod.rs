@@ -27,7 +27,7 @@ use kubedos_base::outcome::{Class, Classified, Step};
 use kubedos_wire::handover::Handover;
 
 /// The identity of the node, for later stages.
-#[expect(missing_debug_implementations, reason = "holds the seed's secrets")]
+#[expect(missing_debug_implementations, reason = "contains the seed's secrets")]
 pub struct Identity {
     /// The cluster.
     pub cluster: ClusterDocument,

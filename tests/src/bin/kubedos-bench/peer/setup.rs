@@ -54,9 +54,9 @@ pub fn check_host() -> Result<(), Reason> {
 
 /// Fetches the package and unpacks the program into `folder`, unless the folder exists.
 pub fn unpack_mkosi(folder: &Path) -> Result<(), Reason> {
-    make_whole(folder, |beside| {
-        MKOSI.unpack(MODULES, beside)?;
-        point_at(&mirrors(), &beside.join(DEBIAN))
+    make_whole(folder, |temporary| {
+        MKOSI.unpack(MODULES, temporary)?;
+        point_at(&mirrors(), &temporary.join(DEBIAN))
     })
 }
 

@@ -1,7 +1,7 @@
 //! The programs that create containers and file systems: cryptsetup and e2fsprogs of the image.
 //!
-//! `DM_DISABLE_UDEV` makes libdevmapper create its own device nodes instead of waiting for udev, so that nothing
-//! depends on the udev rules of the image. Exit codes: cryptsetup(8) (2: no key fits), e2fsck(8) (1: errors were
+//! With `DM_DISABLE_UDEV`, libdevmapper creates its own device nodes instead of waiting for udev, so that the programs
+//! do not depend on the udev rules of the image. Exit codes: cryptsetup(8) (2: no key fits), e2fsck(8) (1: errors were
 //! corrected).
 
 use std::io::{self, Write};
