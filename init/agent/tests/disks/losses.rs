@@ -137,7 +137,7 @@ fn a_forged_header_is_not_opened_and_not_replaced() {
     let chain = kubedos_wire::printable::chain(&error);
     assert!(chain.contains("vda25") && chain.contains("cipher_null-ecb"), "{chain}");
     assert!(
-        node.log.is_empty() && !node.operations.iter().any(|deed| deed.starts_with("Open state")),
+        node.log.is_empty() && !node.operations.iter().any(|operation| operation.starts_with("Open state")),
         "{:?}",
         node.operations
     );

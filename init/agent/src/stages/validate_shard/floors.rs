@@ -203,7 +203,7 @@ mod tests {
                 let [(before, _), (after, boot)] = pair else { unreachable!() };
                 let (Some(old), Some(new)) = (seeds[*before].1, seeds[*after].1) else { continue };
                 let decreased = boot.generation < old.0 || boot.release < Release::new(0, old.1, 0);
-                prop_assert!(!decreased || new.0 < old.0 || new.1 < old.1, "only a lower seed lets the node go back");
+                prop_assert!(!decreased || new.0 < old.0 || new.1 < old.1, "only a seed with a lower floor lowers it");
             }
         }
     }
