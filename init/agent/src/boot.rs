@@ -193,7 +193,7 @@ fn disk_lines(lines: Vec<(String, String)>) -> Vec<DiskLine> {
 fn set_baseline(walk: &Walk<'_>, identity: &Identity, clock_floor: u64) -> Result<(), Halted> {
     let hostname = identity.shard.hostname.as_str();
     walk.stage(Stage::Baseline, || {
-        let want = baseline::want(Path::new(baseline::PARAMETERS), hostname, clock_floor)?;
+        let want = baseline::desired(Path::new(baseline::PARAMETERS), hostname, clock_floor)?;
         let done = baseline::settle(&Kernel::default(), &want)?;
         let (parameters, rules) = (want.parameters.len(), want.rules.len());
         let note =

@@ -74,11 +74,11 @@ fn repair_disks(node: &Node) -> Result<Vec<String>, DisksError> {
     let machine = Machine::observe(Path::new("/sys"));
     let desired = disks::desired(&node.handover, &node.identity, machine, Patience::Over);
     let settled = settle(&mut Real::default(), &desired, &mut disks::random)?;
-    Ok(settled.lasting.into_iter().chain(settled.passing).collect())
+    Ok(settled.persistent.into_iter().chain(settled.transient).collect())
 }
 
 fn repair_baseline(node: &Node) -> Result<Vec<String>, BaselineError> {
     let hostname = node.identity.shard.hostname.as_str();
-    let want = baseline::want(Path::new(baseline::PARAMETERS), hostname, node.clock_floor)?;
+    let want = baseline::desired(Path::new(baseline::PARAMETERS), hostname, node.clock_floor)?;
     baseline::settle(&Kernel::default(), &want)
 }

@@ -85,7 +85,7 @@ impl Devices {
             if self.disks.contains_key(&name) {
                 continue;
             }
-            match look_at(&name, loader) {
+            match read_disk(&name, loader) {
                 Ok(disk) => {
                     self.refused.remove(&name);
                     self.disks.insert(name, disk);
@@ -127,7 +127,7 @@ fn drives() -> Vec<String> {
     names
 }
 
-fn look_at(name: &str, loader: &mut Loader) -> Result<Disk, DeviceError> {
+fn read_disk(name: &str, loader: &mut Loader) -> Result<Disk, DeviceError> {
     let read = |error| DeviceError::Read(name.to_owned(), error);
     let file =
         File::open(Path::new("/dev").join(name)).map_err(|error| match Errno::from_io_error(&error) {

@@ -173,7 +173,7 @@ fn failure(stage: EarlyStage, error: impl Error + 'static) -> Failure {
 fn prepare() -> Result<(Ready, String), Stage1Error> {
     switch_root::require_initramfs()?;
     for early in mounts::EARLY {
-        early.make(None)?;
+        early.mount(None)?;
     }
     console().emit(Event::new(EarlyStage::Modules.name(), Outcome::Started));
     check_cmdline()?;
@@ -183,8 +183,8 @@ fn prepare() -> Result<(Ready, String), Stage1Error> {
     let mut loader = Loader::start()?;
     loader.load_by_need();
     let watchdog = halt::arm_watchdog();
-    mounts::EFIVARS.make(None)?;
-    variables::require_none()?;
+    mounts::EFIVARS.mount(None)?;
+    variables::check()?;
     let firmware = firmware::observe()?;
     let armed = if watchdog.is_some() { "watchdog armed" } else { "no watchdog" };
     let secure = if firmware.secure_boot { "Secure Boot on" } else { "Secure Boot off" };
@@ -323,7 +323,7 @@ fn switch_root(
     configuration: &Acceptable<'_>,
 ) -> Result<((), String), Stage1Error> {
     ready.keep_alive();
-    mounts::VAR.make(None)?;
+    mounts::VAR.mount(None)?;
     let (manifest, Acceptable { statement, bytes, .. }) = (&ready.manifest, configuration);
     let handover = Handover {
         version: handover::VERSION,

@@ -92,9 +92,9 @@ pub const VAR: Mount = mount("tmpfs", "/sysroot/var", &[("mode", "0755")], NODEV
 
 impl Mount {
     /// Creates the mount point if possible, and mounts; `source` is the device, for file systems that have one.
-    pub fn make(&self, source: Option<&Path>) -> Result<(), MountError> {
+    pub fn mount(&self, source: Option<&Path>) -> Result<(), MountError> {
         let fs = fsopen(self.kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| self.error(errno, None))?;
-        let made = || -> rustix::io::Result<()> {
+        let attempt = || -> rustix::io::Result<()> {
             if let Some(source) = source {
                 fsconfig_set_string(&fs, "source", source)?;
             }
@@ -109,7 +109,7 @@ impl Mount {
             move_mount(&mount, c"", CWD, self.target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         };
         drop(fs::create_dir_all(self.target)); // read-only volumes have the folder already; if it is missing, the mount fails
-        made().map_err(|errno| self.error(errno, Some(&fs)))
+        attempt().map_err(|errno| self.error(errno, Some(&fs)))
     }
 
     /// Adds the kernel's message, which is read from the descriptor of the file system.

@@ -74,7 +74,7 @@ pub enum VariablesError {
 }
 
 /// Fails if one of the variables exists or shim was started. efivarfs must be mounted.
-pub fn require_none() -> Result<(), VariablesError> {
+pub fn check() -> Result<(), VariablesError> {
     let table = Path::new(SHIM_TABLE).try_exists();
     if table.map_err(|error| VariablesError::List(SHIM_TABLE, error))? {
         return Err(VariablesError::Shim);

@@ -73,7 +73,7 @@ fn attempt(
     let data = devices::partition(candidate.disk, candidate.data)?;
     let hash = devices::partition(candidate.disk, candidate.hash)?;
     let device = verity::open(mapper, volume, seal, &data, &hash)?;
-    mount.make(Some(&device)).inspect_err(|_| verity::close(mapper, volume))?;
+    mount.mount(Some(&device)).inspect_err(|_| verity::close(mapper, volume))?;
     Ok(())
 }
 

@@ -170,7 +170,7 @@ impl Audit {
     ///
     /// # Errors
     /// The kernel's error, or a timeout.
-    pub fn look(&mut self) -> io::Result<Rules> {
+    pub fn list(&mut self) -> io::Result<Rules> {
         let sequence = self.send(AUDIT_GET, 0, &[])?;
         let status = self.receive(sequence, |kind, payload| (kind == AUDIT_GET).then(|| word(payload, 4)))?;
         let sequence = self.send(AUDIT_LIST_RULES, 0, &[])?;
@@ -189,7 +189,7 @@ impl Audit {
     /// # Errors
     /// The kernel's error: the rule exists already, its folder does not exist, or the rules are locked.
     pub fn add(&mut self, rule: &Rule) -> io::Result<()> {
-        self.ask(AUDIT_ADD_RULE, rule.as_bytes())
+        self.request(AUDIT_ADD_RULE, rule.as_bytes())
     }
 
     /// Removes a rule.
@@ -197,7 +197,7 @@ impl Audit {
     /// # Errors
     /// The kernel's error: the rule does not exist, or the rules are locked.
     pub fn remove(&mut self, rule: &Rule) -> io::Result<()> {
-        self.ask(AUDIT_DEL_RULE, rule.as_bytes())
+        self.request(AUDIT_DEL_RULE, rule.as_bytes())
     }
 
     /// Locks rules and settings until the next boot.
@@ -208,10 +208,10 @@ impl Audit {
         /// `AUDIT_STATUS_ENABLED`: the request sets only this field of `struct audit_status`.
         const ENABLED: u32 = 1;
         let status = [ENABLED, LOCKED, 0, 0, 0, 0, 0, 0];
-        self.ask(AUDIT_SET, &status.map(u32::to_ne_bytes).concat())
+        self.request(AUDIT_SET, &status.map(u32::to_ne_bytes).concat())
     }
 
-    fn ask(&mut self, kind: u16, payload: &[u8]) -> io::Result<()> {
+    fn request(&mut self, kind: u16, payload: &[u8]) -> io::Result<()> {
         let sequence = self.send(kind, NLM_F_ACK, payload)?;
         self.receive(sequence, |_, _| None)
     }
@@ -315,7 +315,7 @@ mod tests {
     /// With `CAP_AUDIT_CONTROL` the kernel lists the rules; without it, it refuses the request.
     #[test]
     fn the_kernel_lists_the_rules_or_refuses() {
-        let answer = Audit::open().and_then(|mut audit| audit.look());
+        let answer = Audit::open().and_then(|mut audit| audit.list());
         if let Err(error) = answer {
             let refused = [
                 io::ErrorKind::PermissionDenied,

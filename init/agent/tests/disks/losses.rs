@@ -45,7 +45,7 @@ fn a_lost_header_is_restored_from_the_anchor() {
                 let before = node.media["vda"].read(start(store), luks::AREA_BYTES);
                 overwrite(&mut node, start(store), len, byte);
                 let settled = boot(&mut node, &desired(7), 50);
-                let note = settled.lasting.join(", ");
+                let note = settled.persistent.join(", ");
                 assert!(note.contains(&format!("header of {} on vda", store.name())), "{note}");
                 assert!(
                     node.media["vda"].read(start(store), luks::AREA_BYTES) == before,
@@ -53,7 +53,7 @@ fn a_lost_header_is_restored_from_the_anchor() {
                 );
                 assert_eq!(node.media["vda"].read(start(Store::Data) + (64 << 20), 15), b"the user's data");
                 let mut again = restarted(&node);
-                assert_eq!(boot(&mut again, &desired(7), 80).lasting, Vec::<String>::new());
+                assert_eq!(boot(&mut again, &desired(7), 80).persistent, Vec::<String>::new());
             }
         }
     }
@@ -84,10 +84,10 @@ fn a_lost_header_without_a_backup_halts_the_node_without_a_write() {
             assert!(node.log.is_empty(), "{store:?}");
             // With permission the store is created again, and the record describes what is lost.
             let mut asked = restarted(&node);
-            let note = boot(&mut asked, &named(), 60).lasting.join(", ");
+            let note = boot(&mut asked, &named(), 60).persistent.join(", ");
             assert!(note.contains(&format!("{} created on {number}, replacing", store.name())), "{note}");
             let mut again = restarted(&asked);
-            assert_eq!(boot(&mut again, &named(), 80).lasting, Vec::<String>::new());
+            assert_eq!(boot(&mut again, &named(), 80).persistent, Vec::<String>::new());
         }
     }
 }
@@ -175,7 +175,7 @@ fn a_disk_that_is_not_ready_is_not_partitioned() {
     assert!(error.to_string().contains("seems to be empty"), "{error}");
     assert!(node.log.is_empty());
     node.not_ready.clear();
-    assert_eq!(boot(&mut node, &fresh, 60).lasting, Vec::<String>::new());
+    assert_eq!(boot(&mut node, &fresh, 60).persistent, Vec::<String>::new());
 }
 
 /// Both copies of the partition table are lost, the anchors are not: the disk belongs to this node, and no new table is
@@ -250,7 +250,7 @@ fn state_without_an_anchor_does_not_move_either() {
     let error = try_boot(&mut node, &moved, 50).unwrap_err();
     assert!(error.to_string().contains("STATE is on disk vda"), "{error}");
     // A boot from the disk itself succeeds and writes its anchors.
-    assert_eq!(boot(&mut node, &desired(7), 60).lasting, ["anchors"]);
+    assert_eq!(boot(&mut node, &desired(7), 60).persistent, ["anchors"]);
 }
 
 /// An unreadable disk does not count as empty: it may have STATE.

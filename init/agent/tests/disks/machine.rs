@@ -91,7 +91,7 @@ pub fn desired(key: u8) -> Desired {
         system: None,
         allow_destroy: vec![],
         key: Zeroizing::new([key; 32]),
-        rename: false,
+        renew_uuids: false,
         patience: Patience::Over,
     }
 }
@@ -107,7 +107,7 @@ pub fn try_boot(fake: &mut FakeDisks, desired: &Desired, seed: u8) -> Result<Set
     let then = settled.recorded.as_ref();
     let record = then.map_or_else(|| desired.now.clone(), |then| node_record::merged(then, &desired.now));
     if keep_anchors(fake, &settled.storage, desired, &record)? {
-        settled.lasting.push("anchors".into());
+        settled.persistent.push("anchors".into());
     }
     Ok(settled)
 }

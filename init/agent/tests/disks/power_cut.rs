@@ -64,7 +64,7 @@ fn recovers(before: &FakeDisks, media: BTreeMap<String, Medium>, at: &str) {
     is_whole(&next, at);
     let mut second = next.restarted(next.media.clone(), kernel);
     assert_eq!(
-        boot(&mut second, &desired(7), 200).lasting,
+        boot(&mut second, &desired(7), 200).persistent,
         Vec::<String>::new(),
         "{at}: the second boot changed something"
     );
@@ -140,7 +140,7 @@ fn state_and_data_are_kept_when_the_image_is_written_again() {
     medium.write(0, &fresh.read(0, 960 << 20));
     let mut again = machine(medium.clone());
     let settled = boot(&mut again, &desired(7), 50);
-    assert_eq!(settled.lasting, ["vda adopted"]);
+    assert_eq!(settled.persistent, ["vda adopted"]);
     assert_eq!(again.media["vda"].read(data, 15), b"the user's data");
     let mut other = machine(medium.clone());
     let error = settle(&mut other, &desired(8), &mut || [9; 16]).unwrap_err();
@@ -203,7 +203,7 @@ fn data_grows_with_the_disk_and_keeps_its_content() {
     before.add(grown, first.media["vda"].clone());
     let mut run = before.clone();
     let settled = boot(&mut run, &desired(7), 50);
-    assert_eq!(settled.lasting, ["vda changed", "data grown"]);
+    assert_eq!(settled.persistent, ["vda changed", "data grown"]);
     for entries in 0..=run.log.len() {
         let mut next = before.restarted(run.cut(&before.media, entries, |_| true), kernel);
         boot(&mut next, &desired(7), 100);

@@ -55,7 +55,7 @@ pub fn wanted() -> Vec<Rule> {
 /// The interface to the audit rules.
 pub trait Auditor {
     /// Reads the active rules.
-    fn look(&self) -> io::Result<Rules>;
+    fn list(&self) -> io::Result<Rules>;
     /// Adds a rule.
     fn add(&self, rule: &Rule) -> io::Result<()>;
     /// Removes a rule.
@@ -69,8 +69,8 @@ pub trait Auditor {
 pub struct ThisKernel;
 
 impl Auditor for ThisKernel {
-    fn look(&self) -> io::Result<Rules> {
-        audit::Audit::open()?.look()
+    fn list(&self) -> io::Result<Rules> {
+        audit::Audit::open()?.list()
     }
 
     fn add(&self, rule: &Rule) -> io::Result<()> {

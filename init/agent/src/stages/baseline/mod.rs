@@ -31,7 +31,7 @@ const FILE: &str = "baseline.toml";
 
 /// The desired baseline.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Want {
+pub struct Desired {
     /// The parameters, including the host name.
     pub parameters: Vec<Parameter>,
     /// The audit rules; all other rules are removed.
@@ -42,7 +42,7 @@ pub struct Want {
 
 /// The observed baseline.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Have {
+pub struct Observed {
     /// The value of each desired parameter, in the same order; `None` if the kernel does not have it.
     pub values: Vec<Option<String>>,
     /// Lockdown is on.
@@ -133,18 +133,18 @@ impl Default for Kernel {
 }
 
 /// The desired baseline: the documented parameters, the host name, and the documented audit rules.
-pub fn want(file: &Path, hostname: &str, clock_floor: u64) -> Result<Want, BaselineError> {
+pub fn desired(file: &Path, hostname: &str, clock_floor: u64) -> Result<Desired, BaselineError> {
     let mut parameters = parameters::read(file)?;
     parameters.push(Parameter {
         name: "kernel.hostname".into(),
         value: hostname.to_owned(),
         optional: false,
     });
-    Ok(Want { parameters, rules: audit::wanted(), clock_floor })
+    Ok(Desired { parameters, rules: audit::wanted(), clock_floor })
 }
 
 /// Observes the baseline; makes no change.
-pub fn observe(kernel: &Kernel<impl Auditor>, want: &Want) -> Result<Have, BaselineError> {
+pub fn observe(kernel: &Kernel<impl Auditor>, want: &Desired) -> Result<Observed, BaselineError> {
     let value = |parameter: &Parameter| match fs::read_to_string(parameter.path(&kernel.parameters)) {
         Ok(value) => Ok(Some(parameters::normal(&value))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -152,19 +152,19 @@ pub fn observe(kernel: &Kernel<impl Auditor>, want: &Want) -> Result<Have, Basel
     };
     let lockdown = fs::read_to_string(&kernel.lockdown)
         .map_err(|error| BaselineError::Kernel("read the lockdown state".into(), error))?;
-    Ok(Have {
+    Ok(Observed {
         values: want.parameters.iter().map(value).collect::<Result<_, _>>()?,
         locked_down: !lockdown.contains("[none]"),
         audit: kernel
             .audit
-            .look()
+            .list()
             .map_err(|error| BaselineError::Kernel("read the audit rules".into(), error))?,
         clock: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()), // a clock before 1970 is below every floor
     })
 }
 
 /// The changes that establish the baseline. Pure.
-pub fn plan(want: &Want, have: &Have) -> Result<Vec<Change>, BaselineError> {
+pub fn plan(want: &Desired, have: &Observed) -> Result<Vec<Change>, BaselineError> {
     let mut changes = Vec::new();
     for (parameter, value) in want.parameters.iter().zip(&have.values) {
         match value {
@@ -222,7 +222,7 @@ pub fn apply(kernel: &Kernel<impl Auditor>, change: &Change) -> Result<(), Basel
 }
 
 /// Brings the kernel to the desired baseline: observes, plans and applies. Returns a description of each change.
-pub fn settle(kernel: &Kernel<impl Auditor>, want: &Want) -> Result<Vec<String>, BaselineError> {
+pub fn settle(kernel: &Kernel<impl Auditor>, want: &Desired) -> Result<Vec<String>, BaselineError> {
     let changes = plan(want, &observe(kernel, want)?)?;
     changes.iter().map(|change| apply(kernel, change).map(|()| describe(change))).collect()
 }
@@ -258,7 +258,7 @@ struct Recorded {
 }
 
 /// Records the baseline; returns whether it differs from the one recorded before.
-pub fn record(state: &Path, want: &Want, hostname: &str) -> Result<bool, BaselineError> {
+pub fn record(state: &Path, want: &Desired, hostname: &str) -> Result<bool, BaselineError> {
     let mut listing = String::new();
     for parameter in &want.parameters {
         listing.push_str(&format!("{}\0{}\0", parameter.name, parameter.value));
@@ -306,7 +306,7 @@ mod tests {
     }
 
     impl Auditor for Memory {
-        fn look(&self) -> io::Result<Rules> {
+        fn list(&self) -> io::Result<Rules> {
             Ok(self.0.borrow().clone())
         }
 
@@ -324,7 +324,7 @@ mod tests {
         }
     }
 
-    fn world() -> (tempfile::TempDir, Kernel<Memory>, Want) {
+    fn world() -> (tempfile::TempDir, Kernel<Memory>, Desired) {
         let root = tempfile::tempdir().unwrap();
         let kernel = Kernel {
             parameters: root.path().join("sys"),
@@ -348,7 +348,7 @@ mod tests {
             "# why\nkernel.kptr_restrict = 2\n\nnet.ipv4.tcp_rmem=4096 131072 6291456\n-kernel.absent = 1\n",
         )
         .unwrap();
-        let want = want(&file, "cp-1", 1_763_300_000).unwrap();
+        let want = desired(&file, "cp-1", 1_763_300_000).unwrap();
         (root, kernel, want)
     }
 

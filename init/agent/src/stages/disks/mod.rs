@@ -62,7 +62,7 @@ pub struct Desired {
     /// The key of both containers.
     pub key: DiskKey,
     /// The disk is a clone and gets new UUIDs.
-    pub rename: bool,
+    pub renew_uuids: bool,
     /// Whether to wait for disks that may not be ready yet.
     pub patience: Patience,
 }
@@ -104,9 +104,9 @@ pub struct Settled {
     /// The record that was in the anchor of that disk before this boot.
     pub recorded: Option<NodeRecord>,
     /// Changes that persist beyond this boot.
-    pub lasting: Vec<String>,
+    pub persistent: Vec<String>,
     /// Changes that every boot repeats: partitions announced to the kernel, containers opened, file systems mounted.
-    pub passing: Vec<String>,
+    pub transient: Vec<String>,
 }
 
 /// Why the disks could not be settled.

@@ -131,11 +131,11 @@ pub enum Verdict {
     /// The record has not changed and need not be written.
     Same,
     /// The same node, with changes to record.
-    News,
+    Changed,
     /// The disk was set up in another machine: it gets new UUIDs, and the node gets a new key.
     Clone,
     /// The same machine with the seed of a later incarnation: the node gets a new key.
-    Reborn,
+    NewIncarnation,
 }
 
 /// Why this node must not continue with this disk.
@@ -232,11 +232,11 @@ pub fn judge(recorded: Option<&NodeRecord>, now: &NodeRecord) -> Verdict {
     if then.machine.differs(&now.machine) {
         Verdict::Clone
     } else if now.incarnation > then.incarnation {
-        Verdict::Reborn
+        Verdict::NewIncarnation
     } else if *then == merged(then, now) {
         Verdict::Same
     } else {
-        Verdict::News
+        Verdict::Changed
     }
 }
 
@@ -353,13 +353,13 @@ mod tests {
         let verdict = |now: NodeRecord| judge(Some(&record()), &now);
         assert_eq!(judge(None, &record()), Verdict::First);
         assert_eq!(verdict(record()), Verdict::Same);
-        assert_eq!(verdict(NodeRecord { generation_floor: 5, ..record() }), Verdict::News);
+        assert_eq!(verdict(NodeRecord { generation_floor: 5, ..record() }), Verdict::Changed);
         assert_eq!(
             verdict(NodeRecord { clock_floor: 1, ..record() }),
             Verdict::Same,
             "floors never decrease"
         );
-        assert_eq!(verdict(NodeRecord { incarnation: 3, ..record() }), Verdict::Reborn);
+        assert_eq!(verdict(NodeRecord { incarnation: 3, ..record() }), Verdict::NewIncarnation);
         assert_eq!(
             verdict(NodeRecord { machine: Machine::default(), ..record() }),
             Verdict::Same,
@@ -423,7 +423,7 @@ board_serial = \"b\"
     fn a_record_of_version_1_is_rewritten_as_version_2() {
         let then = NodeRecord::parse(VERSION_1).unwrap();
         assert_eq!(then, NodeRecord { version: 1, ..record() });
-        assert_eq!(judge(Some(&then), &record()), Verdict::News);
+        assert_eq!(judge(Some(&then), &record()), Verdict::Changed);
         let lower = NodeRecord { generation_floor: 3, ..record() };
         assert!(accept(&then, &lower, &Release::this()).is_err(), "the floor of version 1 counts");
         assert_eq!(NodeRecord::parse(&then.emit().unwrap()).unwrap(), record());

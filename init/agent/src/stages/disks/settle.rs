@@ -21,7 +21,7 @@ use super::luks::{self, Checked};
 use super::node_record::NodeRecord;
 use super::ops::{ContainerStep, DiskOps, FilesystemStep, OpsError, ToOpen};
 use super::survey::{Disk, Store, Survey};
-use super::table::{self, DesiredTable, FreshNames, TableChange, TableFacts};
+use super::table::{self, DesiredTable, NewUuids, TableChange, TableFacts};
 use super::traces::{self, Trace, Traces};
 use super::{Desired, DisksError, Patience, Settled, Storage};
 use kubedos_wire::handover::Medium;
@@ -38,17 +38,17 @@ pub fn settle(
     // If STATE is mounted, an earlier run in this boot has already checked the other disks.
     let settled = survey.mounted.contains(&Store::State);
     let target = choose::target(&desired.boot, desired.system.as_ref(), &survey);
-    let looked_at = survey.disks.iter().filter(|disk| !settled || target.as_ref() == Ok(disk));
-    let mut traces = traces::observe(ops, looked_at, &desired.key)?;
+    let examined = survey.disks.iter().filter(|disk| !settled || target.as_ref() == Ok(disk));
+    let mut traces = traces::observe(ops, examined, &desired.key)?;
     let mut work = Work { ops, desired, random, done: &mut done };
     let storage = match work.disk(&survey, target.clone(), &mut traces) {
         Err(error) if error.is_absence() => {
             traces::judge(&traces, None, &desired.now, &desired.release)?;
-            if desired.patience < Patience::Over && may_still_come(&error) {
+            if desired.patience < Patience::Over && may_still_appear(&error) {
                 return Err(DisksError::NotYet(error.to_string()));
             }
             work.memory()?;
-            Storage::Memory { why: without(&error, &traces) }
+            Storage::Memory { why: reason_for_memory(&error, &traces) }
         }
         storage => storage?,
     };
@@ -56,15 +56,15 @@ pub fn settle(
         Ok(disk) => traces.on(&disk.name).and_then(Trace::record).transpose()?,
         Err(_) => None,
     };
-    Ok(Settled { storage, recorded, lasting: done.lasting, passing: done.passing })
+    Ok(Settled { storage, recorded, persistent: done.persistent, transient: done.transient })
 }
 
-fn may_still_come(error: &DisksError) -> bool {
+fn may_still_appear(error: &DisksError) -> bool {
     matches!(error, DisksError::NoTarget(NoTarget::NoMatch(_) | NoTarget::BootDiskAbsent(_)))
 }
 
 /// Why no disk is usable, and which disk contains STATE but was not used.
-fn without(error: &DisksError, traces: &Traces) -> String {
+fn reason_for_memory(error: &DisksError, traces: &Traces) -> String {
     match traces.found.first() {
         Some(trace) => format!("{error}; this node's STATE is on {} and was not used", trace.description),
         None => error.to_string(),
@@ -74,8 +74,8 @@ fn without(error: &DisksError, traces: &Traces) -> String {
 /// The changes made so far.
 #[derive(Default)]
 struct Done {
-    lasting: Vec<String>,
-    passing: Vec<String>,
+    persistent: Vec<String>,
+    transient: Vec<String>,
 }
 
 /// One run over the layers.
@@ -117,8 +117,11 @@ impl Work<'_> {
         let state = facts.found.as_ref().ok().and_then(|found| layout::recognise(&found.table));
         let adopted = state.is_some_and(|recognised| recognised.state == State::Adopted);
         let may_destroy = survey.may_destroy(&disk, &desired.allow_destroy);
-        let changes =
-            table::plan(&facts, DesiredTable { may_destroy, rename: desired.rename }, &self.names())?;
+        let changes = table::plan(
+            &facts,
+            DesiredTable { may_destroy, renew_uuids: desired.renew_uuids },
+            &self.new_uuids(),
+        )?;
         traces::judge(traces, Some(&disk), &desired.now, &desired.release)?;
         let target = Target { may_destroy, adopted, trace: traces.on(&disk.name).cloned(), disk };
         if !target.adopted && target.trace.is_none() {
@@ -148,23 +151,23 @@ impl Work<'_> {
         })
     }
 
-    fn names(&mut self) -> FreshNames {
+    fn new_uuids(&mut self) -> NewUuids {
         let mut name = || Guid::from_random((self.random)());
-        FreshNames { disk: name(), esp: name(), seed: name(), state: name(), data: name() }
+        NewUuids { disk: name(), esp: name(), seed: name(), state: name(), data: name() }
     }
 
     /// An apparently empty disk is read a second time before a table is written to it. A disk without a table but with
     /// STATE of this node gets no new table.
     fn check_patience(&self, target: &Target, changes: &[TableChange]) -> Result<(), DisksError> {
-        let lays_out =
-            changes.iter().any(|change| matches!(change, TableChange::Write { why: table::LAID_OUT, .. }));
-        if lays_out && self.desired.patience == Patience::Fresh && !target.may_destroy {
+        let creates_table =
+            changes.iter().any(|change| matches!(change, TableChange::Write { why: table::PARTITIONED, .. }));
+        if creates_table && self.desired.patience == Patience::Fresh && !target.may_destroy {
             return Err(DisksError::NotYet(format!(
                 "{} seems to be empty, and is read again before it is partitioned",
                 target.disk
             )));
         }
-        if lays_out && target.trace.is_some() && !target.may_destroy {
+        if creates_table && target.trace.is_some() && !target.may_destroy {
             return Err(table::TableRefusal::Lost { disk: target.disk.to_string() }.into());
         }
         Ok(())
@@ -174,10 +177,10 @@ impl Work<'_> {
         for change in changes {
             apply_table(self.ops, disk, change)?;
             match change {
-                TableChange::Wipe => self.done.lasting.push(format!("{} wiped", disk.name)),
-                TableChange::Write { why, .. } => self.done.lasting.push(format!("{} {why}", disk.name)),
+                TableChange::Wipe => self.done.persistent.push(format!("{} wiped", disk.name)),
+                TableChange::Write { why, .. } => self.done.persistent.push(format!("{} {why}", disk.name)),
                 TableChange::Announce { request, number, .. } => {
-                    self.done.passing.push(format!("{request:?} partition {number}"));
+                    self.done.transient.push(format!("{request:?} partition {number}"));
                 }
             }
         }
@@ -257,7 +260,7 @@ impl Work<'_> {
         for (ToOpen { store, .. }, result) in wanted.into_iter().zip(results) {
             match result {
                 Ok(()) => {
-                    self.done.passing.push(format!("{} opened", store.name()));
+                    self.done.transient.push(format!("{} opened", store.name()));
                     opened.push(store);
                 }
                 Err(OpsError::WrongKey { .. }) => {}
@@ -272,7 +275,7 @@ impl Work<'_> {
         let step = ContainerStep::Open { header: header.clone() };
         match self.ops.container(store, partition, &step, &self.desired.key) {
             Ok(()) => {
-                self.done.passing.push(format!("{} opened", store.name()));
+                self.done.transient.push(format!("{} opened", store.name()));
                 Ok(true)
             }
             Err(OpsError::WrongKey { .. }) => Ok(false),
@@ -312,7 +315,7 @@ impl Work<'_> {
             let anchor = Anchor { headers, ..anchor.clone() };
             anchors::apply(self.ops, &partition, &anchor, key)?;
         }
-        self.done.lasting.push(match lost {
+        self.done.persistent.push(match lost {
             Some(lost) => format!("{} created on {partition}, replacing {lost}", store.name()),
             None => format!("{} created on {partition}", store.name()),
         });
@@ -344,7 +347,7 @@ impl Work<'_> {
             return Err(lost("its restored header does not open with this node's key").into());
         }
         self.done
-            .lasting
+            .persistent
             .push(format!("the header of {} on {partition} was restored from its backup", store.name()));
         Ok(())
     }
@@ -363,17 +366,17 @@ impl Work<'_> {
         });
         let checks: Vec<Store> = checks.collect();
         self.ops.check_each(&checks)?;
-        self.done.passing.extend(checks.iter().map(|store| format!("{} checked", store.name())));
+        self.done.transient.extend(checks.iter().map(|store| format!("{} checked", store.name())));
         for change in changes {
             match change {
                 FilesystemChange::Check(_) => {}
                 FilesystemChange::Mount(store) => {
                     self.ops.filesystem(store, &FilesystemStep::Mount)?;
-                    self.done.passing.push(format!("{} mounted", store.name()));
+                    self.done.transient.push(format!("{} mounted", store.name()));
                 }
                 FilesystemChange::Grow(store) => {
                     self.ops.filesystem(store, &FilesystemStep::Grow)?;
-                    self.done.lasting.push(format!("{} grown", store.name()));
+                    self.done.persistent.push(format!("{} grown", store.name()));
                 }
             }
         }
@@ -384,7 +387,7 @@ impl Work<'_> {
         let survey = self.ops.survey()?;
         for store in Store::ALL.into_iter().filter(|store| !survey.mounted.contains(store)) {
             self.ops.filesystem(store, &FilesystemStep::MountMemory)?;
-            self.done.passing.push(format!("{} mounted in memory", store.name()));
+            self.done.transient.push(format!("{} mounted in memory", store.name()));
         }
         Ok(())
     }

@@ -73,7 +73,7 @@ pub fn desired(handover: &Handover, identity: &Identity, machine: Machine, patie
         system: identity.shard.system_disk().cloned(),
         allow_destroy: identity.shard.allow_destroy.clone(),
         key: Zeroizing::new(*identity.seed.disk_key.expose()),
-        rename: false,
+        renew_uuids: false,
         patience,
     }
 }
@@ -108,8 +108,8 @@ pub fn attempt(
         node_record::accept(then, &now, &desired.release)?;
     }
     let verdict = node_record::judge(then.as_ref(), &now);
-    let mut news = Vec::new();
-    if let (Verdict::Clone | Verdict::Reborn, Some(then)) = (&verdict, &then) {
+    let mut notes = Vec::new();
+    if let (Verdict::Clone | Verdict::NewIncarnation, Some(then)) = (&verdict, &then) {
         let why = match verdict {
             Verdict::Clone => "this disk was set up in another machine: the disk got new UUIDs, ",
             _ => "the seed has a new incarnation: ",
@@ -118,37 +118,37 @@ pub fn attempt(
             Exchanged::Returned => "the node's earlier keys were restored",
             Exchanged::New => "the node got new keys",
         };
-        news.push(format!("{why}{keys}, and the previous keys were set aside"));
+        notes.push(format!("{why}{keys}, and the previous keys were set aside"));
     }
     let fingerprint = node_keys::fingerprint(state, &Owner::of(&now))?;
     if verdict == Verdict::Clone {
-        desired.rename = true;
-        settled.lasting.extend(settle(ops, &desired, random)?.lasting);
+        desired.renew_uuids = true;
+        settled.persistent.extend(settle(ops, &desired, random)?.persistent);
     }
     let record = then.as_ref().map_or_else(|| now.clone(), |then| node_record::merged(then, &now));
     if inner.as_ref() != Some(&record) {
         node_record::store(state, &record)?;
     }
     let anchored = keep_anchors(ops, &settled.storage, &desired, &record)?;
-    if verdict == Verdict::News || (anchored && verdict == Verdict::Same) {
-        news.push("the node's record was updated".to_owned());
+    if verdict == Verdict::Changed || (anchored && verdict == Verdict::Same) {
+        notes.push("the node's record was updated".to_owned());
     }
-    settled.lasting.extend(news);
-    let Settled { storage, lasting, .. } = settled;
-    Ok(step(Stored { storage, clock_floor: record.clock_floor, fingerprint }, &lasting))
+    settled.persistent.extend(notes);
+    let Settled { storage, persistent, .. } = settled;
+    Ok(step(Stored { storage, clock_floor: record.clock_floor, fingerprint }, &persistent))
 }
 
-fn step(stored: Stored, lasting: &[String]) -> Step<Stored> {
+fn step(stored: Stored, persistent: &[String]) -> Step<Stored> {
     match stored.storage.clone() {
         Storage::Memory { why } => Step::Degraded {
             output: stored,
             on: "disk".into(),
             note: Some(format!("{why}; STATE and DATA are in memory until the next boot")),
         },
-        storage @ Storage::Disk { .. } if lasting.is_empty() => {
+        storage @ Storage::Disk { .. } if persistent.is_empty() => {
             Step::Unchanged { output: stored, note: Some(located(&storage)) }
         }
-        Storage::Disk { .. } => Step::Done { output: stored, note: Some(lasting.join(", ")) },
+        Storage::Disk { .. } => Step::Done { output: stored, note: Some(persistent.join(", ")) },
     }
 }
 
@@ -220,7 +220,7 @@ mod tests {
             system: None,
             allow_destroy: vec![],
             key: Zeroizing::new([7; 32]),
-            rename: false,
+            renew_uuids: false,
             patience: Patience::Over,
         }
     }

@@ -13,11 +13,11 @@ use super::identity;
 use super::survey::{ByteRange, Disk};
 
 /// The reason for a table that is written to a disk without one.
-pub const LAID_OUT: &str = "laid out";
+pub const PARTITIONED: &str = "partitioned";
 
 /// New UUIDs for a disk and its partitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FreshNames {
+pub struct NewUuids {
     /// The disk itself.
     pub disk: Guid,
     /// Its EFI system partition.
@@ -124,14 +124,14 @@ pub struct DesiredTable {
     /// `allowDestroy` names this disk.
     pub may_destroy: bool,
     /// The disk is a clone and gets new UUIDs.
-    pub rename: bool,
+    pub renew_uuids: bool,
 }
 
 /// The changes that give a disk the layout of an adopted one. Empty if it has that layout and the kernel has its partitions.
 pub fn plan(
     facts: &TableFacts<'_>,
     desired: DesiredTable,
-    fresh: &FreshNames,
+    fresh: &NewUuids,
 ) -> Result<Vec<TableChange>, TableRefusal> {
     let disk = facts.disk;
     let named = disk.to_string();
@@ -144,7 +144,7 @@ pub fn plan(
     let ours = facts.found.as_ref().ok().and_then(|found| Some((found, recognise(&found.table)?.state)));
     let (wanted, mut changes) = match ours {
         Some((found, state)) => {
-            let wanted = wanted_from(found, state, disk.bytes, desired.rename, fresh)
+            let wanted = wanted_from(found, state, disk.bytes, desired.renew_uuids, fresh)
                 .map_err(|error| error.of(named))?;
             let changes = repair(found, &wanted, state);
             (wanted, changes)
@@ -170,7 +170,7 @@ pub fn plan(
                     place: *place,
                 }));
             }
-            changes.push(TableChange::Write { why: LAID_OUT, steps: wanted.steps() });
+            changes.push(TableChange::Write { why: PARTITIONED, steps: wanted.steps() });
             (wanted, changes)
         }
     };
@@ -206,28 +206,28 @@ impl NoTable {
 }
 
 /// The table of an adopted disk, derived from the present one. Slot A keeps its UUIDs. If the disk is already adopted,
-/// all partitions keep theirs, unless `rename` is set.
+/// all partitions keep theirs, unless `renew_uuids` is set.
 fn wanted_from(
     found: &Found,
     state: State,
     bytes: u64,
-    rename: bool,
-    fresh: &FreshNames,
+    renew_uuids: bool,
+    fresh: &NewUuids,
 ) -> Result<Table, NoTable> {
-    let new_names = state == State::Shipped || rename;
+    let renewed = state == State::Shipped || renew_uuids;
     let layout = layout::adopted(bytes).map_err(NoTable::TooSmall)?;
     let kept = |role: Role| {
         let number = layout.place(role).map(|place| place.number);
         number.and_then(|number| found.table.get(number)).map_or(Guid::ZERO, |partition| partition.uuid)
     };
     let name = |role| match role {
-        Role::Esp if new_names => fresh.esp,
-        Role::Seed if new_names => fresh.seed,
-        Role::State if new_names => fresh.state,
-        Role::Data if new_names => fresh.data,
+        Role::Esp if renewed => fresh.esp,
+        Role::Seed if renewed => fresh.seed,
+        Role::State if renewed => fresh.state,
+        Role::Data if renewed => fresh.data,
         Role::Esp | Role::Seed | Role::State | Role::Data | Role::Volume(..) => kept(role),
     };
-    let disk_guid = if new_names { fresh.disk } else { found.table.disk_guid() };
+    let disk_guid = if renewed { fresh.disk } else { found.table.disk_guid() };
     let wanted = layout.table(found.table.sector_size(), disk_guid, name).map_err(NoTable::Table)?;
     with_attributes(wanted, &found.table).map_err(NoTable::Table)
 }
@@ -248,7 +248,7 @@ fn with_attributes(mut wanted: Table, from: &Table) -> Result<Table, TableError>
 }
 
 /// The table for an empty disk: both slots are free.
-fn blank(bytes: u64, sector_size: SectorSize, fresh: &FreshNames) -> Result<Table, NoTable> {
+fn blank(bytes: u64, sector_size: SectorSize, fresh: &NewUuids) -> Result<Table, NoTable> {
     let name = |role| match role {
         Role::Esp => fresh.esp,
         Role::Seed => fresh.seed,

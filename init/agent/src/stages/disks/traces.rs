@@ -55,7 +55,7 @@ impl Traces {
     }
 }
 
-/// Why this boot must not use the disk that it would use.
+/// Why this boot is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceRefusal {
     /// The record on a disk forbids this boot.
@@ -69,15 +69,15 @@ pub enum TraceRefusal {
     },
     /// This boot would move STATE.
     #[error(
-        "this node's STATE is on {has}, but this boot would create it on {would}; the agent never moves STATE: boot from {has_name}, name it in `match`, detach it, or replace the node (a seed with a new incarnation)"
+        "this node's STATE is on {state_disk}, but this boot would create it on {target}; the agent never moves STATE: boot from {state_name}, name it in `match`, detach it, or replace the node (a seed with a new incarnation)"
     )]
     Elsewhere {
         /// The disk that has it.
-        has: String,
+        state_disk: String,
         /// The kernel name of that disk.
-        has_name: String,
-        /// The disk on which this boot would create it.
-        would: String,
+        state_name: String,
+        /// The disk on which this boot would create STATE.
+        target: String,
     },
     /// Two disks have STATE, and this boot would use the older one.
     #[error(
@@ -91,11 +91,11 @@ pub enum TraceRefusal {
     },
     /// It is unknown whether another disk has STATE.
     #[error(
-        "this boot would create STATE on {would}, but another disk cannot be read and may contain it; detach that disk if it is broken"
+        "this boot would create STATE on {target}, but another disk cannot be read and may contain it; detach that disk if it is broken"
     )]
     Unreadable {
-        /// The disk on which this boot would create it.
-        would: String,
+        /// The disk on which this boot would create STATE.
+        target: String,
         /// The disk that cannot be read.
         #[source]
         source: OpsError,
@@ -110,7 +110,7 @@ pub fn observe<'a>(
 ) -> Result<Traces, OpsError> {
     let mut traces = Traces::default();
     for disk in disks {
-        match look(ops, disk, key) {
+        match find(ops, disk, key) {
             Ok(trace) => traces.found.extend(trace),
             Err(error @ OpsError::Io { .. }) => traces.unreadable.push(error),
             Err(error) => return Err(error),
@@ -119,7 +119,7 @@ pub fn observe<'a>(
     Ok(traces)
 }
 
-fn look(ops: &mut dyn DiskOps, disk: &Disk, key: &DiskKey) -> Result<Option<Trace>, OpsError> {
+fn find(ops: &mut dyn DiskOps, disk: &Disk, key: &DiskKey) -> Result<Option<Trace>, OpsError> {
     let Some(starts) = starts(disk) else { return Ok(None) };
     let trace = |anchor| Trace { disk: disk.name.clone(), description: disk.to_string(), anchor };
     // Try the anchor with the highest claimed sequence first, and stop at the first authentic one.
@@ -169,9 +169,9 @@ pub fn judge(
     match (traces.on(&target.name), traces.others(&target.name).max_by_key(|trace| sequence(trace))) {
         (_, None) => Ok(()),
         (None, Some(other)) => Err(TraceRefusal::Elsewhere {
-            has: other.description.clone(),
-            has_name: other.disk.clone(),
-            would: target.to_string(),
+            state_disk: other.description.clone(),
+            state_name: other.disk.clone(),
+            target: target.to_string(),
         }),
         (Some(own), Some(other)) if sequence(own) < sequence(other) => {
             Err(TraceRefusal::Older { newer: other.description.clone(), older: own.description.clone() })
@@ -183,7 +183,7 @@ pub fn judge(
 /// Checks, before STATE is created on `target`, that every disk that may have STATE could be read.
 pub fn may_create(traces: &mut Traces, target: &Disk) -> Result<(), TraceRefusal> {
     match traces.unreadable.pop() {
-        Some(source) => Err(TraceRefusal::Unreadable { would: target.to_string(), source }),
+        Some(source) => Err(TraceRefusal::Unreadable { target: target.to_string(), source }),
         None => Ok(()),
     }
 }

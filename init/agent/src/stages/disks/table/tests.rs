@@ -7,7 +7,7 @@ use kubedos_wire::seal::Volume;
 use super::super::fake_disks::Medium;
 use super::super::survey::GIB;
 
-pub(super) const FRESH: FreshNames = FreshNames {
+pub(super) const FRESH: NewUuids = NewUuids {
     disk: Guid::from_u128(0xd15c),
     esp: Guid::from_u128(0xe5b),
     seed: Guid::from_u128(0x5eed),
@@ -15,7 +15,7 @@ pub(super) const FRESH: FreshNames = FreshNames {
     data: Guid::from_u128(0xda7a),
 };
 
-const PLAIN: DesiredTable = DesiredTable { may_destroy: false, rename: false };
+const PLAIN: DesiredTable = DesiredTable { may_destroy: false, renew_uuids: false };
 
 fn disk(bytes: u64) -> Disk {
     Disk { serials: vec!["A".into()], ..Disk::new("vda", bytes) }
@@ -138,7 +138,7 @@ fn a_grown_disk_gets_a_longer_data_partition_and_keeps_its_uuids() {
     let changes = plan(&facts(&disk, &medium), PLAIN, &FRESH).unwrap();
     settle(&mut disk, &mut medium, &changes);
     disk.bytes = 30 * GIB;
-    let other = FreshNames { disk: Guid::from_u128(9), esp: Guid::from_u128(9), ..FRESH };
+    let other = NewUuids { disk: Guid::from_u128(9), esp: Guid::from_u128(9), ..FRESH };
     let changes = plan(&facts(&disk, &medium), PLAIN, &other).unwrap();
     golden("grow", &text(&changes));
     settle(&mut disk, &mut medium, &changes);
@@ -150,8 +150,8 @@ fn a_clone_gets_new_uuids_and_no_other_change() {
     let (mut disk, mut medium) = imaged(20 * GIB);
     let changes = plan(&facts(&disk, &medium), PLAIN, &FRESH).unwrap();
     settle(&mut disk, &mut medium, &changes);
-    let other = FreshNames { disk: Guid::from_u128(9), ..FRESH };
-    let changes = plan(&facts(&disk, &medium), DesiredTable { rename: true, ..PLAIN }, &other).unwrap();
+    let other = NewUuids { disk: Guid::from_u128(9), ..FRESH };
+    let changes = plan(&facts(&disk, &medium), DesiredTable { renew_uuids: true, ..PLAIN }, &other).unwrap();
     assert_eq!(changes.len(), 1);
     settle(&mut disk, &mut medium, &changes);
     assert_eq!(facts(&disk, &medium).found.unwrap().table.disk_guid(), other.disk);
