@@ -55,14 +55,14 @@ pub fn content(store: Store, area: &[u8]) -> Content {
 pub enum ContainerChange {
     /// Formats, opens, creates the file system, finishes. The previous content is lost.
     Create {
-        /// Which store.
+        /// The store.
         store: Store,
         /// A description of the data that is lost; `None` if no data is lost.
         lost: Option<String>,
     },
     /// Writes the header from its backup. The data is not changed.
     Restore {
-        /// Which store.
+        /// The store.
         store: Store,
         /// The header to write.
         header: Checked,
@@ -122,7 +122,7 @@ pub enum ContainerRefusal {
 /// The facts about a store's partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerFacts {
-    /// Which store.
+    /// The store.
     pub store: Store,
     /// The kernel's name of its partition.
     pub partition: String,
@@ -136,7 +136,7 @@ pub struct ContainerFacts {
     pub backup: Option<Checked>,
 }
 
-/// The changes after which both containers can be opened. Empty when both are open.
+/// The changes that are needed before both containers can be opened. Empty if both are open.
 pub fn plan(facts: &[ContainerFacts], may_destroy: bool) -> Result<Vec<ContainerChange>, ContainerRefusal> {
     let mut changes = Vec::new();
     for facts in facts {
@@ -285,7 +285,7 @@ mod tests {
         }
     }
 
-    /// S3: even with `allowDestroy` a backup is restored first, and the plan describes what is lost.
+    /// S3: even with `allowDestroy` a backup is restored first, and the plan describes the lost data.
     #[test]
     fn allow_destroy_recreates_only_stores_that_cannot_be_restored() {
         for content in contents() {

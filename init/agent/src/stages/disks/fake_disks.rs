@@ -129,7 +129,7 @@ impl FakeDisks {
         next
     }
 
-    /// The media after a power cut after the first `entries` of this log, starting from `before`. Unflushed writes for
+    /// The media if the power is cut after the first `entries` of this log, starting from `before`. Unflushed writes for
     /// which `lost` returns true are missing.
     pub fn cut(
         &self,

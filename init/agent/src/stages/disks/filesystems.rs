@@ -7,12 +7,12 @@ use super::survey::{Store, Survey};
 /// How many bytes from the start of a file system [`Superblock::read`] needs.
 pub const HEAD_BYTES: usize = 4096;
 
-/// The fields of a superblock that matter here.
+/// The fields of a superblock that the plan uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Superblock {
     /// Size of the file system in bytes.
     pub bytes: u64,
-    /// The file system was not unmounted, or its kernel saw errors.
+    /// The file system was not unmounted cleanly, or a kernel found errors in it.
     pub needs_check: bool,
 }
 
@@ -21,7 +21,7 @@ impl Superblock {
     pub fn read(head: &[u8]) -> Option<Self> {
         let field16 = |at: usize| Some(u16::from_le_bytes(*head.get(1024 + at..)?.first_chunk()?));
         let field32 = |at: usize| Some(u32::from_le_bytes(*head.get(1024 + at..)?.first_chunk()?));
-        /// `EXT4_VALID_FS`: cleanly unmounted; with `EXT4_ERROR_FS` (2) its kernel saw errors.
+        /// `EXT4_VALID_FS`: cleanly unmounted; with `EXT4_ERROR_FS` (2) a kernel found errors.
         const CLEAN: u16 = 1;
         /// `EXT4_FEATURE_INCOMPAT_RECOVER`: the journal must be replayed.
         const RECOVER: u32 = 4;
@@ -43,11 +43,11 @@ impl Superblock {
 /// One change to a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FilesystemChange {
-    /// Replay its journal and repair it.
+    /// Replays the journal and repairs the file system.
     Check(Store),
-    /// Mount it at its mount point.
+    /// Mounts the file system at its mount point.
     Mount(Store),
-    /// Grow it to the size of its container.
+    /// Grows the file system to the size of its container.
     Grow(Store),
 }
 
@@ -55,14 +55,14 @@ pub enum FilesystemChange {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the container of {} has no file system; it was not changed", .store.name())]
 pub struct NoFilesystem {
-    /// Which store.
+    /// The store.
     pub store: Store,
 }
 
 /// The facts about a store's file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FilesystemFacts {
-    /// Which store.
+    /// The store.
     pub store: Store,
     /// Its superblock, if it can be read.
     pub superblock: Option<Superblock>,
@@ -72,7 +72,7 @@ pub struct FilesystemFacts {
 /// cluster.
 const SLACK: u64 = 64 << 20;
 
-/// The changes after which both file systems are mounted and as large as their containers. Empty when they already are.
+/// The changes that mount both file systems and grow them to the size of their containers. Empty if they have this state.
 pub fn plan(facts: &[FilesystemFacts], survey: &Survey) -> Result<Vec<FilesystemChange>, NoFilesystem> {
     let mut changes = Vec::new();
     for FilesystemFacts { store, superblock } in facts {

@@ -300,7 +300,7 @@ struct Config {
 }
 
 /// The agent asks for 1,000 iterations, and cryptsetup uses the same number for the digest. More iterations would only
-/// cost time, since the key is random.
+/// cost time, because the key is random.
 const ITERATIONS: &str = "1000";
 
 /// Checks the JSON area and returns the same metadata, serialized again.

@@ -67,15 +67,15 @@ pub struct Desired {
     pub patience: Patience,
 }
 
-/// How long the stage has observed the disks. Storage that becomes ready late can be absent at first, or read as zeroes.
+/// How long the stage has waited for the disks. Storage that becomes ready late can be absent at first, or read as zeroes.
 /// The stage therefore acts on an absent, empty or damaged disk only after a delay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Patience {
-    /// The first attempt: wait if the disk is absent, empty or damaged.
+    /// At the start of the stage: wait if the disk is absent, empty or damaged.
     Fresh,
-    /// A later attempt: write a table to an empty disk; wait if the disk is absent or damaged.
+    /// After a short time: write a table to an empty disk, but wait if the disk is absent or damaged.
     Tried,
-    /// The time limit has passed: also act on an absent disk (use memory) and on a damaged one (restore or refuse).
+    /// After the time limit: also act on an absent disk (use memory) and on a damaged one (restore or refuse).
     Over,
 }
 

@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(exchange(state, &b, &later).unwrap(), Exchanged::New, "a new incarnation");
     }
 
-    /// No key is lost, however often the machine's identity changes.
+    /// No key is lost, for any number of changes of the machine's identity.
     #[test]
     fn no_exchange_deletes_a_key() {
         let state = tempfile::tempdir().unwrap();

@@ -130,7 +130,7 @@ pub enum Verdict {
     First,
     /// The record has not changed and need not be written.
     Same,
-    /// The same node, with changes to record.
+    /// The same node, with a changed record.
     Changed,
     /// The disk was set up in another machine: it gets new UUIDs, and the node gets a new key.
     Clone,

@@ -38,7 +38,7 @@ pub enum ContainerStep {
 /// A finished container that should be opened.
 #[derive(Debug, Clone)]
 pub struct ToOpen {
-    /// Which store.
+    /// The store.
     pub store: Store,
     /// The kernel's name of its partition.
     pub partition: String,

@@ -1,4 +1,4 @@
-//! The partition table of the system disk: which table it should have, and the steps to get there. Pure.
+//! The partition table of the system disk: the desired table, and the steps that write it. Pure.
 //!
 //! The order of writes makes a power cut harmless (ADR 0001): an intact copy is never overwritten while the other copy
 //! is damaged, and of two intact copies the backup is written first. So at every moment at least one copy is intact,
@@ -12,7 +12,7 @@ use kubedos_sys::block::PartitionRequest;
 use super::identity;
 use super::survey::{ByteRange, Disk};
 
-/// The reason for a table that is written to a disk without one.
+/// The reason in the record when a table is written to a disk without one.
 pub const PARTITIONED: &str = "partitioned";
 
 /// New UUIDs for a disk and its partitions.
@@ -163,7 +163,7 @@ pub fn plan(
             let mut changes = Vec::new();
             if foreign.is_some() {
                 changes.push(TableChange::Wipe);
-                // The kernel must forget the old partitions before it accepts new ones.
+                // The old partitions must be removed from the kernel before it accepts new ones.
                 changes.extend(disk.partitions.iter().map(|(number, place)| TableChange::Announce {
                     request: PartitionRequest::Remove,
                     number: *number,
@@ -260,7 +260,7 @@ fn blank(bytes: u64, sector_size: SectorSize, fresh: &NewUuids) -> Result<Table,
     layout.table(sector_size, fresh.disk, name).map_err(NoTable::Table)
 }
 
-/// The writes that bring both copies to `wanted`.
+/// The writes after which both copies are equal to `wanted`.
 fn repair(found: &Found, wanted: &Table, state: State) -> Vec<TableChange> {
     let write = |why, steps| TableChange::Write { why, steps };
     let same = found.table == *wanted;

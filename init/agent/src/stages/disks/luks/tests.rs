@@ -107,7 +107,7 @@ fn a_header_with_any_forged_field_is_refused() {
     }
 }
 
-/// A repeated name has one value for every parser of the checked copy: the one that was checked.
+/// In the checked copy, a repeated name occurs once, with the value that was checked.
 #[test]
 fn the_checked_copy_contains_only_one_of_two_slots_with_the_same_name() {
     let evil = METADATA.replacen("aes-xts-plain64", "cipher_null-ecb", 1);
