@@ -25,7 +25,7 @@ pub enum VerityError {
     #[error("failed to open {0}")]
     Open(String, #[source] io::Error),
     /// The hash tree is damaged.
-    #[error("hash tree of volume {0} is corrupt")]
+    #[error("the hash tree of volume {0} is corrupt")]
     Tree(&'static str, #[source] kubedos_image::verity::VerityError),
     /// The device mapper returned an error.
     #[error("failed to {0} the verity device of volume {1}")]

@@ -240,7 +240,7 @@ fn state_never_moves_to_the_disk_that_was_booted() {
 
 /// The same for a first disk without anchors: an earlier release wrote it, or the anchors were wiped.
 #[test]
-fn state_without_an_anchor_does_not_move_either() {
+fn state_without_an_anchor_does_not_move() {
     let mut node = adopted();
     for store in Store::ALL {
         overwrite(&mut node, start(store) + anchor::PLACE, anchor::MAX_BYTES, 0);

@@ -92,7 +92,7 @@ fn namespaces_share_a_serial_number_and_have_separate_world_wide_names() {
 }
 
 #[test]
-fn a_disk_behind_a_usb_bridge_has_the_serial_number_that_udev_shows() {
+fn a_disk_with_a_usb_bridge_has_the_serial_number_that_udev_shows() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
     let usb = "sys/devices/pci0000:00/usb2/2-1";

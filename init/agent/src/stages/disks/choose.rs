@@ -295,7 +295,7 @@ mod tests {
 
     /// S3: the status page shows which disk was chosen, why the others were not, and which permission has no effect.
     #[test]
-    fn the_page_lists_every_disk_with_a_verdict() {
+    fn the_page_lists_every_disk_with_the_reason() {
         let mut survey = survey();
         survey.disks.push(Disk { serials: vec!["B".into()], ..Disk::new("vdd", GIB) });
         let boot = Boot { device: "vda".into(), medium: Medium::Disk };

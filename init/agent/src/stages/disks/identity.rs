@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_partition_table_is_not_an_empty_disk() {
+    fn a_disk_with_a_damaged_partition_table_is_not_empty() {
         let damaged = ReadError::NoCopy {
             primary: Box::new(ReadError::HeaderChecksum),
             backup: Box::new(ReadError::Absent),

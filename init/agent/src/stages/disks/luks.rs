@@ -133,7 +133,7 @@ pub enum Unacceptable {
     #[error("its metadata differs from the metadata that kubedOS writes: {0}")]
     Shape(String),
     /// A field of the JSON area has an unexpected value.
-    #[error("{field} of its metadata is `{found}`, and kubedOS writes `{expected}`")]
+    #[error("{field} of its metadata is `{found}`, but kubedOS writes `{expected}`")]
     Field {
         /// The path of the field.
         field: &'static str,

@@ -152,11 +152,11 @@ pub enum RecordError {
     Compose(#[source] toml::ser::Error),
     /// A release with an unsupported record version wrote it.
     #[error(
-        "the node's record has version {0}, and this release understands versions 1 to {VERSION}; boot the release that wrote it"
+        "the node's record has version {0}, but this release supports versions 1 to {VERSION}; boot the release that wrote it"
     )]
     Version(u32),
     /// The disk belongs to another cluster.
-    #[error("the disk belongs to cluster {then}, the configuration to cluster {now}")]
+    #[error("the disk belongs to cluster {then}, but the configuration belongs to cluster {now}")]
     OtherCluster {
         /// On the disk.
         then: String,
@@ -164,7 +164,7 @@ pub enum RecordError {
         now: String,
     },
     /// The disk belongs to another node.
-    #[error("the disk belongs to node {then}, the seed to node {now}")]
+    #[error("the disk belongs to node {then}, but the seed belongs to node {now}")]
     OtherNode {
         /// On the disk.
         then: String,

@@ -81,7 +81,7 @@ pub enum TraceRefusal {
     },
     /// Two disks have STATE, and this boot would use the older one.
     #[error(
-        "this node's STATE is on {newer}, and an older copy is on {older}, which this boot would use; detach the one that must not be used"
+        "this node's STATE is on {newer}, and an older copy is on {older}, which this boot would use; detach the disk that must not be used"
     )]
     Older {
         /// The disk with the newer one.

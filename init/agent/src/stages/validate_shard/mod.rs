@@ -70,7 +70,7 @@ pub enum ShardError {
         source: node::DocumentError,
     },
     /// The content of the volume does not match its signed statement.
-    #[error("the configuration volume has {field} {inside}, its signed statement has {outside}")]
+    #[error("the configuration volume has {field} {inside}, but its signed statement has {outside}")]
     Disagrees {
         /// The field that differs.
         field: &'static str,
@@ -96,7 +96,7 @@ pub enum ShardError {
     #[error(transparent)]
     Floor(#[from] FloorError),
     /// The devices cannot be listed.
-    #[error("failed to look for a seed")]
+    #[error("failed to search for a seed")]
     Look(#[source] io::Error),
     /// The kernel provided no randomness.
     #[error("failed to generate a key")]

@@ -161,7 +161,7 @@ fn a_configuration_that_the_image_does_not_accept_halts() {
         ("not signed by any of the 1 keys", |scene| scene.sign(3, 8, id())),
         ("signed for another cluster", |scene| scene.sign(3, 9, ClusterId::new([3; 32]))),
         ("empty: only zeroes", |scene| scene.write("configuration.kst", [])),
-        ("generation of the hand-over 3, its signed statement has 4", |scene| scene.sign(4, 9, id())),
+        ("generation of the hand-over 3, but its signed statement has 4", |scene| scene.sign(4, 9, id())),
         ("volume of the hand-over", |scene| scene.handover.configuration_hash = "22".repeat(32)),
         ("cluster id of the hand-over", |scene| scene.handover.cluster_id = "22".repeat(32)),
         ("has generation 9", |scene| {
