@@ -229,7 +229,7 @@ fn inspect_disks_lists_every_disk_with_the_reason() {
         own.contains("wwn      \"eui.0025384450000002\"\n  rule     matches\n  destroy  allowDestroy names this disk: its content may be destroyed"),
         "{own}"
     );
-    assert!(own.contains("rule     does not match: another wwn") && own.contains("has no wwn"), "{own}");
+    assert!(own.contains("rule     does not match: different wwn") && own.contains("has no wwn"), "{own}");
     let cut = judged("{ serial: 0123456789ABCDEFGHIJKLMNO }", &["--json"]);
     let report: serde_json::Value = serde_json::from_str(&cut).unwrap();
     let disks = report["disks"].as_array().unwrap();

@@ -12,7 +12,7 @@ use kubedos_agent::stages::disks::filesystems::Superblock;
 use kubedos_agent::stages::disks::identity::{self, EDGE};
 use kubedos_agent::stages::disks::luks::{self, COPY_BYTES, Checked, Headers};
 use kubedos_agent::stages::disks::survey::{ByteRange, Disk, Store};
-use kubedos_agent::stages::disks::table::{self, DesiredTable, FreshNames, TableChange, TableFacts};
+use kubedos_agent::stages::disks::table::{self, DesiredTable, NewUuids, TableChange, TableFacts};
 use kubedos_image::gpt::{self, SectorSize, Step};
 use kubedos_image::guid::Guid;
 use kubedos_image::iso::seed as volume;
@@ -91,8 +91,8 @@ fn disk_table(input: &[u8]) {
     if let Some(corrected) = volumes::with_checksums(&source, SectorSize::B512) {
         copy(&corrected, &mut medium);
     }
-    for (may_destroy, rename) in [(false, false), (true, false), (false, true)] {
-        let desired = DesiredTable { may_destroy, rename };
+    for (may_destroy, renew_uuids) in [(false, false), (true, false), (false, true)] {
+        let desired = DesiredTable { may_destroy, renew_uuids };
         let mut medium = medium.clone();
         let Ok(changes) = planned(&medium, source.len(), desired) else {
             assert!(!may_destroy, "a disk that may be destroyed was refused");
@@ -104,7 +104,7 @@ fn disk_table(input: &[u8]) {
         }
         let found = observed(&medium, source.len()).unwrap();
         assert!(found.is_consistent() && recognise(&found.table).is_some());
-        let left = planned(&medium, source.len(), DesiredTable { rename: false, ..desired }).unwrap();
+        let left = planned(&medium, source.len(), DesiredTable { renew_uuids: false, ..desired }).unwrap();
         assert!(left.iter().all(|change| matches!(change, TableChange::Announce { .. })), "{left:?}");
     }
 }
@@ -131,7 +131,7 @@ fn planned(
     let (head, tail) = (medium.read(0, EDGE), medium.read(bytes - EDGE as u64, EDGE));
     let facts = TableFacts { disk: &disk, found: observed(medium, bytes), head, tail };
     let [disk, esp, seed, state, data] = [1, 2, 3, 4, 5].map(Guid::from_u128);
-    table::plan(&facts, desired, &FreshNames { disk, esp, seed, state, data })
+    table::plan(&facts, desired, &NewUuids { disk, esp, seed, state, data })
 }
 
 fn carry_out(change: &TableChange, medium: &mut Medium, bytes: u64) {
