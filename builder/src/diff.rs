@@ -1,6 +1,6 @@
 //! Shows the differences between two build outputs.
 //!
-//! Both files are inspected, and the two documents are compared leaf by leaf. Lists are matched by the name or path of their elements, so
+//! Both files are inspected, and the two documents are compared field by field. Lists are matched by the name or path of their elements, so
 //! an added element is one difference and does not shift the following ones. For volumes with different root hashes the files are compared;
 //! for all partitions the bytes are compared too, which also finds differences that `inspect` does not show.
 

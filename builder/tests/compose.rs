@@ -276,8 +276,8 @@ fn modules_are_indexed_as_depmod_would() {
     }
 }
 
-/// A5: the kernel functions that are reachable before stage 1 loads a module, of all that could be a module, are those that `docs/boot.md`
-/// lists by name: in separate columns for the cloud kernel only, the generic kernel only, and both.
+/// A5: `docs/boot.md` lists every built-in driver and file system that could also be a module, in three columns: cloud kernel
+/// only, generic kernel only, both.
 #[test]
 fn the_documented_built_ins_match_the_kernels() {
     let [cloud, generic] = [KernelFlavour::Cloud, KernelFlavour::Metal].map(built_ins);

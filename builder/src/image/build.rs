@@ -373,7 +373,7 @@ impl<'a> Builder<'a> {
         .map_err(BuildError::BootManifest)?;
         let inputs = KeyInputs::new("boot", uki::WRITER)
             .with("the recipe", RECIPE)
-            .with("what the root is made from", made_from)
+            .with("inputs of the root volume", made_from)
             .with("kubedos-stage1", kubedos_wire::hex32::sha256(&[&self.inputs.programs.stage1]))
             .with("boot manifest", &manifest)
             .with("db certificate", self.inputs.keys.secure_boot_certificate()?);

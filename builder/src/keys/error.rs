@@ -78,7 +78,7 @@ pub enum KeyError {
         source: toml::ser::Error,
     },
     /// A secret key does not belong to the public half.
-    #[error("{} is not the newest key of that kind in the public half", path.display())]
+    #[error("the secret key {} does not match the newest public key of its kind in public/keys.toml", path.display())]
     Pair {
         /// The secret key.
         path: PathBuf,
@@ -89,8 +89,8 @@ pub enum KeyError {
         /// The spec.
         spec: PathBuf,
     },
-    /// The published demo keys without the demo mark.
-    #[error("{} contains the published demo keys without the demo mark", path.display())]
+    /// Published demo keys whose index does not set `demo`.
+    #[error("{} contains published demo keys, but the key index does not declare them as demo keys", path.display())]
     HiddenDemo {
         /// The index.
         path: PathBuf,

@@ -288,7 +288,7 @@ fn demo_keys_are_accepted_for_the_examples_only() {
     let outside = examples.join("../prod.yaml");
     assert!(matches!(KeyDir::open_for(&keys, &outside, "lab"), Err(KeyError::DemoKeys { .. })));
 
-    // A copy without the demo mark is recognised by its keys.
+    // A copy that does not set `demo` is recognised by its keys.
     let hidden = folder.path().join("keys/prod");
     copy(&keys, &hidden);
     for name in ["keys.toml", "public/keys.toml"] {

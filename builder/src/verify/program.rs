@@ -98,13 +98,12 @@ fn boot_manifest(uki: &Uki<'_>, checks: &mut Checks<'_>) {
         Some(keys) if keys.identity != uki.boot.identity => checks.fails(
             PART,
             format!(
-                "its identity is {}, but that of {} is {}: it would attribute their configurations to a different cluster",
+                "the image has identity {}, but the cluster {} has {}: \
+                 the image would assign the configurations of this cluster to a different cluster",
                 uki.boot.identity, keys.cluster, keys.identity
             ),
         ),
-        Some(keys) => {
-            checks.holds(PART, format!("it accepts configurations of {} only", keys.cluster))
-        }
+        Some(keys) => checks.holds(PART, format!("it accepts configurations of {} only", keys.cluster)),
         None => {
             let ids: Vec<String> = uki.boot.keys().iter().map(|key| key.id().to_string()).collect();
             checks.holds(

@@ -159,7 +159,10 @@ fn medium(disk: &Disk, checks: &mut Checks<'_>) -> Medium {
         if partition.type_guid == Role::Esp.type_guid() {
             checks.fails(PART, format!("partition {number} `{name}` is a second EFI system partition"));
         } else {
-            checks.foreign(PART, format!("partition {number} `{name}`; no node adopts a disk that has it"));
+            let what = format!(
+                "partition {number} `{name}` is not from kubedOS; a node does not adopt a disk with this partition"
+            );
+            checks.foreign(PART, what);
         }
     }
     if is_whole { Medium::Shipped(expected) } else { Medium::Broken }

@@ -27,13 +27,19 @@ pub(super) fn uuids(disk: &Disk, layout: &Layout, facts: &Facts, checks: &mut Ch
         if !found.get(number).is_some_and(|found| same(found, wanted)) {
             return checks.fails(
                 PART,
-                format!("the entry of {} is not the one that its volume determines", wanted.name),
+                format!(
+                    "the table entry of {} differs from the one that the root hashes determine",
+                    wanted.name
+                ),
             );
         }
     }
     checks.holds(
         PART,
-        format!("all {} are those that the root hashes determine", expected.partitions().count()),
+        format!(
+            "all {} table entries are equal to the ones that the root hashes determine",
+            expected.partitions().count()
+        ),
     );
     if expected.partitions().any(|(number, wanted)| found.get(number) != Some(wanted)) {
         checks.differs(PART, "attributes of partitions were changed");

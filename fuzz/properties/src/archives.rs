@@ -17,7 +17,7 @@ pub(crate) const TARGETS: [Target; 3] = [
     Target { name: "esp", property: esp, seeds: esp_seeds, mutants: 2500 },
 ];
 
-/// The entries of an archive can be written again, and are then read as the same entries.
+/// Round trip: read an archive, write its entries, and read them again; both lists of entries are equal.
 fn cpio(input: &[u8]) {
     let Ok((entries, length)) = frugal(LITTLE, input.len(), || cpio::entries(input)) else { return };
     assert!(length <= input.len());

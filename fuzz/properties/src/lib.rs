@@ -3,7 +3,7 @@
 //!
 //! A [`Target`] is a parser (or several parsers of the same bytes), its property, and seeds that the project's own writers create. Every
 //! property must hold for any input: no panic, no overflow (the release profile checks both), and memory within a small multiple of the
-//! input ([`frugal`]). If there is a writer, a value that is read and written must be read as the same value again.
+//! input ([`frugal`]). If there is a writer, a round trip (read, write, read again) must give an equal value.
 //!
 //! A function that finds a violated property panics with a message.
 #![forbid(unsafe_code)]

@@ -157,7 +157,8 @@ fn pkcs7_seeds() -> Vec<Seed> {
     vec![("certificate", signer.certificate().to_vec()), ("signature", signature)]
 }
 
-/// Lists that are written again are read as the same lists. An authenticated variable that verifies contains the signed list.
+/// Round trip: read signature lists, write them, and read them again; both are equal. An authenticated variable that verifies contains
+/// the signed list.
 fn efi_signatures(input: &[u8]) {
     if let Ok(found) = frugal(LITTLE, input.len(), || certificates(input)) {
         let lists: Vec<u8> = found

@@ -146,8 +146,11 @@ fn a_partition_with_a_different_uuid_is_reported() {
     let source = SparseFile::open(&image.path).unwrap();
     let found = read_from(&source, SectorSize::B512).unwrap().table;
     for (number, part) in [
-        (2, "partition uuids: the entry of seed is not the one that its volume determines"),
-        (3, "partition uuids: the entry of root-a-sig is not the one that its volume determines"),
+        (2, "partition uuids: the table entry of seed differs from the one that the root hashes determine"),
+        (
+            3,
+            "partition uuids: the table entry of root-a-sig differs from the one that the root hashes determine",
+        ),
         (6, "root: there is no partition root-a with its root hash's UUID"),
         (9, "configuration: there is no partition configuration-a"),
     ] {

@@ -110,7 +110,7 @@ pub(super) const RULES: &[Invariant] = &[
             let message = match count {
                 2 => "two control planes do not survive the loss of one: etcd needs both".to_owned(),
                 _ => format!(
-                    "{count} control planes survive the loss of {survives}, no more than {} control planes do",
+                    "{count} control planes tolerate the loss of only {survives}, the same as {} control planes",
                     count - 1
                 ),
             };

@@ -104,7 +104,10 @@ pub(super) fn flaw(key: &WireguardKey) -> Option<Flaw> {
     if u != *key.bytes() {
         return Some(Flaw::Weak("not in the encoding that `wg pubkey` prints"));
     }
-    is_pattern(&u).then_some(Flaw::Weak("a pattern, which no random private key produces"))
+    is_pattern(&u).then_some(Flaw::Weak(
+        "a pattern (few different bytes, equal halves, counting bytes or only ASCII text), \
+         so it is not from a random private key",
+    ))
 }
 
 /// The u coordinate that X25519 computes with.

@@ -69,14 +69,18 @@ pub enum ShardError {
         #[source]
         source: node::DocumentError,
     },
-    /// The content of the volume does not match its signed statement.
-    #[error("the configuration volume has {field} {inside}, but its signed statement has {outside}")]
+    /// Two documents of the boot have different values in a field that must be equal.
+    #[error("{field} is {inside} in {place}, but {outside} in {reference}")]
     Disagrees {
         /// The field that differs.
         field: &'static str,
-        /// Its value in the volume.
+        /// The document that is checked.
+        place: &'static str,
+        /// The field's value in `place`.
         inside: String,
-        /// Its value in the statement.
+        /// The document that was checked before.
+        reference: &'static str,
+        /// The field's value in `reference`.
         outside: String,
     },
     /// The configuration has no shard for the node.
@@ -175,7 +179,7 @@ pub fn attempt(
     let Some(seed::Found { device, seed }) = found else {
         let missing = if skipped.is_empty() { "no seed on any device" } else { "no usable seed" };
         let note = format!(
-            "{missing}; attach one, or approve this node by its key {}{}",
+            "{missing}; attach a seed from `kubedos-build seed` (fingerprint of the key of this node: {}){}",
             unenrolled_key.fingerprint(),
             listed(&skipped)
         );

@@ -161,10 +161,12 @@ fn a_configuration_that_the_image_does_not_accept_halts() {
         ("not signed by a trusted key (trusted keys: 1)", |scene| scene.sign(3, 8, id())),
         ("signed for a different cluster", |scene| scene.sign(3, 9, ClusterId::new([3; 32]))),
         ("the statement is empty (only zero bytes)", |scene| scene.write("configuration.kst", [])),
-        ("generation of the hand-over 3, but its signed statement has 4", |scene| scene.sign(4, 9, id())),
-        ("volume of the hand-over", |scene| scene.handover.configuration_hash = "22".repeat(32)),
-        ("cluster id of the hand-over", |scene| scene.handover.cluster_id = "22".repeat(32)),
-        ("has generation 9", |scene| {
+        ("generation is 3 in the hand-over, but 4 in the signed statement", |scene| scene.sign(4, 9, id())),
+        ("configuration root hash is 22 in the hand-over, but 01", |scene| {
+            scene.handover.configuration_hash = "22".into();
+        }),
+        ("cluster id is 22 in the hand-over, but ", |scene| scene.handover.cluster_id = "22".into()),
+        ("generation is 9 in cluster.toml, but 3 in the signed statement", |scene| {
             let text = fs::read_to_string(scene.path("cluster.toml")).unwrap();
             scene.write("cluster.toml", text.replacen("generation = 3", "generation = 9", 1));
         }),
@@ -187,12 +189,16 @@ fn a_node_with_only_bad_seeds_waits_and_reports_them() {
         Step::Waiting { on, note } if on == "seed" => note.unwrap(),
         _ => panic!("not waiting"),
     };
-    assert!(note(&scene).starts_with("no seed on any device; attach one, or approve this node by its key "));
+    let start = "no seed on any device; attach a seed from `kubedos-build seed` (fingerprint of the key of this node: ";
+    assert!(note(&scene).starts_with(start), "{}", note(&scene));
     for name in ["vdb", "vdc", "vdd", "vde", "vdf"] {
         scene.attach(name, Minted { signer: 2, ..good() });
     }
     let text = note(&scene);
-    assert!(text.starts_with("no usable seed; attach one"), "{text}");
+    assert!(
+        text.starts_with("no usable seed; attach a seed from `kubedos-build seed` (fingerprint of "),
+        "{text}"
+    );
     assert!(text.contains("; skipped: vdb is not a signed seed of this cluster: "), "{text}");
     assert!(text.ends_with("; and 2 more") && text.len() < 700, "{text}");
     scene.attach("sr0", good());
