@@ -32,12 +32,16 @@ pub(super) fn compiler() -> (tempfile::TempDir, compiler::Folder, Owned) {
 }
 
 #[test]
-fn creating_the_compiler_folder_twice_leaves_one_set_of_links() {
+fn creating_the_compiler_folder_twice_leaves_one_set_of_files() {
     let (_folder, made, owned) = compiler();
     compiler::Folder::make(&owned.borrowed(), &CacheKeyBuilder::new("test", 1).finish()).unwrap();
     assert_eq!(fs::read_link(made.clang()).unwrap(), Path::new("/bin/kubedos-build"));
     assert_eq!(fs::read_link(made.tree()).unwrap(), owned.toolchain.root());
-    assert_eq!(fs::read_dir(made.clang().parent().unwrap()).unwrap().count(), 3);
+    assert_eq!(
+        fs::read_dir(made.clang().parent().unwrap()).unwrap().count(),
+        4,
+        "two compilers, the tree and the linker script"
+    );
 }
 
 #[test]

@@ -168,7 +168,7 @@ fn a_used_or_foreign_image_is_refused() {
     image(&path, "other");
     let error = personalise(&path, &seed, keys.public(), &out, "copy.raw", Protection::Owner).unwrap_err();
     assert!(
-        matches!(error, SeedError::Refused { reason, .. } if reason.contains("another cluster")),
+        matches!(error, SeedError::Refused { reason, .. } if reason.contains("belongs to a different cluster")),
         "{error}"
     );
 }
@@ -238,5 +238,8 @@ fn a_seed_partition_with_a_different_size_is_refused() {
     partition.uuid = Guid::from_u128(7);
     table.set(number, partition).unwrap();
     let error = rewrite(&table);
-    assert!(matches!(error, SeedError::Refused { reason, .. } if reason.contains("another size")), "{error}");
+    assert!(
+        matches!(error, SeedError::Refused { reason, .. } if reason.contains("the size of its seed partition is not 4 MiB")),
+        "{error}"
+    );
 }
