@@ -48,10 +48,12 @@ fn underlay_addresses(facts: &Facts<'_>) -> Vec<Rule> {
             vec![on_underlay(), Match::Destination(range)],
         ));
     }
-    for (name, family) in [("icmp-errors", Family::Ipv4), ("icmpv6-errors", Family::Ipv6)] {
+    for (name, protocol, family) in
+        [("icmp-errors", "ICMP", Family::Ipv4), ("icmpv6-errors", "ICMPv6", Family::Ipv6)]
+    {
         rules.push(Rule::accept(
             format!("input.underlay.{name}"),
-            format!("underlay: {name}"),
+            format!("underlay: {protocol} errors"),
             vec![on_underlay(), Match::Icmp(IcmpType::errors(family))],
         ));
     }
@@ -90,10 +92,10 @@ fn underlay_services(facts: &Facts<'_>) -> Vec<Rule> {
     }
     let neighbours = vec![Match::HopLimit(255), Match::Icmp(IcmpType::NEIGHBOURS.to_vec())];
     rules.push(accept("neighbours", "underlay: neighbour discovery from the link", neighbours));
-    for (name, family) in [("echo", Family::Ipv4), ("echo-v6", Family::Ipv6)] {
+    for (name, protocol, family) in [("echo", "ICMP", Family::Ipv4), ("echo-v6", "ICMPv6", Family::Ipv6)] {
         rules.push(Rule::drop(
             format!("input.underlay.{name}"),
-            format!("underlay: no answer to {name}"),
+            format!("underlay: no answer to {protocol} echo"),
             vec![on_underlay(), Match::Icmp(vec![IcmpType::echo(family)])],
         ));
     }

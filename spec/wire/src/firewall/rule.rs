@@ -74,7 +74,7 @@ impl Rule {
 pub struct Limit {
     /// Packets per second.
     pub per_second: u32,
-    /// Packets above the rate.
+    /// The size of the bucket: packets that may pass at once.
     pub burst: u32,
 }
 
