@@ -97,6 +97,23 @@ fn the_plan_of_every_example_is_printed_as_tables_json_and_dot() {
 }
 
 #[test]
+fn the_firewalls_of_every_example_are_printed_as_text_and_json() {
+    let (folder, goldens) = (project("examples"), project("spec/tests/golden/firewall"));
+    for spec in specs(&folder) {
+        let output = run(&folder, &["plan", &spec, "--firewall"]);
+        assert_eq!(output.status.code(), Some(0), "{spec}");
+        assert_eq!(text(&output.stdout), expected(&goldens, &spec, "nft"), "{spec}");
+        let output = run(&folder, &["plan", &spec, "--firewall", "--json", "--node", "cp-1"]);
+        assert_eq!(text(&output.stdout), expected(&goldens, &spec, "json"), "{spec}");
+        let one = text(&run(&folder, &["plan", &spec, "--firewall", "--node", "cp-1"]).stdout);
+        assert!(expected(&goldens, &spec, "nft").starts_with(&one), "{spec}");
+    }
+    let unknown = run(&folder, &["plan", "lab.yaml", "--firewall", "--node", "absent"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(text(&unknown.stderr).contains("the spec has no node absent"), "{}", text(&unknown.stderr));
+}
+
+#[test]
 fn ids_are_recorded_once_and_reported_as_missing_before() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

@@ -107,6 +107,20 @@ fn the_plan_of_every_example_equals_its_golden_files() {
     }
 }
 
+/// Requirements N3, N4: the text of every node, and the data of the first one.
+#[test]
+fn the_firewalls_of_every_example_equal_their_golden_files() {
+    for (name, path) in examples() {
+        let firewalls = plan(&path);
+        let firewalls = firewalls.firewalls(firewalls.nodes()).unwrap();
+        let file = |extension: &str| golden::path(&format!("golden/firewall/{name}.{extension}"));
+        let texts: Vec<String> = firewalls.iter().map(ToString::to_string).collect();
+        golden::compare(&file("nft"), &texts.join("\n"));
+        let first = serde_json::json!({ "version": 1, "firewalls": firewalls[..1] });
+        golden::compare(&file("json"), &format!("{first:#}\n"));
+    }
+}
+
 #[test]
 fn every_example_lists_its_fields_that_are_not_in_this_version() {
     for (name, path) in examples() {

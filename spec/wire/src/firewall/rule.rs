@@ -200,10 +200,9 @@ const fn v6(number: u8, name: &'static str) -> IcmpType {
 }
 
 impl IcmpType {
-    /// Router advertisements, and solicitations and advertisements of neighbours. Not router solicitations, because a node
-    /// is no router, and not redirects, which the hardening baseline refuses.
-    pub const NEIGHBOURS: [Self; 3] =
-        [v6(134, "nd-router-advert"), v6(135, "nd-neighbor-solicit"), v6(136, "nd-neighbor-advert")];
+    /// Solicitations and advertisements of neighbours. Not router discovery and redirects: the hardening baseline refuses
+    /// both.
+    pub const NEIGHBOURS: [Self; 2] = [v6(135, "nd-neighbor-solicit"), v6(136, "nd-neighbor-advert")];
 
     /// The errors that path MTU discovery and connection failures need (RFC 1122 §3.2.2, RFC 4890 §4.4.1). In IPv4,
     /// `destination-unreachable` includes "fragmentation needed".

@@ -85,11 +85,12 @@ pub struct Cluster {
     pub listeners: Vec<Listener>,
 }
 
-const PORTS: [&str; 9] = [
+const PORTS: [&str; 10] = [
     "6443/tcp",
     "2379-2380/tcp",
     "2380-2390/tcp",
     "2391/tcp",
+    "2393/tcp",
     "1/tcp",
     "65535/tcp",
     "53/udp",

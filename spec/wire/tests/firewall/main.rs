@@ -12,6 +12,7 @@
 )]
 
 mod clusters;
+mod decisions;
 mod draw;
 mod packets;
 mod policy;

@@ -10,7 +10,7 @@ use crate::clusters::{Cluster, Range, TestPlane};
 use crate::draw::Draw;
 
 const STATES: [State; 5] = [State::New, State::Established, State::Related, State::Invalid, State::Untracked];
-const ICMP: [u8; 16] = [0, 1, 2, 3, 4, 5, 8, 11, 12, 13, 128, 129, 133, 134, 136, 137];
+const ICMP: [u8; 16] = [0, 1, 2, 3, 4, 5, 8, 11, 12, 13, 128, 129, 134, 135, 136, 137];
 const ELSEWHERE: [&str; 12] = [
     "192.0.2.7",
     "0.0.0.0",

@@ -61,7 +61,7 @@ fn from_underlay(cluster: &Cluster, packet: &Packet) -> bool {
                 };
                 dhcp || (plane && packet.state == State::New && !packet.over_limit)
             }
-            Transport::Icmp(number) => v6 && packet.hop_limit == 255 && [134, 135, 136].contains(&number),
+            Transport::Icmp(number) => v6 && packet.hop_limit == 255 && [135, 136].contains(&number),
             _ => false,
         },
     }

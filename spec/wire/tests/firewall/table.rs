@@ -43,7 +43,8 @@ fn this_version_has_no_listeners() {
 #[test]
 fn port_ranges_are_joined() {
     let mut cluster = clusters::covering().remove(0);
-    cluster.allow[0].ports = vec!["2391/tcp", "2380-2390/tcp", "2379-2380/tcp", "1/tcp", "65535/tcp"];
+    cluster.allow[0].ports =
+        vec!["2393/tcp", "2391/tcp", "2380-2390/tcp", "2379-2380/tcp", "1/tcp", "65535/tcp"];
     let text = cluster.ruleset().to_string();
-    assert!(text.contains("tcp dport { 1, 2379-2391, 65535 } \\\n"), "{text}");
+    assert!(text.contains("tcp dport { 1, 2379-2391, 2393, 65535 } \\\n"), "{text}");
 }
