@@ -5,8 +5,8 @@
 //! once when the kernel oopses, the node halts or the emulator ends. The emulator is Debian's QEMU from a folder of
 //! unpacked packages ([`Tools`]), run with its own loader, so that nothing must be installed on the host.
 //!
-//! Nothing here needs root or KVM. A machine is killed when its [`Machine`] is dropped, and also when this process dies
-//! first. Networks are not implemented yet.
+//! The lab does not need root or KVM. A machine is killed when its [`Machine`] is dropped, and also when this process
+//! ends first. Networks are not implemented yet.
 #![forbid(unsafe_code)]
 
 mod acceleration;

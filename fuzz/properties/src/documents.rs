@@ -226,7 +226,7 @@ fn handover_seeds() -> Vec<Seed> {
     vec![("from-disk", handover.emit().unwrap().into_bytes())]
 }
 
-/// A record that is read and written has the same text again. Merging it twice with the same record changes nothing more, unknown fields
+/// A record that is read and written has the same text again. Merging it a second time with the same record has no effect, unknown fields
 /// are kept, and floors never decrease.
 fn node_record(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
@@ -235,14 +235,14 @@ fn node_record(input: &[u8]) {
     assert_eq!(NodeRecord::parse(&written).unwrap().emit().unwrap(), written);
     let is_current = then.version == node_record::VERSION && then == then.clone(); // a NaN in an unknown field is not equal to itself
     assert!(!is_current || node_record::judge(Some(&then), &then) == Verdict::Same);
-    let now = remembered();
+    let now = current_record();
     let merged = node_record::merged(&then, &now);
     assert!(merged.generation_floor >= then.generation_floor && merged.clock_floor >= then.clock_floor);
     assert_eq!(node_record::merged(&merged, &now).emit().unwrap(), merged.emit().unwrap());
     assert_eq!(merged.unknown.len(), then.unknown.len());
 }
 
-fn remembered() -> NodeRecord {
+fn current_record() -> NodeRecord {
     NodeRecord {
         version: node_record::VERSION,
         node: "cp-1".into(),
@@ -261,7 +261,7 @@ fn remembered() -> NodeRecord {
 }
 
 fn node_record_seeds() -> Vec<Seed> {
-    let whole = remembered().emit().unwrap();
+    let whole = current_record().emit().unwrap();
     let newer = format!("roster_epoch = 9\n{whole}tpm = \"t\"\n\n[later]\ny = true\n");
     let version_1 = whole.replace("version = 2", "version = 1");
     vec![

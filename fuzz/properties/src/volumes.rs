@@ -28,8 +28,8 @@ fn gpt(input: &[u8]) {
     let disk = sparse::decode(input);
     for sector_size in [SectorSize::B512, SectorSize::B4096] {
         read_table(&disk, sector_size);
-        if let Some(mended) = with_checksums(&disk, sector_size) {
-            read_table(&mended, sector_size);
+        if let Some(corrected) = with_checksums(&disk, sector_size) {
+            read_table(&corrected, sector_size);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Reads the documents of the configuration after its signature has been checked: statement, `cluster.toml` and shard.
-//! Each must agree with the one before.
+//! Reads the documents of the configuration: statement, `cluster.toml` and shard. The signature of the statement is
+//! checked first, and each document must agree with the previous one.
 
 use std::fs;
 use std::io;
@@ -14,7 +14,7 @@ use kubedos_wire::statement::ConfigurationStatement;
 use super::{HandedOver, ShardError};
 use kubedos_wire::handover::Handover;
 
-/// Checks again what stage 1 has accepted, and compares the hand-over with it.
+/// Checks the configuration again that stage 1 has accepted, and compares the hand-over with it.
 pub(super) fn accepted(
     places: &HandedOver,
     handover: &Handover,
