@@ -1,4 +1,4 @@
-//! `plan SPEC`: shows the addresses, peers, policy and stages that are derived from a spec. `--assign` records ids in the allocation file.
+//! `plan SPEC`: shows the addresses, peers, policy, stages and firewalls that are derived from a spec. `--assign` records ids in the allocation file.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use kubedos_builder::spec_file::{self, PlanRefusal, SpecFile};
 use kubedos_debian::failure::{Class, Failure};
-use kubedos_spec::plan::{self, ClusterPlan};
+use kubedos_spec::plan::{self, ClusterPlan, PlannedNode};
 use kubedos_wire::printable::chain;
 use serde_json::json;
 
@@ -33,6 +33,9 @@ pub struct Plan {
     /// Show one node with its peers
     #[arg(long, value_name = "NAME", conflicts_with = "since")]
     node: Option<String>,
+    /// Print the firewall of each node, or of one node, as input of nft(8)
+    #[arg(long, conflicts_with_all = ["dot", "assign", "since"])]
+    firewall: bool,
     /// Show the differences from an older spec, and the effect of each on running nodes
     #[arg(long, value_name = "OLD")]
     since: Option<PathBuf>,
@@ -52,6 +55,7 @@ impl Plan {
             remind(&file, &plan);
         }
         match &self.node {
+            _ if self.firewall => self.firewalls(&plan),
             Some(name) => self.node(&plan, name),
             None if self.dot => print(&plan.dot()),
             None if self.json => print_pretty(&json!(plan.document())),
@@ -60,12 +64,21 @@ impl Plan {
         }
     }
 
-    fn node(&self, plan: &ClusterPlan, name: &str) -> Result<(), Failure> {
-        let Some(node) = plan.node(name) else {
-            let names: Vec<&str> = plan.nodes().iter().take(20).map(|node| node.name.as_str()).collect();
-            let failure = Failure::new(Class::Usage, format!("the spec has no node {name}"));
-            return Err(failure.with_help(format!("it has: {}", names.join(", "))));
+    fn firewalls(&self, plan: &ClusterPlan) -> Result<(), Failure> {
+        let nodes = match &self.node {
+            Some(name) => std::slice::from_ref(find(plan, name)?),
+            None => plan.nodes(),
         };
+        let firewalls = plan.firewalls(nodes).map_err(|error| Failure::new(Class::InvalidSpec, error))?;
+        if self.json {
+            return print_pretty(&json!({ "version": 1, "firewalls": firewalls }));
+        }
+        let texts: Vec<String> = firewalls.iter().map(ToString::to_string).collect();
+        print(&texts.join("\n"))
+    }
+
+    fn node(&self, plan: &ClusterPlan, name: &str) -> Result<(), Failure> {
+        let node = find(plan, name)?;
         if !self.json {
             return print(&plan.node_tables(node));
         }
@@ -107,6 +120,15 @@ impl Plan {
         say!("{}: written; commit it with the spec", path.display());
         Ok(())
     }
+}
+
+/// The node with this name.
+fn find<'p>(plan: &'p ClusterPlan, name: &str) -> Result<&'p PlannedNode, Failure> {
+    plan.node(name).ok_or_else(|| {
+        let names: Vec<&str> = plan.nodes().iter().take(20).map(|node| node.name.as_str()).collect();
+        let failure = Failure::new(Class::Usage, format!("the spec has no node {name}"));
+        failure.with_help(format!("it has: {}", names.join(", ")))
+    })
 }
 
 /// Writes a temporary file and renames it, so that the target is never incomplete.

@@ -97,6 +97,30 @@ fn the_plan_of_every_example_is_printed_as_tables_json_and_dot() {
 }
 
 #[test]
+fn the_firewalls_of_every_example_are_printed_as_text_and_json() {
+    let (folder, goldens) = (project("examples"), project("spec/tests/golden/firewall"));
+    for spec in specs(&folder) {
+        // The golden file contains the first and the last node.
+        let golden = expected(&goldens, &spec, "nft");
+        let output = run(&folder, &["plan", &spec, "--firewall"]);
+        assert_eq!(output.status.code(), Some(0), "{spec}");
+        let all = text(&output.stdout);
+        let one = text(&run(&folder, &["plan", &spec, "--firewall", "--node", "cp-1"]).stdout);
+        assert!(golden.starts_with(&one) && all.starts_with(&one), "{spec}");
+        assert!(all.ends_with(&golden[one.len()..]), "{spec}");
+        let planned = text(&run(&folder, &["plan", &spec, "--json"]).stdout);
+        let planned: serde_json::Value = serde_json::from_str(&planned).unwrap();
+        let nodes = planned["nodes"].as_array().unwrap().len();
+        assert_eq!(all.matches("# the firewall of ").count(), nodes, "{spec}");
+    }
+    let json = run(&folder, &["plan", "lab.yaml", "--firewall", "--json"]);
+    assert_eq!(text(&json.stdout), expected(&goldens, "lab.yaml", "json"));
+    let unknown = run(&folder, &["plan", "lab.yaml", "--firewall", "--node", "absent"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(text(&unknown.stderr).contains("the spec has no node absent"), "{}", text(&unknown.stderr));
+}
+
+#[test]
 fn ids_are_recorded_once_and_reported_as_missing_before() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

@@ -1,14 +1,16 @@
-//! The content of the configuration volume: one shard for each node, and one document for all nodes.
+//! The content of the configuration volume: one shard for each node, and one document for all nodes; and the firewalls
+//! that the nodes compute from them.
 
 use std::collections::BTreeMap;
 
 use super::{ClusterPlan, PlannedNode, ranges};
 use crate::model::{DiskSpec, NodeSpec};
+use kubedos_wire::firewall::{FirewallError, LISTENERS, Ruleset};
 use kubedos_wire::node::{
     self, ClusterDocument, ControlPlane, Disk, DiskPurpose, Kubernetes, Limits, Policy, PublicTrust, Shard,
     ShardKubernetes, ShardPlane, Underlay,
 };
-use kubedos_wire::value::{DiskName, NodeName};
+use kubedos_wire::value::{DiskName, NodeName, PlaneId};
 
 /// The zone label, one of the well-known labels of Kubernetes.
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -58,6 +60,25 @@ impl ClusterPlan {
         }
     }
 
+    fn wire_planes(&self) -> BTreeMap<PlaneId, node::Plane> {
+        let planes = self.planes().iter().map(|(name, p)| {
+            let (purpose, cidr, members, births) = (p.purpose, p.cidr, p.members, p.births);
+            (name.clone(), node::Plane { purpose, cidr, members, births, port: p.port, mtu: p.mtu })
+        });
+        planes.collect()
+    }
+
+    /// The firewalls of nodes, from the documents that the nodes read. A valid spec has them, unless a plane has the name
+    /// of another device.
+    pub fn firewalls<'n>(
+        &self,
+        nodes: impl IntoIterator<Item = &'n PlannedNode>,
+    ) -> Result<Vec<Ruleset>, FirewallError> {
+        let (planes, policy) = (self.wire_planes(), Policy { allow: self.policy() });
+        let shards = nodes.into_iter().filter_map(|node| self.shard(node));
+        shards.map(|shard| Ruleset::new(&shard, &planes, &policy, LISTENERS)).collect()
+    }
+
     /// The document that every node reads, with the public part of the keys.
     pub fn cluster_document(&self, trust: &PublicTrust) -> ClusterDocument {
         let (metadata, spec) = (&self.spec().metadata, &self.spec().spec);
@@ -66,10 +87,6 @@ impl ClusterPlan {
                 let (pod_cidr, service_cidr) = ranges::kubernetes(&spec.kubernetes);
                 Kubernetes { version: version.clone(), pod_cidr, service_cidr }
             });
-        let planes = self.planes().iter().map(|(name, p)| {
-            let (purpose, cidr, members, births) = (p.purpose, p.cidr, p.members, p.births);
-            (name.clone(), node::Plane { purpose, cidr, members, births, port: p.port, mtu: p.mtu })
-        });
         let control_planes = self.control_planes().map(|node| ControlPlane {
             node: node.name.clone(),
             id: node.id,
@@ -96,7 +113,7 @@ impl ClusterPlan {
             },
             kubernetes,
             policy: Policy { allow: self.policy() },
-            planes: planes.collect(),
+            planes: self.wire_planes(),
             control_planes: control_planes.collect(),
             operators: spec.security.operators.clone(),
         }

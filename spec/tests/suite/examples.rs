@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use kubedos_spec::allocation::Allocation;
 use kubedos_spec::check::{self, Raw, Severity, Validated};
 use kubedos_spec::plan::ClusterPlan;
-use kubedos_wire::node::{ClusterDocument, PublicTrust, Shard};
+use kubedos_wire::node::{ClusterDocument, PublicTrust, Role, Shard};
 
 use crate::golden;
 
@@ -103,6 +103,24 @@ fn the_plan_of_every_example_equals_its_golden_files() {
         golden::compare(&file("node.txt"), &first);
         for line in plan.tables().lines().chain(first.lines()) {
             assert!(line.chars().count() <= 80, "{name}: wider than a terminal: {line}");
+        }
+    }
+}
+
+/// Requirements N3, N4: the text for the first node, a control plane, and the last one, a worker; and once the data.
+#[test]
+fn the_firewalls_of_every_example_equal_their_golden_files() {
+    for (name, path) in examples() {
+        let plan = plan(&path);
+        let nodes = [plan.nodes().first().unwrap(), plan.nodes().last().unwrap()];
+        assert_eq!(nodes.map(|node| node.role), [Role::ControlPlane, Role::Worker], "{name}");
+        let firewalls = plan.firewalls(nodes).unwrap();
+        let file = |extension: &str| golden::path(&format!("golden/firewall/{name}.{extension}"));
+        let texts: Vec<String> = firewalls.iter().map(ToString::to_string).collect();
+        golden::compare(&file("nft"), &texts.join("\n"));
+        if name == "lab" {
+            let document = serde_json::json!({ "version": 1, "firewalls": firewalls });
+            golden::compare(&file("json"), &format!("{document:#}\n"));
         }
     }
 }

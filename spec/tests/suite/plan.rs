@@ -92,6 +92,20 @@ proptest! {
     }
 
     #[test]
+    fn every_node_of_a_valid_spec_has_a_firewall(spec in generate::specs()) {
+        let plan = plan(&spec, None);
+        let firewalls = plan.firewalls(plan.nodes()).unwrap();
+        prop_assert_eq!(firewalls.len(), plan.nodes().len());
+        for (node, firewall) in plan.nodes().iter().zip(&firewalls) {
+            prop_assert_eq!(&node.name, &firewall.node);
+            for index in 0..plan.policy().len() {
+                let name = format!("input.allow.{index}.tcp");
+                prop_assert!(firewall.rules().any(|rule| rule.name == name), "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn a_spec_has_no_difference_from_itself_and_differences_are_symmetric(spec in generate::specs(), other in generate::specs()) {
         let validated = |spec: &Value| Raw::new(spec.to_string().as_bytes()).validate().unwrap();
         let (a, b) = (validated(&spec), validated(&other));

@@ -53,6 +53,10 @@ impl Cidr {
     /// The default addresses of services.
     pub const SERVICES: Self = Self { network: IpAddr::V4(Ipv4Addr::new(10, 245, 0, 0)), prefix: 16 };
 
+    /// The link-local addresses of IPv6 (RFC 4291 §2.5.6).
+    pub const LINK_LOCAL: Self =
+        Self { network: IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)), prefix: 10 };
+
     /// The range of `prefix` bits around an address; `None` for a prefix longer than the address.
     pub fn around(address_in: IpAddr, prefix: u8) -> Option<Self> {
         let host_bits = u32::from(width(address_in).checked_sub(prefix)?);
