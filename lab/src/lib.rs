@@ -1,4 +1,5 @@
-//! Virtual machines and their consoles. The tests, the benchmarks and `make drill` boot nodes with them.
+//! Virtual machines, their consoles and their networks. The tests, the benchmarks and `make drill` boot nodes with
+//! them.
 //!
 //! A test has a [`Bench`]: a folder for its disks and logs. [`Hardware`] describes a machine as data; [`Machine`] is a
 //! running one. Tests wait for output on the node's console, never for a fixed time: [`Machine::wait_for`] fails at
@@ -6,7 +7,7 @@
 //! unpacked packages ([`Tools`]), run with its own loader, so that nothing must be installed on the host.
 //!
 //! Nothing here needs root or KVM. A machine is killed when its [`Machine`] is dropped, and also when this process dies
-//! first. Networks are not implemented yet.
+//! first.
 #![forbid(unsafe_code)]
 
 mod acceleration;
@@ -19,6 +20,7 @@ mod machine_error;
 mod patience;
 mod places;
 mod qmp;
+pub mod switch;
 mod tools;
 pub mod write_log;
 
