@@ -6,6 +6,8 @@
 //! once when the kernel oopses, the node halts or the emulator ends. The emulator is Debian's QEMU from a folder of
 //! unpacked packages ([`Tools`]), run with its own loader, so that nothing must be installed on the host.
 //!
+//! Machines are connected by a [`switch::Switch`] in this process: a [`Nic`] names the socket of one of its ports.
+//!
 //! Nothing here needs root or KVM. A machine is killed when its [`Machine`] is dropped, and also when this process dies
 //! first.
 #![forbid(unsafe_code)]
@@ -17,6 +19,7 @@ mod disk;
 mod hardware;
 mod machine;
 mod machine_error;
+mod nic;
 mod patience;
 mod places;
 mod qmp;
@@ -31,6 +34,7 @@ pub use disk::{Attachment, Disk, Fault, Format};
 pub use hardware::{Firmware, Hardware};
 pub use machine::Machine;
 pub use machine_error::{MachineError, WaitError, WaitFailure};
+pub use nic::Nic;
 pub use patience::Patience;
 pub use places::{Place, Places};
 pub use qmp::{Qmp, QmpError};
