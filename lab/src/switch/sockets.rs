@@ -96,8 +96,8 @@ impl SocketPort {
     }
 
     /// Whether to wait for the next client.
-    pub(super) fn may_accept(&self, now: Duration) -> bool {
-        self.paused_until.is_none_or(|until| until <= now)
+    pub(super) fn may_accept(&self) -> bool {
+        self.paused_until.is_none()
     }
 
     /// Whether to wait until the connection accepts more bytes.
@@ -113,6 +113,7 @@ impl SocketPort {
         ready: Ready,
         buffer: &mut [u8],
     ) {
+        self.paused_until = self.paused_until.filter(|until| *until > now);
         let link_down = forwarder.port(self.id).is_ok_and(|port| !port.link_up);
         if ready.read || ready.accept || link_down {
             self.read(forwarder, now, buffer);
@@ -204,7 +205,6 @@ impl SocketPort {
 
     fn accept(&mut self, forwarder: &mut Forwarder, now: Duration, link_down: bool) {
         let Ok(port) = forwarder.port_mut(self.id) else { return };
-        self.paused_until = None;
         match self.listener.accept().and_then(|(stream, _)| stream.set_nonblocking(true).map(|()| stream)) {
             Ok(_) if link_down || self.connection.is_some() => port.connections.refused += 1,
             Ok(stream) => {

@@ -6,6 +6,7 @@
 use std::io::{ErrorKind, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +16,18 @@ use rustix::io::Errno;
 use super::shared::Shared;
 use super::sockets::{BUFFER, Ready, SocketPort};
 
-/// Serves the sockets until the switch is dropped or `poll` fails.
-pub(super) fn run(shared: &Arc<Shared>, mut woken: UnixStream) {
+/// Serves the sockets until the switch is dropped. The status has the error if the thread ends before that.
+pub(super) fn run(shared: &Arc<Shared>, woken: UnixStream) {
+    let error = match catch_unwind(AssertUnwindSafe(|| serve(shared, woken))) {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => format!("failed to wait for sockets: {error}"),
+        // The panic has printed its message.
+        Err(_) => "the thread panicked".to_owned(),
+    };
+    shared.operate(|state, _| state.error = Some(error));
+}
+
+fn serve(shared: &Shared, mut woken: UnixStream) -> Result<(), Errno> {
     let (mut sockets, mut ready) = (Vec::<SocketPort>::new(), Vec::<Ready>::new());
     let mut buffer = vec![0; BUFFER];
     loop {
@@ -32,31 +43,20 @@ pub(super) fn run(shared: &Arc<Shared>, mut woken: UnixStream) {
             }
             let resumes = sockets.iter().filter_map(SocketPort::resumes);
             let next = resumes.chain(state.forwarder.next_due()).min();
-            (!state.stopped).then_some((now, next))
+            (!state.stopped).then_some(next)
         });
-        let Some((now, next)) = turn else { return };
+        let Some(next) = turn else { return Ok(()) };
         let timeout = next.map(|next| next.saturating_sub(shared.now()));
-        match wait(&sockets, &woken, now, timeout) {
-            Ok(events) => ready = events,
-            Err(error) => {
-                shared.operate(|state, _| state.error = Some(format!("failed to wait for sockets: {error}")));
-                return;
-            }
-        }
+        ready = wait(&sockets, &woken, timeout)?;
         drain(&mut woken, &mut buffer);
     }
 }
 
 /// Waits for an event. The result has the state of each socket.
-fn wait(
-    sockets: &[SocketPort],
-    woken: &UnixStream,
-    now: Duration,
-    timeout: Option<Duration>,
-) -> Result<Vec<Ready>, Errno> {
+fn wait(sockets: &[SocketPort], woken: &UnixStream, timeout: Option<Duration>) -> Result<Vec<Ready>, Errno> {
     let mut descriptors = vec![PollFd::from_borrowed_fd(woken.as_fd(), PollFlags::IN)];
     for socket in sockets {
-        let accept = if socket.may_accept(now) { PollFlags::IN } else { PollFlags::empty() };
+        let accept = if socket.may_accept() { PollFlags::IN } else { PollFlags::empty() };
         descriptors.push(PollFd::from_borrowed_fd(socket.listener(), accept));
         if let Some(stream) = socket.stream() {
             let write = if socket.has_output() { PollFlags::OUT } else { PollFlags::empty() };
