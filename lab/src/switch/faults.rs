@@ -192,6 +192,22 @@ mod tests {
     }
 
     #[test]
+    fn the_faults_of_a_frame_are_independent_of_each_other() {
+        let half = Faults { loss_ppm: 500_000, duplicate_ppm: 500_000, ..Faults::default() };
+        let lost = |faults| {
+            let mut table = FaultTable::new(6);
+            table.set(Scope::All, faults).unwrap();
+            verdicts(&mut table, PAIR, 1000).iter().map(|verdict| verdict.lost).collect::<Vec<_>>()
+        };
+        assert_eq!(lost(half), lost(Faults { duplicate_ppm: 0, ..half }));
+        let mut table = FaultTable::new(6);
+        table.set(Scope::All, half).unwrap();
+        let verdicts = verdicts(&mut table, PAIR, 1000);
+        let both = verdicts.iter().filter(|verdict| verdict.lost && verdict.duplicate.is_some()).count();
+        assert!((200..300).contains(&both), "{both} of 1000");
+    }
+
+    #[test]
     fn a_delay_stays_within_its_jitter() {
         let (delay, jitter) = (Duration::from_millis(30), Duration::from_millis(10));
         let mut table = FaultTable::new(4);

@@ -231,6 +231,16 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_of_a_held_frame_does_not_overtake_it() {
+        let (mut lines, now) = (Lines::default(), Duration::ZERO);
+        put(&mut lines, 1, 0, 0, Some(1));
+        lines.put(now, Parcel { duplicate: true, ..parcel(1, now, 20) }, now, None);
+        assert_eq!(taken(&mut lines, 0), [1]);
+        put(&mut lines, 2, 0, 0, None);
+        assert_eq!(taken(&mut lines, 0), [2, 1]);
+    }
+
+    #[test]
     fn a_held_frame_without_successors_continues_after_the_hold_time() {
         let mut lines = Lines::default();
         put(&mut lines, 1, 0, 30, Some(2));

@@ -183,15 +183,18 @@ fn a_client_that_does_not_read_does_not_stop_the_others() {
 
 #[test]
 fn a_link_that_goes_down_closes_the_connection_between_two_frames() {
-    let Setup { switch, here, path, folder: _folder } = setup();
+    let Setup { switch, here, path, folder } = setup();
     let control = switch.control();
     let id = crate::switch::PortId(1);
-    let mut client = Client::connect(&path);
+    let other = switch.listen("other", folder.path()).unwrap();
+    let (mut client, mut other) = (Client::connect(&path), Client::connect(&other.path));
     greet(&mut client, &here, b"up");
     let mut bytes = Vec::new();
     append_framed(&mut bytes, &frame(2, BROADCAST, b"cut"));
     client.stream.write_all(&bytes[..10]).unwrap();
     control.set_link(id, false).unwrap();
+    // When this frame is there, the thread has finished a turn with the link down.
+    greet(&mut other, &here, b"turn");
     assert_eq!(client.stream.write(&bytes[10..]).unwrap(), bytes.len() - 10);
     assert_eq!(client.receive(), None);
     assert_eq!(Client::connect(&path).receive(), None, "a link that is down refuses clients");
