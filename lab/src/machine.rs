@@ -367,3 +367,32 @@ fn end(child: &mut Child) {
         eprintln!("failed to end process {}: {error}", child.id());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::switch::{Switch, SwitchOptions};
+    use crate::{Firmware, Nic};
+
+    #[test]
+    fn the_folder_of_a_machine_has_a_link_to_the_socket_of_each_card() {
+        let base = tempfile::tempdir().unwrap();
+        let (machine, deep) = (base.path().join("machine"), base.path().join("deep/".repeat(30)));
+        for folder in [&machine, &deep] {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        let switch = Switch::start(&SwitchOptions::default()).unwrap();
+        let hardware = ["a", "b"].into_iter().fold(Hardware::new(Firmware::Bios), |hardware, name| {
+            let socket = switch.listen(name, &deep).unwrap();
+            hardware.network(Nic::new(socket.path, "52:54:00:00:00:01".parse().unwrap()))
+        });
+        link_sockets(&hardware, &machine).unwrap();
+        for (link, name) in [("net0", "a"), ("net1", "b")] {
+            let target = std::fs::canonicalize(machine.join(link)).unwrap();
+            assert_eq!(target.file_name().unwrap(), name);
+            assert!(target.as_os_str().len() > 108);
+            drop(std::os::unix::net::UnixStream::connect(machine.join(link)).unwrap());
+        }
+        assert!(link_sockets(&hardware, &machine).is_err(), "the folder belongs to one machine");
+    }
+}

@@ -1,8 +1,8 @@
 //! Decides where frames go. This module has no sockets, no threads and no clock; time is an argument.
 //!
 //! The path of a frame: it enters at a port ([`Forwarder::receive`]), its source is learned, the ports where it leaves
-//! are selected, faults are applied for each of them, and it is put into the queue of the port (IEEE 802.1Q-2018,
-//! clause 8.6). A frame never leaves at the port where it entered. Link, partition and VLAN are checked when a frame
+//! are selected, faults are applied for each of them, and it is put into the queue of the port (IEEE 802.1Q,
+//! 8.6). A frame never leaves at the port where it entered. Link, partition and VLAN are checked when a frame
 //! leaves, so they also apply to delayed frames.
 //!
 //! Differences from IEEE 802.1Q: there is no spanning tree, and frames to the reserved addresses

@@ -2,7 +2,7 @@
 //!
 //! A frame is a destination address, a source address, an EtherType and a payload, without the checksum; QEMU does not
 //! transmit checksums. Inside the switch a frame has no tag: the tag is removed where the frame enters and added where
-//! it leaves, as the mode of the port requires (IEEE 802.1Q-2018, clauses 6.9 and 9.6). Other tags, such as that of
+//! it leaves, as the mode of the port requires (IEEE 802.1Q, 6.9 and 9.6). Other tags, such as that of
 //! 802.1ad, are payload.
 
 use std::sync::Arc;
@@ -27,7 +27,7 @@ const VLAN_BITS: u16 = 0x0fff;
 /// An Ethernet address.
 pub(super) type Address = [u8; 6];
 
-/// The identifier of a VLAN, 1 to 4094 (IEEE 802.1Q-2018, table 9-2).
+/// The identifier of a VLAN, 1 to 4094 (IEEE 802.1Q, 9.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct VlanId(u16);
 

@@ -1,6 +1,6 @@
 //! The addresses that the switch learned: behind which port a station is, per VLAN.
 //!
-//! An address that was not the source of a frame for the aging time is removed (IEEE 802.1Q-2018, 8.8.3). The table has
+//! An address that was not the source of a frame for the aging time is removed (IEEE 802.1Q, 8.8.3). The table has
 //! at most [`MAX_ADDRESSES`] entries, so that a station that invents addresses cannot fill the memory. When it is full,
 //! new addresses are not learned, and frames to them are flooded.
 
@@ -13,7 +13,7 @@ use super::ports::PortId;
 /// The maximum number of learned addresses.
 pub const MAX_ADDRESSES: usize = 4096;
 
-/// The default aging time (IEEE 802.1Q-2018, table 8-6).
+/// The default aging time (IEEE 802.1Q, 8.8.3).
 pub const AGING: Duration = Duration::from_secs(300);
 
 /// How often a full table looks for entries that are too old. A search reads the whole table.
