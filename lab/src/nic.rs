@@ -4,7 +4,7 @@
 //! contains a symbolic link `net<n>` to the socket of the port, and QEMU connects to the link. The kernel follows the
 //! link, and the length of its target is not limited to 108 bytes.
 //!
-//! QEMU connects in the background: a machine starts also while the port refuses it, and tries again.
+//! QEMU connects in the background and repeats failed attempts, so a machine also starts while the port refuses it.
 
 use std::path::{Path, PathBuf};
 

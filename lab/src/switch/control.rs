@@ -20,7 +20,7 @@ pub struct Control {
 }
 
 impl Control {
-    /// Sets the faults between two ports or between all ports, and starts the sequence of decisions again.
+    /// Sets the faults between two ports or between all ports, and restarts the sequence of decisions.
     ///
     /// # Errors
     /// If a setting is out of range or a port does not exist.

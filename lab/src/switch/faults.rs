@@ -20,7 +20,7 @@ pub const MAX_DELAY: Duration = Duration::from_secs(60);
 /// The maximum of `reorder_distance`.
 pub const MAX_DISTANCE: u32 = 1000;
 
-/// The faults on the way from one port to another. The default is none.
+/// The faults on the way from one port to another. The default has no faults.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Faults {
     /// The probability that a frame is lost, in parts per million.
@@ -98,7 +98,7 @@ impl FaultTable {
         Self { seed, all: Faults::default(), own: BTreeMap::new(), numbers: BTreeMap::new() }
     }
 
-    /// Sets faults and starts the numbering of the frames again.
+    /// Sets faults and restarts the numbering of the frames.
     pub(super) fn set(&mut self, scope: Scope, faults: Faults) -> Result<(), SwitchError> {
         faults.check()?;
         match scope {
@@ -144,7 +144,7 @@ impl FaultTable {
     }
 }
 
-/// A random number that depends on all arguments and on nothing else.
+/// A random number that depends only on the arguments.
 fn roll(seed: u64, (from, to): Pair, frame: u64, purpose: u64) -> u64 {
     let ports = [from, to].map(|port| u64::try_from(port.0).unwrap_or(u64::MAX));
     let words = ports.into_iter().chain([frame, purpose]);

@@ -29,7 +29,7 @@ pub(super) struct Parcel {
     pub(super) entered: Duration,
     /// Whether other frames overtake it.
     pub(super) reordered: bool,
-    /// Whether it is a copy that a fault made.
+    /// Whether it is the copy of a duplicated frame.
     pub(super) duplicate: bool,
 }
 

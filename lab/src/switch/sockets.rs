@@ -90,7 +90,7 @@ impl SocketPort {
         self.connection.as_ref().map(|connection| connection.stream.as_fd())
     }
 
-    /// When the thread must look at the port again without an event.
+    /// When the next client may be accepted after a failed attempt.
     pub(super) fn resumes(&self) -> Option<Duration> {
         self.paused_until
     }

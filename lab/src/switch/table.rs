@@ -1,4 +1,4 @@
-//! The addresses that the switch learned: behind which port a station is, per VLAN.
+//! The addresses that the switch learned: the port of each station, per VLAN.
 //!
 //! An address that was not the source of a frame for the aging time is removed (IEEE 802.1Q, 8.8.3). The table has
 //! at most [`MAX_ADDRESSES`] entries, so that a station that invents addresses cannot fill the memory. When it is full,
@@ -37,7 +37,7 @@ impl AddressTable {
         Self { entries: HashMap::new(), aging, searched: None }
     }
 
-    /// Records that the station is behind the port. Returns whether the table had space.
+    /// Records the port of a station. Returns whether the table had space.
     pub(super) fn learn(&mut self, now: Duration, vlan: VlanId, address: Address, port: PortId) -> bool {
         if let Some(entry) = self.entries.get_mut(&(vlan, address)) {
             *entry = Entry { port, seen: now };

@@ -52,7 +52,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The simplest switch that can be right: lists, and a search for everything.
+/// A switch with the simplest possible code: it searches lists.
 struct Model {
     modes: Vec<PortMode>,
     up: Vec<bool>,
@@ -292,7 +292,7 @@ fn a_dropped_station_leaves_its_port_to_the_next_one() {
     assert_eq!(switch.port("p1").unwrap_err().to_string(), "the switch already has a port `p1`");
     a.send(&frame(1, BROADCAST, b"not received"));
     drop(b);
-    a.send(&frame(1, BROADCAST, b"nobody there"));
+    a.send(&frame(1, BROADCAST, b"no station"));
     let b = switch.port("p1").unwrap();
     assert_eq!((b.id(), b.try_receive()), (id, None));
     let out = status(switch.control(), "p1").dropped_out;

@@ -243,9 +243,9 @@ fn an_abandoned_socket_is_replaced_and_a_used_one_is_not() {
 fn a_station_notices_the_end_of_the_switch() {
     let Setup { switch, here, path: _, folder: _folder } = setup();
     let waiting = std::thread::spawn(move || {
-        let nothing = here.receive(SOON);
+        let received = here.receive(SOON);
         here.send(&frame(1, BROADCAST, b"ignored"));
-        nothing
+        received
     });
     drop(switch);
     assert_eq!(waiting.join().unwrap(), None);
