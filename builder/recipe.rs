@@ -1,7 +1,7 @@
 //! The recipe digest: covers everything in this project that decides the bytes of a volume, a UKI or a boot loader, that is the sources of
 //! the pipeline and of the formats, the rules of `rootfs/` and `kernel-config/`, and the versions of the crates.
 //!
-//! It is part of the key of every stored part. A change of the command line or of a test therefore rebuilds nothing, and a change of the
+//! It is part of the key of every stored part. A change of the command line or of a test therefore rebuilds no part, and a change of the
 //! pipeline rebuilds its outputs. `build.rs` computes the digest when the library is compiled. The hash need not resist attackers: a person
 //! who can write the sources can also write the stored parts.
 

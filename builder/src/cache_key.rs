@@ -1,4 +1,4 @@
-//! Digests over labelled inputs. A digest names what is built from the inputs, and is the base of UUIDs and salts.
+//! Digests over labelled inputs. A digest identifies the result of a build from these inputs, and is the base of UUIDs and salts.
 //!
 //! Invariant: different lists of inputs never produce the same bytes for the hash, because labels and values are hashed with their lengths.
 //! The order of the calls matters.
@@ -20,7 +20,7 @@ pub struct CacheKey([u8; 32]);
 pub struct CacheKeyBuilder(Context);
 
 impl CacheKeyBuilder {
-    /// Starts a key with the kind of the output and the version of its format. Another version results in another key.
+    /// Starts a key with the kind of the output and the version of its format. A different version results in a different key.
     pub fn new(kind: &str, version: u32) -> Self {
         let mut builder = Self(Context::new(&SHA256));
         builder.part(b"kubedos key\0");

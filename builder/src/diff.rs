@@ -1,6 +1,6 @@
 //! Shows the differences between two build outputs.
 //!
-//! Both files are inspected, and the two documents are compared leaf by leaf. Lists are matched by the name or path of their elements, so
+//! Both files are inspected, and the two documents are compared field by field. Lists are matched by the name or path of their elements, so
 //! an added element is one difference and does not shift the following ones. For volumes with different root hashes the files are compared;
 //! for all partitions the bytes are compared too, which also finds differences that `inspect` does not show.
 
@@ -27,7 +27,7 @@ pub struct Comparison {
     pub a: PathBuf,
     /// The second file.
     pub b: PathBuf,
-    /// True if nothing differs. A raw image and a qcow2 file of the same disk are equal.
+    /// True if there is no difference. A raw image and a qcow2 file of the same disk are equal.
     pub equal: bool,
     /// The differences by part.
     pub differences: BTreeMap<String, Vec<Difference>>,
@@ -125,7 +125,7 @@ fn open(path: &Path) -> Result<Artifact, ArtifactError> {
 
 type Volumes = BTreeMap<&'static str, Seal>;
 
-/// Returns the document that `inspect` makes of a file, and the volumes whose partitions exist.
+/// Returns the document that `inspect` creates for a file, and the volumes whose partitions exist.
 fn document(path: &Path) -> Result<(Value, Volumes), DiffError> {
     let report = inspect::inspect(path, Trees::Closed)?;
     if let Some(problem) = report.problems.first() {
@@ -240,8 +240,8 @@ impl Found {
                 let (count, first) = (found.blocks, first / BLOCK);
                 let blocks =
                     if count == 1 { "block of 4096 bytes differs" } else { "blocks of 4096 bytes differ" };
-                let says = format!("{count} {blocks}, the first is block {first}");
-                self.add(&part("partitions", &left.name), "content", Value::Null, says.into());
+                let text = format!("{count} {blocks}, the first is block {first}");
+                self.add(&part("partitions", &left.name), "content", Value::Null, text.into());
             }
         }
         Ok(())
@@ -327,9 +327,9 @@ impl Display for Difference {
             (Value::String(a), Value::String(b)) if a.contains(' ') && b.contains(' ') => {
                 let (a, b): (Vec<&str>, Vec<&str>) =
                     (a.split_whitespace().collect(), b.split_whitespace().collect());
-                let gone = a.iter().filter(|word| !b.contains(word)).map(|word| format!("-{word}"));
+                let removed = a.iter().filter(|word| !b.contains(word)).map(|word| format!("-{word}"));
                 let new = b.iter().filter(|word| !a.contains(word)).map(|word| format!("+{word}"));
-                let words: Vec<String> = gone.chain(new).collect();
+                let words: Vec<String> = removed.chain(new).collect();
                 let words = if words.is_empty() {
                     "the same words in a different order".to_owned()
                 } else {
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_named_by_their_path_and_command_lines_are_compared_by_words() {
+    fn fields_are_shown_with_their_path_and_command_lines_are_compared_by_words() {
         let a = json!({"programs": [{"path": "u", "uki": {"boot": {"root": {"root_hash": "1"}}, "cmdline": "quiet audit=1"}}]});
         let b = json!({"programs": [{"path": "u", "uki": {"boot": {"root": {"root_hash": "2"}}, "cmdline": "debug audit=1"}}]});
         assert_eq!(
@@ -416,10 +416,10 @@ mod tests {
         }));
         let mut found = Found::default();
         found.files("root", &a, &b);
-        let said: Vec<String> =
+        let shown_lines: Vec<String> =
             found.differences["files of root"].iter().map(|found| found.to_string()).collect();
         assert_eq!(
-            said,
+            shown_lines,
             [
                 "gone: only in the first: bytes 3, kind file, mode 0644, content 2",
                 "lib: content: usr/lib -> usr/lib64",
@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn elements_of_one_name_do_not_hide_each_other() {
+    fn elements_with_the_same_name_do_not_hide_each_other() {
         let a = json!({"list": [{"name": "x", "v": 1}, {"name": "x", "v": 2}]});
         let b = json!({"list": [{"name": "x", "v": 3}, {"name": "x", "v": 2}]});
         assert!(!compared(&a, &b).equal);

@@ -1,7 +1,7 @@
 //! The exit class of each error of this library, and the help that goes with it.
 //!
-//! Every variant is listed: a new variant does not compile before somebody has decided how a script sees it. An error that wraps another
-//! one has the class of what it wraps.
+//! The matches are exhaustive, so the code compiles only if each new variant has an exit class. A wrapping error has the class of its
+//! cause.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -109,11 +109,11 @@ impl Classify for KeyError {
                 "`keys rotate` replaces single keys; a new cluster needs a directory of its own"
             }
             Self::DemoKeys { .. } | Self::HiddenDemo { .. } => {
-                "`kubedos-build keys init CLUSTER` makes keys of your own"
+                "`kubedos-build keys init CLUSTER` creates your own keys"
             }
             Self::NoRoot { .. } => "attach the offline root CA's key for this step, and remove it afterwards",
             Self::File { doing: "open", source, .. } if source.kind() == ErrorKind::NotFound => {
-                "`kubedos-build keys init CLUSTER` makes keys; --keys DIR names their directory"
+                "`kubedos-build keys init CLUSTER` creates keys; --keys DIR names their directory"
             }
             Self::OtherCluster { .. }
             | Self::Pair { .. }
@@ -255,7 +255,7 @@ impl Classify for SeedError {
             }
             Self::Foreign { path, form } => return Some(form.remedy(path)),
             Self::Unprotected { .. } => {
-                "choose an --out on a file system with permissions, or pass --unprotected if nobody else can read that medium"
+                "choose an --out on a file system with permissions, or pass --unprotected if no other user can read that medium"
             }
             Self::Document(_)
             | Self::Sign(_)

@@ -1,7 +1,7 @@
 //! The output folder: publishes the files of a build atomically per file, and admits one build at a time.
 //!
 //! Invariant: no incomplete file ever has its final name. A file is created without a name (`O_TMPFILE`) and linked into place when it is
-//! complete and flushed, so an interrupted build leaves nothing behind. On file systems without `O_TMPFILE`, a named temporary file next to
+//! complete and flushed, so an interrupted build leaves no files. On file systems without `O_TMPFILE`, a named temporary file next to
 //! the final name is used; the next build removes those of a killed build. All files of a build get their names together,
 //! `manifest.json` last.
 //!
@@ -59,7 +59,7 @@ pub enum OutputError {
         /// Whether the file system supports holes.
         holes: bool,
     },
-    /// A file cannot be written, flushed or named.
+    /// A file cannot be written, flushed or renamed.
     #[error("failed to {doing} {}", path.display())]
     File {
         /// The operation.
@@ -132,8 +132,8 @@ impl OutputDir {
         Ok(())
     }
 
-    /// Creates a second file with the content of an unpublished one: a link if the folder supports links, otherwise a copy, made
-    /// immediately.
+    /// Creates a second file with the content of an unpublished one: a link if the folder supports links, otherwise a copy, which is
+    /// written immediately.
     ///
     /// # Errors
     /// [`OutputError::File`] if the file cannot be copied, or its name cannot be linked.
@@ -179,7 +179,7 @@ impl OutputDir {
     }
 
     /// Gives a set of files their names, and creates additional links (existing name, new name). The last file is the index of the set: its
-    /// older version is removed before the first file is named, and it is named last, so it never describes files of another build.
+    /// older version is removed before any file gets its name, and it gets its name last, so it never describes files of a different build.
     ///
     /// # Errors
     /// [`OutputError::File`]. A folder with one of the names is detected before anything is changed. After any other failure, all names of
@@ -227,7 +227,7 @@ impl OutputDir {
         fs::hard_link(published, &temporary)
             .and_then(|()| fs::rename(&temporary, &path))
             .and_then(|()| match fs::remove_file(&temporary) {
-                // Renaming a link over another link of the same file does nothing, so the temporary name still existed.
+                // Renaming a link over another link of the same file has no effect, so the temporary name still exists.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                 other => other,
             })
@@ -349,7 +349,7 @@ impl Unpublished {
     fn name(mut self) -> Result<PathBuf, OutputError> {
         let temporary = match self.temporary.take() {
             Some(temporary) => temporary,
-            None => self.link_beside().map_err(|source| self.error("name", source))?,
+            None => self.link_temporary().map_err(|source| self.error("name", source))?,
         };
         temporary
             .finish_within(|temporary| fs::rename(temporary, &self.path))
@@ -358,7 +358,7 @@ impl Unpublished {
     }
 
     /// Links the unnamed file to a temporary name, because `linkat` cannot replace a file.
-    fn link_beside(&self) -> io::Result<Temporary> {
+    fn link_temporary(&self) -> io::Result<Temporary> {
         let mut name = self.path.clone().into_os_string();
         name.push(TEMPORARY);
         let temporary = Temporary::new(PathBuf::from(name));
@@ -417,7 +417,7 @@ mod tests {
         assert_eq!(names(out.path()), [".lock", "a.iso", "a.raw", "b.raw", "index"]);
     }
 
-    /// A failure between the first and the last name: no file of this build and none of the previous one stays without an index.
+    /// After a failure between the first and the last name, no file of this or of the previous build remains without an index.
     #[test]
     fn a_publication_that_fails_leaves_neither_new_nor_old_files_of_the_set() {
         let folder = tempfile::tempdir().unwrap();
@@ -487,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_created_is_named() {
+    fn a_folder_that_cannot_be_created_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         fs::write(&file, b"").unwrap();

@@ -259,7 +259,7 @@ fn seed_offset(image: &Path, disk: FileSource, seed: &Minted, keys: &PublicKeys)
     let accepted = accept(&bytes, &keys.authority())
         .map_err(|source| SeedError::NotAccepted { path: image.to_owned(), source })?;
     if accepted.statement.cluster_id != seed.cluster_id {
-        return Err(refuse("it belongs to another cluster"));
+        return Err(refuse("it belongs to a different cluster"));
     }
     let (found, floor) = (accepted.statement.generation, seed.floors.generation);
     if found < floor {
@@ -268,7 +268,7 @@ fn seed_offset(image: &Path, disk: FileSource, seed: &Minted, keys: &PublicKeys)
 
     let (at, length) = one(Role::Seed, "it does not have exactly one seed partition")?;
     if length != SEED_SIZE {
-        return Err(refuse("its seed partition has another size than 4 MiB"));
+        return Err(refuse("the size of its seed partition is not 4 MiB"));
     }
     let mut bytes = vec![0; to_usize(SEED_SIZE)];
     disk.read_exact_at(&mut bytes, at).map_err(failed)?;

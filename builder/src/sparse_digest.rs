@@ -57,7 +57,7 @@ impl Alongside {
         Self { pieces, worker }
     }
 
-    /// Adds the next piece at offset `at`, after all previous ones. Blocks if the hash thread is far behind.
+    /// Adds the next piece at offset `at`, after all previous ones. Blocks while the queue of the hash thread is full.
     pub fn piece(&self, at: u64, bytes: &[u8]) {
         // The worker ends early only on a panic, and `finish` propagates it.
         drop(self.pieces.send((at, bytes.to_vec())));
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn more_pieces_than_the_queue_holds_are_hashed_in_order() {
+    fn more_pieces_than_fit_into_the_queue_are_hashed_in_order() {
         let bytes: Vec<u8> = (0..=255).cycle().take(3 * WAITING * 64).collect();
         let alongside = Alongside::start(bytes.len() as u64 + 5);
         for (number, piece) in (0u64..).zip(bytes.chunks(64)) {

@@ -39,7 +39,7 @@ fn the_committed_lock_fits_its_selection_its_proof_and_the_keys() {
 
 /// The host selects the mirrors, so committed files must not name one.
 #[test]
-fn no_committed_file_names_a_mirror() {
+fn no_committed_file_contains_a_mirror() {
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     for file in ["kubedos.lock", "rootfs/packages.toml"] {
         let text = std::fs::read_to_string(project.join(file)).unwrap();

@@ -256,7 +256,7 @@ fn tree() -> Tree {
     ] {
         tree.add(format!("equal/{name}"), What::File(common[from..to].to_vec()));
         tree.add(
-            format!("equal/{name}-behind-noise"),
+            format!("equal/{name}-after-noise"),
             What::File([noise(random, 3000), common[from..to].to_vec()].concat()),
         );
     }

@@ -59,7 +59,7 @@ fn a_change_of_a_source_or_rule_rebuilds_its_parts() {
 
 /// The programs of `init/` have their own key, and a spec is an input of the build.
 #[test]
-fn a_change_of_a_help_text_or_of_a_test_rebuilds_nothing() {
+fn a_change_of_a_help_text_or_of_a_test_rebuilds_no_part() {
     for file in [
         "builder/cli/src/image.rs",
         "builder/src/compose/tests.rs",

@@ -79,7 +79,7 @@ pub struct BootParts<'a> {
 }
 
 impl BootManifest {
-    /// Makes a manifest of the version that this release writes.
+    /// Creates a manifest of the version that this release writes.
     pub fn new(parts: BootParts<'_>) -> Result<Self, DocumentError> {
         let BootParts { release, epoch, identity, root, payload, configuration_keys } = parts;
         let configuration_keys =
@@ -91,7 +91,7 @@ impl BootManifest {
         Ok(manifest)
     }
 
-    /// The same manifest with another value of `additions`.
+    /// The same manifest with a different value of `additions`.
     #[must_use]
     pub fn with_additions(self, additions: bool) -> Self {
         Self { additions, ..self }
@@ -119,14 +119,14 @@ impl BootManifest {
 
     fn check(&self) -> Result<(), DocumentError> {
         let keys: BTreeSet<PublicKey> = self.keys().into_iter().collect();
-        for (field, holds) in [
+        for (field, is_valid) in [
             ("epoch", i64::try_from(self.epoch).is_ok()),
             ("root.data_blocks", self.root.fits(Volume::Root)),
             ("payload.data_blocks", self.payload.fits(Volume::Payload)),
             ("configuration_keys", (1..=8).contains(&self.configuration_keys.len())),
             ("configuration_keys", self.version == 1 || keys.len() == self.configuration_keys.len()),
         ] {
-            if !holds {
+            if !is_valid {
                 return Err(DocumentError::Value(field));
             }
         }

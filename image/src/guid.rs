@@ -57,7 +57,7 @@ impl Guid {
         Self::from_bytes(halves(digest).1)
     }
 
-    /// Makes a version 4 UUID from sixteen random bytes (RFC 9562 section 5.4).
+    /// Creates a version 4 UUID from sixteen random bytes (RFC 9562 section 5.4).
     pub const fn from_random(random: [u8; 16]) -> Self {
         Self(uuid::Builder::from_random_bytes(random).into_uuid())
     }

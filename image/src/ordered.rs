@@ -66,7 +66,7 @@ pub fn ordered<T: Sync, R: Send, E>(
     })
 }
 
-/// Waits until the sink is at most `window` items behind, then takes the next item. `None`: there are no more items, or the work is over.
+/// Waits until the next item is at most `window` items ahead of the sink, then takes it. `None`: no item is left, or the work is over.
 fn take<'t, T, R>(
     state: &Mutex<State<R>>,
     changed: &Condvar,
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_in_a_thread_is_propagated_and_no_thread_waits_for_ever() {
+    fn a_panic_in_a_thread_is_propagated_and_ends_all_threads() {
         let items: Vec<usize> = (0..100).collect();
         let run = || {
             let threads = NonZeroUsize::new(3).unwrap();

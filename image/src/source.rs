@@ -17,7 +17,7 @@ pub trait Source: Sync {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 
     /// The next range at or after `offset` that may contain non-zero bytes; `None` if only zeroes follow.
-    /// A source that does not know its holes returns the whole rest.
+    /// A source without information about holes returns the whole rest.
     fn next_data(&self, offset: u64) -> Option<Range<u64>> {
         (offset < self.len()).then(|| offset..self.len())
     }
@@ -111,7 +111,7 @@ impl Source for FileSource {
     }
 }
 
-/// A range of another source, as a source.
+/// A range of a source, as a source.
 #[expect(missing_debug_implementations, reason = "the inner source need not be printable")]
 pub struct Window<'a> {
     inner: &'a dyn Source,

@@ -66,7 +66,7 @@ impl<'a> Runs<'a> {
         self.add(offset, Content::Bytes(bytes.into()))
     }
 
-    /// Adds the whole of another source at an offset.
+    /// Adds all bytes of a source at an offset.
     pub fn add_source(&mut self, offset: u64, source: &'a dyn Source) -> Result<(), RunsError> {
         self.add(offset, Content::Source(source))
     }

@@ -1,7 +1,7 @@
 //! One disk or optical medium of a machine: its file, its attachment and its faults.
 //!
 //! [`Disk`] is data; the arguments for QEMU's `-blockdev` and `-device` are generated from it. The machine uses the
-//! file directly. [`crate::Bench`] makes the copies and overlays.
+//! file directly. [`crate::Bench`] creates the copies and overlays.
 
 use std::path::{Path, PathBuf};
 

@@ -6,10 +6,10 @@
 //! once when the kernel oopses, the node halts or the emulator ends. The emulator is Debian's QEMU from a folder of
 //! unpacked packages ([`Tools`]), run with its own loader, so that nothing must be installed on the host.
 //!
-//! Machines are connected by a [`switch::Switch`] in this process: a [`Nic`] names the socket of one of its ports.
+//! Machines are connected by a [`switch::Switch`] in this process: a [`Nic`] contains the socket of one of its ports.
 //!
-//! Nothing here needs root or KVM. A machine is killed when its [`Machine`] is dropped, and also when this process dies
-//! first.
+//! The lab does not need root or KVM. A machine is killed when its [`Machine`] is dropped, and also when this process
+//! ends first.
 #![forbid(unsafe_code)]
 
 mod acceleration;

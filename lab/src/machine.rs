@@ -281,13 +281,13 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // End the guard first: it must not outlive the process whose id it holds.
+        // End the guard first: it kills a process by its id, and must not run after that process has ended.
         end(&mut self.guard);
         end(&mut self.child);
     }
 }
 
-/// A machine during its start. It kills its processes when it is dropped, so that an early return leaves none behind.
+/// A machine during its start. It kills its processes when it is dropped, so that no process remains after an early return.
 struct StartingMachine {
     child: Option<Child>,
     guard: Option<Child>,

@@ -13,7 +13,7 @@ use kubedos_wire::record::{Outcome, Record};
 use crate::patience::RanOut;
 use crate::{QmpError, ToolsError};
 
-/// Kernel messages after which waiting is pointless.
+/// Kernel messages after which the machine cannot continue.
 const LOST: [&str; 4] = ["Kernel panic", "Oops", "BUG:", "double fault"];
 
 /// The error of an operation on a machine.
@@ -56,7 +56,7 @@ pub enum MachineError {
 
 /// A wait that failed.
 pub struct WaitError {
-    /// What the caller waited for.
+    /// The awaited record or line.
     pub awaited: String,
     /// The cause of the failure.
     pub failure: WaitFailure,
@@ -120,7 +120,7 @@ impl From<RanOut> for WaitFailure {
     }
 }
 
-/// The failure that this line reports, if it makes further waiting pointless.
+/// The failure in this line that ends a wait; `None` for other lines.
 pub(crate) fn ends_wait(line: &str) -> Option<WaitFailure> {
     if LOST.iter().any(|word| line.contains(word)) {
         return Some(WaitFailure::Lost(line.to_owned()));

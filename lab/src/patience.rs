@@ -2,8 +2,8 @@
 //!
 //! Under software emulation on a shared host a machine may not get processor time for minutes. That time does not
 //! count: the kernel records for every thread how long it was runnable but did not run (`/proc/PID/task/TID/schedstat`,
-//! second field, nanoseconds), and the largest value of the machine's threads is subtracted. A busy host therefore
-//! makes a test slow, but does not make it fail.
+//! second field, nanoseconds), and the largest value of the machine's threads is subtracted. On a busy host, a test is therefore
+//! slow but does not fail.
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,6 @@
 //! Limits the number of machines that run at once, over all threads and processes that share a folder.
 //!
-//! A place is a locked file (`flock`); the kernel releases the lock when the process that holds it ends.
+//! A place is a locked file (`flock`); the kernel releases the lock when the process that locked it ends.
 
 use std::fs::{File, TryLockError};
 use std::io;

@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_the_command_and_the_cause() {
+    fn a_refusal_contains_the_command_and_the_cause() {
         let (_folder, mut qmp) = answering(&[r#"{"error":{"class":"GenericError","desc":"no such disk"}}"#]);
         let error = qmp.command("eject", json!({})).unwrap_err();
         assert_eq!(error.to_string(), "the emulator refused `eject`: no such disk");

@@ -1,6 +1,6 @@
 //! The allocation file `<spec>.alloc.toml`: the recorded numbers of nodes and operators, committed next to the spec like a lock file.
 //!
-//! A name keeps its number permanently, even after it is removed from the spec, and a number is never given to another name.
+//! A name keeps its number permanently, even after it is removed from the spec, and a number is never given to a different name.
 //! Addresses, pod ranges and VMIDs are a base plus the number, so adding, removing or reordering nodes changes no other node.
 //! The assignment is a pure function: old file + spec → new file.
 
@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::check::{Problem, Rule, Severity, Validated, counted};
+use crate::check::{Problem, Rule, Severity, Validated};
 use crate::model::{NodeSpec, Spec};
 use crate::plan::ranges;
 use crate::yaml::Place;
@@ -63,13 +63,13 @@ pub struct Allocation {
 /// Why an allocation file is not usable.
 #[derive(Debug, thiserror::Error)]
 pub enum AllocationError {
-    /// It is not TOML, or a field is missing or has another type.
+    /// It is not TOML, or a field is missing or has the wrong type.
     #[error("failed to parse the allocation file")]
     Toml(#[from] toml::de::Error),
     /// Its version is not supported.
     #[error("the allocation file has version {0}, only version {VERSION} is supported")]
     Version(u32),
-    /// It belongs to another cluster.
+    /// It belongs to a different cluster.
     #[error("the allocation file belongs to the cluster {0}, not to {1}")]
     Cluster(ClusterName, ClusterName),
     /// A number is assigned twice.
@@ -229,13 +229,15 @@ impl<'a, N: std::hash::Hash + Eq + ToString> Numbers<'a, N> {
                     format!("{} has id {recorded} in the allocation file, not {id}", name.to_string());
                 Some(
                     RECORDED_ID.at(at, message).help(format!(
-                        "write id: {recorded}, or omit it; a node with another id is another node and needs another name"
+                        "write id: {recorded}, or omit it; a new id needs a node with a new name"
                     )),
                 )
             }
             (None, Some(owner)) => {
-                let message = format!("the id {id} belongs permanently to {}", owner.to_string());
-                Some(RESERVED_ID.at(at, message).help("write another id, or omit it to have one assigned"))
+                let message = format!("the id {id} is reserved for {}", owner.to_string());
+                Some(
+                    RESERVED_ID.at(at, message).help("write a different id, or omit it to have one assigned"),
+                )
             }
             _ => {
                 self.owned.insert(name, id);
@@ -245,7 +247,7 @@ impl<'a, N: std::hash::Hash + Eq + ToString> Numbers<'a, N> {
         }
     }
 
-    /// The number of a name: the recorded one, or the lowest that was never used. The search is linear over all calls.
+    /// The number of a name: the recorded one, or the lowest number that was never used. The cost of all calls together is linear.
     fn number(&mut self, name: &'a N) -> NodeId {
         if let Some(id) = self.owned.get(name) {
             return *id;
@@ -263,7 +265,7 @@ impl<'a, N: std::hash::Hash + Eq + ToString> Numbers<'a, N> {
     }
 }
 
-/// A range with one part for each id: the addresses of a plane, the pods' subnets, the VMIDs.
+/// A range with one part for each id: the addresses of a plane, the subnets of pods, the VMIDs.
 struct Capacity {
     what: String,
     ids: u128,
@@ -278,18 +280,18 @@ fn capacities(spec: &Spec, last_operator: Option<NodeId>) -> Vec<Capacity> {
             .map_or(0, |last| u128::from(last.get()));
         let ids = ranges::capacity(&members).saturating_sub(people).min(ranges::capacity(&births));
         Some(Capacity {
-            what: format!("the plane {name} has addresses"),
+            what: format!("the plane {name} is too small"),
             ids,
             help: "give the plane a shorter prefix",
         })
     });
     let pods = spec.kubernetes.enabled.then(|| Capacity {
-        what: "podCidr has addresses".into(),
+        what: "podCidr is too small".into(),
         ids: ranges::pod_capacity(&spec.kubernetes),
         help: "give podCidr a shorter prefix, or nodePodPrefix a longer one",
     });
     let vmids = spec.nodes.vmid_range.map(|range| Capacity {
-        what: format!("vmidRange, which ends at {}, has numbers", range.end),
+        what: format!("vmidRange ends at {}", range.end),
         ids: u128::from(range.end.saturating_sub(range.start)),
         help: "raise the end of vmidRange",
     });
@@ -313,10 +315,13 @@ fn exceeded(
         let Some(id) = nodes.get(&node.name) else { continue };
         let more = match beyond.count() {
             0 => String::new(),
-            more => format!("; {} more", counted(more, "node")),
+            1 => " (1 more node does not fit)".to_owned(),
+            more => format!(" ({more} more nodes do not fit)"),
         };
-        let message =
-            format!("{} for ids up to {}, and {} has id {id}{more}", capacity.what, capacity.ids, node.name);
+        let message = format!(
+            "{}, so only ids up to {} fit, but {} has id {id}{more}",
+            capacity.what, capacity.ids, node.name
+        );
         let help = format!("{}; ids of removed nodes stay reserved", capacity.help);
         problems.push(ID_FITS.at(validated.node_place(index), message).help(help));
     }

@@ -1,7 +1,7 @@
 //! A spec of 10,000 nodes is read, checked and planned at a cost that is linear in the nodes (requirement S1).
 //!
-//! The test measures the bytes requested from the allocator, the maximum held at a time, and the size of every output. It reads
-//! no clock, so the result is the same on any machine.
+//! The test measures the bytes requested from the allocator, the maximum allocated at a time, and the size of every output. It reads
+//! no clock, so the result is the same on all machines.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, outside of test functions")]
 
@@ -18,7 +18,7 @@ struct Cost {
     source: usize,
     /// Total requested from the allocator, for reading, checking and planning.
     requested: usize,
-    /// Maximum held at a time.
+    /// Maximum allocated at a time.
     held: usize,
     tables: usize,
     json: usize,
@@ -63,8 +63,8 @@ fn the_cost_is_linear_in_the_nodes() {
     let [small, middle, large] = [1250, 2500, 10_000].map(cost);
     let linear = |what: &str, of: fn(&Cost) -> usize| {
         let (small, middle, large) = (of(&small), of(&middle), of(&large));
-        // From 1,250 to 2,500 is one step of 1,250 nodes, from 2,500 to 10,000 are six steps. The tolerance is for names, which get a
-        // digit longer, and for collections, which grow by doubling.
+        // From 1,250 to 2,500 is one step of 1,250 nodes, from 2,500 to 10,000 are six steps. The tolerance is for names with one more
+        // digit, and for collections, which grow by doubling.
         let (step, six) = (middle - small, large - middle);
         assert!(
             six <= step * 8,
@@ -73,13 +73,13 @@ fn the_cost_is_linear_in_the_nodes() {
     };
     linear("source", |cost| cost.source);
     linear("requested from the allocator", |cost| cost.requested);
-    linear("held at a time", |cost| cost.held);
+    linear("allocated at a time", |cost| cost.held);
     linear("tables", |cost| cost.tables);
     linear("JSON", |cost| cost.json);
     linear("drawing", |cost| cost.dot);
     linear("allocation", |cost| cost.allocation);
     linear("shards", |cost| cost.shards);
-    assert!(large.held < 64 << 20, "10,000 nodes hold {} MiB", large.held >> 20);
+    assert!(large.held < 64 << 20, "10,000 nodes allocate {} MiB", large.held >> 20);
     // The document that every node reads does not grow with the nodes, except for the digits of their number.
     assert!(large.cluster <= small.cluster + 2, "{} and {} bytes", small.cluster, large.cluster);
     eprintln!("{small:#?}\n{middle:#?}\n{large:#?}");

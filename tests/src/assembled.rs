@@ -19,7 +19,7 @@ use kubedos_debian::lock::Lock;
 use crate::Product;
 use crate::pins::{Pins, project};
 
-/// Builds the raw image and the UKI of a spec of the checkout; returns how each part was made.
+/// Builds the raw image and the UKI of a spec of the checkout; returns how each part was built.
 ///
 /// # Panics
 /// If the build fails.

@@ -51,7 +51,7 @@ pub fn initrd_file(product: &Product, end: &str) -> Vec<u8> {
     }
 }
 
-/// The probe, its unit, and modules for it to load: one without a signature, one with a changed byte, one with the signature of another
+/// The probe, its unit, and modules for it to load: one without a signature, one with a changed byte, one with a signature by a different
 /// key, and the unmodified one.
 fn additions() -> Vec<(String, Node)> {
     let origin: Arc<str> = Arc::from("probe");

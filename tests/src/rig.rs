@@ -22,7 +22,7 @@ const MACHINES: usize = 2;
 pub struct Rig {
     bench: Bench,
     product: &'static Product,
-    /// Taken by the first boot. A test must not hold a place while it waits for another test that needs one.
+    /// Taken by the first boot. A test must not occupy a place while it waits for another test that needs one.
     place: OnceLock<Place>,
 }
 

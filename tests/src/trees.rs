@@ -1,7 +1,7 @@
 //! Listings of file system trees in the format of `tests/probe`: of generated trees, which the EROFS writer writes, and of any volume,
 //! which the EROFS reader reads.
 //!
-//! Tests compare them with the listings that the probe makes on a node with the kernel's EROFS driver.
+//! Tests compare them with the listings of the probe on a node, which uses the kernel's EROFS driver.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -54,12 +54,16 @@ fn a_machine_boots_from_every_attachment_and_its_records_are_read() {
 #[test]
 fn a_wait_ends_when_the_kernel_panics_or_the_node_halts() {
     let (tools, bench) = (tools(), bench("vain"));
-    let script = format!("@echo -off\necho Kernel panic\necho {}\n", record("OpenRoot", "halted"));
-    let disk = script_disk(&bench, "disk", &script);
-    let machine = Machine::start(tools, &bench, &Hardware::new(Firmware::Uefi).disk(disk)).unwrap();
+    let prints = |name: &str, line: &str| {
+        let disk = script_disk(&bench, name, &format!("@echo -off\necho {line}\n"));
+        Machine::start(tools, &bench, &Hardware::new(Firmware::Uefi).disk(disk)).unwrap()
+    };
+    let machine = prints("panics", "Kernel panic");
     let error = machine.wait_for_stage("Baseline", Outcome::Done, Patience::STEP).unwrap_err();
     assert!(error.to_string().contains("kernel message: Kernel panic"), "{error}");
-    machine.from_here();
+    let machine = prints("halts", &record("OpenRoot", "halted"));
+    let error = machine.wait_for_stage("Baseline", Outcome::Done, Patience::STEP).unwrap_err();
+    assert!(error.to_string().contains("OpenRoot"), "{error}");
     // The awaited record takes precedence over the failure that it reports.
     machine.wait_for_stage("OpenRoot", Outcome::Halted, Patience::STEP).unwrap();
 }

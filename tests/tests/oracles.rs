@@ -219,7 +219,7 @@ fn images_that_cannot_be_read_are_refused_with_the_command_that_converts_them() 
     for (name, cause) in [
         ("extended", "it has extended tables"),
         ("overlay", "it has a backing file"),
-        ("external", "its data is in another file"),
+        ("external", "its data is in a different file"),
     ] {
         for command in ["verify", "inspect"] {
             let refused = kubedos_build().arg(command).arg(path(name)).output().unwrap();

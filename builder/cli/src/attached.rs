@@ -1,7 +1,7 @@
 //! `inspect --disks`: lists the disks of this machine as a node detects them, and whether they match a spec.
 //!
-//! The inventory and the rules are the ones of the agent (`kubedos_survey`). The command reads `/sys` and `/dev`, and writes
-//! nothing.
+//! The inventory and the rules are the ones of the agent (`kubedos_survey`). The command only reads `/sys` and
+//! `/dev`.
 
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
@@ -57,7 +57,7 @@ struct Entry {
     /// Why the disk does not match.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reasons: Vec<String>,
-    /// What `allowDestroy` permits; absent if no entry names the disk.
+    /// Whether `allowDestroy` permits to destroy the content; absent if no entry names the disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     allow_destroy: Option<String>,
 }
@@ -92,7 +92,7 @@ fn report(found: Vec<Disk>, shard: Option<&Shard>) -> Report {
     let rule: Option<&DiskRule> = system.and_then(|system| system.rule.as_ref());
     let text = shard.map(|shard| match rule {
         Some(rule) => judge::rule_text(rule),
-        None => format!("none: {} uses the disk that it booted from", shard.node),
+        None => format!("{} has no disk rule and uses the disk that it booted from", shard.node),
     });
     let allow_destroy = shard.map_or(&[][..], |shard| &shard.allow_destroy);
     let entry = |disk: &Disk| {
@@ -101,7 +101,9 @@ fn report(found: Vec<Disk>, shard: Option<&Shard>) -> Report {
             matches: reasons.as_ref().map(Vec::is_empty),
             reasons: reasons.iter().flatten().map(ToString::to_string).collect(),
             allow_destroy: match judge::permission(disk, &found, allow_destroy) {
-                Permission::Granted => Some("may lose what is on it".into()),
+                Permission::Granted => {
+                    Some("allowDestroy names this disk: its content may be destroyed".into())
+                }
                 Permission::NotNamed => None,
                 Permission::Ambiguous { entry, disks } => Some(format!(
                     "{entry} names {} disks ({}) and permits nothing",
@@ -145,7 +147,7 @@ impl Display for Report {
         if matching.len() > 1 {
             write!(
                 f,
-                "\n\n{} disks match, so the node uses none: {}",
+                "\n\n{} disks match, so the node uses none of them: {}",
                 matching.len(),
                 judge::apart(&matching)
             )?;

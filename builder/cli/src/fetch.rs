@@ -30,7 +30,7 @@ pub struct Fetch {
     #[arg(long, value_name = "DIR", default_value = "out")]
     out: PathBuf,
 
-    /// Print what would be fetched, and fetch nothing
+    /// Print the files that would be fetched, without fetching them
     #[arg(long)]
     dry_run: bool,
 
@@ -48,8 +48,8 @@ impl Fetch {
             let mirrors = self.inputs.find_mirrors();
             return self.survey(&lock, &self.inputs.fetcher(&cache, &mirrors));
         }
-        let beside = self.relock_missing.then_some(self.out.as_path());
-        let fetched = relock::fetch(&self.inputs, lock, &self.sets, &cache, beside)?;
+        let lock_folder = self.relock_missing.then_some(self.out.as_path());
+        let fetched = relock::fetch(&self.inputs, lock, &self.sets, &cache, lock_folder)?;
         self.report(&fetched)
     }
 

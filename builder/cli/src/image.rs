@@ -60,7 +60,7 @@ pub struct Image {
     #[arg(long)]
     explain: bool,
 
-    /// Print what would be fetched and written, without doing it
+    /// Print the files that would be fetched and written, without fetching or writing them
     #[arg(long)]
     dry_run: bool,
 
@@ -96,7 +96,7 @@ struct Request {
 }
 
 /// The arguments of a rebuild.
-pub struct Again<'a> {
+pub struct Rebuild<'a> {
     /// The ClusterSpec.
     pub spec: &'a Path,
     /// The key directory, if given.
@@ -173,9 +173,9 @@ impl Image {
         let store = store.unwrap_or_else(|| Store::of(&cache));
         let mut init = Init::look(&store, &lock)?;
         let sets = needed_sets(flavour, &init);
-        let beside = self.relock_missing.then(|| out.path());
+        let lock_folder = self.relock_missing.then(|| out.path());
         let fetched =
-            timeline.run(Phase::Fetch, || relock::fetch(&self.inputs, lock, &sets, &cache, beside))?;
+            timeline.run(Phase::Fetch, || relock::fetch(&self.inputs, lock, &sets, &cache, lock_folder))?;
         let (lock, lock_text) = (&fetched.lock, fetched.lock_text(&self.inputs, out.path())?);
         if !fetched.relocked.is_empty() {
             // The packages that changed may include the compiler.
@@ -208,7 +208,7 @@ impl Image {
     }
 
     /// Builds the same image again with an empty store, so that no result of an earlier build is used.
-    pub fn rebuild(again: Again<'_>) -> Result<(), Failure> {
+    pub fn rebuild(again: Rebuild<'_>) -> Result<(), Failure> {
         let format = [(Format::Iso, again.formats.iso), (Format::Qcow2, again.formats.qcow2)];
         let image = Self {
             spec: again.spec.to_owned(),
@@ -228,7 +228,7 @@ impl Image {
         Ok(())
     }
 
-    /// Prints what a run would fetch and write.
+    /// Prints the files that a run would fetch and write.
     fn survey(&self, request: &Request) -> Result<(), Failure> {
         let cache = self.inputs.open_cache()?;
         let init = Init::look(&Store::of(&cache), &request.lock)?;
@@ -281,7 +281,7 @@ impl Image {
             say!("{}  {}", self.out.join(&output.name).display(), human(output.size));
         }
         if built.manifest.demo_keys {
-            say!("warning: built with the published demo keys: it protects nothing");
+            say!("warning: built with the published demo keys, which do not protect the image");
         }
         say!("done in {:.1} s", took.as_secs_f64());
         Ok(())

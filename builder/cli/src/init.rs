@@ -56,6 +56,7 @@ impl Init {
             }
         };
         let bytes = (programs.stage1.len() + programs.agent.len()) as u64;
+        // The label of the programs of `init/`, `kubedos-stage1` and `kubedos-agent`. Documentation and benchmarks use it.
         let explained = Explained { part: "kubedos-init", reused, bytes, inputs, work: None };
         Ok((programs, explained))
     }

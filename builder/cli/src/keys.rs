@@ -87,7 +87,7 @@ struct Place {
 
 #[derive(Debug, Args)]
 struct How {
-    /// Print what would be written, and write nothing
+    /// Print the names of the files that would be written, without writing them
     #[arg(long)]
     dry_run: bool,
     /// The current time in seconds since 1970 [default: the system clock]
@@ -218,7 +218,7 @@ impl Shown {
             format!(
                 "cluster          {}{}",
                 self.cluster,
-                if self.demo { " (DEMO KEYS: they protect nothing)" } else { "" }
+                if self.demo { " (published DEMO KEYS: anybody can sign with them)" } else { "" }
             ),
             format!("cluster id       {}", self.cluster_id),
         ];
@@ -234,7 +234,11 @@ impl Shown {
                 lines.push(format!("{name:<16} {value} {kind}, {state}"));
             }
         }
-        let root = if self.root_key_is_here { "key is HERE: move it offline" } else { "key is elsewhere" };
+        let root = if self.root_key_is_here {
+            "private key in this directory: MOVE IT OFFLINE"
+        } else {
+            "private key not in this directory"
+        };
         lines.push(format!("{:<16} {} SHA-256, {root}", "root CA", self.root_ca));
         lines.push(format!("{:<16} {} SHA-256", "PK", self.pk));
         lines.push(format!("{:<16} {} SHA-256", "KEK", self.kek));

@@ -14,7 +14,7 @@ use super::inputs::{Inputs, fetch_failure};
 use super::progress::Console;
 use super::terminal::{print, print_json, say};
 
-/// Show the maintainer scripts of the locked packages that nobody has reviewed
+/// Show the maintainer scripts of the locked packages that rootfs/ledger.toml does not contain
 #[derive(Debug, Args)]
 pub struct LedgerCommand {
     #[command(flatten)]

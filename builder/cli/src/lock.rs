@@ -1,4 +1,4 @@
-//! `lock`: checks that the lock fits the selection. `--update` makes a new lock; `--verify` checks the chain from the archive signature.
+//! `lock`: checks that the lock fits the selection. `--update` creates a new lock; `--verify` checks the chain from the archive signature.
 
 use clap::Args;
 use kubedos_debian::failure::{Class, Failure};
@@ -34,7 +34,7 @@ pub struct LockCommand {
     #[arg(long, requires = "update")]
     accept_older: bool,
 
-    /// With --update: print the differences, and write nothing
+    /// With --update: print the differences, without writing the lock
     #[arg(long, requires = "update")]
     dry_run: bool,
 
@@ -60,7 +60,7 @@ impl LockCommand {
             Ok(lock) => Some(lock),
             Err(LockError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => {
-                return Err(Failure::from(error).with_help("remove the file to make a new lock"));
+                return Err(Failure::from(error).with_help("remove the file to create a new lock"));
             }
         };
         let selection = read_selection(&self.inputs)?;

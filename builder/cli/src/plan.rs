@@ -27,7 +27,7 @@ pub struct Plan {
     /// Record the ids of nodes and operators in the allocation file next to the spec
     #[arg(long, conflicts_with_all = ["dot", "node", "since"])]
     assign: bool,
-    /// With --assign: print what would be written, and write nothing
+    /// With --assign: print the allocation file, without writing it
     #[arg(long, requires = "assign")]
     dry_run: bool,
     /// Show one node with its peers
@@ -125,7 +125,7 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
     written
 }
 
-/// Makes the plan of a valid spec. Problems are printed to stderr.
+/// Computes the plan of a valid spec. Problems are printed to stderr.
 pub fn plan(file: &SpecFile) -> Result<ClusterPlan, Failure> {
     file.plan().map_err(no_plan)
 }

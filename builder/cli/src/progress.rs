@@ -120,7 +120,7 @@ impl Progress for Console {
     }
 
     fn mirror(&self, suite: &str, accepted: &Accepted, rejections: &[Arc<Rejection>]) {
-        // The usual case prints nothing. If sources were rejected, the user sees which mirror is used instead.
+        // Print a line only if sources were rejected, so that the user sees which mirror is used instead.
         if rejections.is_empty() {
             return;
         }

@@ -37,15 +37,15 @@ pub struct Fetched {
 impl Fetched {
     /// Returns the text of the used lock. The manifest contains its digest. Removes a lock of an earlier build from `out`.
     pub fn lock_text(&self, inputs: &Inputs, out: &Path) -> Result<Vec<u8>, Failure> {
-        let beside = out.join(LOCK_USED);
+        let used = out.join(LOCK_USED);
         let failed = |what: &'static str, path: &Path| {
             let path = path.to_owned();
             move |source| LockError::Io { what, path, source }.into()
         };
         if !self.relocked.is_empty() {
-            return std::fs::read(&beside).map_err(failed("read", &beside));
+            return std::fs::read(&used).map_err(failed("read", &used));
         }
-        for stale in [&beside, &proof_path(&beside)] {
+        for stale in [&used, &proof_path(&used)] {
             match std::fs::remove_file(stale) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(failed("remove", stale)(error));
@@ -57,13 +57,14 @@ impl Fetched {
     }
 }
 
-/// Fetches the sets of a lock. If `beside` is set, vanished packages are resolved again, and the new lock is written to that folder.
+/// Fetches the sets of a lock. If `lock_folder` is set, vanished packages are resolved again, and the new lock is written to that
+/// folder.
 pub fn fetch(
     inputs: &Inputs,
     lock: Lock,
     sets: &[String],
     cache: &Cache,
-    beside: Option<&Path>,
+    lock_folder: Option<&Path>,
 ) -> Result<Fetched, Failure> {
     let mirrors = inputs.find_mirrors();
     let fetcher = inputs.fetcher(cache, &mirrors);
@@ -75,8 +76,8 @@ pub fn fetch(
         Err(error) => error,
     };
     let only_vanished = error.0.iter().all(|problem| matches!(problem, Problem::Vanished { .. }));
-    let Some(beside) = beside.filter(|_| only_vanished) else { return Err(fetch_failure(error)) };
-    let (lock, relocked) = relock(inputs, &fetcher, &error, beside)?;
+    let Some(lock_folder) = lock_folder.filter(|_| only_vanished) else { return Err(fetch_failure(error)) };
+    let (lock, relocked) = relock(inputs, &fetcher, &error, lock_folder)?;
     let sources = lock.sources(sets)?;
     let summary = fetcher.fetch(&sources, &Console::new()).map_err(fetch_failure)?;
     Ok(Fetched { lock, files: sources.len(), summary, relocked })
@@ -86,16 +87,16 @@ fn relock(
     inputs: &Inputs,
     fetcher: &Fetcher<'_>,
     error: &FetchError,
-    beside: &Path,
+    lock_folder: &Path,
 ) -> Result<(Lock, Difference), Failure> {
     let (lock, proof) = Lock::read(&inputs.lock)?;
-    let gone = |wanted: &str| {
+    let is_vanished = |wanted: &str| {
         error.0.iter().any(|problem| matches!(problem, Problem::Vanished { name, .. } if name == wanted))
     };
     let vanished: BTreeSet<String> = lock
         .packages
         .iter()
-        .filter(|package| gone(&package.pin().name))
+        .filter(|package| is_vanished(&package.pin().name))
         .map(|package| package.name.clone())
         .collect();
     let selection = read_selection(inputs)?;
@@ -110,10 +111,10 @@ fn relock(
         relock_missing(&update, &lock, &proof, &vanished, &Console::new()).map_err(update_failure)?;
     let difference = Difference::between(&lock.packages, &used.packages);
     say_lines(&format!("packages that have vanished from the mirror were replaced:\n{difference}"));
-    let path = beside.join(LOCK_USED);
-    std::fs::create_dir_all(beside).map_err(|source| LockError::Io {
+    let path = lock_folder.join(LOCK_USED);
+    std::fs::create_dir_all(lock_folder).map_err(|source| LockError::Io {
         what: "create",
-        path: beside.to_owned(),
+        path: lock_folder.to_owned(),
         source,
     })?;
     used.write(&used_proof, &path)?;

@@ -54,7 +54,7 @@ pub struct Seed {
     /// Print no warnings, for a run after `image`, which has already printed them
     #[arg(long)]
     quiet: bool,
-    /// Print what would be written, and write nothing
+    /// Print the names of the files that would be written, without writing them
     #[arg(long)]
     dry_run: bool,
     /// Print one JSON document per line for each seed
@@ -80,7 +80,7 @@ impl Seed {
         let keys = KeyDir::open_for(&place, &self.spec, cluster)?;
         check_for(&file, &keys)?;
         if keys.public().demo && !self.quiet {
-            say!("warning: seeds from the published demo keys protect nothing");
+            say!("warning: seeds from the published demo keys do not protect the nodes");
         }
         let floors = self.floors(&spec.metadata);
         chosen.into_iter().try_for_each(|node| {

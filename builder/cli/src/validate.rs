@@ -69,7 +69,7 @@ pub fn check_for(file: &SpecFile, keys: &KeyDir) -> Result<(), Failure> {
     })
 }
 
-/// Loads a spec without printing its warnings, for commands that they do not concern. `validate`, `plan` and `image` print them.
+/// Loads a spec without printing its warnings, for commands to which the warnings do not apply. `validate`, `plan` and `image` print them.
 pub fn load_quietly(path: &Path) -> Result<SpecFile, Failure> {
     match spec_file::load(path) {
         Ok(file) => Ok(file),

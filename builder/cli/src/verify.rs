@@ -16,7 +16,7 @@ use kubedos_debian::failure::{Class, Failure};
 use kubedos_wire::printable::Row;
 use serde::Serialize;
 
-use super::image::{Again, Image};
+use super::image::{Image, Rebuild};
 use super::inputs::Inputs;
 use super::relock::LOCK_USED;
 use super::terminal::{print_painted, print_pretty, say, takes_color};
@@ -74,17 +74,17 @@ impl Verify {
         let (folder, manifest) = verify::manifest(&self.path).map_err(failure)?;
         let has = |ending: &str| manifest.outputs.iter().any(|output| output.name.ends_with(ending));
         let formats = Formats { iso: has(".iso"), qcow2: has(".qcow2") };
-        let beside = folder.join(LOCK_USED);
+        let lock = folder.join(LOCK_USED);
         let mut inputs = self.inputs.clone();
-        if beside.exists() {
-            say!("building with {}, the lock that this image was built with", beside.display());
-            inputs.lock = beside;
+        if lock.exists() {
+            say!("building with {}, the lock that this image was built with", lock.display());
+            inputs.lock = lock;
         }
         let place = tempfile::Builder::new().prefix("kubedos-rebuild-").tempdir();
         let place = Temporary::new(place.map_err(|error| Failure::new(Class::Failed, error))?.keep());
         let out = OutputDir::lock(place.path())?;
         let fresh = place.path().join("init");
-        Image::rebuild(Again {
+        Image::rebuild(Rebuild {
             spec,
             keys: self.keys.as_deref(),
             inputs: &inputs,
@@ -158,10 +158,10 @@ fn conclude(verification: &Verification) -> Result<(), Failure> {
         }
         Verdict::NotOurs => {
             let failure = Failure::new(Class::Failed, format!("{file} is not a disk of kubedOS"));
-            return Err(failure.with_help("the disk has no partition of kubedOS; nothing was checked"));
+            return Err(failure.with_help("no check was run, because the disk has no partition of kubedOS"));
         }
         Verdict::Unchecked => {
-            let failure = Failure::new(Class::Failed, "nothing could be checked");
+            let failure = Failure::new(Class::Failed, "no check was possible");
             return Err(failure.with_help("pass the keys with --keys DIR"));
         }
     }

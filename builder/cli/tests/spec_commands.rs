@@ -220,19 +220,22 @@ fn inspect_disks_lists_every_disk_with_the_reason() {
     let shared = judged("{ serial: S3Z1NB0K100001 }", &[]);
     assert_eq!(shared.matches("rule     matches").count(), 2, "{shared}");
     assert_eq!(shared.matches("names 2 disks (nvme0n1, nvme0n2) and permits nothing").count(), 2, "{shared}");
-    assert!(shared.contains("2 disks match, so the node uses none: name one by its `wwn`"), "{shared}");
+    assert!(
+        shared.contains("2 disks match, so the node uses none of them: name one by its `wwn`"),
+        "{shared}"
+    );
     let own = judged("{ wwn: nvme-eui.0025384450000002 }", &[]);
     assert!(
-        own.contains("wwn      \"eui.0025384450000002\"\n  rule     matches\n  destroy  may lose"),
+        own.contains("wwn      \"eui.0025384450000002\"\n  rule     matches\n  destroy  allowDestroy names this disk: its content may be destroyed"),
         "{own}"
     );
-    assert!(own.contains("rule     does not match: another wwn") && own.contains("has no wwn"), "{own}");
+    assert!(own.contains("rule     does not match: different wwn") && own.contains("has no wwn"), "{own}");
     let cut = judged("{ serial: 0123456789ABCDEFGHIJKLMNO }", &["--json"]);
     let report: serde_json::Value = serde_json::from_str(&cut).unwrap();
     let disks = report["disks"].as_array().unwrap();
     let matching: Vec<_> = disks.iter().filter(|disk| disk["matches"] == true).collect();
     assert_eq!((matching.len(), &matching[0]["name"]), (1, &serde_json::json!("vda")), "{cut}");
-    assert!(matching[0].get("allow_destroy").is_none(), "a truncated name permits nothing: {cut}");
+    assert!(matching[0].get("allow_destroy").is_none(), "a truncated name gives no permission: {cut}");
 }
 
 #[test]
@@ -335,7 +338,7 @@ fn the_published_operator_is_accepted_in_the_examples_with_the_demo_keys_only() 
     for spec in ["outside.yaml", "examples/link.yaml", "examples/../outside.yaml"] {
         assert_eq!(run(folder, &["validate", spec]).status.code(), Some(3), "{spec}");
     }
-    // The demo keys in another folder are refused. Other keys refuse the published operator.
+    // The demo keys in a different folder are refused. Other keys refuse the published operator.
     copy_tree(&folder.join("keys/demo"), &folder.join("copied"));
     let copied =
         run(folder, &["seed", "--all", "--dry-run", "--spec", "examples/lab.yaml", "--keys", "copied"]);

@@ -1,7 +1,7 @@
 //! The exit class of each error of this library, and the help that goes with it.
 //!
-//! Every variant is listed: a new variant does not compile before somebody has decided how a script sees it. An error that wraps another
-//! one has the class of what it wraps.
+//! The matches are exhaustive, so the code compiles only if each new variant has an exit class. A wrapping error has the class of its
+//! cause.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -68,7 +68,7 @@ impl Classify for LockError {
                 return error.help().or(Some("run `kubedos-build lock --update`".to_owned()));
             }
             Self::Io { source, what: "read", .. } if source.kind() == ErrorKind::NotFound => {
-                "run `kubedos-build lock --update` to make it"
+                "run `kubedos-build lock --update` to create it"
             }
             Self::Edited(_) | Self::OtherProof => "restore both files, or run `kubedos-build lock --update`",
             Self::Io { .. }
@@ -152,7 +152,7 @@ impl Classify for Problem {
             }
             Self::Cache(CacheError::Damaged { .. }) => "run without --offline to fetch it again",
             Self::Vanished { .. } => {
-                "the mirror no longer has this version: `--relock-missing` resolves only what has vanished, `lock --update` everything"
+                "the mirror no longer has this version: `--relock-missing` resolves only the vanished packages again, `lock --update` all packages"
             }
             Self::Offline { .. } => "run `kubedos-build fetch` without --offline first",
             Self::Mirror(error) => return error.help(),
@@ -215,7 +215,7 @@ impl Classify for MirrorError {
                     return Some("the mirror is outdated or this host's clock is ahead; --accept-expired accepts the index".to_owned());
                 }
                 if has(|error| matches!(error, ReleaseError::Older { .. })) {
-                    return Some("the mirror is behind; --accept-older accepts the index".to_owned());
+                    return Some("the mirror is outdated; --accept-older accepts the index".to_owned());
                 }
                 archive
             }

@@ -73,7 +73,7 @@ pub struct Failure {
     pub error: Box<dyn Error + Send + Sync>,
     /// A hint for the user, printed as the `help:` line.
     pub help: Option<String>,
-    /// Whether the diagnostics were already printed, as for an invalid spec. Then [`Failure::report`] prints nothing.
+    /// Whether the diagnostics were already printed, as for an invalid spec. If so, [`Failure::report`] does not print them again.
     pub reported: bool,
 }
 

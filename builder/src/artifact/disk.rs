@@ -78,7 +78,7 @@ impl Disk {
     /// Checks that a qcow2 file has the form that the builder writes; `None` for other files.
     ///
     /// # Errors
-    /// The difference. Other tools write the same disk in another form.
+    /// The difference. Other tools write the same disk in a different form.
     pub fn wrapped_by_us(&self) -> Option<Result<(), qcow2::Qcow2Error>> {
         match &self.content {
             Content::Raw(_) => None,

@@ -234,8 +234,8 @@ fn table(disk: &dyn Source) -> Result<gpt::Found, ReadError> {
 
 /// Whether neither end of the file resembles a partition table.
 fn is_no_disk(error: &ReadError) -> bool {
-    let is_nothing = |error: &ReadError| matches!(error, ReadError::Absent | ReadError::Truncated);
-    matches!(error, ReadError::NoCopy { primary, backup } if is_nothing(primary) && is_nothing(backup))
+    let is_missing = |error: &ReadError| matches!(error, ReadError::Absent | ReadError::Truncated);
+    matches!(error, ReadError::NoCopy { primary, backup } if is_missing(primary) && is_missing(backup))
 }
 
 fn whole(path: &Path, file: &SparseFile, kind: &'static str, most: u64) -> Result<Vec<u8>, ArtifactError> {

@@ -14,7 +14,7 @@ use super::tree::{Node, Tree, TreeError};
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum AccountError {
     /// A line that is not valid in sysusers.d(5), or whose type is not supported here.
-    #[error("{file}:{line}: cannot act on {text:?}")]
+    #[error("{file}:{line}: unsupported declaration {text:?}")]
     Line {
         /// The file.
         file: String,
@@ -91,7 +91,7 @@ struct Group {
     members: BTreeSet<String>,
 }
 
-/// This program does not exist in the image, so nobody can log in.
+/// This program does not exist in the image, so a login is not possible.
 const SHELL: &str = "/usr/sbin/nologin";
 
 impl Accounts {
@@ -149,7 +149,7 @@ impl Accounts {
                     kind: if group { "group" } else { "user" },
                     name: name.to_owned(),
                 })?;
-                // `id`, `id:group`, or nothing for a dynamic one.
+                // `id`, `id:group`, or absent for a dynamic id.
                 let wanted = field(2).map(|id| id.split(':').next().unwrap_or(id).parse::<u32>());
                 if let Some(wanted) = wanted.transpose().map_err(|_| bad())?
                     && wanted != pinned
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_without_a_pinned_id_fails_naming_its_line() {
+    fn an_account_without_a_pinned_id_is_reported_with_its_line() {
         for (line, kind) in [("u new - \"x\"", "user new"), ("g new -", "group new")] {
             let text = of(&format!("{GOOD}{line}\n"), &ids()).unwrap_err().to_string();
             assert!(text.contains("a.conf:10") && text.contains(kind), "{text}");

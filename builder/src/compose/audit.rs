@@ -347,7 +347,7 @@ mod tests {
         assert_eq!(faults("usr/share/doc/bash", file(b"", 0o644)), []);
     }
 
-    /// A12, and finding 6 of the review: a cipher that does not encrypt cannot be loaded.
+    /// A12: a forged LUKS2 header can select a cipher that does not encrypt, so the image must not contain its module.
     #[test]
     fn a_module_without_encryption_is_found_under_any_name() {
         for name in ["crypto_null.ko", "crypto-null.ko.xz", "crypto_null.ko.zst"] {
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn units_that_start_a_shell_or_nothing_are_found() {
+    fn units_that_start_a_shell_or_a_missing_program_are_found() {
         let unit = |line: &str| faults("usr/lib/systemd/system/x.service", file(line.as_bytes(), 0o644));
         assert_eq!(unit("[Service]\nExecStart=-/bin/sh\n"), [Fault::Starts("/bin/sh".into())]);
         assert_eq!(unit("[Service]\nExecStartPre=+gone --now\n"), [Fault::Starts("gone".into())]);

@@ -103,7 +103,7 @@ pub struct Removal {
     /// File names (last components) that the rule does not remove.
     #[serde(default)]
     pub except: Vec<String>,
-    /// Whether the pattern may match nothing.
+    /// Whether the pattern may have no match.
     #[serde(default)]
     pub optional: bool,
     /// The reason.

@@ -1,4 +1,4 @@
-//! Reads from an ELF file what composition needs: the interpreter and the needed libraries.
+//! Reads the interpreter and the needed libraries of an ELF file, for composition.
 //!
 //! It reads x86-64 files only and does not validate them beyond these fields. All lists and names are bounded, because the files are
 //! untrusted input.
@@ -101,7 +101,7 @@ mod tests {
 
     /// A megabyte of entries that share a name of one megabyte would need 32 GB of memory.
     #[test]
-    fn names_and_lists_longer_than_any_are_refused() {
+    fn overlong_names_and_lists_are_refused() {
         assert_eq!(read(&sharing(3, LONGEST - 1)).unwrap().needed.len(), 3);
         assert_eq!(read(&sharing(3, LONGEST)), None);
         assert_eq!(read(&sharing(MOST_ENTRIES - 3, 5)).unwrap().needed.len(), MOST_ENTRIES - 3);

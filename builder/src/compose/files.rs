@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bundle_is_sorted_and_holds_certificates_only() {
+    fn the_bundle_is_sorted_and_contains_certificates_only() {
         assert_eq!(
             bundle(&with(&[("b", PEM), ("a", &format!("{PEM}\n\n"))])).unwrap(),
             format!("{PEM}\n{PEM}\n")
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn os_release_names_the_release_only() {
+    fn os_release_contains_the_release_only() {
         let text = os_release("1.2.3");
         assert!(text.contains("\nID=kubedos\nID_LIKE=debian\n") && text.contains("\nVERSION_ID=1.2.3\n"));
     }

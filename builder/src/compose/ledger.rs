@@ -17,7 +17,7 @@ const INERT: [&str; 6] = ["control", "md5sums", "conffiles", "shlibs", "symbols"
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// It does nothing on a first installation, or nothing that persists.
+    /// It has no effect on a first installation, or no effect that persists.
     Noop,
     /// It acts on upgrade, removal or failure only; these do not happen in an image.
     Upgrade,
@@ -198,9 +198,9 @@ impl fmt::Display for Unknown {
             }
             writeln!(f, "{mark} {line}")?;
         }
-        let gone: usize = left.values().sum();
-        if gone > 0 {
-            writeln!(f, "- {gone} lines of the predecessor were removed")?;
+        let removed: usize = left.values().sum();
+        if removed > 0 {
+            writeln!(f, "- {removed} lines of the predecessor were removed")?;
         }
         Ok(())
     }
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_control_member_of_an_unknown_name_counts_as_a_script() {
+    fn a_control_member_with_an_unknown_name_counts_as_a_script() {
         let control = ["control", "md5sums", "postinst", "triggers", "isinstallable"];
         let control = control.map(|name| (name.to_owned(), Vec::new())).into_iter().collect();
         let kinds: Vec<_> = scripts("p", "1", &control).into_iter().map(|script| script.kind).collect();
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_of_another_version_finds_its_predecessor() {
+    fn a_kernel_with_a_different_version_finds_its_predecessor() {
         let mut ledger = ledger();
         ledger.script[0].packages = vec!["linux-image-6.12.1+deb13-amd64".into()];
         let new = script("linux-image-6.12.99+deb13-amd64", "set -e\n");

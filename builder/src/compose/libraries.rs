@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn unneeded_libraries_are_removed_and_missing_ones_are_named() {
+    fn unneeded_libraries_are_removed_and_missing_ones_are_reported() {
         let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         let elf = elf::read(&program).unwrap();
         let by: Arc<str> = Arc::from("p");

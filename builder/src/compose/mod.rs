@@ -1,7 +1,7 @@
 //! Composition: builds the trees of the root volume and the initrd from verified packages.
 //!
-//! Nothing from a package is executed: no maintainer script runs, nothing is mounted, and no root privileges are needed. Ownership, modes
-//! and links are data in a [`tree::Tree`]. This module does natively what the scripts would do; the [`ledger`] lists each reviewed script.
+//! No program or script of a package runs, no file system is mounted, and no root privileges are needed. Ownership, modes
+//! and links are data in a [`tree::Tree`]. This module itself performs the steps of the scripts; the [`ledger`] lists each reviewed script.
 //!
 //! Invariants: the result does not depend on the order of the packages, and [`root`] returns a tree only if it passes
 //! [`audit`](audit::audit).
@@ -115,7 +115,7 @@ pub enum ComposeError {
     /// The files do not form a valid tree.
     #[error(transparent)]
     Tree(#[from] tree::TreeError),
-    /// A rule matches nothing in the tree.
+    /// A rule has no match in the tree.
     #[error(transparent)]
     Rule(#[from] rules::RuleError),
     /// The accounts cannot be written.

@@ -1,6 +1,6 @@
 //! The removal rules: folders in which only listed entries stay, and patterns of paths to remove.
 //!
-//! The rules are data with a reason each (`rootfs/closed.toml`, `rootfs/remove.toml`). A rule that matches nothing is an error, so the
+//! The rules are data with a reason each (`rootfs/closed.toml`, `rootfs/remove.toml`). A rule without a match is an error, so the
 //! lists always correspond to the packages.
 
 use std::collections::BTreeSet;
@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::data::{Closed, Removals};
 use super::tree::Tree;
 
-/// A rule that matches nothing.
+/// A rule without a match.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum RuleError {
     /// A kept entry that does not exist.
@@ -19,8 +19,8 @@ pub enum RuleError {
         /// The entry.
         name: String,
     },
-    /// A pattern that matches nothing.
-    #[error("rootfs/remove.toml removes {0:?}, which matches nothing")]
+    /// A pattern without a match.
+    #[error("rootfs/remove.toml removes {0:?}, but no path matches it")]
     NothingRemoved(String),
 }
 
@@ -34,7 +34,7 @@ pub fn close(tree: &mut Tree, closed: &Closed) -> Result<(), RuleError> {
     Ok(())
 }
 
-/// Keeps only the named entries of a folder. The error is a name that matches no entry.
+/// Keeps only the listed entries of a folder. The error is a name that matches no entry.
 pub fn keep_only(tree: &mut Tree, folder: &str, names: &BTreeSet<&str>) -> Result<(), String> {
     let depth = if folder.is_empty() { 0 } else { folder.len() + 1 };
     let entry = |path: &str| -> Option<String> {
@@ -42,7 +42,7 @@ pub fn keep_only(tree: &mut Tree, folder: &str, names: &BTreeSet<&str>) -> Resul
         Some(rest.split('/').next().unwrap_or(rest).to_owned())
     };
     let mut missing = names.clone();
-    let mut gone = Vec::new();
+    let mut removed = Vec::new();
     for (path, _) in tree.below(folder) {
         let Some(entry) = entry(path) else { continue };
         let mut kept = false;
@@ -51,13 +51,13 @@ pub fn keep_only(tree: &mut Tree, folder: &str, names: &BTreeSet<&str>) -> Resul
             kept = true;
         }
         if !kept {
-            gone.push(path.to_owned());
+            removed.push(path.to_owned());
         }
     }
     if let Some(name) = missing.first() {
         return Err((*name).to_owned());
     }
-    for path in gone {
+    for path in removed {
         tree.remove(&path);
     }
     Ok(())
@@ -66,7 +66,7 @@ pub fn keep_only(tree: &mut Tree, folder: &str, names: &BTreeSet<&str>) -> Resul
 /// Removes the paths that match the patterns.
 pub fn remove(tree: &mut Tree, removals: &Removals) -> Result<(), RuleError> {
     for removal in &removals.remove {
-        let gone: Vec<String> = tree
+        let removed: Vec<String> = tree
             .iter()
             .filter(|(path, _)| path_matches(&removal.path, path))
             .filter(|(path, _)| {
@@ -75,10 +75,10 @@ pub fn remove(tree: &mut Tree, removals: &Removals) -> Result<(), RuleError> {
             })
             .map(|(path, _)| path.to_owned())
             .collect();
-        if gone.is_empty() && !removal.optional {
+        if removed.is_empty() && !removal.optional {
             return Err(RuleError::NothingRemoved(removal.path.clone()));
         }
-        for path in gone {
+        for path in removed {
             tree.remove(&path);
         }
     }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_folder_keeps_the_named_entries_and_does_not_affect_other_folders() {
+    fn a_closed_folder_keeps_the_listed_entries_and_does_not_affect_other_folders() {
         let mut tree = tree();
         close(&mut tree, &closing("usr/bin", &["mount", "mount.*"])).unwrap();
         let left: Vec<_> = tree.below("usr").map(|(path, _)| path).filter(|p| !p.contains("share")).collect();
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_matches_nothing_is_an_error() {
+    fn a_rule_without_a_match_is_an_error() {
         let error = close(&mut tree(), &closing("usr/bin", &["bash"])).unwrap_err();
         assert_eq!(error, RuleError::NothingKept { folder: "usr/bin".into(), name: "bash".into() });
         let removal = |path: &str| Removals {

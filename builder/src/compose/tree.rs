@@ -1,8 +1,8 @@
 //! A file system tree in memory: the content of a volume before it is written.
 //!
 //! Invariants: paths are relative, contain no `.`, `..` or empty components, and are sorted bytewise; `""` is the root directory; every
-//! parent is a directory of the tree ([`Tree::check`]); a path is added only once, in whatever order packages add theirs; times do not
-//! exceed the epoch. Ownership and modes are data: this module does not access a real file system.
+//! parent is a directory of the tree ([`Tree::check`]); a path is added only once, and the order in which packages add paths has no effect;
+//! times do not exceed the epoch. Ownership and modes are data: this module does not access a real file system.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -88,7 +88,7 @@ impl Node {
         Self::new(Kind::Symlink(target.into()), origin)
     }
 
-    /// Returns the node with another mode.
+    /// Returns the node with a different mode.
     #[must_use]
     pub fn with_mode(mut self, mode: u32) -> Self {
         self.mode = mode;
@@ -228,14 +228,14 @@ impl Tree {
     /// Removes a path and everything below it. Returns the number of removed nodes.
     pub fn remove(&mut self, path: &str) -> usize {
         let below = format!("{path}/");
-        let gone: Vec<String> = self
+        let removed: Vec<String> = self
             .nodes
             .range(path.to_owned()..)
             .take_while(|(p, _)| p.starts_with(path))
             .filter(|(p, _)| p.as_str() == path || p.starts_with(&below))
             .map(|(p, _)| p.clone())
             .collect();
-        gone.iter().filter(|p| self.nodes.remove(*p).is_some()).count()
+        removed.iter().filter(|p| self.nodes.remove(*p).is_some()).count()
     }
 
     /// The node at a path.
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_added_twice_names_both_origins_in_either_order() {
+    fn a_path_added_twice_is_reported_with_both_origins_in_either_order() {
         let a = Node::file(*b"a", &by("one"));
         let b = Node::file(*b"a", &by("two"));
         for (x, y) in [(&a, &b), (&b, &a)] {

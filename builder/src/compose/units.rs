@@ -52,7 +52,7 @@ pub fn enable(tree: &mut Tree, units: &Units, origin: &Arc<str>) -> Result<(), U
             tree.replace(&link, Node::symlink(format!("../{unit}"), origin))?;
         }
     }
-    // If systemd ever detected a first boot, it would enable units by presets; this preset enables nothing.
+    // If systemd ever detected a first boot, it would enable units by presets; this preset enables no unit.
     let preset = Node::file(*b"disable *\n", origin);
     tree.replace("usr/lib/systemd/system-preset/00-kubedos.preset", preset)?;
     Ok(())
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listed_unit_that_is_missing_is_named() {
+    fn a_listed_unit_that_is_missing_is_reported() {
         let mut less = tree();
         less.remove(&format!("{FOLDER}/b.service"));
         assert_eq!(keep(&mut less.clone(), &units()), Err(UnitError::Missing("b.service".into())));

@@ -1,4 +1,4 @@
-//! Adds the content of an opened package to a tree. No script runs and nothing is written to disk.
+//! Adds the content of an opened package to a tree. No script runs, and no file is written to disk.
 //!
 //! Owners are the numeric ids of the archive. An entry of a kind that packages must not contain (device, named pipe) is an error that
 //! names the entry. Packages contain no extended attributes: Debian sets capabilities in maintainer scripts.

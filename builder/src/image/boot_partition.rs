@@ -1,4 +1,4 @@
-//! The files of the EFI system partition as shipped: boot loader, UKI, and the boot loader's settings. It contains nothing else.
+//! The files of the EFI system partition as shipped: boot loader, UKI, and the boot loader's settings. It contains no other files.
 
 use std::borrow::Cow;
 
@@ -29,7 +29,7 @@ pub fn tree<'a>(
     tree.add(BOOT_LOADER, boot_loader)?;
     tree.add(&uki_path(release), uki)?;
     tree.add("loader/loader.conf", b"timeout 0\neditor no\n".as_slice())?;
-    // No `loader/random-seed`: if the file exists, systemd-boot writes a new seed at every boot to whatever disk it started from.
+    // No `loader/random-seed`: if the file exists, systemd-boot writes a new seed to its disk at every boot.
     Ok(tree)
 }
 

@@ -1,4 +1,4 @@
-//! The build pipeline: makes the files of the output folder from a plan, a lock and keys.
+//! The build pipeline: builds the files of the output folder from a plan, a lock and keys.
 //!
 //! [`build_image`] lists the steps in order: root volume, payload volume, UKI and boot loader, configuration volume, disk image, manifest.
 //! Each part is looked up in the store under the key of its inputs and built only if it is missing. No output gets its final name before
@@ -183,7 +183,7 @@ type Written = (Vec<Unpublished>, Option<(String, String)>, Manifest);
 /// Builds the image and publishes it in `out`.
 ///
 /// # Errors
-/// [`BuildError`]. On an error, `out` contains no partial file, and no manifest of other files than those next to it.
+/// [`BuildError`]. On an error, `out` contains no partial file, and no manifest that describes other files.
 pub fn build_image(inputs: &Inputs<'_>, formats: Formats, out: &OutputDir) -> Result<Built, BuildError> {
     let builder = Builder::new(inputs)?;
     let timeline = inputs.timeline;
@@ -373,7 +373,7 @@ impl<'a> Builder<'a> {
         .map_err(BuildError::BootManifest)?;
         let inputs = KeyInputs::new("boot", uki::WRITER)
             .with("the recipe", RECIPE)
-            .with("what the root is made from", made_from)
+            .with("inputs of the root volume", made_from)
             .with("kubedos-stage1", kubedos_wire::hex32::sha256(&[&self.inputs.programs.stage1]))
             .with("boot manifest", &manifest)
             .with("db certificate", self.inputs.keys.secure_boot_certificate()?);

@@ -89,7 +89,7 @@ impl Configuration {
     /// The inputs of the volume, for its key in the store.
     pub fn inputs(&self, epoch: u64) -> Inputs {
         let start = Inputs::new("configuration", WRITER)
-            .with("way of writing volumes", erofs::identity())
+            .with("EROFS writer version and compression", erofs::identity())
             .with("date of the lock", epoch.to_le_bytes());
         self.documents.iter().fold(start, |inputs, (path, text)| inputs.with(path, text))
     }

@@ -230,13 +230,13 @@ mod tests {
     fn an_empty_part_without_a_partition_is_refused() {
         let layout = layout::shipped(0).unwrap();
         let mut disk = Runs::new(layout.disk_bytes());
-        let nothing: Vec<u8> = Vec::new();
-        let error = place(&mut disk, &layout, Role::State, &nothing).unwrap_err();
+        let empty: Vec<u8> = Vec::new();
+        let error = place(&mut disk, &layout, Role::State, &empty).unwrap_err();
         assert_eq!(error.to_string(), "the layout has no partition state");
     }
 
     #[test]
-    fn a_part_that_does_not_fit_is_named() {
+    fn a_part_that_does_not_fit_is_reported() {
         let (small, large) = (vec![2; 4096], vec![1; 2 << 20]);
         let mut wanted = parts(&small, &small, &small);
         wanted.statement = &large;

@@ -15,7 +15,7 @@ use crate::image::volume::SealedVolume;
 /// The most changes of one part that are listed; further ones are counted.
 const MOST: usize = 6;
 
-/// One part of the image, and where it came from.
+/// One part of the image and its source: the store, or this build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explained {
     /// The part's name.
@@ -31,7 +31,7 @@ pub struct Explained {
     pub work: Option<Work>,
 }
 
-/// The work for a part: what was done, and what the store already contained.
+/// The work for a part: the completed steps, and the number of results that the store already contained.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Work {
     /// The number of packages in the part.
@@ -87,7 +87,8 @@ impl Explained {
     /// Compares the inputs with those of the same part in the previous build.
     pub fn why(&self, before: &BTreeMap<String, String>) -> Why {
         let now = self.inputs.shown();
-        let gone = before.keys().filter(|label| !now.contains_key(*label)).map(|label| format!("- {label}"));
+        let removed =
+            before.keys().filter(|label| !now.contains_key(*label)).map(|label| format!("- {label}"));
         let changes = now.iter().filter_map(|(label, value)| match before.get(label) {
             None => Some(format!("+ {label}")),
             Some(old) if old == value => None,
@@ -96,7 +97,7 @@ impl Explained {
                 _ => label.clone(),
             }),
         });
-        let changes: Vec<String> = changes.chain(gone).collect();
+        let changes: Vec<String> = changes.chain(removed).collect();
         if changes.is_empty() { Why::Unchanged } else { Why::Changed(changes) }
     }
 
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn only_changed_inputs_are_named() {
+    fn only_changed_inputs_are_listed() {
         let now = part(inputs("2.41-13", "b"), false);
         for (old, expected) in [
             (inputs("2.41-13", "b"), Why::Unchanged),
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_names_the_source_and_the_reason() {
+    fn the_text_contains_the_source_and_the_reason() {
         let changed = |count: usize| Why::Changed((0..count).map(|number| format!("p{number}")).collect());
         for (reused, why, words) in [
             (true, Why::Unchanged, "as before"),

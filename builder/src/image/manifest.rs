@@ -65,7 +65,7 @@ pub struct Manifest {
     pub epoch: u64,
     /// SHA-256 of the lock, in hexadecimal digits.
     pub lock_sha256: String,
-    /// True if the published demo keys were used; such an image protects nothing.
+    /// True if the published demo keys were used; anybody can sign with them, so the image is not protected.
     pub demo_keys: bool,
     /// Paths in the root volume that do not belong to the release. Only images for tests have them, and `verify` rejects these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -109,7 +109,7 @@ mod tests {
     use std::io::Write;
 
     #[test]
-    fn what_is_written_can_be_read_again() {
+    fn a_written_manifest_is_read_back() {
         for additions in [Vec::new(), vec!["usr/bin/probe".to_owned()]] {
             let manifest = Manifest {
                 version: VERSION,

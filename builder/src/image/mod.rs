@@ -1,4 +1,4 @@
-//! The image build: the pipeline that makes one image from one spec, and the modules that only the pipeline uses.
+//! The image build: the pipeline that builds one image from one spec, and the modules that only the pipeline uses.
 
 pub mod boot_partition;
 pub mod build;

@@ -108,7 +108,7 @@ impl<'w> Timeline<'w> {
     }
 }
 
-/// A watcher that does nothing.
+/// A watcher that ignores all phases.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Unwatched;
 

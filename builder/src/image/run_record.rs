@@ -120,7 +120,7 @@ struct Part {
 }
 
 impl Before {
-    /// Reads the record in a folder. Without a record, or with one of another format, the result is empty.
+    /// Reads the record in a folder. Without a record, or if it has a different format, the result is empty.
     ///
     /// # Errors
     /// [`RunRecordError::Read`] if the record exists but cannot be read.
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_another_format_is_ignored() {
+    fn a_record_with_a_different_format_is_ignored() {
         let folder = tempfile::tempdir().unwrap();
         for text in ["", "{", "{\"parts\":[{\"part\":\"root\"}]}", "[]"] {
             std::fs::write(folder.path().join(RUN_RECORD), text).unwrap();

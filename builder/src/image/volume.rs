@@ -131,7 +131,7 @@ fn sealed(volume: Volume, seal: Seal, folder: &Path, written: Option<Statistics>
     SealedVolume { volume, seal, data: folder.join(DATA), hash: folder.join(HASH), written }
 }
 
-/// The base of the UUID and the salt: a digest of the complete content and of nothing else, so that equal content has equal bytes in every
+/// The base of the UUID and the salt: a digest of the complete content only, so that equal content has equal bytes in every
 /// build.
 fn salt_base(tree: &Tree) -> CacheKey {
     let start = CacheKeyBuilder::new("volume content", 1).with("listing", tree.listing());

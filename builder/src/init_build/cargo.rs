@@ -122,6 +122,9 @@ pub(super) fn rust_flags(compiler: &Folder) -> Vec<OsString> {
         "-Clinker=rust-lld",
         "-Clinker-flavor=ld.lld",
         "-Clink-arg=--build-id=none",
+        // Relocations take two bits each instead of 24 bytes (DT_RELR; the C library relocates itself with them).
+        "-Clink-arg=-zpack-relative-relocs",
+        "-Clink-arg=--no-eh-frame-hdr",
     ]
     .map(OsString::from)
     .into();
@@ -131,6 +134,7 @@ pub(super) fn rust_flags(compiler: &Folder) -> Vec<OsString> {
         flags.push(flag);
     };
     add("-Clink-arg=--sysroot=", compiler.tree());
+    add("-Clink-arg=--script=", compiler.script());
     for object in compiler.start_files() {
         add("-Clink-arg=", object);
     }

@@ -25,6 +25,12 @@ use crate::toolbox::Toolbox;
 pub const CLANG: &str = "kubedos-clang";
 /// The name under which this program acts as the wrapper around `rustc`.
 pub const RUSTC: &str = "kubedos-rustc";
+/// The name of the linker script.
+const SCRIPT: &str = "no-unwind-tables.ld";
+/// Removes the tables that are needed to unwind the stack. A panic aborts (profile `init`), so nothing reads them; they take 8 % of
+/// stage 1.
+pub(super) const NO_UNWIND_TABLES: &str = "SECTIONS { /DISCARD/ : { *(.eh_frame) *(.eh_frame_hdr) *(.gcc_except_table .gcc_except_table.*) } } INSERT AFTER .text;
+";
 /// The name of the link to the tree.
 const TREE: &str = "tree";
 const PROGRAM: &str = "usr/bin/clang-19";
@@ -54,7 +60,15 @@ impl Folder {
             let path = folder.join(name);
             link(to, &path).map_err(|source| file("make", &path, source))?;
         }
+        let script = folder.join(SCRIPT);
+        replace(&script, |temporary| fs::write(temporary, NO_UNWIND_TABLES))
+            .map_err(|source| file("write", &script, source))?;
         Ok(Self(folder))
+    }
+
+    /// The linker script.
+    pub(super) fn script(&self) -> PathBuf {
+        self.0.join(SCRIPT)
     }
 
     /// The tree of compiler and C library.
@@ -83,12 +97,18 @@ impl Folder {
     }
 }
 
-/// Creates a link and replaces an existing one atomically, because another build may be using it.
+/// Creates a link and replaces an existing one.
 fn link(to: &Path, path: &Path) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}", std::process::id()));
-    symlink(to, &beside)?;
-    fs::rename(&beside, path)
+    replace(path, |temporary| symlink(to, temporary))
+}
+
+/// Creates a file under a temporary name and renames it, because another build may be using the existing one.
+fn replace(path: &Path, create: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}", std::process::id()));
+    let temporary = PathBuf::from(temporary);
+    create(&temporary)?;
+    fs::rename(&temporary, path)
 }
 
 /// If this program was started under one of the two names, replaces the process by that compiler. Returns an error if that fails, and
@@ -129,7 +149,7 @@ fn rustc(arguments: Vec<OsString>) -> Command {
     command
 }
 
-/// The flags that make clang use the tree and nothing from the host.
+/// The flags that make clang use the tree only, and no file of the host.
 pub(super) fn c_flags(tree: &Path) -> Vec<OsString> {
     let flags = ["--no-default-config", "-no-canonical-prefixes", "--target=x86_64-linux-gnu", "-g0"];
     let paths = [("--sysroot=", tree.to_owned()), ("-resource-dir=", tree.join(RESOURCES))];

@@ -136,7 +136,7 @@ impl Recipe {
         for pin in toolchain.iter().map(|package| package.pin()) {
             compiler = compiler.with(&pin.name, pin.sha256.to_string());
         }
-        let compiler = compiler.finish();
+        let compiler = compiler.with("linker script", compiler::NO_UNWIND_TABLES).finish();
         let inputs = Inputs::new(KIND, RECIPE)
             .with("its sources", sources.digest())
             .with("its compiler and C library", compiler);
@@ -185,7 +185,7 @@ impl Recipe {
         self.sources.check_covers(&self.workspace, means.target_dir, &built.dependencies)?;
         let bytes = fs::read(&built.binary).map_err(|source| file("read", &built.binary, source))?;
         let folders = cargo::folders_of_the_host(&self.workspace, means)?;
-        match folders.into_iter().find(|folder| holds(&bytes, folder)) {
+        match folders.into_iter().find(|folder| contains_path(&bytes, folder)) {
             Some(path) => Err(InitBuildError::Leak { program, path }),
             None => Ok(bytes.into()),
         }
@@ -194,7 +194,7 @@ impl Recipe {
 
 /// Whether the bytes contain the path of a folder. Paths with a single component, such as `/src`, are ignored, because they also occur as
 /// parts of other names.
-fn holds(bytes: &[u8], folder: &Path) -> bool {
+fn contains_path(bytes: &[u8], folder: &Path) -> bool {
     let name = folder.as_os_str().as_encoded_bytes();
     folder.components().count() > 2 && bytes.windows(name.len()).any(|window| window == name)
 }

@@ -96,7 +96,7 @@ fn boot_report(boot: &BootManifest) -> BootReport {
     }
 }
 
-/// The dm table of a volume. The devices are named by their partition UUIDs.
+/// The dm table of a volume. It refers to the devices by their partition UUIDs.
 fn dm_table(volume: Volume, seal: &Seal) -> String {
     let device = |area: Area| format!("PARTUUID={}", area.partition_uuid(volume, &seal.root_hash));
     let line = verity::table_line(seal, &device(Area::Data), &device(Area::Hash));

@@ -108,7 +108,7 @@ pub struct TableReport {
     pub copy: &'static str,
     /// The state of the other copy: `same`, `differs`, or the error.
     pub other: String,
-    /// Whether sector 0 contains the MBR that protects the disk from tools that do not know GPT.
+    /// Whether sector 0 contains the MBR that protects the disk from tools without GPT support.
     pub protective_mbr: bool,
 }
 
@@ -230,7 +230,7 @@ pub struct SignerReport {
     pub id: KeyId,
     /// The public key, if it is known.
     pub key: Option<PublicKey>,
-    /// Whether it is one of the published demo keys, which protect nothing.
+    /// Whether it is one of the published demo keys, with which anybody can sign.
     pub demo: bool,
 }
 

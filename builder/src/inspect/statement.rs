@@ -33,18 +33,18 @@ pub(super) fn configuration(
     authority: Option<&Authority>,
 ) -> Result<StatementReport, ShowError> {
     let statement = statement::read(bytes)?;
-    let says = statement.claims().configuration()?;
+    let claims = statement.claims().configuration()?;
     let known = authority.map_or(&[][..], |authority| &authority.keys);
     let judged = authority.map(|authority| accept(bytes, authority));
     Ok(StatementReport {
         signers: signers(&statement, known),
         accepted: judged.as_ref().map(Result::is_ok),
         refusal: judged.and_then(Result::err).map(|refusal| chain(&refusal)),
-        volume: says.seal(),
-        cluster: says.cluster,
-        cluster_id: says.cluster_id,
-        generation: says.generation,
-        minimum_release: says.minimum_release,
+        volume: claims.seal(),
+        cluster: claims.cluster,
+        cluster_id: claims.cluster_id,
+        generation: claims.generation,
+        minimum_release: claims.minimum_release,
     })
 }
 

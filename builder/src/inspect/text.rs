@@ -93,8 +93,8 @@ impl Display for Report {
 }
 
 /// Writes a line of a block: a word of at most ten letters and its value.
-fn line(f: &mut Formatter<'_>, word: &str, says: impl Display) -> fmt::Result {
-    row!(f, "  {word:<12}{says}")
+fn line(f: &mut Formatter<'_>, word: &str, value: impl Display) -> fmt::Result {
+    row!(f, "  {word:<12}{value}")
 }
 
 fn disk(f: &mut Formatter<'_>, report: &DiskReport) -> fmt::Result {
@@ -145,7 +145,7 @@ fn disk(f: &mut Formatter<'_>, report: &DiskReport) -> fmt::Result {
         heading!(f, "volumes")?;
     }
     for volume in &report.volumes {
-        let missing = if volume.present { "" } else { "; NO PARTITIONS of that UUID" };
+        let missing = if volume.present { "" } else { "; NO PARTITIONS with that UUID" };
         row!(f, "  {:<14}{}, {}{missing}", volume.name, volume.seal.root_hash, human(volume.bytes))?;
         if let Some(tree) = &volume.tree {
             row!(f, "{:16}{}", "", Counts(tree))?;
@@ -336,7 +336,7 @@ fn manifest(f: &mut Formatter<'_>, manifest: &Manifest) -> fmt::Result {
     )?;
     line(f, "lock", printable::name(&manifest.lock_sha256))?;
     if manifest.demo_keys {
-        line(f, "keys", "the published demo keys: it protects nothing")?;
+        line(f, "keys", "the published demo keys, which do not protect the image")?;
     }
     heading!(f, "volumes")?;
     for volume in &manifest.volumes {
@@ -362,7 +362,7 @@ struct Signer<'a>(&'a SignerReport);
 
 impl Display for Signer<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let demo = if self.0.demo { " (a DEMO key: it protects nothing)" } else { "" };
+        let demo = if self.0.demo { " (a published DEMO key: anybody can sign with it)" } else { "" };
         write!(f, "key {}{demo}", self.0.id)
     }
 }
@@ -375,8 +375,8 @@ impl Display for Signature<'_> {
         let Some(signature) = self.0 else { return f.write_str("no") };
         let name = signature.signer.as_deref().map_or("an unknown signer".into(), printable::name);
         let certificate = signature.certificate.as_deref().map_or("not included", short);
-        let holds = if signature.holds { "" } else { "; it is NOT VALID" };
-        write!(f, "by {name} (certificate {certificate}){holds}")
+        let validity = if signature.holds { "" } else { "; it is NOT VALID" };
+        write!(f, "by {name} (certificate {certificate}){validity}")
     }
 }
 

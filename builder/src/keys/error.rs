@@ -78,24 +78,24 @@ pub enum KeyError {
         source: toml::ser::Error,
     },
     /// A secret key does not belong to the public half.
-    #[error("{} is not the newest key of that kind in the public half", path.display())]
+    #[error("the secret key {} does not match the newest public key of its kind in public/keys.toml", path.display())]
     Pair {
         /// The secret key.
         path: PathBuf,
     },
-    /// The demo keys are published and protect nothing.
+    /// The demo keys are published, so they do not protect anything.
     #[error("the demo keys are published and accepted for the examples only, not for {}", spec.display())]
     DemoKeys {
         /// The spec.
         spec: PathBuf,
     },
-    /// The published demo keys without the demo mark.
-    #[error("{} contains the published demo keys without the demo mark", path.display())]
+    /// Published demo keys whose index does not set `demo`.
+    #[error("{} contains published demo keys, but the key index does not declare them as demo keys", path.display())]
     HiddenDemo {
         /// The index.
         path: PathBuf,
     },
-    /// The keys belong to another cluster.
+    /// The keys belong to a different cluster.
     #[error("{} contains the keys of cluster {found}, not of {wanted}", path.display())]
     OtherCluster {
         /// The key directory.
@@ -117,9 +117,9 @@ pub enum KeyError {
         /// The expected path.
         path: PathBuf,
     },
-    /// The clock is outside of what `EFI_TIME` can express.
+    /// The clock is outside the range of `EFI_TIME`.
     #[error(
-        "the clock is at {0} s after 1970; the time of a Secure Boot variable has a year from 1998 to 9999"
+        "the clock is {0} s after 1970, but the time of a Secure Boot variable must be in the years 1998 to 9999"
     )]
     Clock(u64),
     /// The generator of random numbers or keys failed.

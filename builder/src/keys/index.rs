@@ -32,7 +32,7 @@ pub(super) struct PrivateIndex {
 pub(super) struct PublicIndex {
     pub(super) version: u32,
     pub(super) cluster: String,
-    /// Whether these are the committed demo keys, which protect nothing.
+    /// Whether these are the committed demo keys. They are published, so they do not protect anything.
     pub(super) demo: bool,
     /// The cluster identity key: the first configuration key. The cluster's id is derived from it (ADR 0002), also after the key is
     /// dropped.

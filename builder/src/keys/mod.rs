@@ -68,7 +68,7 @@ impl KeyDir {
         }
     }
 
-    /// Whether a spec is one of the examples for which the demo keys are accepted, in whatever folder the program was started: it is in a
+    /// Whether a spec is one of the examples for which the demo keys are accepted, independent of the current folder: it is in a
     /// folder `examples` next to a folder `keys/demo` with the demo keys.
     pub fn demo_serves(spec: &Path) -> bool {
         let Ok(spec) = spec.canonicalize() else { return false };

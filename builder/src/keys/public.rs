@@ -10,7 +10,7 @@ use kubedos_wire::release::Release;
 use super::index::PublicIndex;
 use super::{INDEX, KeyError, files};
 
-/// The index of the committed demo keys. They are recognised by their bytes, whatever name a copy has.
+/// The index of the committed demo keys. They are recognised by their bytes, so a copy under a different name is recognised too.
 const DEMO_INDEX: &str = include_str!("../../../keys/demo/public/keys.toml");
 
 /// The certificates of the demo keys.
@@ -27,7 +27,7 @@ const DEMO_CERTIFICATES: [&[u8]; 5] = [
 pub struct PublicKeys {
     /// The cluster's name.
     pub cluster: String,
-    /// Whether these are the published demo keys; everything that is built with them says so.
+    /// Whether these are the published demo keys. Everything that is built with them is marked.
     pub demo: bool,
     /// The cluster identity key: the first configuration key.
     pub identity: PublicKey,

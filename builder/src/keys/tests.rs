@@ -26,7 +26,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// T1: secrets are readable by their owner only, whatever the umask is; the public half is readable by everybody.
+/// T1: secrets are readable by their owner only, with any umask; the public half is readable by everybody.
 #[test]
 fn secrets_are_readable_by_their_owner_only() {
     let folder = tempfile::tempdir().unwrap();
@@ -53,7 +53,7 @@ fn secrets_are_readable_by_their_owner_only() {
 }
 
 #[test]
-fn without_a_certificate_nothing_is_signed() {
+fn without_a_certificate_no_program_is_signed() {
     let folder = tempfile::tempdir().unwrap();
     let mut keys = init(&folder.path().join("lab"));
     keys.secure_boot_signer().unwrap();
@@ -182,7 +182,7 @@ fn a_secret_that_does_not_match_the_public_half_is_refused() {
     }
 }
 
-/// T5: the secrets of one node open nothing of another node, incarnation or cluster; and a seed can be minted again.
+/// T5: the secrets of one node do not open a disk of a different node, incarnation or cluster; and a seed can be minted again.
 #[test]
 fn node_secrets_are_reproducible_and_belong_to_one_incarnation() {
     let folder = tempfile::tempdir().unwrap();
@@ -244,7 +244,10 @@ fn rotation_signs_with_the_new_key_and_accepts_the_old() {
     let (old, new) = (AuthenticatedVariable::parse(old).unwrap(), AuthenticatedVariable::parse(new).unwrap());
     new.verify(Variable::Db, &[&after.secure_boot.kek]).unwrap();
     assert_eq!(certificates(new.list).unwrap().len(), 2);
-    assert!(new.time[2..] > old.time[2..], "firmware wants a later time, also with the same clock");
+    assert!(
+        new.time[2..] > old.time[2..],
+        "the time increases even if the clock does not, because firmware requires a later time"
+    );
 
     for role in [Role::Configuration, Role::Seed, Role::Intermediate, Role::SecureBoot] {
         plan_rotate(&path, role, true, NOW).unwrap().apply().unwrap();
@@ -285,7 +288,7 @@ fn demo_keys_are_accepted_for_the_examples_only() {
     let outside = examples.join("../prod.yaml");
     assert!(matches!(KeyDir::open_for(&keys, &outside, "lab"), Err(KeyError::DemoKeys { .. })));
 
-    // A copy without the demo mark is recognised by its keys.
+    // A copy that does not set `demo` is recognised by its keys.
     let hidden = folder.path().join("keys/prod");
     copy(&keys, &hidden);
     for name in ["keys.toml", "public/keys.toml"] {
@@ -325,7 +328,7 @@ fn a_directory_with_a_part_of_the_demo_keys_is_refused() {
 }
 
 #[test]
-fn keys_of_another_cluster_are_refused() {
+fn keys_for_a_different_cluster_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lab");
     init(&path);

@@ -18,7 +18,7 @@ pub enum Form {
     Stream,
     /// An empty file, or one that is too short for a disk.
     Short,
-    /// A disk image in another container format, with the name of the format in `qemu-img`.
+    /// A disk image in a different container format, with the name of the format in `qemu-img`.
     Container(&'static str),
     /// A compressed file, with the command that decompresses it.
     Compressed(&'static str),
@@ -95,9 +95,9 @@ impl Form {
     /// Returns the remedy: how to get a raw image from this file.
     pub fn remedy(self, path: &Path) -> String {
         let raw = path.with_extension("raw");
-        let beside = raw != path && raw.is_file();
+        let has_raw = raw != path && raw.is_file();
         match self {
-            _ if beside => format!("the raw image is next to it: --into {}", raw.display()),
+            _ if has_raw => format!("the raw image is next to it: --into {}", raw.display()),
             Self::Container(format) => format!(
                 "convert it to a raw image: kubedos-build tool usr/bin/qemu-img convert -f {format} -O raw {} {}",
                 path.display(),
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn other_file_types_are_named_and_raw_images_are_accepted() {
+    fn other_file_types_are_reported_and_raw_images_are_accepted() {
         let of = |bytes: &[u8]| {
             let file = tempfile::tempfile().unwrap();
             file.write_all_at(bytes, 0).unwrap();

@@ -81,7 +81,7 @@ fn a_seed_is_reproducible_and_belongs_to_one_incarnation() {
     assert!(mint(&keys, &wanted("no such name!", 1)).is_err());
 }
 
-/// C0: the floors are in the signed part, and a seed with other floors is another seed.
+/// C0: the floors are in the signed part, and a seed with other floors has other bytes.
 #[test]
 fn the_floors_of_a_seed_are_signed() {
     let keys = demo();
@@ -99,7 +99,7 @@ fn the_floors_of_a_seed_are_signed() {
 
 /// A node must not get an image that it would reject at boot.
 #[test]
-fn an_image_below_the_seeds_floor_is_refused_and_names_both() {
+fn an_image_below_the_seeds_floor_is_refused_with_both_generations() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lab.raw");
     image(&path, "lab");
@@ -196,7 +196,7 @@ fn an_image_is_not_overwritten_by_its_own_copy() {
     }
 }
 
-/// FAT and similar file systems report the mode of the mount, whatever mode was requested.
+/// FAT and similar file systems report the mode of the mount and ignore the requested mode.
 #[test]
 fn a_seed_is_not_written_to_a_file_that_others_can_read() {
     for (mode, private) in
@@ -208,7 +208,7 @@ fn a_seed_is_not_written_to_a_file_that_others_can_read() {
 
 /// The seed partition is found by its type, at any offset, and must have the size of the layout.
 #[test]
-fn a_seed_partition_of_another_size_is_refused() {
+fn a_seed_partition_with_a_different_size_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lab.raw");
     image(&path, "lab");

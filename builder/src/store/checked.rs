@@ -81,11 +81,11 @@ pub(super) fn is_valid(folder: &Path) -> io::Result<bool> {
 /// Writes a temporary file and renames it, because two builds can access one entry at the same time.
 fn write(folder: &Path, files: Vec<Entry>) -> io::Result<()> {
     let text = serde_json::to_vec(&Record { boot: boot(), files })?;
-    let mut beside = super::partial()
+    let mut temporary = super::partial()
         .permissions(Permissions::from_mode(0o644))
         .tempfile_in(folder.parent().unwrap_or(folder))?;
-    beside.write_all(&text)?;
-    beside.persist(folder.join(RECORD))?;
+    temporary.write_all(&text)?;
+    temporary.persist(folder.join(RECORD))?;
     Ok(())
 }
 

@@ -207,7 +207,7 @@ mod tests {
         assert!(store.find("volume", &key).is_some());
     }
 
-    /// Concurrent builds find, create, damage and sweep entries: each one finds its entry, whichever build was first.
+    /// Concurrent builds find, create, damage and sweep entries: each one finds its entry, in any order of the builds.
     #[test]
     fn concurrent_builds_create_one_entry_that_all_can_read() {
         let (_folder, store, key) = store();
@@ -224,9 +224,9 @@ mod tests {
                 store.sweep().unwrap();
                 // Copying a file over itself changes its stamps but not its bytes.
                 if (round + number).is_multiple_of(7) {
-                    let beside = store.root.join(format!("copy-{number}"));
-                    fs::write(&beside, b"same").unwrap();
-                    fs::rename(beside, place.join("data")).unwrap();
+                    let copy = store.root.join(format!("copy-{number}"));
+                    fs::write(&copy, b"same").unwrap();
+                    fs::rename(copy, place.join("data")).unwrap();
                 }
             }
         };
@@ -278,7 +278,7 @@ mod tests {
         }
     }
 
-    /// A copy of the store, for example in another home folder, has other stamps and the same bytes.
+    /// A copy of the store, for example in a different home folder, has other stamps and the same bytes.
     #[test]
     fn a_copied_or_touched_entry_is_verified_once_and_found() {
         let (_folder, store, key) = store();

@@ -1,8 +1,8 @@
 //! Runs pinned programs from the cache. A set of packages is unpacked into `tools/<digest of the set>/`; programs are started with the
 //! tree's own loader and libraries, so they run on any Linux host.
 //!
-//! No script runs, nothing is installed, and no privilege is needed; set-user-id bits and owners are dropped. Invariant: a tree gets its
-//! final name only when it is complete, and the name is the digest of its inputs, so an existing tree is valid.
+//! No script runs, no package is installed on the host, and no privilege is needed; set-user-id bits and owners are dropped. Invariant: a
+//! tree gets its final name only when it is complete, and the name is the digest of its inputs, so an existing tree is valid.
 
 mod unpack;
 
@@ -209,13 +209,14 @@ fn make(cache: &Cache, packages: &[&LockedPackage], root: &Path) -> Result<(), T
         move |source| ToolboxError::Io { what, path, source }
     };
     let tools = cache.tools();
-    let beside = tempfile::Builder::new().prefix(".new-").tempdir_in(&tools).map_err(io("write", &tools))?;
-    let beside = Temporary::new(beside.keep());
-    unpack_all(cache, packages, beside.path())?;
-    let folder = fs::File::open(beside.path()).map_err(io("open", beside.path()))?;
-    rustix::fs::syncfs(&folder).map_err(|error| io("sync", beside.path())(error.into()))?;
-    let path = beside.path().to_owned();
-    match beside.finish(|beside| fs::rename(beside, root)) {
+    let unfinished =
+        tempfile::Builder::new().prefix(".new-").tempdir_in(&tools).map_err(io("write", &tools))?;
+    let unfinished = Temporary::new(unfinished.keep());
+    unpack_all(cache, packages, unfinished.path())?;
+    let folder = fs::File::open(unfinished.path()).map_err(io("open", unfinished.path()))?;
+    rustix::fs::syncfs(&folder).map_err(|error| io("sync", unfinished.path())(error.into()))?;
+    let path = unfinished.path().to_owned();
+    match unfinished.finish(|unfinished| fs::rename(unfinished, root)) {
         Err(error) if !root.is_dir() => Err(io("rename", &path)(error)),
         _ => Ok(()),
     }

@@ -132,7 +132,7 @@ fn concurrent_opens_create_one_tree() {
 }
 
 #[test]
-fn a_damaged_package_is_named_and_not_unpacked() {
+fn a_damaged_package_is_reported_and_not_unpacked() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::at(folder.path()).unwrap();

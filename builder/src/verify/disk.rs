@@ -144,7 +144,7 @@ fn whose(statement: &ConfigurationStatement) -> String {
 fn seed_partition(disk: &Disk, image: ClusterId, checks: &mut Checks<'_>) -> bool {
     let Some(bytes) = checks.need("seed", disk.seed()) else { return false };
     if bytes.iter().all(|byte| *byte == 0) {
-        checks.holds("seed", "none: the image contains no secret");
+        checks.holds("seed", "no seed: the image contains no secret");
         return false;
     }
     seed::seed(&bytes, Some(image), checks);

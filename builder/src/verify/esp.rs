@@ -63,7 +63,7 @@ fn is_uki_path(path: &str) -> bool {
     path.strip_prefix(UKIS).is_some_and(|name| name.ends_with(".efi") && !name.contains('/'))
 }
 
-/// Compares the partition with what the builder writes. Returns whether every byte is the builder's.
+/// Compares the partition with the builder's output. Returns whether every byte is the builder's.
 pub(super) fn esp(
     disk: &Disk,
     listing: &Listing,
@@ -102,7 +102,10 @@ pub(super) fn esp(
     }
     match checks.need(PART, hidden(&written, &window, listing)) {
         Some(Hidden { code: Some(at), .. }) => {
-            checks.fails(PART, format!("byte {at} of the file system differs, where no system writes"));
+            checks.fails(
+                PART,
+                format!("byte {at} of the file system differs, in an area that no operating system writes"),
+            );
         }
         // No sign that another system wrote to the partition.
         Some(Hidden { is_mounted: false, other: Some(at), .. }) if others.is_empty() => {

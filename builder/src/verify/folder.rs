@@ -18,7 +18,7 @@ use crate::keys;
 use crate::size::human;
 
 /// Files next to the outputs that are not outputs themselves and are not compared between builds.
-const BESIDE: [&str; 7] = [MANIFEST, SUMS, RUN_RECORD, "seeds", ".lock", LOCK, "kubedos.lock.proof"];
+const UNCOMPARED: [&str; 7] = [MANIFEST, SUMS, RUN_RECORD, "seeds", ".lock", LOCK, "kubedos.lock.proof"];
 
 /// The lock of the build, if it was not the committed one.
 const LOCK: &str = "kubedos.lock";
@@ -48,7 +48,7 @@ pub(super) fn folder(path: &Path, manifest: &Manifest, checks: &mut Checks<'_>) 
     lock(folder, manifest, checks);
     unlisted(folder, manifest, checks);
     if checks.count(Outcome::Fails) > before {
-        return checks.unchecked("images", "not opened, because a file differs from the manifest's entry");
+        return checks.unchecked("images", "not checked: a file differs from the manifest's entry");
     }
     let Some(raw) = image(folder, manifest, ".raw", checks) else { return };
     let Some(facts) = disk(&raw, checks) else { return };
@@ -105,8 +105,10 @@ fn outputs(folder: &Path, manifest: &Manifest, checks: &mut Checks<'_>) {
             checks.holds(name, format!("{}, with the manifest's digest", human(output.size)));
         } else {
             let (size, digest) = (found.size, found.sha256);
-            checks
-                .fails(name, format!("it has {size} bytes and digest {digest}, unlike the manifest's entry"));
+            checks.fails(
+                name,
+                format!("it has {size} bytes and digest {digest}, which differ from the manifest's entry"),
+            );
         }
     }
 }
@@ -120,17 +122,20 @@ fn sums(folder: &Path, manifest: &Manifest, checks: &mut Checks<'_>) {
     }
 }
 
-/// Reports files that no list contains.
+/// Reports files that the manifest does not list.
 fn unlisted(folder: &Path, manifest: &Manifest, checks: &mut Checks<'_>) {
     let Some(entries) = checks.need(MANIFEST, std::fs::read_dir(folder)) else { return };
     let mut names: Vec<String> =
         entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.retain(|name| {
-        !BESIDE.contains(&name.as_str()) && !manifest.outputs.iter().any(|output| output.name == *name)
+        !UNCOMPARED.contains(&name.as_str()) && !manifest.outputs.iter().any(|output| output.name == *name)
     });
     names.sort();
     if !names.is_empty() {
-        checks.unchecked(MANIFEST, format!("next to the outputs, but in no list: {}", names.join(", ")));
+        checks.unchecked(
+            MANIFEST,
+            format!("not checked: files that the manifest does not list: {}", names.join(", ")),
+        );
     }
 }
 
@@ -167,7 +172,7 @@ fn agreement(manifest: &Manifest, facts: &Facts, checks: &mut Checks<'_>) {
         ("volumes", seals.iter().all(|(name, seal)| listed(name) == Some(*seal))),
     ] {
         if !agrees {
-            return checks.fails(MANIFEST, format!("its {field} differs from the image's"));
+            return checks.fails(MANIFEST, format!("the field {field} differs from the image"));
         }
     }
     checks.holds(MANIFEST, "it agrees with the image");
@@ -181,23 +186,23 @@ fn others(folder: &Path, manifest: &Manifest, raw: &Disk, facts: &Facts, checks:
         match name.rsplit_once('.').map(|(_, ending)| ending) {
             Some("raw") => {}
             Some("iso") if raw_digest.is_some_and(|raw| raw.sha256 == output.sha256) => {
-                checks.holds(name, "the bytes of the raw image");
+                checks.holds(name, "the same bytes as the raw image");
             }
-            Some("iso") => checks.fails(name, "not the bytes of the raw image"),
+            Some("iso") => checks.fails(name, "its bytes differ from the raw image"),
             Some("efi") => match checks.need(name, std::fs::read(folder.join(name))) {
                 Some(bytes) if bytes == facts.uki => checks.holds(name, "the UKI of the image"),
-                Some(_) => checks.fails(name, "not the UKI of the image"),
+                Some(_) => checks.fails(name, "it is not the UKI of the image"),
                 None => {}
             },
             Some("qcow2") => {
                 let Some(disk) = image(folder, manifest, ".qcow2", checks) else { continue };
                 match checks.need(name, first_difference(&disk.source(), &raw.source())) {
-                    Some(None) => checks.holds(name, "wraps the bytes of the raw image"),
-                    Some(Some(at)) => checks.fails(name, format!("byte {at} is not that of the raw image")),
+                    Some(None) => checks.holds(name, "it contains the bytes of the raw image"),
+                    Some(Some(at)) => checks.fails(name, format!("byte {at} differs from the raw image")),
                     None => {}
                 }
             }
-            _ => checks.unchecked(name, "this release does not know its kind"),
+            _ => checks.unchecked(name, "not checked: this release does not support this kind of file"),
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Verifies build outputs without trusting them: checksums, hash trees, signatures, UUIDs that are derived from hashes, and the absence of
-//! everything that the builder does not write.
+//! data that the builder does not write.
 //!
 //! The last check is a single comparison: the image is assembled again from the verified parts, and every byte must be the same. Unverified
 //! data therefore has no place in an image.
 //!
 //! A medium in use differs from the shipped file without being damaged: it is larger, a node has adopted it, or another system wrote to its
 //! ESP. These differences have an outcome of their own, and the verdict distinguishes them from a failed seal. Files that can take part
-//! in a boot always fail. The boot manifest of an image with a test's additions says so under the same signature, and `verify` rejects
-//! the image.
+//! in a boot always fail. The boot manifest of an image with a test's additions records them under the same signature, and `verify`
+//! rejects the image.
 
 mod disk;
 mod esp;
@@ -55,7 +55,7 @@ pub enum Verdict {
     Sealed,
     /// A seal fails, a part of kubedOS is damaged, or a foreign file can take part in a boot.
     Damaged,
-    /// The disk contains nothing from kubedOS.
+    /// The disk contains no partition of kubedOS.
     NotOurs,
     /// No check was possible.
     Unchecked,
@@ -142,7 +142,7 @@ pub fn manifest(path: &Path) -> Result<(PathBuf, Manifest), ArtifactError> {
     }
 }
 
-/// Compares every output of a folder with the output of the same name in another folder, byte by byte.
+/// Compares every output of a folder with the output of the same name in a different folder, byte by byte.
 pub fn compare_outputs(folder: &Path, other: &Path, manifest: &Manifest) -> Vec<Check> {
     let mut checks = Checks { keys: None, made: Vec::new() };
     let names = manifest.outputs.iter().map(|output| output.name.as_str()).chain([SUMS, MANIFEST]);

@@ -25,7 +25,7 @@ pub(super) fn alone(bytes: &[u8], checks: &mut Checks<'_>) {
             checks.unchecked("payload", format!("the volume {payload} is not in this file"));
         }
     } else {
-        checks.unchecked(PART, "whether it is the boot loader that the lock pins");
+        checks.unchecked(PART, "not checked: whether the lock pins this boot loader");
     }
 }
 
@@ -41,7 +41,12 @@ pub(super) fn signature(part: &str, bytes: &[u8], checks: &mut Checks<'_>) {
     }
     let claimed = match authenticode::claimed_signer(bytes) {
         Ok(Some(claimed)) => claimed,
-        Ok(None) => return checks.fails(part, "it is not signed, or its signature names no certificate"),
+        Ok(None) => {
+            return checks.fails(
+                part,
+                "it is not signed, or its signature does not contain the certificate of the signer",
+            );
+        }
         Err(error) => return checks.fails(part, chain(&error)),
     };
     if checks.need(part, authenticode::verify(bytes, &[claimed])).is_some() {
@@ -69,7 +74,7 @@ pub(super) fn uki<'a>(part: &str, pe: &Pe<'a>, checks: &mut Checks<'_>) -> Optio
     }
     if is_valid {
         let entries = uki.initrd.len();
-        checks.holds(part, format!("kernel {}, {entries} entries in its initrd, nothing else", uki.kernel));
+        checks.holds(part, format!("kernel {}, {entries} entries in its initrd, no other data", uki.kernel));
     }
     boot_manifest(&uki, checks);
     Some(uki)
@@ -93,13 +98,12 @@ fn boot_manifest(uki: &Uki<'_>, checks: &mut Checks<'_>) {
         Some(keys) if keys.identity != uki.boot.identity => checks.fails(
             PART,
             format!(
-                "its identity is {}, but that of {} is {}: it would attribute their configurations to another cluster",
+                "the image has identity {}, but the cluster {} has {}: \
+                 the image would assign the configurations of this cluster to a different cluster",
                 uki.boot.identity, keys.cluster, keys.identity
             ),
         ),
-        Some(keys) => {
-            checks.holds(PART, format!("it accepts configurations of {} only", keys.cluster))
-        }
+        Some(keys) => checks.holds(PART, format!("it accepts configurations of {} only", keys.cluster)),
         None => {
             let ids: Vec<String> = uki.boot.keys().iter().map(|key| key.id().to_string()).collect();
             checks.holds(
@@ -109,7 +113,7 @@ fn boot_manifest(uki: &Uki<'_>, checks: &mut Checks<'_>) {
             if uki.boot.keys().iter().any(|key| keys::is_demo(key.id())) {
                 checks.unchecked("keys", "these are the published DEMO keys: anybody can sign with them");
             } else {
-                checks.unchecked("keys", "whether these are your keys: use --keys DIR");
+                checks.unchecked("keys", "not checked: whether these are your keys; pass --keys DIR");
             }
         }
     }
@@ -120,7 +124,7 @@ fn sections(pe: &Pe<'_>) -> Option<String> {
     let names: Vec<&str> = pe.sections().iter().map(|section| section.name()).collect();
     let distinct: BTreeSet<&str> = names.iter().copied().collect();
     if distinct.len() != names.len() {
-        return Some("it has two sections of one name".to_owned());
+        return Some("it has two sections with the same name".to_owned());
     }
     let ours = names.len().checked_sub(SECTIONS.len()).and_then(|at| names.get(at..));
     (ours != Some(&SECTIONS)).then(|| format!("its sections are {}", names.join(" ")))

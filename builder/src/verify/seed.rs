@@ -15,7 +15,7 @@ pub(super) fn seed(bytes: &[u8], image: Option<ClusterId>, checks: &mut Checks<'
     let rest = written.as_ref().ok().and_then(|written| bytes.strip_prefix(written.as_slice()));
     match rest {
         Some(rest) if rest.iter().all(|byte| *byte == 0) => {}
-        _ => return checks.fails(PART, "its volume contains more than the seed"),
+        _ => return checks.fails(PART, "its volume contains data other than the seed"),
     }
     let Some(read) = checks.need(PART, statement::read(statement)) else { return };
     let Some(claims) = checks.need(PART, read.claims().seed()) else { return };
@@ -28,17 +28,17 @@ pub(super) fn seed(bytes: &[u8], image: Option<ClusterId>, checks: &mut Checks<'
     let whose =
         format!("of {}, node {}, incarnation {}, {floors}", claims.cluster, claims.node, claims.incarnation);
     if image.is_some_and(|image| image != claims.cluster_id) {
-        return checks.fails(PART, format!("it is {whose}: not the image's cluster"));
+        return checks.fails(PART, format!("the seed is {whose}, but the image is of a different cluster"));
     }
     let Some(keys) = checks.keys else {
-        return checks
-            .unchecked(PART, format!("it claims to be {whose}; use --keys DIR to verify its signature"));
+        return checks.unchecked(PART, format!("not checked: whether the seed is {whose}; pass --keys DIR"));
     };
     let Some(verified) = checks.need(PART, read.verify(Domain::Seed, &keys.seed)) else { return };
     let Some(seed) = checks.need(PART, Seed::parse(&verified)) else { return };
     if seed.cluster_id == keys.cluster_id(&seed.cluster) {
         checks.holds(PART, format!("{whose}; signed by a seed key of {}", keys.cluster));
     } else {
-        checks.fails(PART, format!("{whose}, but with another cluster's id"));
+        checks
+            .fails(PART, format!("the seed is {whose}, but its cluster id is the id of a different cluster"));
     }
 }

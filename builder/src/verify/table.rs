@@ -110,7 +110,7 @@ fn sector_0(disk: &Disk, checks: &mut Checks<'_>) {
     let expected = disk.found().table.extents().find(|extent| extent.offset == 0);
     let expected = expected.as_ref().and_then(|extent| extent.bytes.get(..512)).unwrap_or_default();
     let code = sector.get(..CODE).unwrap_or_default();
-    // Some tools erase the code; a BIOS then starts nothing.
+    // Some tools erase the code; a BIOS then starts no program.
     if expected.get(..CODE) != Some(code) && code.iter().any(|byte| *byte != 0) {
         return checks.fails(
             PART,
@@ -159,13 +159,16 @@ fn medium(disk: &Disk, checks: &mut Checks<'_>) -> Medium {
         if partition.type_guid == Role::Esp.type_guid() {
             checks.fails(PART, format!("partition {number} `{name}` is a second EFI system partition"));
         } else {
-            checks.foreign(PART, format!("partition {number} `{name}`; no node adopts a disk that has it"));
+            let what = format!(
+                "partition {number} `{name}` is not from kubedOS; a node does not adopt a disk with this partition"
+            );
+            checks.foreign(PART, what);
         }
     }
     if is_whole { Medium::Shipped(expected) } else { Medium::Broken }
 }
 
-/// Checks the CD descriptors of an image with the shipped length `bytes`: firmware starts what they refer to.
+/// Checks the CD descriptors of an image with the shipped length `bytes`: firmware starts the programs that they refer to.
 pub(super) fn cd(disk: &Disk, bytes: u64, checks: &mut Checks<'_>) {
     const PART: &str = "cd descriptors";
     let table = &disk.found().table;

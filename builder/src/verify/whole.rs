@@ -1,4 +1,4 @@
-//! Verifies that the image contains nothing but the builder's data: assembles it again from the verified parts and compares every byte.
+//! Verifies that the image contains only the builder's data: assembles it again from the verified parts and compares every byte.
 
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ use crate::compare::first_difference;
 use crate::image::boot_partition;
 use crate::image::disk::{DiskError, Parts, VolumeParts, assemble};
 
-/// Checks that number, place, type and UUID of every partition follow from the root hashes. Further partitions are not checked here.
+/// Checks that the root hashes determine number, place, type and UUID of every partition. Further partitions are not checked here.
 pub(super) fn uuids(disk: &Disk, layout: &Layout, facts: &Facts, checks: &mut Checks<'_>) {
     const PART: &str = "partition uuids";
     let names = names(facts);
@@ -25,11 +25,22 @@ pub(super) fn uuids(disk: &Disk, layout: &Layout, facts: &Facts, checks: &mut Ch
     let same = |a: &Partition, b: &Partition| Partition { attributes: b.attributes, ..a.clone() } == *b;
     for (number, wanted) in expected.partitions() {
         if !found.get(number).is_some_and(|found| same(found, wanted)) {
-            return checks
-                .fails(PART, format!("the UUID of {} does not follow from its volume", wanted.name));
+            return checks.fails(
+                PART,
+                format!(
+                    "the table entry of {} differs from the one that the root hashes determine",
+                    wanted.name
+                ),
+            );
         }
     }
-    checks.holds(PART, format!("all {} follow from the root hashes", expected.partitions().count()));
+    checks.holds(
+        PART,
+        format!(
+            "all {} table entries are equal to the ones that the root hashes determine",
+            expected.partitions().count()
+        ),
+    );
     if expected.partitions().any(|(number, wanted)| found.get(number) != Some(wanted)) {
         checks.differs(PART, "attributes of partitions were changed");
     }
@@ -79,7 +90,7 @@ pub(super) struct Skip {
     pub(super) esp: bool,
 }
 
-/// Checks that the builder makes the same image from these parts, except for the areas in `skip`.
+/// Checks that the builder writes the same image from these parts, except for the areas in `skip`.
 pub(super) fn whole(
     disk: &Disk,
     facts: &Facts,
@@ -90,13 +101,19 @@ pub(super) fn whole(
 ) {
     const PART: &str = "whole image";
     match checks.need(PART, unaccounted(disk, facts, loader, statement, skip)) {
-        Some((None, beside)) => {
-            let beside =
-                if beside.is_empty() { String::new() } else { format!(" except {}", beside.join(" and ")) };
-            checks.holds(PART, format!("every byte{beside} follows from the parts above"));
+        Some((None, skipped)) => {
+            let except =
+                if skipped.is_empty() { String::new() } else { format!(" except {}", skipped.join(" and ")) };
+            checks.holds(
+                PART,
+                format!("every byte{except} is the one that the builder writes for these parts"),
+            );
         }
         Some((Some(at), _)) => {
-            checks.fails(PART, format!("byte {at}, in {}, does not come from the builder", place(disk, at)));
+            checks.fails(
+                PART,
+                format!("byte {at}, in {}, differs from the byte that the builder writes", place(disk, at)),
+            );
         }
         None => {}
     }
@@ -141,15 +158,15 @@ fn unaccounted(
         left_out.push((place(Role::Seed), "the seed"));
     }
     left_out.sort_by_key(|(range, _)| range.start);
-    let beside = left_out.iter().map(|(_, what)| *what).filter(|what| !what.is_empty()).collect();
+    let skipped = left_out.iter().map(|(_, what)| *what).filter(|what| !what.is_empty()).collect();
     let mut at = 0;
     for (range, _) in left_out.into_iter().chain([(expected.len()..expected.len(), "")]) {
         if let Some(first) = differs(&expected, source, &(at..range.start.max(at)))? {
-            return Ok((Some(first), beside));
+            return Ok((Some(first), skipped));
         }
         at = at.max(range.end);
     }
-    Ok((None, beside))
+    Ok((None, skipped))
 }
 
 /// The areas of the two copies of the partition table, with sector 0 and the unused space after the last partition. On a medium that the

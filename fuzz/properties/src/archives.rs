@@ -17,7 +17,7 @@ pub(crate) const TARGETS: [Target; 3] = [
     Target { name: "esp", property: esp, seeds: esp_seeds, mutants: 2500 },
 ];
 
-/// The entries of an archive can be written again, and are then read as the same entries.
+/// Round trip: read an archive, write its entries, and read them again; both lists of entries are equal.
 fn cpio(input: &[u8]) {
     let Ok((entries, length)) = frugal(LITTLE, input.len(), || cpio::entries(input)) else { return };
     assert!(length <= input.len());
@@ -48,7 +48,7 @@ fn cpio_seeds() -> Vec<Seed> {
 /// guest disk. For a damaged image, reading ends with an error.
 fn qcow2(input: &[u8]) {
     let source = sparse::decode(input);
-    // Tables are clusters of 64 KiB, of which a sparse input may contain only the first bytes.
+    // Tables are clusters of 64 KiB. A sparse input may contain only their first bytes.
     let most = Most { factor: 1 << 13, constant: 4 << 20 };
     let is_ours = frugal(most, input.len(), || qcow2::check(&source)).is_ok();
     // The largest L1 table has 32 MiB: its bytes, and its decoded entries.

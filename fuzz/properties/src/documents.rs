@@ -31,7 +31,8 @@ pub(crate) const TARGETS: [Target; 9] = [
 /// characters.
 pub(crate) const TOML: Most = Most { factor: 1024, constant: 64 << 10 };
 
-/// Reading does not allocate. A statement verifies for at most one domain, and a statement that is written with its body has the same body.
+/// Reading a statement does not allocate. The statement verifies for at most one domain. If its body is signed again, the new statement
+/// verifies for the same domain and has the same body.
 fn statement(input: &[u8]) {
     let Ok(read) = frugal(NOTHING, 0, || statement::read(input)) else { return };
     let own = &input[..read.encoded_len()];
@@ -56,7 +57,7 @@ fn statement_seeds() -> Vec<Seed> {
     vec![("seed", keys::signed(Domain::Seed, "version = 1\n")), ("in-a-partition", padded)]
 }
 
-/// The kind (1 byte) and a body, which this function signs. A body that is read and written is read as the same value again.
+/// The kind (1 byte) and a body, which this function signs. Round trip: read the body, write it, and read it again; both values are equal.
 fn statement_body(input: &[u8]) {
     let Some((kind, body)) = input.split_first() else { return };
     let Ok(body) = std::str::from_utf8(body) else { return };
@@ -113,7 +114,7 @@ fn statement_body_seeds() -> Vec<Seed> {
     ]
 }
 
-/// A manifest that is read and written is read as the same manifest again.
+/// Round trip: read a manifest, write it, and read it again; both manifests are equal.
 fn boot_manifest(input: &[u8]) {
     let Ok(manifest) = frugal(TOML, input.len(), || BootManifest::parse(input)) else { return };
     assert_eq!(BootManifest::parse(manifest.emit().unwrap().as_bytes()), Ok(manifest));
@@ -138,7 +139,7 @@ pub(crate) fn boot_manifest_text() -> String {
     manifest.unwrap().emit().unwrap()
 }
 
-/// Shards and cluster documents: a document that is read and written is read as the same document again.
+/// Round trip: read a shard or a cluster document, write it, and read it again; both documents are equal.
 fn node_documents(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     if let Ok(shard) = frugal(TOML, input.len(), || Shard::parse(text)) {
@@ -159,7 +160,7 @@ fn node_documents_seeds() -> Vec<Seed> {
     ]
 }
 
-/// An allocation file that is read and written is read as the same allocation again.
+/// Round trip: read an allocation file, write it, and read it again; both allocations are equal.
 fn allocation(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let Ok(allocation) = frugal(TOML, input.len(), || Allocation::parse(text)) else { return };
@@ -171,7 +172,8 @@ fn allocation_seeds() -> Vec<Seed> {
     vec![("one-retired", Allocation::parse(text).unwrap().to_toml().unwrap().into_bytes())]
 }
 
-/// A table that is read and written is read as the same table again. In its order, each module comes after the modules that it needs.
+/// Round trip: read a module table, write it, and read it again; both tables are equal.
+/// In the load order, each module comes after the modules that it needs.
 fn module_table(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let Ok(table) = frugal(TOML, input.len(), || ModuleTable::parse(text)) else { return };
@@ -200,7 +202,7 @@ fn module_table_seeds() -> Vec<Seed> {
     vec![("two-modules", table.emit().unwrap().into_bytes())]
 }
 
-/// A hand-over that is read and written is read as the same hand-over again.
+/// Round trip: read a hand-over, write it, and read it again; both hand-overs are equal.
 fn handover(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let Ok(handover) = frugal(TOML, input.len(), || Handover::parse(text)) else { return };
@@ -226,8 +228,8 @@ fn handover_seeds() -> Vec<Seed> {
     vec![("from-disk", handover.emit().unwrap().into_bytes())]
 }
 
-/// A record that is read and written has the same text again. Merging it twice with the same record changes nothing more, unknown fields
-/// are kept, and floors never decrease.
+/// Round trip: read a record, write it, read the result, and write it again; both texts are equal. Merging the record a second time with
+/// the same record has no effect, unknown fields are kept, and floors never decrease.
 fn node_record(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let Ok(then) = frugal(TOML, input.len(), || NodeRecord::parse(text)) else { return };
@@ -235,14 +237,14 @@ fn node_record(input: &[u8]) {
     assert_eq!(NodeRecord::parse(&written).unwrap().emit().unwrap(), written);
     let is_current = then.version == node_record::VERSION && then == then.clone(); // a NaN in an unknown field is not equal to itself
     assert!(!is_current || node_record::judge(Some(&then), &then) == Verdict::Same);
-    let now = remembered();
+    let now = current_record();
     let merged = node_record::merged(&then, &now);
     assert!(merged.generation_floor >= then.generation_floor && merged.clock_floor >= then.clock_floor);
     assert_eq!(node_record::merged(&merged, &now).emit().unwrap(), merged.emit().unwrap());
     assert_eq!(merged.unknown.len(), then.unknown.len());
 }
 
-fn remembered() -> NodeRecord {
+fn current_record() -> NodeRecord {
     NodeRecord {
         version: node_record::VERSION,
         node: "cp-1".into(),
@@ -261,7 +263,7 @@ fn remembered() -> NodeRecord {
 }
 
 fn node_record_seeds() -> Vec<Seed> {
-    let whole = remembered().emit().unwrap();
+    let whole = current_record().emit().unwrap();
     let newer = format!("roster_epoch = 9\n{whole}tpm = \"t\"\n\n[later]\ny = true\n");
     let version_1 = whole.replace("version = 2", "version = 1");
     vec![
@@ -271,8 +273,8 @@ fn node_record_seeds() -> Vec<Seed> {
     ]
 }
 
-/// A console line. A record that is found is found again in its own line. This line is not longer than the limit of the kernel, and is
-/// reproduced exactly.
+/// If a console line contains a record, then the line written from this record is within the kernel's limit, contains the same record, and
+/// is written again with the same bytes.
 fn record(input: &[u8]) {
     let line = String::from_utf8_lossy(input);
     let Some(found) = frugal(LITTLE, line.len(), || Record::find(&line)) else { return };

@@ -132,7 +132,7 @@ impl Source for WithoutChecksum<'_> {
     }
 }
 
-/// All forms of content that the writer makes: plain, in clusters of one or more blocks, in the packed inode, after the inode.
+/// All forms of content that the writer creates: plain, in clusters of one or more blocks, in the packed inode, after the inode.
 fn erofs_seeds() -> Vec<Seed> {
     let attributes = |xattrs: &[(&str, &str)]| Attributes {
         mode: 0o755,

@@ -18,11 +18,11 @@ pub(crate) const LITTLE: Most = Most { factor: 8, constant: 4 << 10 };
 /// not counted.
 pub(crate) fn frugal<T>(most: Most, length: usize, parse: impl FnOnce() -> T) -> T {
     let mut parsed = None;
-    let asked = allocation_counter::measure(|| parsed = Some(parse())).bytes_total;
+    let allocated = allocation_counter::measure(|| parsed = Some(parse())).bytes_total;
     let allowed = most.factor.saturating_mul(length).saturating_add(most.constant) as u64;
     assert!(
-        asked <= allowed,
-        "the parser allocated {asked} bytes for {length} bytes of input, more than the limit of {allowed}"
+        allocated <= allowed,
+        "the parser allocated {allocated} bytes for {length} bytes of input, more than the limit of {allowed}"
     );
     parsed.unwrap()
 }

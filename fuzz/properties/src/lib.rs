@@ -1,9 +1,9 @@
 //! The properties of all parsers of untrusted bytes. The fuzz targets in `fuzz/fuzz_targets/` and the tests in `tests/` call the same
 //! functions.
 //!
-//! A [`Target`] is a parser (or several parsers of the same bytes), its property, and seeds that the project's own writers make. Every
+//! A [`Target`] is a parser (or several parsers of the same bytes), its property, and seeds that the project's own writers create. Every
 //! property must hold for any input: no panic, no overflow (the release profile checks both), and memory within a small multiple of the
-//! input ([`frugal`]). If there is a writer, a value that is read and written must be read as the same value again.
+//! input ([`frugal`]). If there is a writer, a round trip (read, write, read again) must give an equal value.
 //!
 //! A function that finds a violated property panics with a message.
 #![forbid(unsafe_code)]
@@ -42,7 +42,7 @@ pub struct Target {
     /// The name of the fuzz target, of its folder in `fuzz/corpus/`, and of its test.
     pub name: &'static str,
     property: fn(&[u8]),
-    /// Inputs that reach most of the parser's code, made by the project's own writers.
+    /// Inputs that reach most of the parser's code, written by the project's own writers.
     pub seeds: fn() -> Vec<Seed>,
     /// The number of mutations of the corpus that a test tries. It is lower for a slow property.
     pub mutants: usize,
@@ -93,7 +93,7 @@ const fn same(one: &[u8], other: &[u8]) -> bool {
 
 impl Target {
     /// Panics if the property does not hold for `input`.
-    pub fn hold(&self, input: &[u8]) {
+    pub fn check(&self, input: &[u8]) {
         (self.property)(input);
     }
 }

@@ -12,7 +12,7 @@ use kubedos_agent::stages::disks::filesystems::Superblock;
 use kubedos_agent::stages::disks::identity::{self, EDGE};
 use kubedos_agent::stages::disks::luks::{self, COPY_BYTES, Checked, Headers};
 use kubedos_agent::stages::disks::survey::{ByteRange, Disk, Store};
-use kubedos_agent::stages::disks::table::{self, DesiredTable, FreshNames, TableChange, TableFacts};
+use kubedos_agent::stages::disks::table::{self, DesiredTable, NewUuids, TableChange, TableFacts};
 use kubedos_image::gpt::{self, SectorSize, Step};
 use kubedos_image::guid::Guid;
 use kubedos_image::iso::seed as volume;
@@ -43,16 +43,16 @@ fn seed(input: &[u8]) {
     let bytes = volumes::seed_volume_of(input);
     let found = || candidate("vdb", bytes.clone());
     let signed = || candidate("vda2", keys::seed_volume("lab", "cp-1"));
-    let believed = judge(vec![found()], &trust).ok().unwrap().found.is_some();
-    assert!(!believed || is_signed(volume::read(&bytes).unwrap()), "an unsigned seed was accepted");
+    let is_accepted = judge(vec![found()], &trust).ok().unwrap().found.is_some();
+    assert!(!is_accepted || is_signed(volume::read(&bytes).unwrap()), "an unsigned seed was accepted");
     // The signed seed is used, regardless of the other candidate and of the order. A second signed seed with other content is refused.
     for candidates in [vec![signed(), found()], vec![found(), signed()]] {
         let Ok(judged) = judge(candidates, &trust) else {
-            assert!(believed, "a seed that does not verify prevented the use of the signed seed");
+            assert!(is_accepted, "a seed that does not verify prevented the use of the signed seed");
             continue;
         };
         assert!(judged.found.is_some());
-        assert_eq!(judged.skipped.is_empty(), believed);
+        assert_eq!(judged.skipped.is_empty(), is_accepted);
     }
 }
 
@@ -88,11 +88,11 @@ fn disk_table(input: &[u8]) {
     }
     let mut medium = Medium::default();
     copy(&source, &mut medium);
-    if let Some(mended) = volumes::with_checksums(&source, SectorSize::B512) {
-        copy(&mended, &mut medium);
+    if let Some(corrected) = volumes::with_checksums(&source, SectorSize::B512) {
+        copy(&corrected, &mut medium);
     }
-    for (may_destroy, rename) in [(false, false), (true, false), (false, true)] {
-        let desired = DesiredTable { may_destroy, rename };
+    for (may_destroy, renew_uuids) in [(false, false), (true, false), (false, true)] {
+        let desired = DesiredTable { may_destroy, renew_uuids };
         let mut medium = medium.clone();
         let Ok(changes) = planned(&medium, source.len(), desired) else {
             assert!(!may_destroy, "a disk that may be destroyed was refused");
@@ -104,7 +104,7 @@ fn disk_table(input: &[u8]) {
         }
         let found = observed(&medium, source.len()).unwrap();
         assert!(found.is_consistent() && recognise(&found.table).is_some());
-        let left = planned(&medium, source.len(), DesiredTable { rename: false, ..desired }).unwrap();
+        let left = planned(&medium, source.len(), DesiredTable { renew_uuids: false, ..desired }).unwrap();
         assert!(left.iter().all(|change| matches!(change, TableChange::Announce { .. })), "{left:?}");
     }
 }
@@ -131,7 +131,7 @@ fn planned(
     let (head, tail) = (medium.read(0, EDGE), medium.read(bytes - EDGE as u64, EDGE));
     let facts = TableFacts { disk: &disk, found: observed(medium, bytes), head, tail };
     let [disk, esp, seed, state, data] = [1, 2, 3, 4, 5].map(Guid::from_u128);
-    table::plan(&facts, desired, &FreshNames { disk, esp, seed, state, data })
+    table::plan(&facts, desired, &NewUuids { disk, esp, seed, state, data })
 }
 
 fn carry_out(change: &TableChange, medium: &mut Medium, bytes: u64) {
@@ -177,13 +177,13 @@ fn partition_head(input: &[u8]) {
         assert!(superblock.bytes >= u64::from(blocks) * 1024);
     }
     read_headers(input);
-    let mut mended = input.to_vec();
-    for copy in mended.chunks_exact_mut(COPY_BYTES).take(2) {
+    let mut corrected = input.to_vec();
+    for copy in corrected.chunks_exact_mut(COPY_BYTES).take(2) {
         copy[448..512].fill(0);
         let sum = kubedos_wire::hex32::sha256(&[copy]);
         copy[448..480].copy_from_slice(&sum);
     }
-    read_headers(&mended);
+    read_headers(&corrected);
 }
 
 /// A recognised container is also recognised from its checked copy, which contains no cipher other than AES-XTS.

@@ -28,7 +28,7 @@ const TEXTS: [&str; 8] = ["0", "-1", "+1", "4294967296", "18446744073709551616",
 /// Characters for mutations of texts.
 const SIGNS: &[u8] = b"\n\n\t  \"\"''#$%&()*+,-./0123456789::;<=>?@AZ[]\\^_`abcxyz{|}~";
 
-/// Makes `count` mutations of the members of `corpus`, in turn. The same arguments give the same mutations.
+/// Creates `count` mutations of the members of `corpus`, in turn. The same arguments give the same mutations.
 pub fn mutants(seed: u64, corpus: &[Vec<u8>], count: usize) -> impl Iterator<Item = Vec<u8>> {
     let mut random = StdRng::seed_from_u64(seed);
     (0..count).zip(corpus.iter().cycle()).map(move |(_, input)| {

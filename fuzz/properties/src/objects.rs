@@ -14,7 +14,7 @@ pub(crate) const TARGETS: [Target; 2] = [
     Target { name: "elf", property: elf, seeds: elf_seeds, mutants: 50_000 },
 ];
 
-/// An index that is read and written is read as the same index again, with the values in the order of the file.
+/// Round trip: read an index, write it, and read it again; both indexes are equal. The values keep the order of the file.
 fn module_index(input: &[u8]) {
     // Each key has its own copy of a long shared prefix, but takes only some bytes of the file.
     let most = Most { factor: 128, constant: 4 << 10 };

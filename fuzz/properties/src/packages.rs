@@ -35,7 +35,7 @@ pub(crate) const TARGETS: [Target; 10] = [
     Target { name: "lock_proof", property: lock_proof, seeds: lock_proof_seeds, mutants: 20_000 },
 ];
 
-/// Paragraphs are pieces of the text, in order. Fields that are written again are read as the same fields.
+/// Paragraphs are pieces of the text, in order. Round trip: read a paragraph, write it, and read it again; its fields are equal.
 fn control(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let mut from = 0;
@@ -58,7 +58,7 @@ fn control_seeds() -> Vec<Seed> {
     vec![("two-paragraphs", text.into())]
 }
 
-/// Each offer of an index is read as the same offer from its own stanza, and its path is inside the mirror.
+/// For each package of an index: parsing its stanza again gives the same package, and its path stays inside the mirror.
 fn packages(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let mut index = Index::default();
@@ -311,7 +311,7 @@ fn ar(members: &[(&str, &[u8])]) -> Vec<u8> {
     out
 }
 
-/// A lock that is read and written is read as the same lock again.
+/// Round trip: read a lock, write it, and read it again; both locks are equal.
 fn lock(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let Ok(lock) = frugal(TOML, input.len(), || Lock::parse(text)) else { return };
@@ -327,7 +327,7 @@ fn lock_seeds() -> Vec<Seed> {
     vec![("one-package", Lock::parse(&text).unwrap().encode().unwrap().into_bytes())]
 }
 
-/// A proof that is read and written is read as the same proof again. Four bytes of zstd may decode to a run of 128 KiB.
+/// Round trip: read a proof, write it, and read it again; both proofs are equal. Four bytes of zstd may decode to a run of 128 KiB.
 fn lock_proof(input: &[u8]) {
     let most = Most { factor: 1 << 18, constant: 1 << 20 };
     let Ok(proof) = frugal(most, input.len(), || Proof::decode(input)) else { return };

@@ -130,7 +130,7 @@ fn pe_seeds() -> Vec<Seed> {
     vec![("stub", stub()), ("two-sections", program()), ("uki", uki()), ("signed", signed)]
 }
 
-/// The writer makes the same bytes from each DER element. The parts of a signature are slices of the input. A signature by a demo key
+/// The writer writes the same bytes from each DER element. The parts of a signature are slices of the input. A signature by a demo key
 /// does not verify for other content.
 fn pkcs7(input: &[u8]) {
     let mut reader = Reader::new(input);
@@ -157,7 +157,8 @@ fn pkcs7_seeds() -> Vec<Seed> {
     vec![("certificate", signer.certificate().to_vec()), ("signature", signature)]
 }
 
-/// Lists that are written again are read as the same lists. An authenticated variable that verifies contains the signed list.
+/// Round trip: read signature lists, write them, and read them again; both are equal. An authenticated variable that verifies contains
+/// the signed list.
 fn efi_signatures(input: &[u8]) {
     if let Ok(found) = frugal(LITTLE, input.len(), || certificates(input)) {
         let lists: Vec<u8> = found
@@ -184,7 +185,7 @@ fn efi_signatures_seeds() -> Vec<Seed> {
     vec![("two-certificates", two), ("db.esl", demo("db.esl")), ("db.auth", demo("db.auth"))]
 }
 
-/// Enrolling the keys keeps all variables that do not belong to Secure Boot, in their order. Enrolling them twice changes nothing more.
+/// Enrolling the keys keeps all variables that do not belong to Secure Boot, in their order. Enrolling them a second time has no effect.
 fn varstore(input: &[u8]) {
     // The result for a variable is only a little longer than its header.
     let Ok(before) = frugal(LITTLE, input.len(), || varstore::variables(input)) else { return };

@@ -22,14 +22,15 @@ pub(crate) const TARGETS: [Target; 3] = [
 /// The head and the tail of the disk, two tables, and a long tail for entries far from their header.
 const TABLES: Most = Most { factor: 0, constant: 4 * EDGE_BYTES + LONGEST_TAIL };
 
-/// A sparse disk. All partitions are on the disk, and a table that is written again is read as the same table. A recognised table has the
-/// places of the layout. Random changes rarely have correct checksums, so the table is read a second time with corrected checksums.
+/// A sparse disk. All partitions are on the disk. Round trip: read a table, write it, and read it again; both tables are equal. A
+/// recognised table has the places of the layout. Random changes rarely have correct checksums, so the table is read a second time with
+/// corrected checksums.
 fn gpt(input: &[u8]) {
     let disk = sparse::decode(input);
     for sector_size in [SectorSize::B512, SectorSize::B4096] {
         read_table(&disk, sector_size);
-        if let Some(mended) = with_checksums(&disk, sector_size) {
-            read_table(&mended, sector_size);
+        if let Some(corrected) = with_checksums(&disk, sector_size) {
+            read_table(&corrected, sector_size);
         }
     }
 }

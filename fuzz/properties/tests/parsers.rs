@@ -14,8 +14,8 @@ use kubedos_properties::{Target, corpus, mutation, project, target, targets};
 const SEED: u64 = 1;
 
 /// Tries an input. If the property does not hold for it, the input is printed and stored in a file.
-fn hold(target: &Target, name: &str, input: &[u8]) {
-    if catch_unwind(AssertUnwindSafe(|| target.hold(input))).is_err() {
+fn check(target: &Target, name: &str, input: &[u8]) {
+    if catch_unwind(AssertUnwindSafe(|| target.check(input))).is_err() {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", target.name));
         fs::write(&path, input).unwrap();
         let start: String = input.escape_ascii().take(400).map(char::from).collect();
@@ -28,11 +28,11 @@ fn hold(target: &Target, name: &str, input: &[u8]) {
     }
 }
 
-fn holds(name: &str) {
+fn check_all(name: &str) {
     let target = target(name);
     let mut inputs = Vec::new();
     for (name, bytes) in (target.seeds)() {
-        hold(target, name, &bytes);
+        check(target, name, &bytes);
         inputs.push(bytes);
     }
     let mut committed: Vec<_> =
@@ -40,14 +40,14 @@ fn holds(name: &str) {
     committed.sort();
     for path in committed {
         let bytes = fs::read(&path).unwrap();
-        hold(target, &path.file_name().unwrap().to_string_lossy(), &bytes);
+        check(target, &path.file_name().unwrap().to_string_lossy(), &bytes);
         inputs.push(bytes);
     }
     for input in [&[][..], &[0; 64], &[0xff; 64]] {
-        hold(target, "constant", input);
+        check(target, "constant", input);
     }
     for (number, input) in mutation::mutants(SEED, &inputs, target.mutants).enumerate() {
-        hold(target, &format!("mutant-{number}"), &input);
+        check(target, &format!("mutant-{number}"), &input);
     }
 }
 
@@ -57,7 +57,7 @@ macro_rules! properties {
             $(
                 #[test]
                 fn $name() {
-                    super::holds(stringify!($name));
+                    super::check_all(stringify!($name));
                 }
             )*
         }
@@ -78,7 +78,7 @@ properties! {
     frame_stream
 }
 
-/// Every target has a test in this file, a folder of inputs, and a program for libFuzzer, and there are no others.
+/// Every target has a test in this file, a folder of inputs, and a program for libFuzzer, and no other tests, folders or programs exist.
 #[test]
 fn every_target_has_a_test_a_corpus_and_a_program() {
     let named: BTreeSet<String> = targets().map(|target| target.name.to_owned()).collect();

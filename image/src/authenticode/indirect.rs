@@ -45,6 +45,6 @@ pub(super) fn decode(encoded: &[u8]) -> Result<(&[u8], &[u8]), DerError> {
     let algorithm = info.enter(tag::SEQUENCE)?.expect(tag::OID)?;
     let digest = info.expect(tag::OCTET_STRING)?.content;
     info.finish()?;
-    // A digest of another algorithm never matches.
+    // A digest by a different algorithm never matches.
     Ok((content, if algorithm.encoded == oid::SHA256 { digest } else { &[] }))
 }

@@ -1,8 +1,8 @@
 //! Authenticode signatures of EFI programs, which firmware verifies under Secure Boot (UEFI 2.11, 32.5; "Windows Authenticode Portable
 //! Executable Signature Format", 2008).
 //!
-//! The digest of the *unsigned* program identifies it. With the key, [`sign`] makes a signature in one step. If the key is on another
-//! machine, [`prepare`] makes the message to sign, and [`attach`] adds the signature. [`detach`] removes a signature and [`graft`] adds it
+//! The digest of the *unsigned* program identifies it. With the key, [`sign`] creates a signature in one step. If the key is on another
+//! machine, [`prepare`] creates the message to sign, and [`attach`] adds the signature. [`detach`] removes a signature and [`graft`] adds it
 //! again, so that a person without the key can rebuild the program and compare it with the signed one. A signature is attached only if it
 //! verifies.
 
@@ -34,8 +34,8 @@ pub enum AuthenticodeError {
     /// The signature is malformed, or not made by a trusted certificate.
     #[error("the signature is refused")]
     Signature(#[from] Pkcs7Error),
-    /// The signature contains the digest of another program.
-    #[error("the signature belongs to another program, or the program was changed")]
+    /// The signature contains the digest of a different program.
+    #[error("the signature belongs to a different program, or the program was changed")]
     Digest,
     /// The signer failed.
     #[error("failed to sign")]

@@ -110,7 +110,7 @@ fn a_flipped_byte_anywhere_is_refused() {
 
 /// A signature does not cover the bytes after it.
 #[test]
-fn bytes_behind_the_signature_are_refused() {
+fn bytes_after_the_signature_are_refused() {
     let signer = keys::db();
     let (program, table) = detach(&sign(&program(), &signer).unwrap()).unwrap();
     let mut padded = [table, vec![0; 8]].concat();
@@ -130,7 +130,7 @@ fn bytes_behind_the_signature_are_refused() {
     ));
 }
 
-/// A signature is refused if the attributes are correct but the digest in the content is another.
+/// A signature is refused if the attributes are correct but the content has a different digest.
 #[test]
 fn the_content_is_bound_to_the_attributes() {
     let signer = keys::db();

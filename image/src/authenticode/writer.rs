@@ -1,4 +1,4 @@
-//! Makes a signature, and moves it between a program and a separate file.
+//! Creates a signature, and moves it between a program and a separate file.
 
 use super::reader::{HEADER_LENGTH, PKCS_SIGNED_DATA, REVISION, digest, verify};
 use super::{AuthenticodeError, indirect};
@@ -15,7 +15,7 @@ pub struct Request {
     pub message: Vec<u8>,
 }
 
-/// Makes the message that must be signed for a program.
+/// Creates the message that must be signed for a program.
 pub fn prepare(program: &[u8]) -> Result<Request, AuthenticodeError> {
     if Pe::parse(program)?.certificate_table().is_some() {
         return Err(AuthenticodeError::Signed);

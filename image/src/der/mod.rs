@@ -1,7 +1,7 @@
 //! The part of DER (ITU-T X.690) that signatures need: definite lengths in their shortest form, tags of one byte.
 //!
-//! The writer joins encoded parts; the [`Reader`] takes elements from the start of a slice. Neither knows a schema, and neither recurses.
-//! Elements are views into the input. `docs/adr/0010-signatures.md` explains why this is not a crate.
+//! The writer joins encoded parts; the [`Reader`] takes elements from the start of a slice. Both are independent of any schema, and neither
+//! recurses. Elements are views into the input. `docs/adr/0010-signatures.md` explains why this is not a crate.
 
 /// The tags that signatures use.
 pub mod tag {
@@ -227,7 +227,7 @@ mod tests {
     }
 
     proptest! {
-        /// Each value has exactly one encoding, so the writer makes the same bytes from every element that the reader accepts.
+        /// Each value has exactly one encoding, so the writer writes the same bytes from every element that the reader accepts.
         #[test]
         fn a_read_element_is_written_with_the_same_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let mut reader = Reader::new(&bytes);

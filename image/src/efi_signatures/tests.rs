@@ -75,7 +75,7 @@ fn the_signature_of_a_variable_covers_its_name_time_and_list() {
     }
 }
 
-/// The writer makes the committed demo enrolment files from the committed demo keys.
+/// The writer reproduces the committed demo enrolment files from the committed demo keys.
 #[test]
 fn the_committed_demo_enrolment_is_reproduced() {
     let (pk, kek, db) = (keys::pk(), keys::kek(), keys::db());

@@ -277,7 +277,7 @@ mod tests {
     use crate::pkcs7::{Signer, sample as keys};
     use proptest::prelude::*;
 
-    /// An empty store as the build of OVMF makes it: header of the volume, header of the store, erased flash, then the journal.
+    /// An empty store as the build of OVMF writes it: header of the volume, header of the store, erased flash, then the journal.
     fn template() -> Vec<u8> {
         let mut out = vec![0; 16];
         out.extend_from_slice(&NV_DATA.to_disk());
@@ -346,7 +346,7 @@ mod tests {
         }
         let store = enrolled(&used).unwrap();
         assert_eq!(names(&store), ["BootOrder", "PK", "db", "KEK", "PK", "SecureBootEnable", "CustomMode"]);
-        assert_eq!(enrolled(&store).unwrap(), store, "enrolling twice changes nothing");
+        assert_eq!(enrolled(&store).unwrap(), store, "enrolling twice gives the same store");
         // Deleted variables are not listed. A variable in transition is an error, because the firmware must complete the write first.
         used[0x64 + 2] = 0x3d;
         assert_eq!(names(&used).len(), 4);

@@ -7,7 +7,7 @@ use super::{EfiSignatureError, Timestamp, Variable};
 use crate::guid::Guid;
 use crate::pkcs7::{Certificate, Signer, oid, signed_data};
 
-/// Makes one `EFI_SIGNATURE_LIST` per certificate (DER), because certificates differ in length.
+/// Creates one `EFI_SIGNATURE_LIST` per certificate (DER), because certificates differ in length.
 pub fn signature_list(owner: Guid, certificates: &[&[u8]]) -> Result<Vec<u8>, EfiSignatureError> {
     let mut out = Vec::new();
     for certificate in certificates {

@@ -136,8 +136,8 @@ pub(super) fn index_len(form: Form, start: u64, entries: usize) -> usize {
         Form::Full => FULL_INDEX_GAP + entries * FULL_INDEX_LEN,
         Form::Compact => {
             let (before, packs) = packs_of(start, entries);
-            let behind = entries - before - packs * 16;
-            before.next_multiple_of(2) * 4 + packs * 32 + behind.next_multiple_of(2) * 4
+            let after = entries - before - packs * 16;
+            before.next_multiple_of(2) * 4 + packs * 32 + after.next_multiple_of(2) * 4
         }
     }
 }

@@ -9,7 +9,7 @@
 //! which is itself compressed.
 //!
 //! [`write`] is deterministic: the bytes depend only on the tree and the parameters, not on the number of threads or the content of a
-//! cache. The reader supports the volumes of this writer, and those that mkfs.erofs 1.8 makes with lz4 and zstd. It trusts no byte of a
+//! cache. The reader supports the volumes of this writer, and those that mkfs.erofs 1.8 writes with lz4 and zstd. It trusts no byte of a
 //! volume.
 
 mod format;

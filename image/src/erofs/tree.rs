@@ -101,7 +101,7 @@ pub enum TreeError {
     /// The kernel has no such device number.
     #[error("device {0}:{1} does not exist: the largest is 4095:1048575")]
     Device(u32, u32),
-    /// The nanoseconds are 10⁹ or more, or the mode has other bits than those of permissions.
+    /// The nanoseconds are 10⁹ or more, or the mode has bits other than permission bits.
     #[error("mode {0:o} or {1} nanoseconds are out of range")]
     Attributes(u16, u32),
     /// The kernel uses signed seconds, and would read this as a time before 1970.
@@ -171,7 +171,7 @@ impl<'a> Tree<'a> {
         Ok(id)
     }
 
-    /// Adds an inode of another kind to a directory.
+    /// Adds an inode that is not a directory to a directory.
     pub fn add(
         &mut self,
         parent: InodeId,

@@ -1,7 +1,7 @@
 //! The EFI system partition: FAT32 over 256 MiB (Microsoft, "FAT32 File System Specification" 1.03), in the one geometry that kubedOS
 //! ships.
 //!
-//! The writer makes a sparse file system from a [`Tree`] of files: directories first, then every file in one piece, in sorted order, all
+//! The writer creates a sparse file system from a [`Tree`] of files: directories first, then every file in one piece, in sorted order, all
 //! with the same fixed time. The same tree and volume id give the same bytes. The reader also accepts such a file system after other
 //! systems (firmware, boot loader, Linux, Windows, macOS) changed it: other labels, more files, any names. It accepts no other geometry.
 

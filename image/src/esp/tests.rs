@@ -112,7 +112,7 @@ fn paths_that_fat_or_firmware_would_mangle_are_refused() {
 }
 
 #[test]
-fn more_than_the_partition_holds_is_an_error() {
+fn files_larger_than_the_partition_are_an_error() {
     let mut tree = Tree::new();
     let big = vec![1u8; 134 << 20];
     tree.add("a", big.as_slice()).unwrap();
@@ -159,7 +159,7 @@ fn damaged_chains_are_refused() {
         match read(&bad) {
             // The chain of the root directory is damaged.
             Err(EspError::Damaged(_)) => assert_eq!(cluster, 2),
-            // The chain of the root directory continues in the clusters of another directory, which then cannot be read.
+            // The chain of the root directory continues in the clusters of a different directory, which then cannot be read.
             Ok(listing) if cluster == 2 => assert!(!listing.faults().is_empty()),
             Ok(listing) => {
                 assert_eq!(listing.faults().len(), 1, "{cluster} -> {value}");
@@ -172,7 +172,7 @@ fn damaged_chains_are_refused() {
 
 /// Windows, macOS and Linux leave these files on a stick that they mount. An independent implementation writes them.
 #[test]
-fn files_of_other_systems_hide_nothing() {
+fn files_of_other_systems_hide_no_entry() {
     use std::io::Write;
     let tree = sample();
     let mut bytes = flat(&tree.write(7).unwrap());
@@ -189,8 +189,8 @@ fn files_of_other_systems_hide_nothing() {
             folder.create_file(file).unwrap().write_all(b"{123}").unwrap();
         }
         root.create_file("._kubedos").unwrap();
-        root.create_file("gone").unwrap();
-        root.remove("gone").unwrap();
+        root.create_file("removed").unwrap();
+        root.remove("removed").unwrap();
     }
     let listing = read(&bytes).unwrap();
     assert!(listing.faults().is_empty(), "{:?}", listing.faults());
@@ -213,7 +213,7 @@ fn files_of_other_systems_hide_nothing() {
     assert!(read(&bytes).is_ok());
 }
 
-/// Firmware would find a second file by the name of a kubedOS file: with another case, or by its short name.
+/// Firmware would find a second file by the name of a kubedOS file: with a different case, or by its short name.
 #[test]
 fn two_files_with_the_same_name_are_a_fault() {
     let mut tree = Tree::new();

@@ -31,7 +31,7 @@ struct Run {
 struct Places<'t>(BTreeMap<&'t str, Run>);
 
 impl Places<'_> {
-    #[expect(clippy::expect_used, reason = "`write` places all paths of the tree before it asks for one")]
+    #[expect(clippy::expect_used, reason = "`write` places all paths of the tree before it looks up a path")]
     fn of(&self, path: &str) -> Run {
         *self.0.get(path).expect("every directory and every file has a place")
     }
@@ -73,7 +73,7 @@ impl<'a> Tree<'a> {
         self.files.iter().map(|(path, content)| (path.as_str(), content.as_ref()))
     }
 
-    /// Makes the file system: [`ESP_BYTES`] long, sparse. `volume_id` is the volume serial number of FAT.
+    /// Creates the file system: [`ESP_BYTES`] long, sparse. `volume_id` is the volume serial number of FAT.
     pub fn write(&self, volume_id: u32) -> Result<Runs<'_>, EspError> {
         let directories = self.directories();
         let mut clusters = Clusters { next: ROOT };
@@ -199,7 +199,7 @@ mod tests {
 
     /// A size of more than 32 bits does not fit into a directory entry; a smaller size may still be too large for the partition.
     #[test]
-    fn a_size_that_does_not_fit_is_refused_and_allocates_nothing() {
+    fn a_size_that_does_not_fit_is_refused_without_an_allocation() {
         let mut clusters = Clusters { next: ROOT };
         let room = u64::from(CLUSTERS) * CLUSTER;
         for bytes in [room + 1, u64::from(u32::MAX), 1 << 32, (1 << 32) + 1, u64::MAX] {

@@ -39,7 +39,7 @@ pub enum ReadError {
     /// A field has a value that the standard may allow but kubedOS never writes.
     #[error("unsupported partition table: {0} is {1}")]
     Unsupported(&'static str, u64),
-    /// The header contains another sector number than its own.
+    /// The sector number in the header is not the number of its sector.
     #[error("the header of sector {stated} was read from sector {actual}")]
     Misplaced {
         /// The sector number in the header.
@@ -47,8 +47,8 @@ pub enum ReadError {
         /// The sector from which the header was read.
         actual: u64,
     },
-    /// The named area is not inside the disk, or overlaps the usable area.
-    #[error("{0} lies outside the disk")]
+    /// The area is not inside the disk, or overlaps the usable area.
+    #[error("{0} is outside the disk")]
     OutOfBounds(&'static str),
     /// Both checksums are correct, but an entry is invalid or overlaps another entry.
     #[error("invalid entries")]

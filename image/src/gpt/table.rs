@@ -135,7 +135,7 @@ impl Table {
         self.partitions.remove(&number)
     }
 
-    /// The same partitions on a disk of another size, for example after a file was copied to a larger disk.
+    /// The same partitions on a disk with a different size, for example after a file was copied to a larger disk.
     pub fn resized(&self, disk_bytes: u64) -> Result<Self, TableError> {
         let mut table = Self::new(self.sector_size, disk_bytes, self.disk_guid)?;
         for (number, partition) in &self.partitions {

@@ -186,7 +186,7 @@ fn a_disk_that_grew_keeps_its_primary_and_can_be_repaired() {
 /// Field testing: `sgdisk -e` ends the usable area at a whole MiB and writes the entries of the backup copy directly after it, far from the
 /// header.
 #[test]
-fn entries_of_the_backup_may_lie_far_from_its_header() {
+fn entries_of_the_backup_may_be_far_from_its_header() {
     let size = SectorSize::B512;
     let table = table(size, 9);
     let mut disk = written(&table);
@@ -213,7 +213,7 @@ fn entries_of_the_backup_may_lie_far_from_its_header() {
 }
 
 #[test]
-fn a_table_of_the_other_sector_size_or_none_is_not_found() {
+fn a_wrong_sector_size_and_a_missing_table_are_errors() {
     let disk = written(&table(SectorSize::B512, 9));
     assert!(read_from(&disk, SectorSize::B4096).is_err());
     for len in [0usize, 1, 511, 512, 1024, 4096, 70_000, 1 << 20] {

@@ -30,7 +30,7 @@ pub enum SeedVolumeError {
     #[error("not a seed volume")]
     NotASeed,
     /// An extent is not inside the volume.
-    #[error("{0} lies outside the volume")]
+    #[error("{0} is outside the volume")]
     OutOfBounds(&'static str),
     /// The descriptor or the directory violates ECMA-119.
     #[error("{0} is not well-formed")]
@@ -57,7 +57,7 @@ pub fn is_seed(start: &[u8]) -> bool {
     primary_of(start).is_ok()
 }
 
-/// Makes the volume that contains `statement`. The same statement always gives the same bytes.
+/// Creates the volume that contains `statement`. The same statement always gives the same bytes.
 pub fn write(statement: &[u8]) -> Result<Vec<u8>, SeedVolumeError> {
     let size = u32::try_from(statement.len()).map_err(|_| SeedVolumeError::TooLong)?;
     let sectors = statement.len().div_ceil(SECTOR) + FILE as usize;

@@ -141,16 +141,16 @@ fn a_table_with_one_changed_field_is_not_recognised() {
             assert!(recognise(&changed).is_none(), "{} missing", place.role);
             let other = gpt::Partition { type_guid: Guid::from_u128(1), ..partition.clone() };
             changed.set(place.number, other).unwrap();
-            assert!(recognise(&changed).is_none(), "{} of another type", place.role);
+            assert!(recognise(&changed).is_none(), "{} with a different type", place.role);
             changed.set(place.number, gpt::Partition { name: "x".into(), ..partition.clone() }).unwrap();
-            assert!(recognise(&changed).is_none(), "{} of another name", place.role);
+            assert!(recognise(&changed).is_none(), "{} with a different name", place.role);
             let later = gpt::Partition { first_lba: partition.first_lba + 8, ..partition.clone() };
             changed.set(place.number, later).unwrap();
             assert!(recognise(&changed).is_none(), "{} elsewhere", place.role);
             // UUIDs differ from node to node.
             let renamed = gpt::Partition { uuid: Guid::from_u128(5), ..partition };
             changed.set(place.number, renamed).unwrap();
-            assert!(recognise(&changed).is_some(), "{} of another UUID", place.role);
+            assert!(recognise(&changed).is_some(), "{} with a different UUID", place.role);
         }
         let mut more = good.clone();
         let last = layout.places().last().unwrap();

@@ -1,8 +1,8 @@
 //! PE32+ files: the boot loader and the unified kernel image (UKI).
 //!
-//! [`Pe`] reads a file, [`uki`] makes a UKI from the distribution's EFI stub and the sections that the stub looks for. Both require the
+//! [`Pe`] reads a file, [`uki`] builds a UKI from the distribution's EFI stub and the sections that the stub looks for. Both require the
 //! strict form that linkers write and that Authenticode covers unambiguously: headers, then the sections without gap or overlap, then
-//! optionally a certificate table, then the end. A file in another form is refused. Every byte of an accepted file therefore belongs to the
+//! optionally a certificate table, then the end. A file in a different form is refused. Every byte of an accepted file therefore belongs to the
 //! headers, to a section, or to the certificate table.
 //!
 //! Follows: Microsoft "PE Format"; UEFI 2.11, 2.1.1; the UAPI group's "Unified Kernel Image" specification.
@@ -21,7 +21,7 @@ pub use writer::uki;
 /// A PE file or a section to add was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PeError {
-    /// The file ends inside the named structure.
+    /// The file ends inside the structure.
     #[error("the file ends inside its {0}")]
     Truncated(&'static str),
     /// A magic number is wrong.

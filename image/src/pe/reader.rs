@@ -1,5 +1,5 @@
 //! The reader of untrusted PE files. It checks the bounds first, then the form that the parent module describes. The results are views into
-//! the bytes; nothing is copied.
+//! the bytes, without copies.
 
 use zerocopy::FromBytes;
 
@@ -93,7 +93,7 @@ impl<'a> Pe<'a> {
         &self.sections
     }
 
-    /// The bytes of the section with this name. A UKI that kubedOS makes has no duplicate names. In other files, this is the first section
+    /// The bytes of the section with this name. A UKI of kubedOS has no duplicate names. In other files, this is the first section
     /// with the name, as for the stub.
     pub fn section(&self, name: &str) -> Option<&'a [u8]> {
         self.sections.iter().find(|section| section.name == name).map(Section::data)

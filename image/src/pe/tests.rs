@@ -81,7 +81,7 @@ fn names_that_the_stub_would_not_find_are_refused() {
 }
 
 #[test]
-fn programs_of_another_form_are_refused() {
+fn programs_with_an_invalid_form_are_refused() {
     let section = |index: usize, field: usize| SECTIONS + index * 40 + field;
     let refused: Vec<(&str, Vec<u8>)> = vec![
         ("no DOS magic", patched(0, b"ZM")),

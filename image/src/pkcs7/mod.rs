@@ -35,7 +35,7 @@ pub mod oid {
     pub const SHA256_RSA: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0b];
 }
 
-/// Makes signatures with one key. The key may be a file, in a token, or on another machine. In the last case, `sign` fails, and the
+/// Creates signatures with one key. The key may be a file, in a token, or on another machine. In the last case, `sign` fails, and the
 /// operator transports the message to the key ([`crate::authenticode::prepare`], [`crate::authenticode::attach`]).
 pub trait Signer {
     /// The certificate of the key, DER.
@@ -44,7 +44,7 @@ pub trait Signer {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError>;
 }
 
-/// The signer did not make a signature.
+/// The signer did not create a signature.
 #[derive(Debug, thiserror::Error)]
 #[error("the signer did not sign")]
 pub struct SignerError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
@@ -65,7 +65,7 @@ pub enum Pkcs7Error {
     #[error("unsupported {0}")]
     Unsupported(&'static str),
     /// The digest in the signed attributes is not that of the content.
-    #[error("the signature belongs to other content")]
+    #[error("the signature belongs to different content")]
     Digest,
     /// The signer is not in the list of trusted certificates.
     #[error("the signer is not one of the trusted certificates")]

@@ -106,7 +106,7 @@ pub(super) fn plan(guest: u64, l2_tables: u64, data_clusters: u64) -> Plan {
 impl Plan {
     #[expect(
         clippy::expect_used,
-        reason = "a guest disk has at most MAX_GUEST bytes, thus 2^15 entries; a file of 2^64 bytes has 2^20 clusters of reference counts"
+        reason = "a guest disk has at most MAX_GUEST bytes, which are 2^15 entries; a file of 2^64 bytes has 2^20 clusters of reference counts"
     )]
     pub(super) fn header(&self) -> Header {
         let narrow = |value: u64| U32::new(u32::try_from(value).expect("tables are counted in 32 bits"));

@@ -3,7 +3,7 @@
 //! [`check`] verifies that a file is such an image.
 //!
 //! [`Image`] also reads the files of other tools: versions 2 and 3, all cluster sizes, compressed clusters, and images with internal
-//! snapshots, of which it reads the current disk. It refuses other features with a specific error: files that need another file (backing
+//! snapshots (only the current disk is read). It refuses other features with a specific error: files that need another file (backing
 //! file, external data), a key (encryption), or QEMU itself (extended L2 entries, an image that was not closed or is marked as corrupt).
 
 mod compressed;
@@ -44,11 +44,11 @@ pub enum Qcow2Error {
 /// A feature of the format that this reader refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unsupported {
-    /// Unallocated clusters are in another file.
+    /// Unallocated clusters are in a different file.
     #[error("it has a backing file, which contains a part of the disk")]
     BackingFile,
-    /// The data is in another file.
-    #[error("its data is in another file")]
+    /// The data is in a different file.
+    #[error("its data is in a different file")]
     ExternalData,
     /// The clusters are encrypted.
     #[error("it is encrypted")]

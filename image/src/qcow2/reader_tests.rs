@@ -8,7 +8,7 @@ use flate2::write::DeflateEncoder;
 use proptest::prelude::*;
 use std::io::Write;
 
-/// A cluster of the guest disk in an image of another tool.
+/// A cluster of the guest disk in an image of a different tool.
 #[derive(Debug, Clone, Copy)]
 enum Cluster {
     None,
@@ -131,7 +131,7 @@ fn all(image: &dyn Source) -> Vec<u8> {
     bytes
 }
 
-/// Field testing: `qemu-img convert` makes version 2, compressed clusters, and small clusters.
+/// Field testing: `qemu-img convert` writes version 2, compressed clusters, and small clusters.
 #[test]
 fn images_of_other_tools_are_read() {
     for (version, bits, zstd) in [(2, 9, false), (2, 16, false), (3, 9, true), (3, 12, false), (3, 16, true)]
@@ -177,7 +177,7 @@ fn unsupported_features_and_invalid_headers_have_specific_errors() {
         (40, &[0xff; 8], "the offset of the L1 table at 18446744073709551615 is invalid"),
         (79, &[1], "it is in use or was not closed"),
         (79, &[2], "it is marked as corrupt"),
-        (79, &[4], "its data is in another file"),
+        (79, &[4], "its data is in a different file"),
         (79, &[16], "it has extended tables (subclusters)"),
         (79, &[64], "it has unknown features, bits 0x40"),
         (79, &[8], "invalid qcow2 header: the compression type"),

@@ -57,7 +57,7 @@ impl Leaves {
         }
     }
 
-    /// Builds the tree of `data_blocks` blocks, all of which must have been added.
+    /// Builds the tree of `data_blocks` blocks. All of them must have been added.
     ///
     /// # Errors
     /// [`VerityError::Short`] or [`VerityError::Missing`] if a block was not added.

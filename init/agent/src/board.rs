@@ -1,7 +1,7 @@
-//! The board: the facts that the agent shows, written by the stages and read by the status page.
+//! The board: the facts about the node that all threads share. The stages write it and the status page reads it.
 //!
-//! It holds facts only: no text layout (`status_page` does that) and no secrets, because anybody at the console can
-//! read it.
+//! It contains only facts: no text layout, which is in `status_page`, and no secrets, because anybody at the console can
+//! read the page.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,7 +26,7 @@ pub struct StageState {
     pub at: Duration,
     /// Duration of the stage.
     pub took: Option<Duration>,
-    /// What the stage waits for, the error, or the result.
+    /// The reason for waiting, the error, or the result.
     pub about: String,
 }
 
@@ -55,9 +55,9 @@ pub struct DiskLine {
 pub struct Facts {
     /// The boot, as stage 1 handed it over.
     pub handover: Option<Handover>,
-    /// The node's name, once known.
+    /// The node's name; `None` before ValidateShard.
     pub node: Option<String>,
-    /// The node's role, once known.
+    /// The node's role; `None` before ValidateShard.
     pub role: Option<String>,
     /// The incarnation in its seed.
     pub incarnation: Option<u32>,
@@ -92,7 +92,7 @@ impl Default for Board {
 }
 
 impl Board {
-    /// A copy of everything.
+    /// A copy of all facts.
     pub fn facts(&self) -> Facts {
         self.lock().clone()
     }
@@ -120,7 +120,7 @@ impl Board {
         }
     }
 
-    /// Keeps an error.
+    /// Adds an error; the oldest one is dropped if there are too many.
     pub fn add_error(&self, at: Duration, stage: &'static str, text: String) {
         let mut facts = self.lock();
         if facts.errors.len() == ERRORS {

@@ -1,8 +1,9 @@
-//! The agent's main program: runs the stages, then reconciles them for ever; prints the status page when Enter is
-//! pressed on a console; watches the kernel log for blocks that fail verification; sends systemd keep-alive messages.
+//! The agent's main program: runs the stages, then reconciles them in an endless loop; prints the status page when a
+//! user presses Enter on a console; watches the kernel log for blocks that fail verification; sends systemd keep-alive
+//! messages.
 //!
-//! Threads, no async: the stages run on the main thread; each console, the kernel log and the watchdog have a thread of
-//! their own. Nothing here listens on the network in this version.
+//! Threads, no async: the stages run on the main thread; each console, the kernel log and the watchdog have their own
+//! thread. The agent does not listen on the network in this version.
 
 use std::io;
 use std::path::Path;
@@ -40,12 +41,12 @@ use kubedos_wire::printable::chain;
 /// How long the status page waits for systemd's answer.
 const UNITS_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a disk that the spec names may take to appear (USB, slow controllers) before the node continues without it,
-/// and how long an unreadable header may take to become readable.
+/// How long the node waits for a disk that the spec names (USB, slow controllers) before it continues without the disk,
+/// and how long it waits for an unreadable header.
 const DISK_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long a disk must read as empty before a table is written to it: storage that appears late may read as zeroes at
-/// first.
+/// How long a disk must be read as empty before a table is written to it: storage that is not ready yet can be read as
+/// zeroes.
 const EMPTY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why the agent cannot start.
@@ -192,12 +193,12 @@ fn disk_lines(lines: Vec<(String, String)>) -> Vec<DiskLine> {
 fn set_baseline(walk: &Walk<'_>, identity: &Identity, clock_floor: u64) -> Result<(), Halted> {
     let hostname = identity.shard.hostname.as_str();
     walk.stage(Stage::Baseline, || {
-        let want = baseline::want(Path::new(baseline::PARAMETERS), hostname, clock_floor)?;
+        let want = baseline::desired(Path::new(baseline::PARAMETERS), hostname, clock_floor)?;
         let done = baseline::settle(&Kernel::default(), &want)?;
         let (parameters, rules) = (want.parameters.len(), want.rules.len());
         let note =
-            Some(format!("{parameters} parameters and {rules} audit rules hold, {} set now", done.len()));
-        Ok::<_, baseline::BaselineError>(if baseline::remember(disks::state_folder(), &want, hostname)? {
+            Some(format!("{parameters} parameters and {rules} audit rules are set, {} changes", done.len()));
+        Ok::<_, baseline::BaselineError>(if baseline::record(disks::state_folder(), &want, hostname)? {
             Step::Done { output: (), note }
         } else {
             Step::Unchanged { output: (), note }
@@ -212,12 +213,12 @@ const fn missing(stage: Stage) -> &'static str {
         Stage::Enroll => "not in this version: enrolment",
         Stage::Converge => "not in this version: platform roles",
         Stage::Workload => "not in this version: Kubernetes",
-        Stage::Seal => "not in this version: blessing and report",
+        Stage::Seal => "not in this version: marking the booted image as good",
         Stage::ValidateShard | Stage::Disks | Stage::Baseline => "",
     }
 }
 
-/// Keeps a halted node running, so that its console can be read; only a restart leaves this state.
+/// Keeps a halted node running, so that its console can be read. Only a restart ends this state.
 fn wait_for_restart(walk: &Walk<'_>, stage: Stage) -> ! {
     for later in Stage::ALL.into_iter().filter(|later| *later > stage) {
         walk.not_run(later, stage.name());

@@ -1,5 +1,5 @@
-//! Reports blocks that fail verification after boot. The kernel returns an I/O error to the reader and logs a message;
-//! this thread turns the message into a `corrupt` record with the volume's name.
+//! Reports blocks that fail verification after boot. The kernel returns an I/O error to the reader and logs a message.
+//! This thread reads the message and emits a `corrupt` record with the volume's name.
 //!
 //! The message is `device-mapper: verity: MAJOR:MINOR: data block N is corrupted` (or `metadata block`), written by
 //! `drivers/md/dm-verity-target.c` (`verity_handle_err`), at most a hundred times per device. `MAJOR:MINOR` is the data
@@ -26,12 +26,12 @@ pub struct BadBlock {
     pub block: String,
 }
 
-/// The bad block that a record of the kernel log reports, if it reports one.
+/// The bad block in a record of the kernel log; `None` if the record reports no bad block.
 pub fn bad_block(record: &str) -> Option<BadBlock> {
     let (head, text) = record.split_once(';')?;
     let facility = head.split(',').next()?.parse::<u32>().ok()? >> 3;
     if facility != 0 {
-        return None; // not from the kernel: whoever can write to /dev/kmsg can forge the message
+        return None; // not from the kernel: a program that can write to /dev/kmsg can forge the message
     }
     let rest = text.lines().next()?.strip_prefix("device-mapper: verity: ")?.strip_suffix(" is corrupted")?;
     let (device, block) = rest.split_once(": ")?;
@@ -42,9 +42,9 @@ pub fn bad_block(record: &str) -> Option<BadBlock> {
     Some(BadBlock { device: device.to_owned(), block: block.to_owned() })
 }
 
-/// The volume behind a data partition: its GPT label without the slot; the device numbers when sysfs has no label.
+/// The volume of a data partition: its GPT label without the slot; the device numbers if sysfs has no label.
 pub fn volume(sysfs: &Path, device: &str) -> String {
-    let uevent = fs::read_to_string(sysfs.join("dev/block").join(device).join("uevent")).unwrap_or_default(); // the device is gone: the device numbers are used
+    let uevent = fs::read_to_string(sysfs.join("dev/block").join(device).join("uevent")).unwrap_or_default(); // if the device was removed, the device numbers are used
     let label = uevent.lines().find_map(|line| line.strip_prefix("PARTNAME="));
     match label {
         Some(label) => {
@@ -63,7 +63,7 @@ const fn opened_by(volume: &str) -> EarlyStage {
     }
 }
 
-/// Reads the kernel log for ever, and reports each bad block once.
+/// Reads the kernel log in an endless loop, and reports each bad block once.
 pub fn watch(console: &Console, board: &Board) -> io::Result<()> {
     let mut log = File::open("/dev/kmsg")?;
     let mut seen = BTreeSet::new();
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernels_message_names_device_and_block() {
+    fn device_and_block_are_read_from_the_kernels_message() {
         let bad = bad_block(
             "3,812,9312345,-;device-mapper: verity: 254:6: data block 513 is corrupted\n SUBSYSTEM=x",
         );
@@ -112,12 +112,12 @@ mod tests {
     }
 
     #[test]
-    fn a_forged_message_from_user_space_is_not_believed() {
+    fn a_forged_message_from_user_space_is_ignored() {
         assert_eq!(bad_block("11,812,9,-;device-mapper: verity: 254:6: data block 513 is corrupted"), None);
     }
 
     #[test]
-    fn a_device_that_is_no_pair_of_numbers_is_none() {
+    fn a_message_without_valid_device_numbers_is_ignored() {
         for device in ["../..", "/etc", "254", "254:", ":6", "254:6/..", "+254:6"] {
             let record = format!("3,1,9,-;device-mapper: verity: {device}: data block 5 is corrupted");
             assert_eq!(bad_block(&record), None, "{device}");

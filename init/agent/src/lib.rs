@@ -1,8 +1,8 @@
-//! The agent: the first service that systemd starts. It runs the stages, then reconciles them for ever.
+//! The agent: the first service that systemd starts. It runs the stages, then reconciles them in an endless loop.
 //!
 //! It is privileged and parses no input from a network. Threads, no async: the stages run on the main thread; each
-//! console, the kernel log and the watchdog have a thread of their own. The modules have no cycles: stages do not know
-//! the walk, the board does not know the stages, and [`boot`] connects them.
+//! console, the kernel log and the watchdog have their own thread. The modules have no dependency cycles: the stages do
+//! not depend on the walk, the board does not depend on the stages, and [`boot`] connects them.
 
 #![forbid(unsafe_code)]
 

@@ -7,7 +7,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-/// The connection to systemd; does nothing if there is none (in a shell, in a test).
+/// The connection to systemd. Without systemd (in a shell, in a test) no message is sent.
 #[derive(Debug, Default)]
 pub struct Notify {
     socket: Option<(UnixDatagram, SocketAddr)>,
@@ -58,7 +58,7 @@ impl Notify {
 
     fn send(&self, message: &str) {
         if let Some((socket, address)) = &self.socket {
-            drop(socket.send_to_addr(message.as_bytes(), address)); // if systemd is gone or busy, its watchdog decides
+            drop(socket.send_to_addr(message.as_bytes(), address)); // if systemd does not receive messages, its watchdog acts
         }
     }
 }
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn without_systemd_it_is_silent() {
+    fn without_systemd_no_message_is_sent() {
         let notify = Notify::to("", None).unwrap();
         notify.ready();
         assert_eq!(notify.watchdog(), None);

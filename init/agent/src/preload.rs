@@ -1,13 +1,13 @@
 //! Loads the kernel modules of encrypted disks while the agent verifies the seed.
 //!
-//! Without this, the kernel starts one `modprobe` after the other at the moment when `cryptsetup` needs a cipher, and the
-//! boot waits for each of them. A failure changes nothing: the kernel asks for the same modules again when it needs them, and
-//! then reports the error to the caller.
+//! Without this, the kernel starts one `modprobe` after the other when `cryptsetup` needs a cipher, and the boot waits
+//! for each of them. A failure here is ignored: the kernel requests the same modules again when it needs them, and then
+//! reports the error to the caller.
 
 use std::process::{Command, Stdio};
 
-/// dm-crypt, the mode of the containers (aes-xts-plain64) and its implementation with AES-NI. A machine without AES-NI, or a
-/// kernel that has one of them built in, has no such module.
+/// dm-crypt, the XTS mode of the containers (aes-xts-plain64), and AES with AES-NI instructions. A module is missing if the
+/// kernel has it built in, and `aesni_intel` does not load on a machine without AES-NI.
 const MODULES: [&str; 3] = ["dm_crypt", "xts", "aesni_intel"];
 
 /// Loads the modules; returns when they are ready or cannot be loaded.

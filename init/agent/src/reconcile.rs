@@ -1,5 +1,5 @@
-//! The reconcile loop: runs the plans of the acting stages once a minute, for ever. It repairs and reports drift, and
-//! reports nothing if there is none.
+//! The reconcile loop: runs the plans of the implemented stages once a minute, without end. It repairs and reports
+//! drift. A round without drift is not reported.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,13 +17,13 @@ use crate::stages::disks::{DisksError, Patience, settle};
 use crate::walk::Walk;
 use kubedos_base::console::uptime;
 
-/// The interval.
+/// The interval between two rounds.
 const EVERY: Duration = Duration::from_secs(60);
 
 /// The longest time that one round may take.
 const LONGEST: Duration = Duration::from_secs(900);
 
-/// Reconciles the acting stages for ever.
+/// Reconciles the implemented stages in an endless loop.
 pub fn forever(walk: &Walk<'_>, node: &Node) -> ! {
     let (mut disks_failures, mut baseline_failures) = (0, 0);
     loop {
@@ -58,7 +58,7 @@ fn round<E: Classified>(
         Err(error) => {
             *failures = failures.saturating_add(1);
             let again = match error.class() {
-                Class::Retry | Class::Wait | Class::Halt => failures.is_power_of_two(), // after boot nothing halts: running services continue
+                Class::Retry | Class::Wait | Class::Halt => failures.is_power_of_two(), // after boot no error halts the node: running services continue
             };
             if again {
                 walk.retry(stage, &error, *failures);
@@ -69,16 +69,16 @@ fn round<E: Classified>(
 
 fn repair_disks(node: &Node) -> Result<Vec<String>, DisksError> {
     if node.volatile {
-        return Ok(vec![]); // the next boot uses a disk that appears later: running services use the stores in memory
+        return Ok(vec![]); // running services use the stores in memory; a disk that appears later is used by the next boot
     }
     let machine = Machine::observe(Path::new("/sys"));
     let desired = disks::desired(&node.handover, &node.identity, machine, Patience::Over);
     let settled = settle(&mut Real::default(), &desired, &mut disks::random)?;
-    Ok(settled.lasting.into_iter().chain(settled.passing).collect())
+    Ok(settled.persistent.into_iter().chain(settled.transient).collect())
 }
 
 fn repair_baseline(node: &Node) -> Result<Vec<String>, BaselineError> {
     let hostname = node.identity.shard.hostname.as_str();
-    let want = baseline::want(Path::new(baseline::PARAMETERS), hostname, node.clock_floor)?;
+    let want = baseline::desired(Path::new(baseline::PARAMETERS), hostname, node.clock_floor)?;
     baseline::settle(&Kernel::default(), &want)
 }

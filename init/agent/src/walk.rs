@@ -1,7 +1,7 @@
-//! Runs one stage: repeats its attempts, pauses between them, and reports to the console and the board.
+//! The walk: runs one stage. It repeats the attempts of the stage, pauses between them, and reports each outcome to the
+//! console and the board.
 //!
-//! The walk makes no decision about the subject of a stage: it maps every [`Step`] and [`Class`] to an outcome, by
-//! exhaustive match.
+//! It does not depend on what a stage does: it maps every [`Step`] and [`Class`] to an outcome, by exhaustive match.
 
 use std::error::Error;
 use std::time::Duration;
@@ -22,21 +22,21 @@ use crate::notify::Notify;
 #[error("stage {} halted", .0.name())]
 pub struct Halted(pub Stage);
 
-/// Attempts before an error of class [`Class::Retry`] is a halt: about half a minute.
+/// Number of attempts before an error of class [`Class::Retry`] halts the stage: about half a minute.
 pub const ATTEMPTS: u32 = 6;
 
-/// How often a waiting stage is tried.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// The pause between two attempts of a waiting stage.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The longest time that one attempt may take: creating file systems on a slow disk under emulation.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(900);
 
-/// What the walk needs to run a stage.
-#[expect(missing_debug_implementations, reason = "holds a closure")]
+/// The interfaces that a stage reports to.
+#[expect(missing_debug_implementations, reason = "contains a closure")]
 pub struct Walk<'a> {
-    /// Takes the records.
+    /// The console for the records.
     pub console: &'a Console,
-    /// The board behind the status page.
+    /// The board, with the facts for the status page.
     pub board: &'a Board,
     /// The connection to systemd.
     pub notify: &'a Notify,
@@ -83,7 +83,7 @@ impl Walk<'_> {
                         self.wait(stage, on, note.as_deref(), None);
                     }
                     waits_on = reason;
-                    (self.pause)(LOOK_AGAIN);
+                    (self.pause)(POLL_INTERVAL);
                 }
                 Err(error) => match error.class() {
                     Class::Retry if failures + 1 < ATTEMPTS => {
@@ -103,14 +103,14 @@ impl Walk<'_> {
                             self.wait(stage, on, None, None);
                         }
                         waits_on = reason;
-                        (self.pause)(LOOK_AGAIN);
+                        (self.pause)(POLL_INTERVAL);
                     }
                 },
             }
         }
     }
 
-    /// Reports a stage that does not run in this version, or whose needs are not met.
+    /// Reports a stage that does not run in this version, or that needs a stage which did not succeed.
     pub fn not_run(&self, stage: Stage, on: &str) {
         self.wait(stage, on, None, None);
     }
@@ -221,7 +221,7 @@ mod tests {
         let walk =
             Walk { console: &console, board: &board, notify: &notify, heartbeat: &heartbeat, pause: &pause };
         let mut script = script.into_iter();
-        let result = walk.stage(Stage::Disks, || script.next().expect("the walk asked once too often"));
+        let result = walk.stage(Stage::Disks, || script.next().expect("the walk made one attempt too many"));
         let records = lines.0.lock().unwrap().clone();
         let paused = *paused.borrow();
         (result, records, paused)
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_passing_error_is_tried_again_and_counted() {
+    fn a_temporary_error_is_retried_and_counted() {
         let (result, records, paused) = run(vec![
             Err(Bad(Class::Retry)),
             Err(Bad(Class::Retry)),
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_that_does_not_pass_halts_after_some_attempts() {
+    fn a_permanent_error_halts_the_stage_after_the_last_attempt() {
         let (result, records, _) = run((0..ATTEMPTS).map(|_| Err(Bad(Class::Retry))).collect());
         assert_eq!(result, Err(Halted(Stage::Disks)));
         assert_eq!(records.last().unwrap().outcome, Outcome::Halted);
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_halt_is_final_and_a_degraded_stage_goes_on() {
+    fn a_halt_is_final_and_a_degraded_stage_continues() {
         let (result, records, _) = run(vec![Err(Bad(Class::Halt))]);
         assert_eq!(result, Err(Halted(Stage::Disks)));
         assert_eq!(outcomes(&records), [Outcome::Started, Outcome::Halted]);

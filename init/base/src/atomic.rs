@@ -1,4 +1,4 @@
-//! Replaces files atomically: after a power cut a file has its old or its new content, never a part of either.
+//! Replaces files atomically: after a power cut, a file has either its old or its new content, never a mixture.
 
 use std::fs::{self, File};
 use std::io::{self, Write};

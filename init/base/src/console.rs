@@ -1,9 +1,9 @@
 //! Writes console records, for stage 1 and the agent; `kubedos_wire::record` owns their format.
 //!
 //! A record is one `write(2)` to `/dev/kmsg` and therefore one record of the kernel log. The kernel prints it on every
-//! console in one piece, so the output of services cannot split it. The count `n` belongs to the boot, not to the
-//! process: stage 1 hands it over, and the agent keeps it in a file beside the hand-over, so that a restarted agent
-//! continues the count. Kernel documentation: `Documentation/ABI/testing/dev-kmsg`, `kernel.printk` and
+//! console in one piece, so the output of services cannot split it. The count `n` is the number of the record in this
+//! boot: stage 1 hands it over, and the agent stores it in a file in the folder of the hand-over, so that a restarted
+//! agent continues the count. Kernel documentation: `Documentation/ABI/testing/dev-kmsg`, `kernel.printk` and
 //! `kernel.printk_devkmsg` in `Documentation/admin-guide/sysctl/kernel.rst`.
 
 use std::error::Error;
@@ -43,7 +43,7 @@ impl Event {
         self
     }
 
-    /// Sets what the stage waits for.
+    /// Sets the object that the stage waits for.
     #[must_use]
     pub fn on(mut self, what: impl Into<String>) -> Self {
         self.on = Some(what.into());
@@ -57,7 +57,7 @@ impl Event {
         self
     }
 
-    /// Sets the error from a text, where there is no error value (a panic).
+    /// Sets the error from a text, for a panic, which has no error value.
     #[must_use]
     pub fn error_text(mut self, error: impl Into<String>) -> Self {
         self.error = Some(error.into());
@@ -140,7 +140,7 @@ impl Console {
         self.lock().next
     }
 
-    /// Writes one record. Errors are ignored: they cannot be reported, and nothing may stop because of them.
+    /// Writes one record. Errors are ignored: they cannot be reported, and a failed write must not stop the node.
     pub fn emit(&self, event: Event) {
         let mut inner = self.lock();
         let mut record = Record::new(inner.next, uptime().as_secs_f64(), event.stage, event.outcome);
@@ -177,7 +177,7 @@ pub fn uptime() -> Duration {
 /// console that also shows `warning` shows the warnings of healthy machines and drivers at each boot.
 const SHOWN: u8 = 3;
 
-/// The kernel log level of an outcome: `crit` if a human must act.
+/// The kernel log level of an outcome: `crit` if an operator must act.
 const fn priority(outcome: Outcome) -> u8 {
     match outcome {
         Outcome::Halted | Outcome::Corrupt => 2,
@@ -201,8 +201,8 @@ fn console_level() -> Option<u8> {
     fs::read_to_string(PRINTK).ok().and_then(|text| text.split_whitespace().next()?.parse().ok())
 }
 
-/// Runs a function about which the kernel logs a message that is expected, and keeps the message off the console; it
-/// stays in the log. Use it only if no other message can come meanwhile.
+/// Runs a function that causes an expected kernel message, and does not print the message on the console; it stays in
+/// the log. Use it only if the kernel can log no other message during that time.
 pub fn quietly(run: impl FnOnce()) {
     const ALERT_ONLY: &str = "2";
     let level = console_level();
@@ -265,7 +265,7 @@ mod tests {
     struct Outer(#[source] io::Error);
 
     #[test]
-    fn records_count_and_carry_node_and_chain() {
+    fn records_are_numbered_and_contain_the_node_and_the_causes_of_an_error() {
         let fake = Fake::default();
         let console = Console::with_sink(Box::new(fake.clone()), 5);
         console.emit(Event::new("OpenRoot", Outcome::Started));
@@ -285,7 +285,7 @@ mod tests {
 
     /// D1: a record is shown even if no other record follows.
     #[test]
-    fn every_record_is_closed_when_it_is_written() {
+    fn every_record_ends_with_a_line_feed() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let mut kmsg = Kmsg { kmsg: Some(file.reopen().unwrap()) };
         kmsg.write_record(5, "kubedos: {}").unwrap();
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restarted_agent_goes_on_counting() {
+    fn a_restarted_agent_continues_the_count() {
         let folder = tempfile::tempdir().unwrap();
         let counter = folder.path().join("records");
         let counted = |next, count: Option<&Path>| {

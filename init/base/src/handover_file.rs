@@ -1,4 +1,4 @@
-//! Reads and writes the hand-over and the files beside it; `kubedos_wire::handover` owns their content.
+//! Reads and writes the hand-over and the other files in its folder; `kubedos_wire::handover` defines their content.
 
 use std::fs;
 use std::io;
@@ -34,7 +34,7 @@ pub fn read(path: &Path) -> Result<Handover, HandoverFileError> {
     Ok(Handover::parse(&text)?)
 }
 
-/// Writes the hand-over, and creates the folders above it.
+/// Writes the hand-over, and creates its parent folders.
 ///
 /// # Errors
 /// [`HandoverFileError`].
@@ -43,14 +43,14 @@ pub fn write(path: &Path, handover: &Handover) -> Result<(), HandoverFileError> 
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(access("create", folder))?;
     }
-    write_beside(path, text.as_bytes())
+    write_bytes(path, text.as_bytes())
 }
 
-/// Writes a file beside the hand-over.
+/// Writes another file into the folder of the hand-over.
 ///
 /// # Errors
 /// [`HandoverFileError::Access`].
-pub fn write_beside(path: &Path, bytes: &[u8]) -> Result<(), HandoverFileError> {
+pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), HandoverFileError> {
     fs::write(path, bytes).map_err(access("write", path))
 }
 
@@ -65,7 +65,7 @@ mod tests {
     use kubedos_wire::handover::{Medium, VERSION};
 
     #[test]
-    fn a_written_hand_over_is_read_and_an_absent_one_is_named() {
+    fn a_hand_over_is_read_as_written_and_the_error_for_an_absent_one_contains_its_path() {
         let handover = Handover {
             version: VERSION,
             release: "0.1.0".into(),

@@ -4,12 +4,12 @@
 
 use std::error::Error;
 
-/// What an error means for the node.
+/// The reaction of the agent to an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// The cause may pass by itself within seconds: the attempt is repeated a limited number of times, then the stage halts.
+    /// The cause may be temporary: the attempt is repeated a limited number of times, then the stage halts.
     Retry,
-    /// Something outside the node is missing and may come at any time: the stage is reported as waiting and repeated without limit.
+    /// Something outside the node is missing, for example a disk: the stage is reported as waiting and repeated without limit.
     Wait,
     /// An operator must act: the stage ends, and no stage that needs it runs.
     Halt,
@@ -21,7 +21,7 @@ pub trait Classified: Error {
     fn class(&self) -> Class;
 }
 
-/// The result of an attempt that had no error.
+/// The result of a successful attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step<T> {
     /// The stage changed something persistent.
@@ -31,27 +31,27 @@ pub enum Step<T> {
         /// The result, and why.
         note: Option<String>,
     },
-    /// There was nothing to change.
+    /// The observed state was already the desired one.
     Unchanged {
         /// The output for later stages.
         output: T,
-        /// What was found.
+        /// The observed state.
         note: Option<String>,
     },
-    /// The node continues without something that it should have.
+    /// The node continues, but something that it needs is missing.
     Degraded {
         /// The output for later stages.
         output: T,
-        /// What is missing.
+        /// The missing object, for example `disk`.
         on: String,
-        /// Why, and what follows from it.
+        /// The reason and the consequences.
         note: Option<String>,
     },
     /// The stage cannot continue yet; it is repeated soon.
     Waiting {
-        /// What it waits for.
+        /// The object that the stage waits for, for example `seed`.
         on: String,
-        /// What an operator can do about it.
+        /// Advice to the operator.
         note: Option<String>,
     },
 }

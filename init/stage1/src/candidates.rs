@@ -1,8 +1,8 @@
-//! Chooses the partitions that may hold the volumes, and the order in which they are tried. Pure.
+//! Chooses the partitions that may contain the volumes, and the order in which they are tried. Pure.
 //!
-//! The partition UUIDs of root and payload derive from their root hashes, so a candidate names the content that it
-//! should have; dm-verity checks whether it has that content. The device that firmware booted from comes first, so that
-//! a USB stick and the disk that it was copied to never mix.
+//! The partition UUIDs of root and payload derive from their root hashes, so the UUID of a candidate determines its
+//! expected content; dm-verity verifies the content. The device that firmware booted from is the first, so that volumes
+//! of a USB stick and of its copy on a disk are never mixed.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use kubedos_wire::seal::Volume;
 use super::devices::Disk;
 use kubedos_wire::handover::Medium;
 
-/// How long no device event may have occurred before a device is used that firmware did not boot from.
+/// How long to wait after the last device event before a device is used that firmware did not boot from.
 pub const QUIET: Duration = Duration::from_secs(3);
 /// How long to wait for the device that firmware booted from if another device has the volumes too.
 pub const PREFERRED: Duration = Duration::from_secs(20);
@@ -35,7 +35,7 @@ pub struct Candidate<'a> {
     pub hash: u32,
 }
 
-/// The disks, best first: the one that firmware booted from (a CD, if firmware named no partition), then by name.
+/// The disks, best first: the one that firmware booted from (a CD, if firmware reported no partition), then by name.
 pub fn rank<'a>(disks: impl Iterator<Item = &'a Disk>, boot_partition: Option<Guid>) -> Vec<&'a Disk> {
     let mut ranked: Vec<&Disk> = disks.collect();
     ranked.sort_by_key(|disk| {
@@ -77,7 +77,7 @@ fn pairs_on<'a>(disk: &'a Disk, volume: Volume, hash: &RootHash) -> Vec<Candidat
     pairs.map(|(data, hash)| Candidate { disk, data, hash }).take(PAIRS).collect()
 }
 
-/// The partitions that may hold a configuration's statement.
+/// The partitions that may contain the statement of a configuration.
 pub fn statements(disk: &Disk) -> Vec<u32> {
     let kind = Role::Volume(Volume::Configuration, Area::Signature, Slot::A).type_guid();
     disk.table.of_type(kind).map(|(number, _)| number).collect()
@@ -87,10 +87,10 @@ pub fn statements(disk: &Disk) -> Vec<u32> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Search {
     /// The volumes are present.
-    Ends,
+    Succeeds,
     /// Wait for more devices.
-    GoesOn,
-    /// The time is over.
+    Continues,
+    /// The time limit has passed.
     Fails,
 }
 
@@ -114,11 +114,11 @@ pub fn search(
         && ranked.iter().any(|disk| !statements(disk).is_empty());
     let waited_enough = waited >= PREFERRED || (boot_partition.is_none() && quiet >= QUIET);
     if preferred_is_complete || (all_are_somewhere && waited_enough) {
-        Search::Ends
+        Search::Succeeds
     } else if waited >= DEADLINE {
         Search::Fails
     } else {
-        Search::GoesOn
+        Search::Continues
     }
 }
 
@@ -174,9 +174,9 @@ mod tests {
         disks.iter().map(|disk| disk.name.as_str()).collect()
     }
 
-    /// A USB stick and its copy on a disk are attached together, in both orders.
+    /// A USB stick and its copy on a disk are attached at the same time, in both orders.
     #[test]
-    fn the_device_that_firmware_booted_from_comes_first() {
+    fn the_device_that_firmware_booted_from_is_first() {
         let disks = [disk("sda", esp(1), ROOT), disk("sdb", esp(2), ROOT), disk("sr0", esp(3), ROOT)];
         assert_eq!(names(&rank(disks.iter(), Some(esp(1)))), ["sda", "sdb", "sr0"]);
         assert_eq!(names(&rank(disks.iter(), Some(esp(2)))), ["sdb", "sda", "sr0"]);
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_payload_is_taken_from_beside_the_root() {
+    fn the_payload_on_the_disk_of_the_root_is_the_first_candidate() {
         let disks = [disk("sda", esp(1), ROOT), disk("sdb", esp(2), ROOT)];
         let ranked = rank(disks.iter(), Some(esp(1)));
         let found = pairs(&ranked, Some(&disks[1]), Volume::Payload, &PAYLOAD);
@@ -198,13 +198,13 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_root_is_no_candidate() {
+    fn a_root_with_a_different_hash_is_refused_as_a_candidate() {
         let foreign = disk("sda", esp(1), RootHash::new([5; 32]));
         assert!(pairs(&[&foreign], None, Volume::Root, &ROOT).is_empty());
     }
 
     #[test]
-    fn a_partition_of_the_right_name_and_the_wrong_type_is_no_candidate() {
+    fn a_partition_with_the_right_uuid_and_the_wrong_type_is_refused_as_a_candidate() {
         let mut disk = disk("sda", esp(1), ROOT);
         let mut data = disk.table.get(6).unwrap().clone();
         data.type_guid = Role::Data.type_guid();
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_full_of_repeated_names_is_not_tried_for_ever() {
+    fn the_number_of_candidates_with_repeated_uuids_is_limited() {
         let mut disk = disk("sda", esp(1), ROOT);
         for number in [1, 2, 3, 4, 7, 8, 9, 10, 11] {
             let mut copy = disk.table.get(number).unwrap().clone();
@@ -225,22 +225,22 @@ mod tests {
     }
 
     #[test]
-    fn the_search_waits_for_the_boot_device_and_not_for_ever() {
+    fn the_search_waits_for_the_boot_device_for_a_limited_time() {
         let (boot, other, cd) =
             (disk("sda", esp(1), ROOT), disk("sdb", esp(2), ROOT), disk("sr0", esp(3), ROOT));
         let foreign = disk("sdc", esp(1), RootHash::new([5; 32]));
         let s = Duration::from_secs;
         type Case<'a> = (&'a [&'a Disk], Option<Guid>, u64, u64, Search);
         let cases: [Case<'_>; 9] = [
-            (&[], Some(esp(1)), 0, 0, Search::GoesOn),
+            (&[], Some(esp(1)), 0, 0, Search::Continues),
             (&[], Some(esp(1)), 90, 90, Search::Fails),
-            (&[&boot], Some(esp(1)), 0, 0, Search::Ends),
-            (&[&other], Some(esp(1)), 10, 10, Search::GoesOn),
-            (&[&other], Some(esp(1)), 20, 0, Search::Ends),
-            (&[&other], None, 1, 1, Search::GoesOn),
-            (&[&other], None, 3, 3, Search::Ends),
-            (&[&other, &cd], None, 0, 0, Search::Ends),
-            (&[&foreign], Some(esp(1)), 89, 89, Search::GoesOn),
+            (&[&boot], Some(esp(1)), 0, 0, Search::Succeeds),
+            (&[&other], Some(esp(1)), 10, 10, Search::Continues),
+            (&[&other], Some(esp(1)), 20, 0, Search::Succeeds),
+            (&[&other], None, 1, 1, Search::Continues),
+            (&[&other], None, 3, 3, Search::Succeeds),
+            (&[&other, &cd], None, 0, 0, Search::Succeeds),
+            (&[&foreign], Some(esp(1)), 89, 89, Search::Continues),
         ];
         for (disks, boot_partition, waited, quiet, expected) in cases {
             assert_eq!(

@@ -1,5 +1,5 @@
-//! Checks that the kernel's command line is the one in the UKI, byte for byte: systemd-stub appends SMBIOS strings to
-//! it even under Secure Boot, and an additional word could disable verification or give PID 1 a shell (ADR 0002).
+//! Checks that the kernel's command line is the one in the UKI, byte for byte. systemd-stub appends SMBIOS strings to
+//! it even under Secure Boot, and an additional word could disable verification or start a shell as PID 1 (ADR 0002).
 
 use std::io;
 
@@ -10,7 +10,7 @@ pub enum CmdlineError {
     #[error("failed to read {0}")]
     Read(&'static str, #[source] io::Error),
     /// The command line differs.
-    #[error("the kernel's command line is not the one of the sealed image: {0}")]
+    #[error("the kernel's command line differs from the one in the sealed image: {0}")]
     Differs(String),
 }
 
@@ -21,7 +21,7 @@ pub fn compare(given: &[u8], baked: &[u8]) -> Result<(), CmdlineError> {
         return Ok(());
     }
     let difference = match given.strip_prefix(baked) {
-        Some(appended) => format!("appended is {:?}", String::from_utf8_lossy(appended)),
+        Some(appended) => format!("appended: {:?}", String::from_utf8_lossy(appended)),
         None => format!("it is {:?}", String::from_utf8_lossy(given)),
     };
     Err(CmdlineError::Differs(difference))
@@ -38,9 +38,9 @@ fn trimmed(text: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
-    /// A5: SMBIOS command-line extras are refused.
+    /// A5: command lines with appended SMBIOS strings are refused.
     #[test]
-    fn only_the_baked_text_is_accepted() {
+    fn only_the_command_line_of_the_uki_is_accepted() {
         for given in ["console=ttyS0 quiet", "console=ttyS0 quiet\n", "console=ttyS0 quiet\0"] {
             assert!(compare(given.as_bytes(), b"console=ttyS0 quiet\n").is_ok(), "{given:?}");
         }
@@ -57,8 +57,8 @@ mod tests {
     }
 
     #[test]
-    fn what_was_appended_is_named() {
+    fn the_error_contains_the_appended_text() {
         let error = compare(b"a b evil=1\n", b"a b").unwrap_err().to_string();
-        assert!(error.ends_with(r#"appended is " evil=1""#), "{error}");
+        assert!(error.ends_with(r#"appended: " evil=1""#), "{error}");
     }
 }

@@ -1,10 +1,10 @@
 //! Chooses the configuration volume: by partition type, then by signature, then by device and generation. On the device
-//! of the root volume, the highest generation wins that a configuration key of the initrd has signed for this cluster.
-//! Other devices are used only if that device has none, so that a USB stick and the disk that it was copied to never
-//! mix. All other statements are reported with the reason (requirement C0).
+//! of the root volume, it chooses the highest generation that a configuration key of the initrd has signed for this
+//! cluster. It uses another device only if that device has no acceptable configuration, so that volumes of a USB stick
+//! and of its copy on a disk are never mixed. All other statements are reported with the reason (requirement C0).
 //!
-//! [`accept`] alone decides whether a statement is acceptable. The floors below which a generation is refused are in
-//! the seed and in STATE, which are not open yet: the agent checks them.
+//! Only [`accept`] decides whether a statement is acceptable. The floors of generations are in the seed and in STATE,
+//! which are not open yet: the agent checks them.
 
 use std::cmp::Reverse;
 use std::fs::File;
@@ -16,16 +16,16 @@ use kubedos_wire::statement::{ConfigurationStatement, StatementError};
 use super::candidates::statements;
 use super::devices::{self, DeviceError, Disk};
 
-/// Maximum size of a statement's partition; the bytes behind the statement are zero.
+/// Maximum size of a statement's partition; the bytes after the statement are zero.
 const PARTITION: u64 = 1 << 20;
 
 /// Why a statement is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// Its partition cannot be found.
+    /// The partition of the statement cannot be found.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// Its partition cannot be read.
+    /// The partition of the statement cannot be read.
     #[error("failed to read")]
     Read(#[from] io::Error),
     /// This image does not accept the statement.
@@ -141,7 +141,7 @@ mod tests {
 
     /// C0: a newer configuration on another attached disk is not used.
     #[test]
-    fn the_disk_of_the_root_volume_comes_before_a_newer_configuration_elsewhere() {
+    fn the_disk_of_the_root_volume_precedes_a_newer_configuration_on_another_disk() {
         let (own, stick) = (disk("vda"), disk("sdb"));
         let choice = choose(vec![
             found(&own, 7, Some(3)),
@@ -152,14 +152,11 @@ mod tests {
         let order: Vec<_> =
             choice.acceptable.iter().map(|f| (f.disk.name.as_str(), f.statement.generation)).collect();
         assert_eq!(order, [("vda", 4), ("vda", 3), ("sdb", 9)]);
-        assert_eq!(
-            choice.refused,
-            ["sdb partition 18: not signed by any of the 1 keys that are trusted here"]
-        );
+        assert_eq!(choice.refused, ["sdb partition 18: not signed by a trusted key (trusted keys: 1)"]);
     }
 
     #[test]
-    fn another_disk_counts_when_the_own_one_has_none() {
+    fn another_disk_is_used_if_the_disk_of_the_root_volume_has_no_configuration() {
         let (own, stick) = (disk("vda"), disk("sdb"));
         let choice = choose(vec![found(&own, 7, None), found(&stick, 7, Some(2))]);
         assert_eq!(

@@ -1,6 +1,6 @@
-//! The attached block devices with their partition tables. This module reads both copies of a table itself and never
-//! relies on the kernel's view. The table of a CD counts in sectors of 512 bytes, which the kernel does not read on a
-//! drive with sectors of 2048; such a drive is therefore accessed through a loop device.
+//! The attached block devices with their partition tables. This module reads both copies of a table itself and does not
+//! rely on the kernel's view. The table of a CD counts in sectors of 512 bytes, which the kernel does not read on a
+//! drive with sectors of 2048 bytes; such a drive is therefore accessed through a loop device.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -26,11 +26,11 @@ pub struct Disk {
     pub medium: Medium,
     /// Its partition table.
     pub table: Table,
-    /// What is wrong with the copies of the table, if anything.
+    /// The fault of the copies of the table; `None` if they have no fault.
     pub table_note: Option<String>,
 }
 
-/// A partition as the kernel knows it.
+/// A partition in the kernel's view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionDevice {
     /// The device node, for example `/dev/vda6`.
@@ -54,7 +54,7 @@ pub enum DeviceError {
     /// The partition table cannot be used.
     #[error("no usable partition table on {0}")]
     Table(String, #[source] gpt::ReadError),
-    /// No image has a table for this sector size.
+    /// Tables with this sector size are not supported.
     #[error("{0} has sectors of {1} bytes")]
     SectorSize(String, u32),
     /// The loop driver cannot be loaded.
@@ -85,7 +85,7 @@ impl Devices {
             if self.disks.contains_key(&name) {
                 continue;
             }
-            match look_at(&name, loader) {
+            match read_disk(&name, loader) {
                 Ok(disk) => {
                     self.refused.remove(&name);
                     self.disks.insert(name, disk);
@@ -112,7 +112,7 @@ impl Devices {
     }
 }
 
-/// Whole devices with a drive behind them. Loop devices, RAM disks and similar ones have no `device` in sysfs; a single
+/// Whole devices of physical drives. Loop devices, RAM disks and similar ones have no `device` in sysfs; a single
 /// path of a multipath drive is hidden.
 fn drives() -> Vec<String> {
     let entries = fs::read_dir("/sys/block").into_iter().flatten().flatten();
@@ -127,7 +127,7 @@ fn drives() -> Vec<String> {
     names
 }
 
-fn look_at(name: &str, loader: &mut Loader) -> Result<Disk, DeviceError> {
+fn read_disk(name: &str, loader: &mut Loader) -> Result<Disk, DeviceError> {
     let read = |error| DeviceError::Read(name.to_owned(), error);
     let file =
         File::open(Path::new("/dev").join(name)).map_err(|error| match Errno::from_io_error(&error) {
@@ -169,8 +169,8 @@ fn no_table(name: &str, error: gpt::ReadError) -> DeviceError {
     }
 }
 
-/// The note about a table. A backup that is only not at the end of the disk is normal for an image that was written to
-/// a larger disk, and gives no note.
+/// The note about a table. If an image was written to a larger disk, the backup copy is not at the end of the disk; this
+/// gives no note.
 fn table_note(found: &gpt::Found) -> Option<String> {
     match (&found.copy, &found.other) {
         (gpt::Copy::Backup, gpt::OtherCopy::Damaged(error)) => {
@@ -183,8 +183,8 @@ fn table_note(found: &gpt::Found) -> Option<String> {
     }
 }
 
-/// The kernel's device for a partition of the table. If the kernel has not read the table (its primary copy is damaged)
-/// or has read another one, the partition is announced to the kernel.
+/// The kernel's device for a partition of the table. If the kernel has not read the table, because its primary copy is
+/// damaged, or has read a different table, the partition is announced to the kernel.
 pub fn partition(disk: &Disk, number: u32) -> Result<PartitionDevice, DeviceError> {
     let failed = |error: io::Error| DeviceError::Partition(number, disk.name.clone(), error);
     let entry = disk.table.get(number).ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
@@ -196,14 +196,14 @@ pub fn partition(disk: &Disk, number: u32) -> Result<PartitionDevice, DeviceErro
         return Ok(device.clone());
     }
     let whole = File::open(Path::new("/dev").join(&disk.node)).map_err(failed)?;
-    let tell = |request| {
+    let announce = |request| {
         block::announce_partition(&whole, request, number, want.start, want.length)
             .map_err(|errno| failed(errno.into()))
     };
     if before.is_some() {
-        tell(PartitionRequest::Remove)?;
+        announce(PartitionRequest::Remove)?;
     }
-    tell(PartitionRequest::Add)?;
+    announce(PartitionRequest::Add)?;
     match known(&disk.node, number).map_err(failed)? {
         Some((device, extent)) if extent == want => Ok(device),
         _ => Err(failed(io::ErrorKind::NotFound.into())),
@@ -253,9 +253,9 @@ mod tests {
         ))
     }
 
-    /// D1: a seed or a blank disk beside the image is not reported as a fault; a damaged table is.
+    /// D1: an attached seed or blank disk is not reported as a fault; a damaged table is.
     #[test]
-    fn a_disk_without_a_table_is_no_fault_and_a_damaged_table_is() {
+    fn only_a_damaged_table_is_reported_as_a_fault() {
         let mut bytes = vec![0; 1 << 20];
         assert_eq!(refused(&bytes), "vdb has no GPT");
         bytes[512..520].copy_from_slice(b"EFI PART");

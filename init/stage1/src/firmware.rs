@@ -1,6 +1,5 @@
-//! Reads from EFI variables what firmware and boot loader report: that there is UEFI at all, the partition with the
-//! UKI, and the state of Secure Boot. No other variables are read, and neither is `/.extra` (credentials, add-ons and
-//! extensions from systemd-stub).
+//! Checks for UEFI, and reads the partition of the UKI and the state of Secure Boot from EFI variables. No other variables
+//! are read. The folder `/.extra` (credentials, add-ons and extensions from systemd-stub) is not read either.
 
 use std::fs;
 use std::io;
@@ -76,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_loaders_utf16_is_read_and_nonsense_is_not() {
+    fn a_uuid_in_utf16_is_parsed_and_invalid_text_is_not() {
         let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
         let uuid = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B";
         assert_eq!(partition_uuid(&utf16(uuid)), uuid.parse().ok());

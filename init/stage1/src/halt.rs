@@ -1,6 +1,5 @@
-//! The only way in which stage 1 ends without booting: it reports the failed step and the error on every console, waits
-//! so that they can be read, and restarts the machine. There is no shell, no prompt, and no other way out; a panic ends
-//! here too.
+//! Ends stage 1 without booting: reports the failed step and the error on every console, waits so that a person can read
+//! them, and restarts the machine. Stage 1 has no shell and no prompt. Every failure ends here, also a panic.
 
 use std::error::Error;
 use std::sync::OnceLock;
@@ -27,7 +26,7 @@ pub struct Failure {
     pub stage: EarlyStage,
     /// The error.
     pub error: Box<dyn Error>,
-    /// The volume that the step was to open, if any.
+    /// The volume that the step opens, if it opens one.
     pub volume: Option<&'static str>,
 }
 
@@ -39,7 +38,7 @@ pub fn console() -> &'static Console {
     CONSOLE.get_or_init(Console::first)
 }
 
-/// Makes a panic end like any other failure.
+/// Handles a panic like any other failure.
 pub fn catch_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let event = Event::new("Panic", Outcome::Halted).error_text(format!("stage 1 panicked: {panic}"));
@@ -63,7 +62,7 @@ fn end(event: Event) -> ! {
     loop {
         let answer = reboot(RebootCommand::Restart);
         console().log_line(&format!(
-            "the kernel did not restart the machine ({answer:?}); the watchdog will, if there is one"
+            "the kernel did not restart the machine ({answer:?}); a watchdog, if present, will restart it"
         ));
         thread::sleep(READABLE);
     }
@@ -71,7 +70,7 @@ fn end(event: Event) -> ! {
 
 /// Arms the first watchdog, if the machine has one.
 pub fn arm_watchdog() -> Option<Watchdog> {
-    let watchdog = Watchdog::arm(std::path::Path::new("/dev/watchdog0")).ok()?; // without the device there is nothing to arm
+    let watchdog = Watchdog::arm(std::path::Path::new("/dev/watchdog0")).ok()?; // the machine has no watchdog
     drop(watchdog.set_timeout(WATCHDOG)); // a watchdog with a fixed timeout keeps it
     Some(watchdog)
 }

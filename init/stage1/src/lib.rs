@@ -148,7 +148,7 @@ fn step<T, E: Error + 'static>(
     stage: EarlyStage,
     run: impl FnOnce() -> Result<(T, String), E>,
 ) -> Result<T, Failure> {
-    // The first step mounts what the console needs, so its first record is written after it has ended.
+    // The first step mounts the file systems that the console needs, so it writes its first record itself.
     let begun = Instant::now();
     if stage != EarlyStage::Modules {
         console().emit(Event::new(stage.name(), Outcome::Started));
@@ -173,7 +173,7 @@ fn failure(stage: EarlyStage, error: impl Error + 'static) -> Failure {
 fn prepare() -> Result<(Ready, String), Stage1Error> {
     switch_root::require_initramfs()?;
     for early in mounts::EARLY {
-        early.make(None)?;
+        early.mount(None)?;
     }
     console().emit(Event::new(EarlyStage::Modules.name(), Outcome::Started));
     check_cmdline()?;
@@ -183,8 +183,8 @@ fn prepare() -> Result<(Ready, String), Stage1Error> {
     let mut loader = Loader::start()?;
     loader.load_by_need();
     let watchdog = halt::arm_watchdog();
-    mounts::EFIVARS.make(None)?;
-    variables::require_none()?;
+    mounts::EFIVARS.mount(None)?;
+    variables::check()?;
     let firmware = firmware::observe()?;
     let armed = if watchdog.is_some() { "watchdog armed" } else { "no watchdog" };
     let secure = if firmware.secure_boot { "Secure Boot on" } else { "Secure Boot off" };
@@ -204,7 +204,7 @@ fn read_manifest() -> Result<BootManifest, Stage1Error> {
 
 /// Waits until the volumes are present; waits for events, never for a fixed time.
 fn find_volumes(ready: &mut Ready) -> Result<(Devices, String), Stage1Error> {
-    const LONGEST_NAP: Duration = Duration::from_millis(500);
+    const LONGEST_WAIT: Duration = Duration::from_millis(500);
     let events = Uevents::open().map_err(Stage1Error::Events)?;
     let (begun, mut last_event) = (Instant::now(), Instant::now());
     let mut devices = Devices::default();
@@ -221,9 +221,9 @@ fn find_volumes(ready: &mut Ready) -> Result<(Devices, String), Stage1Error> {
             begun.elapsed(),
             last_event.elapsed(),
         ) {
-            Search::Ends => {
+            Search::Succeeds => {
                 let booted = boot_partition.map_or_else(
-                    || "firmware named no boot partition, as for a CD".to_owned(),
+                    || "firmware reported no boot partition, as for a CD".to_owned(),
                     |uuid| format!("firmware booted from partition {uuid}"),
                 );
                 let note = format!("{booted}; found: {}", devices.report());
@@ -232,16 +232,16 @@ fn find_volumes(ready: &mut Ready) -> Result<(Devices, String), Stage1Error> {
             Search::Fails => {
                 return Err(Stage1Error::NoVolumes { found: devices.report(), advice: driver_advice() });
             }
-            Search::GoesOn => {}
+            Search::Continues => {}
         }
-        if events.next(Some(LONGEST_NAP)).map_err(Stage1Error::Events)?.is_some() {
+        if events.next(Some(LONGEST_WAIT)).map_err(Stage1Error::Events)?.is_some() {
             last_event = Instant::now();
             while events.next(Some(Duration::ZERO)).map_err(Stage1Error::Events)?.is_some() {}
         }
     }
 }
 
-/// Advice about disks behind a controller for which this image has no driver.
+/// Advice about disks on a controller for which this image has no driver.
 fn driver_advice() -> String {
     match controllers::without_driver(Path::new("/")) {
         Ok(found) => controllers::advice(&found).map_or(String::new(), |advice| format!("; {advice}")),
@@ -274,7 +274,7 @@ fn open_payload(
     Ok(((), opened.note))
 }
 
-/// Opens the highest acceptable generation on the root volume's device; uses other devices only if that one has none.
+/// Opens the highest acceptable generation on the root volume's device; uses other devices only if that device has none.
 fn open_configuration<'a>(
     ready: &Ready,
     mapper: &DeviceMapper,
@@ -316,14 +316,14 @@ fn listed(refused: &[String]) -> String {
     if refused.is_empty() { "none".into() } else { refused.join("; ") }
 }
 
-/// Makes the last mount, writes the hand-over, and switches to the root volume.
+/// Mounts `/var`, writes the hand-over, and switches to the root volume.
 fn switch_root(
     ready: &Ready,
     root: &Disk,
     configuration: &Acceptable<'_>,
 ) -> Result<((), String), Stage1Error> {
     ready.keep_alive();
-    mounts::VAR.make(None)?;
+    mounts::VAR.mount(None)?;
     let (manifest, Acceptable { statement, bytes, .. }) = (&ready.manifest, configuration);
     let handover = Handover {
         version: handover::VERSION,
@@ -342,8 +342,8 @@ fn switch_root(
     };
     handover_file::write(Path::new(handover::PATH), &handover)?;
     let initrd_manifest = fs::read(Path::new("/").join(MANIFEST_PATH)).map_err(Stage1Error::Read)?;
-    handover_file::write_beside(Path::new(handover::MANIFEST), &initrd_manifest)?;
-    handover_file::write_beside(Path::new(handover::STATEMENT), bytes)?;
+    handover_file::write_bytes(Path::new(handover::MANIFEST), &initrd_manifest)?;
+    handover_file::write_bytes(Path::new(handover::STATEMENT), bytes)?;
     switch_root::enter()?;
     Ok(((), String::new()))
 }
@@ -351,7 +351,7 @@ fn switch_root(
 impl Ready {
     fn keep_alive(&self) {
         if let Some(watchdog) = &self.watchdog {
-            drop(watchdog.keep_alive()); // it was armed a moment ago; if its device is gone, it cannot reset the machine
+            drop(watchdog.keep_alive()); // it was just armed; if its device was removed, it cannot reset the machine
         }
     }
 }

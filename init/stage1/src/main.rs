@@ -1,4 +1,4 @@
-//! `/init` of the initrd. It runs only as process 1, as which the kernel starts it, because it mounts file systems over the root.
+//! `/init` of the initrd. The kernel starts it as process 1. It refuses to run as any other process, because it mounts file systems.
 
 use std::process::ExitCode;
 

@@ -25,7 +25,7 @@ pub enum ModulesError {
 /// The driver of AHCI controllers.
 const SATA: &str = "ahci";
 
-/// Loads modules and remembers which ones it has tried.
+/// Loads modules and records which ones it has tried.
 #[derive(Debug)]
 pub struct Loader {
     table: ModuleTable,
@@ -36,9 +36,9 @@ pub struct Loader {
 impl Loader {
     /// Reads the table, and loads the modules that match the devices and those that every machine needs.
     ///
-    /// The SATA driver comes first and probes in the background, because it waits half a second for the links of its ports. The
-    /// kernel waits for it when the last module of all machines is loaded. Other drivers probe one after the other, so that
-    /// disks get their names in a fixed order.
+    /// The SATA driver is loaded first and probes in the background, because it waits half a second for the links of its
+    /// ports. The kernel waits for it when the last module for all machines is loaded. Other drivers probe one after the
+    /// other, so that disks get their names in a fixed order.
     pub fn start() -> Result<Self, ModulesError> {
         let text = fs::read_to_string(Path::new("/").join(TABLE_PATH)).map_err(ModulesError::Read)?;
         let table = ModuleTable::parse(&text).map_err(ModulesError::Table)?;
@@ -53,7 +53,7 @@ impl Loader {
         Ok(loader)
     }
 
-    /// Loads a driver with all its dependencies if a device asks for it. What fails is tried again with the other modules.
+    /// Loads a driver with all its dependencies if a device matches it. A module that fails is tried again with the others.
     fn load_in_background(&mut self, driver: &str) {
         if !choose(&self.table, &modaliases()).iter().any(|name| name == driver) {
             return;
@@ -132,7 +132,7 @@ fn load(module: &Module, probe: Probe) -> io::Result<()> {
 }
 
 /// The modaliases of all devices, `/sys/bus/*/devices/*/modalias`, and the processor's features. A file that cannot be
-/// read belongs to a device that has vanished or has no alias.
+/// read belongs to a device that was removed or has no alias.
 fn modaliases() -> BTreeSet<String> {
     let folders = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
     let devices =
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_match_as_depmod_means_them() {
+    fn patterns_match_as_in_depmod() {
         let cases = [
             ("virtio:d00000002v*", "virtio:d00000002v00001AF4", true),
             ("virtio:d00000002v*", "virtio:d00000008v00001AF4", false),
@@ -233,13 +233,13 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_device_name_does_not_take_for_ever() {
+    fn a_hostile_device_name_is_matched_in_a_short_time() {
         let pattern = "*a".repeat(40) + "b";
         assert!(!matches(&pattern, &"a".repeat(5000)));
     }
 
     #[test]
-    fn only_what_a_device_asks_for_is_chosen() {
+    fn only_modules_that_match_a_device_are_chosen() {
         let module = |name: &str, aliases: &[&str]| Module {
             name: name.into(),
             file: format!("{name}.ko.xz"),

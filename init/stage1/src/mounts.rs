@@ -1,6 +1,6 @@
 //! The mounts of stage 1 as a table: first the kernel's own file systems, then the volumes under the new root, with the
-//! flags of ADR 0002. Mounts are made through file descriptors (`fsopen`, `fsmount`, `move_mount`): no mount table is
-//! parsed, and no option string is concatenated.
+//! flags of ADR 0002. The mounts use file descriptors (`fsopen`, `fsmount`, `move_mount`), so no mount table is parsed
+//! and no option string is concatenated.
 
 use std::fs;
 use std::io;
@@ -23,7 +23,7 @@ pub struct MountError {
     kind: &'static str,
     /// The mount point.
     target: String,
-    /// The kernel's message, if there is one.
+    /// The kernel's message, or an empty text.
     message: String,
     /// The error number.
     #[source]
@@ -91,10 +91,10 @@ pub const CONFIGURATION: Mount = mount(
 pub const VAR: Mount = mount("tmpfs", "/sysroot/var", &[("mode", "0755")], NODEV.union(NOSUID).union(NOEXEC));
 
 impl Mount {
-    /// Makes the mount, and creates its mount point if possible; `source` is a device for file systems that have one.
-    pub fn make(&self, source: Option<&Path>) -> Result<(), MountError> {
+    /// Creates the mount point if possible, and mounts; `source` is the device, for file systems that have one.
+    pub fn mount(&self, source: Option<&Path>) -> Result<(), MountError> {
         let fs = fsopen(self.kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| self.error(errno, None))?;
-        let made = || -> rustix::io::Result<()> {
+        let attempt = || -> rustix::io::Result<()> {
             if let Some(source) = source {
                 fsconfig_set_string(&fs, "source", source)?;
             }
@@ -109,7 +109,7 @@ impl Mount {
             move_mount(&mount, c"", CWD, self.target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         };
         drop(fs::create_dir_all(self.target)); // read-only volumes have the folder already; if it is missing, the mount fails
-        made().map_err(|errno| self.error(errno, Some(&fs)))
+        attempt().map_err(|errno| self.error(errno, Some(&fs)))
     }
 
     /// Adds the kernel's message, which is read from the descriptor of the file system.
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_written_can_not_be_executed_nor_hold_devices() {
+    fn writable_mounts_are_not_executable_and_have_no_devices() {
         for mount in EARLY.iter().chain([&VAR, &EFIVARS]) {
             assert!(mount.attributes.contains(NOSUID | NOEXEC), "{}", mount.target);
             assert_eq!(mount.attributes.contains(NODEV), mount.kind != "devtmpfs", "{}", mount.target);

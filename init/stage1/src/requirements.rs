@@ -1,7 +1,8 @@
-//! The machine's requirements beyond those that starting this program has already proved: memory. It is checked before
-//! anything large is loaded, so that a machine with too little memory gets a clear message.
+//! Checks the amount of memory before the volumes are opened, so that a machine with too little memory gets a clear
+//! message.
 //!
-//! The kernel checks the processor itself (x86-64 with SSE2, `verify_cpu`); every program here is built for that level.
+//! Other modules check the other requirements: the kernel checks the processor itself (x86-64 with SSE2, `verify_cpu`),
+//! and every program in the image is built for that level.
 //! [`super::firmware`] checks the firmware, [`super::find_volumes`] the devices. See `docs/limits.md`.
 
 use std::fs;
@@ -28,7 +29,7 @@ pub enum RequirementError {
     Unknown,
     /// The machine has too little memory.
     #[error(
-        "this machine has {0} MiB of usable memory, and kubedOS needs a machine with at least {MEMORY_MIB} MiB: give it more"
+        "this machine has {0} MiB of usable memory, and kubedOS needs a machine with at least {MEMORY_MIB} MiB: add memory"
     )]
     Memory(u64),
 }
@@ -52,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_machine_with_too_little_memory_is_named_with_what_it_needs() {
+    fn too_little_memory_is_refused_with_both_amounts() {
         let meminfo = |mib: u64| format!("MemTotal:       {} kB\nMemFree:        9 kB\n", mib * 1024);
         assert!(judge(&meminfo(TOTAL_MIB)).is_ok());
         let error = judge(&meminfo(TOTAL_MIB - 1)).unwrap_err().to_string();

@@ -42,7 +42,7 @@ pub fn enter() -> Result<(), SwitchRootError> {
     for from in MOVED {
         mount_move(from, format!("{SYSROOT}{from}")).map_err(|errno| step("move", from, errno.into()))?;
     }
-    let initramfs = fs::symlink_metadata("/").map_err(|error| step("look at", "/", error))?.dev();
+    let initramfs = fs::symlink_metadata("/").map_err(|error| step("examine", "/", error))?.dev();
     empty(Path::new("/"), initramfs);
     chdir(SYSROOT).map_err(|errno| step("enter", SYSROOT, errno.into()))?;
     mount_move(".", "/").map_err(|errno| step("move", SYSROOT, errno.into()))?;
@@ -50,7 +50,7 @@ pub fn enter() -> Result<(), SwitchRootError> {
     chdir("/").map_err(|errno| step("enter", "/", errno.into()))
 }
 
-/// Executes systemd with only a path in its environment, without the variables that the kernel made of its command
+/// Executes systemd with only a path in its environment, without the variables that the kernel creates from its command
 /// line.
 pub fn exec() -> Result<Infallible, SwitchRootError> {
     let error = Command::new(INIT).env_clear().env("PATH", "/usr/sbin:/usr/bin").exec();
@@ -59,7 +59,7 @@ pub fn exec() -> Result<Infallible, SwitchRootError> {
 
 /// Fails if this process is not in an initramfs.
 pub fn require_initramfs() -> Result<(), SwitchRootError> {
-    let kind = rustix::fs::statfs("/").map_err(|errno| step("look at", "/", errno.into()))?.f_type;
+    let kind = rustix::fs::statfs("/").map_err(|errno| step("examine", "/", errno.into()))?.f_type;
     let initramfs = kind == RAMFS || kind == TMPFS;
     let first = rustix::process::getpid() == rustix::process::Pid::INIT;
     if initramfs && first { Ok(()) } else { Err(SwitchRootError::NotInitramfs) }
@@ -69,7 +69,7 @@ fn step(what: &'static str, object: &str, error: io::Error) -> SwitchRootError {
     SwitchRootError::Step(what, object.to_owned(), error)
 }
 
-/// Removes everything on the device `only`; other mounts are not entered. A file that cannot be removed only costs
+/// Removes all files on the device `only`; other mounts are not entered. A file that cannot be removed only uses
 /// memory.
 fn empty(folder: &Path, only: u64) {
     let entries: Vec<PathBuf> =
@@ -94,12 +94,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn outside_of_an_initramfs_nothing_is_emptied() {
+    fn a_root_that_is_not_an_initramfs_is_not_emptied() {
         assert!(matches!(enter(), Err(SwitchRootError::NotInitramfs)));
     }
 
     #[test]
-    fn emptying_removes_everything_on_the_device_and_nothing_beyond_it() {
+    fn only_files_on_the_given_device_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("a/b")).unwrap();
         fs::write(folder.path().join("a/b/file"), "x").unwrap();

@@ -1,5 +1,5 @@
-//! Refuses EFI variables that change which keys the kernel trusts, whether it assumes Secure Boot, or what PID 1 does.
-//! Nothing signs such variables.
+//! Refuses EFI variables that change the keys that the kernel trusts, the state of Secure Boot that it assumes, or the
+//! options of PID 1. Such variables are not signed.
 //!
 //! shim writes the variables of its namespace into memory that the operating system cannot change. No shim runs before
 //! this UKI, so a variable with such a name was written by something else, and survives restarts. This module follows
@@ -40,7 +40,7 @@ const REFUSED: [Refused; 6] = [
     shim("MokListTrustedRT", true, "makes the kernel trust MokListRT for modules"),
     shim("MokListXRT", true, "adds keys that the kernel refuses"),
     shim("MokIgnoreDB", false, "makes the kernel ignore the keys in db"),
-    shim("MokSBStateRT", false, "makes the kernel believe that Secure Boot is off"),
+    shim("MokSBStateRT", false, "makes the kernel treat Secure Boot as off"),
     Refused {
         name: "SystemdOptions",
         vendor: SYSTEMD,
@@ -74,7 +74,7 @@ pub enum VariablesError {
 }
 
 /// Fails if one of the variables exists or shim was started. efivarfs must be mounted.
-pub fn require_none() -> Result<(), VariablesError> {
+pub fn check() -> Result<(), VariablesError> {
     let table = Path::new(SHIM_TABLE).try_exists();
     if table.map_err(|error| VariablesError::List(SHIM_TABLE, error))? {
         return Err(VariablesError::Shim);
@@ -116,7 +116,7 @@ mod tests {
 
     /// A5: names are compared byte for byte, as the kernel asks the firmware for them.
     #[test]
-    fn names_are_refused_as_the_kernel_reads_them() {
+    fn the_names_that_the_kernel_reads_are_refused() {
         for name in [
             "MokListRT",
             "MokListTrustedRT",

@@ -1,5 +1,5 @@
-//! Opens a pair of partitions with dm-verity, with direct ioctls. The whole table comes from the sealed initrd or from
-//! a signed statement; nothing on the disk is trusted.
+//! Opens a data partition and its hash partition with dm-verity, with direct ioctls. The whole table comes from the
+//! sealed initrd or from a signed statement; no data on the disk is trusted.
 //!
 //! `restart_on_corruption` and `panic_on_corruption` are not set: a block that fails verification gives its reader an
 //! I/O error and never its bytes, the kernel records it in the status of the device, and the agent reports it
@@ -18,14 +18,14 @@ use kubedos_wire::seal::Volume;
 
 use super::devices::PartitionDevice;
 
-/// Why a pair of partitions is not the volume.
+/// Why a pair of partitions cannot be opened as the volume.
 #[derive(Debug, thiserror::Error)]
 pub enum VerityError {
     /// The hash partition cannot be opened.
     #[error("failed to open {0}")]
     Open(String, #[source] io::Error),
     /// The hash tree is damaged.
-    #[error("hash tree of volume {0} is corrupt")]
+    #[error("the hash tree of volume {0} is corrupt")]
     Tree(&'static str, #[source] kubedos_image::verity::VerityError),
     /// The device mapper returned an error.
     #[error("failed to {0} the verity device of volume {1}")]
@@ -62,7 +62,7 @@ pub fn open(
     Ok(PathBuf::from(format!("/dev/dm-{}", info?.minor)))
 }
 
-/// Closes a device that is not used after all.
+/// Closes a device that was opened but is not used.
 pub fn close(mapper: &DeviceMapper, volume: Volume) {
     drop(mapper.remove(&device_name(volume), true)); // deferred; if the device stays, the next candidate fails to open, and that is reported
 }

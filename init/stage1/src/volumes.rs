@@ -15,13 +15,13 @@ use kubedos_wire::printable::chain;
 pub struct Opened<'a> {
     /// The disk of the volume.
     pub disk: &'a Disk,
-    /// Where it was found, and which candidates were refused before, for the record.
+    /// The location of the volume, and the candidates that were refused before, for the record.
     pub note: String,
 }
 
-/// No candidate is the volume.
+/// No candidate could be opened as the volume.
 #[derive(Debug, thiserror::Error)]
-#[error("no usable volume {volume}: {}", if refused.is_empty() { "no partition of its name".into() } else { refused.join("; ") })]
+#[error("no usable volume {volume}: {}", if refused.is_empty() { "no partition has its UUID".into() } else { refused.join("; ") })]
 pub struct OpenError {
     /// The volume's name.
     pub volume: &'static str,
@@ -73,7 +73,7 @@ fn attempt(
     let data = devices::partition(candidate.disk, candidate.data)?;
     let hash = devices::partition(candidate.disk, candidate.hash)?;
     let device = verity::open(mapper, volume, seal, &data, &hash)?;
-    mount.make(Some(&device)).inspect_err(|_| verity::close(mapper, volume))?;
+    mount.mount(Some(&device)).inspect_err(|_| verity::close(mapper, volume))?;
     Ok(())
 }
 

@@ -1,6 +1,5 @@
-//! Controllers without a driver that may have disks behind them (`Documentation/ABI/testing/sysfs-bus-pci`). The disks
-//! behind them are missing from [`crate::look::disks`], so an operator who misses a disk has to see the controllers
-//! too.
+//! Storage controllers without a driver (`Documentation/ABI/testing/sysfs-bus-pci`). [`crate::look::disks`] does not
+//! find their disks, so the report about a missing disk lists the controllers too.
 
 use std::fmt;
 use std::fs;
@@ -51,7 +50,7 @@ pub fn without_driver(root: &Path) -> io::Result<Vec<Controller>> {
     Ok(controllers)
 }
 
-/// The kind for a class code that may have disks behind it (PCI Code and ID Assignment Specification, 1.2, 1.9 and
+/// The kind of a controller that can have disks, by class code (PCI Code and ID Assignment Specification, 1.2, 1.9 and
 /// 1.13).
 fn kind(class: &str) -> Option<&'static str> {
     let code = u32::from_str_radix(class.strip_prefix("0x")?, 16).ok()? >> 8;
@@ -69,14 +68,14 @@ fn kind(class: &str) -> Option<&'static str> {
     })
 }
 
-/// What an operator can do about controllers without a driver; `None` if there are none.
+/// Advice to the operator about controllers without a driver; `None` if the list is empty.
 pub fn advice(controllers: &[Controller]) -> Option<String> {
     if controllers.is_empty() {
         return None;
     }
     let list: Vec<String> = controllers.iter().map(ToString::to_string).collect();
     Some(format!(
-        "no driver in this image for: {}; disks behind it are not seen: attach them by VirtIO, SATA or NVMe, or build with \
+        "no driver in this image for: {}; their disks are not visible: attach the disks by VirtIO, SATA or NVMe, or build with \
          `substrate.type: metal`",
         super::show::within(240, &list)
     ))
@@ -87,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_controller_without_a_driver_is_named_and_one_with_a_driver_is_not() {
+    fn only_controllers_without_a_driver_are_listed() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
         assert_eq!(without_driver(root).unwrap(), [], "no PCI");

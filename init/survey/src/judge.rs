@@ -1,8 +1,8 @@
 //! Whether a disk matches a rule, with the reason for each field that does not match. Pure.
 //!
-//! A rule (`match`) selects the system disk. A truncated name may satisfy it, because more than one match is refused.
-//! An identity (`allowDestroy`) permits data loss: it needs the complete name, and exactly one attached disk that has
-//! it.
+//! A rule (`match`) selects the system disk. A truncated name may match it, because more than one match is refused.
+//! An identity (`allowDestroy`) permits data loss: it must contain the complete name, and exactly one attached disk may
+//! have this name.
 
 use std::fmt;
 
@@ -21,9 +21,9 @@ pub enum Mismatch {
     NoMedium,
     /// The serial number, world-wide name or path does not match.
     Name {
-        /// Which field of the rule.
+        /// The field of the rule.
         field: Field,
-        /// How the disk's name differs.
+        /// The kind of the difference.
         difference: Difference,
     },
     /// The disk is smaller than `minSizeGiB`.
@@ -49,7 +49,7 @@ pub enum Difference {
     Absent,
     /// Only upper and lower case differ.
     CaseOnly,
-    /// It is another name.
+    /// The disk has a different name.
     Other,
 }
 
@@ -74,7 +74,7 @@ impl Field {
         }
     }
 
-    /// The values that the disk has for it.
+    /// The disk's values of this field.
     fn found(self, disk: &Disk) -> &[String] {
         match self {
             Self::Serial => &disk.serials,
@@ -105,7 +105,7 @@ impl fmt::Display for Mismatch {
                 match difference {
                     Difference::Absent => write!(f, "has no {field}"),
                     Difference::CaseOnly => write!(f, "{field} differs in upper and lower case"),
-                    Difference::Other => write!(f, "another {field}"),
+                    Difference::Other => write!(f, "different {field}"),
                 }
             }
             Self::TooSmall { bytes, least_gib } => {
@@ -165,7 +165,7 @@ pub fn is(disk: &Disk, identity: &DiskIdentity) -> bool {
     given.peek().is_some() && given.all(|(field, wanted)| field.agreement(wanted, disk) == Agreement::Full)
 }
 
-/// What a list of identities (`allowDestroy`) permits for one disk.
+/// The permission for one disk that follows from a list of identities (`allowDestroy`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Permission {
     /// An entry names this disk, and no other attached disk.
@@ -217,7 +217,7 @@ pub fn rule_text(rule: &DiskRule) -> String {
     if parts.is_empty() { "an empty rule".into() } else { parts.join(", ") }
 }
 
-/// How to tell apart several disks that match one rule.
+/// The fields that distinguish several disks that match one rule, as advice to the operator.
 pub fn apart(disks: &[&Disk]) -> String {
     let shared = |names: fn(&Disk) -> &[String]| {
         disks.iter().enumerate().any(|(at, disk)| {
@@ -238,7 +238,7 @@ pub fn apart(disks: &[&Disk]) -> String {
     let usable: Vec<String> =
         fields.iter().filter(|(_, usable)| *usable).map(|(name, _)| format!("`{name}`")).collect();
     if usable.is_empty() {
-        "nothing that the spec can name tells them apart: detach all but one".into()
+        "no field of the spec distinguishes them: detach all but one".into()
     } else {
         format!("name one by its {}", usable.join(" or "))
     }
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_that_does_not_hold_is_named() {
+    fn every_mismatch_is_reported() {
         let wanted = DiskRule {
             serial: Some("B2".into()),
             wwn: Some("0x5000c500a1b2c3d4".into()),
@@ -272,9 +272,9 @@ mod tests {
         assert_eq!(
             texts(&rule(&disk("vda"), &wanted)),
             [
-                "another serial",
+                "different serial",
                 "has no wwn",
-                "another path",
+                "different path",
                 "20.0 GiB is less than minSizeGiB 21",
                 "20.0 GiB is more than maxSizeGiB 19",
             ]
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_holds_as_a_whole_and_an_empty_one_matches_nothing() {
+    fn all_fields_of_a_rule_must_match_and_an_empty_rule_matches_no_disk() {
         let serial = |serial: &str, least| DiskRule {
             serial: Some(serial.into()),
             min_size_gib: Some(least),
@@ -299,20 +299,20 @@ mod tests {
 
     /// S3: an entry of `allowDestroy` permits the loss of the one disk that it names.
     #[test]
-    fn allow_destroy_names_one_disk_and_an_empty_entry_names_none() {
+    fn an_allow_destroy_entry_needs_an_exact_name_and_an_empty_entry_matches_no_disk() {
         let serial = |text: &str| DiskIdentity { serial: Some(text.into()), ..DiskIdentity::default() };
         assert!(disk("vda").is(&serial("A1")));
         assert!(!disk("vda").is(&serial("a1")));
         assert!(!disk("vda").is(&DiskIdentity::default()));
         let path = DiskIdentity { path: Some("pci-0000:00:04.0".into()), ..DiskIdentity::default() };
         assert!(disk("vda").is(&path));
-        let nobody = Disk { serials: vec![], paths: vec![], ..disk("vda") };
-        assert!(!nobody.is(&serial("A1")) && !nobody.is(&path));
+        let nameless = Disk { serials: vec![], paths: vec![], ..disk("vda") };
+        assert!(!nameless.is(&serial("A1")) && !nameless.is(&path));
     }
 
     /// S3: a truncated name can select a disk, but never permits its destruction.
     #[test]
-    fn a_cut_name_matches_a_rule_and_no_permission() {
+    fn a_truncated_name_matches_a_rule_but_not_allow_destroy() {
         let cut = Disk {
             serials: vec!["01234567890123456789".into()],
             serial_limit: Some(disk_names::SERIAL_BYTES),
@@ -335,9 +335,9 @@ mod tests {
         assert_eq!(permission(&cut, std::slice::from_ref(&cut), &identities), Permission::NotNamed);
     }
 
-    /// S3: an entry that names several attached disks permits the destruction of none of them.
+    /// S3: an entry that names several attached disks does not permit the destruction of any of them.
     #[test]
-    fn an_entry_that_names_several_disks_permits_nothing() {
+    fn an_entry_for_several_disks_gives_no_permission() {
         let serial = |text: &str| DiskIdentity { serial: Some(text.into()), ..DiskIdentity::default() };
         let other = Disk { serials: vec!["B".into()], ..disk("vdc") };
         let attached = [disk("vda"), disk("vdb"), other.clone()];
@@ -357,7 +357,7 @@ mod tests {
 
     /// Namespaces of one NVMe controller share its serial number; paths of one disk share its world-wide name.
     #[test]
-    fn the_fields_that_tell_disks_apart_are_named() {
+    fn the_advice_lists_the_fields_that_distinguish_the_disks() {
         let of = |name: &str, wwn: &[&str], path: &[&str]| Disk {
             wwns: wwn.iter().map(|text| (*text).to_owned()).collect(),
             paths: path.iter().map(|text| (*text).to_owned()).collect(),

@@ -2,8 +2,8 @@
 //!
 //! The agent and `kubedos-build inspect --disks` share this crate, so both see the same disks and give the same
 //! reasons. It reads sysfs and `/dev/disk/by-path` ([`look`]), compares facts in pure functions ([`judge`]), and
-//! formats them ([`show`]). It opens no disk and changes nothing. It knows nothing about the agent's partitions,
-//! containers and mounts.
+//! formats them ([`show`]). It does not open or change any disk. It does not handle the agent's partitions, containers
+//! and mounts.
 
 #![forbid(unsafe_code)]
 
@@ -31,7 +31,7 @@ pub struct ByteRange {
     pub len: u64,
 }
 
-/// One whole disk. All texts are untrusted: a disk reports whatever its manufacturer, or an attacker, stored in it.
+/// One whole disk. All texts are untrusted: a disk reports any text that its manufacturer, or an attacker, stored in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Disk {
     /// The kernel's name (`vda`).
@@ -44,7 +44,7 @@ pub struct Disk {
     pub read_only: bool,
     /// The model name.
     pub model: Option<String>,
-    /// Serial numbers, the usual one first. A disk behind a USB bridge has one from the bridge and one of its own.
+    /// Serial numbers, the usual one first. A disk with a USB bridge has one from the bridge and one from the disk.
     pub serials: Vec<String>,
     /// How many bytes of a serial number the transport can carry; a serial number of this length may be truncated.
     pub serial_limit: Option<usize>,
@@ -53,12 +53,12 @@ pub struct Disk {
     pub wwns: Vec<String>,
     /// Names of its port, as in `/dev/disk/by-path`.
     pub paths: Vec<String>,
-    /// The partitions that the kernel knows.
+    /// The partitions in the kernel's view.
     pub partitions: BTreeMap<u32, ByteRange>,
 }
 
 impl Disk {
-    /// A disk of which only name and size are known.
+    /// A disk with only a name and a size.
     pub fn new(name: impl Into<String>, bytes: u64) -> Self {
         Self {
             name: name.into(),
@@ -85,7 +85,7 @@ impl Disk {
         format!("{}{joint}{number}", self.name)
     }
 
-    /// Whether every field of the rule matches ([`judge::rule`]). A rule without fields matches nothing.
+    /// Whether every field of the rule matches ([`judge::rule`]). A rule without fields matches no disk.
     pub fn matches(&self, rule: &DiskRule) -> bool {
         judge::rule(self, rule).is_empty()
     }
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_read_well() {
+    fn sizes_have_one_decimal_in_the_largest_unit() {
         assert_eq!(size(1 << 30), "1.0 GiB");
         assert_eq!(size((3 << 30) + (1 << 29)), "3.5 GiB");
         assert_eq!(size(4096), "4.0 KiB");

@@ -1,4 +1,4 @@
-//! Reads disks from sysfs and `/dev/disk/by-path` (`Documentation/ABI/stable/sysfs-block`). Changes nothing.
+//! Reads disks from sysfs and `/dev/disk/by-path` (`Documentation/ABI/stable/sysfs-block`). Makes no change.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::Path;
 use super::{ByteRange, Disk};
 use kubedos_wire::disk_names::SERIAL_BYTES;
 
-/// sysfs counts sizes and offsets in these units, whatever the logical sector size of the disk is.
+/// sysfs counts sizes and offsets in these units, for every logical sector size.
 const SYSFS_SECTOR: u64 = 512;
 
 /// Name prefixes of block devices that are not separate disks.
@@ -110,7 +110,7 @@ fn serials(device: &Path) -> io::Result<Vec<String>> {
 }
 
 /// World-wide names: the kernel's preferred one, and the further ones of NVMe. NVMe's `uuid` is not read: `wwid`
-/// contains it, and the kernel logs a warning if there is none.
+/// contains it, and the kernel logs a warning if it is read but does not exist.
 fn wwns(device: &Path) -> io::Result<Vec<String>> {
     let digits = |text: String| text.chars().filter(char::is_ascii_hexdigit).collect::<String>();
     let eui = |text: Option<String>| {
@@ -148,7 +148,7 @@ fn unit_serial(device: &Path) -> io::Result<Option<String>> {
     Ok(text.filter(|text| !text.is_empty()))
 }
 
-/// The serial number of the USB device in front of the disk: the nearest ancestor with a `serial` beside `idVendor`.
+/// The serial number of the USB bridge of the disk: the nearest ancestor that has `serial` and `idVendor`.
 fn usb_serial(device: &Path) -> io::Result<Option<String>> {
     let place = match fs::canonicalize(device.join("device")) {
         Ok(place) => place,

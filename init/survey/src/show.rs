@@ -28,7 +28,7 @@ fn clipped(text: &str, longest: usize) -> String {
     format!("{head}…{tail}")
 }
 
-/// The same, in quotation marks.
+/// Escapes, truncates and quotes an untrusted value.
 pub fn quoted(text: &str) -> String {
     marked(&plain(text))
 }
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_counted() {
+    fn parts_that_do_not_fit_are_counted() {
         let parts: Vec<String> = (0..60).map(|number| format!("part {number:02}")).collect();
         assert_eq!(within(45, &parts), "part 00; part 01; part 02; and 57 more");
         assert_eq!(within(45, &parts[..2]), "part 00; part 01");

@@ -1,7 +1,7 @@
 //! The kernel's audit rules (`NETLINK_AUDIT`): list, add, remove, lock (`include/uapi/linux/audit.h`).
 //!
-//! A rule is stored in the kernel's own format, `struct audit_rule_data`, which the kernel returns as it received it:
-//! two rules are equal if their bytes are.
+//! A rule is stored in the kernel's own format, `struct audit_rule_data`. The kernel returns the bytes that it received,
+//! so two rules are equal if their bytes are equal.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -170,7 +170,7 @@ impl Audit {
     ///
     /// # Errors
     /// The kernel's error, or a timeout.
-    pub fn look(&mut self) -> io::Result<Rules> {
+    pub fn list(&mut self) -> io::Result<Rules> {
         let sequence = self.send(AUDIT_GET, 0, &[])?;
         let status = self.receive(sequence, |kind, payload| (kind == AUDIT_GET).then(|| word(payload, 4)))?;
         let sequence = self.send(AUDIT_LIST_RULES, 0, &[])?;
@@ -189,7 +189,7 @@ impl Audit {
     /// # Errors
     /// The kernel's error: the rule exists already, its folder does not exist, or the rules are locked.
     pub fn add(&mut self, rule: &Rule) -> io::Result<()> {
-        self.ask(AUDIT_ADD_RULE, rule.as_bytes())
+        self.request(AUDIT_ADD_RULE, rule.as_bytes())
     }
 
     /// Removes a rule.
@@ -197,7 +197,7 @@ impl Audit {
     /// # Errors
     /// The kernel's error: the rule does not exist, or the rules are locked.
     pub fn remove(&mut self, rule: &Rule) -> io::Result<()> {
-        self.ask(AUDIT_DEL_RULE, rule.as_bytes())
+        self.request(AUDIT_DEL_RULE, rule.as_bytes())
     }
 
     /// Locks rules and settings until the next boot.
@@ -208,10 +208,10 @@ impl Audit {
         /// `AUDIT_STATUS_ENABLED`: the request sets only this field of `struct audit_status`.
         const ENABLED: u32 = 1;
         let status = [ENABLED, LOCKED, 0, 0, 0, 0, 0, 0];
-        self.ask(AUDIT_SET, &status.map(u32::to_ne_bytes).concat())
+        self.request(AUDIT_SET, &status.map(u32::to_ne_bytes).concat())
     }
 
-    fn ask(&mut self, kind: u16, payload: &[u8]) -> io::Result<()> {
+    fn request(&mut self, kind: u16, payload: &[u8]) -> io::Result<()> {
         let sequence = self.send(kind, NLM_F_ACK, payload)?;
         self.receive(sequence, |_, _| None)
     }
@@ -229,17 +229,17 @@ impl Audit {
         Ok(self.sequence)
     }
 
-    /// Passes the kernel's answers to one request to `take` until `take` has enough; an acknowledgement alone is
-    /// enough.
+    /// Passes the kernel's answers to one request to `take` until `take` returns a value, or until the kernel
+    /// acknowledges the request.
     fn receive<T: Default>(
         &self,
         sequence: u32,
         mut take: impl FnMut(u16, &[u8]) -> Option<T>,
     ) -> io::Result<T> {
-        const PATIENCE: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+        const TIMEOUT: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
         let mut buffer = vec![0_u8; LONGEST];
         loop {
-            match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&PATIENCE)) {
+            match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&TIMEOUT)) {
                 Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
                 Ok(_) => {}
                 Err(rustix::io::Errno::INTR) => continue,
@@ -280,7 +280,7 @@ mod tests {
 
     /// The offsets of `struct audit_rule_data`.
     #[test]
-    fn a_rule_has_the_kernels_form() {
+    fn a_rule_has_the_kernels_layout() {
         let rule = Rule::calls("k", &[101, 0], Some(16));
         let words: Vec<u32> = rule.as_bytes()[..1040]
             .chunks(4)
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_names_its_folder_and_every_call() {
+    fn a_folder_rule_contains_its_folder_and_every_call() {
         let rule = Rule::writes_below("kubedos-state", "/var/lib/x");
         assert_eq!(&rule.as_bytes()[1040..], b"/var/lib/xkubedos-state");
         assert_eq!(rule.as_bytes()[12..266], [0xff; 254]);
@@ -305,17 +305,17 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_pads_is_cut_off_and_what_is_no_rule_has_no_key() {
+    fn padding_is_removed_and_invalid_bytes_have_no_key() {
         let rule = Rule::calls("k", &[1], None);
         let padded = [rule.as_bytes(), &[0; 3]].concat();
         assert_eq!(Rule::listed(&padded), rule);
         assert_eq!(Rule::listed(b"short").key(), "without a key");
     }
 
-    /// Without the capability the kernel refuses; with it, it lists the rules.
+    /// With `CAP_AUDIT_CONTROL` the kernel lists the rules; without it, it refuses the request.
     #[test]
-    fn the_kernel_answers_or_refuses() {
-        let answer = Audit::open().and_then(|mut audit| audit.look());
+    fn the_kernel_lists_the_rules_or_refuses() {
+        let answer = Audit::open().and_then(|mut audit| audit.list());
         if let Err(error) = answer {
             let refused = [
                 io::ErrorKind::PermissionDenied,

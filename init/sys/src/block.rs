@@ -59,8 +59,9 @@ struct BlkpgArg {
 
 struct Blkpg(BlkpgArg);
 
-// SAFETY: BLKPG takes a pointer to `struct blkpg_ioctl_arg` and copies from it (and from what `data` points at); it writes to
-// neither, and returns nothing but success. `Blkpg` is only made in `announce_partition`, which keeps `data` alive over the call.
+// SAFETY: BLKPG takes a pointer to `struct blkpg_ioctl_arg`. It copies from this structure and from the one that `data`
+// points at, writes to neither, and has no output. `Blkpg` is created only in `announce_partition`, which keeps the structure at
+// `data` alive during the call.
 unsafe impl Ioctl for Blkpg {
     type Output = ();
     const IS_MUTATING: bool = false;
@@ -81,8 +82,8 @@ unsafe impl Ioctl for Blkpg {
 /// Announces a change of partition `number` of the whole disk `disk`; `start` and `length` in bytes, multiples of its
 /// sector size.
 ///
-/// Fails with `EBUSY` if the partition would overlap another one, or should be removed while it is in use; with `ENXIO`
-/// if there is none to resize or remove; with `EINVAL` if it does not fit onto the disk.
+/// Fails with `EBUSY` if the partition would overlap another one, or is in use and must be removed; with `ENXIO` if the
+/// partition to resize or remove does not exist; with `EINVAL` if it does not fit onto the disk.
 pub fn announce_partition(
     disk: impl AsFd,
     request: PartitionRequest,
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_file_has_no_size_as_a_block_device() {
+    fn a_plain_file_is_refused_as_a_block_device() {
         let file = tempfile::tempfile().unwrap();
         assert_eq!(size_bytes(&file).unwrap_err().raw_os_error(), Some(25)); // ENOTTY
         assert!(logical_sector_bytes(&file).is_err());

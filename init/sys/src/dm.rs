@@ -1,7 +1,7 @@
 //! Device mapper (`linux/dm-ioctl.h`, interface 4): create a device, load a table, resume, read its status, remove.
 //!
 //! The parameters of a table are text that the target defines (`Documentation/admin-guide/device-mapper/`); the caller
-//! is responsible for their content. Buffers are zeroized after use, because a table of dm-crypt holds a key.
+//! is responsible for their content. Buffers are zeroized after use, because a table of dm-crypt contains a key.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -46,7 +46,7 @@ pub struct DeviceMapper(File);
 
 /// One target of a table.
 #[derive(Clone, Copy)]
-#[expect(missing_debug_implementations, reason = "parameters may hold a key")]
+#[expect(missing_debug_implementations, reason = "parameters may contain a key")]
 pub struct Target<'a> {
     /// First sector (of 512 bytes) of the device that this target maps.
     pub start: u64,
@@ -163,7 +163,7 @@ impl DeviceMapper {
     }
 }
 
-/// `struct dm_ioctl` and what follows it.
+/// `struct dm_ioctl` and the structures after it.
 struct Message(Zeroizing<Vec<u8>>);
 
 fn request(name: &str, flags: u32, room: usize) -> io::Result<Message> {
@@ -198,7 +198,7 @@ impl Message {
         }
         let next = u32::try_from(length).map_err(|_| io::ErrorKind::InvalidInput)?;
         let at = self.0.len();
-        self.0.resize(at + length, 0); // within the capacity, so the buffer does not move and leaves no secret behind
+        self.0.resize(at + length, 0); // within the capacity, so the buffer does not move and no copy of a secret remains
         put(&mut self.0, at, &target.start.to_ne_bytes());
         put(&mut self.0, at + 8, &target.length.to_ne_bytes());
         put(&mut self.0, at + 20, &next.to_ne_bytes());
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_with_two_targets_is_read_and_a_broken_one_ends() {
+    fn two_targets_are_parsed_and_an_invalid_offset_ends_the_list() {
         let mut message = request("x", 0, 0).unwrap();
         message.push(&Target { start: 0, length: 8, kind: "verity", parameters: "C" }).unwrap();
         let second = message.0.len() - HEADER;

@@ -13,7 +13,7 @@ pub(crate) const fn opcode(direction: u32, kind: u8, number: u8, size: usize) ->
     (direction << 30) | (size << 16) | ((kind as u32) << 8) | number as u32
 }
 
-/// An ioctl that reads, and may write, a buffer whose length the kernel knows.
+/// An ioctl that reads, and may write, a buffer of a length that the opcode or the content determines.
 struct Buffer<'a> {
     opcode: Opcode,
     bytes: &'a mut [u8],
@@ -85,7 +85,7 @@ unsafe impl Ioctl for Integer {
 ///
 /// # Safety
 ///
-/// The opcode must take an integer, or nothing: the kernel must not follow the argument.
+/// The opcode must take an integer or no argument: the kernel must not dereference it.
 pub(crate) unsafe fn integer(fd: impl AsFd, opcode: Opcode, argument: usize) -> io::Result<i32> {
     // SAFETY: the caller guarantees that the opcode takes an integer.
     Ok(unsafe { ioctl(fd, Integer { opcode, argument }) }?)

@@ -2,13 +2,12 @@
 //! watchdogs, compressed modules, uevents, audit rules. This is the only crate of the workspace with `unsafe` code
 //! (`tests/lint/structure.toml`).
 //!
-//! Each module is a thin wrapper: it knows the format of a call and of its answer, and makes no decisions. Structures
-//! are assembled byte by byte at the offsets of the kernel's headers, so that `unsafe` is needed in one place only,
-//! [`ioctl`].
+//! Each module is a thin wrapper: it encodes a call and decodes the answer, and makes no decisions. Structures are
+//! assembled byte by byte at the offsets of the kernel's headers, so that most `unsafe` code is in [`ioctl`].
 
 #![expect(
     unsafe_code,
-    reason = "this crate exists to hold it; every block says why its call meets the preconditions"
+    reason = "this crate is the place for unsafe code; every block states why its call meets the preconditions"
 )]
 
 pub mod audit;

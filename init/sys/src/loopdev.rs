@@ -16,8 +16,8 @@ const LOOP_CONFIGURE: Opcode = 0x4C0A;
 const READ_ONLY: u32 = 1;
 const PARTSCAN: u32 = 8;
 
-/// Attaches `backing` read-only to a free loop device with `sector_bytes` per logical sector, and makes the kernel read
-/// its partition table. The device exists until it is detached or the machine stops.
+/// Attaches `backing` read-only to a free loop device with `sector_bytes` per logical sector; the kernel then reads its
+/// partition table. The device exists until it is detached or the machine stops.
 pub fn attach(backing: &File, sector_bytes: u32) -> io::Result<PathBuf> {
     let control = OpenOptions::new().read(true).write(true).open("/dev/loop-control")?;
     loop {

@@ -1,4 +1,4 @@
-//! Kernel modules, compressed as the distribution ships them: the kernel itself decompresses them
+//! Loads kernel modules. The distribution compresses them, and the kernel decompresses them itself
 //! (`MODULE_INIT_COMPRESSED_FILE` of `linux/module.h`, kernels with `CONFIG_MODULE_DECOMPRESS`).
 
 use std::ffi::CStr;

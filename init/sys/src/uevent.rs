@@ -9,7 +9,7 @@ use rustix::net::netlink::{KOBJECT_UEVENT, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recvfrom, socket_with};
 
 const KERNEL_GROUP: u32 = 1;
-/// `UEVENT_BUFFER_SIZE` of the kernel is 2048 bytes; the path in the header comes on top.
+/// `UEVENT_BUFFER_SIZE` of the kernel is 2048 bytes, without the path in the header.
 const LONGEST: usize = 8192;
 
 /// A subscription.
@@ -61,7 +61,7 @@ impl Uevents {
             }
             let (length, sender) = match recvfrom(&self.0, buffer.as_mut_slice(), RecvFlags::empty()) {
                 Ok((length, _, sender)) => (length, sender),
-                // Events were lost because the queue was full. The caller's next look at /sys finds the devices.
+                // Events were lost because the queue was full. The caller finds the devices when it reads /sys next.
                 Err(rustix::io::Errno::NOBUFS) => return Ok(Some(Uevent::default())),
                 Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables_of_a_verity_event_are_found() {
+    fn variables_of_a_verity_event_are_parsed() {
         let event = Uevent::parse(
             b"change@/devices/virtual/block/dm-0\0ACTION=change\0DEVNAME=dm-0\0DM_VERITY_ERR_BLOCK_NR=1,17\0\xff\xfe=x\0",
         );
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn no_event_within_the_time_is_none() {
+    fn the_timeout_gives_no_event() {
         let events = Uevents::open().unwrap();
         // The host may send real events meanwhile; each must parse.
         while let Some(event) = events.next(Some(Duration::from_millis(5))).unwrap() {

@@ -1,4 +1,4 @@
-//! A spec with many nodes, as for a large data centre: racks, static addresses, and no mesh where it is not needed.
+//! A spec with many nodes, as for a large data centre: racks, static addresses, and a mesh only for the plane that needs it.
 
 use std::fmt::Write as _;
 

@@ -27,7 +27,7 @@ pub fn of_value(rule: ValueRule, text: &str) -> String {
     let example = rule.example;
     match rule.id {
         "disk-name" if device => {
-            format!("a name of your choice, for example: {example}; `match` says how the disk is found")
+            format!("a name of your choice, for example: {example}; `match` selects the disk")
         }
         "cidr" | "host-address" if text.parse::<IpAddr>().is_ok() => {
             format!("add the prefix length, for example: {text}/24")
@@ -49,7 +49,7 @@ pub fn letters_of_another_script(text: &str) -> Option<(String, String)> {
         return None;
     }
     let replaced = text.chars().map(|c| looks_like(c).unwrap_or(c)).collect();
-    Some((format!("{} looks like `{ascii}`, but is another character", called(first)), replaced))
+    Some((format!("{} looks like `{ascii}`, but is a different character", called(first)), replaced))
 }
 
 /// Texts that the author may have meant; the caller suggests one that satisfies the rule.
@@ -106,7 +106,7 @@ fn ports(text: &str) -> Vec<String> {
     [text.to_owned(), format!("{text}/tcp")].into_iter().chain(reversed).chain(named).collect()
 }
 
-/// The hint for a value of another type than the schema requires.
+/// The hint for a value whose type is not the one that the schema requires.
 pub fn of_kind(root: &Value, field: &Value, kind: &str, content: &Content) -> String {
     let written = match (kind, content) {
         ("string", Content::Bool(_) | Content::Integer(_) | Content::Float(_)) => {
@@ -156,7 +156,7 @@ fn whole_number(text: &str) -> Option<String> {
     };
     plain.parse::<i64>().ok()?;
     if !unit.is_empty() {
-        return Some(format!("write {plain}, without a unit: the key names it"));
+        return Some(format!("write {plain}, without a unit: the key contains the unit"));
     }
     Some(match plain == text {
         true => format!("write {plain}, without quotes"),
@@ -232,7 +232,7 @@ pub fn flow(value: &Value) -> String {
     }
 }
 
-/// Whether YAML reads a text differently, or not at all, without quotes.
+/// Whether YAML cannot read a text without quotes, or reads it as a different value.
 fn needs_quotes(text: &str) -> bool {
     let odd = |c: char| {
         matches!(
@@ -282,7 +282,7 @@ pub fn choices(schema: &Value) -> Vec<&str> {
 /// The description of a value in a message.
 pub fn found(content: &Content) -> String {
     match content {
-        Content::Null | Content::Refused => "nothing".into(),
+        Content::Null | Content::Refused => "no value".into(),
         Content::Bool(value) => format!("{value}"),
         Content::Integer(value) => format!("the number {value}"),
         Content::Float(text) => format!("the number {}", short(text)),
@@ -303,8 +303,8 @@ pub fn names(names: impl Iterator<Item = impl AsRef<str>>) -> String {
     names.map(|name| name.as_ref().to_owned()).collect::<Vec<_>>().join(", ")
 }
 
-/// The name that was probably meant, ignoring case: at most a third of its letters differ (Damerau–Levenshtein), or the text
-/// is its beginning.
+/// The name that the author probably meant, ignoring case: at most a third of its letters differ (Damerau–Levenshtein), or
+/// the text is its prefix.
 pub fn nearest<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     if text.len() > 100 {
         return None;
@@ -382,9 +382,9 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_found_in_spite_of_units_and_separators() {
+    fn a_number_is_found_despite_units_and_separators() {
         let hint = |text: &str| whole_number(text);
-        assert_eq!(hint("32GiB").as_deref(), Some("write 32, without a unit: the key names it"));
+        assert_eq!(hint("32GiB").as_deref(), Some("write 32, without a unit: the key contains the unit"));
         assert_eq!(hint("032").as_deref(), Some("write 32"));
         assert_eq!(hint("1_000").as_deref(), Some("write 1000"));
         assert_eq!(hint("32").as_deref(), Some("write 32, without quotes"));
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_name_is_near() {
+    fn a_name_with_few_edits_is_suggested() {
         let names = ["sizeGiB", "name", "failureDomains", "control-plane"];
         let near = |text| nearest(text, names.into_iter());
         assert_eq!(near("size"), Some("sizeGiB"));

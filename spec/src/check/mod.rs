@@ -1,8 +1,8 @@
 //! Checks the bytes of a file: the result is a valid spec, or all problems.
 //!
 //! There are three passes, and one list of problems in the order of the file: the text ([`crate::yaml`]), the shape (against the
-//! JSON Schema of the types), and the invariants between fields. An invariant is skipped if a value that it reads is already
-//! refused, so that one mistake is reported once; all other invariants still run.
+//! JSON Schema of the types), and the invariants between fields. An invariant is skipped if a value that it reads was already
+//! refused, so that each mistake is reported once; all other invariants still run.
 
 mod hint;
 mod not_yet;
@@ -71,7 +71,7 @@ impl<'a> Raw<'a> {
             return Err(sorted(problems)); // the whole document has a tag
         }
         if let Some((at, message)) = hint::foreign_document(&tree, API_VERSION, KIND) {
-            // This schema does not apply to another kind or version of document.
+            // This schema does not apply to a document of a different kind or version.
             let help = format!("a ClusterSpec starts with `apiVersion: {API_VERSION}` and `kind: {KIND}`");
             problems.push(rule::UNKNOWN_VALUE.at(at, message).help(help));
             return Err(sorted(problems));
@@ -82,7 +82,7 @@ impl<'a> Raw<'a> {
         let json = repair::repair(schema, &tree, &refused);
         let spec: ClusterSpec = match serde_json::from_value(json) {
             Ok(spec) => spec,
-            // The shape was checked against the schema of the same types, so this is a defect of that check; the spec is still refused.
+            // Internal error: the shape was checked against the schema of the same types. The spec is still refused.
             Err(error) => {
                 problems.push(rule::WRONG_KIND.at(tree.at, format!("failed to parse the spec: {error}")));
                 return Err(sorted(problems));
@@ -137,7 +137,7 @@ impl Validated {
         self.node_places.get(index).map_or(Place::START, |place| place.name)
     }
 
-    /// The position of a node's id; that of the node if it has none.
+    /// The position of a node's id, or that of the node if it declares no id.
     pub fn id_place(&self, index: usize) -> Place {
         self.node_places.get(index).map_or(Place::START, |place| place.id)
     }

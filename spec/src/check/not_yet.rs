@@ -1,6 +1,6 @@
 //! The fields of a spec that have no effect in this version.
 //!
-//! A row names a path of the schema and covers everything below it. A change that implements a field removes its row; at 1.0 the
+//! A row contains a path of the schema and covers all fields below it. A change that implements a field removes its row; at 1.0 the
 //! table is empty.
 
 use serde::Serialize;
@@ -12,7 +12,7 @@ use crate::yaml::{Content, Node};
 pub struct NotYet {
     /// Its path; `[]` stands for every item, `*` for every key.
     pub path: &'static str,
-    /// Which effect is missing.
+    /// The missing effect, or the reason.
     pub what: &'static str,
 }
 
@@ -37,7 +37,7 @@ pub static NOT_YET: &[NotYet] = &[
         "spec.nodes.inventory[].underlay",
         "planned and written into shards; interfaces are not brought up yet",
     ),
-    row("spec.networking.planes", "addresses are planned and written into shards; planes do not come up yet"),
+    row("spec.networking.planes", "addresses are planned and written into shards; planes are not set up yet"),
     row("spec.networking.policy", "planned; the firewall is not configured yet"),
     row("spec.networking.underlay", "planned and written into shards; interfaces are not brought up yet"),
     row("spec.security.bootstrap.caFingerprint", "keys are not compared with it yet"),
@@ -50,7 +50,7 @@ pub static NOT_YET: &[NotYet] = &[
     row("spec.orchestration", "nodes neither enrol nor converge yet"),
     row("spec.kubernetes", "planned; Kubernetes is not in the payload yet"),
     row("spec.workload", "Kubernetes is not in the payload yet"),
-    row("spec.lifecycle", "nothing is detected, fenced, replaced or upgraded yet"),
+    row("spec.lifecycle", "nodes are not detected as lost, fenced, replaced or upgraded yet"),
     row("spec.acceptance", "drills are not implemented yet"),
 ];
 
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_is_a_field_of_the_schema_and_no_row_lies_in_another() {
+    fn every_row_is_a_field_of_the_schema_and_no_row_contains_another() {
         let schema = crate::model::schema();
         for row in NOT_YET {
             assert!(field(schema, row.path).is_some(), "{}", row.path);

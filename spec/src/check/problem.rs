@@ -32,7 +32,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Makes the problem for a violation of the rule.
+    /// Creates the problem for a violation of the rule.
     pub fn at(&'static self, at: Place, message: impl Into<String>) -> Problem {
         Problem { at, rule: self.id, severity: self.severity, message: message.into(), help: None }
     }
@@ -62,7 +62,7 @@ impl Problem {
     }
 
     /// `PATH:LINE:COLUMN: message`, then the line itself, the rule and the hint. Quoted text
-    /// is escaped, so only the colours control the terminal.
+    /// is escaped, so only the escape sequences of the colours reach the terminal.
     pub fn render(&self, path: &str, source: &str, color: bool) -> String {
         let paint = |code: &str, text: &str| {
             if color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }

@@ -1,4 +1,4 @@
-//! Makes a parseable spec from one whose shape is wrong, so that the invariants between fields still run.
+//! Builds a parseable spec from a spec whose shape is wrong, so that the invariants between fields still run.
 //!
 //! A refused optional value is omitted; a refused required value is replaced by an example of the schema. Invariants that read
 //! such a value are skipped, so a replacement is never reported, and a repaired spec is never returned.

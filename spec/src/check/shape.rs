@@ -98,7 +98,7 @@ impl<'a> Walk<'a> {
         path_text(self.path.get(start..).unwrap_or_default())
     }
 
-    /// The same for the start of a message, also for the document itself.
+    /// Like [`Self::here`], for the start of a message; the document itself is `the document`.
     fn what(&self) -> String {
         if self.path.is_empty() { "the document".into() } else { format!("`{}`", self.here()) }
     }

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{KubernetesSpec, Lifecycle, Networking, Nodes, Security, Storage, Substrate, yes};
 use kubedos_wire::value::{ArtifactVersion, ClusterName, ReleaseVersion};
 
-/// One cluster, declared completely.
+/// The complete declaration of one cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ClusterSpec {
@@ -40,7 +40,7 @@ pub enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Metadata {
-    /// The cluster's name. The names of output files start with it, and certificates contain it. Another name means another cluster.
+    /// The cluster's name. The names of output files start with it, and certificates contain it. A cluster with a different name is a different cluster.
     pub name: ClusterName,
     /// The version of the artifact that this spec produces. It is part of the names of output files, and nodes show it. It does not select the software of the nodes; the lock does.
     pub artifact_version: ArtifactVersion,
@@ -52,7 +52,7 @@ pub struct Metadata {
     #[serde(default = "first_generation")]
     #[schemars(range(min = 1, max = 4_294_967_295_u64))]
     pub generation: u64,
-    /// The lowest release of kubedOS that may use this configuration; nodes with an older release refuse it. Raise it if an older release has a fault that must not return. The default is the first release that supports everything in a configuration.
+    /// The lowest release of kubedOS that may use this configuration; nodes with an older release refuse it. Raise it if an older release has a fault that must not return. The default is the first release that supports every field of a configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum_release: Option<ReleaseVersion>,
 }
@@ -68,7 +68,7 @@ pub struct Spec {
     /// The processor architecture of every node, and of everything in the image.
     #[serde(default)]
     pub arch: Arch,
-    /// What the nodes run on: virtual machines of Proxmox VE or of a cloud, or bare metal.
+    /// The substrate of the nodes: virtual machines of Proxmox VE or of a cloud, or bare metal.
     pub substrate: Substrate,
     /// The nodes, their numbers and their failure domains.
     pub nodes: Nodes,
@@ -154,7 +154,7 @@ pub struct Ansible {
     /// Whether the agent converges nodes and audits them. Kubernetes needs it.
     #[serde(default = "yes")]
     pub enabled: bool,
-    /// What the agent does about drift: a difference between a node and its declaration.
+    /// How the agent treats drift, a difference between a node and its declaration.
     #[serde(default)]
     pub mode: AnsibleMode,
 }
@@ -165,7 +165,7 @@ impl Default for Ansible {
     }
 }
 
-/// What the agent does about drift.
+/// How the agent treats drift.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AnsibleMode {
@@ -242,7 +242,7 @@ pub enum DrillName {
     DeleteWorkerVm,
     /// A control plane is destroyed and replaced.
     DeleteControlPlaneVm,
-    /// A worker is disconnected from its planes and connected again.
+    /// A worker is disconnected from its planes and reconnected later.
     PartitionWorker,
     /// A node is revoked and replaced.
     RevokeNode,

@@ -37,7 +37,7 @@ pub struct Lifecycle {
     pub upgrade: Upgrade,
     /// How far the clock of a machine is trusted.
     pub clock: Clock,
-    /// The maximum time that a node may be offline, in hours; a node that returns later is replaced, because it has missed revocations.
+    /// The maximum time that a node may be offline, in hours; a node that returns later is replaced, because it may have missed revocations.
     #[schemars(range(min = 1, max = 8760))]
     pub max_offline_hours: u32,
 }
@@ -72,7 +72,7 @@ section! {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Fence {
-    /// What must confirm that a node is fenced before its replacement may start.
+    /// Whether the substrate or an operator must confirm that a node is fenced, before its replacement may start.
     pub method: FenceMethod,
     /// Seconds after which an unconfirmed fence is abandoned and reported.
     #[schemars(range(min = 1, max = 86_400))]
@@ -85,7 +85,7 @@ impl Default for Fence {
     }
 }
 
-/// What must confirm that a node is fenced.
+/// Whether the substrate or an operator must confirm that a node is fenced.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FenceMethod {
@@ -100,7 +100,7 @@ pub enum FenceMethod {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Replace {
-    /// Who starts a replacement.
+    /// Whether the platform or an operator starts a replacement.
     pub mode: ReplaceMode,
     /// The maximum number of concurrent replacements for each role.
     #[schemars(range(min = 1, max = 100))]
@@ -108,7 +108,7 @@ pub struct Replace {
     /// The maximum number of replacements of one node in an hour.
     #[schemars(range(min = 1, max = 60))]
     pub max_per_hour: u16,
-    /// The percentage of nodes that, when lost at once, stops all replacements until an operator intervenes: so large a loss has another cause.
+    /// If this percentage of the nodes is lost at the same time, all replacements stop until an operator intervenes; such a loss probably has a common cause.
     #[schemars(range(min = 1, max = 100))]
     pub breaker_percent: u8,
 }
@@ -124,7 +124,7 @@ impl Default for Replace {
     }
 }
 
-/// Who starts a replacement.
+/// Whether the platform or an operator starts a replacement.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ReplaceMode {
@@ -172,7 +172,7 @@ pub enum UpgradeStrategy {
     Rolling,
     /// New nodes are added before old nodes are removed.
     Surge,
-    /// Each node is destroyed and created again.
+    /// Each node is destroyed and replaced by a new one.
     Replace,
 }
 

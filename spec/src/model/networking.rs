@@ -19,7 +19,7 @@ pub struct Networking {
     /// The connections that are allowed between planes; all others are dropped.
     #[serde(default)]
     pub policy: NetworkPolicy,
-    /// An overlay network for pods. No overlay exists; it would have to be declared here.
+    /// An overlay network for pods. The only value is `none`.
     #[serde(default)]
     pub overlay: Overlay,
     /// The network between the machines, which carries the planes.
@@ -33,7 +33,7 @@ pub struct Networking {
 pub struct PlaneSpec {
     /// All addresses of the plane, for members and births; no other network may contain any of them.
     pub cidr: Cidr,
-    /// What the plane is for.
+    /// The purpose of the plane.
     pub purpose: PlanePurpose,
     /// The addresses of members, a part of `cidr`; the default is its lower half. A node's address is the first address plus the node's id; the addresses of operators count down from the last address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,7 +71,7 @@ pub enum Peers {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NetworkPolicy {
-    /// What happens to connections that are not allowed.
+    /// The action for connections that are not allowed.
     #[serde(default)]
     pub default_inter_plane: InterPlane,
     /// The allowed connections, each for one pair of planes in one direction.
@@ -80,11 +80,11 @@ pub struct NetworkPolicy {
     pub allow: Vec<AllowSpec>,
 }
 
-/// What happens to connections that are not allowed.
+/// The action for connections that are not allowed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum InterPlane {
-    /// They are dropped; there is no other value.
+    /// They are dropped. This is the only value.
     #[default]
     Deny,
 }
@@ -107,7 +107,7 @@ pub struct AllowSpec {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Overlay {
-    /// None: pods are routed over the Kubernetes plane.
+    /// No overlay: pods are routed over the Kubernetes plane.
     #[default]
     None,
 }

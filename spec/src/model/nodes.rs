@@ -48,7 +48,7 @@ pub struct FailureDomain {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NodeSpec {
-    /// The node's name, which is also its host name. A name keeps its number permanently: another node needs another name.
+    /// The node's name, which is also its host name. A name keeps its number permanently, so a different node needs a different name.
     pub name: NodeName,
     /// The node's number, from which its addresses, its pods' addresses and its VMID derive. Without it, `plan --assign` assigns the lowest number that was never used, and records it in the allocation file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,10 +71,10 @@ pub struct NodeSpec {
     #[serde(default, rename = "memoryMiB", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1024, max = 16_777_216), example = 8192)]
     pub memory_mib: Option<u32>,
-    /// The node's disks. The first one is the system disk unless its `purpose` says otherwise.
+    /// The node's disks. The first disk is the system disk, unless it has a different `purpose`.
     #[schemars(length(min = 1, max = 32), example = json!([{ "sizeGiB": 32 }]))]
     pub disks: Vec<DiskSpec>,
-    /// Disks of this node whose content may be destroyed, each by the identity in its `match`. Nothing else in the spec or on a command line allows that.
+    /// Disks of this node whose content may be destroyed, each by the identity in its `match`. No other field and no command-line option allows this.
     #[serde(default)]
     #[schemars(length(max = 32), example = json!([{ "serial": "S3Z1NB0K100001" }]))]
     pub allow_destroy: Vec<DiskIdentity>,
@@ -108,7 +108,7 @@ pub struct DiskSpec {
     #[serde(default, rename = "sizeGiB", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_048_576), example = 32)]
     pub size_gib: Option<u32>,
-    /// How the disk is found: exactly one disk must match. Needed on metal. Without it, the disk is the one that the node booted from.
+    /// The conditions that select the disk; exactly one disk must match. Needed on metal. Without it, the disk is the one that the node booted from.
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
     #[schemars(example = json!({ "serial": "S3Z1NB0K100001" }))]
     pub rule: Option<DiskRule>,
@@ -134,10 +134,10 @@ pub struct Nic {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NodeUnderlay {
-    /// The address at which peers reach the node; the default is its first static address. A node without either must open every connection itself, so control planes need one.
+    /// The address at which peers reach the node; the default is its first static address. If a node has neither, only the node itself can open connections, so control planes need an endpoint or a static address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Endpoint>,
-    /// The node's interfaces. If there are none, the node uses DHCP on every Ethernet device.
+    /// The node's interfaces. If the list is empty, the node uses DHCP on every Ethernet device.
     #[serde(default)]
     #[schemars(length(max = 32), example = json!([{ "name": "uplink", "addresses": ["192.0.2.11/24"], "gateway": "192.0.2.1" }]))]
     pub interfaces: Vec<Interface>,

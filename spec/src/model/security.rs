@@ -38,7 +38,7 @@ pub struct Security {
 pub struct Bootstrap {
     /// The trust model.
     pub model: BootstrapModel,
-    /// The SHA-256 of the root certificate, as `kubedos-build keys show` prints it. If it is given, keys under another root are refused.
+    /// The SHA-256 of the root certificate, as `kubedos-build keys show` prints it. If it is given, keys under a different root are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_fingerprint: Option<Fingerprint>,
     /// The lifetime of an armed voucher, in minutes. A new node enrols with a voucher.

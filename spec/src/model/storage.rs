@@ -49,7 +49,7 @@ pub struct Ceph {
     #[serde(default)]
     #[schemars(length(max = 2), example = json!(["wg3"]))]
     pub planes: Vec<PlaneId>,
-    /// What happens after the loss of an OSD; needed when Ceph is enabled.
+    /// The recovery after the loss of an OSD; needed when Ceph is enabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = json!({ "outAfterMinutes": 10, "rebuild": "automatic" }))]
     pub recovery: Option<CephRecovery>,
@@ -77,7 +77,7 @@ pub struct CephReplication {
     pub min_size: u8,
 }
 
-/// What happens after the loss of an OSD.
+/// The recovery after the loss of an OSD.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CephRecovery {
@@ -88,7 +88,7 @@ pub struct CephRecovery {
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 16))]
     pub max_backfills: u8,
-    /// Who rebuilds an OSD on a replaced node.
+    /// How an OSD on a replaced node is rebuilt.
     pub rebuild: CephRebuild,
 }
 
@@ -96,7 +96,7 @@ const fn one() -> u8 {
     1
 }
 
-/// Who rebuilds an OSD on a replaced node.
+/// How an OSD on a replaced node is rebuilt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CephRebuild {

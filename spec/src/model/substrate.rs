@@ -1,4 +1,4 @@
-//! What the nodes run on.
+//! The substrate of the nodes.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use serde_json::json;
 use kubedos_wire::node::SubstrateType;
 use kubedos_wire::value::{FirmwareName, ProxmoxName, ProxmoxTag};
 
-/// What the nodes run on.
+/// The substrate of the nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Substrate {
@@ -17,7 +17,7 @@ pub struct Substrate {
     /// The cluster of Proxmox VE; needed with `type: proxmox`, and not allowed otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxmox: Option<Proxmox>,
-    /// What the machines need in addition to the generic kernel; only with `type: metal`.
+    /// Additions to the generic kernel that the machines need, such as firmware; only with `type: metal`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metal: Option<MetalSpec>,
     /// The cloud, or the lab; only with `type: cloud`.

@@ -17,9 +17,9 @@ pub enum Effect {
     Live,
     /// A new configuration volume, applied at the node's next start.
     Restart,
-    /// The node is destroyed and created again.
+    /// The node is destroyed and replaced by a new one.
     Replace,
-    /// A new image: other code, not only other configuration.
+    /// A new image, because the code changes and not only the configuration.
     Image,
     /// A new cluster.
     Rebuild,

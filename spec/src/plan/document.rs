@@ -21,7 +21,7 @@ pub struct PlanDocument {
     pub cluster: ClusterName,
     /// The generation of the configuration.
     pub generation: u64,
-    /// What the nodes run on.
+    /// The substrate of the nodes.
     pub substrate: SubstrateType,
     /// The planes, by name.
     pub planes: BTreeMap<PlaneId, PlaneDocument>,

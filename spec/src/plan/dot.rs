@@ -71,7 +71,7 @@ impl ClusterPlan {
     }
 }
 
-/// The eight stages of the plan, each with its stages of the agent. An arrow points from a stage to one that needs it.
+/// The eight stages of the plan, each with its stages of the agent. An arrow points from a stage to a stage that needs it.
 fn stage_graph() -> String {
     let mut text = String::new();
     let documents = stages();

@@ -78,7 +78,7 @@ pub struct PlannedNode {
 pub struct ImageInputs {
     /// The architecture.
     pub arch: Arch,
-    /// What the nodes run on; it selects the kernel.
+    /// The substrate of the nodes; it selects the kernel.
     pub substrate: SubstrateType,
     /// Packages of firmware for bare metal.
     pub firmware: Vec<FirmwareName>,

@@ -6,7 +6,7 @@ use crate::model::{KubernetesSpec, PlaneSpec, Spec};
 use kubedos_wire::node::PlanePurpose;
 use kubedos_wire::value::Cidr;
 
-/// The ranges of members and births; `None` when the plane is too small to be halved.
+/// The ranges of members and births; `None` if the plane is too small to be divided into halves.
 pub fn of(plane: &PlaneSpec) -> Option<(Cidr, Cidr)> {
     match (plane.members, plane.births) {
         (Some(members), Some(births)) => Some((members, births)),
@@ -41,7 +41,8 @@ pub const fn purpose_name(purpose: PlanePurpose) -> &'static str {
     }
 }
 
-/// What WireGuard adds to a packet: the outer IP header (20 or 40), UDP (8), its own header (16) and tag (16).
+/// The overhead of WireGuard for each packet, in bytes: the outer IP header (20 or 40), the UDP header (8), the WireGuard header (16)
+/// and the authentication tag (16).
 const OVER_IPV4: u16 = 60;
 const OVER_IPV6: u16 = 80;
 

@@ -105,10 +105,10 @@ impl ClusterPlan {
 
 fn disks(node: &NodeSpec) -> Vec<Disk> {
     let disk = |(index, disk): (usize, &DiskSpec)| {
-        let by_place = || format!("disk-{index}").parse::<DiskName>().ok();
+        let by_index = || format!("disk-{index}").parse::<DiskName>().ok();
         let implied = if index == 0 { DiskPurpose::System } else { DiskPurpose::Data };
         Some(Disk {
-            name: disk.name.clone().or_else(by_place)?,
+            name: disk.name.clone().or_else(by_index)?,
             purpose: disk.purpose.unwrap_or(implied),
             size_gib: disk.size_gib,
             rule: disk.rule.clone(),

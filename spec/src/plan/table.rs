@@ -42,8 +42,8 @@ const fn role(role: Role) -> &'static str {
 
 const fn rerun(rerun: Rerun) -> &'static str {
     match rerun {
-        Rerun::Safe => "changes nothing",
-        Rerun::MendsDrift => "mends drift",
+        Rerun::Safe => "no change",
+        Rerun::MendsDrift => "corrects drift",
         Rerun::Destructive => "destructive *",
     }
 }
@@ -69,7 +69,10 @@ impl ClusterPlan {
         };
         section("planes", plane_table(&document));
         section("addresses of planes: members, and births before enrolment", range_table(&document));
-        section("allowed between planes; everything else is dropped", allow_table(&document));
+        section(
+            "connections that are allowed between planes; all others are dropped",
+            allow_table(&document),
+        );
         section("nodes", node_table(&document));
         section("addresses of members", address_table(&document, |plane| plane.member));
         section("addresses of births", address_table(&document, |plane| plane.birth));
@@ -149,7 +152,7 @@ fn allow_table(document: &PlanDocument) -> String {
             vec![allow.from.to_string(), allow.to.to_string(), ports.join(", ")]
         })
         .collect();
-    if rows.is_empty() { "  nothing\n".into() } else { table(&["from", "to", "ports"], &rows) }
+    if rows.is_empty() { "  no connections\n".into() } else { table(&["from", "to", "ports"], &rows) }
 }
 
 fn node_table(document: &PlanDocument) -> String {
@@ -192,7 +195,7 @@ fn stage_table() -> String {
                 .stages
                 .iter()
                 .map(|part| {
-                    if part.in_this_version { part.name.to_owned() } else { format!("{} (waits)", part.name) }
+                    if part.in_this_version { part.name.to_owned() } else { format!("{} (later)", part.name) }
                 })
                 .collect();
         let parts = if parts.is_empty() { "-".to_owned() } else { parts.join(", ") };
@@ -206,6 +209,6 @@ fn stage_table() -> String {
     });
     let table = table(&["", "stage", "runs at", "agent's stages", "a second run"], &rows.collect::<Vec<_>>());
     format!(
-        "{table}  * only disks that allowDestroy names; all other data is kept\n  (waits): declared, but not implemented in this version\n"
+        "{table}  * only disks in allowDestroy; all other data is kept\n  (later): declared, but not implemented in this version\n"
     )
 }

@@ -8,7 +8,7 @@
 /// How a hidden character misleads. This determines its replacement, and whether a comment may contain it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Looks like a space, but is a letter for YAML.
+    /// Looks like a space, but YAML treats it as part of a word.
     Space,
     /// Ends a line for some programs and not for others.
     Break,

@@ -1,24 +1,24 @@
-//! Finds typographic quotes, dashes and colons where YAML expects the ASCII characters. Editors and web pages make such
-//! replacements, and the file then has another structure. Inside a text these characters are ordinary.
+//! Finds typographic quotes, dashes and colons where YAML expects the ASCII characters. Editors and web pages insert them,
+//! and the file then has a different structure. Inside a text these characters are allowed.
 
 use super::Place;
 use super::characters::{called, looks_like};
 use super::text::Text;
 use crate::check::{Problem, rule};
 
-/// A lookalike where YAML expects another character.
+/// A lookalike where YAML expects the ASCII character.
 #[derive(Debug)]
 pub(super) struct Found {
     pub problem: Problem,
-    /// The rest of the file does not have the intended structure, so nothing after it is reported.
+    /// Whether the lookalike changes the structure of the rest of the file; if so, the rest is not checked.
     pub changes_structure: bool,
 }
 
 fn found(at: Place, c: char, ascii: char) -> Found {
     let (what, changes_structure) = match ascii {
-        '-' => ("does not start a list item", true),
-        ':' => ("does not end a key", true),
-        _ => ("does not quote", false),
+        '-' => ("cannot start a list item", true),
+        ':' => ("cannot end a key", true),
+        _ => ("is not a quotation mark in YAML", false),
     };
     let write = if ascii == ':' {
         "a colon and a space".to_owned()
@@ -74,8 +74,8 @@ fn in_line(line: &str) -> Option<(u32, char, char)> {
     Some((offset + column, c, ascii))
 }
 
-/// The lookalike that was meant to start an item, to quote a text, or (where a key is expected) to end a key; the column
-/// counts from 0.
+/// The lookalike that the author intended as the start of an item, as a quote, or (where a key is expected) as the end of a
+/// key; the column counts from 0.
 fn structural(text: &str, for_a_key: bool) -> Option<(u32, char, char)> {
     let mut characters = (0_u32..).zip(text.chars());
     let (_, first) = characters.next()?;

@@ -61,7 +61,7 @@ pub enum Content {
     Bool(bool),
     /// A whole number.
     Integer(i64),
-    /// Another finite number, as written: no field accepts one, and 1.30 is more often a version than a number.
+    /// A finite number that is not whole, as written: no field accepts one, and 1.30 is usually a version, not a number.
     Float(String),
     /// A text.
     Text(String),
@@ -85,7 +85,7 @@ pub struct Entry {
 }
 
 impl Node {
-    /// The entry with this key; `None` if there is none or the value is not a map.
+    /// The entry with this key; `None` if the key is absent or the value is not a map.
     pub fn entry(&self, key: &str) -> Option<&Entry> {
         match &self.content {
             Content::Map(entries) => entries.iter().find(|entry| entry.key == key),

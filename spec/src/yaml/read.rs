@@ -1,8 +1,8 @@
-//! Parses bytes into a tree, or reports what is wrong with them.
+//! Parses bytes into a tree, or reports their problems.
 //!
 //! granit-parser provides the events; it also limits the nesting, before any recursion. A problem that leaves the structure
 //! readable (an alias, a tag, a repeated key) is collected, and a refused value becomes [`Content::Refused`] in the tree. Any
-//! other problem ends the reading and is the last one.
+//! other problem ends the reading, so it is the last one.
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span};
 
@@ -58,7 +58,7 @@ pub fn read(bytes: &[u8]) -> (Option<Node>, Vec<Problem>) {
 fn syntax(error: &ScanError, text: &Text<'_>) -> Problem {
     let marker = error.marker();
     let at = point(marker.line(), marker.col(), text);
-    // The parser reports only the consequence of the lookalike, which is the cause.
+    // The lookalike is the cause; the parser reports only its consequence.
     if let Some(problem) = lookalike::near(text, at.line) {
         return problem;
     }
@@ -114,7 +114,7 @@ fn tabs(text: &str) -> impl Iterator<Item = Problem> {
 /// An open collection.
 struct Open {
     at: Place,
-    /// It has a tag, which was already reported; its content is read and dropped.
+    /// The collection has a tag, which was already reported; its content is read and dropped.
     refused: bool,
     items: Items,
 }
@@ -160,7 +160,7 @@ impl<'a> Builder<'a> {
                 if self.documents > 1 {
                     let problem = rule::ONE_DOCUMENT.at(at, "a second document starts here");
                     return Err(Box::new(
-                        problem.help("a file contains one cluster; write the other one to a separate file"),
+                        problem.help("a file contains one cluster; write the second one to a separate file"),
                     ));
                 }
             }
@@ -170,7 +170,7 @@ impl<'a> Builder<'a> {
                 let quoted = style == ScalarStyle::DoubleQuoted;
                 // A character inside the text that is already reported is not reported again.
                 let reported = self.text.is_reported((at.line, at.column), (end.line, end.column));
-                let escaped = self.hides_something(at, &text, quoted);
+                let escaped = self.hides_a_character(at, &text, quoted);
                 if style == ScalarStyle::Plain
                     && let Some(found) = lookalike::of_scalar(&text, at, self.stands_for_a_key(at))
                 {
@@ -250,7 +250,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Whether a text contains a hidden character, written as an escape or after a `#` that does not start a comment.
-    fn hides_something(&mut self, at: Place, text: &str, quoted: bool) -> bool {
+    fn hides_a_character(&mut self, at: Place, text: &str, quoted: bool) -> bool {
         let Some(hidden) = text.chars().find(|c| is_hidden(*c)) else { return false };
         let rule = match kind(hidden) {
             Some(Kind::Control | Kind::Break) => &rule::CONTROL_CHARACTER,
@@ -315,7 +315,7 @@ impl<'a> Builder<'a> {
             Some(Items::List(list)) => list.push(node),
             Some(Items::Map(entries, key)) => {
                 let Some((key, key_at)) = key.take() else { return Ok(()) };
-                // The search is linear in the keys of the map: few, except in a hostile map, for which MAX_KEYS bounds the quadratic time.
+                // The search is linear in the keys of the map. MAX_KEYS bounds the quadratic time for a hostile map.
                 if entries.len() >= MAX_KEYS {
                     let message = format!("a map has more than {MAX_KEYS} keys");
                     let help = "no section of a ClusterSpec has so many; is this the right file?";
@@ -340,7 +340,7 @@ const MOST_ALIKE: usize = 20;
 
 const KEY_HELP: &str = "write a name, a colon and a space: `name: value`";
 
-/// The key with which YAML 1.1 copies the keys of another map into this one.
+/// The merge key of YAML 1.1, which copies the keys of another map into this map.
 pub(crate) const MERGE_KEY: &str = "<<";
 
 /// A text with every hidden character replaced; only for keys that are refused anyway.

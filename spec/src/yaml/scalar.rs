@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_scalars_have_the_kinds_of_the_core_schema() {
+    fn plain_scalars_have_the_types_of_the_core_schema() {
         let text = |text: &str| Content::Text(text.into());
         for (written, content) in [
             ("", Content::Null),

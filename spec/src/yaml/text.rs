@@ -1,8 +1,9 @@
 //! Decodes bytes to text: checks the encoding, and reports every character that is not allowed in a spec.
 //!
 //! Reading continues after such a character, so that one run reports all of them: a character that looks like a space is read as
-//! a space, a character without width is skipped, and positions are translated back to the file. A comment may contain those that
-//! do not change its visible text; what looks like a comment here is checked again when the scalars are known ([`super::read`]).
+//! a space, a character without width is skipped, and positions are translated back to the file. A comment may contain the
+//! hidden characters that do not change its visible text. Here a comment is recognised from its line alone; the reader checks
+//! the scalars again ([`super::read`]).
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +24,7 @@ pub(super) struct Text<'a> {
     /// Line and column of every character that was reported.
     reported: BTreeSet<(u32, u32)>,
     has_lone_returns: bool,
-    /// The line ends are ambiguous, or there is too much to report: the text must not be parsed.
+    /// The line ends are ambiguous, or there are too many hidden characters: the text must not be parsed.
     pub is_unreadable: bool,
 }
 
@@ -120,7 +121,7 @@ pub(super) fn clean(text: &str) -> (Text<'_>, Vec<Problem>) {
     let mut kept = String::with_capacity(text.len());
     for (number, line) in (1_u32..).zip(text.split_inclusive('\n')) {
         if cleaned.reported.len() > MOST {
-            // Nobody types so many: the rest is not read, so that the translation of columns stays cheap.
+            // No hand-written file has so many. The rest is not read, which bounds the cost of translating columns.
             break;
         }
         if line.contains(odd) {
@@ -153,7 +154,7 @@ impl Text<'_> {
                 break;
             }
             if alone && std::mem::replace(&mut self.has_lone_returns, true) {
-                // A file of another system has one at the end of each line; only the first is reported.
+                // A file from classic Mac OS has a carriage return at the end of each line; only the first one is reported.
                 continue;
             }
             match kind(c) {
@@ -161,8 +162,8 @@ impl Text<'_> {
                 other => {
                     self.is_unreadable |= other == Some(Kind::Break);
                     let removed = self.removed.entry(number).or_default();
-                    let gone = u32::try_from(removed.len()).unwrap_or(u32::MAX);
-                    removed.push(column.saturating_sub(gone));
+                    let earlier = u32::try_from(removed.len()).unwrap_or(u32::MAX);
+                    removed.push(column.saturating_sub(earlier));
                 }
             }
             self.reported.insert((number, column));
@@ -259,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_those_of_the_file() {
+    fn columns_are_translated_back_to_the_file() {
         let (text, problems) = clean("a\u{200b}\u{200b}b: c\nd\u{a0}e\u{200b}f\n");
         assert_eq!(text.text, "ab: c\nd ef\n");
         assert_eq!((text.column(1, 1), text.column(1, 2), text.column(1, 5)), (1, 4, 7));

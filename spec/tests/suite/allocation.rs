@@ -1,5 +1,5 @@
-//! Numbers are permanent (requirement N2): if nodes are added, removed or reordered, no other node's addresses change, and no
-//! number is given to another name.
+//! Numbers are permanent (requirement N2): if nodes are added, removed or reordered, the addresses of all other nodes
+//! stay the same, and no number is given to a different name.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -81,7 +81,7 @@ fn edits() -> impl Strategy<Value = Vec<Edit>> {
     prop::collection::vec(edit, 1..25)
 }
 
-/// The edited spec, and everything that was ever assigned.
+/// The edited spec, and all numbers and addresses that were ever assigned.
 struct History {
     nodes: Vec<(String, Option<u32>)>,
     operators: Vec<usize>,
@@ -110,7 +110,7 @@ impl History {
                 self.nodes.swap(a % length, b % length);
             }
             Edit::Declare(at) => {
-                // A recorded id may be written into the spec, and removed again.
+                // A recorded id may be written into the spec, and later removed from it.
                 let at = at % self.nodes.len();
                 let (name, declared) = &self.nodes[at];
                 let id = self.recorded.nodes.get(&name.parse().unwrap()).map(|id| id.get());
@@ -123,13 +123,13 @@ impl History {
         }
     }
 
-    /// Plans, compares the plan with everything that was assigned before, and records.
+    /// Plans, compares the plan with all earlier assignments, and records the new ones.
     fn record(&mut self) -> Result<(), TestCaseError> {
         let plan = cluster(&self.nodes, &self.operators).plan(&self.recorded).unwrap();
         for node in plan.nodes() {
             let name = node.name.to_string();
             let owner = self.owners.entry(node.id.get()).or_insert_with(|| name.clone());
-            prop_assert_eq!(&*owner, &name, "the id {} had another owner", node.id);
+            prop_assert_eq!(&*owner, &name, "the id {} had a different owner", node.id);
             let now = addresses(&plan, &name);
             let before = self.addresses.entry(name.clone()).or_insert_with(|| now.clone());
             prop_assert_eq!(&*before, &now, "the addresses of {} have changed", name);
@@ -142,7 +142,7 @@ impl History {
         let written = plan.assignment().allocation.to_toml().unwrap();
         self.recorded = Allocation::parse(&written).unwrap();
         prop_assert_eq!(&self.recorded, &plan.assignment().allocation);
-        // If everything is recorded, the same spec changes nothing.
+        // If all numbers are recorded, the same spec causes no change.
         let Assignment { changed, unrecorded, .. } =
             self.recorded.assign(&cluster(&self.nodes, &self.operators)).unwrap();
         prop_assert!(!changed && unrecorded.is_empty());
@@ -164,7 +164,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(120))]
 
     #[test]
-    fn addresses_stay_and_no_number_is_reused(edits in edits()) {
+    fn addresses_are_stable_and_no_number_is_reused(edits in edits()) {
         let mut history = History {
             nodes: vec![("cp-0".into(), None)],
             operators: Vec::new(),

@@ -1,7 +1,8 @@
 //! The corpus of bad specs (requirement S1): each file of `tests/bad` is refused with exactly the diagnostics in the `.txt` file
 //! next to it, and each file of `tests/warned` is accepted with exactly its warnings.
 //!
-//! The name of a fixture is the reason. A fixture is a base of `tests/base` with one flaw; those called `several_…` have more.
+//! The name of a fixture describes its flaw. A fixture is a base of `tests/base` with one flaw; fixtures named `several_…` have
+//! several flaws.
 //! Fixtures that are too large to be committed are generated here.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -89,10 +90,10 @@ fn compare(kind: &str, texts: &BTreeMap<String, String>) {
     let differ: Vec<_> = texts.iter().filter(|(name, text)| !golden::equals(&path(name), text)).collect();
     for entry in fs::read_dir(golden::path(kind)).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        assert!(texts.contains_key(name.split('.').next().unwrap()), "{name} belongs to no fixture");
+        assert!(texts.contains_key(name.split('.').next().unwrap()), "{name} has no fixture");
     }
     let shown: Vec<String> = differ.iter().map(|(name, text)| format!("{name}:\n{text}")).collect();
-    assert!(differ.is_empty(), "{} differ from what is expected:\n{}", differ.len(), shown.join("\n"));
+    assert!(differ.is_empty(), "{} differ from their golden files:\n{}", differ.len(), shown.join("\n"));
 }
 
 #[test]
@@ -108,12 +109,15 @@ fn every_bad_spec_is_refused_with_its_exact_diagnostics() {
         if valid || several != (errors > 1) {
             wrong.push(format!("{}: valid: {valid}, {errors} errors", fixture.name));
         }
-        let helpless = problems.iter().filter(|problem| problem.help.as_ref().is_none_or(String::is_empty));
-        wrong.extend(helpless.map(|problem| format!("{}: no hint for {:?}", fixture.name, problem.message)));
+        let without_hint =
+            problems.iter().filter(|problem| problem.help.as_ref().is_none_or(String::is_empty));
+        wrong.extend(
+            without_hint.map(|problem| format!("{}: no hint for {:?}", fixture.name, problem.message)),
+        );
         texts.insert(fixture.name.clone(), fixture.render(&problems));
     }
     compare("bad", &texts);
-    assert!(wrong.is_empty(), "one flaw is one problem:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "each fixture must have one problem for its one flaw:\n{}", wrong.join("\n"));
 }
 
 #[test]
@@ -129,8 +133,8 @@ fn every_questionable_spec_is_accepted_with_its_exact_warnings() {
 }
 
 #[test]
-fn every_rule_has_a_fixture_that_breaks_it() {
-    let broken: BTreeSet<&str> = fixtures("bad")
+fn every_rule_has_a_fixture_that_violates_it() {
+    let violated: BTreeSet<&str> = fixtures("bad")
         .iter()
         .chain(&fixtures("warned"))
         .flat_map(|fixture| fixture.validate().1)
@@ -138,14 +142,14 @@ fn every_rule_has_a_fixture_that_breaks_it() {
         .collect();
     let rules: BTreeSet<&str> =
         check::all_rules().into_iter().flat_map(|(_, rules)| rules).map(|(id, ..)| id).collect();
-    let missing: Vec<_> = rules.difference(&broken).collect();
-    assert!(missing.is_empty(), "no fixture breaks {missing:?}");
-    let unlisted: Vec<_> = broken.difference(&rules).collect();
-    assert!(unlisted.is_empty(), "the list of rules lacks {unlisted:?}");
+    let missing: Vec<_> = rules.difference(&violated).collect();
+    assert!(missing.is_empty(), "no fixture violates {missing:?}");
+    let unlisted: Vec<_> = violated.difference(&rules).collect();
+    assert!(unlisted.is_empty(), "the list of rules does not contain {unlisted:?}");
 }
 
 #[test]
-fn the_bases_of_the_fixtures_are_valid_without_a_warning() {
+fn the_bases_of_the_fixtures_are_valid_without_warnings() {
     for fixture in fixtures("base") {
         let (valid, problems) = fixture.validate();
         assert!(valid && problems.is_empty(), "{}", fixture.render(&problems));

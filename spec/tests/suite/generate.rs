@@ -1,11 +1,11 @@
-//! Generates specs that are valid by construction, and specs with one damaged value. A spec is made from a list of numbers, so
+//! Generates specs that are valid by construction, and specs with one damaged value. A spec is derived from a list of numbers, so
 //! that proptest can shrink it.
 
 use kubedos_wire::value::Cidr;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-/// The numbers that determine the decisions; when they are used up, every decision is the first choice.
+/// The numbers that determine the decisions. After the last number, every decision is the first choice.
 #[derive(Debug)]
 pub struct Draw {
     numbers: std::vec::IntoIter<u16>,
@@ -21,7 +21,7 @@ impl Draw {
         self.below(2) == 1
     }
 
-    /// One of several.
+    /// One of several values.
     pub fn pick<T: Clone>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())].clone()
     }

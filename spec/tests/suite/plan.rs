@@ -92,7 +92,7 @@ proptest! {
     }
 
     #[test]
-    fn a_spec_does_not_differ_from_itself(spec in generate::specs(), other in generate::specs()) {
+    fn a_spec_has_no_difference_from_itself_and_differences_are_symmetric(spec in generate::specs(), other in generate::specs()) {
         let validated = |spec: &Value| Raw::new(spec.to_string().as_bytes()).validate().unwrap();
         let (a, b) = (validated(&spec), validated(&other));
         prop_assert_eq!(kubedos_spec::plan::changes(&a, &a), vec![]);

@@ -15,7 +15,7 @@ fn count(node: &Node) -> usize {
     }
 }
 
-/// Checks the properties that hold for any bytes.
+/// Checks the properties that are true for any bytes.
 fn check_bytes(bytes: &[u8]) -> Result<(), TestCaseError> {
     let (tree, _) = yaml::read(bytes);
     if let Some(tree) = &tree {
@@ -36,7 +36,7 @@ fn check_bytes(bytes: &[u8]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Text that looks like YAML more often than noise does.
+/// Text that is closer to YAML than random bytes.
 fn yaml_like() -> impl Strategy<Value = String> {
     let token = prop::sample::select(vec![
         "a",
@@ -100,7 +100,7 @@ fn documents() -> impl Strategy<Value = Value> {
                 .prop_map(|map| Value::Object(map.into_iter().collect())),
         ]
     });
-    tree.prop_filter("the empty document has its own rule", |tree| !tree.is_null())
+    tree.prop_filter("an empty document is reported by a separate rule", |tree| !tree.is_null())
 }
 
 proptest! {
@@ -137,7 +137,7 @@ proptest! {
     }
 
     #[test]
-    fn line_ends_of_other_systems_change_nothing(spec in generate::specs()) {
+    fn crlf_line_ends_do_not_change_the_result(spec in generate::specs()) {
         let unix = format!("{spec:#}");
         let other = unix.replace('\n', "\r\n");
         let read = |text: &str| yaml::read(text.as_bytes()).0.unwrap().to_json();
@@ -147,7 +147,7 @@ proptest! {
 }
 
 #[test]
-fn the_cost_of_an_alias_bomb_is_that_of_its_text() {
+fn the_cost_of_an_alias_bomb_is_linear_in_its_text() {
     let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
     for level in 1..60 {
         let below = format!("*a{}, ", level - 1).repeat(9);

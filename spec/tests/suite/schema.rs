@@ -16,7 +16,7 @@ use crate::corpus::fixtures;
 use crate::{generate, golden};
 
 /// The fixtures that the schema accepts: no regular expression expresses these rules, and JSON Schema accepts 1.0 as a whole
-/// number. Our check is stricter here and nowhere else.
+/// number. Our check is stricter only for these.
 const BEYOND_THE_SCHEMA: [&str; 11] = [
     "cidr_octet_too_large",
     "cidr_prefix_too_long",
@@ -105,14 +105,14 @@ proptest! {
             prop_assert!(refused, "only we refuse the shape: {:#?}\n{spec:#}", problems(&spec));
         }
         if single == 0 && shape == 0 && refused {
-            // The size of the map of planes is checked by the rule of purposes, and an empty file by its own rule.
+            // The size of the map of planes is checked by the rule of purposes, and an empty file by the rule empty-file.
             let elsewhere = ["plane-per-purpose", "empty-file"];
             let reported = problems(&spec).iter().any(|problem| elsewhere.contains(&problem.rule));
             prop_assert!(reported, "{:#?}\n{spec:#}", problems(&spec));
         }
     }
 
-    /// The pattern of the schema accepts every text that the constructor accepts, so editors refuse nothing that is valid.
+    /// The pattern of the schema accepts every text that the constructor accepts, so editors accept every valid text.
     #[test]
     fn no_pattern_is_stricter_than_its_constructor(
         kind in 0..value::KINDS.len(),

@@ -1,6 +1,6 @@
 //! Decides whether an image may use a configuration. This is the only implementation: stage 1 calls it before it opens a
-//! volume, the agent calls it again and for every configuration that arrives later, and `verify` and `seed --into` call
-//! it on the build machine.
+//! volume, the agent calls it again, also for every configuration that arrives later, and `verify` and `seed --into`
+//! call it on the build machine.
 //!
 //! A statement is accepted if an accepted key has signed it, its cluster id derives from the image's *identity* and the
 //! cluster's name, and the image's release is not below the statement's `minimum_release`. The order of the keys has no
@@ -48,7 +48,7 @@ pub enum Refusal {
     Document(#[from] DocumentError),
     /// Its cluster id does not derive from the image's identity and the cluster's name.
     #[error(
-        "signed for another cluster: {cluster} has id {theirs}, under this image's identity it would have {ours}"
+        "signed for a different cluster: {cluster} has cluster id {theirs}, but this image expects {ours}"
     )]
     Foreign {
         /// The name in the statement.
@@ -58,12 +58,12 @@ pub enum Refusal {
         /// The id that the name has under the image's identity.
         ours: ClusterId,
     },
-    /// It demands a newer release.
-    #[error("generation {generation} demands release {minimum} or newer, this is release {release}")]
+    /// It requires a newer release.
+    #[error("generation {generation} requires release {minimum} or newer, this is release {release}")]
     Release {
         /// The generation of the configuration.
         generation: u64,
-        /// The release that it demands.
+        /// The release that it requires.
         minimum: Release,
         /// The release that would use it.
         release: Release,

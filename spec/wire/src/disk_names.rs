@@ -2,10 +2,10 @@
 //!
 //! The kernel, udev and the label on the disk spell one name in several ways (`Documentation/ABI/stable/sysfs-block`,
 //! udev's `scsi_id`, `ata_id` and `udev_replace_whitespace`). Spellings that lose no information are
-//! [`Agreement::Full`]. If one side has only the beginning of the name, the result is [`Agreement::Prefix`]: enough to
-//! select a disk, not enough to destroy one.
+//! [`Agreement::Full`]. If one side has only the beginning of the name, the result is [`Agreement::Prefix`], which is enough to
+//! select a disk, but not enough to destroy one.
 
-/// How far two names agree.
+/// The degree to which two names agree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Agreement {
     /// The names differ.
@@ -18,15 +18,15 @@ pub enum Agreement {
     Full,
 }
 
-/// How many bytes of a serial number virtio-blk, ATA and NVMe carry (virtio 1.2, 5.2.6; ATA ACS-4, IDENTIFY DEVICE
+/// The number of bytes of a serial number that virtio-blk, ATA and NVMe transfer (virtio 1.2, 5.2.6; ATA ACS-4, IDENTIFY DEVICE
 /// words 10 to 19; NVMe base 2.0, Identify Controller SN).
 pub const SERIAL_BYTES: usize = 20;
 
 /// Compares a serial number in the spec with one from the kernel. `limit` is the number of bytes that the transport
-/// carries.
+/// transfers.
 pub fn serial(spec: &str, kernel: &str, limit: Option<usize>) -> Agreement {
     let spec = spec.trim();
-    // Only the kernel's text is converted: udev maps `A B` to `A_B`, so `A B` in the spec does not mean a disk `A_B`.
+    // Only the kernel's text is converted: udev maps `A B` to `A_B`, but `A B` in the spec does not match a disk `A_B`.
     if spec == kernel.trim() || spec == by_udev(kernel) {
         return Agreement::Full;
     }
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn spellings_of_one_name_have_one_key() {
+    fn all_spellings_of_a_name_have_the_same_key() {
         for (one, other) in [
             ("0x5000C500A1B2C3D4", "naa.5000c500a1b2c3d4"),
             ("wwn-0x5000c500a1b2c3d4", "5000c500a1b2c3d4"),

@@ -1,5 +1,5 @@
-//! The rule of ADR 0003 for documents that programs write for programs: `version` is checked first, an unknown version
-//! is refused, and an unknown field is ignored.
+//! Parses documents that one program writes for another program, by the rule of ADR 0003: `version` is checked first, an
+//! unknown version is refused, and an unknown field is ignored.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -18,7 +18,7 @@ pub enum DocumentError {
     #[error("document has an invalid form: {0}")]
     Form(String),
     /// Its version is newer than the newest one that this release supports.
-    #[error("document has version {found}, this release understands versions 1 to {newest}")]
+    #[error("document has version {found}, this release supports versions 1 to {newest}")]
     Version {
         /// The version of the document.
         found: u64,
@@ -71,8 +71,8 @@ pub fn without_content(error: DocumentError) -> DocumentError {
     }
 }
 
-/// Whether the text may be used in file names and records: first `[a-z0-9]`, then also `.`, `-`, `_`, `+`, `~`; at most
-/// 64 characters.
+/// Whether the text may be used in file names and records: the first character is an ASCII letter or digit, the others may
+/// also be `.`, `-`, `_`, `+` or `~`; at most 64 characters.
 pub fn is_name(text: &str) -> bool {
     let mut bytes = text.bytes();
     text.len() <= 64

@@ -1,4 +1,4 @@
-//! The hand-over from stage 1 to the agent (ADR 0002): what was booted, from which device, and the count of records.
+//! The hand-over from stage 1 to the agent (ADR 0002): the booted volumes, their device, and the count of records.
 //!
 //! Stage 1 writes it before it enters the root volume, and the agent of the same release reads it. Unknown fields are
 //! ignored (ADR 0003).
@@ -77,7 +77,7 @@ pub enum HandoverError {
     /// The hand-over cannot be serialized.
     #[error("failed to write the hand-over of stage 1")]
     Write(#[source] toml::ser::Error),
-    /// It has another version.
+    /// Its version is not supported.
     #[error("hand-over of stage 1 has version {0}, only version 1 is supported")]
     Version(u32),
 }
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stage_1_writes_the_agent_reads_and_unknown_fields_are_ignored() {
+    fn a_handover_round_trips_and_unknown_fields_are_ignored() {
         let handover = Handover {
             version: VERSION,
             release: "0.1.0".into(),

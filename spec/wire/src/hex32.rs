@@ -44,7 +44,7 @@ macro_rules! hex32 {
         pub struct $name([u8; 32]);
 
         impl $name {
-            /// Makes a value from its bytes.
+            /// Creates a value from its bytes.
             pub const fn new(bytes: [u8; 32]) -> Self {
                 Self(bytes)
             }
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn only_sixty_four_lower_case_digits_are_a_value() {
+    fn a_value_has_exactly_64_lower_case_digits() {
         let good = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(good.parse::<RootHash>().unwrap().to_string(), good);
         for bad in [&good.to_uppercase(), "", &good[1..], &format!("{good}0"), &good.replace('b', "g")] {

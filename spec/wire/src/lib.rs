@@ -1,8 +1,8 @@
 //! Types that several kubedOS programs read and write.
 //!
 //! This crate owns ids, keys, digests, names and addresses, the documents of the configuration volume, signed
-//! statements and seeds, the hand-over from stage 1 to the agent, stage names and the console record. Each thing has
-//! one type, and that type is here.
+//! statements and seeds, the hand-over from stage 1 to the agent, stage names and the console record. Each of them has
+//! exactly one type, which is defined here.
 //!
 //! All functions are pure: they do no I/O, read no clock and are not asynchronous. Every document has a version and
 //! follows one rule for unknown fields (ADR 0003). The feature `schema` adds JSON Schema for the values of a

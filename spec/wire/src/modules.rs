@@ -53,7 +53,7 @@ pub enum ModuleTableError {
     /// It is not TOML, or does not have the fields of a table.
     #[error("failed to read the module table: {0}")]
     Form(String),
-    /// It has another version.
+    /// Its version is not supported.
     #[error("module table has version {0}, only version 1 is supported")]
     Version(u32),
     /// Two modules have the same name.
@@ -71,7 +71,7 @@ pub enum ModuleTableError {
     #[error("module {0} needs itself")]
     Cycle(String),
     /// The file of a module is outside the folder.
-    #[error("module {0} has a file name that leaves the folder of modules")]
+    #[error("the file of module {0} is outside the module folder")]
     File(String),
 }
 
@@ -135,7 +135,7 @@ impl ModuleTable {
         self.check_cycles(&by_name)
     }
 
-    /// Removes, in rounds, every module whose needs are all removed; a module that stays is in a cycle.
+    /// Removes, in rounds, every module whose needs are all removed; the remaining modules depend on a cycle.
     fn check_cycles(&self, by_name: &BTreeMap<&str, &Module>) -> Result<(), ModuleTableError> {
         let mut left = by_name.clone();
         loop {
@@ -201,16 +201,16 @@ aliases = ["virtio:d00000002v*"]
 "#;
 
     #[test]
-    fn a_needed_module_comes_first_and_only_once() {
+    fn a_needed_module_comes_first_and_occurs_once() {
         let table = ModuleTable::parse(TABLE).unwrap();
-        let order = table.order(["dm_verity", "erofs", "dm_mod", "nothing"]);
+        let order = table.order(["dm_verity", "erofs", "dm_mod", "absent"]);
         let names: Vec<_> = order.iter().map(|module| module.name.as_str()).collect();
         assert_eq!(names, ["dm_mod", "dm_bufio", "dm_verity", "erofs"]);
         assert_eq!(ModuleTable::parse(&table.emit().unwrap()).unwrap(), table);
     }
 
     #[test]
-    fn a_table_that_cannot_be_loaded_is_refused() {
+    fn an_inconsistent_table_is_refused() {
         type Expect = fn(&ModuleTableError) -> bool;
         let cases: [(&str, &str, Expect); 8] = [
             ("version = 1", "version = 2", |e| matches!(e, ModuleTableError::Version(2))),

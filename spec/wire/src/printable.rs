@@ -1,19 +1,19 @@
 //! Makes untrusted text safe for a terminal: labels, file names, package fields, firmware strings, messages of other
 //! programs.
 //!
-//! Such text may contain escape sequences that repaint earlier output, line ends that forge another line, characters
+//! Such text may contain escape sequences that repaint earlier output, line ends that forge a second line, characters
 //! that reorder or hide their neighbours, and bytes that are not UTF-8. Three functions cover every case, each for one
 //! place:
 //!
 //! - [`name`] formats one untrusted value. A backslash is doubled, so that a value cannot imitate an escape.
-//! - [`line`] and [`lines`] are applied by an output layer to everything that it prints. They change no backslash, so
-//!   text that is already escaped stays as it is: applying them twice is the same as applying them once.
+//! - [`line`] and [`lines`] are applied by an output layer to everything that it prints. They do not change backslashes, so
+//!   text that is already escaped stays unchanged: applying them twice is the same as applying them once.
 //! - [`json`] is for a JSON document: it uses the escapes of JSON, so a reader gets the same value.
 //!
 //! Printable characters follow the Unicode tables of Rust's `char::escape_debug` (which exclude controls, format
 //! characters, separators except the space, private use, unassigned code points, combining marks). Two groups are
 //! excluded in addition: invisible letters that those tables count as printable, and letters that are written from
-//! right to left, because they reorder their neighbours (UAX #9); no name that kubedOS makes contains them. Letters
+//! right to left, because they reorder their neighbours (UAX #9); no name that kubedOS creates contains them. Letters
 //! that look like other letters are not excluded: they cannot change the structure of the output.
 
 use std::borrow::Cow;
@@ -78,7 +78,7 @@ pub fn name(text: &str) -> Cow<'_, str> {
     escaped(text, |c| c != '\\' && is_printable(c), push)
 }
 
-/// The same for bytes that may not be UTF-8: each invalid byte is formatted as `\xff`.
+/// Like [`name`], for bytes that may not be UTF-8: each invalid byte is formatted as `\xff`.
 pub fn bytes(bytes: &[u8]) -> String {
     let mut shown = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -96,7 +96,7 @@ pub fn line(text: &str) -> Cow<'_, str> {
     escaped(text, is_printable, push_escape)
 }
 
-/// Formats several lines of output: the same, but line feeds and tabs are kept.
+/// Formats several lines of output, like [`line`], but keeps line feeds and tabs.
 pub fn lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| matches!(c, '\n' | '\t') || is_printable(c), push_escape)
 }
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Boot chain review, finding 8: what a label may contain to control a terminal or to look like another label.
+    /// Labels of an attacker who can write a disk: they try to control the terminal, or to look like another label.
     const HOSTILE: [(&str, &str); 14] = [
         ("\u{1b}[2K\rok", r"\u{1b}[2K\rok"),
         ("\u{9b}2Kok", r"\u{9b}2Kok"),
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_text_stays_as_it_is() {
+    fn ordinary_text_is_unchanged() {
         for text in ["esp", "root-a", "Größe 5 µm", "日本語", "a \"quoted\" 'name'", "…", "Ω"] {
             assert!(matches!(name(text), Cow::Borrowed(same) if same == text), "{text}");
         }
@@ -196,7 +196,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_shown_is_printable_and_stays_so(text in any::<String>(), raw in any::<Vec<u8>>()) {
+        fn escaped_text_is_printable_and_escaping_is_idempotent(text in any::<String>(), raw in any::<Vec<u8>>()) {
             for shown in [name(&text), line(&text), Cow::Owned(bytes(&raw))] {
                 prop_assert!(shown.chars().all(is_printable));
                 prop_assert_eq!(line(&shown), &*shown);
@@ -204,9 +204,9 @@ mod tests {
             prop_assert!(lines(&text).chars().all(|c| matches!(c, '\n' | '\t') || is_printable(c)));
         }
 
-        /// Two different values are never formatted alike.
+        /// Two different values always have different escaped forms.
         #[test]
-        fn a_value_can_be_read_back(a in "[\\\\uxn{}0-9a-f\\n\u{1b}\u{e9}]{0,6}", b in "[\\\\uxn{}0-9a-f\\n\u{1b}\u{e9}]{0,6}") {
+        fn different_values_have_different_forms(a in "[\\\\uxn{}0-9a-f\\n\u{1b}\u{e9}]{0,6}", b in "[\\\\uxn{}0-9a-f\\n\u{1b}\u{e9}]{0,6}") {
             prop_assert_eq!(name(&a) == name(&b), a == b);
         }
 

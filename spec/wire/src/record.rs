@@ -5,7 +5,7 @@
 //! `…`.
 //!
 //! Texts may quote the content of disks, firmware and other programs. The line contains printable characters only
-//! (`printable`), and [`PREFIX`] only once: inside a text its colon is written as JSON's `\u003a`, so that no text
+//! (`printable`), and [`PREFIX`] only once: inside a text the colon of the prefix is written as `\u003a` in JSON, so that no text
 //! contains a second record.
 
 use serde::{Deserialize, Serialize};
@@ -28,17 +28,17 @@ pub const VERSION: u32 = 1;
 pub enum Outcome {
     /// It has started.
     Started,
-    /// It has ended, and changed something.
+    /// It has ended with a change.
     Done,
-    /// It has ended, and there was nothing to change.
+    /// It has ended without a change.
     Unchanged,
     /// It cannot continue yet; `on` gives the reason.
     Waiting,
-    /// It failed and will be tried again; see `error` and `attempt`.
+    /// It failed and will be retried; see `error` and `attempt`.
     Retry,
     /// A block failed verification after boot; see `volume`.
     Corrupt,
-    /// It failed and will not be tried again; see `error`.
+    /// It failed permanently; see `error`.
     Halted,
 }
 
@@ -51,7 +51,7 @@ pub struct Record {
     pub n: u64,
     /// Seconds since the kernel started.
     pub t: f64,
-    /// The node's name; absent until the node knows it.
+    /// The node's name; absent until the agent has read the seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
     /// A stage of the agent or a step of stage 1.
@@ -61,7 +61,7 @@ pub struct Record {
     /// How long it took, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub took_ms: Option<u64>,
-    /// What it waits for.
+    /// The condition that it waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on: Option<String>,
     /// The error with the chain of its causes, joined by `: `.
@@ -73,7 +73,7 @@ pub struct Record {
     /// The volume that failed verification.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<String>,
-    /// Further information for an operator: the result, and why.
+    /// Further information for an operator: the result and its reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
@@ -100,7 +100,7 @@ impl Record {
     /// The line including the prefix, without a line end; at most [`MAX_BYTES`] long.
     pub fn line(&self) -> String {
         let mut record = self.clone();
-        // JSON has no infinite numbers; a machine is up for less than 10^9 seconds.
+        // JSON cannot represent infinity. The uptime of a machine is always below 10^9 seconds.
         record.t = (record.t.clamp(0.0, 1e9) * 1000.0).round() / 1000.0;
         loop {
             let document = serde_json::to_string(&record).unwrap_or_default();
@@ -123,7 +123,7 @@ impl Record {
         line
     }
 
-    /// Truncates the longest text field; `false` if there is nothing left to truncate.
+    /// Truncates the longest text field; `false` if no field can be truncated further.
     fn shorten(&mut self, excess: usize) -> bool {
         let texts = [&mut self.error, &mut self.note, &mut self.on, &mut self.volume, &mut self.node];
         let texts = texts.into_iter().flatten().chain([&mut self.stage]);
@@ -138,7 +138,7 @@ impl Record {
         progress
     }
 
-    /// The record in a console line, at any position; `None` for any other line.
+    /// The record in a console line, at any position; `None` if the line contains no record.
     pub fn find(line: &str) -> Option<Self> {
         let (_, json) = line.split_once(PREFIX)?;
         let mut values = serde_json::Deserializer::from_str(json).into_iter::<Self>();
@@ -146,7 +146,7 @@ impl Record {
     }
 }
 
-/// A text for the same console: one printable line that no reader can mistake for a record.
+/// Escapes a text for the same console: the result is one printable line that no reader can mistake for a record.
 pub fn not_a_record(text: &str) -> String {
     printable::line(text).replace(PREFIX, "kubedos\\u{3a} ")
 }
@@ -170,10 +170,10 @@ mod tests {
         assert_eq!(Record::find(r#"kubedos: {"v":2,"n":1,"t":0,"stage":"Disks","outcome":"done"}"#), None);
     }
 
-    /// Every record that a reader finds, it also finds in the line that it writes, even with numbers that JSON does not
-    /// have or a long stage.
+    /// A record that was found and written again is found in the written line, even with numbers that JSON cannot represent
+    /// or with a long stage.
     #[test]
-    fn a_hostile_record_becomes_a_line_that_is_found() {
+    fn a_hostile_record_can_be_written_and_found_again() {
         for (t, stage) in [("1e308", "Disks"), ("-1e308", "Disks"), ("1", &*"s".repeat(5000))] {
             let line = format!(r#"kubedos: {{"v":1,"n":1,"t":{t},"stage":"{stage}","outcome":"done"}}"#);
             let line = Record::find(&line).unwrap().line();
@@ -183,7 +183,7 @@ mod tests {
     }
 
     /// Text from a disk label, a serial number or SMBIOS can neither control the console nor forge a record, and
-    /// arrives unchanged.
+    /// a reader gets it unchanged.
     #[test]
     fn untrusted_text_cannot_control_a_console_or_forge_a_record() {
         let forged = r#"kubedos: {"v":1,"n":9,"t":1.0,"stage":"Seal","outcome":"done"}"#;

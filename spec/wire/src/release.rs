@@ -86,12 +86,12 @@ mod tests {
     }
 
     #[test]
-    fn this_program_is_of_the_workspaces_release() {
+    fn the_release_of_this_program_is_the_version_of_the_workspace() {
         assert_eq!(Release::this().to_string(), env!("CARGO_PKG_VERSION"));
     }
 
     #[test]
-    fn one_release_has_one_text() {
+    fn a_release_has_exactly_one_text() {
         assert_eq!(release("1.2.3-rc.1").to_string(), "1.2.3-rc.1");
         let long = format!("1.2.3-{}", "a".repeat(59));
         for bad in [

@@ -1,7 +1,7 @@
 //! The fixed stage graph of a node, and the eight stages of a cluster's plan that contain its stages (`docs/stages.md`).
 //!
-//! Stages are data here: what a stage needs, whether it may run again, where it runs. The agent runs them according to
-//! this table, and `plan` draws it. What a stage *does* is implemented elsewhere.
+//! Stages are data here: for each stage its dependencies, the effect of a second run, and the place where it runs. The
+//! agent runs the stages according to this table, and `plan` draws it. The work of the stages is implemented in the agent.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub enum Stage {
     /// Finds the shard of this node, and checks that it belongs to this cluster and this node.
     ValidateShard,
-    /// Makes sure that partitions, LUKS2 containers and file systems exist, are intact and are mounted.
+    /// Ensures that partitions, LUKS2 containers and file systems exist, are intact and are mounted.
     Disks,
     /// Host name, kernel parameters, lockdown, audit rules, clock floor.
     Baseline,
@@ -47,11 +47,11 @@ pub enum EarlyStage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rerun {
-    /// A second run changes nothing.
+    /// A second run makes no change.
     Safe,
-    /// A second run reverts drift.
+    /// A second run corrects drift.
     MendsDrift,
-    /// A second run may destroy data, but only on disks that `allowDestroy` names.
+    /// A second run may destroy data, but only on disks in `allowDestroy`.
     Destructive,
 }
 
@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_need_comes_earlier() {
+    fn a_stage_needs_only_earlier_stages() {
         for stage in Stage::ALL {
             assert!(stage.needs().iter().all(|need| *need < stage), "{stage:?}");
         }

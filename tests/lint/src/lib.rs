@@ -254,7 +254,7 @@ fn heads(member: &Member, found: &mut Vec<String>) {
             .is_some_and(|line| line.strip_prefix("//!").is_some_and(|rest| rest.len() > 10));
         if !has_head && !is_generated {
             found.push(format!(
-                "{} has no module head: the first line must be a //! comment that says what the file owns",
+                "{} has no module head: the first line must be a //! comment that describes the file",
                 path.display()
             ));
         }

@@ -27,15 +27,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The rules in force, the results of adding and removing a rule, and whether the journal has an event with each key.
 pub fn ask() -> Value {
-    match look() {
+    match examine() {
         Ok(answers) => answers,
         Err(error) => json!({ "error": error.to_string() }),
     }
 }
 
-fn look() -> io::Result<Value> {
+fn examine() -> io::Result<Value> {
     let mut audit = Audit::open()?;
-    let rules = audit.look()?;
+    let rules = audit.list()?;
     let mut keys: Vec<String> = rules.rules.iter().map(Rule::key).collect();
     let (added, removed) =
         (audit.add(&Rule::calls("probe", &[59], None)), rules.rules.first().map(|first| audit.remove(first)));

@@ -2,7 +2,7 @@
 //!
 //! It waits until the agent has completed its last stage. Then it reads the node's state once, every sealed volume to its end, and the
 //! trees on the disks that a test attached. It writes one JSON document to the disk whose serial number is [`ANSWERS`]: eight bytes of
-//! length, little-endian, then the text. Finally it prints [`READY`] on the console. It evaluates nothing; the tests do that.
+//! length, little-endian, then the text. Finally it prints [`READY`] on the console. The tests evaluate the answers.
 #![forbid(unsafe_code)]
 
 mod audit;

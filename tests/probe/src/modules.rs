@@ -1,5 +1,5 @@
 //! Tries to load kernel modules: one module with its vendor's signature, without a signature, with a changed byte, and with a
-//! signature of another key.
+//! signature by a different key.
 
 use std::ffi::CStr;
 use std::fs::{self, File};

@@ -1,8 +1,8 @@
 //! Lists file system trees as the kernel shows them: the trees on disks whose serial numbers begin with [`TREE`], which a test wrote,
 //! and the node's own volumes.
 //!
-//! A listing maps each path, in hexadecimal, to one line with all its attributes. The tests produce the same lines from what they
-//! wrote and compare them.
+//! A listing maps each path, in hexadecimal, to one line with all its attributes. The tests generate the same lines from the trees
+//! that they wrote, and compare them.
 
 use std::fs::{self, File};
 use std::io::{self, Read};

@@ -25,7 +25,7 @@ pub fn check(binary: &[u8], part: &str, refuses: &str) {
     let version = |name: &str| Pins::get().lock().package(name).unwrap().version.as_str().to_owned();
     let libc = format!("GNU C Library (Debian GLIBC {}) stable release", version("libc6-dev"));
     // Only a program that links the code that prints the version of libc contains this text.
-    assert!(holds(binary, &libc) || !holds(binary, "GNU C Library"), "not linked with {libc}");
+    assert!(contains(binary, &libc) || !contains(binary, "GNU C Library"), "not linked with {libc}");
 
     let file = object::File::parse(binary).unwrap();
     let comment = file.section_by_name(".comment").unwrap().data().unwrap().to_vec();
@@ -49,10 +49,10 @@ pub fn check(binary: &[u8], part: &str, refuses: &str) {
 
     let folders = [Some(project().to_owned()), std::env::home_dir().map(|home| home.join(".cargo"))];
     for folder in folders.into_iter().flatten() {
-        assert!(!holds(binary, folder.to_str().unwrap()), "the program contains {}", folder.display());
+        assert!(!contains(binary, folder.to_str().unwrap()), "the program contains {}", folder.display());
     }
-    assert!(holds(binary, &format!("/crates/{part}-")), "the paths of crates are not remapped");
-    assert!(!holds(binary, "registry/src"), "the paths of crates are not remapped");
+    assert!(contains(binary, &format!("/crates/{part}-")), "the paths of crates are not remapped");
+    assert!(!contains(binary, "registry/src"), "the paths of crates are not remapped");
 
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("program");
@@ -62,6 +62,6 @@ pub fn check(binary: &[u8], part: &str, refuses: &str) {
     assert!(String::from_utf8_lossy(&output.stderr).contains(refuses), "{output:?}");
 }
 
-fn holds(bytes: &[u8], text: &str) -> bool {
+fn contains(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }

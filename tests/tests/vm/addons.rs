@@ -30,7 +30,7 @@ fn signed(program: &[u8], keys: &Path) -> Vec<u8> {
 }
 
 /// A copy of the image with these add-ons in both folders: the one of this UKI and the one of all UKIs.
-fn beside(rig: &Rig, addons: &[(&str, Vec<u8>)]) -> PathBuf {
+fn image_with(rig: &Rig, addons: &[(&str, Vec<u8>)]) -> PathBuf {
     let copy = rig.copy("image");
     let esp = Product::built().partition(Role::Esp);
     let uki = uki_name(&copy, esp.clone());
@@ -67,7 +67,7 @@ fn foreign_addons_are_ignored_under_secure_boot() {
         ("foreign", signed(&both, &key_directory("second"))),
         ("foreign-cmdline", signed(&cmdline, &key_directory("second"))),
     ];
-    let copy = beside(&rig, &addons);
+    let copy = image_with(&rig, &addons);
     extensions_and_credentials(&copy);
     let mut machine = rig.boot(&enrolled(&rig, disk(&rig, copy)).disk(foreign_root(&rig)));
     baseline(&machine, Expect::Baseline);
@@ -82,7 +82,7 @@ fn foreign_addons_are_ignored_under_secure_boot() {
 fn halts_at_the_command_line(machine: &kubedos_lab::Machine) {
     let record = halts(machine);
     let error = record.error.as_deref().unwrap();
-    assert!(error.contains(&format!("appended is \" {APPENDED}")), "{error}");
+    assert!(error.contains(&format!("appended: \" {APPENDED}")), "{error}");
     assert!(!console(machine).contains(foreign::MARK));
 }
 
@@ -91,7 +91,7 @@ fn halts_at_the_command_line(machine: &kubedos_lab::Machine) {
 fn an_addon_signed_with_our_key_halts() {
     let rig = Rig::new("own_addon");
     let own = signed(&addon(&[(".cmdline", APPENDED.as_bytes())]), &project().join("keys/demo"));
-    let copy = beside(&rig, &[("own", own)]);
+    let copy = image_with(&rig, &[("own", own)]);
     halts_at_the_command_line(&rig.boot(&enrolled(&rig, disk(&rig, copy)).disk(foreign_root(&rig))));
 }
 
@@ -99,7 +99,7 @@ fn an_addon_signed_with_our_key_halts() {
 #[test]
 fn an_unsigned_addon_without_secure_boot_halts() {
     let rig = Rig::new("unsigned_addon");
-    let copy = beside(&rig, &[("unsigned", addon(&[(".cmdline", APPENDED.as_bytes())]))]);
+    let copy = image_with(&rig, &[("unsigned", addon(&[(".cmdline", APPENDED.as_bytes())]))]);
     halts_at_the_command_line(&rig.boot(&rig.hardware(disk(&rig, copy)).disk(foreign_root(&rig))));
 }
 

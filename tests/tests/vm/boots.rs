@@ -1,4 +1,4 @@
-//! A2, A4, D1, S3: the same file boots from every medium, the console shows no fault, and the second boot changes nothing.
+//! A2, A4, D1, S3: the same file boots from every medium, the console shows no fault, and the second boot makes no change.
 
 use std::sync::OnceLock;
 
@@ -105,7 +105,7 @@ fn boots_as_ahci_cd() {
     boots_as_cd("boots_as_ahci_cd", Attachment::AhciCd);
 }
 
-/// S3: a second boot of an adopted disk changes nothing.
+/// S3: a second boot of an adopted disk makes no change.
 #[test]
 fn second_boot_reports_unchanged() {
     let first = adopted();

@@ -36,7 +36,7 @@ fn append(product: &'static Product, test: &str, appended: &str) -> Result<(), S
     let line = first(&machine);
     nothing_else_ran(machine)?;
     let error = Record::find(&line).and_then(|record| record.error).ok_or(line)?;
-    let named = format!("appended is {:?}", format!(" {appended}"));
+    let named = format!("appended: {:?}", format!(" {appended}"));
     if error.contains(&named) { Ok(()) } else { Err(error) }
 }
 
@@ -98,9 +98,9 @@ fn no_appended_root_is_started_by_the_generic_kernel() {
 }
 
 /// The kernel's EFI stub truncates a text that is too long (COMMAND_LINE_SIZE, 2048 bytes) at a space. Stage 1 sees the parameters before
-/// the cut. A single word that is too long is removed completely, so that nothing is appended.
+/// the cut. A single word that is too long is removed completely, so that no text is appended.
 #[test]
-fn a_truncated_command_line_hides_no_parameter() {
+fn a_truncated_command_line_does_not_hide_a_parameter() {
     let endless = "x".repeat(3000);
     let appended = format!("rdinit=/none root=/dev/nvme0n1 init=/sbin/init {endless}");
     let rig = Rig::new("cut_text");
@@ -112,7 +112,7 @@ fn a_truncated_command_line_hides_no_parameter() {
     let machine = rig.boot(&hardware(&appended));
     let line = first(&machine);
     let error = Record::find(&line).and_then(|record| record.error).unwrap_or(line);
-    assert!(error.contains(r#"appended is " rdinit=/none root=/dev/nvme0n1 init=/sbin/init"#), "{error}");
+    assert!(error.contains(r#"appended: " rdinit=/none root=/dev/nvme0n1 init=/sbin/init"#), "{error}");
     nothing_else_ran(machine).unwrap();
     let machine = rig.boot(&hardware(&endless));
     baseline(&machine, Expect::Baseline);

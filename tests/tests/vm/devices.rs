@@ -103,7 +103,7 @@ fn when_no_disk_matches_every_disk_is_listed_with_the_reason() {
         "no disk matches the spec's disk `disk-0` (serial \"target\"): ",
         "serial \"Target\" path \"",
         "serial differs in upper and lower case",
-        "another serial",
+        "different serial",
         "model \"QEMU HARDDISK\"",
         "STATE and DATA are in memory",
     ] {

@@ -1,4 +1,4 @@
-//! O1, S3: the agent sets up the disks, and destroys nothing that the spec does not permit it to destroy.
+//! O1, S3: the agent sets up the disks, and destroys data only if the spec permits it.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -35,7 +35,7 @@ fn from_cd(rig: &Rig, product: &Product, target: Disk) -> Hardware {
 
 /// A blank target gets the layout of a node. The second boot recognises it and keeps it.
 #[test]
-fn a_blank_target_is_laid_out_and_then_kept() {
+fn a_blank_target_is_partitioned_and_then_kept() {
     let rig = Rig::of(installer(), "a_blank_target");
     let target = rig.bench().blank("target", DISK).unwrap();
     let machine = rig.boot(&from_cd(&rig, installer(), target.clone()));
@@ -54,7 +54,7 @@ fn is_refused_and_untouched(test: &str, make: impl FnOnce(&Path)) {
     make(target.file());
     let before = kept_bytes(target.file());
     let machine = rig.boot(&from_cd(&rig, installer(), target.clone()));
-    halts_at(&machine, Stage::Disks, "it is not named in allowDestroy");
+    halts_at(&machine, Stage::Disks, "allowDestroy does not name it");
     assert_eq!(machine.writes(2).unwrap(), 0, "the target was written to");
     machine.cut_power().unwrap();
     assert!(kept_bytes(target.file()) == before, "the target was changed");
@@ -87,7 +87,7 @@ fn foreign_partitions_are_refused_and_untouched() {
 fn unknown_bytes_are_refused_and_untouched() {
     is_refused_and_untouched("unknown_bytes", |path| {
         let file = std::fs::File::options().write(true).open(path).unwrap();
-        std::os::unix::fs::FileExt::write_all_at(&file, b"somebody's", 700_000).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, b"a user's data", 700_000).unwrap();
     });
 }
 
@@ -101,12 +101,12 @@ fn an_added_swap_partition_is_refused_and_not_used() {
     succeeds(add.args(["--move-second-header", "--new=14:0:+1G", "--typecode=14:8200"]).arg(&copy));
     let before = kept_bytes(&copy);
     let machine = rig.boot(&rig.hardware(Disk::new(&copy, Format::Raw)));
-    halts_at(&machine, Stage::Disks, "it is not named in allowDestroy");
+    halts_at(&machine, Stage::Disks, "allowDestroy does not name it");
     machine.cut_power().unwrap();
     assert!(kept_bytes(&copy) == before, "the disk was changed");
 }
 
-/// S3: with `allowDestroy`, the agent overwrites the disk that the spec names there, and no other disk.
+/// S3: the agent overwrites a disk that the spec names in `allowDestroy`, and no other disk.
 #[test]
 fn allow_destroy_permits_the_named_disk_and_no_other() {
     static TAKER: OnceLock<Product> = OnceLock::new();
@@ -132,9 +132,9 @@ fn allow_destroy_permits_the_named_disk_and_no_other() {
     assert!(kept_bytes(other.file()) == before, "the other disk was changed");
 }
 
-/// The disk of a node does not open with the secrets of another node, and is not created again.
+/// The containers of a node do not open with the secrets of a different node, and are not created again.
 #[test]
-fn a_disk_of_another_node_is_refused_and_kept() {
+fn a_disk_of_a_different_node_is_refused_and_kept() {
     let first = adopted();
     let rig = Rig::new("a_disk_of_another_node");
     let hardware = rig.unseeded(rig.overlay("disk", &first.disk)).disk(Product::built().seed("w-1"));
@@ -146,7 +146,7 @@ fn a_disk_of_another_node_is_refused_and_kept() {
     no_failed_unit(&mut machine);
 }
 
-/// A disk that was copied to another machine makes it a new node, which gets new keys.
+/// A node whose disk was copied to another machine is a new node there, and gets new keys.
 #[test]
 fn a_clone_gets_new_keys() {
     let first = adopted();
@@ -156,7 +156,7 @@ fn a_clone_gets_new_keys() {
     let mut machine = rig.boot(&hardware);
     let records = baseline(&machine, Expect::Baseline);
     let note = last(&records, Stage::Disks).note.clone().unwrap();
-    assert!(note.contains("made in another machine"), "{note}");
+    assert!(note.contains("set up in another machine"), "{note}");
     let key = |page: &[String]| page.iter().find(|line| line.contains("node key")).cloned().unwrap();
     assert_ne!(key(&kubedos_tests::status_page(&mut machine)), key(&first.page));
 }
@@ -221,7 +221,7 @@ fn other_tools_accept_the_adopted_disk() {
     }
 }
 
-/// P2: a node with a disk that is too small for STATE and DATA runs, and reports that nothing is kept.
+/// P2: a node with a disk that is too small for STATE and DATA runs, and reports that both are in memory.
 #[test]
 fn a_disk_that_is_too_small_leaves_state_in_memory() {
     let rig = Rig::new("a_disk_that_is_too_small");

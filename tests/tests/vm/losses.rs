@@ -1,5 +1,5 @@
-//! O1, C0: a node does not create STATE and DATA again if it cannot read them, STATE stays on its disk, and no disk or image makes a node
-//! go below a floor.
+//! O1, C0: a node does not create STATE and DATA again if it cannot read them, STATE stays on its disk, and no disk or image can bring a
+//! node below a floor.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -67,12 +67,13 @@ fn overwritten_headers_are_restored_and_state_is_kept() {
     no_failed_unit(&mut machine);
 }
 
-/// Headers and their backups are overwritten: the node halts, names the partition, and writes nothing.
+/// Headers and their backups are overwritten: the node halts, reports the partition, and does not write to the disk.
 #[test]
 fn lost_headers_without_a_backup_halt_the_node() {
-    for (test, role, named) in
-        [("a_lost_state", Role::State, "vda25 held state"), ("a_lost_data", Role::Data, "vda26 held data")]
-    {
+    for (test, role, named) in [
+        ("a_lost_state", Role::State, "vda25 contained state"),
+        ("a_lost_data", Role::Data, "vda26 contained data"),
+    ] {
         let rig = Rig::new(test);
         let disk = damaged(&rig, |raw| {
             overwrite(raw, start(role), BEFORE_DATA, 0);
@@ -89,7 +90,7 @@ fn lost_headers_without_a_backup_halt_the_node() {
     }
 }
 
-/// Finding 6 of the review: a complete header with a cipher that does not encrypt.
+/// A5, attack: a complete header with a cipher that does not encrypt.
 #[test]
 fn a_forged_header_without_a_cipher_is_not_opened() {
     let rig = Rig::new("a_forged_header");
@@ -99,7 +100,7 @@ fn a_forged_header_without_a_cipher_is_not_opened() {
         }
     });
     let machine = rig.boot(&rig.hardware(disk));
-    halts_at(&machine, Stage::Disks, "the header of state on vda25 is not one that kubedOS makes");
+    halts_at(&machine, Stage::Disks, "the header of state on vda25 is not a header that kubedOS writes");
     assert!(halts(&machine).error.unwrap().contains("cipher_null-ecb"));
     assert_eq!(machine.writes(0).unwrap(), 0);
 }
@@ -130,9 +131,9 @@ fn forge(raw: &Path, at: u64, from: &str, to: &str) {
     file.write_all_at(&copy, at).unwrap();
 }
 
-/// One image on two disks that are not adopted: firmware may boot from either disk next time.
+/// The same image on two disks that are not adopted: firmware may boot from either disk next time.
 #[test]
-fn one_image_on_two_disks_is_refused_and_both_are_named() {
+fn the_same_image_on_two_disks_is_refused_with_both_names() {
     let rig = Rig::new("one_image_on_two_disks");
     let machine = rig.boot(&rig.hardware(rig.disk("first")).disk(rig.disk("second")));
     halts_at(&machine, Stage::Disks, "disk vda");
@@ -152,7 +153,7 @@ fn state_does_not_move_to_the_disk_that_firmware_booted() {
     assert_eq!([machine.writes(0).unwrap(), machine.writes(2).unwrap()], [0, 0]);
 }
 
-/// Finding 7 of the review: the machine's SMBIOS UUID changes and then changes back. The node has its first key again.
+/// The machine's SMBIOS UUID changes and then changes back, as after a repair. The node gets its first key again.
 #[test]
 fn a_node_keeps_its_key_when_the_machine_identity_changes_back() {
     let rig = Rig::new("a_changed_machine_identity");
@@ -164,7 +165,7 @@ fn a_node_keeps_its_key_when_the_machine_identity_changes_back() {
     powers_off(&mut machine);
     let mut machine = rig.boot(&rig.hardware(disk));
     let note = disks_note(&baseline(&machine, Expect::Baseline));
-    assert!(note.contains("the earlier keys restored"), "{note}");
+    assert!(note.contains("the node's earlier keys were restored"), "{note}");
     let key = node_key(&adopted().page);
     assert_eq!(node_key(&status_page(&mut machine)), key);
     assert_ne!(other, key);
@@ -176,7 +177,7 @@ fn image(name: &'static str, generation: u64, serial: &str) -> Product {
     Variant::new(name).generation(generation).edit("          - sizeGiB: 14\n", system).build()
 }
 
-/// Finding 3 of the review: an old signed image that selects another disk. The floor on the first disk applies.
+/// Attack: an old signed image that selects another disk. The floor on the first disk applies.
 #[test]
 fn an_old_image_for_another_disk_is_refused_by_the_floor() {
     static NEW: OnceLock<Product> = OnceLock::new();
@@ -194,7 +195,7 @@ fn an_old_image_for_another_disk_is_refused_by_the_floor() {
     baseline(&machine, Expect::Baseline);
     machine.cut_power().unwrap();
     let machine = rig.boot(&hardware(old));
-    halts_at(&machine, Stage::Disks, "holds this node's STATE");
+    halts_at(&machine, Stage::Disks, "contains this node's STATE");
     let error = halts(&machine).error.unwrap();
     assert!(error.contains("generation 1") && error.contains("generation 2"), "{error}");
     assert_eq!([machine.writes(2).unwrap(), machine.writes(3).unwrap()], [0, 0]);

@@ -26,7 +26,7 @@ fn a_disk_of_the_previous_release_keeps_state_data_and_the_nodes_key() {
     let mut machine = rig.boot(&rig.hardware(disk.clone()));
     let records = baseline(&machine, Expect::Baseline);
     let note = last(&records, Stage::Disks).note.clone().unwrap();
-    assert!(note.contains("vda adopted") && !note.contains("made"), "{note}");
+    assert!(note.contains("vda adopted") && !note.contains("created"), "{note}");
     let key = std::fs::read_to_string(previous.join("0.1.0.key")).unwrap();
     let page = status_page(&mut machine);
     for words in [key.trim(), "units     none failed"] {

@@ -112,7 +112,7 @@ fn unsigned_uki_is_refused_by_firmware() {
     });
 }
 
-/// A valid signature with a key of another cluster.
+/// A valid signature with a key of a different cluster.
 #[test]
 fn uki_of_a_foreign_key_is_refused_by_firmware() {
     is_refused("foreign_uki", |path, _| {

@@ -137,8 +137,8 @@ fn tampered_configuration_hash_tree_halts() {
     names(&record, EarlyStage::OpenConfiguration, Volume::Configuration);
 }
 
-/// Boots a copy with one flipped bit in its partition table; checks that the same verified bytes run, or nothing runs.
-fn same_bytes_or_nothing(test: &str, offset: u64) {
+/// Boots a copy with one flipped bit in its partition table; checks that the same verified bytes run, or that the boot fails.
+fn boots_the_same_bytes_or_fails(test: &str, offset: u64) {
     let rig = Rig::new(test);
     let copy: PathBuf = rig.copy("image");
     flip(&copy, offset);
@@ -152,7 +152,7 @@ fn same_bytes_or_nothing(test: &str, offset: u64) {
                     || (record.stage == EarlyStage::SwitchRoot.name() && record.outcome == Outcome::Done)
             })
     };
-    machine.wait_for_line("a verdict", Patience::BOOT, ends).unwrap();
+    machine.wait_for_line("the result of the boot", Patience::BOOT, ends).unwrap();
     let records = machine.console().records();
     let corrupt = records.iter().find(|record| record.outcome == Outcome::Corrupt);
     assert!(corrupt.is_none(), "{corrupt:?}");
@@ -160,18 +160,18 @@ fn same_bytes_or_nothing(test: &str, offset: u64) {
 
 /// The checksum of the primary header.
 #[test]
-fn tampered_primary_partition_table_boots_the_same_bytes_or_nothing() {
-    same_bytes_or_nothing("tampered_primary_partition_table", 512 + 16);
+fn tampered_primary_partition_table_boots_the_same_bytes_or_fails() {
+    boots_the_same_bytes_or_fails("tampered_primary_partition_table", 512 + 16);
 }
 
 /// A bit in a partition's UUID in the primary table, by which stage 1 finds a volume.
 #[test]
-fn tampered_primary_partition_entry_boots_the_same_bytes_or_nothing() {
+fn tampered_primary_partition_entry_boots_the_same_bytes_or_fails() {
     let root = 5;
-    same_bytes_or_nothing("tampered_primary_partition_entry", 1024 + root * 128 + 16);
+    boots_the_same_bytes_or_fails("tampered_primary_partition_entry", 1024 + root * 128 + 16);
 }
 
 #[test]
-fn tampered_backup_partition_table_boots_the_same_bytes_or_nothing() {
-    same_bytes_or_nothing("tampered_backup_partition_table", Product::built().length() - 512 + 16);
+fn tampered_backup_partition_table_boots_the_same_bytes_or_fails() {
+    boots_the_same_bytes_or_fails("tampered_backup_partition_table", Product::built().length() - 512 + 16);
 }

@@ -52,7 +52,7 @@ fn with(rig: &Rig, store: Vec<u8>, planted: &[Planted]) -> Hardware {
     Hardware::new(Firmware::SecureBoot { varstore: path }).watchdog().disk(rig.disk("disk")).disk(seed)
 }
 
-fn is_named(rig: &Rig, store: Vec<u8>, variable: Planted) {
+fn halts_and_reports(rig: &Rig, store: Vec<u8>, variable: Planted) {
     let file = format!("{}-{}", variable.name, variable.vendor);
     let machine = rig.boot(&with(rig, store, &[variable]));
     let record = halts(&machine);
@@ -65,7 +65,7 @@ fn is_named(rig: &Rig, store: Vec<u8>, variable: Planted) {
 
 #[test]
 fn a_planted_mok_list_halts() {
-    is_named(&Rig::new("mok_list"), empty(), planted("MokListRT", SHIM, keys()));
+    halts_and_reports(&Rig::new("mok_list"), empty(), planted("MokListRT", SHIM, keys()));
 }
 
 /// With Secure Boot on, the kernel would trust the keys in this list.
@@ -73,7 +73,7 @@ fn a_planted_mok_list_halts() {
 fn a_planted_mok_list_halts_under_secure_boot() {
     let rig = Rig::new("mok_list_secure");
     let store = std::fs::read(secure_boot::varstore(&rig, &[])).unwrap();
-    is_named(&rig, store, planted("MokListRT", SHIM, keys()));
+    halts_and_reports(&rig, store, planted("MokListRT", SHIM, keys()));
 }
 
 /// The other variables. Their content and length do not matter.
@@ -87,7 +87,7 @@ fn every_other_variable_that_changes_trust_halts() {
         ("MokSBStateRT", SHIM, vec![0]),
         ("SystemdOptions", SYSTEMD, b"systemd.debug_shell=1".to_vec()),
     ] {
-        is_named(&Rig::new(&format!("variable_{name}")), empty(), planted(name, vendor, data));
+        halts_and_reports(&Rig::new(&format!("variable_{name}")), empty(), planted(name, vendor, data));
     }
 }
 

@@ -1,4 +1,4 @@
-//! D2, A8: provokes every exit code of docs/command-line.md. Wrong inputs are named.
+//! D2, A8: provokes every exit code of docs/command-line.md. The error names the wrong input.
 
 use std::fs;
 use std::path::Path;
@@ -70,9 +70,9 @@ fn a_lock_that_was_edited_by_hand_is_refused() {
     Ran::of(image.arg("--out").arg(bench.path("out"))).fails(4, &["proof"]);
 }
 
-/// A file in the cache has wrong content: it is named, nothing is built, and the file is not removed.
+/// A file in the cache has wrong content: the error names it, the build stops, and the file is not removed.
 #[test]
-fn a_wrong_package_in_the_cache_is_named() {
+fn a_wrong_package_in_the_cache_is_reported() {
     let bench = Bench::new(&[
         Shared::OwnPackages,
         Shared::Built("init"),
@@ -100,7 +100,7 @@ fn a_wrong_package_in_the_cache_is_named() {
         replace(&path, &bytes);
         let named = format!("dbus-broker {} in the cache is damaged", wanted.version);
         let ran = Ran::of(&mut bench.image(&[])).fails(4, &[&named, "--offline"]);
-        assert!(!ran.err.contains("udev"), "{what}: only the wrong package is named: {ran:?}");
+        assert!(!ran.err.contains("udev"), "{what}: only the wrong package is reported: {ran:?}");
         assert_eq!(fs::read(&path).unwrap(), bytes, "{what}");
         bench.has_no_output();
     }

@@ -14,7 +14,7 @@ fn fails(bench: &Bench, command: &Command, kib: u64, messages: &[&str]) {
 }
 
 #[test]
-fn a_full_disk_in_any_phase_is_named_and_the_next_build_succeeds() {
+fn a_full_disk_in_any_phase_is_reported_and_the_next_build_succeeds() {
     let bench = Bench::new(&[Shared::Packages, Shared::Built("init")]);
     fails(&bench, &bench.image(&[]), 8 << 10, &["root volume", "File too large"]);
     bench.share(Shared::Built("volume"));

@@ -1,4 +1,4 @@
-//! D2: an interrupted build ends with exit code 130. No incomplete file has its final name, no process continues, and the next build makes
+//! D2: an interrupted build ends with exit code 130. No incomplete file has its final name, no process continues, and the next build writes
 //! the same image.
 
 use std::fs;
@@ -31,7 +31,7 @@ fn interrupt_in(bench: &Bench, phase: &str, signal: Signal, more: &[&str]) {
 }
 
 #[test]
-fn every_phase_can_be_interrupted_and_the_next_build_makes_the_same_image() {
+fn every_phase_can_be_interrupted_and_the_next_build_writes_the_same_image() {
     let bench = Bench::new(&[Shared::Packages, Shared::Built("init")]);
     interrupt_in(&bench, "pinned packages", Signal::INT, &[]);
     for phase in ["root volume", "payload volume", "unified kernel image", "configuration volume", "images"] {

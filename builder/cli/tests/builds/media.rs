@@ -22,7 +22,7 @@ type FileSystem<'a> = fatfs::FileSystem<Cursor<&'a mut Vec<u8>>>;
 
 const MIB: u64 = 1 << 20;
 
-/// Makes a copy of the image and changes it.
+/// Copies the image and changes the copy.
 fn changed(bench: &Bench, change: impl FnOnce(&Path)) -> PathBuf {
     let path = bench.path("copy.raw");
     copy(&product().file("raw"), &path);
@@ -139,7 +139,7 @@ fn stale_table(path: &Path) {
     end.for_each(|extent| write(path, extent.offset, &extent.bytes));
 }
 
-fn second_copy_gone(path: &Path) {
+fn second_copy_missing(path: &Path) {
     let end = length(path);
     grow(path, 64 * MIB);
     write(path, end - 33 * 512, &[0; 33 * 512]);
@@ -163,7 +163,7 @@ fn left_by_others(path: &Path) {
 
 fn a_removed_file(path: &Path) {
     mounted(path, |esp| {
-        put(esp, "notes.txt", b"remember");
+        put(esp, "notes.txt", b"a note");
         esp.root_dir().remove("notes.txt").unwrap();
     });
 }
@@ -198,7 +198,7 @@ fn an_undamaged_medium_in_use_verifies() {
             &|path| {
                 let end = length(path);
                 grow(path, 64 * MIB);
-                write(path, end + 5000, b"what was there before");
+                write(path, end + 5000, b"old data of the medium");
             },
             "the medium has",
         ),
@@ -212,7 +212,7 @@ fn an_undamaged_medium_in_use_verifies() {
             "sgdisk -e",
         ),
         ("old table at the end", &stale_table, "an older table"),
-        ("second copy gone", &second_copy_gone, "the second is missing"),
+        ("second copy missing", &second_copy_missing, "the first copy is valid, the second is missing"),
         ("boot flag in sector 0", &|path| write(path, 446, &[0x80]), "numbers of the protective MBR"),
         ("disk signature", &|path| write(path, 440, b"sign"), "numbers of the protective MBR"),
         ("attributes and GUID", &attributes, "attributes of partitions"),
@@ -222,8 +222,12 @@ fn an_undamaged_medium_in_use_verifies() {
             "partition 14 `photos`",
         ),
         ("left by other systems", &left_by_others, "was left by Windows"),
-        ("a removed file", &a_removed_file, "another system wrote"),
-        ("another label", &relabelled, "another system wrote"),
+        (
+            "a removed file",
+            &a_removed_file,
+            "another system wrote to it, as happens when a stick is plugged in",
+        ),
+        ("another label", &relabelled, "another system wrote to it, as happens when a stick is plugged in"),
         (
             "a file of the user",
             &|path| mounted(path, |esp| put(esp, "Größe/ein Brief.txt", b"x")),
@@ -264,7 +268,7 @@ fn an_adopted_disk_verifies() {
             role => shipped.partitions().find(|(_, p)| p.name == role.to_string()).unwrap().1.uuid,
         };
         write_table(path, &layout.table(SectorSize::B512, Guid::from_random([4; 16]), guid).unwrap());
-        write(path, layout.place(Role::State).unwrap().start, b"LUKS\xba\xbe and what is encrypted");
+        write(path, layout.place(Role::State).unwrap().start, b"LUKS\xba\xbe and encrypted data");
     });
     for grown in [false, true] {
         if grown {
@@ -284,7 +288,7 @@ fn an_adopted_disk_verifies() {
 #[test]
 fn bootable_content_is_refused() {
     let bench = Bench::new(&[]);
-    let program: &[u8] = b"MZ a program of somebody";
+    let program: &[u8] = b"MZ a foreign program";
     let file = |name: &'static str, content: &'static [u8]| {
         move |path: &Path| {
             left_by_others(path);
@@ -295,19 +299,34 @@ fn bootable_content_is_refused() {
     let cases: [(Change<'_>, &str); 14] = [
         (
             &file("EFI/tool/shellx64.efi", b"x"),
-            "EFI/tool/shellx64.efi is not from the builder, and is an EFI",
+            "EFI/tool/shellx64.efi is not from the builder, and is an EFI program",
         ),
         (&file("holiday.jpg", program), "holiday.jpg is not from the builder, and is an EFI program"),
         (&file("System Volume Information/x.EFI", b""), "is an EFI program"),
-        (&file("startup.nsh", b"fs0:\\x"), "startup.nsh is not from the builder, and is a script"),
+        (
+            &file("startup.nsh", b"fs0:\\x"),
+            "startup.nsh is not from the builder, and is a script for an EFI shell",
+        ),
         (&file("loader/entries/a b.conf", b"linux /x"), "is read by the boot loader"),
         (&file("LOADER/credentials/x.cred", b"x"), "is read by the boot loader"),
-        (&file("EFI/Linux/kubedos_0.1.0.efi.extra.d/x.cred", b"x"), "from which programs are booted"),
-        (&file("efi/boot/grub.cfg", b"x"), "from which programs are booted"),
-        (&|path| write(path, 0, &[0xeb, 0x58]), "sector 0 contains BIOS code"),
-        (&|path| add_partition(path, "esp", Role::Esp.type_guid()), "a second EFI system partition"),
-        (&|path| write(path, esp(path) + 90, &[0xeb]), "byte 90 of the file system differs, where no"),
-        (&|path| write(path, esp(path) + 32 * 512 + 4 * 120_000, &[3]), "two allocation tables differ"),
+        (
+            &file("EFI/Linux/kubedos_0.1.0.efi.extra.d/x.cred", b"x"),
+            "is in a folder from which programs are booted",
+        ),
+        (&file("efi/boot/grub.cfg", b"x"), "is in a folder from which programs are booted"),
+        (
+            &|path| write(path, 0, &[0xeb, 0x58]),
+            "sector 0 contains BIOS code other than the builder's, which only prints a message",
+        ),
+        (&|path| add_partition(path, "esp", Role::Esp.type_guid()), "is a second EFI system partition"),
+        (
+            &|path| write(path, esp(path) + 90, &[0xeb]),
+            "byte 90 of the file system differs, in an area that no operating system writes",
+        ),
+        (
+            &|path| write(path, esp(path) + 32 * 512 + 4 * 120_000, &[3]),
+            "its two allocation tables differ: the firmware decides which one is used",
+        ),
         (
             &|path| {
                 left_by_others(path);
@@ -337,7 +356,7 @@ fn bootable_content_is_refused() {
 }
 
 #[test]
-fn a_disk_of_another_system_is_not_a_kubedos_disk() {
+fn a_disk_with_a_foreign_system_is_not_a_kubedos_disk() {
     let bench = Bench::new(&[]);
     let path = bench.path("other.raw");
     File::create(&path).unwrap().set_len(64 * MIB).unwrap();
@@ -356,7 +375,8 @@ fn a_disk_of_another_system_is_not_a_kubedos_disk() {
     is_plain(&ran);
 }
 
-/// Boot chain review, finding 8: a name in a table or a file system that overwrites the line of the check that found it.
+/// An attacker who can write a medium can choose names in its tables and file systems. A name must not overwrite the line of the check that
+/// reports it.
 #[test]
 fn hostile_names_are_escaped() {
     const HOSTILE: &str = "x\u{1b}[2K\rok  \u{9b}1A\u{202e}\u{200b}\u{7f}";
@@ -428,7 +448,7 @@ fn inspect_output_fits_100_columns() {
     }
 }
 
-/// From field tests: a folder of outputs is read through its manifest. For another folder or file, the error names what to pass instead.
+/// From field tests: a folder of outputs is read through its manifest. For any other folder or file, the error names the file to pass instead.
 #[test]
 fn an_unknown_file_or_folder_is_described() {
     let bench = Bench::new(&[]);

@@ -12,7 +12,7 @@ use crate::ran::Ran;
 use crate::workshop::{ALL, Bench, NAME, Running, SPEC, Shared, kubedos_build, names, product, project, run};
 
 #[test]
-fn an_output_folder_that_cannot_be_written_is_named() {
+fn an_output_folder_that_cannot_be_written_is_reported() {
     let bench = Bench::new(&ALL);
     fs::write(bench.path("file"), b"mine").unwrap();
     for out in ["file", "file/below", "/proc/nowhere", "/dev/null"] {
@@ -33,7 +33,7 @@ fn an_output_folder_that_cannot_be_written_is_named() {
 }
 
 #[test]
-fn two_builds_at_once_make_the_same_image() {
+fn two_builds_at_once_write_the_same_image() {
     let bench = Bench::new(&[Shared::Packages, Shared::Built("init")]);
     let outs = ["a", "b"].map(|name| bench.path(name));
     let builds = outs.each_ref().map(|out| Running::start(&bench.image(&["--out", out.to_str().unwrap()])));

@@ -84,7 +84,7 @@ fn find(disk: &Disk, (start, len): (u64, u64), wanted: &[u8]) -> u64 {
 }
 
 #[test]
-fn a_flip_in_any_region_is_found_and_named() {
+fn a_flip_in_any_region_is_reported() {
     let image = Copy::new();
     image.verify().succeeds();
     let disk = disk(&image.path);
@@ -110,7 +110,10 @@ fn a_flip_in_any_region_is_found_and_named() {
         (find(&disk, esp, &loader[4096..4160]), "boot loader signature"),
         (find(&disk, esp, &uki[uki.len() / 2..][..64]), "uki signature"),
         (find(&disk, esp, &uki[uki.len() - 300..uki.len() - 200]), "uki signature"),
-        (find(&disk, esp, b"timeout 0"), "esp: loader/loader.conf differs from the file"),
+        (
+            find(&disk, esp, b"timeout 0"),
+            "esp: loader/loader.conf differs from the file that the builder writes",
+        ),
         (at(Role::Seed) + 7, "seed"),
         (at(root), "root: data block 0 does not verify"),
         (at(root) + (5 << 20) + 17, "root: data block 1280 does not verify"),
@@ -124,27 +127,30 @@ fn a_flip_in_any_region_is_found_and_named() {
         (at(area(Volume::Configuration, Area::Data)), "configuration: data block 0 does not verify"),
         (at(area(Volume::Configuration, Area::Hash)), "configuration: the superblock does not verify"),
         (at(statement), "configuration signature: not a signed statement"),
-        (at(statement) + 20, "configuration signature: not signed by any"),
+        (at(statement) + 20, "configuration signature: not signed by a trusted key"),
         (at(statement) + 60, "configuration signature: a signature does not verify"),
         (at(statement) + 130, "configuration signature: a signature does not verify"),
-        (at(statement) + 5000, "configuration signature: a byte that must be zero is not"),
+        (at(statement) + 5000, "configuration signature: a reserved or trailing byte is not zero"),
     ] {
         image.flipped(place).fails(4, &["does not verify", part]);
     }
     image.verify().succeeds();
 }
 
-/// A node finds a volume by UUIDs that follow from its root hash, so a partition with another UUID is not found.
+/// A node finds a volume by UUIDs that follow from its root hash, so a partition with a different UUID is not found.
 #[test]
-fn a_partition_with_another_uuid_is_found_and_named() {
+fn a_partition_with_a_different_uuid_is_reported() {
     use kubedos_image::gpt::{SectorSize, read_from};
     use kubedos_image::guid::Guid;
     let image = Copy::new();
     let source = SparseFile::open(&image.path).unwrap();
     let found = read_from(&source, SectorSize::B512).unwrap().table;
     for (number, part) in [
-        (2, "partition uuids: that of seed"),
-        (3, "partition uuids: that of root-a-sig"),
+        (2, "partition uuids: the table entry of seed differs from the one that the root hashes determine"),
+        (
+            3,
+            "partition uuids: the table entry of root-a-sig differs from the one that the root hashes determine",
+        ),
         (6, "root: there is no partition root-a with its root hash's UUID"),
         (9, "configuration: there is no partition configuration-a"),
     ] {
@@ -196,7 +202,7 @@ fn added_content_is_refused() {
 
 /// `verify` checks the signing keys only if it has their public half.
 #[test]
-fn an_image_of_other_keys_is_refused() {
+fn an_image_with_other_keys_is_refused() {
     let bench = Bench::new(&[]);
     let (mine, image) = (bench.path("mine"), product().file("raw"));
     let (mine, image) = (mine.to_str().unwrap(), image.to_str().unwrap());
@@ -257,21 +263,37 @@ fn a_folder_with_a_wrong_file_is_refused() {
     verify().fails(4, &["SHA256SUMS"]);
     refill();
     fs::write(folder.join("kubedos.lock"), b"version = 1\n").unwrap();
-    verify().fails(4, &["kubedos.lock: not the lock"]);
+    verify().fails(4, &["kubedos.lock: not the lock that the image was built with"]);
     fs::remove_file(folder.join("kubedos.lock")).unwrap();
 
     let text = fs::read_to_string(&manifest).unwrap();
     for (from, to, part) in [
-        ("\"generation\": 1", "\"generation\": 2", "manifest.json: its generation differs"),
-        ("\"cluster\": \"lab\"", "\"cluster\": \"bal\"", "manifest.json: its cluster differs"),
-        ("\"demo_keys\": true", "\"demo_keys\": false", "manifest.json: its demo_keys differs"),
-        ("\"data_blocks\": ", "\"data_blocks\": 1", "manifest.json: its volumes differs"),
+        (
+            "\"generation\": 1",
+            "\"generation\": 2",
+            "manifest.json: the field generation differs from the image",
+        ),
+        (
+            "\"cluster\": \"lab\"",
+            "\"cluster\": \"bal\"",
+            "manifest.json: the field cluster differs from the image",
+        ),
+        (
+            "\"demo_keys\": true",
+            "\"demo_keys\": false",
+            "manifest.json: the field demo_keys differs from the image",
+        ),
+        (
+            "\"data_blocks\": ",
+            "\"data_blocks\": 1",
+            "manifest.json: the field volumes differs from the image",
+        ),
         ("\"version\": 1", "\"version\": 2", "manifest.json: it has version 2"),
         ("lab-0.1.0.efi", "../lab-0.1.0.efi", "is not a file name"),
         (
             "\"volumes\"",
             "\"additions\": [\"usr/bin/probe\"],\n  \"volumes\"",
-            "this is not a product: usr/bin/probe",
+            "manifest.json: the root volume contains additions of a test, so this is not a product: usr/bin/probe",
         ),
     ] {
         let edited = text.replacen(from, to, 1);
@@ -282,7 +304,7 @@ fn a_folder_with_a_wrong_file_is_refused() {
     fs::write(&manifest, &text).unwrap();
     fs::write(folder.join("unlisted"), b"x").unwrap();
     let ran = verify().succeeds();
-    assert!(ran.out.contains("in no list: unlisted"), "{ran:?}");
+    assert!(ran.out.contains("not checked: files that the manifest does not list: unlisted"), "{ran:?}");
 }
 
 /// A personalised image verifies; its seed is checked only with the keys. A damaged seed is refused.
@@ -308,7 +330,12 @@ fn a_personalised_image_verifies_unless_its_seed_is_damaged() {
     let ran = run(&["verify", path, "--keys", "keys/demo"]).succeeds();
     assert!(ran.out.contains("node cp-1, incarnation 1, for generation 1 and release "), "{ran:?}");
     let ran = run(&["verify", path]).succeeds();
-    assert!(ran.out.contains("it claims to be of lab, node cp-1"), "{ran:?}");
+    assert!(
+        ran.out.contains(
+            "not checked: whether the seed is of lab, node cp-1, incarnation 1, for generation 1 and release "
+        ),
+        "{ran:?}"
+    );
     let (start, _) = partition(&disk(&personal), Role::Seed);
     let file = File::options().read(true).write(true).open(&personal).unwrap();
     let mut byte = [0];

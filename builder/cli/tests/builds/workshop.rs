@@ -83,7 +83,7 @@ pub enum Shared {
     Built(&'static str),
 }
 
-/// Everything that a build of the example can reuse. The build then makes only the configuration and the outputs.
+/// Everything that a build of the example can reuse. The build then writes only the configuration and the outputs.
 pub const ALL: [Shared; 4] =
     [Shared::Packages, Shared::Built("init"), Shared::Built("volume"), Shared::Built("boot")];
 
@@ -103,7 +103,7 @@ impl Bench {
         bench
     }
 
-    /// Puts a shared part into the cache and replaces what is there.
+    /// Puts a shared part into the cache and replaces an existing one.
     pub fn share(&self, shared: Shared) {
         let from = Product::cache();
         let place = |name: &str| {
@@ -202,7 +202,7 @@ pub fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Makes a second tree with hard links to the same files. Skips temporary files of builds that are running.
+/// Creates a second tree with hard links to the same files. Skips temporary files of builds that are running.
 fn link_tree(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {

@@ -139,13 +139,13 @@ fn the_same_archive_gives_the_same_lock() {
 }
 
 #[test]
-fn a_vanished_pin_is_named_with_version_and_path() {
+fn a_vanished_pin_is_reported_with_version_and_path() {
     let world = World::locked();
     world.server.state.lock().unwrap().files.remove(&deb_path("lib", "2.0-1"));
     let ran = world
         .run(&["fetch"])
         .fails(1, &["lib 2.0-1", "pool/main/lib_2.0-1_amd64.deb", "404", "--relock-missing"]);
-    assert!(!ran.err.contains("app 1.0-1"), "only the vanished package is named: {ran:?}");
+    assert!(!ran.err.contains("app 1.0-1"), "only the vanished package is reported: {ran:?}");
     for status in [403, 410] {
         let world = World::locked();
         world.server.rule(&deb_path("other", "3"), Rule::Status(status));
@@ -153,7 +153,7 @@ fn a_vanished_pin_is_named_with_version_and_path() {
         assert_eq!(
             ran.err.contains("--relock-missing"),
             status == 410,
-            "403 does not mean that a file is gone: {ran:?}"
+            "403 does not mean that the file was removed: {ran:?}"
         );
     }
 }
@@ -183,7 +183,7 @@ fn only_a_vanished_pin_is_relocked_and_the_used_lock_is_written_to_the_output_fo
 }
 
 #[test]
-fn a_package_with_a_wrong_byte_is_named_and_not_kept() {
+fn a_package_with_a_wrong_byte_is_reported_and_not_kept() {
     let (path, bytes) = (deb_path("lib", "2.0-1"), deb("lib", "2.0-1"));
     for at in [0, bytes.len() / 2, bytes.len() - 1] {
         let world = World::locked();
@@ -307,7 +307,7 @@ fn a_mirror_cannot_withdraw_updates() {
 }
 
 #[test]
-fn the_index_of_another_suite_is_refused() {
+fn an_index_for_a_different_suite_is_refused() {
     let mut archive = Archive::new(&PACKAGES);
     archive.codename = "sid".to_owned();
     World::of(archive).run(&["lock", "--update"]).fails(4, &["index of trixie has the Codename sid"]);
@@ -386,7 +386,7 @@ fn temporary_failures_are_retried_a_limited_number_of_times() {
 }
 
 #[test]
-fn offline_names_all_missing_files() {
+fn offline_reports_all_missing_files() {
     let world = World::locked();
     world.run(&["fetch", "--set", "tools"]).succeeds();
     let ran = world.run(&["fetch", "--offline"]).fails(5, &["app 1.0-1", "lib 2.0-1"]);
@@ -395,7 +395,7 @@ fn offline_names_all_missing_files() {
 }
 
 #[test]
-fn a_damaged_cache_entry_is_named_and_fetched_again() {
+fn a_damaged_cache_entry_is_reported_and_fetched_again() {
     let world = World::locked();
     world.run(&["fetch"]).succeeds();
     let (path, bytes) = (world.cached(&deb("lib", "2.0-1")), deb("lib", "2.0-1"));
@@ -437,7 +437,7 @@ fn a_killed_or_interrupted_fetch_is_resumed_by_the_next() {
 }
 
 #[test]
-fn a_failed_write_is_named_and_the_next_fetch_resumes() {
+fn a_failed_write_is_reported_and_the_next_fetch_resumes() {
     let world = World::locked();
     let bytes = deb("lib", "2.0-1");
     let mut limited = limited(&world.command(&["fetch", "--set", "root"]), 50);
@@ -482,7 +482,7 @@ fn a_lock_that_was_edited_is_refused() {
 }
 
 #[test]
-fn a_proof_of_another_lock_is_refused() {
+fn a_proof_that_belongs_to_a_different_lock_is_refused() {
     let world = World::locked();
     let mut proof = fs::read(world.path("kubedos.lock.proof")).unwrap();
     let middle = proof.len() / 2;
@@ -505,7 +505,7 @@ fn a_lock_that_does_not_fit_the_selection_prints_the_differences() {
 }
 
 #[test]
-fn verify_checks_every_link_and_names_an_unchecked_one() {
+fn verify_checks_every_link_and_reports_an_unchecked_one() {
     let world = World::locked();
     fs::remove_dir_all(world.path("cache")).unwrap();
     world.run(&["lock", "--verify", "--offline"]).fails(5, &["trixie", "the index is not available"]);
@@ -516,7 +516,7 @@ fn verify_checks_every_link_and_names_an_unchecked_one() {
 }
 
 #[test]
-fn a_dry_run_writes_nothing() {
+fn a_dry_run_writes_no_file() {
     let world = World::new();
     world.run(&["lock", "--update", "--dry-run"]).succeeds();
     assert!(!world.path("kubedos.lock").exists());
@@ -536,7 +536,7 @@ fn wrong_usage_has_exit_code_2() {
 }
 
 #[test]
-fn an_unwritable_cache_is_named() {
+fn an_unwritable_cache_is_reported() {
     let world = World::locked();
     fs::remove_dir_all(world.path("cache")).unwrap();
     fs::write(world.path("cache"), b"").unwrap();

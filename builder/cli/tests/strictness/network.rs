@@ -35,7 +35,7 @@ fn fetch(world: &World) -> Result<Summary, Vec<Problem>> {
     fetcher.fetch(&lock.sources(&[]).unwrap(), &Silent).map_err(|FetchError(problems)| problems)
 }
 
-/// Applies a rule to the next four requests for the package `lib`, which is more than a fetch makes.
+/// Applies a rule to the next four requests for the package `lib`, which is more than a fetch sends.
 fn always(world: &World, rule: &Rule) {
     for _ in 0..4 {
         world.server.rule(&deb_path("lib", "2.0-1"), rule.clone());
@@ -43,7 +43,7 @@ fn always(world: &World, rule: &Rule) {
 }
 
 #[test]
-fn each_cause_is_named_with_the_host_and_no_package_has_vanished() {
+fn each_cause_is_reported_with_the_host_and_no_package_has_vanished() {
     let length = deb("lib", "2.0-1").len();
     let chunked = |body: &str| raw("200 OK\r\nTransfer-Encoding: chunked", body.as_bytes());
     let cases: Vec<(&str, Rule, &str)> = vec![
@@ -105,7 +105,7 @@ fn each_cause_is_named_with_the_host_and_no_package_has_vanished() {
 }
 
 #[test]
-fn a_whole_file_of_another_length_is_a_mismatch_and_names_the_host() {
+fn a_whole_file_of_a_different_length_is_a_mismatch_and_reports_the_host() {
     for body in [b"!<arch>\nshort".to_vec(), [deb("lib", "2.0-1"), vec![0; 9]].concat()] {
         let world = World::locked();
         world.server.state.lock().unwrap().files.insert(deb_path("lib", "2.0-1"), body);
@@ -128,7 +128,7 @@ fn a_content_encoding_with_the_pinned_bytes_is_not_an_error() {
 }
 
 #[test]
-fn a_redirect_loop_over_two_hosts_names_both() {
+fn a_redirect_loop_over_two_hosts_reports_both() {
     let (world, other) = (World::locked(), Server::start());
     let path = deb_path("lib", "2.0-1");
     let to = |server: &Server| {
@@ -145,7 +145,7 @@ fn a_redirect_loop_over_two_hosts_names_both() {
 }
 
 #[test]
-fn a_redirect_to_a_login_page_names_the_host_of_the_page() {
+fn a_redirect_to_a_login_page_reports_the_host_of_the_page() {
     let (world, portal) = (World::locked(), Server::start());
     portal.always(page("text/html"));
     always(
@@ -156,13 +156,12 @@ fn a_redirect_to_a_login_page_names_the_host_of_the_page() {
     assert!(text.contains(&portal.host()) && text.contains("captive portal"), "{text}");
 }
 
-/// A6: a 404 means that a file is gone only if the host served another verified file.
+/// A6: a 404 proves that a file was removed only if the host served another verified file.
 #[test]
 fn other_failures_do_not_relock_packages() {
-    let nothing = Server::start();
-    let redirect = |path: &str| {
-        raw(&format!("302 Found\r\nLocation: {}/{path}\r\nContent-Length: 0", nothing.url()), b"")
-    };
+    let empty = Server::start();
+    let redirect =
+        |path: &str| raw(&format!("302 Found\r\nLocation: {}/{path}\r\nContent-Length: 0", empty.url()), b"");
     let rules = [
         Rule::Status(403),
         Rule::Status(407),
@@ -184,7 +183,7 @@ fn other_failures_do_not_relock_packages() {
     world.server.rule(&deb_path("lib", "2.0-1"), redirect("x"));
     world
         .run(&["fetch"])
-        .fails(1, &[&nothing.host(), &world.server.host(), "404", "no other file of this host verified"]);
+        .fails(1, &[&empty.host(), &world.server.host(), "404", "no other file of this host verified"]);
     // The whole mirror answers 404: a wrong path.
     let world = World::locked();
     world.server.state.lock().unwrap().files.clear();
@@ -194,7 +193,7 @@ fn other_failures_do_not_relock_packages() {
     assert!(!ran.err.contains("vanished") && !world.path("out/kubedos.lock").exists(), "{ran:?}");
 }
 
-/// A redirect target that served other verified files can report that a file is gone.
+/// A redirect target that served other verified files can report that a file was removed.
 #[test]
 fn a_file_that_a_redirect_target_no_longer_has_has_vanished() {
     let (world, pool) = (World::locked(), Server::start());
@@ -209,7 +208,7 @@ fn a_file_that_a_redirect_target_no_longer_has_has_vanished() {
 }
 
 #[test]
-fn unreachable_hosts_are_named_with_the_cause() {
+fn unreachable_hosts_are_reported_with_the_cause() {
     let closed = {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap()
@@ -242,7 +241,7 @@ fn proxy(answer: &'static [u8]) -> (String, std::sync::mpsc::Receiver<String>) {
             let mut stream = stream.unwrap();
             let mut head = [0; 4096];
             let length = stream.read(&mut head).unwrap_or(0);
-            // The receiver may be gone if the test has ended.
+            // The receiver does not exist any more if the test has ended.
             drop(send.send(String::from_utf8_lossy(&head[..length]).into_owned()));
             drop(stream.write_all(answer));
         }
@@ -251,7 +250,7 @@ fn proxy(answer: &'static [u8]) -> (String, std::sync::mpsc::Receiver<String>) {
 }
 
 #[test]
-fn a_proxy_that_denies_access_is_named_with_the_mirror() {
+fn a_proxy_that_denies_access_is_reported_with_the_mirror() {
     for (answer, cause) in [
         (&b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"[..], "407"),
         (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "403"),

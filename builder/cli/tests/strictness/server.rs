@@ -12,11 +12,11 @@ pub enum Rule {
     Status(u16),
     /// The connection ends after this number of bytes of the body.
     Cut(usize),
-    /// After this number of bytes, the server sends nothing until the client disconnects.
+    /// After this number of bytes, the server sends no more data and waits until the client disconnects.
     Stall(usize),
     /// One bit of the byte at this offset is flipped.
     Flip(usize),
-    /// A redirect to another path.
+    /// A redirect to a different path.
     Redirect(String),
     /// These bytes are the whole answer. Then the connection ends.
     Raw(Vec<u8>),

@@ -92,7 +92,7 @@ fn debian_is_found_after_ubuntu_and_a_vendor_in_both_syntaxes() {
 
 /// A signature by the right key is not enough: the index must also name Debian and the suite.
 #[test]
-fn an_index_of_another_archive_or_suite_is_rejected_although_its_key_is_trusted() {
+fn an_index_from_a_different_archive_or_suite_is_rejected_although_its_key_is_trusted() {
     let mut world = World::locked();
     let files = |world: &World| [("sources.list", format!("deb {} trixie main\n", world.server.url()))];
     for (origin, label, codename, reason) in [
@@ -165,7 +165,7 @@ fn every_candidate_is_listed_with_its_place_host_and_reason() {
   apt/sources.list.d/a.list:1: {}: answers 404: not found
   apt/sources.list.d/a.list:2: tor+http sources are not supported, only http, https and mirror lists
   apt/sources.list.d/b.sources:1: disabled: Enabled is no
-  apt/sources.list.d/b.sources:7: {}: a web page came in place of the file, as from a captive portal, a login page or a filtering proxy
+  apt/sources.list.d/b.sources:7: {}: the answer is a web page instead of the file, for example from a captive portal, a login page or a filtering proxy
 error: failed to fetch 1 of the pinned files
   help: name a mirror with --mirror URL or the environment variable KUBEDOS_DEBIAN_MIRROR
 ",
@@ -181,7 +181,10 @@ error: failed to fetch 1 of the pinned files
     configure(&world, &[]);
     run(&world, &["fetch"]).fails(
         1,
-        &["no mirror of the suite trixie is known: the apt configuration in apt names none", "--mirror"],
+        &[
+            "no mirror of the suite trixie is known: the apt configuration in apt contains no source",
+            "--mirror",
+        ],
     );
 }
 
@@ -255,7 +258,7 @@ fn a_file_comes_from_the_next_mirror_and_vanishes_only_if_all_lack_it() {
     second.state.lock().unwrap().files.remove(&lib);
     run(&world, &["fetch"])
         .fails(1, &["lib 2.0-1 has vanished", &world.server.host(), &second.host(), "--relock-missing"]);
-    // A mirror that denies access does not prove that a file is gone.
+    // A mirror that denies access does not prove that a file was removed.
     drop(fs::remove_dir_all(world.path("cache")));
     second.rule(&lib, Rule::Status(403));
     let ran = run(&world, &["fetch", "--relock-missing"]).fails(1, &["lib 2.0-1", "403", "404"]);

@@ -1,4 +1,4 @@
-//! The default example with another operator key, because the published key is refused outside the examples.
+//! The default example with a different operator key, because the published key is refused outside the examples.
 
 /// The operator key of the examples. Its private half is published.
 pub const PUBLISHED: &str = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=";

@@ -123,7 +123,7 @@ impl Verified {
 
     /// Opens a reader at the first byte. Each reader has its own position.
     pub fn reader(&self) -> Result<File, CacheError> {
-        // Reopened through the descriptor: this is the checked file, even if the path now refers to another one.
+        // Reopened through the descriptor: this is the checked file, even if the path now refers to a different file.
         let by_descriptor = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.file));
         File::open(by_descriptor).map_err(|source| CacheError::Io {
             what: "open",
@@ -188,14 +188,14 @@ impl Cache {
             Err(error) => return Err(io("open")(error)),
         };
         let stamp = Stamp::of(&file.metadata().map_err(io("open"))?);
-        if self.remembered(&pin.sha256) != Some(stamp) || stamp.size() != pin.size {
+        if self.checked_stamp(&pin.sha256) != Some(stamp) || stamp.size() != pin.size {
             let (got, size) = Sha256::of_reader(&mut file).map_err(io("read"))?;
             if got != pin.sha256 || size != pin.size {
                 let mismatch = ContentMismatch::new(size, got, pin);
                 return Err(CacheError::Damaged { name: pin.name.clone(), path, mismatch });
             }
             file.rewind().map_err(io("read"))?;
-            self.remember(pin.sha256, stamp);
+            self.record_stamp(pin.sha256, stamp);
         }
         Ok(Verified { file, path, pin: pin.clone() })
     }
@@ -215,7 +215,7 @@ impl Cache {
             File::open(folder).and_then(|folder| folder.sync_all()).map_err(io("sync", folder))?;
         }
         let stamp = Stamp::of(&file.metadata().map_err(io("open", &path))?);
-        self.remember(pin.sha256, stamp);
+        self.record_stamp(pin.sha256, stamp);
         Ok(())
     }
 
@@ -228,11 +228,11 @@ impl Cache {
         }
     }
 
-    fn remembered(&self, sha256: &Sha256) -> Option<Stamp> {
+    fn checked_stamp(&self, sha256: &Sha256) -> Option<Stamp> {
         self.checked.lock().unwrap_or_else(PoisonError::into_inner).get(sha256).copied()
     }
 
-    fn remember(&self, sha256: Sha256, stamp: Stamp) {
+    fn record_stamp(&self, sha256: Sha256, stamp: Stamp) {
         self.checked.lock().unwrap_or_else(PoisonError::into_inner).insert(sha256, stamp);
     }
 }

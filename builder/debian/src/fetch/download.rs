@@ -70,7 +70,7 @@ pub(super) fn download(
     retry: Retry,
     progress: &dyn Progress,
 ) -> Result<Option<Host>, Failure> {
-    let mut gone = None;
+    let mut absent = None;
     for path in &source.paths {
         let Some(request) = mirror.request(path) else {
             let route = Route { host: mirror.host().clone(), redirected_by: None, proxy: None };
@@ -79,8 +79,8 @@ pub(super) fn download(
         };
         match with_retries(source, &request, cache, client, retry, progress) {
             Ok(host) => return Ok(host),
-            Err(Attempt::Http(error)) if error.gone().is_some() => {
-                gone = gone.or(Some((path.clone(), error)))
+            Err(Attempt::Http(error)) if error.absent().is_some() => {
+                absent = absent.or(Some((path.clone(), error)))
             }
             Err(Attempt::Http(error)) => return Err(Failure::Http { path: path.clone(), error }),
             Err(Attempt::Wrong { host, mismatch, .. }) => {
@@ -90,7 +90,7 @@ pub(super) fn download(
             Err(Attempt::Cache(error)) => return Err(Failure::Final(Problem::Cache(error))),
         }
     }
-    match gone {
+    match absent {
         Some((path, error)) => Err(Failure::Http { path, error }),
         None => Err(Failure::Final(Problem::NoPath { name: source.pin.name.clone() })),
     }

@@ -279,9 +279,9 @@ impl<'a> Fetcher<'a> {
             }
         }
         let (name, path) = (source.pin.name.clone(), failed_path.unwrap_or_default());
-        let is_gone = failures.iter().all(|error| error.gone().is_some());
+        let is_absent = failures.iter().all(|error| error.absent().is_some());
         let failures = Failures(failures);
-        Err(if is_gone {
+        Err(if is_absent {
             Problem::Vanished { name, path, answers: failures }
         } else {
             Problem::Http { name, path, failures }
@@ -295,7 +295,8 @@ impl<'a> Fetcher<'a> {
             Problem::Vanished { name, path, mut answers } => {
                 let mut is_proven = true;
                 for error in &mut answers.0 {
-                    if let Some(status) = error.gone().filter(|_| !self.mirrors.is_proven(&error.route.host))
+                    if let Some(status) =
+                        error.absent().filter(|_| !self.mirrors.is_proven(&error.route.host))
                     {
                         error.cause = Cause::Unproven(status);
                         is_proven = false;

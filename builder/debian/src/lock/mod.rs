@@ -1,6 +1,6 @@
 //! `kubedos.lock`, which pins every package by version, size, digest, suite and pool path, and its proof file `kubedos.lock.proof`.
 //!
-//! The lock is made for review by people: sorted TOML in one canonical form. It names no mirror. [`Proof`] contains the texts of the
+//! People review the lock, so it is sorted TOML in one canonical form. It names no mirror. [`Proof`] contains the texts of the
 //! signed indices and the stanzas of the packages; [`verify`] checks the chain from the signature to each package. Both files are
 //! written together, and the lock contains the digest of the proof, so that neither can be replaced alone.
 
@@ -68,8 +68,8 @@ pub enum LockError {
     /// The proof cannot be decoded.
     #[error(transparent)]
     Proof(#[from] ProofError),
-    /// The lock contains the digest of another proof.
-    #[error("the lock contains the digest of another proof file")]
+    /// The lock contains the digest of a different proof.
+    #[error("the lock contains the digest of a different proof file")]
     OtherProof,
     /// A stanza of the proof cannot be parsed.
     #[error(transparent)]
@@ -240,7 +240,7 @@ impl Lock {
 
     /// Parses the text of a lock. A text that [`Lock::encode`] cannot produce is an error.
     pub fn parse(text: &str) -> Result<Self, LockError> {
-        /// Parsed first, so that a lock of another version gives a version error.
+        /// Parsed first, so that a lock with a different version gives a version error.
         #[derive(Deserialize)]
         struct Head {
             version: u32,
@@ -288,9 +288,9 @@ impl Lock {
     /// Reads a lock and its proof file. Fails if the digest of the proof differs from the one in the lock.
     pub fn read(path: &Path) -> Result<(Self, Proof), LockError> {
         let lock = Self::read_alone(path)?;
-        let beside = proof_path(path);
+        let proof = proof_path(path);
         let bytes =
-            std::fs::read(&beside).map_err(|source| LockError::Io { what: "read", path: beside, source })?;
+            std::fs::read(&proof).map_err(|source| LockError::Io { what: "read", path: proof, source })?;
         if Sha256::of(&bytes) != lock.proof {
             return Err(LockError::OtherProof);
         }
@@ -414,16 +414,16 @@ pub fn proof_path(lock: &Path) -> PathBuf {
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), LockError> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
-    let beside = PathBuf::from(name);
+    let temporary = PathBuf::from(name);
     let write = || {
-        let mut file = std::fs::File::create(&beside)?;
+        let mut file = std::fs::File::create(&temporary)?;
         std::io::Write::write_all(&mut file, bytes)?;
         file.sync_all()?;
-        std::fs::rename(&beside, path)
+        std::fs::rename(&temporary, path)
     };
     write().map_err(|source| {
         // Best effort: only the failure of the write is reported.
-        drop(std::fs::remove_file(&beside));
+        drop(std::fs::remove_file(&temporary));
         LockError::Io { what: "write", path: path.to_owned(), source }
     })
 }

@@ -31,7 +31,7 @@ pub enum ProofError {
     Version(u32),
 }
 
-/// The texts that a lock was made from: signed indices and package stanzas.
+/// The texts from which a lock was created: signed indices and package stanzas.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Proof {

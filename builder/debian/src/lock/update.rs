@@ -1,4 +1,4 @@
-//! Makes a new lock from mirrors: verifies the signed indices, reads the package indices that they list, and resolves the selection.
+//! Creates a new lock from mirrors: verifies the signed indices, reads the package indices that they list, and resolves the selection.
 //!
 //! A signed index that has expired, or that is older than the one in the previous lock, is refused unless the caller accepts it. Package
 //! indices are trusted by the digest in the signed index. This module writes no lock file.
@@ -18,7 +18,7 @@ use crate::release::date::Moment;
 use crate::resolve::selection::{Selection, Suite};
 use crate::resolve::{ResolveError, resolve};
 
-/// A new lock cannot be made.
+/// A new lock cannot be created.
 #[derive(Debug, Error)]
 pub enum UpdateError {
     /// No mirror is usable.
@@ -74,7 +74,7 @@ pub struct Update<'a> {
 }
 
 impl Update<'_> {
-    /// Makes the new lock and its proof.
+    /// Creates the new lock and its proof.
     pub fn run(&self, progress: &dyn Progress) -> Result<(Lock, Proof), UpdateError> {
         let releases = self.releases(progress)?;
         let index = self.index(&releases, progress)?;

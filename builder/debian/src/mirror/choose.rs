@@ -75,7 +75,7 @@ struct Hosts {
 #[derive(Debug, Default)]
 struct Pool {
     /// The base URLs that were tried. A second source with the same base URL is skipped.
-    asked: BTreeSet<String>,
+    tried: BTreeSet<String>,
     /// Not tried yet, or failed temporarily.
     open: Vec<Open>,
     accepted: Vec<Arc<Accepted>>,
@@ -214,7 +214,7 @@ impl Mirrors {
             while let Some(mut open) = queue.pop_front() {
                 if let Kind::Base(mirror) = &open.candidate.kind
                     && open.last.is_none()
-                    && !pool.asked.insert(mirror.url(""))
+                    && !pool.tried.insert(mirror.url(""))
                 {
                     continue;
                 }

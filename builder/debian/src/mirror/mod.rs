@@ -1,4 +1,4 @@
-//! The package mirrors. The host or the caller names them; the project names none.
+//! The package mirrors. The host or the caller names them; the project contains no name of a mirror.
 //!
 //! The candidates are, in this order: the command line, the environment (`KUBEDOS_DEBIAN_MIRROR`, `KUBEDOS_DEBIAN_SECURITY_MIRROR`), and
 //! every source of the host's apt configuration, independent of its name, file or suite. A mirror from the command line or the environment
@@ -54,7 +54,7 @@ impl Archive {
     }
 
     /// Whether a `Release` file with this `Origin` and `Label` belongs to this archive.
-    pub(crate) fn is_named_by(self, origin: &str, label: &str) -> bool {
+    pub(crate) fn has_origin_and_label(self, origin: &str, label: &str) -> bool {
         match self {
             Self::Debian => {
                 matches!((origin, label), ("Debian", "Debian") | ("Debian Backports", "Debian Backports"))
@@ -117,7 +117,7 @@ pub enum MirrorError {
 fn none(suite: &str, apt: &std::path::Path, rejections: &[Arc<Rejection>]) -> String {
     if rejections.is_empty() {
         return format!(
-            "no mirror of the suite {suite} is known: the apt configuration in {} names none",
+            "no mirror of the suite {suite} is known: the apt configuration in {} contains no source",
             apt.display()
         );
     }

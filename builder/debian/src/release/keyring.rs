@@ -206,14 +206,14 @@ impl Keyring {
                 Err(why) => reason = format!("the signature by {issuer} was made by a key that {why}"),
             }
         }
-        if issuers.iter().any(|issuer| self.knows(issuer, allowed)) {
+        if issuers.iter().any(|issuer| self.has_key(issuer, allowed)) {
             reason = format!("the signature by {issuer} does not match the text");
         }
         Err(reason)
     }
 
     /// Whether an issuer id names a key of an allowed certificate. Then the text was changed; otherwise an unknown key signed it.
-    fn knows(&self, issuer: &str, allowed: &[Fingerprint]) -> bool {
+    fn has_key(&self, issuer: &str, allowed: &[Fingerprint]) -> bool {
         let certificates = self.certificates.iter().filter(|certificate| {
             allowed
                 .iter()

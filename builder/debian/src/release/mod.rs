@@ -1,7 +1,7 @@
 //! `InRelease`, the signed list of a suite's indices. It is verified in-process with the keys that the project names.
 //!
 //! Only the text that the signature covers is parsed. The suite must be the requested one, so that the file of one suite cannot
-//! replace that of another. A date before the date in the lock, or a `Valid-Until` in the past, is an error.
+//! replace the file of a different suite. A date before the date in the lock, or a `Valid-Until` in the past, is an error.
 
 pub mod date;
 pub mod keyring;
@@ -56,7 +56,7 @@ pub enum ReleaseError {
         /// The field's name.
         field: &'static str,
     },
-    /// The index is for another suite.
+    /// The index is for a different suite.
     #[error("the mirror's index of {wanted} has the Codename {got}")]
     OtherSuite {
         /// The requested suite.
@@ -189,7 +189,7 @@ impl Release {
 
     /// Checks that `Origin` and `Label` name this archive of Debian.
     pub fn check_archive(&self, archive: Archive) -> Result<(), ReleaseError> {
-        if archive.is_named_by(&self.origin, &self.label) {
+        if archive.has_origin_and_label(&self.origin, &self.label) {
             return Ok(());
         }
         let (suite, origin, label) = (self.suite.clone(), self.origin.clone(), self.label.clone());

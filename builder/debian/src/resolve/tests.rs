@@ -112,7 +112,7 @@ fn a_cut_applies_to_the_sets_that_it_names() {
 }
 
 #[test]
-fn a_missing_package_is_named() {
+fn a_missing_package_is_reported() {
     assert!(
         matches!(names(&[], &["a"], ""), Err(ResolveError::UnknownRoot { package, .. }) if package == "a")
     );

@@ -1,7 +1,7 @@
 //! kmod's index files: a trie of keys with values, which libkmod reads through a memory map.
 //!
 //! Format (kmod, `libkmod/libkmod-index.c`): big-endian words: magic `0xB007F457`, version `0x00020001`, offset of the root node. The
-//! upper bits of a node's offset say which parts follow: `0x80000000` a prefix, terminated by zero; `0x20000000` first and last child byte
+//! upper bits of a node's offset show which parts follow: `0x80000000` a prefix, terminated by zero; `0x20000000` first and last child byte
 //! and one offset for each; `0x40000000` a count and that many values, each a priority word and a zero-terminated text. Children precede
 //! their parent.
 

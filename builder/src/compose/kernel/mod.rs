@@ -48,8 +48,10 @@ pub enum KernelError {
     /// The kernel package lacks a file.
     #[error("the kernel package does not contain /{0}")]
     Missing(String),
-    /// A required option has another value.
-    #[error("kernel {release} has {name} = {value}, kernel-config/required.toml asks for {wanted}: {why}")]
+    /// A required option has a different value.
+    #[error(
+        "kernel {release} has {name} = {value}, but kernel-config/required.toml requires {wanted}: {why}"
+    )]
     Option {
         /// The kernel's release.
         release: String,
@@ -245,7 +247,7 @@ mod tests {
     use crate::compose::data;
 
     #[test]
-    fn a_missing_option_is_named_with_its_reason() {
+    fn a_missing_option_is_reported_with_its_reason() {
         let options = data::kernel_options().unwrap();
         let all: String = options.option.iter().map(|o| format!("{}={}\n", o.name, o.is[0])).collect();
         check_options("6.12", all.as_bytes(), &options).unwrap();
@@ -265,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listed_module_that_does_not_exist_is_named() {
+    fn a_listed_module_that_does_not_exist_is_reported() {
         let group = ModuleGroup { modules: vec!["dm-verity".into()], ..ModuleGroup::default() };
         let options = KernelOptions { version: 1, option: Vec::new() };
         let rules = Rules { options: &options, groups: vec![&group] };

@@ -127,7 +127,11 @@ impl<'v> Clusters<'v> {
             };
             at = match at.checked_sub(back) {
                 Some(before) if before != at => before,
-                _ => return Err(self.place(at).damaged(format!("its head is {back} entries before it"))),
+                _ => {
+                    return Err(self
+                        .place(at)
+                        .damaged(format!("the distance {back} to its head is invalid")));
+                }
             };
         }
     }
@@ -147,7 +151,7 @@ impl<'v> Clusters<'v> {
             return Err(place.damaged("it is not the head of an extent"));
         };
         if first == 0 && offset != 0 {
-            return Err(place.damaged("the file does not begin with it"));
+            return Err(place.damaged("the first extent does not begin at byte 0 of the file"));
         }
         let start = first * BLOCK_U64 + offset;
         if start == self.size {
@@ -178,7 +182,7 @@ impl<'v> Clusters<'v> {
                     let distance = self.next - head;
                     if exact && back != distance.min(FAR) {
                         return Err(
-                            place.damaged(format!("its head is {distance}, not {back} entries before it"))
+                            place.damaged(format!("the distance to its head is {back}, expected {distance}"))
                         );
                     }
                     if blocks.is_some() != (distance == 1 && self.has(ADVISE_BIG_PCLUSTER)) {
@@ -210,7 +214,7 @@ impl<'v> Clusters<'v> {
             (None, Some(blocks)) if head.kind != LCLUSTER_PLAIN => u64::from(blocks) * BLOCK_U64,
             _ => BLOCK_U64,
         };
-        if inline.is_none() && !self.volume.holds(at, bytes) {
+        if inline.is_none() && !self.volume.contains(at, bytes) {
             return Err(place.damaged(format!("its cluster, block {}, is not inside the volume", head.block)));
         }
         if head.kind == LCLUSTER_PLAIN {
@@ -258,7 +262,7 @@ mod tests {
     const FRAGMENT_AT: u32 = 0x0102_0304;
 
     /// The bytes after an inode with these extents: map header and index.
-    fn behind(extents: &[Written], form: index::Form, advise: u16) -> Vec<u8> {
+    fn index_bytes(extents: &[Written], form: index::Form, advise: u16) -> Vec<u8> {
         let at = FILE.index_at();
         let mut bytes = Vec::new();
         bytes.extend_from_slice(&FRAGMENT_AT.to_le_bytes());
@@ -279,7 +283,7 @@ mod tests {
         let layout =
             if form == index::Form::Full { Layout::CompressedFull } else { Layout::CompressedCompact };
         let size = extents.iter().map(|extent| u64::from(extent.len)).sum();
-        let bytes = FILE.volume(layout, size, &behind(extents, form, advise(extents)));
+        let bytes = FILE.volume(layout, size, &index_bytes(extents, form, advise(extents)));
         let volume = volume(&bytes);
         let inode = volume.inode(FILE.nid()).unwrap();
         let mut start = 0;
@@ -349,7 +353,7 @@ mod tests {
         #[test]
         fn a_damaged_index_is_consistent_or_refused(extents in extents(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
             let form = index::form(FILE.index_at(), &index::entries(&extents));
-            let mut bytes = behind(&extents, form, advise(&extents));
+            let mut bytes = index_bytes(&extents, form, advise(&extents));
             let at = at.index(bytes.len());
             bytes[at] = byte;
             let layout = if form == index::Form::Full { Layout::CompressedFull } else { Layout::CompressedCompact };
@@ -383,7 +387,7 @@ mod tests {
             one(4096, WrittenAs::Plain, 3),
             one(30_000, WrittenAs::Compressed(3), 4),
         ];
-        let valid = behind(&extents, index::Form::Full, advise(&extents));
+        let valid = index_bytes(&extents, index::Form::Full, advise(&extents));
         let size = 54_096;
         let message = |bytes: &[u8], size| {
             let bytes = FILE.volume(Layout::CompressedFull, size, bytes);
@@ -403,16 +407,16 @@ mod tests {
             (4, 0x0f | 0x20, "both after the index and in the packed inode"),
             (6, 1, "LZMA clusters"),
             (7, 1, "logical clusters of several blocks"),
-            (at(0, 0), 2, "its head is 1 entries before it"),
-            (at(0, 2), 1, "its head is 1 entries before it"),
+            (at(0, 0), 2, "the distance 1 to its head is invalid"),
+            (at(0, 2), 1, "the distance 1 to its head is invalid"),
             (at(0, 7), 1, "is not inside the volume"),
             (at(0, 4), 0, "is not inside the volume"),
-            (at(1, 5), 0, "its head is 1, not 2 entries before it"),
+            (at(1, 5), 0, "the distance to its head is 2, expected 1"),
             (at(1, 4), 0, "its cluster of 0 blocks"),
-            (at(2, 4), 0, "its head is 2, not 0 entries before it"),
-            (at(2, 4), 1, "its head is 2, not 1 entries before it"),
+            (at(2, 4), 0, "the distance to its head is 0, expected 2"),
+            (at(2, 4), 1, "the distance to its head is 1, expected 2"),
             (at(4, 3), 0x10, "its extent begins"),
-            (at(5, 0), 2, "entries before it"),
+            (at(5, 0), 2, "to its head is"),
         ];
         for (position, byte, expected) in cases {
             let mut bytes = valid.clone();

@@ -13,7 +13,7 @@ use crate::width::to_usize;
 #[derive(Default)]
 pub(super) struct Decoder {
     /// The cluster whose first decoded bytes are in `output`.
-    holds: Option<Cluster>,
+    decoded: Option<Cluster>,
     input: Vec<u8>,
     output: Vec<u8>,
     zstd: Option<DCtx<'static>>,
@@ -28,8 +28,8 @@ impl Decoder {
         len: usize,
         place: Place,
     ) -> Result<&[u8], ErofsError> {
-        if self.holds != Some(cluster) || self.output.len() != len {
-            self.holds = None;
+        if self.decoded != Some(cluster) || self.output.len() != len {
+            self.decoded = None;
             self.input.resize(cluster.bytes as usize, 0);
             volume.fill(&mut self.input, cluster.at, place)?;
             self.output.clear();
@@ -49,7 +49,7 @@ impl Decoder {
                         .map_err(|what| place.damaged(what))?;
                 }
             }
-            self.holds = Some(cluster);
+            self.decoded = Some(cluster);
         }
         Ok(&self.output)
     }

@@ -46,7 +46,7 @@ impl<'v> Entries<'v> {
         if directory.kind != Kind::Directory {
             return Err(ErofsError::Kind { nid: directory.nid, wanted: "directory" });
         }
-        // No writer makes compressed directories, and each level of a tree could need megabytes of memory.
+        // No writer creates compressed directories, and each level of a tree could need megabytes of memory.
         if directory.is_compressed() {
             return Err(ErofsError::Unsupported("compressed directories".into()));
         }
@@ -145,7 +145,7 @@ impl<'v> Entries<'v> {
         Ok(())
     }
 
-    fn next_named(&mut self) -> Result<Option<Entry>, ErofsError> {
+    fn next_child(&mut self) -> Result<Option<Entry>, ErofsError> {
         while let Some(entry) = self.advance()? {
             if entry.name != b"." && entry.name != b".." {
                 return Ok(Some(entry));
@@ -166,7 +166,7 @@ impl Iterator for Entries<'_> {
         if self.failed {
             return None;
         }
-        let next = self.next_named().transpose();
+        let next = self.next_child().transpose();
         self.failed = !matches!(next, Some(Ok(_)));
         next
     }

@@ -78,7 +78,7 @@ impl Inode {
     }
 
     /// The offset of the data after structure and attributes, in bytes.
-    pub(super) fn behind(&self) -> u64 {
+    pub(super) fn data_start(&self) -> u64 {
         self.at.saturating_add(self.head_len).saturating_add(self.xattr_len)
     }
 
@@ -166,7 +166,7 @@ pub(super) fn read(volume: &Volume<'_>, nid: u64) -> Result<Inode, ErofsError> {
     if inode.mtime_nanos >= 1_000_000_000 {
         return Err(place.damaged("its time has more than 999999999 nanoseconds"));
     }
-    if inode.behind() > volume.sb.len {
+    if inode.data_start() > volume.sb.len {
         return Err(place.damaged("it ends past the end of the volume"));
     }
     Ok(inode)

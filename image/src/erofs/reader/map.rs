@@ -139,7 +139,7 @@ impl<'v> Extents<'v> {
         let long = format & CHUNK_INDEXES != 0;
         let bits = u32::from(BLOCK_BITS) + (format & CHUNK_BITS_MASK);
         let unit = if long { 8 } else { 4 };
-        let index_at = self.inode.behind().next_multiple_of(unit);
+        let index_at = self.inode.data_start().next_multiple_of(unit);
         let count = ((self.inode.size - 1) >> bits) + 1;
         if index_at + count * unit > self.volume.sb.len {
             return Err(place.damaged("the index of its chunks ends past the end of the volume"));
@@ -158,18 +158,18 @@ impl<'v> Extents<'v> {
             Map::Flat { blocks_at, blocks_end } if at < *blocks_end => {
                 let place = self.inode.place(Part::Content, 0);
                 let stored = Stored::Plain { at: *blocks_at };
-                if !self.volume.holds(*blocks_at, *blocks_end) {
+                if !self.volume.contains(*blocks_at, *blocks_end) {
                     return Err(place.damaged("its blocks are not inside the volume"));
                 }
                 Some(Extent { start: 0, len: *blocks_end, stored })
             }
             Map::Flat { .. } => {
-                let (behind, len) = (self.inode.behind(), size - at);
-                if behind % BLOCK_U64 + len > BLOCK_U64 || behind + len > self.volume.sb.len {
+                let (start, len) = (self.inode.data_start(), size - at);
+                if start % BLOCK_U64 + len > BLOCK_U64 || start + len > self.volume.sb.len {
                     let place = self.inode.place(Part::Content, at);
                     return Err(place.damaged("the data after the inode crosses a block boundary"));
                 }
-                Some(Extent { start: at, len, stored: Stored::Plain { at: behind } })
+                Some(Extent { start: at, len, stored: Stored::Plain { at: start } })
             }
             Map::Chunks { index_at, long, bits } => {
                 let number = at >> *bits;
@@ -177,7 +177,7 @@ impl<'v> Extents<'v> {
                 let len = (1_u64 << *bits).min(size - at);
                 let stored = chunk(self.volume, *index_at, number, *long, place)?;
                 if let Stored::Plain { at } = stored
-                    && !self.volume.holds(at, len)
+                    && !self.volume.contains(at, len)
                 {
                     return Err(place.damaged("its blocks are not inside the volume"));
                 }

@@ -178,7 +178,7 @@ fn check_features(sb: &SuperBlock) -> Result<(), ErofsError> {
         return unsupported("several devices");
     }
     if sb.directory_block_bits != 0 {
-        return unsupported("directories with blocks of another size");
+        return unsupported("directories with blocks of a different size");
     }
     Ok(())
 }

@@ -30,9 +30,9 @@ impl Place {
         index::index_at(self.at, size_of::<ExtendedInode>() as u64)
     }
 
-    /// A volume in which the inode is a file, followed by the bytes `behind`.
-    pub(super) fn volume(&self, layout: Layout, size: u64, behind: &[u8]) -> Runs<'static> {
-        self.with(MODE_FILE | 0o644, layout, size, 0, behind)
+    /// A volume in which the inode is a file, followed by the bytes `data`.
+    pub(super) fn volume(&self, layout: Layout, size: u64, data: &[u8]) -> Runs<'static> {
+        self.with(MODE_FILE | 0o644, layout, size, 0, data)
     }
 
     pub(super) fn directory(&self, content: &[u8]) -> Runs<'static> {
@@ -45,7 +45,7 @@ impl Place {
         layout: Layout,
         size: u64,
         xattrs: u16,
-        behind: &[u8],
+        data: &[u8],
     ) -> Runs<'static> {
         let mut inode = ExtendedInode::new_zeroed();
         inode.format = (layout.number() << 1 | 1).into();
@@ -55,7 +55,7 @@ impl Place {
         inode.links = 1.into();
         let mut runs = Runs::new(u64::from(BLOCKS) * BLOCK_U64);
         runs.add_bytes(0, superblock(&|_| {})).unwrap();
-        runs.add_bytes(self.at, [inode.as_bytes(), behind].concat()).unwrap();
+        runs.add_bytes(self.at, [inode.as_bytes(), data].concat()).unwrap();
         runs
     }
 }

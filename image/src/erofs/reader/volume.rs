@@ -140,7 +140,7 @@ impl<'s> Volume<'s> {
     }
 
     /// Whether a range of bytes is inside the volume and after the first block, which contains the superblock.
-    pub(super) fn holds(&self, at: u64, len: u64) -> bool {
+    pub(super) fn contains(&self, at: u64, len: u64) -> bool {
         let first = super::super::format::BLOCK_U64;
         at >= first && at.checked_add(len).is_some_and(|end| end <= self.sb.len)
     }

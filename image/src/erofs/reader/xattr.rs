@@ -23,7 +23,7 @@ pub(super) fn read(volume: &Volume<'_>, inode: &Inode) -> Result<Xattrs, ErofsEr
         return Ok(found.xattrs);
     }
     let start = inode.at + inode.head_len;
-    let end = inode.behind();
+    let end = inode.data_start();
     let place = inode.place(Part::Attribute, start);
     let mut header = [0; XATTR_HEADER_LEN];
     volume.fill(&mut header, start, place)?;

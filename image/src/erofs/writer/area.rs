@@ -105,8 +105,8 @@ impl<'s> Area<'s> {
         let mut extents = Vec::with_capacity(cut.extents.len());
         for &(len, stored) in &cut.extents {
             // A cut contains the blocks of all its extents.
-            let (cluster, behind) = rest.split_at(stored.blocks() as usize * BLOCK);
-            rest = behind;
+            let (cluster, following) = rest.split_at(stored.blocks() as usize * BLOCK);
+            rest = following;
             let block = if stored == Stored::Plain || cluster.len() as u64 <= cost {
                 self.append(cluster)?
             } else {

@@ -1,4 +1,4 @@
-//! Cuts data into extents, each of which fills a cluster as far as the compressor can (see the modules `zstd` and `lz4`).
+//! Cuts data into extents. Each extent fills a cluster as far as the compressor can (see the modules `zstd` and `lz4`).
 //!
 //! The result depends only on the data and the settings.
 
@@ -108,7 +108,7 @@ fn narrow(number: usize) -> u32 {
     u32::try_from(number).expect("an extent has at most 2^20 bytes")
 }
 
-/// A compressor that compresses nothing.
+/// A compressor that never compresses.
 struct Never;
 
 impl Fill for Never {

@@ -27,7 +27,7 @@ pub(super) enum Storage {
     Extents { extents: Vec<Extent>, fragment: Option<u64> },
     /// The whole file is in the packed inode, at this offset.
     Fragment(u64),
-    /// Chunks of 2^bits blocks, some of which are holes.
+    /// Chunks of 2^bits blocks. Some chunks are holes.
     Chunks { bits: u8, blocks: Vec<u32> },
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Stretch {
 
 impl Stretch {
     /// Reads the range and appends its bytes to `out`.
-    #[expect(clippy::expect_used, reason = "`write` and `find_segments` make ranges of files only")]
+    #[expect(clippy::expect_used, reason = "`write` and `find_segments` create ranges of files only")]
     pub(super) fn read(&self, tree: &Tree<'_>, out: &mut Vec<u8>) -> Result<(), WriteError> {
         let start = out.len();
         let source = content(tree, self.inode).expect("a range belongs to a file");
@@ -83,7 +83,7 @@ pub(super) struct Files {
     segments: Vec<Unique>,
     /// The segments of each file, in order.
     files: Vec<(InodeId, Vec<usize>)>,
-    /// Files that are stored in another way.
+    /// Files that are stored in a different way.
     others: Vec<(InodeId, Storage)>,
     pub(super) pieces: Vec<Piece>,
     pub(super) counts: Counts,
@@ -254,7 +254,7 @@ fn extents_with(mut extents: Vec<Extent>, rest: u64, fragment: Option<u64>) -> S
     Storage::Extents { extents, fragment }
 }
 
-/// Whether compression saved nothing and the blocks are contiguous, so that the file needs no index.
+/// Whether compression saved no space and the blocks are contiguous, so that the file needs no index.
 fn is_flat(extents: &[Extent]) -> bool {
     extents.iter().all(|extent| extent.stored == Stored::Plain)
         && extents

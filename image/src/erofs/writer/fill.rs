@@ -19,7 +19,7 @@ pub(super) struct Filled {
 /// A compressor of one piece of data, which it processes from start to end.
 pub(super) trait Fill {
     /// Compresses as much of the data from `at` on as fits into a cluster, but at most [`EXTENT_MAX`]. `None` if compression is expected
-    /// to save nothing.
+    /// not to save space.
     fn fill(&mut self, at: usize) -> Result<Option<Filled>, CompressError>;
 
     /// Whether the rest of the data from `at` on is expected to take less than a cluster.

@@ -55,7 +55,7 @@ impl Fill for Lz4<'_> {
             let to = self.predicted.reach(at, self.cluster * margin / 1000).max(at + BLOCK).min(end);
             let input = &self.data[at..to];
             let bytes = Self::compress(input, self.level)?;
-            self.predicted.learn(at..to, bytes.len());
+            self.predicted.update(at..to, bytes.len());
             if bytes.len() > self.cluster {
                 return Ok(cut(&bytes, input, self.cluster).map(|(used, bytes)| Filled { used, bytes }));
             }

@@ -40,7 +40,7 @@ use zerocopy::{FromZeros, IntoBytes};
 pub struct Params {
     /// Volume UUID.
     pub uuid: [u8; 16],
-    /// Time of the superblock. An inode with this time takes 32 bytes less than an inode with another time.
+    /// Time of the superblock. An inode with this time takes 32 bytes less than an inode with a different time.
     pub epoch: Time,
     /// The compression of file data.
     pub compression: Compression,

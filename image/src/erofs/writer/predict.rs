@@ -57,7 +57,7 @@ impl Prediction {
     }
 
     /// Updates the ratio with the compressed size of a range.
-    pub(super) fn learn(&mut self, range: Range<usize>, size: usize) {
+    pub(super) fn update(&mut self, range: Range<usize>, size: usize) {
         self.factor = (size * 1024 / self.between(range).max(1)).clamp(64, 8192);
     }
 
@@ -104,7 +104,7 @@ mod tests {
         for data in [&[0; 100_000][..], &[]] {
             let mut prediction = Prediction::new(data, 850).unwrap();
             assert!(prediction.is_short(0, data.len(), 4096));
-            prediction.learn(0..data.len(), 0);
+            prediction.update(0..data.len(), 0);
             assert!(prediction.reach(0, 4096) >= data.len());
         }
     }

@@ -19,7 +19,7 @@ pub fn writer() -> String {
     format!("{WRITER} zstd {} lz4 {}", zstd_safe::version_number(), lz4::liblz4::version())
 }
 
-/// A cache of compressed segments between runs. The writer verifies what the cache returns, so the cache may be damaged, and it may lose
+/// A cache of compressed segments between runs. The writer verifies each returned entry, so the cache may be damaged, and it may lose
 /// entries at any time.
 pub trait SegmentCache: Sync {
     /// The bytes of a key, if the cache contains them.
@@ -28,7 +28,7 @@ pub trait SegmentCache: Sync {
     fn put(&self, key: &[u8; 32], bytes: &[u8]);
 }
 
-/// A cache that stores nothing.
+/// A cache without entries.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoCache;
 
@@ -99,7 +99,10 @@ fn fits(cut: &Cut, data: &[u8], settings: &Settings) -> bool {
 
 /// Encodes a cache entry: the number of extents, the extents (length, number of blocks, which is 0 for a plain extent), the clusters, and
 /// the digest of the key and all these bytes.
-#[expect(clippy::expect_used, reason = "a segment has fewer extents than bytes, of which it has a few MiB")]
+#[expect(
+    clippy::expect_used,
+    reason = "a segment has fewer extents than bytes, and at most a few MiB of bytes"
+)]
 fn encode(key: &[u8; 32], cut: &Cut) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(cut.clusters.len() + cut.extents.len() * 8 + 36);
     let count = u32::try_from(cut.extents.len()).expect("extents are counted in 32 bits");

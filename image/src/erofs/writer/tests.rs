@@ -571,7 +571,7 @@ fn a_cache_saves_work_and_is_not_trusted() {
     let (with, statistics) = run(&memory);
     assert!(statistics.segments >= 12 && statistics.cached_segments == statistics.segments);
     assert!(with == without);
-    // One entry with the key of another entry, one truncated, one with a flipped bit, one empty.
+    // One entry with the key of a different entry, one truncated, one with a flipped bit, one empty.
     let mut entries = memory.0.lock().unwrap();
     let keys: Vec<[u8; 32]> = entries.keys().copied().collect();
     let other = entries[&keys[1]].clone();

@@ -73,7 +73,7 @@ impl Fill for Zstd<'_> {
                 }
                 let before = frame.len();
                 append(&mut self.context, &self.data[to..next], &mut frame)?;
-                self.predicted.learn(to..next, frame.len() - before);
+                self.predicted.update(to..next, frame.len() - before);
                 if frame.len() > room {
                     frame.truncate(before);
                     limit = next - (next - to) / 8;
@@ -97,7 +97,7 @@ impl Fill for Zstd<'_> {
 /// Completes a frame. `blocks` starts with the header without a content size.
 fn close(blocks: &[u8], content: usize) -> Result<Vec<u8>, CompressError> {
     let Some((&[m0, m1, m2, m3, 0, window], blocks)) = blocks.split_first_chunk::<SHORT_HEADER>() else {
-        return Err(CompressError("a frame header of another form"));
+        return Err(CompressError("a frame header with an unexpected form"));
     };
     let size = u32::try_from(content).map_err(|_| CompressError("an extent of 4 GiB"))?;
     debug_assert_eq!([m0, m1, m2, m3], MAGIC);

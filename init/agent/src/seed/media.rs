@@ -1,8 +1,8 @@
 //! Finds candidates for the seed: the seed partition of the boot disk first, then every other whole block device. Reads
 //! at most 4 MiB of each, and of other devices only those whose first bytes are the magic number of a seed volume.
 //!
-//! The seed partition belongs to kubedOS, so its content is a candidate unless it is all zeroes. A place that cannot be
-//! read is a candidate too, because unreadable is not empty. A drive without a medium is not a candidate.
+//! The seed partition belongs to kubedOS, so its content is a candidate unless it is all zeroes. A device or partition
+//! that cannot be read is a candidate too, because it may contain a seed. A drive without a medium is not a candidate.
 
 use std::fs::{self, File};
 use std::io;
@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use super::Candidate;
 
-/// Name prefixes of devices that are backed by other devices or by memory, and of those that never hold a seed.
+/// Name prefixes of devices that are backed by other devices or by memory, and of devices that never contain a seed.
 const NO_MEDIA: [&str; 8] = ["loop", "ram", "zram", "dm-", "md", "fd", "nbd", "mtdblock"];
 
 /// All candidates, those on the boot disk first.
@@ -86,7 +86,7 @@ fn on_device(root: &Path, name: &str) -> io::Result<Option<Zeroizing<Vec<u8>>>> 
     if volume::is_seed(&probe) { read(&device, 0, room).map(Some) } else { Ok(None) }
 }
 
-/// Whether there are only zeroes. Reads in small pieces: the partition is empty on most nodes, and a buffer of 4 MiB
+/// Whether the range contains only zeroes. Reads in small pieces: the partition is empty on most nodes, and a buffer of 4 MiB
 /// would stay in the agent's memory.
 fn is_empty(file: &File, start: u64, len: u64) -> io::Result<bool> {
     const PIECE: usize = 64 << 10;
@@ -144,12 +144,12 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_boot_disks_partition_comes_first_then_whole_devices_in_order() {
+    fn the_seed_partition_of_the_boot_disk_is_first_and_whole_devices_are_sorted() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
         let seed = volume::write(b"statement").unwrap();
         boot_disk(root, "vdb", &[]);
-        assert!(find(root, "vdb").unwrap().is_empty(), "a partition of zeroes is no seed");
+        assert!(find(root, "vdb").unwrap().is_empty(), "a partition of zeroes is not a candidate");
         boot_disk(root, "vdb", &seed);
         device(root, "vda", 1 << 20).write_all_at(&seed, 0).unwrap();
         device(root, "sr0", seed.len() as u64).write_all_at(&seed, 0).unwrap();
@@ -165,9 +165,9 @@ pub(crate) mod tests {
         assert_eq!(found.iter().filter(|found| found.bytes.is_err()).count(), 1, "vdd cannot be measured");
     }
 
-    /// Unreadable is not empty: a device that is shorter than its stated size, or that cannot be read, is reported.
+    /// A device that is shorter than its stated size, or that cannot be read, is reported; it does not count as empty.
     #[test]
-    fn a_place_that_cannot_be_read_is_a_candidate_with_an_error() {
+    fn an_unreadable_device_is_a_candidate_with_an_error() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
         device(root, "vdb", 1 << 20).set_len(4096).unwrap(); // reads end early, as with a bad sector
@@ -182,9 +182,9 @@ pub(crate) mod tests {
         assert!(found.iter().all(|found| found.bytes.is_err()));
     }
 
-    /// The seed partition belongs to kubedOS: noise in it is a damaged seed, not an empty place.
+    /// The seed partition belongs to kubedOS: unknown bytes in it count as a damaged seed, not as an empty partition.
     #[test]
-    fn noise_in_the_seed_partition_is_a_candidate() {
+    fn unknown_bytes_in_the_seed_partition_are_a_candidate() {
         let root = tempfile::tempdir().unwrap();
         let vda = boot_disk(root.path(), "vda", &[]);
         let shipped = layout::shipped(1 << 20).unwrap();

@@ -2,7 +2,7 @@
 //! used only if a seed key of this cluster has signed it. No kernel file system ever parses it.
 //!
 //! Anybody can attach a device, so a candidate that does not verify is reported and skipped, and cannot prevent the use
-//! of a good seed. Two different seeds that both verify are refused, because nothing decides between them.
+//! of a good seed. Two different seeds that both verify are refused, because the agent has no rule to choose one.
 
 pub mod media;
 
@@ -16,8 +16,8 @@ use kubedos_wire::hex32::{ClusterId, PublicKey};
 use kubedos_wire::statement::{self, Domain, Floors, Seed, StatementError};
 use zeroize::Zeroizing;
 
-/// A place where a seed may be. Holds secrets: no `Debug`, zeroized when dropped.
-#[expect(missing_debug_implementations, reason = "holds secrets")]
+/// A device or partition that may contain a seed. Contains secrets: no `Debug`, zeroized when dropped.
+#[expect(missing_debug_implementations, reason = "contains secrets")]
 pub struct Candidate {
     /// The kernel name of the device or partition.
     pub device: String,
@@ -37,20 +37,20 @@ pub struct Trust {
 /// Why a candidate is skipped.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// The content is unknown.
+    /// The device cannot be read.
     #[error("cannot be read")]
     Unreadable(#[source] std::io::Error),
-    /// It has the magic number of a seed volume, or is in the seed partition, but is no seed volume.
-    #[error("holds no usable seed volume")]
+    /// The bytes have the magic number of a seed volume or are in the seed partition, but are not a valid seed volume.
+    #[error("does not contain a usable seed volume")]
     Volume(#[source] SeedVolumeError),
-    /// No seed key of the cluster has signed it, or it was changed afterwards.
+    /// No seed key of the cluster has signed the seed, or the seed was changed afterwards.
     #[error("is not a signed seed of this cluster")]
     Statement(#[source] StatementError),
-    /// Its signature is valid, but its content is not a valid seed.
+    /// The signature is valid, but the content is not a valid seed.
     #[error("cannot be parsed")]
     Body(#[source] kubedos_wire::document::DocumentError),
-    /// It belongs to another cluster.
-    #[error("is of cluster {theirs}, the configuration of cluster {ours}")]
+    /// The seed belongs to another cluster.
+    #[error("belongs to cluster {theirs}, but the configuration belongs to cluster {ours}")]
     OtherCluster {
         /// In the seed.
         theirs: ClusterId,
@@ -75,7 +75,7 @@ impl fmt::Display for Skipped {
 }
 
 /// A seed that verifies, and its device.
-#[expect(missing_debug_implementations, reason = "holds secrets")]
+#[expect(missing_debug_implementations, reason = "contains secrets")]
 pub struct Found {
     /// The kernel name of the device or partition.
     pub device: String,
@@ -84,9 +84,9 @@ pub struct Found {
 }
 
 /// The result for all candidates.
-#[expect(missing_debug_implementations, reason = "holds secrets")]
+#[expect(missing_debug_implementations, reason = "contains secrets")]
 pub struct Judged {
-    /// The one seed that verifies, if there is one. Identical copies count as one seed.
+    /// The seed that verifies; `None` if no candidate verifies. Identical copies count as one seed.
     pub found: Option<Found>,
     /// The candidates that do not verify.
     pub skipped: Vec<Skipped>,
@@ -103,7 +103,7 @@ pub struct TwoSeeds(String, String);
 /// [`TwoSeeds`].
 pub fn judge(candidates: Vec<Candidate>, trust: &Trust) -> Result<Judged, TwoSeeds> {
     let mut judged = Judged { found: None, skipped: Vec::new() };
-    let mut believed: Option<Zeroizing<String>> = None;
+    let mut verified: Option<Zeroizing<String>> = None;
     for Candidate { device, bytes } in candidates {
         let (body, seed) = match verify(bytes, trust) {
             Ok(verified) => verified,
@@ -113,12 +113,12 @@ pub fn judge(candidates: Vec<Candidate>, trust: &Trust) -> Result<Judged, TwoSee
             }
         };
         let other = Found { device, seed };
-        match (&judged.found, &believed) {
-            (Some(first), Some(says)) if *says != body => {
+        match (&judged.found, &verified) {
+            (Some(first), Some(text)) if *text != body => {
                 return Err(TwoSeeds(first.to_string(), other.to_string()));
             }
             (Some(_), Some(_)) => {}
-            _ => (judged.found, believed) = (Some(other), Some(body)),
+            _ => (judged.found, verified) = (Some(other), Some(body)),
         }
     }
     Ok(judged)

@@ -84,30 +84,33 @@ fn unreadable(device: &str) -> Candidate {
     Candidate { device: device.into(), bytes: Err(std::io::Error::from_raw_os_error(5)) }
 }
 
-/// Everything that can be attached without a seed key, each with the expected reason in the record.
+/// Media that an attacker without a seed key can attach, each with the expected reason in the record.
 fn attacks() -> Vec<(Candidate, &'static str)> {
     let at = |name| GOOD.on(name);
     vec![
-        (Minted { signer: 2, ..GOOD }.on("vdx"), "not signed by any of the 2 keys"),
-        (Minted { cluster: [0x44; 32], ..GOOD }.on("vdx"), "of cluster 4444"),
-        (Minted { cluster: [0x44; 32], signer: 2, ..GOOD }.on("vdx"), "not signed by any"),
+        (Minted { signer: 2, ..GOOD }.on("vdx"), "not signed by a trusted key (trusted keys: 2)"),
+        (Minted { cluster: [0x44; 32], ..GOOD }.on("vdx"), "belongs to cluster 4444"),
+        (Minted { cluster: [0x44; 32], signer: 2, ..GOOD }.on("vdx"), "not signed by a trusted key"),
         (flipped(at("vdx")), "a signature does not verify"),
-        (changed(at("vdx"), |bytes| bytes.truncate(volume::PROBE_BYTES)), "holds no usable seed volume"),
-        (changed(at("vdx"), |bytes| bytes[40_000..].fill(0)), "holds no usable seed volume"),
+        (
+            changed(at("vdx"), |bytes| bytes.truncate(volume::PROBE_BYTES)),
+            "does not contain a usable seed volume",
+        ),
+        (changed(at("vdx"), |bytes| bytes[40_000..].fill(0)), "does not contain a usable seed volume"),
         (changed(at("vdx"), |bytes| bytes.fill(0xa5)), "not a seed volume"),
         (
             changed(at("vdx"), |bytes| {
                 let at = bytes.windows(8).position(|window| window == b"KUBEDST1").unwrap();
                 bytes[at..].fill(0);
             }),
-            "empty: only zeroes",
+            "the statement is empty (only zero bytes)",
         ),
         (unreadable("vdx"), "vdx cannot be read: Input/output error"),
     ]
 }
 
 #[test]
-fn the_signed_seed_of_this_cluster_names_the_node() {
+fn the_signed_seed_of_this_cluster_determines_the_node() {
     let found = judge(vec![GOOD.on("vdb")], &trust()).ok().unwrap().found.unwrap();
     assert_eq!((found.device.as_str(), found.seed.node.as_str()), ("vdb", "cp-1"));
     assert!(judge(Vec::new(), &trust()).ok().unwrap().found.is_none());
@@ -115,7 +118,7 @@ fn the_signed_seed_of_this_cluster_names_the_node() {
 
 /// C0: a candidate that does not verify is skipped, and reported with its reason; no secret reaches the console.
 #[test]
-fn a_candidate_that_does_not_verify_is_named_and_skipped() {
+fn a_candidate_that_does_not_verify_is_reported_and_skipped() {
     for (attack, because) in attacks() {
         let judged = judge(vec![attack], &trust()).ok().unwrap();
         assert!(judged.found.is_none(), "{because}");
@@ -126,7 +129,7 @@ fn a_candidate_that_does_not_verify_is_named_and_skipped() {
     }
 }
 
-/// C0: no attached device prevents the use of the good seed, whatever the order.
+/// C0: no attached device prevents the use of the good seed, in any order of the devices.
 #[test]
 fn an_attached_device_cannot_disable_the_good_seed() {
     for before in [false, true] {
@@ -153,10 +156,10 @@ fn equal_copies_are_one_seed() {
     }
 }
 
-/// Another node, another incarnation, other floors, or an earlier version of the same seed: nothing decides between
-/// them.
+/// A different node or incarnation, different floors, or an earlier version of the same seed: the agent has no rule to
+/// choose one of the two.
 #[test]
-fn two_different_valid_seeds_are_refused_and_both_are_named() {
+fn two_different_valid_seeds_are_refused_with_both_descriptions() {
     for (other, says) in [
         (Minted { node: "cp-2", ..GOOD }, "cp-2 incarnation 1 (generation 1, release 0.1.0 or newer) on vdb"),
         (
@@ -179,7 +182,7 @@ fn two_different_valid_seeds_are_refused_and_both_are_named() {
 proptest! {
     /// The result depends only on the seeds that verify, not on other devices or the order.
     #[test]
-    fn only_what_verifies_decides(
+    fn only_seeds_that_verify_affect_the_result(
         minted in proptest::collection::vec(
             (0usize..2, 1u32..3, 0u64..3, prop::bool::weighted(0.8), 1u8..4, any::<bool>()),
             0..5,

@@ -1,6 +1,7 @@
-//! The status page, which Enter on the console prints (docs/console.md). A pure function from facts to lines.
+//! The status page, which is printed when a user presses Enter on the console (docs/console.md). A pure function from
+//! facts to lines.
 //!
-//! It fits into 80 columns, and into 24 lines while there is little trouble. It shows no secret and accepts no command.
+//! It fits into 80 columns, and into 24 lines on a node with few errors. It shows no secret and accepts no command.
 //! `Page::line` escapes every line (`kubedos_wire::record::not_a_record`), so that a label on a foreign disk cannot
 //! control the terminal.
 
@@ -18,11 +19,10 @@ use time::OffsetDateTime;
 /// The page's width.
 const WIDTH: usize = 80;
 
-/// Maximum number of lines for one disk: `kubedos_survey::show` never needs more, even if every field is as long as it
-/// can be.
+/// Maximum number of lines for one disk: enough for `kubedos_survey::show` with the longest possible fields.
 const DISK_LINES: usize = 12;
 
-/// What the page shows in addition to the board.
+/// The facts that the page shows in addition to the board.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Moment {
     /// Time since the kernel started.
@@ -116,8 +116,8 @@ fn stage(state: &StageState) -> String {
     )
 }
 
-/// The attached disks: described in full while STATE and DATA are on none of them, otherwise one line for each disk
-/// that was not chosen.
+/// The attached disks: described in full if no disk has STATE and DATA, otherwise one line for each disk that was not
+/// chosen.
 fn attached(page: &mut Page, facts: &Facts) {
     let settled = facts.disks.iter().any(|disk| disk.name == "system");
     for disk in &facts.attached {

@@ -78,14 +78,14 @@ fn a_healthy_node_fits_80_by_24() {
 }
 
 #[test]
-fn a_node_in_trouble_shows_what_is_wrong() {
+fn the_page_of_a_failed_node_shows_its_errors() {
     let board = board();
     board.set_stage(Stage::Disks, Outcome::Halted, Duration::from_secs(15), None, "disk vdb is not empty");
     board.add_error(
         Duration::from_secs(15),
         "Disks",
-        "disk vdb (serial \u{1b}[2JX) holds a GPT with 2 partitions (`swap`, `home`) and is not named in allowDestroy, \
-         so it was left as it is"
+        "disk vdb (serial \u{1b}[2JX) contains a GPT with 2 partitions (`swap`, `home`); it was not changed, because \
+         allowDestroy does not name it"
             .into(),
     );
     board.note(|facts| facts.corrupt.push("payload".into()));
@@ -101,8 +101,8 @@ fn a_node_in_trouble_shows_what_is_wrong() {
     assert!(page.lines().all(|line| line.chars().count() <= 80));
 }
 
-/// O1: without a usable disk the page describes every disk in full, with the reason why it was not chosen, however many
-/// there are.
+/// O1: without a usable disk the page describes every disk in full, with the reason why it was not chosen, for any number
+/// of disks.
 #[test]
 fn a_node_without_a_disk_lists_every_disk() {
     let board = board();
@@ -137,13 +137,13 @@ fn a_node_without_a_disk_lists_every_disk() {
 }
 
 #[test]
-fn before_anything_is_known_the_page_says_so() {
+fn the_page_of_an_early_boot_shows_missing_facts_as_unknown() {
     let page = render(&Board::default().facts(), &Moment::default());
     golden("early", &page);
 }
 
 #[test]
-fn text_from_disks_cannot_steer_a_terminal() {
+fn text_from_disks_cannot_control_a_terminal() {
     assert_eq!(shown("a\u{1b}[2Jb\r\nc\u{9b}d", 80), r"a\u{1b}[2Jb\r\nc\u{9b}d");
     assert_eq!(shown("abcdef", 4), "ab..");
     let record = r#"kubedos: {"v":1,"n":9,"t":1,"stage":"Seal","outcome":"done"}"#;
@@ -165,7 +165,7 @@ fn text_from_disks_cannot_steer_a_terminal() {
 }
 
 #[test]
-fn the_calendar_knows_leap_years() {
+fn the_calendar_includes_leap_years() {
     for (seconds, text) in [
         (0, "1970-01-01 00:00:00"),
         (951_782_399, "2000-02-28 23:59:59"),

@@ -18,8 +18,8 @@ pub const CONSOLES: [&str; 2] = ["/dev/ttyS0", "/dev/tty1"];
 /// Minimum time between two pages: a stuck key must not flood the serial line.
 const APART: Duration = Duration::from_secs(1);
 
-/// Reads the input of one terminal for ever; returns only if the terminal cannot be used (this machine does not have
-/// it).
+/// Reads the input of one terminal in an endless loop; returns only if the terminal cannot be used, for example because
+/// the machine does not have it.
 pub fn listen(path: &Path, page: &dyn Fn() -> String) -> io::Result<()> {
     let mut terminal = open(path)?;
     let mut last: Option<Instant> = None;
@@ -27,7 +27,7 @@ pub fn listen(path: &Path, page: &dyn Fn() -> String) -> io::Result<()> {
     loop {
         match terminal.read(&mut buffer) {
             Ok(0) => {
-                // A hang-up: somebody reset the line.
+                // A hang-up: the line was reset.
                 thread::sleep(APART);
                 terminal = open(path)?;
             }
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_a_terminal_is_refused() {
+    fn a_device_that_is_not_a_terminal_is_refused() {
         assert!(listen(Path::new("/dev/null"), &String::new).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Rollback: no sequence of boots brings a node below a floor that an attached disk remembers (C0).
+//! Rollback: no sequence of boots brings a node below a floor in the record of an attached disk (C0).
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::machine::{BYTES, desired, disk, imaged, kernel, machine, record, ship
 #[derive(Debug, Clone)]
 struct Attempt {
     generation: u64,
-    /// Its release is 0.N.0. It also demands a least release from now on.
+    /// Its release is 0.N.0; `demands` is the N of the lowest release that the configuration allows from now on.
     release: u64,
     demands: u64,
     /// The attached disks.
@@ -61,7 +61,7 @@ fn serial(index: usize) -> Option<String> {
     Some(format!("serial-{}", name(index)))
 }
 
-/// The first 128 KiB of STATE, as in the review.
+/// Overwrites the first 128 KiB of STATE.
 fn wipe(medium: &mut Medium) {
     let start = kubedos_image::layout::adopted(BYTES).unwrap().place(Role::State).unwrap().start;
     medium.write(start, &vec![0x77; 128 * 1024]);
@@ -102,14 +102,14 @@ fn run(media: &mut BTreeMap<String, Medium>, step: &Attempt) -> Option<Settled> 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
-    /// Finding 3 of the review: old and new images, disks in any combination, and rules and `allowDestroy` in the spec
-    /// of the booted image.
+    /// Attack: old and new images, disks in any combination, and rules and `allowDestroy` in the spec of the booted
+    /// image.
     #[test]
-    fn no_sequence_of_boots_goes_below_a_floor_that_an_attached_disk_remembers(
+    fn no_sequence_of_boots_goes_below_a_floor_on_an_attached_disk(
         steps in proptest::collection::vec(attempt(), 1..8)
     ) {
         let mut media: BTreeMap<String, Medium> = (0..DISKS).map(|index| (name(index), imaged())).collect();
-        // For each disk with STATE, the generation and least release that were accepted.
+        // For each disk with STATE, the accepted generation and lowest release.
         let mut floors: BTreeMap<String, (u64, u64)> = BTreeMap::new();
         for step in &steps {
             if let Some(index) = step.wipes {

@@ -1,5 +1,5 @@
-//! A store that can no longer be read: the stage waits for it, restores it from its backup, or refuses and names it. It
-//! never creates the store again without permission (O1).
+//! A store that can no longer be read: the stage waits for it, restores it from its backup, or refuses and reports its
+//! partition. It never creates the store again without permission (O1).
 
 use kubedos_agent::stages::disks::anchor;
 use kubedos_agent::stages::disks::fake_disks::{FakeDisks, Medium, luks_area, luks_area_of};
@@ -21,7 +21,7 @@ fn adopted() -> FakeDisks {
     let mut first = machine(imaged());
     boot(&mut first, &desired(7), 0);
     let mut next = restarted(&first);
-    next.media.get_mut("vda").unwrap().write(start(Store::Data) + (64 << 20), b"somebody's work");
+    next.media.get_mut("vda").unwrap().write(start(Store::Data) + (64 << 20), b"the user's data");
     next
 }
 
@@ -45,23 +45,23 @@ fn a_lost_header_is_restored_from_the_anchor() {
                 let before = node.media["vda"].read(start(store), luks::AREA_BYTES);
                 overwrite(&mut node, start(store), len, byte);
                 let settled = boot(&mut node, &desired(7), 50);
-                let note = settled.lasting.join(", ");
+                let note = settled.persistent.join(", ");
                 assert!(note.contains(&format!("header of {} on vda", store.name())), "{note}");
                 assert!(
                     node.media["vda"].read(start(store), luks::AREA_BYTES) == before,
                     "{store:?} {byte} {len}"
                 );
-                assert_eq!(node.media["vda"].read(start(Store::Data) + (64 << 20), 15), b"somebody's work");
+                assert_eq!(node.media["vda"].read(start(Store::Data) + (64 << 20), 15), b"the user's data");
                 let mut again = restarted(&node);
-                assert_eq!(boot(&mut again, &desired(7), 80).lasting, Vec::<String>::new());
+                assert_eq!(boot(&mut again, &desired(7), 80).persistent, Vec::<String>::new());
             }
         }
     }
 }
 
-/// Without a backup the node halts and names the partition; nothing is written.
+/// Without a backup the node halts and reports the partition; no disk is written.
 #[test]
-fn a_header_without_a_backup_halts_the_node_and_nothing_is_written() {
+fn a_lost_header_without_a_backup_halts_the_node_without_a_write() {
     for store in Store::ALL {
         for content in [
             vec![0; luks::AREA_BYTES],
@@ -84,24 +84,21 @@ fn a_header_without_a_backup_halts_the_node_and_nothing_is_written() {
             assert!(node.log.is_empty(), "{store:?}");
             // With permission the store is created again, and the record describes what is lost.
             let mut asked = restarted(&node);
-            let note = boot(&mut asked, &named(), 60).lasting.join(", ");
-            assert!(
-                note.contains(&format!("{} made again on {number}, in place of", store.name())),
-                "{note}"
-            );
+            let note = boot(&mut asked, &named(), 60).persistent.join(", ");
+            assert!(note.contains(&format!("{} created on {number}, replacing", store.name())), "{note}");
             let mut again = restarted(&asked);
-            assert_eq!(boot(&mut again, &named(), 80).lasting, Vec::<String>::new());
+            assert_eq!(boot(&mut again, &named(), 80).persistent, Vec::<String>::new());
         }
     }
 }
 
 /// A backup takes precedence over `allowDestroy`.
 #[test]
-fn allow_destroy_does_not_destroy_what_can_be_restored() {
+fn allow_destroy_does_not_destroy_a_store_that_can_be_restored() {
     let mut node = adopted();
     overwrite(&mut node, start(Store::Data), luks::AREA_BYTES, 0);
     boot(&mut node, &named(), 50);
-    assert_eq!(node.media["vda"].read(start(Store::Data) + (64 << 20), 15), b"somebody's work");
+    assert_eq!(node.media["vda"].read(start(Store::Data) + (64 << 20), 15), b"the user's data");
 }
 
 /// A backup that the node's key does not authenticate or open is not restored.
@@ -121,7 +118,7 @@ fn a_forged_backup_is_not_restored() {
     assert!(node.media["vda"] == before);
 }
 
-/// Finding 6 of the review: an intact header with a kubedOS label that names another cipher is not passed to
+/// A5, attack: an intact header with a kubedOS label and a different cipher is written to the disk. It is not passed to
 /// cryptsetup.
 #[test]
 fn a_forged_header_is_not_opened_and_not_replaced() {
@@ -140,15 +137,15 @@ fn a_forged_header_is_not_opened_and_not_replaced() {
     let chain = kubedos_wire::printable::chain(&error);
     assert!(chain.contains("vda25") && chain.contains("cipher_null-ecb"), "{chain}");
     assert!(
-        node.log.is_empty() && !node.deeds.iter().any(|deed| deed.starts_with("Open state")),
+        node.log.is_empty() && !node.operations.iter().any(|operation| operation.starts_with("Open state")),
         "{:?}",
-        node.deeds
+        node.operations
     );
 }
 
-/// Storage that reads as zeroes at first is read again before anything is restored or refused.
+/// Storage that is not ready is read as zeroes. The stage reads it again before it restores or refuses a store.
 #[test]
-fn a_lost_header_is_waited_for_first() {
+fn a_missing_header_is_read_again_before_a_decision() {
     let mut node = adopted();
     overwrite(&mut node, start(Store::State), luks::AREA_BYTES, 0);
     let before = node.media["vda"].clone();
@@ -167,24 +164,24 @@ fn by_rule(serial: &str) -> Option<node::Disk> {
     Some(node::Disk { name: "system".parse().unwrap(), purpose: DiskPurpose::System, size_gib: None, rule })
 }
 
-/// O1: a disk that is not ready reads as zeroes, just as an empty disk does.
+/// O1: a disk that is not ready is read as zeroes, like an empty disk.
 #[test]
-fn a_disk_that_is_not_ready_is_not_laid_out() {
+fn a_disk_that_is_not_ready_is_not_partitioned() {
     let mut node = adopted();
     node.not_ready.insert("vda".into(), usize::MAX);
     let fresh = Desired { system: by_rule("serial-vda"), patience: Patience::Fresh, ..desired(7) };
     let error = try_boot(&mut node, &fresh, 50).unwrap_err();
     assert_eq!(error.class(), Class::Wait);
-    assert!(error.to_string().contains("reads as empty"), "{error}");
+    assert!(error.to_string().contains("seems to be empty"), "{error}");
     assert!(node.log.is_empty());
     node.not_ready.clear();
-    assert_eq!(boot(&mut node, &fresh, 60).lasting, Vec::<String>::new());
+    assert_eq!(boot(&mut node, &fresh, 60).persistent, Vec::<String>::new());
 }
 
 /// Both copies of the partition table are lost, the anchors are not: the disk belongs to this node, and no new table is
 /// written.
 #[test]
-fn a_lost_table_is_not_an_empty_disk() {
+fn a_disk_with_a_lost_table_is_not_treated_as_empty() {
     let mut node = adopted();
     overwrite(&mut node, 0, 1 << 20, 0);
     overwrite(&mut node, BYTES - (1 << 20), 1 << 20, 0);
@@ -196,9 +193,9 @@ fn a_lost_table_is_not_an_empty_disk() {
     assert!(node.log.is_empty());
 }
 
-/// One image on two disks: firmware may boot either next time, so STATE is created on neither.
+/// The same image is on two disks: the firmware may boot either of them next time, so STATE is not created on any of them.
 #[test]
-fn one_image_on_two_disks_is_refused_naming_both() {
+fn the_same_image_on_two_disks_is_refused_with_both_names() {
     let mut two = machine(imaged());
     two.add(disk("vdb", BYTES), imaged());
     let booted = Some(crate::machine::shipped_uuid(Role::Esp));
@@ -208,14 +205,14 @@ fn one_image_on_two_disks_is_refused_naming_both() {
     let text = error.to_string();
     assert!(text.contains("disk vda") && text.contains("disk vdb") && text.contains("match"), "{text}");
     assert!(two.log.is_empty());
-    // A rule chooses one of them; if one of them is removed, there is nothing to choose.
+    // A rule selects one of them. With only one disk attached, no rule is needed.
     let mut ruled = two.clone();
     boot(&mut ruled, &Desired { system: by_rule("serial-vdb"), booted, ..desired(7) }, 0);
     let mut single = machine(imaged());
     boot(&mut single, &duplicates, 0);
 }
 
-/// STATE is on the first disk; the second one also holds the image and is booted: STATE does not move.
+/// STATE is on the first disk; the machine boots from the second one, which also contains the image: STATE does not move.
 #[test]
 fn state_never_moves_to_the_disk_that_was_booted() {
     let mut node = adopted();
@@ -231,19 +228,19 @@ fn state_never_moves_to_the_disk_that_was_booted() {
         let error = try_boot(&mut node, &second(rule), 50).unwrap_err();
         let text = error.to_string();
         assert_eq!(error.class(), Class::Halt, "{text}");
-        assert!(text.contains("STATE is on disk vda") && text.contains("again on disk vdb"), "{text}");
+        assert!(text.contains("STATE is on disk vda") && text.contains("create it on disk vdb"), "{text}");
         assert!(node.media == before);
     }
-    // STATE of another node on the other disk does not matter.
+    // STATE of a different node on the other disk has no effect.
     let mut other = node.clone();
     let other_node = Desired { key: zeroize::Zeroizing::new([9; 32]), ..second(by_rule("serial-vdb")) };
     boot(&mut other, &other_node, 50);
     assert!(other.media["vda"] == before["vda"]);
 }
 
-/// The same, if a release without anchors wrote the first disk, or its anchors were wiped.
+/// The same for a first disk without anchors: an earlier release wrote it, or the anchors were wiped.
 #[test]
-fn state_without_an_anchor_does_not_move_either() {
+fn state_without_an_anchor_does_not_move() {
     let mut node = adopted();
     for store in Store::ALL {
         overwrite(&mut node, start(store) + anchor::PLACE, anchor::MAX_BYTES, 0);
@@ -252,13 +249,13 @@ fn state_without_an_anchor_does_not_move_either() {
     let moved = Desired { system: by_rule("serial-vdb"), ..desired(7) };
     let error = try_boot(&mut node, &moved, 50).unwrap_err();
     assert!(error.to_string().contains("STATE is on disk vda"), "{error}");
-    // The disk itself boots, and gets its anchors.
-    assert_eq!(boot(&mut node, &desired(7), 60).lasting, ["anchors"]);
+    // A boot from the disk itself succeeds and writes its anchors.
+    assert_eq!(boot(&mut node, &desired(7), 60).persistent, ["anchors"]);
 }
 
-/// Unreadable is not empty: the failing disk may have STATE.
+/// An unreadable disk does not count as empty: it may have STATE.
 #[test]
-fn state_is_not_made_while_another_disk_cannot_be_read() {
+fn state_is_not_created_while_another_disk_cannot_be_read() {
     let mut node = machine(imaged());
     node.add(disk("vdb", BYTES), Medium::default());
     node.unreadable = Some("vdb".into());
@@ -266,14 +263,14 @@ fn state_is_not_made_while_another_disk_cannot_be_read() {
     assert_eq!(error.class(), Class::Retry);
     assert!(kubedos_wire::printable::chain(&error).contains("vdb"));
     assert!(node.log.is_empty());
-    // If the location of STATE is known, another failing disk does not matter.
+    // If the disk with STATE is found, another unreadable disk has no effect.
     let mut node = adopted();
     node.add(disk("vdb", BYTES), Medium::default());
     node.unreadable = Some("vdb".into());
     boot(&mut node, &desired(7), 0);
 }
 
-/// A copy of the node's disk stays in the machine while the node runs on; the copy is not used afterwards.
+/// A copy of the node's disk stays attached while the record of the node changes; the copy is not used afterwards.
 #[test]
 fn an_older_copy_of_the_disk_is_not_used() {
     let node = adopted();
@@ -291,9 +288,10 @@ fn an_older_copy_of_the_disk_is_not_used() {
     boot(&mut both, &ruled, 70);
 }
 
-/// A USB stick is booted beside the node's disk: nothing is written, and the record names the disk with STATE.
+/// The machine boots from a USB stick while the node's disk is attached: the disk is not written, and the record
+/// contains its name.
 #[test]
-fn a_small_stick_beside_the_nodes_disk_leaves_it_alone() {
+fn a_boot_from_a_small_stick_does_not_change_the_nodes_disk() {
     let mut node = adopted();
     node.add(disk("vdb", GIB), imaged());
     let before = node.media["vda"].clone();
@@ -309,10 +307,10 @@ fn a_small_stick_beside_the_nodes_disk_leaves_it_alone() {
     assert!(node.media["vda"] == before);
 }
 
-/// C0: while both stores are created again with permission, a power cut at any moment leaves the recorded floor on the
-/// disk.
+/// C0: both stores are created again with permission, and the power is cut at any moment: the recorded floor stays on
+/// the disk.
 #[test]
-fn a_cut_while_stores_are_created_again_does_not_lose_the_floor() {
+fn a_power_cut_while_stores_are_created_again_does_not_lose_the_floor() {
     let mut node = adopted();
     boot(&mut node, &Desired { now: record(5), ..desired(7) }, 20);
     let mut node = restarted(&node);

@@ -1,4 +1,4 @@
-//! A machine in memory: disks as the real Disks code sees them, and one boot with them.
+//! A machine in memory: disks for the real Disks code, and one boot with them.
 
 use std::collections::BTreeMap;
 
@@ -91,12 +91,12 @@ pub fn desired(key: u8) -> Desired {
         system: None,
         allow_destroy: vec![],
         key: Zeroizing::new([key; 32]),
-        rename: false,
+        renew_uuids: false,
         patience: Patience::Over,
     }
 }
 
-/// One boot including its anchors: the record in the anchor is merged with that of this boot, as the stage does it.
+/// One boot including its anchors: the record in the anchor is merged with the record of this boot, as in the stage.
 pub fn try_boot(fake: &mut FakeDisks, desired: &Desired, seed: u8) -> Result<Settled, DisksError> {
     let mut count = seed;
     let mut random = || {
@@ -104,10 +104,10 @@ pub fn try_boot(fake: &mut FakeDisks, desired: &Desired, seed: u8) -> Result<Set
         [count; 16]
     };
     let mut settled = settle(fake, desired, &mut random)?;
-    let then = settled.remembered.as_ref();
+    let then = settled.recorded.as_ref();
     let record = then.map_or_else(|| desired.now.clone(), |then| node_record::merged(then, &desired.now));
     if keep_anchors(fake, &settled.storage, desired, &record)? {
-        settled.lasting.push("anchors".into());
+        settled.persistent.push("anchors".into());
     }
     Ok(settled)
 }

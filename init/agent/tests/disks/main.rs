@@ -1,4 +1,4 @@
-//! Tests of the whole Disks stage with disks in memory: power cuts, losses, and what disks remember.
+//! Tests of the whole Disks stage with disks in memory: power cuts, losses, and records on several disks.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
-//! Power cuts during the first boot: the real Disks code runs on disks in memory and is cut off after every write and
-//! flush, with torn writes and with unflushed writes lost; then the machine boots again. The checks use this project's
+//! Power cuts during the first boot: the real Disks code runs on disks in memory. The power is cut after every write and
+//! flush, with torn writes and with lost unflushed writes; then the machine boots again. The checks use this project's
 //! readers. The tests in `tests/` save the same log to files and check it with other programs.
 //!
 //! Evidence for O1 and for the order of writes of ADR 0001.
@@ -18,11 +18,11 @@ use kubedos_wire::seal::Volume;
 
 use crate::machine::{BYTES, GIB, Whole, boot, desired, disk, imaged, kernel, machine, shipped_uuid, table};
 
-/// The shipped partitions have their old places, names and bytes.
+/// The shipped partitions have their old offsets, UUIDs and bytes.
 fn sealed_is_untouched(medium: &Medium, at: &str) {
     let table = table(medium, BYTES).unwrap_or_else(|error| panic!("{at}: no table: {error}"));
     for place in layout::shipped(64 << 20).unwrap().places() {
-        let partition = table.get(place.number).unwrap_or_else(|| panic!("{at}: {} is gone", place.role));
+        let partition = table.get(place.number).unwrap_or_else(|| panic!("{at}: {} is missing", place.role));
         assert_eq!(table.start_bytes(partition), place.start, "{at}");
         assert!(table.len_bytes(partition) >= place.len, "{at}");
         let byte = u8::try_from(place.number).unwrap();
@@ -56,7 +56,7 @@ fn is_whole(fake: &FakeDisks, at: &str) {
     sealed_is_untouched(medium, at);
 }
 
-/// Boots after a cut, and boots once more: the second boot changes nothing.
+/// Boots after a cut, and boots once more: the second boot makes no change.
 fn recovers(before: &FakeDisks, media: BTreeMap<String, Medium>, at: &str) {
     sealed_is_untouched(&media["vda"], at);
     let mut next = before.restarted(media, kernel);
@@ -64,7 +64,7 @@ fn recovers(before: &FakeDisks, media: BTreeMap<String, Medium>, at: &str) {
     is_whole(&next, at);
     let mut second = next.restarted(next.media.clone(), kernel);
     assert_eq!(
-        boot(&mut second, &desired(7), 200).lasting,
+        boot(&mut second, &desired(7), 200).persistent,
         Vec::<String>::new(),
         "{at}: the second boot changed something"
     );
@@ -72,7 +72,7 @@ fn recovers(before: &FakeDisks, media: BTreeMap<String, Medium>, at: &str) {
 }
 
 #[test]
-fn every_cut_of_the_first_boot_is_recovered_from() {
+fn a_boot_after_any_power_cut_of_the_first_boot_completes_the_disk() {
     let before = machine(imaged());
     let mut first = before.clone();
     boot(&mut first, &desired(7), 0);
@@ -92,7 +92,7 @@ fn every_cut_of_the_first_boot_is_recovered_from() {
 
 /// A write of several sectors is cut in the middle.
 #[test]
-fn torn_writes_of_the_first_boot_are_recovered_from() {
+fn a_boot_after_any_torn_write_of_the_first_boot_completes_the_disk() {
     let before = machine(imaged());
     let mut first = before.clone();
     boot(&mut first, &desired(7), 0);
@@ -110,7 +110,7 @@ fn torn_writes_of_the_first_boot_are_recovered_from() {
 
 /// Power fails a second time, during the recovery from the first power cut.
 #[test]
-fn a_cut_during_recovery_is_recovered_from() {
+fn a_boot_after_a_second_power_cut_completes_the_disk() {
     let before = machine(imaged());
     let mut first = before.clone();
     boot(&mut first, &desired(7), 0);
@@ -128,29 +128,29 @@ fn a_cut_during_recovery_is_recovered_from() {
     }
 }
 
-/// The image is written over a node's disk again: STATE and DATA keep their places and content.
+/// The image is written over a node's disk again: STATE and DATA keep their offsets and content.
 #[test]
-fn an_own_disk_from_before_is_kept() {
+fn state_and_data_are_kept_when_the_image_is_written_again() {
     let mut first = machine(imaged());
     boot(&mut first, &desired(7), 0);
     let data = layout::adopted(BYTES).unwrap().place(Role::Data).unwrap().start + (64 << 20);
     let mut medium = first.media["vda"].clone();
-    medium.write(data, b"somebody's work");
+    medium.write(data, b"the user's data");
     let fresh = imaged();
     medium.write(0, &fresh.read(0, 960 << 20));
     let mut again = machine(medium.clone());
     let settled = boot(&mut again, &desired(7), 50);
-    assert_eq!(settled.lasting, ["vda adopted"]);
-    assert_eq!(again.media["vda"].read(data, 15), b"somebody's work");
+    assert_eq!(settled.persistent, ["vda adopted"]);
+    assert_eq!(again.media["vda"].read(data, 15), b"the user's data");
     let mut other = machine(medium.clone());
     let error = settle(&mut other, &desired(8), &mut || [9; 16]).unwrap_err();
     assert!(error.to_string().starts_with("the key of this node's seed does not open vda25"), "{error}");
-    assert_eq!(other.media["vda"].read(data, 15), b"somebody's work");
+    assert_eq!(other.media["vda"].read(data, 15), b"the user's data");
 }
 
 /// S3: a foreign disk is refused and its bytes are unchanged; with allowDestroy only the named disk is written.
 #[test]
-fn a_foreign_disk_is_untouched_and_allow_destroy_frees_only_the_named_one() {
+fn a_foreign_disk_is_not_written_and_allow_destroy_permits_only_the_named_disk() {
     let mut foreign = Medium::default();
     foreign.write(0, b"XFSB");
     foreign.write(5 * GIB, b"years of photographs");
@@ -170,14 +170,14 @@ fn a_foreign_disk_is_untouched_and_allow_destroy_frees_only_the_named_one() {
     let named_other = Desired { allow_destroy: vec![other], ..desired(7) };
     assert!(
         settle(&mut refused, &named_other, &mut || [1; 16]).is_err(),
-        "another disk's entry frees nothing"
+        "an entry for another disk has no effect"
     );
     assert!(refused.log.is_empty() && refused.media["vda"] == foreign);
     let own = DiskIdentity { serial: Some("serial-vda".into()), ..DiskIdentity::default() };
     let named = Desired { allow_destroy: vec![own], ..desired(7) };
     let mut taken = machine(&foreign);
     boot(&mut taken, &named, 0);
-    assert_eq!(taken.media["vdb"], foreign, "only the named disk was taken");
+    assert_eq!(taken.media["vdb"], foreign, "only the named disk was written");
     assert_eq!(recognise(&table(&taken.media["vda"], BYTES).unwrap()).unwrap().state, State::Adopted);
     let before = machine(&foreign);
     for entries in 0..=taken.log.len() {
@@ -191,9 +191,9 @@ fn a_foreign_disk_is_untouched_and_allow_destroy_frees_only_the_named_one() {
     }
 }
 
-/// O1: a grown disk is used to its end, also after a power cut at any moment of growing.
+/// O1: DATA grows to the end of a grown disk, also after a power cut at any moment of growing.
 #[test]
-fn a_grown_disk_is_grown_into_and_its_data_kept() {
+fn data_grows_with_the_disk_and_keeps_its_content() {
     let mut first = machine(imaged());
     boot(&mut first, &desired(7), 0);
     let larger = 30 * GIB;
@@ -203,7 +203,7 @@ fn a_grown_disk_is_grown_into_and_its_data_kept() {
     before.add(grown, first.media["vda"].clone());
     let mut run = before.clone();
     let settled = boot(&mut run, &desired(7), 50);
-    assert_eq!(settled.lasting, ["vda changed", "data grown"]);
+    assert_eq!(settled.persistent, ["vda changed", "data grown"]);
     for entries in 0..=run.log.len() {
         let mut next = before.restarted(run.cut(&before.media, entries, |_| true), kernel);
         boot(&mut next, &desired(7), 100);

@@ -57,7 +57,7 @@ fn virtio_and_scsi_disks_are_read() {
 
 /// The namespaces of one NVMe controller share a serial number and have their own world-wide names.
 #[test]
-fn namespaces_share_a_serial_number_and_have_names_of_their_own() {
+fn namespaces_share_a_serial_number_and_have_separate_world_wide_names() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
     for (name, nguid, eui) in [
@@ -88,11 +88,11 @@ fn namespaces_share_a_serial_number_and_have_names_of_their_own() {
         assert_eq!(disk.model.as_deref(), Some("Samsung SSD 970"));
     }
     assert_eq!(disks[0].wwns[1..], ["eui.00253844000000010000000000000001", "eui.0025384400000001"]);
-    assert_eq!(disks[1].wwns[1..], ["eui.0025384400000002"], "a name of zeroes is no name");
+    assert_eq!(disks[1].wwns[1..], ["eui.0025384400000002"], "a name of zeroes is ignored");
 }
 
 #[test]
-fn a_disk_behind_a_usb_bridge_has_the_serial_number_that_udev_shows() {
+fn a_disk_with_a_usb_bridge_has_the_serial_number_that_udev_shows() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
     let usb = "sys/devices/pci0000:00/usb2/2-1";
@@ -110,7 +110,7 @@ fn a_disk_behind_a_usb_bridge_has_the_serial_number_that_udev_shows() {
 
 /// Devices that are not separate disks, or repeat the names of a disk, would make a rule ambiguous.
 #[test]
-fn what_is_no_disk_of_its_own_is_left_out() {
+fn devices_that_are_not_separate_disks_are_not_listed() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
     for name in [
@@ -138,7 +138,7 @@ fn what_is_no_disk_of_its_own_is_left_out() {
     assert_eq!(disks[0].model.as_deref(), Some("DG4064"));
 }
 
-/// Unreadable is not absent: an unexpected error is returned to the caller.
+/// An unreadable attribute does not count as absent: an unexpected error is returned to the caller.
 #[test]
 fn an_attribute_that_cannot_be_read_is_an_error() {
     let root = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
 //! The invariants: rules between several fields of a spec.
 //!
-//! An invariant is a row: id, sentence, the paths that it reads, and a function. It is skipped if a value that it reads is already
+//! An invariant is a row: id, sentence, the paths that it reads, and a function. It is skipped if a value that it reads was already
 //! refused.
 
 mod nodes;
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refused_path_touches_what_is_above_and_below_it() {
+    fn a_refused_path_touches_its_parents_and_children() {
         let bad = pattern(&path!["spec", "nodes", "inventory", 3_usize, "role"]);
         assert_eq!(bad, "spec.nodes.inventory[].role");
         assert!(touches(&bad, "spec.nodes.inventory[].role"));

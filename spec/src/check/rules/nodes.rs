@@ -1,4 +1,4 @@
-//! Invariants of nodes and their disks. `allowDestroy` names each disk that may be destroyed.
+//! Invariants of nodes and their disks. `allowDestroy` lists each disk that may be destroyed.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -86,7 +86,7 @@ pub(super) const RULES: &[Invariant] = &[
     must("control-plane-limit", "There are at most nine control planes.", &[ROLE], |s, f| {
         let tenth = nodes(s).filter(|(_, node)| node.role == Role::ControlPlane).nth(MOST_CONTROL_PLANES);
         if let Some((index, _)) = tenth {
-            let help = "etcd gets slower with each member; use three or five control planes, and make the other nodes workers";
+            let help = "etcd gets slower with each member; use three or five control planes, and give the other nodes the role worker";
             f.at(
                 &path!["spec", "nodes", "inventory", index, "role"],
                 "this is the tenth control plane",
@@ -98,7 +98,7 @@ pub(super) const RULES: &[Invariant] = &[
         if control_planes(s) == 1 {
             f.at(
                 &path!["spec", "nodes", "inventory"],
-                "there is one control plane: if it is lost, nothing can be enrolled, changed or scheduled",
+                "there is only one control plane: if it is lost, no node can be enrolled, no configuration changed and no pod scheduled",
                 "three control planes survive the loss of one",
             );
         }
@@ -110,7 +110,7 @@ pub(super) const RULES: &[Invariant] = &[
             let message = match count {
                 2 => "two control planes do not survive the loss of one: etcd needs both".to_owned(),
                 _ => format!(
-                    "{count} control planes survive the loss of {survives}, the same as {} do",
+                    "{count} control planes tolerate the loss of only {survives}, the same as {} control planes",
                     count - 1
                 ),
             };
@@ -182,7 +182,7 @@ pub(super) const RULES: &[Invariant] = &[
                 for (again, first) in repeated(names) {
                     let at = path!["spec", "nodes", "inventory", index, "disks", again, "name"];
                     let first = path!["spec", "nodes", "inventory", index, "disks", first];
-                    let message = format!("another disk of {} has this name", node.name);
+                    let message = format!("a second disk of {} has this name", node.name);
                     let help =
                         "give each disk its own name; the default is disk-N, where N is the index from 0";
                     f.again(&at, &first, message, help);
@@ -249,7 +249,7 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "disk-match-says-something",
-        "A `match` has at least one condition, and its minSizeGiB is not above its maxSizeGiB.",
+        "A `match` has at least one condition, and its minSizeGiB is not larger than its maxSizeGiB.",
         &[MATCH],
         |s, f| {
             for (index, disk, rule) in rules(s) {
@@ -263,7 +263,7 @@ pub(super) const RULES: &[Invariant] = &[
                 } else if rule.min_size_gib.zip(rule.max_size_gib).is_some_and(|(least, most)| least > most) {
                     f.at(
                         &at,
-                        "minSizeGiB is above maxSizeGiB, so no disk matches",
+                        "minSizeGiB is larger than maxSizeGiB, so no disk matches",
                         "swap minSizeGiB and maxSizeGiB",
                     );
                 }
@@ -284,7 +284,7 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "allow-destroy-one-identity",
-        "An entry of allowDestroy names one disk by exactly one of serial, wwn and path.",
+        "An entry of allowDestroy identifies one disk by exactly one of serial, wwn and path.",
         &[DESTROY],
         |s, f| {
             for (index, entry, identity) in destroyable(s) {
@@ -292,10 +292,10 @@ pub(super) const RULES: &[Invariant] = &[
                 if count != 1 {
                     let at = path!["spec", "nodes", "inventory", index, "allowDestroy", entry];
                     let message = if count == 0 {
-                        "this entry names no disk".to_owned()
+                        "this entry does not identify a disk".to_owned()
                     } else {
                         format!(
-                            "this entry names a disk by {count} identities, which can contradict each other"
+                            "this entry identifies a disk by {count} properties, which can contradict each other"
                         )
                     };
                     f.at(&at, message, "write exactly one of serial, wwn and path");
@@ -305,7 +305,7 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "allow-destroy-known-disk",
-        "An entry of allowDestroy names a disk that the same node declares by the same identity.",
+        "An entry of allowDestroy repeats the identity of a disk that the same node declares.",
         &[DESTROY, MATCH],
         |s, f| {
             for (index, entry, identity) in destroyable(s) {
@@ -320,20 +320,20 @@ pub(super) const RULES: &[Invariant] = &[
             }
         },
     ),
-    must("allow-destroy-once", "allowDestroy names each disk once.", &[DESTROY], |s, f| {
+    must("allow-destroy-once", "allowDestroy lists each disk once.", &[DESTROY], |s, f| {
         for (index, node) in nodes(s) {
             for (again, first) in repeated(node.allow_destroy.iter().enumerate()) {
                 let path = |entry: usize| path!["spec", "nodes", "inventory", index, "allowDestroy", entry];
                 f.again(
                     &path(again),
                     &path(first),
-                    "this disk is named a second time",
+                    "this disk is listed a second time",
                     "remove one of the two",
                 );
             }
         }
     }),
-    should("allow-destroy-set", "allowDestroy is empty, so nothing may be destroyed.", &[DESTROY], |s, f| {
+    should("allow-destroy-set", "allowDestroy is empty, so no disk may be destroyed.", &[DESTROY], |s, f| {
         for (index, entry, identity) in destroyable(s) {
             let Some(node) = s.nodes.inventory.get(index) else { continue };
             let first = node.allow_destroy.iter().position(|earlier| earlier == identity) == Some(entry);
@@ -375,7 +375,7 @@ fn disk_match_possible(s: &Spec, f: &mut Findings<'_>) {
     for (index, disk, rule) in rules(s) {
         if let Some(wwn) = rule.wwn.as_ref().filter(|wwn| !disk_names::is_wwn(wwn)) {
             let message = format!(
-                "`{wwn}` matches no disk: a world-wide name is naa., eui., uuid. or 0x with 16 or 32 digits"
+                "`{wwn}` matches no disk: a world-wide name is naa., eui., uuid. or 0x, followed by 16 or 32 digits"
             );
             f.at(
                 &path!["spec", "nodes", "inventory", index, "disks", disk, "match", "wwn"],

@@ -11,11 +11,11 @@ use kubedos_wire::value::WireguardKey;
 pub(super) enum Flaw {
     /// The key of the operator `demo` of the examples.
     Demo,
-    /// Published by others; with the place.
+    /// A key that is published elsewhere, with the place.
     Published(&'static str),
-    /// Its private key is easy to guess; with a description of it.
+    /// A key whose private key is easy to guess, with a description of the private key.
     Guessable(&'static str),
-    /// Not a key that `wg pubkey` prints; with the reason.
+    /// A key that `wg pubkey` does not print for a random private key, with the reason.
     Weak(&'static str),
 }
 
@@ -92,7 +92,7 @@ pub(super) fn flaw(key: &WireguardKey) -> Option<Flaw> {
         return Some(Flaw::Demo);
     }
     if SMALL_ORDER.contains(&u) {
-        return Some(Flaw::Weak("a point of small order: everyone knows the shared secret"));
+        return Some(Flaw::Weak("a point of small order, so the shared secret is not secret"));
     }
     if let Some((_, place)) = PUBLISHED.iter().find(|(text, _)| is(text)) {
         return Some(Flaw::Published(place));
@@ -104,14 +104,17 @@ pub(super) fn flaw(key: &WireguardKey) -> Option<Flaw> {
     if u != *key.bytes() {
         return Some(Flaw::Weak("not in the encoding that `wg pubkey` prints"));
     }
-    is_pattern(&u).then_some(Flaw::Weak("a pattern, which no random private key produces"))
+    is_pattern(&u).then_some(Flaw::Weak(
+        "a pattern (few different bytes, equal halves, counting bytes or only ASCII text), \
+         so it is not from a random private key",
+    ))
 }
 
 /// The u coordinate that X25519 computes with.
 fn canonical(bytes: &[u8; 32]) -> [u8; 32] {
     let mut u = *bytes;
     u[31] &= 0x7f;
-    // Only 19 values are not below p. Minus p, each is its first byte minus the first byte of p.
+    // Only 19 values are at least p. For each of them, the difference from p is the difference of the first bytes.
     let not_below = u[0] >= P[0] && u[1..31].iter().all(|byte| *byte == 0xff) && u[31] == P[31];
     if not_below {
         let first = u[0] - P[0];
@@ -153,7 +156,7 @@ pub(super) const FINGERPRINTS: &[(&str, &str)] = &[
         "a Secure Boot certificate of the demo keys",
     ),
     ("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", "the example of the documentation"),
-    ("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "the digest of nothing"),
+    ("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "the digest of an empty file"),
 ];
 
 #[cfg(test)]
@@ -169,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn every_listed_key_is_a_key_and_is_found() {
+    fn every_listed_key_is_valid_and_is_detected() {
         for (text, place) in PUBLISHED {
             assert_eq!(flaw(&text.parse().unwrap()), Some(Flaw::Published(place)), "{text}");
         }
@@ -181,7 +184,7 @@ mod tests {
         assert_eq!(flaw(&DEMO.parse().unwrap()), Some(Flaw::Demo));
     }
 
-    /// Generates the list again from the private keys that it names: no key is missing, and no key is wrong.
+    /// Generates the list from the private keys that it describes: no key is missing, and no key is wrong.
     #[test]
     fn the_list_of_guessable_keys_follows_from_its_private_keys() {
         let mut private: Vec<([u8; 32], String)> =
@@ -240,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_encoding_of_a_known_key_is_that_key() {
+    fn a_second_encoding_of_a_known_key_is_detected() {
         let mut bytes = *DEMO.parse::<WireguardKey>().unwrap().bytes();
         bytes[31] |= 0x80;
         assert_eq!(flaw(&key(bytes)), Some(Flaw::Demo));

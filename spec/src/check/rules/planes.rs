@@ -50,13 +50,13 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "network-usable",
-        "Planes, pods and services have addresses that hosts can use: not those for this host, loopback, link-local, multicast or reserved use.",
+        "Planes, pods and services have addresses that hosts can use; 0.0.0.0/8 and loopback, link-local, multicast and reserved addresses are refused.",
         &[PLANES, "spec.kubernetes.podCidr", "spec.kubernetes.serviceCidr"],
         network_usable,
     ),
     must(
         "plane-ranges",
-        "The ranges of members and births are inside their plane and share no address.",
+        "The ranges of members and births are inside their plane and do not overlap.",
         &[PLANES],
         plane_ranges,
     ),
@@ -68,7 +68,7 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "networks-disjoint",
-        "Planes, pods, services and the networks of the underlay share no address.",
+        "Planes, pods, services and the networks of the underlay do not overlap.",
         &[
             PLANES,
             "spec.kubernetes.enabled",
@@ -108,7 +108,7 @@ pub(super) const RULES: &[Invariant] = &[
                     f.at(
                         &path!["spec", "networking", "planes", id.as_str(), "mtu"],
                         format!(
-                            "the underlay's MTU of {} leaves {most} for a plane, not {mtu}",
+                            "the underlay's MTU of {} allows at most {most} for a plane, not {mtu}",
                             s.networking.underlay.mtu
                         ),
                         format!("write {} or less, or omit it to have it computed", most - most % 16),
@@ -154,7 +154,7 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "allow-known-planes",
-        "A policy names two different planes, and both are declared.",
+        "The two planes of a policy are different, and both are declared.",
         &[PLANES, ALLOW],
         |s, f| {
             for (index, allow) in s.networking.policy.allow.iter().enumerate() {
@@ -173,7 +173,7 @@ pub(super) const RULES: &[Invariant] = &[
                     f.at(
                         &path!["spec", "networking", "policy", "allow", index, "to"],
                         format!("this allows {} to reach itself, which needs no entry", allow.to),
-                        "remove the entry: within a plane nothing is filtered between members",
+                        "remove the entry: traffic between members of one plane is not filtered",
                     );
                 }
             }
@@ -215,7 +215,7 @@ fn plane_ranges(s: &Spec, f: &mut Findings<'_>) {
         let Some((members, births)) = ranges::of(plane) else {
             f.at(
                 &path!["spec", "networking", "planes", id.as_str(), "cidr"],
-                "this range is too small to be halved into members and births",
+                "this range is too small to be divided into members and births",
                 "a plane has at least 8 addresses, for example: 10.101.0.0/24",
             );
             continue;
@@ -344,7 +344,7 @@ fn network_usable(s: &Spec, f: &mut Findings<'_>) {
     for (at, cidr) in planes.chain(kubernetes) {
         let Some((cidr, what)) = cidr.and_then(|cidr| Some((cidr, unusable(&cidr)?))) else { continue };
         let help = "private addresses are in 10.0.0.0/8, 172.16.0.0/12 and 192.168.0.0/16";
-        f.at(&at, format!("{cidr} has {what}"), help);
+        f.at(&at, format!("{cidr} contains {what}"), help);
     }
 }
 

@@ -128,23 +128,23 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "zfs-pools",
-        "If ZFS is enabled, it names at least one pool, each once; each pool exists on the substrate or can be created on disks.",
+        "If ZFS is enabled, it lists at least one pool, each once; each pool exists on the substrate or can be created on disks.",
         &[ZFS, "spec.substrate", PURPOSE],
         zfs_pools,
     ),
     must(
         "disk-purpose-enabled",
-        "A disk is for ZFS or Ceph only if that is enabled.",
+        "A disk has the purpose zfs or ceph only if ZFS or Ceph is enabled.",
         &["spec.storage.zfs.enabled", "spec.storage.ceph.enabled", PURPOSE],
         |s, f| {
             for (at, node) in nodes(s) {
                 for (index, disk) in node.disks.iter().enumerate() {
-                    let lost = match disk.purpose {
+                    let unused = match disk.purpose {
                         Some(DiskPurpose::Zfs) => !s.storage.zfs.enabled,
                         Some(DiskPurpose::Ceph) => !s.storage.ceph.enabled,
                         _ => false,
                     };
-                    if lost {
+                    if unused {
                         f.at(
                             &path!["spec", "nodes", "inventory", at, "disks", index, "purpose"],
                             match disk.purpose {
@@ -206,7 +206,7 @@ pub(super) const RULES: &[Invariant] = &[
     }),
     must(
         "ceph-known-planes",
-        "Each plane of Ceph is declared, and named once.",
+        "Each plane of Ceph is declared, and listed once.",
         &["spec.storage.ceph.planes", "spec.networking.planes"],
         |s, f| {
             for (index, plane) in s
@@ -226,13 +226,13 @@ pub(super) const RULES: &[Invariant] = &[
             for (again, _) in repeated(s.storage.ceph.planes.iter().enumerate()) {
                 f.at(
                     &path!["spec", "storage", "ceph", "planes", again],
-                    "this plane is named a second time",
+                    "this plane is listed a second time",
                     "remove one of the two",
                 );
             }
         },
     ),
-    must("ceph-min-size", "minSize is not above size.", &["spec.storage.ceph.replication"], |s, f| {
+    must("ceph-min-size", "minSize is not larger than size.", &["spec.storage.ceph.replication"], |s, f| {
         if let Some(replication) = s.storage.ceph.replication.as_ref().filter(|r| r.min_size > r.size) {
             f.at(
                 &path!["spec", "storage", "ceph", "replication", "minSize"],
@@ -255,7 +255,7 @@ pub(super) const RULES: &[Invariant] = &[
                 f.at(
                     &path!["spec", "storage", "ceph", "replication", "minSize"],
                     format!(
-                        "a write is accepted with {} of {} copies: two halves can diverge, and a lost disk can lose data",
+                        "a write is accepted with {} of {} copies: two halves can diverge, and the loss of one disk can lose data",
                         r.min_size, r.size
                     ),
                     format!("write {}", r.size / 2 + 1),
@@ -265,7 +265,7 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "ceph-replicas-fit",
-        "There are disks for Ceph on as many nodes, or in as many failure domains, as there are replicas.",
+        "At least as many nodes or failure domains as there are replicas have a disk for Ceph.",
         &[CEPH, "spec.nodes.inventory"],
         ceph_replicas_fit,
     ),
@@ -329,7 +329,7 @@ pub(super) const RULES: &[Invariant] = &[
     }),
     must(
         "drill-within-target",
-        "A drill's time limit is not above the target.",
+        "A drill's time limit is not longer than the target.",
         &[DRILLS, "spec.acceptance.mttrTargetMinutes"],
         |s, f| {
             let target = s.acceptance.mttr_target_minutes;
@@ -342,7 +342,7 @@ pub(super) const RULES: &[Invariant] = &[
             {
                 f.at(
                     &path!["spec", "acceptance", "drills", index, "expectRecoveryMinutes"],
-                    format!("{} minutes are above the target of {target}", drill.expect_recovery_minutes),
+                    format!("{} minutes is above the target of {target}", drill.expect_recovery_minutes),
                     format!("write {target} or less, or raise acceptance.mttrTargetMinutes"),
                 );
             }
@@ -401,8 +401,8 @@ fn pod_ranges(s: &Spec, f: &mut Findings<'_>) {
     if count > room {
         let prefix = s.kubernetes.node_pod_prefix;
         let message = match room {
-            0 => format!("{pods} has no subnet /{prefix} for a node, because subnet 0 is not used"),
-            _ => format!("{pods} has a /{prefix} for {room} nodes, but there are {count}"),
+            0 => format!("{pods} has no /{prefix} subnet for a node, because subnet 0 is not used"),
+            _ => format!("{pods} has /{prefix} subnets for {room} nodes, but there are {count}"),
         };
         let help = "give podCidr a shorter prefix, or nodePodPrefix a longer one";
         f.at(&path!["spec", "kubernetes", "podCidr"], message, help);
@@ -436,7 +436,7 @@ fn zfs_pools(s: &Spec, f: &mut Findings<'_>) {
     for (again, _) in repeated(zfs.pools.iter().enumerate()) {
         f.at(
             &path!["spec", "storage", "zfs", "pools", again],
-            "this pool is named a second time",
+            "this pool is listed a second time",
             "remove one of the two",
         );
     }
@@ -455,7 +455,7 @@ fn zfs_pools(s: &Spec, f: &mut Findings<'_>) {
                 f.at(
                     &at,
                     format!("the pool {pool} cannot be created: no disk has the purpose zfs"),
-                    "give disks the purpose zfs, or name a storage pool of Proxmox VE of type zfs",
+                    "give disks the purpose zfs, or write a storage pool of Proxmox VE of type zfs",
                 );
             }
             _ => {}

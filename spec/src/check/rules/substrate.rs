@@ -44,7 +44,7 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "trunks-need-vlans",
-        "Only a bridge that is VLAN-aware carries trunks.",
+        "Only a VLAN-aware bridge has trunks.",
         &["spec.substrate.proxmox.bridges"],
         |s, f| {
             let bridges = s.substrate.proxmox.iter().flat_map(|proxmox| proxmox.bridges.iter().enumerate());
@@ -60,12 +60,12 @@ pub(super) const RULES: &[Invariant] = &[
             }
         },
     ),
-    must("unique-trunks", "A bridge names each VLAN once.", &["spec.substrate.proxmox.bridges"], |s, f| {
+    must("unique-trunks", "A bridge lists each VLAN once.", &["spec.substrate.proxmox.bridges"], |s, f| {
         let bridges = s.substrate.proxmox.iter().flat_map(|proxmox| proxmox.bridges.iter().enumerate());
         for (index, bridge) in bridges {
             for (again, _) in repeated(bridge.trunks.iter().enumerate()) {
                 let at = path!["spec", "substrate", "proxmox", "bridges", index, "trunks", again];
-                f.at(&at, "this VLAN is named a second time", "remove one of the two");
+                f.at(&at, "this VLAN is listed a second time", "remove one of the two");
             }
         }
     }),
@@ -88,13 +88,13 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "disk-pool",
-        "On Proxmox VE each disk names a declared storage pool; on other substrates no disk names one.",
+        "On Proxmox VE each disk has a declared storage pool; on other substrates no disk has a storage pool.",
         &[TYPE, PROXMOX, "spec.nodes.inventory[].disks[].pool"],
         disk_pool,
     ),
     must(
         "nic-bridge",
-        "On Proxmox VE each node has a network card on a declared bridge; on other substrates no node has one.",
+        "On Proxmox VE each node has a network card on a declared bridge; on other substrates no node declares network cards.",
         &[TYPE, PROXMOX, NICS],
         nic_bridge,
     ),
@@ -133,19 +133,19 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "vmid-range",
-        "On Proxmox VE there is a range of VMIDs whose end is above its start; on other substrates there is none.",
+        "On Proxmox VE the spec has a range of VMIDs whose end is larger than its start; on other substrates it has no such range.",
         &[TYPE, "spec.nodes.vmidRange"],
         vmid_range,
     ),
     must(
         "unique-firmware",
-        "A package of firmware is named once.",
+        "A package of firmware is listed once.",
         &["spec.substrate.metal.firmware"],
         |s, f| {
             let Some(metal) = &s.substrate.metal else { return };
             for (again, _) in repeated(metal.firmware.iter().enumerate()) {
                 let at = path!["spec", "substrate", "metal", "firmware", again];
-                f.at(&at, "this package is named a second time", "remove one of the two");
+                f.at(&at, "this package is listed a second time", "remove one of the two");
             }
         },
     ),
@@ -162,7 +162,7 @@ fn substrate_section(s: &Spec, f: &mut Findings<'_>) {
             let at = path!["spec", "substrate", name];
             f.at(
                 &at,
-                format!("the section `{name}` is for another type of substrate"),
+                format!("the section `{name}` is for a different type of substrate"),
                 format!("remove it, or write type: {name}"),
             );
         }
@@ -193,7 +193,7 @@ fn disk_pool(s: &Spec, f: &mut Findings<'_>) {
                     let known = list(proxmox.storage_pools.iter().map(|pool| pool.name.as_str()));
                     f.at(
                         &at,
-                        format!("a disk of {} names no storage pool", spec.name),
+                        format!("a disk of {} has no storage pool", spec.name),
                         format!("declared: {known}"),
                     );
                 }
@@ -266,7 +266,7 @@ fn vmid_range(s: &Spec, f: &mut Findings<'_>) {
             f.at(
                 &at,
                 format!("the range starts at {} and ends at {}", range.start, range.end),
-                "write an `end` above `start`; did you swap the two?",
+                "write an `end` that is larger than `start`; did you swap the two?",
             );
         }
         Some(_) if !on_proxmox => {

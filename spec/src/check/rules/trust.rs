@@ -18,7 +18,7 @@ pub(super) const RULES: &[Invariant] = &[
             if s.security.ssh.password_auth {
                 f.at(
                     &path!["spec", "security", "ssh", "passwordAuth"],
-                    "password login is refused",
+                    "password login must not be enabled",
                     "write false, or remove the section: a node has no SSH at all",
                 );
             }
@@ -110,21 +110,23 @@ pub(super) const RULES: &[Invariant] = &[
         if !s.security.operators.iter().any(|operator| operator.role == OperatorRole::Admin) {
             f.at(
                 &path!["spec", "security", "operators"],
-                "no operator has the role admin: nobody can change the cluster or revoke a node",
+                "no operator has the role admin, so the cluster cannot be changed and no node can be revoked",
                 "give one operator the role admin",
             );
         }
     }),
     must(
         "roster-threshold",
-        "The roster's threshold is a majority of the control planes, and not above their number.",
+        "The roster's threshold is a majority of the control planes, and not larger than their number.",
         &["spec.security.roster.threshold", "spec.nodes.inventory[].role"],
         |s, f| {
             let (count, Some(threshold)) = (control_planes(s), s.security.roster.threshold) else { return };
             let threshold = usize::from(threshold);
             if threshold > count || threshold * 2 <= count {
                 let message = match threshold > count {
-                    true => format!("{threshold} control planes can never sign: there are only {count}"),
+                    true => format!(
+                        "the threshold {threshold} cannot be reached: there are only {count} control planes"
+                    ),
                     false => format!(
                         "{threshold} of {count} control planes is not a majority: two halves could disagree"
                     ),

@@ -14,7 +14,7 @@ const ENDPOINT: &str = "spec.nodes.inventory[].underlay.endpoint";
 pub(super) const RULES: &[Invariant] = &[
     must(
         "unique-interface-names",
-        "No two interfaces of a node have the same name, and none has the name of a plane.",
+        "No two interfaces of a node have the same name, and no interface has the name of a plane.",
         &[INTERFACES, "spec.networking.planes"],
         |s, f| {
             each_node(s, f, |s, node, f, at| {
@@ -28,8 +28,8 @@ pub(super) const RULES: &[Invariant] = &[
                     if s.networking.planes.keys().any(|plane| plane.as_str() == interface.name.as_str()) {
                         f.at(
                             &field(at, index, "name"),
-                            format!("{} is the name of a plane and of its interface", interface.name),
-                            "give this one another name, for example: uplink",
+                            format!("{} is already the name of a plane and its interface", interface.name),
+                            "give the interface a different name, for example: uplink",
                         );
                     }
                 }
@@ -38,7 +38,7 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "interface-device",
-        "A physical interface has a `match` if the node has several; a VLAN or a bond never has one.",
+        "If a node has several physical interfaces, each of them has a `match`; a VLAN or a bond has none.",
         &[INTERFACES],
         |s, f| {
             each_node(s, f, |_, node, f, at| {
@@ -56,8 +56,10 @@ pub(super) const RULES: &[Invariant] = &[
                             "for example: match: { mac: \"52:54:00:12:34:56\" }",
                         );
                     } else if !physical(interface) && interface.device.is_some() {
-                        let message =
-                            format!("{} is a VLAN or a bond: it is created, not found", interface.name);
+                        let message = format!(
+                            "{} is a VLAN or a bond, which the node creates; `match` is for physical interfaces only",
+                            interface.name
+                        );
                         f.at(&here, message, "remove its `match`");
                     }
                 }
@@ -74,9 +76,9 @@ pub(super) const RULES: &[Invariant] = &[
                     let both =
                         interface.device.as_ref().map(|device| (device.mac.is_some(), device.path.is_some()));
                     let message = match both {
-                        Some((false, false)) => "this match names no device",
+                        Some((false, false)) => "this match does not identify a device",
                         Some((true, true)) => {
-                            "this match names a device by two properties, which can contradict each other"
+                            "this match identifies a device by two properties, which can contradict each other"
                         }
                         _ => continue,
                     };
@@ -135,13 +137,13 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "bond-links",
-        "A bond's members are physical interfaces of the same node, each in one bond, without addresses of their own.",
+        "A bond's members are physical interfaces of the same node, each in one bond, without their own addresses.",
         &[INTERFACES],
         bond_links,
     ),
     must(
         "gateway-reachable",
-        "A gateway is in the network of an address of its interface, and is another machine.",
+        "A gateway is in the network of an address of its interface, and is not the node itself.",
         &[INTERFACES],
         |s, f| {
             each_node(s, f, |_, node, f, at| {
@@ -166,7 +168,7 @@ pub(super) const RULES: &[Invariant] = &[
     ),
     must(
         "interface-mtu",
-        "An interface's MTU is not below that of the underlay.",
+        "An interface's MTU is at least that of the underlay.",
         &[INTERFACES, "spec.networking.underlay.mtu"],
         |s, f| {
             each_node(s, f, |s, node, f, at| {
@@ -297,7 +299,11 @@ fn bond_links(s: &Spec, f: &mut Findings<'_>) {
                     );
                 } else if target.is_some_and(|target| !target.addresses.is_empty() || target.dhcp.is_some()) {
                     let help = "addresses belong to the bond; move them there";
-                    f.at(&here, format!("{link} has addresses of its own, or DHCP"), help);
+                    f.at(
+                        &here,
+                        format!("{link} is a member of a bond, but has its own addresses or DHCP"),
+                        help,
+                    );
                 }
             }
         }

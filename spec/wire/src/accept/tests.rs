@@ -29,15 +29,15 @@ fn refusal(bytes: &[u8], authority: &Authority) -> String {
     accept(bytes, authority).unwrap_err().to_string()
 }
 
-/// C0: a removed key no longer signs anything, and the cluster's id stays the same without it.
+/// C0: a signature by a removed key is refused, and the cluster's id stays the same without the key.
 #[test]
-fn the_identity_outlives_its_key_and_signs_nothing() {
+fn the_identity_outlives_its_key_but_its_signature_is_refused() {
     let after = authority(1, &[2], "0.1.0");
     let accepted = accept(&signed("lab", 1, "0.1.0", 2), &after).unwrap();
     assert_eq!(accepted.statement.cluster_id, ClusterId::derive(&key(1), "lab"));
     assert_eq!(accepted.signer, key(2));
     let by_dropped = signed("lab", 1, "0.1.0", 1);
-    assert_eq!(refusal(&by_dropped, &after), "not signed by any of the 1 keys that are trusted here");
+    assert_eq!(refusal(&by_dropped, &after), "not signed by a trusted key (trusted keys: 1)");
     // The removed key has signed too: the accepted key decides, and the other signature is ignored.
     let both = statement::write(
         Domain::Configuration,
@@ -53,13 +53,13 @@ fn only_the_identity_names_the_cluster() {
     for keys in [&[1, 2, 3][..], &[3, 2, 1], &[2, 1], &[2, 2, 3], &[2]] {
         assert!(accept(&signed("lab", 1, "0.1.0", 2), &authority(1, keys, "0.1.0")).is_ok(), "{keys:?}");
         let other = refusal(&signed("lab", 2, "0.1.0", 2), &authority(1, keys, "0.1.0"));
-        assert!(other.starts_with("signed for another cluster: lab has id "), "{other}");
+        assert!(other.starts_with("signed for a different cluster: lab has cluster id "), "{other}");
     }
 }
 
 /// Two clusters with one key directory: each name has its own id, and a cluster cannot use the id of the other one.
 #[test]
-fn a_cluster_cannot_use_the_id_of_another_under_the_same_keys() {
+fn a_cluster_cannot_use_the_id_of_a_different_cluster_under_the_same_keys() {
     let ours = authority(1, &[1], "0.1.0");
     let id = |bytes: &[u8]| accept(bytes, &ours).unwrap().statement.cluster_id;
     assert_ne!(id(&signed("lab", 1, "0.1.0", 1)), id(&signed("ha", 1, "0.1.0", 1)));
@@ -72,22 +72,22 @@ fn a_cluster_cannot_use_the_id_of_another_under_the_same_keys() {
     assert_ne!(ClusterId::derive(&key(1), "lab"), ClusterId::derive(&key(1), "la"));
 }
 
-/// C0: an older release must not use a configuration that demands a newer one; a pre-release precedes its release.
+/// C0: an older release must not use a configuration that requires a newer one; a pre-release precedes its release.
 #[test]
-fn a_configuration_that_demands_a_newer_release_is_refused_and_names_both() {
-    let demanding = signed("lab", 1, "0.10.0", 1);
+fn a_configuration_that_requires_a_newer_release_is_refused_with_both_releases() {
+    let newer = signed("lab", 1, "0.10.0", 1);
     for (release, accepted) in
         [("0.9.9", false), ("0.10.0-rc.1", false), ("0.10.0", true), ("0.10.1", true), ("1.0.0-rc.1", true)]
     {
-        assert_eq!(accept(&demanding, &authority(1, &[1], release)).is_ok(), accepted, "{release}");
+        assert_eq!(accept(&newer, &authority(1, &[1], release)).is_ok(), accepted, "{release}");
     }
     assert_eq!(
-        refusal(&demanding, &authority(1, &[1], "0.9.9")),
-        "generation 7 demands release 0.10.0 or newer, this is release 0.9.9"
+        refusal(&newer, &authority(1, &[1], "0.9.9")),
+        "generation 7 requires release 0.10.0 or newer, this is release 0.9.9"
     );
 }
 
-/// A configuration of version 1, from a release before the floors, demands no release.
+/// A configuration of version 1, from a release before the floors, requires no release.
 #[test]
 fn a_statement_of_version_1_is_accepted_by_every_release() {
     let id = ClusterId::derive(&key(1), "lab");
@@ -101,7 +101,7 @@ fn a_statement_of_version_1_is_accepted_by_every_release() {
     let newer = sign(&body.replacen("version = 1", "version = 3", 1));
     assert_eq!(
         refusal(&newer, &authority(1, &[1], "0.1.0")),
-        "document has version 3, this release understands versions 1 to 2"
+        "document has version 3, this release supports versions 1 to 2"
     );
 }
 

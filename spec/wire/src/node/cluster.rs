@@ -1,4 +1,4 @@
-//! The document `/cluster.toml`: the public facts about the cluster, for every node.
+//! The document `/cluster.toml`: the public data about the cluster, for every node.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,11 +21,11 @@ pub struct PublicTrust {
     pub cluster_id: ClusterId,
     /// The keys that may sign seeds.
     pub seed_keys: Vec<PublicKey>,
-    /// Whether the keys are the published demo keys, which protect nothing.
+    /// Whether the keys are the published demo keys, which give no protection.
     pub demo_keys: bool,
 }
 
-/// The public facts of the whole cluster.
+/// The public data about the whole cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterDocument {
     /// Always [`super::CLUSTER_VERSION`].
@@ -40,7 +40,7 @@ pub struct ClusterDocument {
     pub artifact_version: ArtifactVersion,
     /// The keys that may sign seeds.
     pub seed_keys: Vec<PublicKey>,
-    /// Whether the keys are the published demo keys. They protect nothing, and every console shows a warning.
+    /// Whether the keys are the published demo keys. They give no protection, and every console shows a warning.
     #[serde(default)]
     pub demo_keys: bool,
     /// The number of nodes; each has a shard.
@@ -76,7 +76,7 @@ impl ClusterDocument {
 /// Limits that each node enforces by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// After this many hours offline a node is replaced.
+    /// The number of hours after which an offline node is replaced.
     pub max_offline_hours: u32,
     /// Maximum number of days by which the real-time clock may be ahead of its floor and still be trusted.
     pub clock_span_days: u32,
@@ -87,7 +87,7 @@ pub struct Limits {
 /// One plane.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plane {
-    /// What it is for.
+    /// Its purpose.
     pub purpose: PlanePurpose,
     /// All of its addresses.
     pub cidr: Cidr,
@@ -101,7 +101,7 @@ pub struct Plane {
     pub mtu: u16,
 }
 
-/// What a plane is for.
+/// The purpose of a plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -117,7 +117,7 @@ pub enum PlanePurpose {
 /// The connections that are allowed between planes; all others are dropped.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
-    /// The exceptions; without one, no connection is allowed.
+    /// The exceptions. If empty, no connection is allowed.
     #[serde(default)]
     pub allow: Vec<PolicyAllow>,
 }
@@ -155,13 +155,13 @@ pub struct ControlPlane {
 pub struct Operator {
     /// The operator's name, which is also the common name of their certificate.
     pub name: OperatorName,
-    /// What the operator may do.
+    /// The permissions of the operator.
     pub role: OperatorRole,
     /// The public key of the operator's machine, as `wg pubkey` prints it; it is a peer on the control plane only.
     pub wireguard_key: WireguardKey,
 }
 
-/// What an operator may do.
+/// The permissions of an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]

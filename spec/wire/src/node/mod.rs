@@ -34,11 +34,11 @@ pub enum DocumentError {
     /// It is longer than [`MAX_BYTES`].
     #[error("the document has {0} bytes, more than {MAX_BYTES}")]
     TooLong(usize),
-    /// It is not TOML, or a field is missing or has another type.
+    /// It is not TOML, or a field is missing or has the wrong type.
     #[error("failed to parse the document")]
     Toml(#[from] toml::de::Error),
     /// Its version is not supported.
-    #[error("the document has version {found}, this release understands versions 1 to {newest}")]
+    #[error("the document has version {found}, this release supports versions 1 to {newest}")]
     Version {
         /// The version of the document.
         found: u32,
@@ -58,7 +58,7 @@ struct Head {
     version: u32,
 }
 
-/// Parses the version first, so that a document of another version is reported as such even if its other fields are
+/// Parses the version first, so that a document of an unsupported version is reported as such even if its other fields are
 /// not readable.
 fn parse<T: DeserializeOwned>(text: &str, newest: u32) -> Result<T, DocumentError> {
     if text.len() > MAX_BYTES {

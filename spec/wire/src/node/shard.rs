@@ -13,7 +13,7 @@ use crate::value::{
     PlaneId,
 };
 
-/// The public facts that one node must know about itself.
+/// The public data that one node needs about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shard {
     /// 1 to [`super::SHARD_VERSION`].
@@ -36,9 +36,9 @@ pub struct Shard {
     /// The failure domain; the zone label in Kubernetes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<DomainName>,
-    /// What the node runs on.
+    /// The substrate of the node.
     pub substrate: SubstrateType,
-    /// Disks whose content may be destroyed, each given by its own identity. Empty: none.
+    /// Disks whose content may be destroyed, each given by its own identity. If empty, no disk may be destroyed.
     #[serde(default)]
     pub allow_destroy: Vec<DiskIdentity>,
     /// The node's disks; exactly one has the purpose `system`.
@@ -88,7 +88,7 @@ pub enum Role {
     Worker,
 }
 
-/// What nodes run on; it selects the kernel.
+/// The substrate of nodes; it selects the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -101,7 +101,7 @@ pub enum SubstrateType {
     Cloud,
 }
 
-/// What a disk is for.
+/// The purpose of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -122,17 +122,17 @@ pub enum DiskPurpose {
 pub struct Disk {
     /// Its name in the spec.
     pub name: DiskName,
-    /// What it is for.
+    /// Its purpose.
     pub purpose: DiskPurpose,
     /// The size that the spec declares, in GiB; a smaller disk is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_gib: Option<u32>,
-    /// The rule that finds it. If absent, it is the disk that the node booted from, so a node that booted from a CD has none.
+    /// The rule that selects the disk. If absent, the disk is the one that the node booted from; a node that booted from a CD has no such disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<DiskRule>,
 }
 
-/// How a disk is found: all given conditions must hold, and exactly one disk must match.
+/// The conditions that select a disk: all given conditions must be met, and exactly one disk must match.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -160,7 +160,7 @@ pub struct DiskRule {
     pub max_size_gib: Option<u32>,
 }
 
-/// One disk, by exactly one identity that no other disk has.
+/// The identity of one disk; exactly one of the keys is given.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -185,13 +185,13 @@ pub struct DiskIdentity {
 pub struct Underlay {
     /// The MTU of the path between nodes.
     pub mtu: u16,
-    /// The address at which peers reach this node; absent if only the node itself can open connections.
+    /// The address at which peers reach this node; absent if only this node can open connections.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Endpoint>,
     /// Name servers of the underlay.
     #[serde(default)]
     pub nameservers: Vec<IpAddr>,
-    /// The interfaces. Empty: DHCP on every Ethernet device.
+    /// The interfaces. If empty, the node uses DHCP on every Ethernet device.
     #[serde(default)]
     pub interfaces: Vec<Interface>,
 }
@@ -202,9 +202,9 @@ pub struct Underlay {
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "schema", schemars(deny_unknown_fields))]
 pub struct Interface {
-    /// The interface's name. A physical one keeps the kernel's name and is found by `match`; a VLAN or bond is created by this name.
+    /// The interface's name. A physical interface keeps the kernel's name and is selected by `match`; a VLAN or a bond is created with this name.
     pub name: IfName,
-    /// The Ethernet device of the interface. It may be omitted if the node has one physical interface: then it is the node's only Ethernet device.
+    /// The Ethernet device of the interface. It may be omitted if the node has only one physical interface; then the node's only Ethernet device is used.
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(example = serde_json::json!({ "mac": "52:54:00:12:34:56" })))]
     pub device: Option<InterfaceMatch>,
@@ -223,11 +223,11 @@ pub struct Interface {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 1280, max = 65535), example = 1500))]
     pub mtu: Option<u16>,
-    /// Makes this interface a VLAN of another one.
+    /// If present, this interface is a VLAN on another interface.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(example = serde_json::json!({ "id": 20, "link": "bond0" })))]
     pub vlan: Option<Vlan>,
-    /// Makes this interface a bond of others.
+    /// If present, this interface is a bond of other interfaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(example = serde_json::json!({ "mode": "802.3ad", "links": ["eth0", "eth1"] })))]
     pub bond: Option<Bond>,
@@ -282,9 +282,9 @@ pub struct Vlan {
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "schema", schemars(deny_unknown_fields))]
 pub struct Bond {
-    /// How the bond shares the load among its members.
+    /// How the bond uses its members.
     pub mode: BondMode,
-    /// The bond's members: physical interfaces without addresses of their own.
+    /// The bond's members: physical interfaces without their own addresses.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 8), example = serde_json::json!(["eth0", "eth1"])))]
     pub links: Vec<IfName>,
 }
@@ -304,7 +304,7 @@ pub enum BondMode {
 /// The node on one plane.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardPlane {
-    /// What the plane is for.
+    /// The purpose of the plane.
     pub purpose: PlanePurpose,
     /// All addresses of the plane.
     pub cidr: Cidr,

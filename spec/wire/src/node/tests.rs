@@ -7,14 +7,14 @@ const SHARD: &str = include_str!("../../tests/golden/shard-v2.toml");
 const CLUSTER: &str = include_str!("../../tests/golden/cluster-v1.toml");
 
 #[test]
-fn a_shard_of_version_2_is_read_and_written_as_it_was() {
+fn a_shard_of_version_2_round_trips() {
     let shard = Shard::parse(SHARD).unwrap();
     assert_eq!(shard.node.as_str(), "cp-1");
     assert_eq!(shard.system_disk().unwrap().rule.as_ref().unwrap().serial.as_deref(), Some("S3Z1NB0K"));
     assert_eq!(shard.to_toml().unwrap(), SHARD);
 }
 
-/// A shard of an earlier release is read: it expects the first incarnation, and is otherwise the same.
+/// A shard of an earlier release expects the first incarnation; all other fields are the same.
 #[test]
 fn a_shard_of_version_1_expects_the_first_incarnation() {
     let shard = Shard::parse(SHARD_1).unwrap();
@@ -26,16 +26,16 @@ fn a_shard_of_version_1_expects_the_first_incarnation() {
 }
 
 #[test]
-fn a_cluster_document_of_version_1_is_read_and_written_as_it_was() {
+fn a_cluster_document_of_version_1_round_trips() {
     let cluster = ClusterDocument::parse(CLUSTER).unwrap();
     assert_eq!(cluster.control_planes[0].node.as_str(), "cp-1");
     assert_eq!(cluster.to_toml().unwrap(), CLUSTER);
 }
 
 #[test]
-fn an_unknown_field_is_ignored_and_another_version_is_refused() {
+fn an_unknown_field_is_ignored_and_an_unknown_version_is_refused() {
     let newer = SHARD
-        .replacen("version = 2\n", "version = 2\nof_tomorrow = { a = [1] }\n", 1)
+        .replacen("version = 2\n", "version = 2\nunknown = { a = [1] }\n", 1)
         .replacen("minSizeGiB = 60\n", "minSizeGiB = 60\nmodel = \"x\"\n", 1)
         .replacen("[underlay.interfaces.match]\n", "[underlay.interfaces.match]\ndriver = \"x\"\n", 1);
     assert_eq!(newer.lines().count(), SHARD.lines().count() + 3);
@@ -43,7 +43,7 @@ fn an_unknown_field_is_ignored_and_another_version_is_refused() {
     let other = CLUSTER.replacen("version = 1\n", "version = 2\n", 1);
     assert!(matches!(ClusterDocument::parse(&other), Err(DocumentError::Version { found: 2, newest: 1 })));
     assert!(matches!(
-        Shard::parse("version = 7\nnothing = \"else\"\n"),
+        Shard::parse("version = 7\nother = \"field\"\n"),
         Err(DocumentError::Version { found: 7, newest: 2 })
     ));
     assert!(matches!(Shard::parse("node = \"cp-1\"\n"), Err(DocumentError::Toml(_))));

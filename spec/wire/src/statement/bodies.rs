@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 /// The version of both bodies that this release writes. A body of version 1 has no floors; it is still read, because
-/// nodes and their seeds outlive releases. An older release refuses version 2, because it would ignore the floors.
+/// nodes and their seeds are used longer than a release. An older release refuses version 2, because it would ignore the floors.
 pub(super) const VERSION: u64 = 2;
 
 /// The content of the statement that signs a configuration volume.
@@ -23,7 +23,7 @@ pub struct ConfigurationStatement {
     pub cluster_id: ClusterId,
     /// Increases with each change; a generation below the recorded floor is refused.
     pub generation: u64,
-    /// The lowest release that may use this configuration; `None` only in version 1, which demands none.
+    /// The lowest release that may use this configuration; `None` only in version 1, which requires no release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum_release: Option<Release>,
     /// The volume's root hash.
@@ -35,7 +35,7 @@ pub struct ConfigurationStatement {
 }
 
 impl ConfigurationStatement {
-    /// Makes a statement of the version that this release writes.
+    /// Creates a statement of the version that this release writes.
     pub fn new(
         cluster: String,
         cluster_id: ClusterId,
@@ -83,12 +83,12 @@ impl ConfigurationStatement {
     }
 
     fn check(&self) -> Result<(), DocumentError> {
-        for (field, holds) in [
+        for (field, is_valid) in [
             ("cluster", document::is_name(&self.cluster)),
             ("generation", i64::try_from(self.generation).is_ok()),
             ("data_blocks", self.seal().fits(Volume::Configuration)),
         ] {
-            if !holds {
+            if !is_valid {
                 return Err(DocumentError::Value(field));
             }
         }
@@ -190,7 +190,7 @@ impl Seed {
         Ok(seed)
     }
 
-    /// Serializes the body to sign, in the lowest version that can hold it; zeroized when dropped.
+    /// Serializes the body to sign, in the lowest version that can contain it; zeroized when dropped.
     pub fn emit(&self) -> Result<Zeroizing<String>, DocumentError> {
         self.check()?;
         let body = SeedBody {
@@ -210,14 +210,14 @@ impl Seed {
 
     fn check(&self) -> Result<(), DocumentError> {
         let generation = self.floors.as_ref().map_or(0, |floors| floors.generation);
-        for (field, holds) in [
+        for (field, is_valid) in [
             ("cluster", document::is_name(&self.cluster)),
             ("node", document::is_name(&self.node)),
             ("incarnation", self.incarnation > 0),
             ("generation_floor", i64::try_from(generation).is_ok()),
             ("voucher", self.voucher.as_ref().is_none_or(|voucher| (1..=4096).contains(&voucher.len()))),
         ] {
-            if !holds {
+            if !is_valid {
                 return Err(DocumentError::Value(field));
             }
         }

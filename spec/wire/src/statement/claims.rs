@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 /// An unverified body.
-#[expect(missing_debug_implementations, reason = "the body may hold secrets")]
+#[expect(missing_debug_implementations, reason = "the body may contain secrets")]
 #[derive(Clone, Copy)]
 pub struct Claims<'a> {
     body: &'a str,

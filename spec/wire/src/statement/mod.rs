@@ -1,5 +1,5 @@
 //! Signed statements (ADR 0002): a small TOML text with one to eight Ed25519 signatures over `domain + "\0" + body`, so
-//! that a text of one kind is never accepted as another kind.
+//! that a text of one kind is never accepted as a text of a different kind.
 //!
 //! [`read`] returns only the structure; only [`Statement::verify`] returns the body. [`Claims`] are for display.
 
@@ -47,26 +47,26 @@ impl Domain {
 /// Why the bytes are not a trustworthy statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StatementError {
-    /// There are only zeroes: no statement was ever written.
-    #[error("empty: only zeroes")]
+    /// All bytes are zero: no statement was ever written.
+    #[error("the statement is empty (only zero bytes)")]
     Empty,
     /// The magic number is missing.
     #[error("not a signed statement")]
     Magic,
     /// The statement is truncated.
-    #[error("the bytes end before the statement does")]
+    #[error("the statement is truncated")]
     Truncated,
-    /// A body length of more than 65,536, or a number of signatures that is not 1 to 8.
+    /// The body is longer than 65,536 bytes, or the number of signatures is not 1 to 8.
     #[error("{0} is out of bounds")]
     Bounds(&'static str),
-    /// A byte that must be zero is not.
-    #[error("a byte that must be zero is not")]
+    /// A reserved byte of the header, or a byte after the statement, is not zero.
+    #[error("a reserved or trailing byte is not zero")]
     NotZero,
     /// The body is not UTF-8.
     #[error("the body is not UTF-8")]
     NotUtf8,
     /// No trusted key has signed it.
-    #[error("not signed by any of the {0} keys that are trusted here")]
+    #[error("not signed by a trusted key (trusted keys: {0})")]
     UnknownSigner(usize),
     /// The signature of a trusted key does not verify.
     #[error("a signature does not verify")]

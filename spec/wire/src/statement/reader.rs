@@ -7,7 +7,7 @@ use ring::signature::{ED25519, UnparsedPublicKey};
 use zerocopy::FromBytes;
 
 /// The structure of a statement; its content is not accessible before it is verified.
-#[expect(missing_debug_implementations, reason = "the body may hold secrets")]
+#[expect(missing_debug_implementations, reason = "the body may contain secrets")]
 pub struct Statement<'a> {
     signatures: &'a [Signature],
     body: &'a str,
@@ -15,7 +15,7 @@ pub struct Statement<'a> {
 }
 
 /// A body with the signature of a trusted key.
-#[expect(missing_debug_implementations, reason = "the body may hold secrets")]
+#[expect(missing_debug_implementations, reason = "the body may contain secrets")]
 #[derive(Clone, Copy)]
 pub struct Verified<'a> {
     domain: Domain,

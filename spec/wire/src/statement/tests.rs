@@ -28,7 +28,7 @@ impl Signer for Key {
     }
 }
 
-/// Claims one key and signs with another.
+/// Reports one public key and signs with a different key.
 struct MismatchedSigner(Key, Key);
 
 impl Signer for MismatchedSigner {
@@ -67,7 +67,7 @@ fn a_statement_has_pinned_bytes() {
 }
 
 #[test]
-fn a_trusted_signature_yields_the_body_also_from_a_whole_partition() {
+fn a_trusted_signature_yields_the_body_even_from_a_whole_partition() {
     let mut bytes = signed(Domain::Seed, BODY, &[1, 2]);
     bytes.resize(1 << 20, 0);
     for keys in [&[1u8][..], &[2], &[9, 2], &[1, 2]] {
@@ -76,9 +76,9 @@ fn a_trusted_signature_yields_the_body_also_from_a_whole_partition() {
     }
 }
 
-/// C0: a signature by an unknown key or for another purpose is not accepted.
+/// C0: a signature by an unknown key or for a different purpose is not accepted.
 #[test]
-fn a_statement_of_another_key_or_domain_is_refused() {
+fn a_statement_with_an_unknown_key_or_a_different_domain_is_refused() {
     let bytes = signed(Domain::Seed, BODY, &[1]);
     let (own, foreign) = (Key::new(1).public_key(), Key::new(2).public_key());
     assert_eq!(outcome(&bytes, Domain::Seed, &[foreign]), Err(StatementError::UnknownSigner(1)));
@@ -88,7 +88,7 @@ fn a_statement_of_another_key_or_domain_is_refused() {
 
 /// A5: every changed or appended byte is detected.
 #[test]
-fn a_flip_in_any_byte_is_refused() {
+fn a_flipped_bit_in_any_byte_is_refused() {
     let keys = [Key::new(1).public_key()];
     let mut bytes = signed(Domain::Configuration, BODY, &[1]);
     bytes.resize(400, 0);
@@ -135,9 +135,9 @@ fn malformed_bytes_are_refused_with_the_reason() {
 }
 
 #[test]
-fn a_signer_that_signs_with_another_key_is_detected_at_once() {
-    let made = write(Domain::Seed, BODY, &[&MismatchedSigner(Key::new(1), Key::new(2))]);
-    assert!(matches!(made, Err(SignError::Statement(StatementError::BadSignature))));
+fn a_signer_that_signs_with_a_different_key_is_detected_before_writing() {
+    let result = write(Domain::Seed, BODY, &[&MismatchedSigner(Key::new(1), Key::new(2))]);
+    assert!(matches!(result, Err(SignError::Statement(StatementError::BadSignature))));
     assert!(write::<Key>(Domain::Seed, BODY, &[]).is_err());
     assert!(write(Domain::Seed, &"x".repeat(65_537), &[&Key::new(1)]).is_err());
 }
@@ -186,9 +186,9 @@ fn a_configuration_statement_round_trips_and_is_checked() {
     }
 }
 
-/// A statement of version 1 demands no release, even if it has an unknown field of that name.
+/// A statement of version 1 requires no release, even if it has an unknown field with that name.
 #[test]
-fn a_configuration_statement_of_version_1_demands_no_release() {
+fn a_configuration_statement_of_version_1_requires_no_release() {
     let statement = configuration(CONFIGURATION_1).unwrap();
     assert_eq!((statement.minimum_release.as_ref(), statement.generation), (None, 7));
     assert_eq!(statement.emit().unwrap(), CONFIGURATION_1);
@@ -238,7 +238,7 @@ fn a_seed_round_trips_and_is_checked() {
     assert!(Seed { incarnation: 0, ..a_seed(None) }.emit().is_err());
 }
 
-/// Seeds of earlier releases still open their nodes: they have no floors.
+/// Seeds of earlier releases are still accepted; they have no floors.
 #[test]
 fn a_seed_of_version_1_has_no_floors() {
     let read = seed(Domain::Seed, SEED_1).ok().unwrap();
@@ -269,7 +269,7 @@ fn errors_about_a_seed_contain_no_secret() {
 
 /// The claims of an unverified seed contain its names and no secrets.
 #[test]
-fn claims_of_a_seed_are_its_names() {
+fn claims_of_a_seed_contain_its_names_only() {
     let body = a_seed(Some("the voucher")).emit().unwrap();
     let bytes = signed(Domain::Seed, &body, &[1]);
     let claims = read(&bytes).unwrap().claims();

@@ -1,4 +1,4 @@
-//! Public keys and digests as text. No secret is ever a value of the spec.
+//! Public keys and digests as text. A spec contains no secrets.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -34,7 +34,7 @@ impl WireguardKey {
         (length == 32 && key != [0; 32]).then_some(Self(key))
     }
 
-    /// Makes a key from its bytes.
+    /// Creates a key from its bytes.
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_read_back_as_they_were_written() {
+    fn keys_round_trip() {
         for text in
             ["hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=", "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]
         {
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_has_one_text_only() {
+    fn a_key_has_exactly_one_text() {
         for bad in [
             "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmp=",
             "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",

@@ -1,8 +1,8 @@
 //! Values that are checked when they are constructed: names, addresses, keys, versions.
 //!
 //! Each type has one constructor ([`FromStr`](std::str::FromStr)) and cites one rule: an id, a sentence, and a pattern
-//! for the JSON Schema. The pattern may accept more than the constructor, never less: a text that the schema refuses,
-//! the constructor refuses too.
+//! for the JSON Schema. The pattern may accept more than the constructor, but never less: the constructor refuses
+//! every text that the schema refuses.
 
 mod key;
 mod name;
@@ -33,14 +33,14 @@ pub struct ValueRule {
 /// A text that is not a valid value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ValueError {
-    /// The broken rule.
+    /// The violated rule.
     pub rule: ValueRule,
     /// The text, truncated to a readable length.
     pub found: String,
 }
 
 impl ValueError {
-    /// Makes the error for `text`.
+    /// Creates the error for `text`.
     pub fn new(rule: ValueRule, text: &str) -> Self {
         let mut found: String = text.chars().take(80).collect();
         if found.len() < text.len() {
@@ -52,7 +52,7 @@ impl ValueError {
 
 impl fmt::Display for ValueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} breaks the rule {}: it must be {}", self.found, self.rule.id, self.rule.sentence)
+        write!(f, "{:?} violates the rule {}: it must be {}", self.found, self.rule.id, self.rule.sentence)
     }
 }
 
@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_example_obeys_its_rule_and_nothing_accepts_the_empty_text() {
+    fn every_example_satisfies_its_rule_and_every_rule_refuses_the_empty_text() {
         for (rule, check) in KINDS {
             assert_eq!(check(rule.example), Ok(()), "{}", rule.id);
             assert!(check("").is_err(), "{}", rule.id);
@@ -200,9 +200,9 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_cites_its_rule() {
+    fn an_error_contains_the_id_of_its_rule() {
         let error = "Node_1".parse::<NodeName>().unwrap_err();
         assert_eq!(error.rule.id, "node-name");
-        assert!(error.to_string().contains("\"Node_1\" breaks the rule node-name"), "{error}");
+        assert!(error.to_string().contains("\"Node_1\" violates the rule node-name"), "{error}");
     }
 }

@@ -34,7 +34,7 @@ text! {
 }
 
 text! {
-    /// A disk of a node, as the spec calls it.
+    /// The name of a disk in the spec.
     DiskName, "disk-name",
     "1 to 32 of a-z, 0-9 and -, with a letter or digit at both ends",
     "^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$", "system", |text| label(text, 32)
@@ -78,8 +78,8 @@ text! {
 }
 
 text! {
-    /// A tag of a virtual machine, as the spec writes it. Proxmox VE accepts no `:` in tags; the
-    /// substrate's playbooks write `-` instead.
+    /// A tag of a virtual machine, as written in the spec. Proxmox VE does not accept `:` in tags; the
+    /// substrate's playbooks replace it by `-`.
     ProxmoxTag, "proxmox-tag",
     "1 to 63 of a-z, A-Z, 0-9, '_', '-', '+', '.' and ':', starting with a letter, a digit or '_'",
     "^[A-Za-z0-9_][A-Za-z0-9_+.:-]{0,62}$", "kubedos",

@@ -1,4 +1,4 @@
-//! Addresses, address ranges, ports, and the numbers that they derive from.
+//! Addresses, address ranges, ports, and the numbers from which they are computed.
 //!
 //! The types support IPv4 and IPv6; planes support only IPv4 in this version (rule `plane-ipv4`).
 
@@ -47,10 +47,10 @@ fn address(like: IpAddr, number: u128) -> Option<IpAddr> {
 }
 
 impl Cidr {
-    /// The addresses of pods when the spec gives none.
+    /// The default addresses of pods.
     pub const PODS: Self = Self { network: IpAddr::V4(Ipv4Addr::new(10, 244, 0, 0)), prefix: 16 };
 
-    /// The addresses of services when the spec gives none.
+    /// The default addresses of services.
     pub const SERVICES: Self = Self { network: IpAddr::V4(Ipv4Addr::new(10, 245, 0, 0)), prefix: 16 };
 
     /// The range of `prefix` bits around an address; `None` for a prefix longer than the address.
@@ -192,7 +192,7 @@ checked!(
     "192.0.2.11/24"
 );
 
-/// Where peers on the underlay reach a node: an address, without a port (each plane has its own).
+/// The address at which peers on the underlay reach a node, without a port (each plane has its own port).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Endpoint(IpAddr);
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn host_bits_and_odd_spellings_are_refused() {
+    fn host_bits_and_nonstandard_spellings_are_refused() {
         for bad in [
             "10.0.0.1/24",
             "10.0.0.0",
@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_have_only_one_spelling() {
+    fn a_port_has_exactly_one_spelling() {
         for good in ["6443/tcp", "2379-2380/tcp", "51820/udp", "1-65535/udp"] {
             assert_eq!(good.parse::<PortRange>().unwrap().to_string(), good);
         }

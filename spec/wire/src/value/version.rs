@@ -1,4 +1,4 @@
-//! Versions, always exact: a range or a wildcard would make two builds of one spec differ (requirement A8).
+//! Versions. They are always exact: with a range or a wildcard, two builds of one spec could differ (requirement A8).
 
 use super::{checked, text};
 

@@ -279,7 +279,7 @@ impl Series {
     /// Sorts the samples; there must be at least one.
     pub fn of(samples: impl IntoIterator<Item = f64>) -> Self {
         let mut samples: Vec<f64> = samples.into_iter().collect();
-        assert!(!samples.is_empty(), "nothing was measured");
+        assert!(!samples.is_empty(), "no samples");
         samples.sort_by(f64::total_cmp);
         Self(samples)
     }

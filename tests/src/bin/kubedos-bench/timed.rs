@@ -1,6 +1,6 @@
 //! Measures the cost of a program: wall clock time, processor time and peak memory.
 //!
-//! A second process of this program starts the measured program and does nothing else. The kernel's account of that process's children
+//! A second process of this program only starts the measured program. The kernel's account of that process's children
 //! (getrusage(2)) is therefore exactly the program and all processes that it started and waited for.
 
 use std::ffi::OsString;

@@ -96,7 +96,7 @@ pub enum Cause {
     },
     /// The body is a web page instead of the file.
     #[error(
-        "a web page came in place of the file, as from a captive portal, a login page or a filtering proxy"
+        "the answer is a web page instead of the file, for example from a captive portal, a login page or a filtering proxy"
     )]
     Page,
     /// The path cannot be part of a URL.
@@ -130,7 +130,7 @@ pub enum Cause {
     #[error("timed out ({0})")]
     Timeout(ureq::Timeout),
     /// The TLS session was not established, or the certificate is not trusted.
-    #[error("TLS failed; check that the port speaks TLS, the certificate, and the clock")]
+    #[error("TLS failed; check that the port supports TLS, and check the certificate and the clock")]
     Tls(#[source] io::Error),
     /// The answer is not HTTP.
     #[error("the answer is not HTTP; check that the port does not expect TLS")]
@@ -167,7 +167,7 @@ impl HttpError {
     }
 
     /// The status if the host does not have the file: 404 or 410.
-    pub const fn gone(&self) -> Option<u16> {
+    pub const fn absent(&self) -> Option<u16> {
         match self.cause {
             Cause::Status(status @ (404 | 410)) => Some(status),
             _ => None,
@@ -252,16 +252,16 @@ mod tests {
         }
         for status in [403, 407, 500] {
             assert_eq!(
-                error(Cause::Status(status)).gone(),
+                error(Cause::Status(status)).absent(),
                 None,
-                "{status} does not say that a file is gone"
+                "{status} does not mean that the file was removed"
             );
         }
         for cause in
             [Cause::Page, Cause::TooManyRedirects, Cause::Encoded("gzip".into()), Cause::Unproven(404)]
         {
             let error = error(cause);
-            assert!(!error.is_transient() && error.gone().is_none(), "{error}");
+            assert!(!error.is_transient() && error.absent().is_none(), "{error}");
         }
     }
 }

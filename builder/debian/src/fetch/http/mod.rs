@@ -85,7 +85,8 @@ pub struct Answer {
     pub from: u64,
     /// The size of the whole file, if the answer contains it.
     pub total: Option<u64>,
-    /// Whether the answer marks the end of the body. Then a short body is a shorter file, not an interrupted transfer.
+    /// Whether the answer contains the whole file and declares where the body ends (`Content-Length` or chunks). A body that is complete but
+    /// shorter than the pin is then a different file, not an interrupted transfer.
     pub is_delimited: bool,
     /// The `Content-Encoding`, if it is not `identity`, which was requested.
     pub encoding: Option<String>,
@@ -138,7 +139,7 @@ impl Client {
         Self::with_environment(|name| std::env::var(name).ok())
     }
 
-    /// Creates a client with another source of environment variables.
+    /// Creates a client with a different source of environment variables.
     fn with_environment(get: impl Fn(&str) -> Option<String>) -> Self {
         let tls = TlsConfig::builder().root_certs(host_certificates()).build();
         let config = ureq::Agent::config_builder()
@@ -181,8 +182,8 @@ impl Client {
 
     fn route(&self, first: &Uri, uri: &Uri) -> (Route, Result<Option<ureq::Proxy>, Cause>) {
         let named = |uri: &Uri| Host::of(uri).unwrap_or_else(Host::none);
-        let (host, asked) = (named(uri), named(first));
-        let redirected_by = (asked != host).then_some(asked);
+        let (host, first_host) = (named(uri), named(first));
+        let redirected_by = (first_host != host).then_some(first_host);
         match self.proxies.of(uri) {
             Ok(Some((proxy, name))) => (Route { host, redirected_by, proxy: name }, Ok(Some(proxy))),
             Ok(None) => (Route { host, redirected_by, proxy: None }, Ok(None)),

@@ -91,7 +91,7 @@ mod tests {
         let mut trail = Trail::new(first.clone());
         let second = trail.follow(&first, 302, Some("/b")).unwrap();
         let error = trail.follow(&second, 302, Some("http://u:secret@mirror.example/a?token=secret")).is_ok();
-        assert!(error, "a URL with another query is not a loop");
+        assert!(error, "a URL with a different query is not a loop");
         let error = trail.follow(&second, 302, Some("/b")).unwrap_err();
         assert_eq!(error.to_string(), "redirect loop: http://mirror.example/b was already requested");
         let mut trail = Trail::new(first.clone());

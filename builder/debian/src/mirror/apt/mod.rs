@@ -29,8 +29,8 @@ pub enum Unfit {
     /// The repository has no `dists/`.
     #[error("a flat repository, without suites")]
     Flat,
-    /// The line of a mirror list is for another architecture.
-    #[error("a mirror of another architecture")]
+    /// The line of a mirror list is for a different architecture.
+    #[error("a mirror for a different architecture")]
     OtherArchitecture,
     /// The text does not follow sources.list(5).
     #[error("{0}")]

@@ -273,7 +273,7 @@ mod tests {
             "4: http://c.example/d",
             "3: http://b.example/d",
             "2: http://a.example/d",
-            "5: (a mirror of another architecture)",
+            "5: (a mirror for a different architecture)",
             "6: http://e.example/d",
         ];
         assert_eq!(shown(&mirror_list(text)), expected);

@@ -1,6 +1,5 @@
-//! The audit rules, which `docs/hardening.md` documents: they record the actions of an attacker who has taken over a
-//! node, whether the actions succeed or not. There are few rules, so that an ordinary boot and an ordinary day cause
-//! almost no records.
+//! The audit rules, which `docs/hardening.md` documents: they record successful and failed actions of an attacker who
+//! controls a node. The rules are few, so that a normal boot and normal operation cause almost no records.
 //!
 //! Calls of 32-bit programs need no rules: `ia32_emulation=0` on the command line disables such programs.
 
@@ -56,7 +55,7 @@ pub fn wanted() -> Vec<Rule> {
 /// The interface to the audit rules.
 pub trait Auditor {
     /// Reads the active rules.
-    fn look(&self) -> io::Result<Rules>;
+    fn list(&self) -> io::Result<Rules>;
     /// Adds a rule.
     fn add(&self, rule: &Rule) -> io::Result<()>;
     /// Removes a rule.
@@ -70,8 +69,8 @@ pub trait Auditor {
 pub struct ThisKernel;
 
 impl Auditor for ThisKernel {
-    fn look(&self) -> io::Result<Rules> {
-        audit::Audit::open()?.look()
+    fn list(&self) -> io::Result<Rules> {
+        audit::Audit::open()?.list()
     }
 
     fn add(&self, rule: &Rule) -> io::Result<()> {

@@ -31,10 +31,10 @@ const FILE: &str = "baseline.toml";
 
 /// The desired baseline.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Want {
+pub struct Desired {
     /// The parameters, including the host name.
     pub parameters: Vec<Parameter>,
-    /// The audit rules; no others may exist.
+    /// The audit rules; all other rules are removed.
     pub rules: Vec<Rule>,
     /// The clock must not be before this, in seconds since 1970.
     pub clock_floor: u64,
@@ -42,7 +42,7 @@ pub struct Want {
 
 /// The observed baseline.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Have {
+pub struct Observed {
     /// The value of each desired parameter, in the same order; `None` if the kernel does not have it.
     pub values: Vec<Option<String>>,
     /// Lockdown is on.
@@ -99,13 +99,13 @@ pub enum BaselineError {
     Kernel(String, #[source] io::Error),
     /// The baseline could not be recorded in STATE.
     #[error("failed to record the baseline in STATE")]
-    Remember(#[source] io::Error),
+    Record(#[source] io::Error),
 }
 
 impl Classified for BaselineError {
     fn class(&self) -> Class {
         match self {
-            Self::AuditLocked | Self::Kernel(..) | Self::Remember(_) => Class::Retry,
+            Self::AuditLocked | Self::Kernel(..) | Self::Record(_) => Class::Retry,
             Self::Parameters(_) | Self::Unknown(_) => Class::Halt,
         }
     }
@@ -133,18 +133,18 @@ impl Default for Kernel {
 }
 
 /// The desired baseline: the documented parameters, the host name, and the documented audit rules.
-pub fn want(file: &Path, hostname: &str, clock_floor: u64) -> Result<Want, BaselineError> {
+pub fn desired(file: &Path, hostname: &str, clock_floor: u64) -> Result<Desired, BaselineError> {
     let mut parameters = parameters::read(file)?;
     parameters.push(Parameter {
         name: "kernel.hostname".into(),
         value: hostname.to_owned(),
         optional: false,
     });
-    Ok(Want { parameters, rules: audit::wanted(), clock_floor })
+    Ok(Desired { parameters, rules: audit::wanted(), clock_floor })
 }
 
-/// Observes the baseline; changes nothing.
-pub fn observe(kernel: &Kernel<impl Auditor>, want: &Want) -> Result<Have, BaselineError> {
+/// Observes the baseline; makes no change.
+pub fn observe(kernel: &Kernel<impl Auditor>, want: &Desired) -> Result<Observed, BaselineError> {
     let value = |parameter: &Parameter| match fs::read_to_string(parameter.path(&kernel.parameters)) {
         Ok(value) => Ok(Some(parameters::normal(&value))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -152,19 +152,19 @@ pub fn observe(kernel: &Kernel<impl Auditor>, want: &Want) -> Result<Have, Basel
     };
     let lockdown = fs::read_to_string(&kernel.lockdown)
         .map_err(|error| BaselineError::Kernel("read the lockdown state".into(), error))?;
-    Ok(Have {
+    Ok(Observed {
         values: want.parameters.iter().map(value).collect::<Result<_, _>>()?,
         locked_down: !lockdown.contains("[none]"),
         audit: kernel
             .audit
-            .look()
+            .list()
             .map_err(|error| BaselineError::Kernel("read the audit rules".into(), error))?,
         clock: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()), // a clock before 1970 is below every floor
     })
 }
 
-/// The changes after which the baseline holds. Pure.
-pub fn plan(want: &Want, have: &Have) -> Result<Vec<Change>, BaselineError> {
+/// The changes that establish the baseline. Pure.
+pub fn plan(want: &Desired, have: &Observed) -> Result<Vec<Change>, BaselineError> {
     let mut changes = Vec::new();
     for (parameter, value) in want.parameters.iter().zip(&have.values) {
         match value {
@@ -201,7 +201,7 @@ fn plan_audit(want: &[Rule], have: &Rules) -> Result<Vec<Change>, BaselineError>
     Ok(changes)
 }
 
-/// Makes one change.
+/// Applies one change.
 pub fn apply(kernel: &Kernel<impl Auditor>, change: &Change) -> Result<(), BaselineError> {
     let failed = |error| BaselineError::Kernel(describe(change), error);
     match change {
@@ -222,7 +222,7 @@ pub fn apply(kernel: &Kernel<impl Auditor>, change: &Change) -> Result<(), Basel
 }
 
 /// Brings the kernel to the desired baseline: observes, plans and applies. Returns a description of each change.
-pub fn settle(kernel: &Kernel<impl Auditor>, want: &Want) -> Result<Vec<String>, BaselineError> {
+pub fn settle(kernel: &Kernel<impl Auditor>, want: &Desired) -> Result<Vec<String>, BaselineError> {
     let changes = plan(want, &observe(kernel, want)?)?;
     changes.iter().map(|change| apply(kernel, change).map(|()| describe(change))).collect()
 }
@@ -244,7 +244,7 @@ pub fn describe(change: &Change) -> String {
 
 /// The last baseline, as recorded in STATE.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Remembered {
+struct Recorded {
     version: u32,
     hostname: String,
     /// SHA-256 over names and values of all parameters.
@@ -252,24 +252,24 @@ struct Remembered {
     /// SHA-256 over all audit rules.
     #[serde(default)]
     audit: String,
-    /// Fields of a later release, kept when this release writes the file again (ADR 0003).
+    /// Fields of a later release, kept when this release rewrites the file (ADR 0003).
     #[serde(flatten)]
     unknown: toml::Table,
 }
 
 /// Records the baseline; returns whether it differs from the one recorded before.
-pub fn remember(state: &Path, want: &Want, hostname: &str) -> Result<bool, BaselineError> {
+pub fn record(state: &Path, want: &Desired, hostname: &str) -> Result<bool, BaselineError> {
     let mut listing = String::new();
     for parameter in &want.parameters {
         listing.push_str(&format!("{}\0{}\0", parameter.name, parameter.value));
     }
     let path = state.join(FILE);
     let then = match fs::read_to_string(&path) {
-        Ok(text) => toml::from_str::<Remembered>(&text).ok(), // not parsable: treated as different
+        Ok(text) => toml::from_str::<Recorded>(&text).ok(), // not parsable: treated as different
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(BaselineError::Remember(error)),
+        Err(error) => return Err(BaselineError::Record(error)),
     };
-    let now = Remembered {
+    let now = Recorded {
         version: 1,
         hostname: hostname.to_owned(),
         parameters: hex::encode(sha256(&[listing.as_bytes()])),
@@ -279,8 +279,8 @@ pub fn remember(state: &Path, want: &Want, hostname: &str) -> Result<bool, Basel
     if then.as_ref() == Some(&now) {
         return Ok(false);
     }
-    let text = toml::to_string(&now).map_err(|error| BaselineError::Remember(io::Error::other(error)))?;
-    atomic::replace(state, FILE, text.as_bytes()).map_err(BaselineError::Remember)?;
+    let text = toml::to_string(&now).map_err(|error| BaselineError::Record(io::Error::other(error)))?;
+    atomic::replace(state, FILE, text.as_bytes()).map_err(BaselineError::Record)?;
     Ok(true)
 }
 
@@ -306,7 +306,7 @@ mod tests {
     }
 
     impl Auditor for Memory {
-        fn look(&self) -> io::Result<Rules> {
+        fn list(&self) -> io::Result<Rules> {
             Ok(self.0.borrow().clone())
         }
 
@@ -324,7 +324,7 @@ mod tests {
         }
     }
 
-    fn world() -> (tempfile::TempDir, Kernel<Memory>, Want) {
+    fn world() -> (tempfile::TempDir, Kernel<Memory>, Desired) {
         let root = tempfile::tempdir().unwrap();
         let kernel = Kernel {
             parameters: root.path().join("sys"),
@@ -348,13 +348,13 @@ mod tests {
             "# why\nkernel.kptr_restrict = 2\n\nnet.ipv4.tcp_rmem=4096 131072 6291456\n-kernel.absent = 1\n",
         )
         .unwrap();
-        let want = want(&file, "cp-1", 1_763_300_000).unwrap();
+        let want = desired(&file, "cp-1", 1_763_300_000).unwrap();
         (root, kernel, want)
     }
 
-    /// T6, S3: every documented parameter is read back; drift is found and repaired, and then there is none.
+    /// T6, S3: every documented parameter is read back; drift is detected and repaired, and a second run makes no change.
     #[test]
-    fn drift_is_found_named_and_repaired() {
+    fn drift_is_detected_reported_and_repaired() {
         let (_root, kernel, want) = world();
         assert_eq!(
             settle(&kernel, &want).unwrap(),
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_lockdown_is_raised_and_a_clock_below_the_floor_is_lifted() {
+    fn missing_lockdown_is_enabled_and_a_clock_below_the_floor_is_advanced() {
         let (_root, kernel, want) = world();
         fs::write(&kernel.lockdown, "[none] integrity confidentiality\n").unwrap();
         let mut have = observe(&kernel, &want).unwrap();
@@ -378,7 +378,7 @@ mod tests {
 
     /// T6: foreign rules are removed, the documented ones are added, and then the rules are locked.
     #[test]
-    fn audit_rules_are_those_that_are_wanted_and_locked() {
+    fn audit_rules_are_replaced_by_the_documented_ones_and_locked() {
         let (_root, kernel, want) = world();
         let foreign = Rule::calls("foreign", &[59], None);
         *kernel.audit.0.borrow_mut() = Rules { rules: vec![foreign, want.rules[0].clone()], locked: false };
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn locked_rules_that_are_not_wanted_are_an_error() {
+    fn locked_rules_that_differ_from_the_documented_ones_are_an_error() {
         let (_root, kernel, want) = world();
         kernel.audit.0.borrow_mut().rules.pop();
         let error = plan(&want, &observe(&kernel, &want).unwrap()).unwrap_err();
@@ -412,23 +412,23 @@ mod tests {
     }
 
     #[test]
-    fn the_second_boot_has_no_news() {
+    fn an_unchanged_baseline_is_not_recorded_again() {
         let (root, _, want) = world();
-        assert!(remember(root.path(), &want, "cp-1").unwrap());
-        assert!(!remember(root.path(), &want, "cp-1").unwrap());
+        assert!(record(root.path(), &want, "cp-1").unwrap());
+        assert!(!record(root.path(), &want, "cp-1").unwrap());
         let mut other = want.clone();
         other.parameters[0].value = "1".into();
         let file = root.path().join(FILE);
         let newer = format!("later = 7\n{}", fs::read_to_string(&file).unwrap());
         fs::write(&file, &newer).unwrap();
-        assert!(!remember(root.path(), &want, "cp-1").unwrap());
-        assert!(remember(root.path(), &other, "cp-1").unwrap());
+        assert!(!record(root.path(), &want, "cp-1").unwrap());
+        assert!(record(root.path(), &other, "cp-1").unwrap());
         assert!(
             fs::read_to_string(&file).unwrap().contains("later = 7"),
             "a field of a later release is kept"
         );
         fs::remove_file(&file).unwrap();
         fs::create_dir(&file).unwrap();
-        assert!(remember(root.path(), &other, "cp-1").is_err(), "unreadable is not absent");
+        assert!(record(root.path(), &other, "cp-1").is_err(), "an unreadable file does not count as absent");
     }
 }

@@ -1,5 +1,5 @@
 //! Parses the file of kernel parameters: lines `name = value` of sysctl.d(5), comments, and `-` before a parameter that
-//! a kernel may lack. Patterns are rejected: a parameter can be checked only by its full name.
+//! is optional. Patterns are rejected: a parameter can be checked only by its full name.
 
 use std::fs;
 use std::io;
@@ -12,7 +12,7 @@ pub struct Parameter {
     pub name: String,
     /// The value, with single spaces.
     pub value: String,
-    /// The kernel may lack it.
+    /// The kernel need not have the parameter.
     pub optional: bool,
 }
 
@@ -46,7 +46,7 @@ pub fn path(root: &Path, name: &str) -> PathBuf {
     root.join(name.replace('.', "/"))
 }
 
-/// The value with single spaces, as the kernel's tabs and the line end are replaced.
+/// The value with single spaces instead of the kernel's tabs, and without the line end.
 pub fn normal(value: &str) -> String {
     value.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -1,14 +1,13 @@
-//! The anchor: what a disk must still know when the header of a container can no longer be read.
+//! The anchor: a backup of the node's record and of the LUKS2 headers, for the case that a header cannot be read.
 //!
-//! The anchor holds the node's record (the same text as `node.toml` in STATE) and a backup of both LUKS2 headers. It is
+//! The anchor contains the node's record (the same text as `node.toml` in STATE) and a copy of both LUKS2 headers. It is
 //! authenticated with a key derived from the node's seed. It is stored in the bytes between key slot and data that
-//! LUKS2 does not use, once in the STATE partition and once in the DATA partition, so neither one damaged partition nor
-//! one interrupted write loses it. The agent reads it at fixed offsets of a disk, without opening or mounting anything;
-//! it therefore knows the floors of a node, on whichever disk they are stored, before it writes anything (ADR 0060).
+//! LUKS2 does not use, once in the STATE partition and once in the DATA partition, so one damaged partition or one
+//! interrupted write does not destroy both copies. The agent reads it at fixed offsets of a disk, without opening or
+//! mounting a container; it therefore has the floors of a node from all disks before its first write (ADR 0060).
 //!
-//! The anchor contains no secret beyond what the disk holds anyway. Whoever can write the disk can put back an old
-//! anchor, just as an old copy of STATE; the floors in the seed protect against that.
-//!
+//! The anchor contains only secrets that are on the disk anyway. An attacker who can write the disk can restore an old
+//! anchor or an old copy of STATE; the floors in the seed protect against that.
 //!
 //! | offset | size | field |
 //! | --- | --- | --- |
@@ -28,10 +27,10 @@ use super::luks::{self, Checked};
 use super::ops::DiskKey;
 use super::survey::Store;
 
-/// Offset of the anchor in a store's partition: behind every key slot that may be added, before the data at 16 MiB.
+/// Offset of the anchor in a store's partition: after all possible key slots, before the data at 16 MiB.
 pub const PLACE: u64 = 8 << 20;
 
-/// Length of the part that says whether there is an anchor, and how long it is.
+/// Length of the fixed part of an anchor, with its magic number and lengths.
 pub const HEAD_BYTES: usize = 64;
 
 /// Maximum length of an anchor.
@@ -54,18 +53,18 @@ pub struct Anchor {
     pub headers: BTreeMap<Store, Checked>,
 }
 
-/// The content of the place where an anchor may be.
+/// The content at the offset of an anchor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
     /// No anchor.
-    Nothing,
+    Absent,
     /// An anchor of this node.
     Own(Anchor),
     /// An anchor that this node's key does not authenticate: it is damaged, or belongs to another node.
     Other,
 }
 
-/// The length and the sequence that this anchor head claims, not yet authenticated; `None` if there is no anchor.
+/// The length and the sequence in this anchor head, not yet authenticated; `None` if it is not an anchor.
 pub fn claims(head: &[u8]) -> Option<(usize, u64)> {
     let number = |at: usize| head.get(at..at + 4)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
     let sequence = u64::from_le_bytes(*head.get(16..24)?.first_chunk()?);
@@ -102,7 +101,7 @@ pub fn seal(anchor: &Anchor, key: &DiskKey) -> Vec<u8> {
 /// Reads an anchor. No field is used before the anchor is authenticated.
 pub fn open(bytes: &[u8], key: &DiskKey) -> Found {
     if !bytes.starts_with(MAGIC) {
-        return Found::Nothing;
+        return Found::Absent;
     }
     authentic(bytes, key).map_or(Found::Other, Found::Own)
 }
@@ -121,7 +120,7 @@ fn authentic(bytes: &[u8], key: &DiskKey) -> Option<Anchor> {
     let mut headers = BTreeMap::new();
     for (store, bytes) in [(Store::State, state), (Store::Data, data)] {
         if !bytes.is_empty() {
-            // A later release may write headers of another shape. This release cannot restore them, but still uses the
+            // A later release may write different headers. This release cannot restore them, but still uses the
             // record.
             headers.extend(Checked::read(bytes).ok().map(|header| (store, header)));
         }
@@ -130,10 +129,7 @@ fn authentic(bytes: &[u8], key: &DiskKey) -> Option<Anchor> {
 }
 
 /// Derives the key of the anchors from the key of the containers.
-#[expect(
-    clippy::expect_used,
-    reason = "32 bytes are within HKDF's bound of 255 times 32, whatever the input"
-)]
+#[expect(clippy::expect_used, reason = "32 bytes are within HKDF's bound of 255 times 32, for every input")]
 fn mac_key(key: &DiskKey) -> hmac::Key {
     let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, b"kubedos anchor v1").extract(key.as_slice());
     secret.expand(&[b"mac"], hmac::HMAC_SHA256).map(hmac::Key::from).expect("an output of 32 bytes")
@@ -157,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_anchor_is_read_as_it_was_written() {
+    fn an_anchor_is_read_as_written() {
         let bytes = seal(&anchor(), &key(1));
         assert_eq!(claims(&bytes), Some((bytes.len(), 7)));
         assert_eq!(open(&bytes, &key(1)), Found::Own(anchor()));
@@ -168,12 +164,12 @@ mod tests {
         assert_eq!(open(&seal(&small, &key(1)), &key(1)), Found::Own(small));
     }
 
-    /// C0, T5: this node ignores the anchor of another node.
+    /// C0, T5: the anchor of another node is not used.
     #[test]
-    fn another_key_opens_nothing() {
+    fn an_anchor_with_a_different_key_is_not_used() {
         assert_eq!(open(&seal(&anchor(), &key(1)), &key(2)), Found::Other);
-        assert_eq!(open(&[0; HEAD_BYTES], &key(1)), Found::Nothing);
-        assert_eq!(open(b"", &key(1)), Found::Nothing);
+        assert_eq!(open(&[0; HEAD_BYTES], &key(1)), Found::Absent);
+        assert_eq!(open(b"", &key(1)), Found::Absent);
         let mut unsigned = seal(&anchor(), &key(1));
         unsigned[32..64].fill(0);
         assert_eq!(open(&unsigned, &key(1)), Found::Other);
@@ -181,7 +177,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_changed_byte_authenticates_nothing(at in 0usize..600_000, bit in 0u8..8) {
+        fn an_anchor_with_a_changed_bit_is_not_used(at in 0usize..600_000, bit in 0u8..8) {
             let mut bytes = seal(&anchor(), &key(1));
             let at = at % bytes.len();
             bytes[at] ^= 1 << bit;
@@ -189,7 +185,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_without_a_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), lengths: [u32; 3]) {
+        fn the_reader_does_not_panic_on_any_bytes(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), lengths: [u32; 3]) {
             if bytes.len() >= 32 {
                 bytes[..8].copy_from_slice(MAGIC);
                 bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());

@@ -1,4 +1,4 @@
-//! Keeps the two anchors of the system disk up to date: both hold the node's current record and the current LUKS2
+//! Keeps the two anchors of the system disk up to date: both contain the node's current record and the current LUKS2
 //! headers. Observe, plan, apply.
 
 use std::collections::BTreeMap;
@@ -51,7 +51,7 @@ pub fn observe(
 pub fn plan(facts: &AnchorFacts, record: &str) -> Vec<(Store, Anchor)> {
     let own = |found: &Found| match found {
         Found::Own(anchor) => Some(anchor.clone()),
-        Found::Nothing | Found::Other => None,
+        Found::Absent | Found::Other => None,
     };
     let newest = facts.found.values().filter_map(own).max_by_key(|anchor| anchor.sequence);
     let sequence = newest.as_ref().map_or(0, |anchor| anchor.sequence);
@@ -99,19 +99,19 @@ mod tests {
     }
 
     #[test]
-    fn both_anchors_end_with_the_record_and_the_older_copy_is_written_first() {
+    fn both_anchors_get_the_record_and_the_older_copy_is_written_first() {
         use Store::{Data, State};
-        assert_eq!(planned(Found::Nothing, Found::Nothing, "a"), [(State, 1), (Data, 1)]);
+        assert_eq!(planned(Found::Absent, Found::Absent, "a"), [(State, 1), (Data, 1)]);
         assert_eq!(planned(own(3, "a"), own(3, "a"), "a"), []);
         assert_eq!(planned(own(3, "a"), own(3, "a"), "b"), [(State, 4), (Data, 4)]);
         assert_eq!(planned(own(4, "b"), own(3, "a"), "b"), [(Data, 4)], "an interrupted update is completed");
         assert_eq!(planned(own(4, "b"), own(3, "a"), "c"), [(Data, 5), (State, 5)]);
-        assert_eq!(planned(own(3, "a"), Found::Other, "a"), [(Data, 3)], "a damaged copy is written again");
+        assert_eq!(planned(own(3, "a"), Found::Other, "a"), [(Data, 3)], "a damaged copy is rewritten");
         assert_eq!(planned(Found::Other, own(3, "a"), "b"), [(State, 4), (Data, 4)]);
     }
 
     #[test]
-    fn a_header_that_has_changed_is_backed_up_again() {
+    fn a_changed_header_is_backed_up_again() {
         let found = [(Store::State, own(3, "a")), (Store::Data, own(3, "a"))].into();
         let mut changed = headers();
         changed.insert(Store::Data, Checked::read(&luks_area_of(Store::Data, luks::FINISHED, 4)).unwrap());
@@ -122,7 +122,7 @@ mod tests {
 
     /// O1: the anchor keeps the backup of a header that is damaged on the disk.
     #[test]
-    fn the_backup_of_a_header_that_cannot_be_read_is_kept() {
+    fn the_backup_of_an_unreadable_header_is_kept() {
         let found = [(Store::State, own(3, "a")), (Store::Data, own(3, "a"))].into();
         let mut unreadable = headers();
         unreadable.remove(&Store::Data);

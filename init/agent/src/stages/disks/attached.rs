@@ -1,5 +1,5 @@
-//! What the operator sees of the attached disks: one line for each disk on the status page, and, when the stage halts,
-//! the `allowDestroy` entry that has no effect because it names several disks.
+//! The report about the attached disks: one line for each disk on the status page, and, when the stage halts, the
+//! `allowDestroy` entry that has no effect because it names several disks.
 
 use std::error::Error;
 use std::fmt;
@@ -12,16 +12,16 @@ use crate::stages::validate_shard::Identity;
 use kubedos_base::outcome::{Class, Classified};
 use kubedos_wire::handover::Handover;
 
-/// The attached disks, as the operator sees them.
+/// The attached disks, as reported to the operator.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attached {
     /// Name and description of each disk, with the reason why it was chosen or not.
     pub lines: Vec<(String, String)>,
-    /// Why `allowDestroy` has no effect on the chosen disk: an entry names this disk and others too.
+    /// Why `allowDestroy` has no effect on the chosen disk: an entry names it together with other disks.
     no_permission: Option<String>,
 }
 
-/// Observes the disks. Changes nothing.
+/// Observes the disks. Makes no change.
 pub fn observe(
     ops: &mut dyn DiskOps,
     handover: &Handover,
@@ -38,7 +38,7 @@ pub fn observe(
 }
 
 impl Attached {
-    /// Adds to a failure of the stage what is known here about its cause.
+    /// Adds to a failure of the stage why `allowDestroy` had no effect, if that is a cause.
     pub fn explain(&self, error: StageError) -> Explained {
         let note = self.no_permission.clone().filter(|_| error.class() == Class::Halt);
         Explained { error, note }
@@ -83,19 +83,19 @@ mod tests {
     use crate::stages::disks::choose::NoTarget;
     use crate::stages::disks::table::TableRefusal;
 
-    /// S3: an operator whose `allowDestroy` entry names several disks reads why the disk was refused.
+    /// S3: if an `allowDestroy` entry names several disks, the error explains why the disk was refused.
     #[test]
-    fn a_halt_names_the_entry_that_permits_nothing() {
+    fn a_halt_reports_the_allow_destroy_entry_without_effect() {
         let attached =
-            Attached { no_permission: Some("the entry permits nothing".into()), ..Attached::default() };
+            Attached { no_permission: Some("the entry has no effect".into()), ..Attached::default() };
         let halt = StageError::Disks(DisksError::Table(TableRefusal::Sectors {
             disk: "disk vda".into(),
             sector_bytes: 4096,
         }));
         let explained = attached.explain(halt);
         assert_eq!(explained.class(), Class::Halt);
-        assert!(explained.to_string().ends_with("; the entry permits nothing"), "{explained}");
+        assert!(explained.to_string().ends_with("; the entry has no effect"), "{explained}");
         let waits = StageError::Disks(DisksError::NoTarget(NoTarget::CdWithoutTarget));
-        assert!(!attached.explain(waits).to_string().contains("permits nothing"));
+        assert!(!attached.explain(waits).to_string().contains("has no effect"));
     }
 }

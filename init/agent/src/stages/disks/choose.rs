@@ -1,4 +1,4 @@
-//! Chooses the disk that holds STATE and DATA. Pure.
+//! Chooses the disk for STATE and DATA. Pure.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ pub struct Boot {
     pub medium: Medium,
 }
 
-/// Why no disk is usable. The node then runs with volatile state.
+/// Why no disk is usable. The node then runs with STATE and DATA in memory.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoTarget {
     /// Booted from a CD, and the spec declares no disk.
@@ -28,12 +28,12 @@ pub enum NoTarget {
     /// No disk matches the rule.
     #[error("no disk matches {0}")]
     NoMatch(Unmatched),
-    /// Several disks match the rule; choosing one might destroy the wrong one.
+    /// Several disks match the rule. The agent does not choose one, because it could write to the wrong disk.
     #[error("{1} disks match {0}; {2}")]
     Ambiguous(Unmatched, usize, String),
     /// The boot disk is no longer attached.
-    #[error("the boot disk {0} is gone")]
-    BootDiskGone(String),
+    #[error("the boot disk {0} is not attached")]
+    BootDiskAbsent(String),
     /// The disk is smaller than the spec declares.
     #[error("{disk} is smaller than the {declared} GiB that the spec declares")]
     SmallerThanDeclared {
@@ -53,7 +53,7 @@ pub struct Unmatched {
     pub rule: String,
     /// One line for each disk, the closest matches first.
     pub disks: Vec<String>,
-    /// What to do when disks are missing because their controller has no driver.
+    /// Advice for disks that are missing because their controller has no driver.
     pub advice: Option<String>,
 }
 
@@ -69,7 +69,7 @@ impl fmt::Display for Unmatched {
         let rule = show::within(160, std::slice::from_ref(&self.rule));
         write!(f, "the spec's disk `{}` ({rule}): ", self.name)?;
         match self.disks.as_slice() {
-            [] => f.write_str("there is no disk"),
+            [] => f.write_str("no disk is attached"),
             disks => {
                 let advice = self.advice.as_ref().map_or(0, String::len);
                 f.write_str(&show::within(RECORD_BYTES.saturating_sub(rule.len() + advice), disks))
@@ -131,7 +131,7 @@ pub fn verdicts(
         let permission = match judge::permission(disk, &survey.disks, allow_destroy) {
             Permission::Granted => "; allowDestroy names it".to_owned(),
             Permission::NotNamed => String::new(),
-            Permission::Ambiguous { entry, disks } => format!("; {}", permits_nothing(&entry, &disks)),
+            Permission::Ambiguous { entry, disks } => format!("; {}", without_effect(&entry, &disks)),
         };
         (disk.name.clone(), format!("{verdict}{permission}; {}", show::line(disk, show::LONGEST)))
     };
@@ -140,7 +140,7 @@ pub fn verdicts(
 }
 
 /// The message for an `allowDestroy` entry that names several disks.
-fn permits_nothing(entry: &str, disks: &[String]) -> String {
+fn without_effect(entry: &str, disks: &[String]) -> String {
     format!(
         "the allowDestroy entry {entry} names {} disks ({}) and permits nothing",
         disks.len(),
@@ -151,7 +151,7 @@ fn permits_nothing(entry: &str, disks: &[String]) -> String {
 /// Why `allowDestroy` does not permit data loss on this disk, when an entry names it together with other disks.
 pub fn no_permission(disk: &Disk, survey: &Survey, allow_destroy: &[DiskIdentity]) -> Option<String> {
     match judge::permission(disk, &survey.disks, allow_destroy) {
-        Permission::Ambiguous { entry, disks } => Some(permits_nothing(&entry, &disks)),
+        Permission::Ambiguous { entry, disks } => Some(without_effect(&entry, &disks)),
         Permission::Granted | Permission::NotNamed => None,
     }
 }
@@ -176,7 +176,7 @@ pub fn target<'a>(
             }
         }
         None if boot.medium == Medium::Cd => return Err(NoTarget::CdWithoutTarget),
-        None => survey.disk(&boot.device).ok_or_else(|| NoTarget::BootDiskGone(boot.device.clone()))?,
+        None => survey.disk(&boot.device).ok_or_else(|| NoTarget::BootDiskAbsent(boot.device.clone()))?,
     };
     match system.and_then(|system| system.size_gib) {
         Some(declared) if disk.bytes < u64::from(declared) * GIB => {
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_boot_disk_unless_the_spec_names_another() {
+    fn the_boot_disk_is_chosen_unless_the_spec_names_a_disk() {
         let boot = |device: &str, medium| Boot { device: device.into(), medium };
         let serial = Some(DiskRule { serial: Some("B".into()), ..DiskRule::default() });
         let cases = [
@@ -227,7 +227,7 @@ mod tests {
             (boot("vda", Medium::Disk), Some(system(serial.clone(), None)), Ok("vdb")),
             (boot("sr0", Medium::Cd), Some(system(serial, None)), Ok("vdb")),
             (boot("sr0", Medium::Cd), Some(system(None, None)), Err("booted from a CD")),
-            (boot("vdz", Medium::Disk), None, Err("the boot disk vdz is gone")),
+            (boot("vdz", Medium::Disk), None, Err("the boot disk vdz is not attached")),
             (boot("vda", Medium::Disk), Some(system(by_size(30), None)), Err("2 disks match")),
             (boot("vda", Medium::Disk), Some(system(by_size(50), None)), Err("no disk matches")),
             (boot("vda", Medium::Disk), Some(system(None, Some(21))), Err("smaller than the 21 GiB")),
@@ -248,17 +248,17 @@ mod tests {
         target(&boot, Some(&system(Some(rule), None)), survey).unwrap_err().to_string()
     }
 
-    /// O1: the operator sees all disks and why each was not chosen; the closest match comes first.
+    /// O1: the error lists all disks with the reason why each was not chosen; the closest match is the first.
     #[test]
     fn every_disk_is_listed_with_the_reason() {
         let rule = DiskRule { serial: Some("C".into()), min_size_gib: Some(50), ..DiskRule::default() };
         assert_eq!(
             no_target(rule.clone(), &survey()),
             "no disk matches the spec's disk `system` (serial \"C\", minSizeGiB 50): vdc 40.0 GiB serial \"C\": 40.0 GiB is \
-             less than minSizeGiB 50; vda 20.0 GiB serial \"A\": another serial, 20.0 GiB is less than minSizeGiB 50; vdb 40.0 \
-             GiB serial \"B\": another serial, 40.0 GiB is less than minSizeGiB 50"
+             less than minSizeGiB 50; vda 20.0 GiB serial \"A\": different serial, 20.0 GiB is less than minSizeGiB 50; vdb 40.0 \
+             GiB serial \"B\": different serial, 40.0 GiB is less than minSizeGiB 50"
         );
-        assert!(no_target(rule, &Survey::default()).ends_with("there is no disk"));
+        assert!(no_target(rule, &Survey::default()).ends_with("no disk is attached"));
         let several = no_target(by_size(30).unwrap(), &survey());
         assert!(
             several.starts_with("2 disks match the spec's disk `system` (minSizeGiB 30): vdb 40.0 GiB"),
@@ -269,7 +269,7 @@ mod tests {
 
     /// O1: sixty disks with the longest names fit into one record; the record counts the disks that it does not list.
     #[test]
-    fn a_record_names_the_closest_disks_and_counts_the_others() {
+    fn a_record_lists_the_closest_disks_and_counts_the_others() {
         let mut survey = Survey::default();
         for number in 0..60 {
             survey.disks.push(Disk {
@@ -287,15 +287,15 @@ mod tests {
             kubedos_wire::record::Record::new(1000, 1000.5, "Disks", kubedos_wire::record::Outcome::Waiting);
         record.node = Some("n".repeat(63));
         record.on = Some("disk".into());
-        record.note = Some(format!("{error}; STATE and DATA are in memory and end with this boot"));
+        record.note = Some(format!("{error}; STATE and DATA are in memory until the next boot"));
         let line = record.line();
         assert!(line.contains("vdz 1.0 GiB") && line.contains(" more; STATE and DATA"), "{line}");
-        assert!(!line.contains('…') || line.contains("end with this boot"), "{line}");
+        assert!(!line.contains('…') || line.contains("until the next boot"), "{line}");
     }
 
     /// S3: the status page shows which disk was chosen, why the others were not, and which permission has no effect.
     #[test]
-    fn the_page_lists_every_disk_with_a_verdict() {
+    fn the_page_lists_every_disk_with_the_reason() {
         let mut survey = survey();
         survey.disks.push(Disk { serials: vec!["B".into()], ..Disk::new("vdd", GIB) });
         let boot = Boot { device: "vda".into(), medium: Medium::Disk };

@@ -2,7 +2,7 @@
 //!
 //! Creating a container takes many writes by several programs. The header carries the mark [`luks::UNFINISHED`] until
 //! everything inside has been created and flushed; the last step replaces the mark in one update of the header, which
-//! has two copies. The partition table names a store's partition only once its container is finished (ADR 0060), and
+//! has two copies. The partition table contains a store's partition only after its container is finished (ADR 0060), and
 //! the anchor of a disk survives damage to the headers.
 //!
 //! Invariant: a store that was never finished is created; a finished store is never created again unless `allowDestroy`
@@ -16,7 +16,7 @@ use super::survey::Store;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// No header and no other known magic number.
-    Nothing,
+    NoHeader,
     /// A kubedOS container whose creation was interrupted; it has never been used.
     Unfinished,
     /// A finished kubedOS container with the one header shape that the agent writes.
@@ -33,10 +33,10 @@ pub enum Content {
 pub fn content(store: Store, area: &[u8]) -> Content {
     let headers = Headers::read(area);
     if headers.copies.is_empty() {
-        return identity::known(area).map_or(Content::Nothing, |what| Content::Foreign(what.into()));
+        return identity::known(area).map_or(Content::NoHeader, |what| Content::Foreign(what.into()));
     }
     let Some(newest) = headers.newest() else {
-        // Creation was interrupted while the first header was written, so the container has never held data.
+        // Creation was interrupted while the first header was written, so the container has never contained data.
         let never_used = headers.copies.iter().all(|copy| copy.subsystem == luks::UNFINISHED);
         return if never_used { Content::Unfinished } else { Content::Damaged };
     };
@@ -53,18 +53,18 @@ pub fn content(store: Store, area: &[u8]) -> Content {
 /// One change to a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ContainerChange {
-    /// Format, open, create the file system, finish. The previous content is lost.
-    Make {
-        /// Which store.
+    /// Formats, opens, creates the file system, finishes. The previous content is lost.
+    Create {
+        /// The store.
         store: Store,
-        /// A description of the data that is lost; `None` if there is none.
+        /// A description of the data that is lost; `None` if no data is lost.
         lost: Option<String>,
     },
-    /// Which store.
+    /// Writes the header from its backup. The data is not changed.
     Restore {
-        /// The header to write.
+        /// The store.
         store: Store,
-        /// What is written.
+        /// The header to write.
         header: Checked,
     },
 }
@@ -72,9 +72,9 @@ pub enum ContainerChange {
 /// Why a partition is left unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ContainerRefusal {
-    /// The partition holds foreign content.
+    /// The partition contains foreign data.
     #[error(
-        "{partition} should hold {store}, but holds {what}; its disk is not named in allowDestroy, so it was left as it is"
+        "{partition} is for {store}, but contains {what}; it was not changed, because allowDestroy does not name its disk"
     )]
     Foreign {
         /// The kernel's name of the partition.
@@ -86,30 +86,30 @@ pub enum ContainerRefusal {
     },
     /// The store existed, and its container no longer has a usable header.
     #[error(
-        "{partition} held {store}, but {what}; it was left as it is: restore the header from a backup (cryptsetup luksHeaderRestore), name the disk in allowDestroy to make {store} again, or replace the node (a seed of a new incarnation and an empty disk)"
+        "{partition} contained {store}, but {what}; it was not changed: restore the header from a backup (cryptsetup luksHeaderRestore), name the disk in allowDestroy to create {store} again, or replace the node (a seed with a new incarnation and an empty disk)"
     )]
     Lost {
         /// The kernel's name of the partition.
         partition: String,
         /// The store that the partition is for.
         store: &'static str,
-        /// What was found.
+        /// The fault.
         what: &'static str,
     },
     /// The header may be forged.
-    #[error("the header of {store} on {partition} is not one that kubedOS makes, and was not used")]
+    #[error("the header of {store} on {partition} is not a header that kubedOS writes, and was not used")]
     Unacceptable {
         /// The kernel's name of the partition.
         partition: String,
         /// The store that the partition is for.
         store: &'static str,
-        /// What is wrong.
+        /// The difference from a header that kubedOS writes.
         #[source]
         source: Unacceptable,
     },
-    /// The header is intact, but was made with another key.
+    /// The header is intact, but its key slot was created with a different key.
     #[error(
-        "the key of this node's seed does not open {partition}: {store} belongs to another node or another incarnation; it was left as it is, since its disk is not named in allowDestroy"
+        "the key of this node's seed does not open {partition}: {store} belongs to another node or another incarnation; it was not changed, because allowDestroy does not name its disk"
     )]
     OtherKey {
         /// The kernel's name of the partition.
@@ -122,7 +122,7 @@ pub enum ContainerRefusal {
 /// The facts about a store's partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerFacts {
-    /// Which store.
+    /// The store.
     pub store: Store,
     /// The kernel's name of its partition.
     pub partition: String,
@@ -130,13 +130,13 @@ pub struct ContainerFacts {
     pub content: Content,
     /// The container is finished, and it is open or this node's key has opened it.
     pub opens: bool,
-    /// The store existed before: the partition table names its partition, or the disk has an anchor of this node.
-    pub made: bool,
+    /// The store was finished before: the partition table contains its partition, or the disk has an anchor of this node.
+    pub existed: bool,
     /// The header backup in the disk's anchor.
     pub backup: Option<Checked>,
 }
 
-/// The changes after which both containers can be opened. Empty when both are open.
+/// The changes that are needed before both containers can be opened. Empty if both are open.
 pub fn plan(facts: &[ContainerFacts], may_destroy: bool) -> Result<Vec<ContainerChange>, ContainerRefusal> {
     let mut changes = Vec::new();
     for facts in facts {
@@ -150,10 +150,10 @@ fn plan_one(facts: &ContainerFacts, may_destroy: bool) -> Result<Option<Containe
     let (partition, name) = (facts.partition.clone(), store.name());
     let unreadable = match &facts.content {
         Content::Finished(_) if facts.opens => return Ok(None),
-        Content::Nothing | Content::Unfinished if !facts.made => {
-            return Ok(Some(ContainerChange::Make { store, lost: None }));
+        Content::NoHeader | Content::Unfinished if !facts.existed => {
+            return Ok(Some(ContainerChange::Create { store, lost: None }));
         }
-        Content::Nothing => Some("it no longer has a header"),
+        Content::NoHeader => Some("it no longer has a header"),
         Content::Unfinished => Some("its header belongs to a container that was never used"),
         Content::Damaged => Some("both copies of its header are damaged"),
         Content::Finished(_) | Content::Unacceptable(_) | Content::Foreign(_) => None,
@@ -178,11 +178,11 @@ fn plan_one(facts: &ContainerFacts, may_destroy: bool) -> Result<Option<Containe
         ContainerRefusal::Foreign { what, .. } => what.clone(),
         ContainerRefusal::Lost { what, .. } => format!("the previous {name}: {what}"),
         ContainerRefusal::Unacceptable { .. } => {
-            format!("a container of {name} with a header of another shape")
+            format!("a container of {name} with a header that kubedOS does not write")
         }
-        ContainerRefusal::OtherKey { .. } => format!("a container of {name} with another key"),
+        ContainerRefusal::OtherKey { .. } => format!("a container of {name} with a different key"),
     };
-    Ok(Some(ContainerChange::Make { store, lost: Some(lost) }))
+    Ok(Some(ContainerChange::Create { store, lost: Some(lost) }))
 }
 
 #[cfg(test)]
@@ -196,7 +196,7 @@ mod tests {
             partition: "vda25".into(),
             content,
             opens: false,
-            made: false,
+            existed: false,
             backup: None,
         }
     }
@@ -228,8 +228,8 @@ mod tests {
         xfs[..4].copy_from_slice(b"XFSB");
         let data = luks_area_of(Store::Data, luks::FINISHED, 1);
         let cases = [
-            (vec![0; luks::AREA_BYTES], Content::Nothing),
-            (vec![0x5a; luks::AREA_BYTES], Content::Nothing),
+            (vec![0; luks::AREA_BYTES], Content::NoHeader),
+            (vec![0x5a; luks::AREA_BYTES], Content::NoHeader),
             (whole, Content::Finished(finished())),
             (second_only, Content::Finished(finished())),
             (unfinished, Content::Unfinished),
@@ -257,7 +257,7 @@ mod tests {
 
     fn contents() -> Vec<Content> {
         vec![
-            Content::Nothing,
+            Content::NoHeader,
             Content::Unfinished,
             Content::Damaged,
             Content::Finished(finished()),
@@ -266,14 +266,15 @@ mod tests {
         ]
     }
 
-    /// O1: a finished store is never created again without permission, whatever the partition holds; every refusal
-    /// names the partition.
+    /// O1: a finished store is never created again without permission, for any content of the partition; every refusal
+    /// contains the partition.
     #[test]
     fn a_finished_store_is_never_created_again_without_permission() {
         for content in contents() {
             for backup in [None, Some(finished())] {
-                let made = ContainerFacts { made: true, backup: backup.clone(), ..facts(content.clone()) };
-                match plan(&[made], false) {
+                let existed =
+                    ContainerFacts { existed: true, backup: backup.clone(), ..facts(content.clone()) };
+                match plan(&[existed], false) {
                     Ok(changes) => assert!(
                         matches!(changes.as_slice(), [ContainerChange::Restore { header, .. }] if Some(header) == backup.as_ref()),
                         "{content:?}: {changes:?}"
@@ -284,29 +285,29 @@ mod tests {
         }
     }
 
-    /// S3: even with `allowDestroy` a backup is restored first, and the plan describes what is lost.
+    /// S3: even with `allowDestroy` a backup is restored first, and the plan describes the lost data.
     #[test]
-    fn allow_destroy_makes_again_only_what_cannot_be_restored() {
+    fn allow_destroy_recreates_only_stores_that_cannot_be_restored() {
         for content in contents() {
-            let made = ContainerFacts { made: true, ..facts(content.clone()) };
-            let changes = plan(std::slice::from_ref(&made), true).unwrap();
+            let existed = ContainerFacts { existed: true, ..facts(content.clone()) };
+            let changes = plan(std::slice::from_ref(&existed), true).unwrap();
             assert!(
-                matches!(changes.as_slice(), [ContainerChange::Make { lost: Some(_), .. }]),
+                matches!(changes.as_slice(), [ContainerChange::Create { lost: Some(_), .. }]),
                 "{content:?}: {changes:?}"
             );
-            let restorable = ContainerFacts { backup: Some(finished()), ..made };
+            let restorable = ContainerFacts { backup: Some(finished()), ..existed };
             let restored =
                 matches!(plan(&[restorable], true).unwrap().as_slice(), [ContainerChange::Restore { .. }]);
-            let unreadable = matches!(content, Content::Nothing | Content::Unfinished | Content::Damaged);
+            let unreadable = matches!(content, Content::NoHeader | Content::Unfinished | Content::Damaged);
             assert_eq!(restored, unreadable, "{content:?}");
         }
     }
 
     #[test]
-    fn a_new_store_is_made_and_foreign_content_is_not_taken_for_nothing() {
-        for content in [Content::Nothing, Content::Unfinished] {
-            let made = plan(&[facts(content)], false).unwrap();
-            assert_eq!(made, [ContainerChange::Make { store: Store::State, lost: None }]);
+    fn a_new_store_is_created_and_foreign_content_is_refused() {
+        for content in [Content::NoHeader, Content::Unfinished] {
+            let changes = plan(&[facts(content)], false).unwrap();
+            assert_eq!(changes, [ContainerChange::Create { store: Store::State, lost: None }]);
         }
         for content in
             [Content::Damaged, Content::Finished(finished()), Content::Foreign("an XFS file system".into())]
@@ -316,18 +317,18 @@ mod tests {
     }
 
     #[test]
-    fn an_open_container_needs_nothing() {
+    fn an_open_container_is_not_changed() {
         for may_destroy in [false, true] {
-            let open = ContainerFacts { opens: true, made: true, ..facts(Content::Finished(finished())) };
+            let open = ContainerFacts { opens: true, existed: true, ..facts(Content::Finished(finished())) };
             assert_eq!(plan(&[open], may_destroy), Ok(vec![]));
         }
     }
 
-    /// The message names what an operator can do.
+    /// The message lists the ways to continue.
     #[test]
-    fn a_lost_header_names_the_ways_out() {
-        let made = ContainerFacts { made: true, ..facts(Content::Nothing) };
-        let text = plan(&[made], false).unwrap_err().to_string();
+    fn the_refusal_of_a_lost_header_lists_the_remedies() {
+        let existed = ContainerFacts { existed: true, ..facts(Content::NoHeader) };
+        let text = plan(&[existed], false).unwrap_err().to_string();
         for words in ["vda25", "state", "luksHeaderRestore", "allowDestroy", "new incarnation"] {
             assert!(text.contains(words), "{words} is not in {text}");
         }

@@ -1,6 +1,6 @@
-//! One image on two disks. Firmware names the partition that it booted from by its UUID, and until one of the disks is
-//! adopted both have it. Firmware chooses which of them it boots next, so the agent must not create STATE on either
-//! (ADR 0060).
+//! Detects the same image on several disks. The firmware reports the partition that it booted from by its UUID, and
+//! copies of an image that are not adopted yet have the same UUIDs. The firmware may boot any of them next time, so the
+//! agent must not create STATE on any of them (ADR 0060).
 
 use kubedos_image::gpt::{self, SectorSize};
 use kubedos_image::guid::Guid;
@@ -11,7 +11,7 @@ use super::survey::{Disk, Survey};
 /// Several disks have the partition that firmware booted from.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{count} disks hold the partition that firmware booted from ({disks}), so the firmware may boot any of them next time; none was changed: detach all but one, or name the disk in `match`"
+    "{count} disks contain the partition that firmware booted from ({disks}), so the firmware may boot any of them next time; no disk was changed: detach all but one, or name the disk in `match`"
 )]
 pub struct DuplicateBootDisks {
     /// The number of disks.
@@ -20,7 +20,7 @@ pub struct DuplicateBootDisks {
     pub disks: String,
 }
 
-/// Fails if more than one disk has the partition `booted`. A disk that cannot be read has no usable table.
+/// Fails if more than one disk has the partition `booted`. A disk that cannot be read is not counted.
 pub fn check(ops: &mut dyn DiskOps, survey: &Survey, booted: Guid) -> Result<(), DuplicateBootDisks> {
     let duplicates: Vec<String> =
         survey.disks.iter().filter(|disk| has(ops, disk, booted)).map(ToString::to_string).collect();

@@ -2,7 +2,7 @@
 //! power at any of them and save the result as a sparse file for other programs.
 //!
 //! Partition tables have their real bytes. Containers and file systems are reduced to real LUKS2 headers (a digest of
-//! the key replaces the key slot) and real ext4 superblocks, with nothing behind them.
+//! the key replaces the key slot) and real ext4 superblocks, without further content.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -96,7 +96,7 @@ pub struct FakeDisks {
     /// Every write and flush so far.
     pub log: Vec<Logged>,
     /// A line for each operation so far.
-    pub deeds: Vec<String>,
+    pub operations: Vec<String>,
     /// A disk on which every write fails.
     pub failing: Option<String>,
     /// A disk on which every read fails.
@@ -114,7 +114,7 @@ impl FakeDisks {
         self.disks.push(disk);
     }
 
-    /// The same machine after a restart: the kernel reads the tables again, nothing is open or mounted, and the log is
+    /// The same machine after a restart: the kernel reads the tables again, no container is open or mounted, and the log is
     /// empty.
     pub fn restarted(
         &self,
@@ -129,7 +129,7 @@ impl FakeDisks {
         next
     }
 
-    /// The media after a power cut behind the first `entries` of this log, starting from `before`. Unflushed writes for
+    /// The media if the power is cut after the first `entries` of this log, starting from `before`. Unflushed writes for
     /// which `lost` returns true are missing.
     pub fn cut(
         &self,
@@ -154,7 +154,7 @@ impl FakeDisks {
         media
     }
 
-    /// The disk behind a device name, and the offset on it where the device starts.
+    /// The disk of a device name, and the offset on the disk where the device starts.
     fn place(&self, device: &str) -> Result<(String, u64), OpsError> {
         let missing = || OpsError::Io {
             verb: "open",
@@ -266,7 +266,7 @@ impl DiskOps for FakeDisks {
         number: u32,
         place: ByteRange,
     ) -> Result<(), OpsError> {
-        self.deeds.push(format!("{request:?} {disk} {number}"));
+        self.operations.push(format!("{request:?} {disk} {number}"));
         let known = self.disks.iter_mut().find(|known| known.name == disk);
         if let Some(known) = known {
             match request {
@@ -290,7 +290,7 @@ impl DiskOps for FakeDisks {
             ContainerStep::Finish => "Finish",
             ContainerStep::Close => "Close",
         };
-        self.deeds.push(format!("{word} {} {partition}", store.name()));
+        self.operations.push(format!("{word} {} {partition}", store.name()));
         let lock = digest::digest(&digest::SHA256, key.as_slice());
         match step {
             ContainerStep::Format { .. } => {
@@ -316,14 +316,14 @@ impl DiskOps for FakeDisks {
     }
 
     fn filesystem(&mut self, store: Store, step: &FilesystemStep) -> Result<(), OpsError> {
-        self.deeds.push(format!("{step:?} {}", store.name()));
+        self.operations.push(format!("{step:?} {}", store.name()));
         let label = store.label();
         let size = self
             .open
             .get(&store)
             .map_or(0, |partition| self.len(partition).saturating_sub(luks::DATA_OFFSET));
         match step {
-            FilesystemStep::Make { .. } => {
+            FilesystemStep::Create { .. } => {
                 self.write(&label, 64 * 1024, &[0xff; PAGE])?; // stands for bitmaps and other metadata
                 self.write(&label, 0, &ext4_head(size))?;
                 self.flush(&label)

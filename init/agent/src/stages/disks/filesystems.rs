@@ -7,21 +7,21 @@ use super::survey::{Store, Survey};
 /// How many bytes from the start of a file system [`Superblock::read`] needs.
 pub const HEAD_BYTES: usize = 4096;
 
-/// The fields of a superblock that matter here.
+/// The fields of a superblock that the plan uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Superblock {
     /// Size of the file system in bytes.
     pub bytes: u64,
-    /// The file system was not unmounted, or its kernel saw errors.
+    /// The file system was not unmounted cleanly, or a kernel found errors in it.
     pub needs_check: bool,
 }
 
 impl Superblock {
-    /// Reads an ext4 superblock; `None` if there is none.
+    /// Reads an ext4 superblock; `None` if the bytes are not an ext4 file system.
     pub fn read(head: &[u8]) -> Option<Self> {
         let field16 = |at: usize| Some(u16::from_le_bytes(*head.get(1024 + at..)?.first_chunk()?));
         let field32 = |at: usize| Some(u32::from_le_bytes(*head.get(1024 + at..)?.first_chunk()?));
-        /// `EXT4_VALID_FS`: cleanly unmounted; with `EXT4_ERROR_FS` (2) its kernel saw errors.
+        /// `EXT4_VALID_FS`: cleanly unmounted; with `EXT4_ERROR_FS` (2) a kernel found errors.
         const CLEAN: u16 = 1;
         /// `EXT4_FEATURE_INCOMPAT_RECOVER`: the journal must be replayed.
         const RECOVER: u32 = 4;
@@ -43,36 +43,36 @@ impl Superblock {
 /// One change to a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FilesystemChange {
-    /// Replay its journal and repair it.
+    /// Replays the journal and repairs the file system.
     Check(Store),
-    /// Mount it at its mount point.
+    /// Mounts the file system at its mount point.
     Mount(Store),
-    /// Grow it to the size of its container.
+    /// Grows the file system to the size of its container.
     Grow(Store),
 }
 
 /// An open, finished container without a readable file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("there is no file system in the container of {}; it was left as it is", .store.name())]
+#[error("the container of {} has no file system; it was not changed", .store.name())]
 pub struct NoFilesystem {
-    /// Which store.
+    /// The store.
     pub store: Store,
 }
 
 /// The facts about a store's file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FilesystemFacts {
-    /// Which store.
+    /// The store.
     pub store: Store,
-    /// Its superblock, if there is one.
+    /// Its superblock, if it can be read.
     pub superblock: Option<Superblock>,
 }
 
-/// A file system that is smaller than its container by less than this is not grown: it ends at a whole group or
+/// A file system is grown only if its container is larger by at least this, because a file system ends at a whole group or
 /// cluster.
 const SLACK: u64 = 64 << 20;
 
-/// The changes after which both file systems are mounted and as large as their containers. Empty when they already are.
+/// The changes that mount both file systems and grow them to the size of their containers. Empty if they have this state.
 pub fn plan(facts: &[FilesystemFacts], survey: &Survey) -> Result<Vec<FilesystemChange>, NoFilesystem> {
     let mut changes = Vec::new();
     for FilesystemFacts { store, superblock } in facts {
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clean_one_is_mounted_and_then_nothing() {
+    fn a_clean_file_system_is_mounted_and_a_second_plan_is_empty() {
         let head = ext4_head(10 << 30);
         let mount = plan(&facts(&head), &survey(10 << 30, false));
         assert_eq!(mount, Ok(vec![FilesystemChange::Mount(Store::Data)]));
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_was_not_unmounted_is_checked_before_but_not_while_mounted() {
+    fn an_uncleanly_unmounted_file_system_is_checked_only_before_mounting() {
         let mut head = ext4_head(10 << 30);
         head[1024 + 0x60] |= 4;
         let expected = vec![FilesystemChange::Check(Store::Data), FilesystemChange::Mount(Store::Data)];
@@ -126,9 +126,9 @@ mod tests {
         assert_eq!(plan(&facts(&head), &survey(10 << 30, true)), Ok(vec![]));
     }
 
-    /// O1: the additional space of a grown disk is used.
+    /// O1: the file system uses the additional space of a grown disk.
     #[test]
-    fn one_smaller_than_its_container_is_grown_once_mounted() {
+    fn a_file_system_smaller_than_its_container_is_mounted_and_grown() {
         let head = ext4_head(10 << 30);
         let expected = vec![FilesystemChange::Mount(Store::Data), FilesystemChange::Grow(Store::Data)];
         assert_eq!(plan(&facts(&head), &survey(20 << 30, false)), Ok(expected));
@@ -138,17 +138,14 @@ mod tests {
     #[test]
     fn a_finished_container_without_a_file_system_is_not_formatted() {
         let error = plan(&facts(&[0; HEAD_BYTES]), &survey(1 << 30, false)).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "there is no file system in the container of data; it was left as it is"
-        );
+        assert_eq!(error.to_string(), "the container of data has no file system; it was not changed");
         assert_eq!(Superblock::read(&[0; 100]), None);
     }
 
-    /// A block size of 2^54 KiB does not exist. Shifted out of 64 bits it would be zero, and the file system would be
-    /// empty.
+    /// A block size of 2^54 KiB or more does not fit into 64 bits: the shift would give zero, and the file system would
+    /// seem to have zero bytes.
     #[test]
-    fn a_block_size_that_does_not_exist_is_no_file_system() {
+    fn a_superblock_with_an_invalid_block_size_is_refused() {
         for log in [7u32, 54, 63, 64, u32::MAX] {
             let mut head = ext4_head(10 << 30);
             head[1024 + 0x18..1024 + 0x1c].copy_from_slice(&log.to_le_bytes());

@@ -1,9 +1,7 @@
-//! Names the foreign content of a disk or partition, so that an operator can decide about it and nothing valuable is
-//! overwritten.
+//! Identifies foreign data on a disk or partition, so that it is not overwritten and an operator can decide about it.
 //!
-//! A whole disk counts as empty only when its first and its last MiB hold nothing but zeroes: content that is not
-//! recognised may still be valuable. Magic numbers: `include/uapi/linux/magic.h`, and the file systems' own headers as
-//! noted.
+//! A whole disk counts as empty only if its first and its last MiB contain only zeroes: data that is not recognised may
+//! still be valuable. Magic numbers: `include/uapi/linux/magic.h`, and the headers of the file systems as noted.
 
 use kubedos_image::gpt::ReadError;
 
@@ -82,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn zeroes_are_empty_and_one_byte_is_somebodys() {
+    fn a_disk_of_zeroes_is_empty_and_one_other_byte_is_foreign_data() {
         let zeroes = vec![0; EDGE];
         assert_eq!(foreign(&zeroes, &zeroes, &absent()), None);
         let mut tail = zeroes.clone();
@@ -92,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn well_known_content_is_named() {
+    fn known_content_is_identified() {
         for mark in &MARKS {
             let mut head = vec![0; EDGE];
             head[mark.at..mark.at + mark.magic.len()].copy_from_slice(mark.magic);
@@ -105,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_partition_table_is_not_an_empty_disk() {
+    fn a_disk_with_a_damaged_partition_table_is_not_empty() {
         let damaged = ReadError::NoCopy {
             primary: Box::new(ReadError::HeaderChecksum),
             backup: Box::new(ReadError::Absent),

@@ -1,10 +1,10 @@
 //! LUKS2 headers of STATE and DATA: whether a container belongs to kubedOS, whether it is finished, and whether its
 //! header has the shape that the agent writes.
 //!
-//! A header names the cipher, the key slots and the requirements with which cryptsetup opens the container, and whoever
-//! can write the disk can write a header. The agent therefore copies a header into memory, compares it field by field
-//! with the one shape that it writes itself, and gives cryptsetup the checked copy ([`Checked`]), never the bytes on
-//! the disk.
+//! A header contains the cipher, the key slots and the requirements with which cryptsetup opens the container, and an
+//! attacker who can write the disk can write a header. The agent therefore copies a header into memory, compares it
+//! field by field with the one shape that it writes itself, and gives cryptsetup the checked copy ([`Checked`]), never
+//! the bytes on the disk.
 //!
 //! Layout: LUKS2 On-Disk Format Specification 1.1.1, sections 2 and 3: two copies of a binary header of 4096 bytes,
 //! big-endian, each followed by a JSON area; a SHA-256 over both, computed with the checksum field as zeroes. The
@@ -61,7 +61,7 @@ pub struct HeaderCopy {
     pub subsystem: String,
     /// The checksum is correct.
     pub whole: bool,
-    /// Which copy it is: 0 at the start, 1 behind the first one.
+    /// The number of the copy: 0 at the start of the partition, 1 for the second one.
     index: usize,
 }
 
@@ -105,7 +105,7 @@ fn read_copy(bytes: &[u8], index: usize) -> Option<HeaderCopy> {
     })
 }
 
-/// SHA-256 over the copy, with zeroes in place of the checksum field.
+/// SHA-256 over the copy, with the checksum field as zeroes.
 pub(super) fn checksum(copy: &[u8]) -> Option<[u8; 32]> {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(copy.get(..CHECKSUM)?);
@@ -120,20 +120,20 @@ fn text(field: &[u8]) -> String {
     String::from_utf8_lossy(field.get(..end).unwrap_or_default()).into_owned()
 }
 
-/// Why an intact header is not one that the agent writes.
+/// The difference between an intact header and the headers that the agent writes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unacceptable {
     /// Both copies are damaged.
     #[error("both copies of the header are damaged")]
     NotWhole,
-    /// A field of the binary header has another value.
-    #[error("{0} of the binary header is not what kubedOS writes")]
+    /// A field of the binary header has an unexpected value.
+    #[error("{0} in the binary header differs from the value that kubedOS writes")]
     Binary(&'static str),
-    /// The JSON area has another shape.
-    #[error("its metadata is not what kubedOS writes: {0}")]
+    /// The JSON area has an unexpected shape.
+    #[error("its metadata differs from the metadata that kubedOS writes: {0}")]
     Shape(String),
-    /// A field of the JSON area has another value.
-    #[error("{field} of its metadata is `{found}`, and kubedOS writes `{expected}`")]
+    /// A field of the JSON area has an unexpected value.
+    #[error("{field} of its metadata is `{found}`, but kubedOS writes `{expected}`")]
     Field {
         /// The path of the field.
         field: &'static str,
@@ -146,8 +146,8 @@ pub enum Unacceptable {
 
 /// A header and its key slot, copied from a disk and checked: exactly one key slot and one segment, both AES-XTS, no
 /// tokens, no requirements. Both copies are generated from the newest intact one, and their JSON text is serialized
-/// again from the checked values, so that another parser cannot find anything else in it (a repeated name, bytes after
-/// a NUL).
+/// again from the checked values, so that no parser can read different values from it (through a repeated name, or
+/// bytes after a NUL).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Checked {
     area: Vec<u8>,
@@ -208,12 +208,12 @@ fn check_binary(copy: &[u8], index: usize) -> Result<(), Unacceptable> {
         copy.get(at..).and_then(|rest| rest.first_chunk()).map(|bytes| u64::from_be_bytes(*bytes))
     };
     let kind = copy.get(CHECKSUM_KIND..CHECKSUM_KIND + 32).map(text);
-    for (field, holds) in [
+    for (field, is_expected) in [
         ("the size", number(HEADER_SIZE) == Some(COPY_BYTES as u64)),
         ("the place", number(PLACE) == Some((index * COPY_BYTES) as u64)),
         ("the checksum's algorithm", kind.as_deref() == Some("sha256")),
     ] {
-        if !holds {
+        if !is_expected {
             return Err(Unacceptable::Binary(field));
         }
     }
@@ -300,7 +300,7 @@ struct Config {
 }
 
 /// The agent asks for 1,000 iterations, and cryptsetup uses the same number for the digest. More iterations would only
-/// cost time, since the key is random.
+/// cost time, because the key is random.
 const ITERATIONS: &str = "1000";
 
 /// Checks the JSON area and returns the same metadata, serialized again.

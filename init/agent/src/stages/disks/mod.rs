@@ -1,13 +1,12 @@
-//! The Disks stage: it lays out the system disk, and makes sure that STATE and DATA exist, are intact, open and
-//! mounted.
+//! The Disks stage: it partitions the system disk, creates or restores STATE and DATA, and opens and mounts them.
 //!
-//! Three layers are each observed, planned (pure) and applied separately, because a layer can be observed only once the
-//! layer below it exists: the partition table ([`table`]), the LUKS2 containers ([`containers`]), the file systems
+//! Three layers are each observed, planned (pure) and applied separately, because a layer can be observed only after
+//! the layer below it exists: the partition table ([`table`]), the LUKS2 containers ([`containers`]), the file systems
 //! ([`filesystems`]). Power may fail after every step; the next boot observes again and continues.
 //!
 //! Invariants: the stage never destroys data that kubedOS did not create, and never creates a store a second time,
-//! unless `allowDestroy` names the disk. It checks what all disks remember of this node ([`traces`]) before it writes
-//! anything. See `docs/disks.md` and ADR 0050 and 0060.
+//! unless `allowDestroy` names the disk. Before the first write it reads the records of this node on all disks
+//! ([`traces`]). See `docs/disks.md` and ADR 0050 and 0060.
 
 pub mod anchor;
 pub mod anchors;
@@ -46,11 +45,11 @@ use table::TableRefusal;
 use traces::TraceRefusal;
 
 /// The state that the stage has to establish.
-#[expect(missing_debug_implementations, reason = "holds the disk key")]
+#[expect(missing_debug_implementations, reason = "contains the disk key")]
 pub struct Desired {
     /// The device that the machine booted from.
     pub boot: Boot,
-    /// The partition from which the firmware loaded the kernel, if the firmware named one.
+    /// The partition from which the firmware loaded the kernel, if the firmware reports it.
     pub booted: Option<Guid>,
     /// The record that this boot contributes.
     pub now: NodeRecord,
@@ -63,20 +62,20 @@ pub struct Desired {
     /// The key of both containers.
     pub key: DiskKey,
     /// The disk is a clone and gets new UUIDs.
-    pub rename: bool,
-    /// How long the stage has observed the disks already.
+    pub renew_uuids: bool,
+    /// Whether to wait for disks that may not be ready yet.
     pub patience: Patience,
 }
 
-/// How far to trust that a disk is absent, empty or damaged: storage that appears late may be absent at first, or read
-/// as zeroes.
+/// How long the stage has waited for the disks. Storage that becomes ready late can be absent at first, or read as zeroes.
+/// The stage therefore acts on an absent, empty or damaged disk only after a delay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Patience {
-    /// Trust none of these yet.
+    /// At the start of the stage: wait if the disk is absent, empty or damaged.
     Fresh,
-    /// Trust that an empty disk is empty; an absent or damaged one may still become ready.
+    /// After a short time: write a table to an empty disk, but wait if the disk is absent or damaged.
     Tried,
-    /// Trust all of these.
+    /// After the time limit: also act on an absent disk (use memory) and on a damaged one (restore or refuse).
     Over,
 }
 
@@ -103,11 +102,11 @@ pub struct Settled {
     /// Where STATE and DATA are stored.
     pub storage: Storage,
     /// The record that was in the anchor of that disk before this boot.
-    pub remembered: Option<NodeRecord>,
+    pub recorded: Option<NodeRecord>,
     /// Changes that persist beyond this boot.
-    pub lasting: Vec<String>,
-    /// Changes that every boot makes: partitions announced to the kernel, containers opened, file systems mounted.
-    pub passing: Vec<String>,
+    pub persistent: Vec<String>,
+    /// Changes that every boot repeats: partitions announced to the kernel, containers opened, file systems mounted.
+    pub transient: Vec<String>,
 }
 
 /// Why the disks could not be settled.
@@ -140,20 +139,20 @@ pub enum DisksError {
     /// An open container has no file system.
     #[error(transparent)]
     Filesystem(#[from] NoFilesystem),
-    /// The layout has no such partition: a bug.
+    /// Internal error: the layout has no such partition.
     #[error("the layout of {0} has no partition for {1}")]
     NoPlace(String, &'static str),
 }
 
 impl DisksError {
-    /// The node has no disk for STATE and DATA, and continues with both in memory.
+    /// No disk is usable for STATE and DATA; the node continues with both in memory.
     const fn is_absence(&self) -> bool {
         matches!(
             self,
             Self::NoTarget(
                 NoTarget::CdWithoutTarget
                     | NoTarget::NoMatch(_)
-                    | NoTarget::BootDiskGone(_)
+                    | NoTarget::BootDiskAbsent(_)
                     | NoTarget::SmallerThanDeclared { .. }
             ) | Self::Table(TableRefusal::TooSmall { .. } | TableRefusal::ReadOnly { .. })
         )

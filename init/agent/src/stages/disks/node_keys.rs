@@ -1,9 +1,9 @@
 //! The node's own key in STATE, and the keys that were set aside.
 //!
-//! A disk in another machine, or a new incarnation, makes the node a different node with a different key. The identity
-//! of a machine is text from firmware, and a repair or a firmware update may change it. The agent therefore never
-//! deletes the previous keys: it moves them to a folder named after their owner, and restores them when that owner
-//! returns. Enrolment, in a later version, will delete them.
+//! If the disk is moved to another machine, or the seed has a new incarnation, the node is a different node and needs a
+//! different key. The identity of a machine is text from firmware, and a repair or a firmware update may change it. The
+//! agent therefore never deletes the previous keys: it moves them to a folder named after their owner, and restores them
+//! when the disk is used with the same owner again. Enrolment, in a later version, will delete them.
 
 use std::fs;
 use std::io;
@@ -17,13 +17,13 @@ use zeroize::Zeroizing;
 use super::node_record::{Machine, NodeRecord};
 use kubedos_base::atomic;
 
-/// The folder in STATE for the keys that only this node has.
+/// The folder in STATE for the node's own keys.
 const KEYS: &str = "keys";
 
 /// The folder in STATE for previous keys, with one subfolder per owner.
 const ASIDE: &str = "keys-aside";
 
-/// A file beside the key that names its owner, so that an exchange interrupted by a power cut is not made twice.
+/// A file next to the key that contains its owner, so that an exchange interrupted by a power cut is not repeated.
 const OWNER: &str = "owner";
 
 /// The node's own key: an Ed25519 key pair in PKCS#8, generated here. It never leaves the node.
@@ -98,7 +98,7 @@ fn owner(keys: &Path) -> io::Result<Option<String>> {
     }
 }
 
-/// A name that is not in use: an owner may have left keys here before, and none of them may be overwritten.
+/// A name that is not in use: the folder may contain earlier keys of the same owner, which must not be overwritten.
 fn free(aside: &Path, name: &str) -> PathBuf {
     let mut path = aside.join(name);
     let mut count = 1u32;
@@ -109,7 +109,7 @@ fn free(aside: &Path, name: &str) -> PathBuf {
     path
 }
 
-/// The folder with the keys that this owner left last.
+/// The folder with the most recent keys of this owner.
 fn latest(aside: &Path, name: &str) -> io::Result<Option<PathBuf>> {
     let mut latest = None;
     for entry in fs::read_dir(aside)? {
@@ -135,7 +135,7 @@ pub fn fingerprint(state: &Path, owner: &Owner) -> Result<String, KeyError> {
     let keys = state.join(KEYS);
     let bytes = match fs::read(keys.join(NODE_KEY)) {
         Ok(bytes) => Zeroizing::new(bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !keys.exists() => make(state, owner)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !keys.exists() => generate(state, owner)?,
         Err(error) => return Err(KeyError("read", error)),
     };
     let pair = Ed25519KeyPair::from_pkcs8(&bytes);
@@ -144,10 +144,10 @@ pub fn fingerprint(state: &Path, owner: &Owner) -> Result<String, KeyError> {
 }
 
 /// Generates a key in a temporary folder, which is renamed when it is complete.
-fn make(state: &Path, owner: &Owner) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new());
-    let made = made.map_err(|_| KeyError("generate", io::Error::other("no randomness")))?;
-    let bytes = Zeroizing::new(made.as_ref().to_vec());
+fn generate(state: &Path, owner: &Owner) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let pair = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new());
+    let pair = pair.map_err(|_| KeyError("generate", io::Error::other("no randomness")))?;
+    let bytes = Zeroizing::new(pair.as_ref().to_vec());
     let new = state.join(format!("{KEYS}.new"));
     let write = || {
         fs::create_dir_all(&new)?;
@@ -168,9 +168,9 @@ mod tests {
         Owner { incarnation, machine: Machine { product_uuid: Some(uuid.into()), ..Machine::default() } }
     }
 
-    /// Finding 7 of the review: one changed SMBIOS text must not cost the node its keys.
+    /// A repair changes an SMBIOS text and changes it back: the node gets its first keys again.
     #[test]
-    fn keys_come_back_with_the_machine_that_they_belonged_to() {
+    fn an_earlier_owner_gets_its_keys_back() {
         let state = tempfile::tempdir().unwrap();
         let state = state.path();
         let (a, b, later) = (owner("a", 1), owner("b", 1), owner("b", 2));
@@ -182,10 +182,10 @@ mod tests {
         assert_eq!(fingerprint(state, &a).unwrap(), first);
         assert_eq!(exchange(state, &a, &b).unwrap(), Exchanged::Returned);
         assert_eq!(fingerprint(state, &b).unwrap(), second);
-        assert_eq!(exchange(state, &b, &later).unwrap(), Exchanged::New, "another incarnation");
+        assert_eq!(exchange(state, &b, &later).unwrap(), Exchanged::New, "a new incarnation");
     }
 
-    /// No key is lost, however often the machine's identity changes.
+    /// No key is lost, for any number of changes of the machine's identity.
     #[test]
     fn no_exchange_deletes_a_key() {
         let state = tempfile::tempdir().unwrap();
@@ -204,9 +204,9 @@ mod tests {
         assert_eq!(kept, prints.len());
     }
 
-    /// A power cut before the record is written repeats the exchange; the repetition changes nothing.
+    /// After a power cut before the record is written, the exchange is repeated; the repetition makes no change.
     #[test]
-    fn a_repeated_exchange_changes_nothing_more() {
+    fn a_repeated_exchange_makes_no_further_change() {
         for unmarked in [false, true] {
             let state = tempfile::tempdir().unwrap();
             let state = state.path();
@@ -228,9 +228,9 @@ mod tests {
         }
     }
 
-    /// Unreadable is not absent: a key folder without its key file does not get a new key.
+    /// A key folder without its key file is an error; the agent does not generate a new key in it.
     #[test]
-    fn a_folder_without_its_key_is_not_filled_again() {
+    fn a_key_folder_without_its_key_gets_no_new_key() {
         let state = tempfile::tempdir().unwrap();
         fingerprint(state.path(), &owner("a", 1)).unwrap();
         fs::remove_file(state.path().join(KEYS).join(NODE_KEY)).unwrap();

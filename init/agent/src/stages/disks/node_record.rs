@@ -1,8 +1,8 @@
-//! The node's record: the facts that a node must remember across boots, stored as `node.toml` in STATE and in the
-//! disk's anchor. The decision whether a boot may continue is pure.
+//! The node's record: the facts of a node that persist across boots, stored as `node.toml` in STATE and in the disk's
+//! anchor. The decision whether a boot may continue is pure.
 //!
-//! The record is what reveals an older configuration, an old seed or a cloned disk. Fields that this release does not
-//! know are kept when the record is rewritten (ADR 0003).
+//! With the record, the agent detects an older configuration, an old seed and a cloned disk. Fields of later releases
+//! are kept when the record is rewritten (ADR 0003).
 
 use std::fs;
 use std::io;
@@ -16,8 +16,8 @@ use kubedos_base::atomic;
 /// Name of the file in STATE.
 pub const FILE: &str = "node.toml";
 
-/// The version that this release writes. Version 1 had no anchor beside it; this release reads it and writes it back as
-/// version 2. An older release does not look for floors on other disks, and must therefore refuse the disk.
+/// The version that this release writes. Disks with version 1 had no anchors; this release reads version 1 and writes it
+/// back as version 2. An older release does not look for floors on other disks, and must therefore refuse the disk.
 pub const VERSION: u32 = 2;
 
 /// The identity of the machine, as reported by firmware (SMBIOS types 1 and 2).
@@ -41,9 +41,9 @@ impl Machine {
     /// Reads what the kernel shows in `/sys/class/dmi/id`. Placeholder texts that many machines share are ignored.
     pub fn observe(sysfs: &Path) -> Self {
         let field = |name: &str| {
-            let text = fs::read_to_string(sysfs.join("class/dmi/id").join(name)).ok()?; // without a firmware table nothing identifies the machine
+            let text = fs::read_to_string(sysfs.join("class/dmi/id").join(name)).ok()?; // without a firmware table the machine has no identity
             let text = text.trim();
-            let says_nothing = text.is_empty()
+            let is_placeholder = text.is_empty()
                 || text.chars().all(|letter| matches!(letter, '0' | '-' | 'f' | 'F' | ' ' | '.'))
                 || [
                     "none",
@@ -53,7 +53,7 @@ impl Machine {
                     "system serial number",
                 ]
                 .contains(&text.to_ascii_lowercase().as_str());
-            (!says_nothing).then(|| text.to_owned())
+            (!is_placeholder).then(|| text.to_owned())
         };
         Self {
             product_uuid: field("product_uuid"),
@@ -63,7 +63,7 @@ impl Machine {
         }
     }
 
-    /// Whether a disk that remembers `self` is now in another machine: a field that both have differs.
+    /// Whether a disk whose record contains `self` is now in another machine: a field that both have differs.
     pub fn differs(&self, now: &Self) -> bool {
         let differs = |then: &Option<String>, now: &Option<String>| match (then, now) {
             (Some(then), Some(now)) => then != now,
@@ -75,7 +75,7 @@ impl Machine {
     }
 }
 
-/// The facts that a node remembers.
+/// The facts that a node stores.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NodeRecord {
     /// [`VERSION`], or an earlier one.
@@ -91,7 +91,7 @@ pub struct NodeRecord {
     /// No lower release is accepted; absent until a seed or a configuration demands one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release_floor: Option<Release>,
-    /// The clock is never set before this, in seconds since 1970.
+    /// The lower bound of the clock, in seconds since 1970.
     pub clock_floor: u64,
     /// Fields of a later release. They precede `machine` because TOML requires plain values before tables.
     #[serde(flatten)]
@@ -106,8 +106,8 @@ struct Head {
 }
 
 impl NodeRecord {
-    /// Parses a record. The version is parsed first, so that a record of another version is reported as such, whatever
-    /// else it contains.
+    /// Parses a record. The version is parsed first, so that an unsupported version is reported even if the other fields
+    /// do not parse.
     pub fn parse(text: &str) -> Result<Self, RecordError> {
         let Head { version } = toml::from_str(text).map_err(RecordError::Parse)?;
         if (1..=VERSION).contains(&version) {
@@ -126,16 +126,16 @@ impl NodeRecord {
 /// How this boot relates to the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// There is no record: the node is new.
+    /// The node is new and has no record.
     First,
-    /// Nothing has changed; the record need not be written.
+    /// The record has not changed and need not be written.
     Same,
-    /// The same node, with changes to record.
-    News,
-    /// The disk was made in another machine: it gets new UUIDs, and the node a new key.
+    /// The same node, with a changed record.
+    Changed,
+    /// The disk was set up in another machine: it gets new UUIDs, and the node gets a new key.
     Clone,
     /// The same machine with the seed of a later incarnation: the node gets a new key.
-    Reborn,
+    NewIncarnation,
 }
 
 /// Why this node must not continue with this disk.
@@ -150,13 +150,13 @@ pub enum RecordError {
     /// The record cannot be serialized.
     #[error("the node's record cannot be written as TOML")]
     Compose(#[source] toml::ser::Error),
-    /// A release with another record version wrote it.
+    /// A release with an unsupported record version wrote it.
     #[error(
-        "the node's record has version {0}, and this release understands versions 1 to {VERSION}; boot the release that wrote it"
+        "the node's record has version {0}, but this release supports versions 1 to {VERSION}; boot the release that wrote it"
     )]
     Version(u32),
     /// The disk belongs to another cluster.
-    #[error("the disk belongs to cluster {then}, the configuration to cluster {now}")]
+    #[error("the disk belongs to cluster {then}, but the configuration belongs to cluster {now}")]
     OtherCluster {
         /// On the disk.
         then: String,
@@ -164,7 +164,7 @@ pub enum RecordError {
         now: String,
     },
     /// The disk belongs to another node.
-    #[error("the disk belongs to node {then}, the seed to node {now}")]
+    #[error("the disk belongs to node {then}, but the seed belongs to node {now}")]
     OtherNode {
         /// On the disk.
         then: String,
@@ -173,7 +173,7 @@ pub enum RecordError {
     },
     /// The seed has an earlier incarnation than a seed that this node has used.
     #[error(
-        "the seed is of incarnation {now}, but this node has seen incarnation {then}; attach the newer seed"
+        "the seed has incarnation {now}, but this node's record has incarnation {then}; attach the newer seed"
     )]
     OldIncarnation {
         /// On the disk.
@@ -183,7 +183,7 @@ pub enum RecordError {
     },
     /// The configuration is older than one that this node has booted.
     #[error(
-        "the configuration has generation {now}, but this node has seen generation {floor}; raise `metadata.generation` to at least {floor} and build again"
+        "the configuration has generation {now}, but this node accepts only generation {floor} and later; raise `metadata.generation` to at least {floor} and build again"
     )]
     OldGeneration {
         /// On the disk.
@@ -193,7 +193,7 @@ pub enum RecordError {
     },
     /// The release is older than a floor that this node has accepted.
     #[error(
-        "this is release {now}, but this node has accepted that it is not below release {floor}; boot release {floor} or later"
+        "this is release {now}, but the lowest release that this node accepts is {floor}; boot release {floor} or later"
     )]
     OldRelease {
         /// On the disk.
@@ -203,8 +203,8 @@ pub enum RecordError {
     },
 }
 
-/// Whether a node that remembers `then` may boot `release` as `now`: same cluster and node, and nothing below a floor.
-/// Errors name both values.
+/// Whether a node with the record `then` may boot `release` as `now`: same cluster and node, and no value below a floor.
+/// Errors contain both values.
 pub fn accept(then: &NodeRecord, now: &NodeRecord, release: &Release) -> Result<(), RecordError> {
     if then.cluster_id != now.cluster_id {
         return Err(RecordError::OtherCluster { then: then.cluster_id.clone(), now: now.cluster_id.clone() });
@@ -227,16 +227,16 @@ pub fn accept(then: &NodeRecord, now: &NodeRecord, release: &Release) -> Result<
 }
 
 /// How an accepted boot relates to the record.
-pub fn judge(remembered: Option<&NodeRecord>, now: &NodeRecord) -> Verdict {
-    let Some(then) = remembered else { return Verdict::First };
+pub fn judge(recorded: Option<&NodeRecord>, now: &NodeRecord) -> Verdict {
+    let Some(then) = recorded else { return Verdict::First };
     if then.machine.differs(&now.machine) {
         Verdict::Clone
     } else if now.incarnation > then.incarnation {
-        Verdict::Reborn
+        Verdict::NewIncarnation
     } else if *then == merged(then, now) {
         Verdict::Same
     } else {
-        Verdict::News
+        Verdict::Changed
     }
 }
 
@@ -253,7 +253,7 @@ pub fn newest(state: Option<&NodeRecord>, anchor: Option<&NodeRecord>) -> Option
     }
 }
 
-/// The record to store now: floors never fall, identity that firmware no longer reports is kept, unknown fields are
+/// The record to store now: floors never decrease, identity that firmware no longer reports is kept, unknown fields are
 /// kept.
 pub fn merged(then: &NodeRecord, now: &NodeRecord) -> NodeRecord {
     let keep = |now: &Option<String>, then: &Option<String>| now.clone().or_else(|| then.clone());
@@ -272,7 +272,7 @@ pub fn merged(then: &NodeRecord, now: &NodeRecord) -> NodeRecord {
     }
 }
 
-/// Reads the record; `None` if there is none yet.
+/// Reads the record; `None` if it does not exist yet.
 pub fn load(state: &Path) -> Result<Option<NodeRecord>, RecordError> {
     let text = match fs::read_to_string(state.join(FILE)) {
         Ok(text) => text,
@@ -311,21 +311,21 @@ mod tests {
         }
     }
 
-    /// C0: a generation below the recorded one is refused, and the message names both.
+    /// C0: a generation below the recorded one is refused, and the message contains both.
     #[test]
-    fn an_older_generation_is_refused_naming_both() {
+    fn an_older_generation_is_refused_with_both_values() {
         let now = NodeRecord { generation_floor: 3, ..record() };
         let error = accept(&record(), &now, &Release::this()).unwrap_err();
         assert!(
             error
                 .to_string()
-                .starts_with("the configuration has generation 3, but this node has seen generation 4"),
+                .starts_with("the configuration has generation 3, but this node accepts only generation 4"),
             "{error}"
         );
     }
 
     #[test]
-    fn another_node_cluster_or_an_old_seed_is_refused() {
+    fn a_different_node_or_cluster_and_an_old_seed_are_refused() {
         for now in [
             NodeRecord { node: "cp-2".into(), ..record() },
             NodeRecord { cluster_id: "44".repeat(32), ..record() },
@@ -335,9 +335,9 @@ mod tests {
         }
     }
 
-    /// C0: a release below the highest floor that the node has accepted is refused, and the floor never falls.
+    /// C0: a release below the highest floor that the node has accepted is refused, and the floor never decreases.
     #[test]
-    fn an_older_release_is_refused_naming_both() {
+    fn an_older_release_is_refused_with_both_values() {
         let then = NodeRecord { release_floor: Some(Release::new(0, 10, 0)), ..record() };
         let error = accept(&then, &record(), &Release::new(0, 9, 9)).unwrap_err().to_string();
         assert!(error.contains("release 0.9.9") && error.contains("release 0.10.0"), "{error}");
@@ -353,9 +353,13 @@ mod tests {
         let verdict = |now: NodeRecord| judge(Some(&record()), &now);
         assert_eq!(judge(None, &record()), Verdict::First);
         assert_eq!(verdict(record()), Verdict::Same);
-        assert_eq!(verdict(NodeRecord { generation_floor: 5, ..record() }), Verdict::News);
-        assert_eq!(verdict(NodeRecord { clock_floor: 1, ..record() }), Verdict::Same, "floors never fall");
-        assert_eq!(verdict(NodeRecord { incarnation: 3, ..record() }), Verdict::Reborn);
+        assert_eq!(verdict(NodeRecord { generation_floor: 5, ..record() }), Verdict::Changed);
+        assert_eq!(
+            verdict(NodeRecord { clock_floor: 1, ..record() }),
+            Verdict::Same,
+            "floors never decrease"
+        );
+        assert_eq!(verdict(NodeRecord { incarnation: 3, ..record() }), Verdict::NewIncarnation);
         assert_eq!(
             verdict(NodeRecord { machine: Machine::default(), ..record() }),
             Verdict::Same,
@@ -367,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_many_machines_share_identify_none() {
+    fn placeholder_texts_do_not_identify_a_machine() {
         let sysfs = tempfile::tempdir().unwrap();
         let folder = sysfs.path().join("class/dmi/id");
         fs::create_dir_all(&folder).unwrap();
@@ -385,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_read_as_it_was_written_and_another_version_is_refused() {
+    fn a_record_is_read_as_written_and_an_unsupported_version_is_refused() {
         let state = tempfile::tempdir().unwrap();
         assert_eq!(load(state.path()).unwrap(), None);
         store(state.path(), &record()).unwrap();
@@ -402,7 +406,7 @@ mod tests {
         assert!(matches!(load(state.path()), Err(RecordError::Parse(_))));
     }
 
-    /// `node.toml` as release 0.1.0 wrote it, before there were anchors.
+    /// `node.toml` as release 0.1.0 wrote it, before anchors were added.
     const VERSION_1: &str = "version = 1
 node = \"cp-1\"
 cluster_id = \"3333333333333333333333333333333333333333333333333333333333333333\"
@@ -416,16 +420,16 @@ board_serial = \"b\"
 ";
 
     #[test]
-    fn a_record_of_version_1_is_read_and_written_again_as_version_2() {
+    fn a_record_of_version_1_is_rewritten_as_version_2() {
         let then = NodeRecord::parse(VERSION_1).unwrap();
         assert_eq!(then, NodeRecord { version: 1, ..record() });
-        assert_eq!(judge(Some(&then), &record()), Verdict::News);
+        assert_eq!(judge(Some(&then), &record()), Verdict::Changed);
         let lower = NodeRecord { generation_floor: 3, ..record() };
         assert!(accept(&then, &lower, &Release::this()).is_err(), "the floor of version 1 counts");
         assert_eq!(NodeRecord::parse(&then.emit().unwrap()).unwrap(), record());
     }
 
-    /// ADR 0003: the fields of a neighbouring release are kept when this release rewrites the record.
+    /// ADR 0003: the fields of a later release are kept when this release rewrites the record.
     #[test]
     fn unknown_fields_are_kept() {
         let newer = VERSION_1

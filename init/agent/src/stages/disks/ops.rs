@@ -1,4 +1,4 @@
-//! The interface between deciding and acting: the operations that the Disks stage needs, in its own terms.
+//! The operations on disks, as a trait. The Disks stage plans in pure functions and acts only through [`DiskOps`].
 //!
 //! [`Real`](super::real::Real) uses the kernel and the programs of the image.
 //! [`FakeDisks`](super::fake_disks::FakeDisks) keeps disks in memory and logs every write, so that a test can cut the
@@ -29,7 +29,7 @@ pub enum ContainerStep {
         /// The checked header.
         header: Checked,
     },
-    /// Marks the container as finished: from now on it is formatted only with the permission of `allowDestroy`.
+    /// Marks the container as finished: from then on it is formatted only if `allowDestroy` permits it.
     Finish,
     /// Closes the container, if an earlier attempt left it open.
     Close,
@@ -38,7 +38,7 @@ pub enum ContainerStep {
 /// A finished container that should be opened.
 #[derive(Debug, Clone)]
 pub struct ToOpen {
-    /// Which store.
+    /// The store.
     pub store: Store,
     /// The kernel's name of its partition.
     pub partition: String,
@@ -50,11 +50,11 @@ pub struct ToOpen {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FilesystemStep {
     /// Creates an ext4 file system.
-    Make {
+    Create {
         /// Its UUID.
         uuid: Guid,
     },
-    /// Repairs what a power cut or an error left.
+    /// Checks the file system and repairs damage by a power cut or an error.
     Check,
     /// Mounts it at its mount point.
     Mount,
@@ -90,7 +90,7 @@ pub enum OpsError {
         /// The last line that it wrote to stderr.
         output: String,
     },
-    /// The node's key does not open a container.
+    /// The node's key does not open the container.
     #[error("the key of this node's seed does not open {partition}")]
     WrongKey {
         /// The kernel's name of the partition.
@@ -100,11 +100,11 @@ pub enum OpsError {
 
 /// The operations that the Disks stage needs.
 pub trait DiskOps {
-    /// Observes everything; changes nothing.
+    /// Observes disks, containers and mounts, without a change.
     fn survey(&mut self) -> Result<Survey, OpsError>;
 
-    /// Reads `len` bytes at offset `at` of a disk, a partition or the inside of an open container (`kubedos-state`):
-    /// from the medium, not from a cache.
+    /// Reads `len` bytes at offset `at` of a disk, a partition or the mapping of an open container (`kubedos-state`),
+    /// from the medium and not from a cache.
     fn read(&mut self, device: &str, at: u64, len: usize) -> Result<Vec<u8>, OpsError>;
 
     /// Writes to a disk or partition. The data is on the medium only after [`DiskOps::flush`].

@@ -1,7 +1,8 @@
-//! The order of work on disks: choose a disk, check what all disks remember, then table, containers and file systems.
+//! Carries out the work on disks in this order: choose a disk, read the records of this node on all disks, then write
+//! the partition table, the containers and the file systems.
 //!
 //! A disk that is not adopted yet gets its containers first and its table last. The table of an adopted disk therefore
-//! proves that STATE and DATA were created, and a header that is missing later is a loss, never a first boot.
+//! proves that STATE and DATA were created. A header that is missing later was lost; it is not a sign of a first boot.
 
 use std::collections::BTreeMap;
 
@@ -20,12 +21,12 @@ use super::luks::{self, Checked};
 use super::node_record::NodeRecord;
 use super::ops::{ContainerStep, DiskOps, FilesystemStep, OpsError, ToOpen};
 use super::survey::{Disk, Store, Survey};
-use super::table::{self, DesiredTable, FreshNames, TableChange, TableFacts};
+use super::table::{self, DesiredTable, NewUuids, TableChange, TableFacts};
 use super::traces::{self, Trace, Traces};
 use super::{Desired, DisksError, Patience, Settled, Storage};
 use kubedos_wire::handover::Medium;
 
-/// Brings the disks to the desired state; changes nothing if they have it already. Without a disk, STATE and DATA are
+/// Brings the disks to the desired state; makes no change if they have it already. Without a disk, STATE and DATA are
 /// mounted in memory.
 pub fn settle(
     ops: &mut dyn DiskOps,
@@ -34,38 +35,38 @@ pub fn settle(
 ) -> Result<Settled, DisksError> {
     let mut done = Done::default();
     let survey = ops.survey()?;
-    // If STATE is mounted, an earlier run of this boot has checked the other disks already.
+    // If STATE is mounted, an earlier run in this boot has already checked the other disks.
     let settled = survey.mounted.contains(&Store::State);
     let target = choose::target(&desired.boot, desired.system.as_ref(), &survey);
-    let looked_at = survey.disks.iter().filter(|disk| !settled || target.as_ref() == Ok(disk));
-    let mut traces = traces::observe(ops, looked_at, &desired.key)?;
+    let examined = survey.disks.iter().filter(|disk| !settled || target.as_ref() == Ok(disk));
+    let mut traces = traces::observe(ops, examined, &desired.key)?;
     let mut work = Work { ops, desired, random, done: &mut done };
     let storage = match work.disk(&survey, target.clone(), &mut traces) {
         Err(error) if error.is_absence() => {
             traces::judge(&traces, None, &desired.now, &desired.release)?;
-            if desired.patience < Patience::Over && may_still_come(&error) {
+            if desired.patience < Patience::Over && may_still_appear(&error) {
                 return Err(DisksError::NotYet(error.to_string()));
             }
             work.memory()?;
-            Storage::Memory { why: without(&error, &traces) }
+            Storage::Memory { why: reason_for_memory(&error, &traces) }
         }
         storage => storage?,
     };
-    let remembered = match &target {
+    let recorded = match &target {
         Ok(disk) => traces.on(&disk.name).and_then(Trace::record).transpose()?,
         Err(_) => None,
     };
-    Ok(Settled { storage, remembered, lasting: done.lasting, passing: done.passing })
+    Ok(Settled { storage, recorded, persistent: done.persistent, transient: done.transient })
 }
 
-fn may_still_come(error: &DisksError) -> bool {
-    matches!(error, DisksError::NoTarget(NoTarget::NoMatch(_) | NoTarget::BootDiskGone(_)))
+fn may_still_appear(error: &DisksError) -> bool {
+    matches!(error, DisksError::NoTarget(NoTarget::NoMatch(_) | NoTarget::BootDiskAbsent(_)))
 }
 
-/// Why there is no disk, and on which disk STATE is nevertheless.
-fn without(error: &DisksError, traces: &Traces) -> String {
+/// Why no disk is usable, and which disk contains STATE but was not used.
+fn reason_for_memory(error: &DisksError, traces: &Traces) -> String {
     match traces.found.first() {
-        Some(trace) => format!("{error}; this node's STATE is on {} and was not used", trace.named),
+        Some(trace) => format!("{error}; this node's STATE is on {} and was not used", trace.description),
         None => error.to_string(),
     }
 }
@@ -73,8 +74,8 @@ fn without(error: &DisksError, traces: &Traces) -> String {
 /// The changes made so far.
 #[derive(Default)]
 struct Done {
-    lasting: Vec<String>,
-    passing: Vec<String>,
+    persistent: Vec<String>,
+    transient: Vec<String>,
 }
 
 /// One run over the layers.
@@ -90,7 +91,7 @@ struct Target {
     disk: Disk,
     /// `allowDestroy` names it.
     may_destroy: bool,
-    /// Its table had STATE and DATA before this boot.
+    /// Its table already contained STATE and DATA before this boot.
     adopted: bool,
     /// The node's STATE on it.
     trace: Option<Trace>,
@@ -116,12 +117,15 @@ impl Work<'_> {
         let state = facts.found.as_ref().ok().and_then(|found| layout::recognise(&found.table));
         let adopted = state.is_some_and(|recognised| recognised.state == State::Adopted);
         let may_destroy = survey.may_destroy(&disk, &desired.allow_destroy);
-        let changes =
-            table::plan(&facts, DesiredTable { may_destroy, rename: desired.rename }, &self.names())?;
+        let changes = table::plan(
+            &facts,
+            DesiredTable { may_destroy, renew_uuids: desired.renew_uuids },
+            &self.new_uuids(),
+        )?;
         traces::judge(traces, Some(&disk), &desired.now, &desired.release)?;
         let target = Target { may_destroy, adopted, trace: traces.on(&disk.name).cloned(), disk };
         if !target.adopted && target.trace.is_none() {
-            traces::may_make(traces, &target.disk)?;
+            traces::may_create(traces, &target.disk)?;
         }
         self.check_patience(&target, &changes)?;
         let (commit, prepare): (Vec<_>, Vec<_>) =
@@ -131,8 +135,8 @@ impl Work<'_> {
         }
         self.table(&target.disk, &prepare)?;
         let survey = self.ops.survey()?;
-        let gone = || NoTarget::BootDiskGone(target.disk.name.clone());
-        let target = Target { disk: survey.disk(&target.disk.name).cloned().ok_or_else(gone)?, ..target };
+        let absent = || NoTarget::BootDiskAbsent(target.disk.name.clone());
+        let target = Target { disk: survey.disk(&target.disk.name).cloned().ok_or_else(absent)?, ..target };
         self.containers(&target, &survey)?;
         if !target.adopted {
             self.table(&target.disk, &commit)?;
@@ -147,23 +151,23 @@ impl Work<'_> {
         })
     }
 
-    fn names(&mut self) -> FreshNames {
+    fn new_uuids(&mut self) -> NewUuids {
         let mut name = || Guid::from_random((self.random)());
-        FreshNames { disk: name(), esp: name(), seed: name(), state: name(), data: name() }
+        NewUuids { disk: name(), esp: name(), seed: name(), state: name(), data: name() }
     }
 
-    /// A disk that reads as empty is read again before a table is written to it. A disk that has lost its table but has
+    /// An apparently empty disk is read a second time before a table is written to it. A disk without a table but with
     /// STATE of this node gets no new table.
     fn check_patience(&self, target: &Target, changes: &[TableChange]) -> Result<(), DisksError> {
-        let lays_out =
-            changes.iter().any(|change| matches!(change, TableChange::Write { why: table::LAID_OUT, .. }));
-        if lays_out && self.desired.patience == Patience::Fresh && !target.may_destroy {
+        let creates_table =
+            changes.iter().any(|change| matches!(change, TableChange::Write { why: table::PARTITIONED, .. }));
+        if creates_table && self.desired.patience == Patience::Fresh && !target.may_destroy {
             return Err(DisksError::NotYet(format!(
-                "{} reads as empty, and is read again before it is laid out",
+                "{} seems to be empty, and is read again before it is partitioned",
                 target.disk
             )));
         }
-        if lays_out && target.trace.is_some() && !target.may_destroy {
+        if creates_table && target.trace.is_some() && !target.may_destroy {
             return Err(table::TableRefusal::Lost { disk: target.disk.to_string() }.into());
         }
         Ok(())
@@ -173,10 +177,10 @@ impl Work<'_> {
         for change in changes {
             apply_table(self.ops, disk, change)?;
             match change {
-                TableChange::Wipe => self.done.lasting.push(format!("{} wiped", disk.name)),
-                TableChange::Write { why, .. } => self.done.lasting.push(format!("{} {why}", disk.name)),
+                TableChange::Wipe => self.done.persistent.push(format!("{} wiped", disk.name)),
+                TableChange::Write { why, .. } => self.done.persistent.push(format!("{} {why}", disk.name)),
                 TableChange::Announce { request, number, .. } => {
-                    self.done.passing.push(format!("{request:?} partition {number}"));
+                    self.done.transient.push(format!("{request:?} partition {number}"));
                 }
             }
         }
@@ -192,21 +196,25 @@ impl Work<'_> {
         };
         // An open container is in use, so its disk is ready: only its header is damaged.
         if is_loss && self.desired.patience < Patience::Over && survey.open.is_empty() {
-            let what =
-                format!("{} has lost a header, and is read again before anything is done", target.disk);
+            let what = format!(
+                "a header on {} is missing, and the disk is read again before any change",
+                target.disk
+            );
             return Err(DisksError::NotYet(what));
         }
         for change in changes? {
             match change {
-                ContainerChange::Make { store, lost } => self.make(target, store, lost.as_deref(), survey)?,
+                ContainerChange::Create { store, lost } => {
+                    self.create(target, store, lost.as_deref(), survey)?
+                }
                 ContainerChange::Restore { store, header } => self.restore(target, store, &header, survey)?,
             }
         }
         Ok(())
     }
 
-    /// Reads the headers and opens the finished containers: that changes nothing on the disk, and only cryptsetup can
-    /// tell whether the key fits.
+    /// Reads the headers and opens the finished containers. Opening does not change the disk, and only cryptsetup can
+    /// test the key.
     fn observe_containers(
         &mut self,
         target: &Target,
@@ -225,7 +233,7 @@ impl Work<'_> {
             partition,
             content,
             opens: survey.open.contains_key(&store) || opened.contains(&store),
-            made: target.adopted || anchor.is_some(),
+            existed: target.adopted || anchor.is_some(),
             backup: anchor.and_then(|anchor| anchor.headers.get(&store)).cloned(),
         });
         Ok(facts.collect())
@@ -252,7 +260,7 @@ impl Work<'_> {
         for (ToOpen { store, .. }, result) in wanted.into_iter().zip(results) {
             match result {
                 Ok(()) => {
-                    self.done.passing.push(format!("{} opened", store.name()));
+                    self.done.transient.push(format!("{} opened", store.name()));
                     opened.push(store);
                 }
                 Err(OpsError::WrongKey { .. }) => {}
@@ -267,7 +275,7 @@ impl Work<'_> {
         let step = ContainerStep::Open { header: header.clone() };
         match self.ops.container(store, partition, &step, &self.desired.key) {
             Ok(()) => {
-                self.done.passing.push(format!("{} opened", store.name()));
+                self.done.transient.push(format!("{} opened", store.name()));
                 Ok(true)
             }
             Err(OpsError::WrongKey { .. }) => Ok(false),
@@ -275,7 +283,7 @@ impl Work<'_> {
         }
     }
 
-    fn make(
+    fn create(
         &mut self,
         target: &Target,
         store: Store,
@@ -290,32 +298,32 @@ impl Work<'_> {
         }
         let key = &self.desired.key;
         self.ops.container(store, &partition, &ContainerStep::Format { uuid: container }, key)?;
-        let made = self.ops.read(&partition, 0, luks::AREA_BYTES)?;
-        let header = Checked::read(&made).map_err(|source| ContainerRefusal::Unacceptable {
+        let written = self.ops.read(&partition, 0, luks::AREA_BYTES)?;
+        let header = Checked::read(&written).map_err(|source| ContainerRefusal::Unacceptable {
             partition: partition.clone(),
             store: store.name(),
             source,
         })?;
         self.ops.container(store, &partition, &ContainerStep::Open { header }, key)?;
-        self.ops.filesystem(store, &FilesystemStep::Make { uuid: filesystem })?;
+        self.ops.filesystem(store, &FilesystemStep::Create { uuid: filesystem })?;
         self.ops.container(store, &partition, &ContainerStep::Finish, key)?;
-        // Creating a container wipes the anchor in its partition. Write the anchor back at once, so that the record is never in
-        // one place only while the other store is created.
+        // Creating a container wipes the anchor in its partition. Write the anchor back at once, so that the record is in both
+        // partitions while the other store is created.
         if let Some(anchor) = target.trace.as_ref().and_then(|trace| trace.anchor.as_ref()) {
             let mut headers = anchor.headers.clone();
             headers.remove(&store);
             let anchor = Anchor { headers, ..anchor.clone() };
             anchors::apply(self.ops, &partition, &anchor, key)?;
         }
-        self.done.lasting.push(match lost {
-            Some(lost) => format!("{} made again on {partition}, in place of {lost}", store.name()),
-            None => format!("{} made on {partition}", store.name()),
+        self.done.persistent.push(match lost {
+            Some(lost) => format!("{} created on {partition}, replacing {lost}", store.name()),
+            None => format!("{} created on {partition}", store.name()),
         });
         Ok(())
     }
 
-    /// Writes the key slot first, then one copy of the header after the other: a header with a correct checksum always
-    /// has its key slot.
+    /// Restores a header: writes the key slot first, then one copy of the header after the other. A header with a correct
+    /// checksum therefore always has its key slot.
     fn restore(
         &mut self,
         target: &Target,
@@ -339,7 +347,7 @@ impl Work<'_> {
             return Err(lost("its restored header does not open with this node's key").into());
         }
         self.done
-            .lasting
+            .persistent
             .push(format!("the header of {} on {partition} was restored from its backup", store.name()));
         Ok(())
     }
@@ -358,17 +366,17 @@ impl Work<'_> {
         });
         let checks: Vec<Store> = checks.collect();
         self.ops.check_each(&checks)?;
-        self.done.passing.extend(checks.iter().map(|store| format!("{} checked", store.name())));
+        self.done.transient.extend(checks.iter().map(|store| format!("{} checked", store.name())));
         for change in changes {
             match change {
                 FilesystemChange::Check(_) => {}
                 FilesystemChange::Mount(store) => {
                     self.ops.filesystem(store, &FilesystemStep::Mount)?;
-                    self.done.passing.push(format!("{} mounted", store.name()));
+                    self.done.transient.push(format!("{} mounted", store.name()));
                 }
                 FilesystemChange::Grow(store) => {
                     self.ops.filesystem(store, &FilesystemStep::Grow)?;
-                    self.done.lasting.push(format!("{} grown", store.name()));
+                    self.done.persistent.push(format!("{} grown", store.name()));
                 }
             }
         }
@@ -379,7 +387,7 @@ impl Work<'_> {
         let survey = self.ops.survey()?;
         for store in Store::ALL.into_iter().filter(|store| !survey.mounted.contains(store)) {
             self.ops.filesystem(store, &FilesystemStep::MountMemory)?;
-            self.done.passing.push(format!("{} mounted in memory", store.name()));
+            self.done.transient.push(format!("{} mounted in memory", store.name()));
         }
         Ok(())
     }
@@ -425,8 +433,8 @@ fn partition(disk: &Disk, store: Store) -> Result<String, DisksError> {
     Ok(disk.partition(place(disk, store)?.0))
 }
 
-/// Makes both anchors of the disk with STATE hold this record and the current headers; returns whether that changed
-/// anything.
+/// Updates both anchors of the disk with STATE to this record and the current headers; returns whether an anchor was
+/// written.
 pub fn keep_anchors(
     ops: &mut dyn DiskOps,
     storage: &Storage,

@@ -1,7 +1,8 @@
-//! The Disks stage as the walk calls it: settles the disks, then compares the node's record with what was booted.
+//! The entry point of the Disks stage: settles the disks, then compares the node's record with this boot.
 //!
-//! A clone (the disk was made in another machine) and a new incarnation get new keys; the previous keys are set aside.
-//! The record is written last, in STATE and then in the anchors: a power cut before that repeats the work.
+//! A clone (the disk was set up in another machine) and a new incarnation get new keys; the previous keys are set aside.
+//! The record is written last, in STATE and then in the anchors. After a power cut before that, the next boot repeats
+//! the work.
 
 use std::path::Path;
 
@@ -23,7 +24,7 @@ use kubedos_wire::handover::Handover;
 pub struct Stored {
     /// Where STATE and DATA are stored.
     pub storage: Storage,
-    /// The clock is never set before this, in seconds since 1970.
+    /// The lower bound of the clock, in seconds since 1970.
     pub clock_floor: u64,
     /// SHA-256 of the node's public key, hexadecimal.
     pub fingerprint: String,
@@ -32,13 +33,13 @@ pub struct Stored {
 /// Why the stage failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
-    /// The disks.
+    /// The disks could not be settled.
     #[error(transparent)]
     Disks(#[from] DisksError),
-    /// The node's record.
+    /// The node's record is unusable, or forbids this boot.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// The node's own key.
+    /// The node's own key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
 }
@@ -72,7 +73,7 @@ pub fn desired(handover: &Handover, identity: &Identity, machine: Machine, patie
         system: identity.shard.system_disk().cloned(),
         allow_destroy: identity.shard.allow_destroy.clone(),
         key: Zeroizing::new(*identity.seed.disk_key.expose()),
-        rename: false,
+        renew_uuids: false,
         patience,
     }
 }
@@ -102,53 +103,52 @@ pub fn attempt(
     let mut settled = settle(ops, &desired, random)?;
     let now = desired.now.clone();
     let inner = node_record::load(state)?;
-    let then = node_record::newest(inner.as_ref(), settled.remembered.as_ref());
+    let then = node_record::newest(inner.as_ref(), settled.recorded.as_ref());
     if let Some(then) = &then {
         node_record::accept(then, &now, &desired.release)?;
     }
     let verdict = node_record::judge(then.as_ref(), &now);
-    let mut news = Vec::new();
-    if let (Verdict::Clone | Verdict::Reborn, Some(then)) = (&verdict, &then) {
+    let mut notes = Vec::new();
+    if let (Verdict::Clone | Verdict::NewIncarnation, Some(then)) = (&verdict, &then) {
         let why = match verdict {
-            Verdict::Clone => "this disk was made in another machine",
-            _ => "a new incarnation",
+            Verdict::Clone => "this disk was set up in another machine: the disk got new UUIDs, ",
+            _ => "the seed has a new incarnation: ",
         };
         let keys = match node_keys::exchange(state, &Owner::of(then), &Owner::of(&now))? {
-            Exchanged::Returned => "the earlier keys restored",
-            Exchanged::New => "new keys",
+            Exchanged::Returned => "the node's earlier keys were restored",
+            Exchanged::New => "the node got new keys",
         };
-        let names = if verdict == Verdict::Clone { "new names and " } else { "" };
-        news.push(format!("{why}: {names}{keys}, the previous keys set aside"));
+        notes.push(format!("{why}{keys}, and the previous keys were set aside"));
     }
     let fingerprint = node_keys::fingerprint(state, &Owner::of(&now))?;
     if verdict == Verdict::Clone {
-        desired.rename = true;
-        settled.lasting.extend(settle(ops, &desired, random)?.lasting);
+        desired.renew_uuids = true;
+        settled.persistent.extend(settle(ops, &desired, random)?.persistent);
     }
     let record = then.as_ref().map_or_else(|| now.clone(), |then| node_record::merged(then, &now));
     if inner.as_ref() != Some(&record) {
         node_record::store(state, &record)?;
     }
     let anchored = keep_anchors(ops, &settled.storage, &desired, &record)?;
-    if verdict == Verdict::News || (anchored && verdict == Verdict::Same) {
-        news.push("the node's record updated".to_owned());
+    if verdict == Verdict::Changed || (anchored && verdict == Verdict::Same) {
+        notes.push("the node's record was updated".to_owned());
     }
-    settled.lasting.extend(news);
-    let Settled { storage, lasting, .. } = settled;
-    Ok(step(Stored { storage, clock_floor: record.clock_floor, fingerprint }, &lasting))
+    settled.persistent.extend(notes);
+    let Settled { storage, persistent, .. } = settled;
+    Ok(step(Stored { storage, clock_floor: record.clock_floor, fingerprint }, &persistent))
 }
 
-fn step(stored: Stored, lasting: &[String]) -> Step<Stored> {
+fn step(stored: Stored, persistent: &[String]) -> Step<Stored> {
     match stored.storage.clone() {
         Storage::Memory { why } => Step::Degraded {
             output: stored,
             on: "disk".into(),
-            note: Some(format!("{why}; STATE and DATA are in memory and end with this boot")),
+            note: Some(format!("{why}; STATE and DATA are in memory until the next boot")),
         },
-        storage @ Storage::Disk { .. } if lasting.is_empty() => {
+        storage @ Storage::Disk { .. } if persistent.is_empty() => {
             Step::Unchanged { output: stored, note: Some(located(&storage)) }
         }
-        Storage::Disk { .. } => Step::Done { output: stored, note: Some(lasting.join(", ")) },
+        Storage::Disk { .. } => Step::Done { output: stored, note: Some(persistent.join(", ")) },
     }
 }
 
@@ -163,7 +163,7 @@ fn located(storage: &Storage) -> String {
     }
 }
 
-/// The lines of the status page for it: name and text.
+/// The lines of the status page about the storage: name and text.
 pub fn lines(storage: &Storage) -> Vec<(String, String)> {
     match storage {
         Storage::Memory { .. } => vec![("disks".into(), "none: STATE and DATA are in memory".into())],
@@ -220,7 +220,7 @@ mod tests {
             system: None,
             allow_destroy: vec![],
             key: Zeroizing::new([7; 32]),
-            rename: false,
+            renew_uuids: false,
             patience: Patience::Over,
         }
     }
@@ -257,9 +257,9 @@ mod tests {
         }
     }
 
-    /// S3: the first boot changes things, the second one nothing.
+    /// S3: the first boot changes the disks, the second one does not.
     #[test]
-    fn first_done_then_unchanged() {
+    fn the_first_boot_is_done_and_the_second_one_unchanged() {
         let (mut ops, state) = (fake(), tempfile::tempdir().unwrap());
         let first = run(&mut ops, state.path(), &now("u-1", 1), 0);
         assert!(matches!(first, Step::Done { .. }), "{first:?}");
@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(ops.media, media);
     }
 
-    /// A clone of the disk in another machine gets new names and a new key, once.
+    /// A clone of the disk in another machine gets new UUIDs and a new key, once.
     #[test]
     fn a_clone_gets_new_keys() {
         let (mut ops, state) = (fake(), tempfile::tempdir().unwrap());
@@ -282,7 +282,7 @@ mod tests {
             "{clone:?}"
         );
         assert_ne!(fingerprint(&first), fingerprint(&clone));
-        assert_ne!(ops.media, before, "the table has new names");
+        assert_ne!(ops.media, before, "the table has new UUIDs");
         let again = run(&mut ops, state.path(), &now("u-2", 1), 90);
         assert!(matches!(again, Step::Unchanged { .. }));
         assert_eq!(fingerprint(&clone), fingerprint(&again));
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cd_without_a_disk_runs_in_memory_and_says_so() {
+    fn a_node_without_a_disk_runs_in_memory_and_reports_it() {
         let (mut ops, state) = (fake(), tempfile::tempdir().unwrap());
         let desired = Desired {
             boot: Boot { device: "sr0".into(), medium: BootMedium::Cd },
@@ -313,13 +313,13 @@ mod tests {
             matches!(&step, Step::Degraded { on, note: Some(note), .. } if on == "disk" && note.contains("CD")),
             "{step:?}"
         );
-        assert_eq!(ops.deeds, ["MountMemory state", "MountMemory data"]);
-        assert!(ops.log.is_empty(), "nothing was written to any disk");
+        assert_eq!(ops.operations, ["MountMemory state", "MountMemory data"]);
+        assert!(ops.log.is_empty(), "a disk was written");
     }
 
-    /// The stage waits for a disk that the kernel has not found yet, and mounts nothing meanwhile.
+    /// The stage waits for a disk that the kernel has not found yet, and does not mount anything before.
     #[test]
-    fn a_disk_that_may_still_come_is_waited_for() {
+    fn the_stage_waits_for_an_absent_disk() {
         let (mut ops, state) = (fake(), tempfile::tempdir().unwrap());
         let absent = |patience| {
             let desired = a_desired(&now("u-1", 1));
@@ -329,17 +329,17 @@ mod tests {
             let error = attempt(&mut ops, absent(patience), state.path(), &mut || [0; 16]).unwrap_err();
             assert_eq!(
                 (error.class(), error.to_string().as_str()),
-                (Class::Wait, "disk: the boot disk sda is gone")
+                (Class::Wait, "disk: the boot disk sda is not attached")
             );
         }
-        assert!(ops.deeds.is_empty());
+        assert!(ops.operations.is_empty());
         let step = attempt(&mut ops, absent(Patience::Over), state.path(), &mut || [0; 16]).unwrap();
         assert!(matches!(step, Step::Degraded { .. }));
     }
 
-    /// O1: the error names a disk on which a write fails, and the stage can be tried again.
+    /// O1: the error of a failed write contains the disk, and the stage can be tried again.
     #[test]
-    fn a_failing_disk_is_named_and_tried_again() {
+    fn a_failed_write_reports_the_disk_and_is_retried() {
         let (mut ops, state) = (fake(), tempfile::tempdir().unwrap());
         ops.failing = Some("vda".into());
         let error = attempt(&mut ops, a_desired(&now("u-1", 1)), state.path(), &mut || [0; 16]).unwrap_err();

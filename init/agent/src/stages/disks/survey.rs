@@ -22,7 +22,7 @@ impl Store {
     /// Both stores, in the order in which they are created and mounted.
     pub const ALL: [Self; 2] = [Self::State, Self::Data];
 
-    /// The name of the partition. Container, mapping and file system have the same name behind `kubedos-`.
+    /// The name of the partition. Container, mapping and file system have this name with the prefix `kubedos-`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::State => "state",
@@ -43,7 +43,7 @@ impl Store {
         format!("kubedos-{}", self.name())
     }
 
-    /// Where it is mounted.
+    /// The mount point.
     pub const fn mount_point(self) -> &'static str {
         match self {
             Self::State => "/var/lib/kubedos/state",
@@ -52,16 +52,16 @@ impl Store {
     }
 }
 
-/// All facts that the plans use, except the content of the disks.
+/// All facts for the plans, except the content of the disks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Survey {
     /// Whole disks, by name; no optical drives, no mapped or loop devices.
     pub disks: Vec<Disk>,
-    /// Open containers, with the size of their inside in bytes.
+    /// Open containers, with the size of their mapping in bytes.
     pub open: BTreeMap<Store, u64>,
     /// The stores that are mounted.
     pub mounted: BTreeSet<Store>,
-    /// Controllers without a driver: the disks behind them are not visible.
+    /// Controllers without a driver: the kernel does not find their disks.
     pub undriven: Vec<Controller>,
 }
 
@@ -72,7 +72,7 @@ impl Survey {
     }
 
     /// Whether the content of a disk may be destroyed: an entry of `allowDestroy` names this disk and no other attached
-    /// one.
+    /// disk.
     pub fn may_destroy(&self, disk: &Disk, allow_destroy: &[DiskIdentity]) -> bool {
         judge::permission(disk, &self.disks, allow_destroy) == Permission::Granted
     }

@@ -1,4 +1,4 @@
-//! The partition table of the system disk: which table it should have, and the steps to get there. Pure.
+//! The partition table of the system disk: the desired table, and the steps that write it. Pure.
 //!
 //! The order of writes makes a power cut harmless (ADR 0001): an intact copy is never overwritten while the other copy
 //! is damaged, and of two intact copies the backup is written first. So at every moment at least one copy is intact,
@@ -12,12 +12,12 @@ use kubedos_sys::block::PartitionRequest;
 use super::identity;
 use super::survey::{ByteRange, Disk};
 
-/// The reason for a table that is written to a disk without one.
-pub const LAID_OUT: &str = "laid out";
+/// The reason in the record when a table is written to a disk without one.
+pub const PARTITIONED: &str = "partitioned";
 
 /// New UUIDs for a disk and its partitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FreshNames {
+pub struct NewUuids {
     /// The disk itself.
     pub disk: Guid,
     /// Its EFI system partition.
@@ -56,17 +56,17 @@ pub enum TableChange {
 /// Why a disk is left unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TableRefusal {
-    /// The disk holds foreign content.
-    #[error("{disk} holds {what}; it is not named in allowDestroy, so it was left as it is")]
+    /// The disk contains foreign data.
+    #[error("{disk} contains {what}; it was not changed, because allowDestroy does not name it")]
     Foreign {
         /// The disk.
         disk: String,
         /// The content.
         what: String,
     },
-    /// The disk was laid out for this node, and its table is lost.
+    /// The disk has STATE and DATA of this node, but its table is lost.
     #[error(
-        "{disk} has no partition table, but holds this node's STATE and DATA; it was left as it is: restore the table from a backup (sgdisk --load-backup), name the disk in allowDestroy to lay it out again, or replace the node (a seed of a new incarnation and an empty disk)"
+        "{disk} has no partition table, but contains this node's STATE and DATA; it was not changed: restore the table from a backup (sgdisk --load-backup), name the disk in allowDestroy to partition it again, or replace the node (a seed with a new incarnation and an empty disk)"
     )]
     Lost {
         /// The disk.
@@ -74,7 +74,7 @@ pub enum TableRefusal {
     },
     /// This version has no layout for the disk's sector size.
     #[error(
-        "{disk} has sectors of {sector_bytes} bytes, for which this version has no layout; it was left as it is"
+        "{disk} has sectors of {sector_bytes} bytes, for which this version has no layout; it was not changed"
     )]
     Sectors {
         /// The disk.
@@ -88,14 +88,14 @@ pub enum TableRefusal {
         /// The disk.
         disk: String,
     },
-    /// The disk has no room for STATE and DATA.
+    /// The disk is too small for STATE and DATA.
     #[error("{disk} is smaller than the {MINIMUM_DISK} bytes that STATE and DATA need")]
     TooSmall {
         /// The disk.
         disk: String,
     },
     /// The desired table breaks a rule of GPT.
-    #[error("failed to lay out {disk}")]
+    #[error("failed to partition {disk}")]
     Table {
         /// The disk.
         disk: String,
@@ -118,20 +118,20 @@ pub struct TableFacts<'a> {
     pub tail: Vec<u8>,
 }
 
-/// What the plan may and must do beyond the layout itself.
+/// Inputs of the plan in addition to the layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DesiredTable {
     /// `allowDestroy` names this disk.
     pub may_destroy: bool,
     /// The disk is a clone and gets new UUIDs.
-    pub rename: bool,
+    pub renew_uuids: bool,
 }
 
-/// The changes that give a disk the layout of an adopted one. Empty when it has that layout and the kernel knows it.
+/// The changes that give a disk the layout of an adopted one. Empty if it has that layout and the kernel has its partitions.
 pub fn plan(
     facts: &TableFacts<'_>,
     desired: DesiredTable,
-    fresh: &FreshNames,
+    fresh: &NewUuids,
 ) -> Result<Vec<TableChange>, TableRefusal> {
     let disk = facts.disk;
     let named = disk.to_string();
@@ -144,7 +144,7 @@ pub fn plan(
     let ours = facts.found.as_ref().ok().and_then(|found| Some((found, recognise(&found.table)?.state)));
     let (wanted, mut changes) = match ours {
         Some((found, state)) => {
-            let wanted = wanted_from(found, state, disk.bytes, desired.rename, fresh)
+            let wanted = wanted_from(found, state, disk.bytes, desired.renew_uuids, fresh)
                 .map_err(|error| error.of(named))?;
             let changes = repair(found, &wanted, state);
             (wanted, changes)
@@ -163,14 +163,14 @@ pub fn plan(
             let mut changes = Vec::new();
             if foreign.is_some() {
                 changes.push(TableChange::Wipe);
-                // The kernel must forget the old partitions before it accepts new ones.
+                // The old partitions must be removed from the kernel before it accepts new ones.
                 changes.extend(disk.partitions.iter().map(|(number, place)| TableChange::Announce {
                     request: PartitionRequest::Remove,
                     number: *number,
                     place: *place,
                 }));
             }
-            changes.push(TableChange::Write { why: LAID_OUT, steps: wanted.steps() });
+            changes.push(TableChange::Write { why: PARTITIONED, steps: wanted.steps() });
             (wanted, changes)
         }
     };
@@ -183,14 +183,14 @@ pub fn plan(
     Ok(changes)
 }
 
-/// Whether an earlier change removes partition `number` from the kernel's view.
+/// Whether a change in the list removes the partition with the number `removed` from the kernel's view.
 fn foreign_removed(changes: &[TableChange], removed: u32) -> bool {
     changes.iter().any(|change| {
         matches!(change, TableChange::Announce { request: PartitionRequest::Remove, number, .. } if *number == removed)
     })
 }
 
-/// Why there is no desired table.
+/// Why the desired table cannot be computed.
 enum NoTable {
     TooSmall(TooSmall),
     Table(TableError),
@@ -205,29 +205,29 @@ impl NoTable {
     }
 }
 
-/// The table of an adopted disk, derived from the present one: slot A keeps its UUIDs; on an adopted disk everything
-/// does.
+/// The table of an adopted disk, derived from the present one. Slot A keeps its UUIDs. If the disk is already adopted,
+/// all partitions keep theirs, unless `renew_uuids` is set.
 fn wanted_from(
     found: &Found,
     state: State,
     bytes: u64,
-    rename: bool,
-    fresh: &FreshNames,
+    renew_uuids: bool,
+    fresh: &NewUuids,
 ) -> Result<Table, NoTable> {
-    let new_names = state == State::Shipped || rename;
+    let renewed = state == State::Shipped || renew_uuids;
     let layout = layout::adopted(bytes).map_err(NoTable::TooSmall)?;
     let kept = |role: Role| {
         let number = layout.place(role).map(|place| place.number);
         number.and_then(|number| found.table.get(number)).map_or(Guid::ZERO, |partition| partition.uuid)
     };
     let name = |role| match role {
-        Role::Esp if new_names => fresh.esp,
-        Role::Seed if new_names => fresh.seed,
-        Role::State if new_names => fresh.state,
-        Role::Data if new_names => fresh.data,
+        Role::Esp if renewed => fresh.esp,
+        Role::Seed if renewed => fresh.seed,
+        Role::State if renewed => fresh.state,
+        Role::Data if renewed => fresh.data,
         Role::Esp | Role::Seed | Role::State | Role::Data | Role::Volume(..) => kept(role),
     };
-    let disk_guid = if new_names { fresh.disk } else { found.table.disk_guid() };
+    let disk_guid = if renewed { fresh.disk } else { found.table.disk_guid() };
     let wanted = layout.table(found.table.sector_size(), disk_guid, name).map_err(NoTable::Table)?;
     with_attributes(wanted, &found.table).map_err(NoTable::Table)
 }
@@ -247,8 +247,8 @@ fn with_attributes(mut wanted: Table, from: &Table) -> Result<Table, TableError>
     Ok(wanted)
 }
 
-/// The table of an empty disk: all slots are free.
-fn blank(bytes: u64, sector_size: SectorSize, fresh: &FreshNames) -> Result<Table, NoTable> {
+/// The table for an empty disk: both slots are free.
+fn blank(bytes: u64, sector_size: SectorSize, fresh: &NewUuids) -> Result<Table, NoTable> {
     let name = |role| match role {
         Role::Esp => fresh.esp,
         Role::Seed => fresh.seed,
@@ -260,7 +260,7 @@ fn blank(bytes: u64, sector_size: SectorSize, fresh: &FreshNames) -> Result<Tabl
     layout.table(sector_size, fresh.disk, name).map_err(NoTable::Table)
 }
 
-/// The writes that bring both copies to `wanted`.
+/// The writes after which both copies are equal to `wanted`.
 fn repair(found: &Found, wanted: &Table, state: State) -> Vec<TableChange> {
     let write = |why, steps| TableChange::Write { why, steps };
     let same = found.table == *wanted;
@@ -270,56 +270,57 @@ fn repair(found: &Found, wanted: &Table, state: State) -> Vec<TableChange> {
     };
     match (found.copy, same, &found.other) {
         (_, true, OtherCopy::Same) if found.protective_mbr => vec![],
-        (_, true, OtherCopy::Same) => vec![write("protective MBR written again", primary(wanted))],
+        (_, true, OtherCopy::Same) => vec![write("protective MBR rewritten", primary(wanted))],
         (Copy::Primary, true, OtherCopy::Differs(_) | OtherCopy::Damaged(_)) => {
-            let mut changes = vec![write("backup copy written again", backup(wanted))];
+            let mut changes = vec![write("backup copy rewritten", backup(wanted))];
             if !found.protective_mbr {
-                changes.push(write("protective MBR written again", primary(wanted)));
+                changes.push(write("protective MBR rewritten", primary(wanted)));
             }
             changes
         }
-        (Copy::Backup, true, _) => vec![write("primary copy written again", primary(wanted))],
+        (Copy::Backup, true, _) => vec![write("primary copy rewritten", primary(wanted))],
         (Copy::Primary, false, _) => vec![write(why, wanted.steps())],
         (Copy::Backup, false, _) => vec![
             // The backup is the only intact copy: it must not be written before the primary copy is intact again.
-            write("primary copy written again", primary(&found.table)),
+            write("primary copy rewritten", primary(&found.table)),
             write(why, wanted.steps()),
         ],
     }
 }
 
-/// The steps up to the first flush.
+/// The steps that write the backup copy: up to the first flush.
 fn backup(table: &Table) -> Vec<Step> {
     let steps = table.steps();
     let end = steps.iter().position(|step| *step == Step::Flush).map_or(steps.len(), |at| at + 1);
     steps.into_iter().take(end).collect()
 }
 
-/// The steps after the first flush.
+/// The steps that write the primary copy: after the first flush.
 fn primary(table: &Table) -> Vec<Step> {
     let done = backup(table).len();
     table.steps().into_iter().skip(done).collect()
 }
 
-/// The announcements after which the kernel sees the partitions of `wanted`. Shrinking precedes growing, which precedes
+/// The announcements after which the kernel has the partitions of `wanted`. Shrinking precedes growing, which precedes
 /// adding.
 fn announce(disk: &Disk, wanted: &Table, removed: impl Fn(u32) -> bool) -> Vec<TableChange> {
     let mut changes = Vec::new();
     for (number, partition) in wanted.partitions() {
         let place = ByteRange { start: wanted.start_bytes(partition), len: wanted.len_bytes(partition) };
-        let say = |request| TableChange::Announce { request, number, place };
+        let announcement = |request| TableChange::Announce { request, number, place };
         match disk.partitions.get(&number) {
             Some(known) if removed(number) || *known == place => {
                 if removed(number) {
-                    changes.push(say(PartitionRequest::Add));
+                    changes.push(announcement(PartitionRequest::Add));
                 }
             }
-            Some(known) if known.start == place.start => changes.push(say(PartitionRequest::Resize)),
+            Some(known) if known.start == place.start => changes.push(announcement(PartitionRequest::Resize)),
             Some(known) => {
-                let gone = TableChange::Announce { request: PartitionRequest::Remove, number, place: *known };
-                changes.extend([gone, say(PartitionRequest::Add)]);
+                let removal =
+                    TableChange::Announce { request: PartitionRequest::Remove, number, place: *known };
+                changes.extend([removal, announcement(PartitionRequest::Add)]);
             }
-            None => changes.push(say(PartitionRequest::Add)),
+            None => changes.push(announcement(PartitionRequest::Add)),
         }
     }
     changes
@@ -334,9 +335,9 @@ fn describe(table: &Table) -> String {
         .map(|(number, partition)| format!("{number} `{}`", partition.name.escape_debug()))
         .collect();
     if labels.is_empty() {
-        format!("a partition table of {count} partitions of which not all lie where they should")
+        format!("a partition table of {count} partitions that do not match the layout")
     } else {
-        format!("a partition table of {count} partitions, among them {}", labels.join(", "))
+        format!("a partition table of {count} partitions, including {}", labels.join(", "))
     }
 }
 

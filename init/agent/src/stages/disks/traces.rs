@@ -1,8 +1,9 @@
-//! Finds this node's STATE on all disks, and what it remembers, before anything is written.
+//! Finds this node's STATE and its records on all disks, before the stage writes to any of them.
 //!
-//! STATE never moves by itself. A boot that would create STATE on another disk than the one that has it is refused. So
-//! is a boot below a floor that any attached disk remembers, whichever disk that boot would use. Disks are read at the
-//! offsets of the layout, not by their partition tables, so a disk with a lost table is recognised too.
+//! The agent never moves STATE to another disk. It refuses a boot that would create STATE on one disk while another disk
+//! contains it. It also refuses a boot below a floor in the record of any attached disk, even if the boot would not use
+//! that disk. Disks are read at the offsets of the layout, not by their partition tables, so a disk with a lost table is
+//! recognised too.
 
 use kubedos_image::layout;
 use kubedos_wire::release::Release;
@@ -20,9 +21,9 @@ pub struct Trace {
     /// The kernel's name of the disk.
     pub disk: String,
     /// The disk, as messages describe it.
-    pub named: String,
-    /// Its anchor; `None` for a disk of a release without anchors, or with damaged ones, whose STATE this node's key
-    /// opens.
+    pub description: String,
+    /// Its anchor; `None` if the disk has no intact anchor, but this node's key opens its STATE. Releases without anchors
+    /// wrote such disks.
     pub anchor: Option<Anchor>,
 }
 
@@ -38,7 +39,7 @@ impl Trace {
 pub struct Traces {
     /// The disks that have this node's STATE.
     pub found: Vec<Trace>,
-    /// The disks that cannot be read, and may have it.
+    /// Errors of the disks that cannot be read. These disks may have STATE.
     pub unreadable: Vec<OpsError>,
 }
 
@@ -48,17 +49,17 @@ impl Traces {
         self.found.iter().find(|trace| trace.disk == disk)
     }
 
-    /// The results for the other disks.
-    pub fn beside<'a>(&'a self, disk: &'a str) -> impl Iterator<Item = &'a Trace> {
+    /// The results for all other disks.
+    pub fn others<'a>(&'a self, disk: &'a str) -> impl Iterator<Item = &'a Trace> {
         self.found.iter().filter(move |trace| trace.disk != disk)
     }
 }
 
-/// Why this boot must not use the disk that it would use.
+/// Why this boot is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceRefusal {
     /// The record on a disk forbids this boot.
-    #[error("{disk} holds this node's STATE")]
+    #[error("{disk} contains this node's STATE")]
     Record {
         /// The disk.
         disk: String,
@@ -68,19 +69,19 @@ pub enum TraceRefusal {
     },
     /// This boot would move STATE.
     #[error(
-        "this node's STATE is on {has}, but this boot would make it again on {would}; STATE never moves by itself: boot from {has_name} or name it in `match`, detach it, or replace the node (a seed of a new incarnation)"
+        "this node's STATE is on {state_disk}, but this boot would create it on {target}; the agent never moves STATE: boot from {state_name}, name it in `match`, detach it, or replace the node (a seed with a new incarnation)"
     )]
     Elsewhere {
         /// The disk that has it.
-        has: String,
+        state_disk: String,
         /// The kernel name of that disk.
-        has_name: String,
-        /// The disk on which this boot would create it.
-        would: String,
+        state_name: String,
+        /// The disk on which this boot would create STATE.
+        target: String,
     },
     /// Two disks have STATE, and this boot would use the older one.
     #[error(
-        "this node's STATE is on {newer}, and an older copy is on {older}, which this boot would use; detach the one that must not be used"
+        "this node's STATE is on {newer}, and an older copy is on {older}, which this boot would use; detach the disk that must not be used"
     )]
     Older {
         /// The disk with the newer one.
@@ -90,18 +91,18 @@ pub enum TraceRefusal {
     },
     /// It is unknown whether another disk has STATE.
     #[error(
-        "STATE would be made on {would}, but another disk cannot be read and may hold it; detach that disk if it is broken"
+        "this boot would create STATE on {target}, but another disk cannot be read and may contain it; detach that disk if it is broken"
     )]
     Unreadable {
-        /// The disk on which this boot would create it.
-        would: String,
+        /// The disk on which this boot would create STATE.
+        target: String,
         /// The disk that cannot be read.
         #[source]
         source: OpsError,
     },
 }
 
-/// Examines these disks. Writes nothing.
+/// Examines these disks. Makes no change.
 pub fn observe<'a>(
     ops: &mut dyn DiskOps,
     disks: impl Iterator<Item = &'a Disk>,
@@ -109,7 +110,7 @@ pub fn observe<'a>(
 ) -> Result<Traces, OpsError> {
     let mut traces = Traces::default();
     for disk in disks {
-        match look(ops, disk, key) {
+        match find(ops, disk, key) {
             Ok(trace) => traces.found.extend(trace),
             Err(error @ OpsError::Io { .. }) => traces.unreadable.push(error),
             Err(error) => return Err(error),
@@ -118,9 +119,9 @@ pub fn observe<'a>(
     Ok(traces)
 }
 
-fn look(ops: &mut dyn DiskOps, disk: &Disk, key: &DiskKey) -> Result<Option<Trace>, OpsError> {
+fn find(ops: &mut dyn DiskOps, disk: &Disk, key: &DiskKey) -> Result<Option<Trace>, OpsError> {
     let Some(starts) = starts(disk) else { return Ok(None) };
-    let trace = |anchor| Trace { disk: disk.name.clone(), named: disk.to_string(), anchor };
+    let trace = |anchor| Trace { disk: disk.name.clone(), description: disk.to_string(), anchor };
     // Try the anchor with the highest claimed sequence first, and stop at the first authentic one.
     let mut claims = Vec::new();
     for start in starts {
@@ -150,7 +151,7 @@ fn starts(disk: &Disk) -> Option<[u64; 2]> {
     Some([start(Store::State)?, start(Store::Data)?])
 }
 
-/// Whether this boot may use `target` (`None`: memory). Pure.
+/// Whether this boot may use the disk `target`, or memory if it is `None`. Pure.
 pub fn judge(
     traces: &Traces,
     target: Option<&Disk>,
@@ -161,28 +162,28 @@ pub fn judge(
         let Some(record) = trace.record() else { continue };
         record
             .and_then(|then| node_record::accept(&then, now, release))
-            .map_err(|source| TraceRefusal::Record { disk: trace.named.clone(), source })?;
+            .map_err(|source| TraceRefusal::Record { disk: trace.description.clone(), source })?;
     }
     let Some(target) = target else { return Ok(()) };
     let sequence = |trace: &Trace| trace.anchor.as_ref().map_or(0, |anchor| anchor.sequence);
-    match (traces.on(&target.name), traces.beside(&target.name).max_by_key(|trace| sequence(trace))) {
+    match (traces.on(&target.name), traces.others(&target.name).max_by_key(|trace| sequence(trace))) {
         (_, None) => Ok(()),
         (None, Some(other)) => Err(TraceRefusal::Elsewhere {
-            has: other.named.clone(),
-            has_name: other.disk.clone(),
-            would: target.to_string(),
+            state_disk: other.description.clone(),
+            state_name: other.disk.clone(),
+            target: target.to_string(),
         }),
         (Some(own), Some(other)) if sequence(own) < sequence(other) => {
-            Err(TraceRefusal::Older { newer: other.named.clone(), older: own.named.clone() })
+            Err(TraceRefusal::Older { newer: other.description.clone(), older: own.description.clone() })
         }
         (Some(_), Some(_)) => Ok(()),
     }
 }
 
 /// Checks, before STATE is created on `target`, that every disk that may have STATE could be read.
-pub fn may_make(traces: &mut Traces, target: &Disk) -> Result<(), TraceRefusal> {
+pub fn may_create(traces: &mut Traces, target: &Disk) -> Result<(), TraceRefusal> {
     match traces.unreadable.pop() {
-        Some(source) => Err(TraceRefusal::Unreadable { would: target.to_string(), source }),
+        Some(source) => Err(TraceRefusal::Unreadable { target: target.to_string(), source }),
         None => Ok(()),
     }
 }

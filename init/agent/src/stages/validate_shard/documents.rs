@@ -1,5 +1,5 @@
-//! Reads the documents of the configuration after its signature has been checked: statement, `cluster.toml` and shard.
-//! Each must agree with the one before.
+//! Reads the documents of the configuration: statement, `cluster.toml` and shard. The signature of the statement is
+//! checked first, and each document must agree with the previous one.
 
 use std::fs;
 use std::io;
@@ -14,21 +14,18 @@ use kubedos_wire::statement::ConfigurationStatement;
 use super::{HandedOver, ShardError};
 use kubedos_wire::handover::Handover;
 
-/// Checks again what stage 1 has accepted, and compares the hand-over with it.
+/// Checks the configuration again that stage 1 has accepted, and compares the hand-over with it.
 pub(super) fn accepted(
     places: &HandedOver,
     handover: &Handover,
 ) -> Result<(Release, ConfigurationStatement), ShardError> {
     let manifest = BootManifest::parse(&bytes(&places.manifest)?).map_err(ShardError::Manifest)?;
     let statement = accept(&bytes(&places.statement)?, &manifest.authority())?.statement;
-    agree("cluster of the hand-over", &handover.cluster, &statement.cluster)?;
-    agree("cluster id of the hand-over", &handover.cluster_id, &statement.cluster_id.to_string())?;
-    agree(
-        "generation of the hand-over",
-        &handover.generation.to_string(),
-        &statement.generation.to_string(),
-    )?;
-    agree("volume of the hand-over", &handover.configuration_hash, &statement.root_hash.to_string())?;
+    let agree = agree("the hand-over", "the signed statement");
+    agree("cluster", &handover.cluster, &statement.cluster)?;
+    agree("cluster id", &handover.cluster_id, &statement.cluster_id.to_string())?;
+    agree("generation", &handover.generation.to_string(), &statement.generation.to_string())?;
+    agree("configuration root hash", &handover.configuration_hash, &statement.root_hash.to_string())?;
     Ok((manifest.release, statement))
 }
 
@@ -47,6 +44,7 @@ pub(super) fn cluster(
     let path = configuration.join("cluster.toml");
     let cluster =
         ClusterDocument::parse(&text(&path)?).map_err(|source| ShardError::Document { path, source })?;
+    let agree = agree("cluster.toml", "the signed statement");
     agree("cluster", cluster.name.as_str(), &statement.cluster)?;
     agree("cluster id", &cluster.cluster_id.to_string(), &statement.cluster_id.to_string())?;
     agree("generation", &cluster.generation.to_string(), &statement.generation.to_string())?;
@@ -66,16 +64,23 @@ pub(super) fn shard(
         text => text?,
     };
     let shard = Shard::parse(&text).map_err(|source| ShardError::Document { path, source })?;
-    agree("node", shard.node.as_str(), node)?;
-    agree("cluster of the shard", shard.cluster.as_str(), cluster.name.as_str())?;
-    agree("generation of the shard", &shard.generation.to_string(), &cluster.generation.to_string())?;
+    agree("the shard", "the seed")("node", shard.node.as_str(), node)?;
+    let agree = agree("the shard", "cluster.toml");
+    agree("cluster", shard.cluster.as_str(), cluster.name.as_str())?;
+    agree("generation", &shard.generation.to_string(), &cluster.generation.to_string())?;
     Ok(shard)
 }
 
-fn agree(field: &'static str, inside: &str, outside: &str) -> Result<(), ShardError> {
-    if inside == outside {
-        Ok(())
-    } else {
-        Err(ShardError::Disagrees { field, inside: inside.to_owned(), outside: outside.to_owned() })
+/// Compares a field's value in `place` with its value in `reference`.
+fn agree(
+    place: &'static str,
+    reference: &'static str,
+) -> impl Fn(&'static str, &str, &str) -> Result<(), ShardError> {
+    move |field, inside, outside| {
+        if inside == outside {
+            return Ok(());
+        }
+        let (inside, outside) = (inside.to_owned(), outside.to_owned());
+        Err(ShardError::Disagrees { field, place, inside, reference, outside })
     }
 }

@@ -1,16 +1,15 @@
-//! The floors that a boot must not be below: those in the seed, and the incarnation that the configuration expects.
-//! Pure.
+//! Compares a boot with the floors in the seed and with the incarnation that the configuration expects. Pure.
 //!
-//! The floors in the seed also protect an empty disk, which remembers nothing. Whether the configuration allows this
-//! release was checked with the configuration itself (`kubedos_wire::accept`). The node's record in STATE is checked when
-//! STATE is open (`stages::disks`).
+//! The floors in the seed also protect a node with an empty disk, which has no record. Whether the configuration allows
+//! this release was checked with the configuration itself (`kubedos_wire::accept`). The node's record in STATE is checked
+//! after STATE is open (`stages::disks`).
 
 use std::fmt;
 
 use kubedos_wire::release::Release;
 use kubedos_wire::statement::{Floors, Seed};
 
-/// What was booted.
+/// The release and the generation of this boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Booted {
     /// The release of the image.
@@ -19,7 +18,7 @@ pub struct Booted {
     pub generation: u64,
 }
 
-/// What a seed states about the node and its floors.
+/// The node, the incarnation and the floors in a seed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claimed {
     /// The node's name.
@@ -46,16 +45,16 @@ pub struct Newer {
 
 impl fmt::Display for Newer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "later than incarnation {} which the configuration expects", self.expected)
+        write!(f, "later than incarnation {}, which the configuration expects", self.expected)
     }
 }
 
-/// Why a boot is refused. Each message names both values and what an operator can do.
+/// Why a boot is refused. Each message contains both values and a remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FloorError {
     /// The node was replaced after the seed was minted.
     #[error(
-        "the seed of {node} is of incarnation {found}, the configuration expects incarnation {expected}: attach the seed of that incarnation"
+        "the seed of {node} has incarnation {found}, but the configuration expects incarnation {expected}: attach the seed with that incarnation"
     )]
     Incarnation {
         /// The node.
@@ -70,7 +69,7 @@ pub enum FloorError {
         "the configuration has generation {found}, below the floor {floor} of the seed: boot an image of generation {floor} or later, or mint the seed with --generation-floor {found}"
     )]
     Generation {
-        /// Booted.
+        /// The generation of this boot.
         found: u64,
         /// In the seed.
         floor: u64,
@@ -80,7 +79,7 @@ pub enum FloorError {
         "this is release {found}, below the floor {floor} of the seed: boot an image of release {floor} or later, or mint the seed with --minimum-release {found}"
     )]
     Release {
-        /// Booted.
+        /// The release of this boot.
         found: Release,
         /// In the seed.
         floor: Release,
@@ -90,7 +89,7 @@ pub enum FloorError {
 /// Compares a boot with the floors of its seed and with the incarnation that its configuration expects.
 ///
 /// # Errors
-/// The first floor that the boot is below.
+/// An error for the first floor that is higher than the value of this boot.
 pub fn judge(booted: &Booted, seed: &Claimed, expected: u32) -> Result<Option<Newer>, FloorError> {
     if let Some(Floors { generation, release }) = &seed.floors {
         if booted.release < *release {
@@ -132,9 +131,9 @@ mod tests {
         Claimed { node: "cp-1".into(), incarnation, floors }
     }
 
-    /// C0: each message names both values and what an operator can do.
+    /// C0: each message contains both values and a remedy.
     #[test]
-    fn a_boot_below_a_floor_is_refused_and_both_sides_are_named() {
+    fn a_boot_below_a_floor_is_refused_with_both_values() {
         for (boot, seed, expected, says) in [
             (
                 booted(3, "0.1.0"),
@@ -169,16 +168,16 @@ mod tests {
         assert_eq!(judge(&booted(9, "1.0.0-rc.1"), &seed(2, floors), 1), Ok(Some(Newer { expected: 1 })));
     }
 
-    /// Disks and seeds from releases before the floors still boot: no floor was ever set for them.
+    /// Seeds of releases without floors can still be booted.
     #[test]
     fn a_seed_without_floors_boots_any_generation_and_release() {
         assert_eq!(judge(&booted(0, "0.0.1"), &seed(1, None), 1), Ok(None));
     }
 
     proptest! {
-        /// C0: over boots of old and new images with old and new seeds, no boot below a floor of its seed or of its
-        /// configuration is accepted, and the floor of the accepted boots falls only with a seed that was minted with a
-        /// lower one.
+        /// C0: in any sequence of boots of old and new images with old and new seeds, no boot below a floor of its seed or
+        /// of its configuration is accepted. The floor of the accepted boots decreases only with a seed that was minted
+        /// with a lower floor.
         #[test]
         fn no_sequence_of_boots_goes_below_the_floors_of_its_seed(
             boots in proptest::collection::vec((0u64..6, 0u64..4, 1u32..4, 0usize..4), 1..20),
@@ -203,8 +202,8 @@ mod tests {
             for pair in accepted.windows(2) {
                 let [(before, _), (after, boot)] = pair else { unreachable!() };
                 let (Some(old), Some(new)) = (seeds[*before].1, seeds[*after].1) else { continue };
-                let fell = boot.generation < old.0 || boot.release < Release::new(0, old.1, 0);
-                prop_assert!(!fell || new.0 < old.0 || new.1 < old.1, "only a lower seed lets the node go back");
+                let decreased = boot.generation < old.0 || boot.release < Release::new(0, old.1, 0);
+                prop_assert!(!decreased || new.0 < old.0 || new.1 < old.1, "only a seed with a lower floor lowers it");
             }
         }
     }

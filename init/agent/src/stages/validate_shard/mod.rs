@@ -1,6 +1,6 @@
 //! The ValidateShard stage determines the identity of the node. The cluster document and the node's shard come from the
-//! signed configuration volume; the node's name and secrets come from its seed. All of them must agree, and nothing may
-//! be below a floor ([`floors`]). The stage changes nothing, so its outcome is always `unchanged`.
+//! signed configuration volume; the node's name and secrets come from its seed. All of them must agree, and no value may
+//! be below a floor ([`floors`]). The stage makes no change, so its outcome is always `unchanged`.
 //!
 //! Without a usable seed the node waits, and shows the fingerprint of a key that it generated for this boot. The
 //! attached media are examined again in every attempt.
@@ -27,17 +27,17 @@ use kubedos_base::outcome::{Class, Classified, Step};
 use kubedos_wire::handover::Handover;
 
 /// The identity of the node, for later stages.
-#[expect(missing_debug_implementations, reason = "holds the seed's secrets")]
+#[expect(missing_debug_implementations, reason = "contains the seed's secrets")]
 pub struct Identity {
     /// The cluster.
     pub cluster: ClusterDocument,
-    /// The node's part of it.
+    /// The node's shard.
     pub shard: Shard,
     /// The node's secrets.
     pub seed: Seed,
     /// The running release.
     pub release: Release,
-    /// What later boots must not be below: the running configuration, and the floors of the seed and of the
+    /// The floors for later boots: the generation of the running configuration, and the floors of the seed and of the
     /// configuration.
     pub floors: Floors,
 }
@@ -69,18 +69,24 @@ pub enum ShardError {
         #[source]
         source: node::DocumentError,
     },
-    /// The content of the volume does not match its signed statement.
-    #[error("the configuration volume has {field} {inside}, its signed statement has {outside}")]
+    /// Two documents of the boot have different values in a field that must be equal.
+    #[error("{field} is {inside} in {place}, but {outside} in {reference}")]
     Disagrees {
         /// The field that differs.
         field: &'static str,
-        /// Its value in the volume.
+        /// The document that is checked.
+        place: &'static str,
+        /// The field's value in `place`.
         inside: String,
-        /// Its value in the statement.
+        /// The document that was checked before.
+        reference: &'static str,
+        /// The field's value in `reference`.
         outside: String,
     },
     /// The configuration has no shard for the node.
-    #[error("the seed is of node {node}, of which the configuration (generation {generation}) has no shard")]
+    #[error(
+        "the seed is for node {node}, but the configuration (generation {generation}) has no shard for this node"
+    )]
     NoShard {
         /// The node's name in the seed.
         node: String,
@@ -94,10 +100,10 @@ pub enum ShardError {
     #[error(transparent)]
     Floor(#[from] FloorError),
     /// The devices cannot be listed.
-    #[error("failed to look for a seed")]
+    #[error("failed to search for a seed")]
     Look(#[source] io::Error),
     /// The kernel provided no randomness.
-    #[error("failed to make a key")]
+    #[error("failed to generate a key")]
     Key,
 }
 
@@ -171,9 +177,9 @@ pub fn attempt(
     let candidates = media::find(&places.root, &handover.boot_device).map_err(ShardError::Look)?;
     let seed::Judged { found, skipped } = seed::judge(candidates, &trust)?;
     let Some(seed::Found { device, seed }) = found else {
-        let nothing = if skipped.is_empty() { "no seed on any device" } else { "no usable seed" };
+        let missing = if skipped.is_empty() { "no seed on any device" } else { "no usable seed" };
         let note = format!(
-            "{nothing}; attach one, or approve this node by its key {}{}",
+            "{missing}; attach a seed from `kubedos-build seed` (fingerprint of the key of this node: {}){}",
             unenrolled_key.fingerprint(),
             listed(&skipped)
         );

@@ -1,4 +1,4 @@
-//! Tests of ValidateShard with folders in place of the configuration volume and the attached devices.
+//! Tests of ValidateShard with folders instead of the configuration volume and the attached devices.
 
 use super::*;
 use std::fs;
@@ -18,7 +18,7 @@ const CLUSTER: &str = include_str!("../../../../../spec/wire/tests/golden/cluste
 const SHARD: &str = include_str!("../../../../../spec/wire/tests/golden/shard-v2.toml");
 const SEAL: Seal = Seal { root_hash: RootHash::new([1; 32]), salt: Salt::new([2; 32]), data_blocks: 12 };
 
-/// A machine in a folder: the files from stage 1, the configuration volume, and devices. Generation 3, cp-1 of
+/// A machine in a folder: the files from stage 1, the configuration volume, and devices. Generation 3, cp-1 with
 /// incarnation 2.
 struct Scene {
     root: tempfile::TempDir,
@@ -67,7 +67,7 @@ impl Scene {
         fs::write(self.path(name), content).unwrap();
     }
 
-    /// Replaces the statement by another one.
+    /// Replaces the statement.
     fn sign(&self, generation: u64, signer: u8, id: ClusterId) {
         let release = Release::new(0, 1, 0);
         let statement = ConfigurationStatement::new("lab-01".into(), id, generation, release, SEAL).unwrap();
@@ -126,7 +126,7 @@ fn unchanged(step: Step<Identity>) -> (Identity, String) {
 }
 
 #[test]
-fn the_seed_of_the_expected_incarnation_names_the_node() {
+fn the_seed_of_the_expected_incarnation_determines_the_node() {
     let scene = Scene::new();
     scene.attach("vdb", good());
     let (identity, note) = unchanged(scene.attempt().unwrap());
@@ -135,10 +135,10 @@ fn the_seed_of_the_expected_incarnation_names_the_node() {
     let scene = Scene::new();
     scene.attach("vdb", Minted { incarnation: 3, ..good() });
     let (_, note) = unchanged(scene.attempt().unwrap());
-    assert_eq!(note, "seed on vdb, incarnation 3, later than incarnation 2 which the configuration expects");
+    assert_eq!(note, "seed on vdb, incarnation 3, later than incarnation 2, which the configuration expects");
 }
 
-/// C0: floors are checked before any disk is examined for STATE.
+/// C0: a boot below a floor halts in ValidateShard, before the stage Disks reads any disk.
 #[test]
 fn a_boot_below_a_floor_halts() {
     for (seed, says) in [
@@ -153,18 +153,20 @@ fn a_boot_below_a_floor_halts() {
     }
 }
 
-/// C0: the agent checks again what stage 1 has opened: hand-over, statement and volume must agree.
+/// C0: the agent checks the configuration again that stage 1 has opened: hand-over, statement and volume must agree.
 #[test]
 fn a_configuration_that_the_image_does_not_accept_halts() {
     type Change = fn(&mut Scene);
     let changes: [(&str, Change); 8] = [
-        ("not signed by any of the 1 keys", |scene| scene.sign(3, 8, id())),
-        ("signed for another cluster", |scene| scene.sign(3, 9, ClusterId::new([3; 32]))),
-        ("empty: only zeroes", |scene| scene.write("configuration.kst", [])),
-        ("generation of the hand-over 3, its signed statement has 4", |scene| scene.sign(4, 9, id())),
-        ("volume of the hand-over", |scene| scene.handover.configuration_hash = "22".repeat(32)),
-        ("cluster id of the hand-over", |scene| scene.handover.cluster_id = "22".repeat(32)),
-        ("has generation 9", |scene| {
+        ("not signed by a trusted key (trusted keys: 1)", |scene| scene.sign(3, 8, id())),
+        ("signed for a different cluster", |scene| scene.sign(3, 9, ClusterId::new([3; 32]))),
+        ("the statement is empty (only zero bytes)", |scene| scene.write("configuration.kst", [])),
+        ("generation is 3 in the hand-over, but 4 in the signed statement", |scene| scene.sign(4, 9, id())),
+        ("configuration root hash is 22 in the hand-over, but 01", |scene| {
+            scene.handover.configuration_hash = "22".into();
+        }),
+        ("cluster id is 22 in the hand-over, but ", |scene| scene.handover.cluster_id = "22".into()),
+        ("generation is 9 in cluster.toml, but 3 in the signed statement", |scene| {
             let text = fs::read_to_string(scene.path("cluster.toml")).unwrap();
             scene.write("cluster.toml", text.replacen("generation = 3", "generation = 9", 1));
         }),
@@ -181,18 +183,22 @@ fn a_configuration_that_the_image_does_not_accept_halts() {
 
 /// Without a usable seed the node waits and reports why it skips each candidate; the text fits into one record.
 #[test]
-fn a_node_with_only_bad_seeds_waits_and_names_them() {
+fn a_node_with_only_bad_seeds_waits_and_reports_them() {
     let scene = Scene::new();
     let note = |scene: &Scene| match scene.attempt().unwrap() {
         Step::Waiting { on, note } if on == "seed" => note.unwrap(),
         _ => panic!("not waiting"),
     };
-    assert!(note(&scene).starts_with("no seed on any device; attach one, or approve this node by its key "));
+    let start = "no seed on any device; attach a seed from `kubedos-build seed` (fingerprint of the key of this node: ";
+    assert!(note(&scene).starts_with(start), "{}", note(&scene));
     for name in ["vdb", "vdc", "vdd", "vde", "vdf"] {
         scene.attach(name, Minted { signer: 2, ..good() });
     }
     let text = note(&scene);
-    assert!(text.starts_with("no usable seed; attach one"), "{text}");
+    assert!(
+        text.starts_with("no usable seed; attach a seed from `kubedos-build seed` (fingerprint of "),
+        "{text}"
+    );
     assert!(text.contains("; skipped: vdb is not a signed seed of this cluster: "), "{text}");
     assert!(text.ends_with("; and 2 more") && text.len() < 700, "{text}");
     scene.attach("sr0", good());

@@ -40,12 +40,12 @@ pub fn make_whole(folder: &Path, fill: impl FnOnce(&Path) -> Result<(), Reason>)
     if folder.is_dir() {
         return Ok(());
     }
-    let beside = folder.with_extension("new");
-    if beside.exists() {
-        fs::remove_dir_all(&beside).map_err(Reason::new)?;
+    let temporary = folder.with_extension("new");
+    if temporary.exists() {
+        fs::remove_dir_all(&temporary).map_err(Reason::new)?;
     }
-    fill(&beside)?;
-    fs::rename(&beside, folder).map_err(Reason::new)
+    fill(&temporary)?;
+    fs::rename(&temporary, folder).map_err(Reason::new)
 }
 
 impl Package {

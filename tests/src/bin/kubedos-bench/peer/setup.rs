@@ -28,7 +28,7 @@ const MIRROR: &str = "mirror = context.config.mirror or \"";
 const SECURITY: &str = "# Security updates repos are never mirrored.\n            url=\"";
 /// The first line of the block for the suite of debug symbols, and the first line after that block.
 const DEBUG: &str = "        # Debug repos are typically not mirrored.\n";
-const BEHIND_DEBUG: &str = "        if context.config.release in (\"unstable\", \"sid\"):\n";
+const AFTER_DEBUG: &str = "        if context.config.release in (\"unstable\", \"sid\"):\n";
 
 /// Checks that the host has what mkosi needs. The rest is in mkosi's tools tree.
 pub fn check_host() -> Result<(), Reason> {
@@ -54,9 +54,9 @@ pub fn check_host() -> Result<(), Reason> {
 
 /// Fetches the package and unpacks the program into `folder`, unless the folder exists.
 pub fn unpack_mkosi(folder: &Path) -> Result<(), Reason> {
-    make_whole(folder, |beside| {
-        MKOSI.unpack(MODULES, beside)?;
-        point_at(&mirrors(), &beside.join(DEBIAN))
+    make_whole(folder, |temporary| {
+        MKOSI.unpack(MODULES, temporary)?;
+        point_at(&mirrors(), &temporary.join(DEBIAN))
     })
 }
 
@@ -78,8 +78,8 @@ fn point_at(mirrors: &Mirrors, file: &Path) -> Result<(), Reason> {
 fn pointed(text: &str, debian: &str, security: &str) -> Result<String, Reason> {
     let unknown = || Reason::new(format!("{DEBIAN} of {} has unexpected content", MKOSI.name));
     let (before, rest) = text.split_once(DEBUG).ok_or_else(unknown)?;
-    let (_, after) = rest.split_once(BEHIND_DEBUG).ok_or_else(unknown)?;
-    let mut text = format!("{before}{BEHIND_DEBUG}{after}");
+    let (_, after) = rest.split_once(AFTER_DEBUG).ok_or_else(unknown)?;
+    let mut text = format!("{before}{AFTER_DEBUG}{after}");
     for (marker, url) in [(MIRROR, debian), (SECURITY, security)] {
         let (before, rest) = text.split_once(marker).ok_or_else(unknown)?;
         let (_, after) = rest.split_once('"').ok_or_else(unknown)?;

@@ -62,9 +62,9 @@ pub struct Way {
     options: &'static [&'static str],
 }
 
-/// The way of the peers with the smallest volume, with which the product's way is compared.
+/// The peer configuration (writer and settings) with the smallest volume. The configuration of kubedOS is compared with it.
 pub const BEST: (Writer, &str) = (Writer::MkfsErofs, "zstd 12, dedupe, fragments");
-/// The way of the product, which is compared with [`BEST`].
+/// The configuration of kubedOS (writer and settings), which is compared with [`BEST`].
 pub const HELD: (Writer, &str) = (Writer::Ours, "zstd 10");
 
 const fn ours(settings: &'static str, options: &'static [&'static str]) -> Way {

@@ -28,11 +28,11 @@ const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
 /// The toolbox with mksquashfs in `folder`.
 pub fn squashfs_tools(folder: &Path) -> Result<Toolbox, Reason> {
-    make_whole(folder, |beside| {
+    make_whole(folder, |temporary| {
         for package in &PACKAGES {
-            package.unpack("", beside)?;
+            package.unpack("", temporary)?;
         }
-        let libraries = beside.join(LIBRARIES);
+        let libraries = temporary.join(LIBRARIES);
         for entry in fs::read_dir(oracles().root().join(LIBRARIES)).map_err(Reason::new)?.flatten() {
             let place = libraries.join(entry.file_name());
             if !place.exists() {

@@ -81,7 +81,7 @@ fn comparison(volumes: &Volumes) -> Option<String> {
         format!("{what} {} (aim ≤ {}: {verdict})", ratio(share), ratio(*most))
     });
     let verdicts: Vec<String> = verdicts.collect();
-    Some(format!("{} beside {}: {}\n\n", ours.way, best.way, verdicts.join(", ")))
+    Some(format!("{} compared with {}: {}\n\n", ours.way, best.way, verdicts.join(", ")))
 }
 
 /// A ratio as text, with three decimals, because two would hide the difference to the aim of 1.02.

@@ -11,19 +11,19 @@ fn area(metadata: &str) -> Vec<u8> {
 }
 
 #[test]
-fn the_header_that_cryptsetup_makes_for_the_agent_is_accepted() {
+fn the_header_that_cryptsetup_writes_for_the_agent_is_accepted() {
     let area = area(METADATA);
     let checked = Checked::read(&area).unwrap();
     assert_eq!(checked.bytes().len(), AREA_BYTES);
     assert_eq!(checked.sequence(), 3);
-    assert_eq!(Checked::read(checked.bytes()).unwrap(), checked, "the checked copy is a header again");
+    assert_eq!(Checked::read(checked.bytes()).unwrap(), checked, "the checked copy is accepted");
     assert_eq!(Checked::read(&area[..AREA_BYTES - 1]), Err(Unacceptable::NotWhole));
 }
 
-/// A5, finding 6 of the review: whoever can write the disk can write a header, for example with a slot that any key
+/// A5, attack: the disk contains a forged header, for example with a cipher that does not encrypt or a slot that any key
 /// opens.
 #[test]
-fn a_forged_header_is_refused_whatever_it_changes() {
+fn a_header_with_any_forged_field_is_refused() {
     for (from, to, named) in [
         // A key slot or a segment without encryption: CVE-2025-59054.
         (
@@ -46,7 +46,7 @@ fn a_forged_header_is_refused_whatever_it_changes() {
             r#""encryption":"aes-ecb","sector"#,
             "segments.0.encryption",
         ),
-        // A second slot, a slot with another number, no slot.
+        // An unknown list, a slot with a different number, and other values of the slot's fields.
         (r#""tokens""#, r#""x":1,"tokens""#, "unknown field `x`"),
         (r#"{"keyslots":{"0""#, r#"{"keyslots":{"1""#, "keyslots"),
         (r#""type":"luks2""#, r#""type":"reencrypt""#, "keyslots.0.type"),
@@ -107,9 +107,9 @@ fn a_forged_header_is_refused_whatever_it_changes() {
     }
 }
 
-/// A repeated name has one value for every parser of the checked copy: the one that was checked.
+/// In the checked copy, a repeated name occurs once, with the value that was checked.
 #[test]
-fn a_repeated_slot_is_one_slot_in_the_checked_copy() {
+fn the_checked_copy_contains_only_one_of_two_slots_with_the_same_name() {
     let evil = METADATA.replacen("aes-xts-plain64", "cipher_null-ecb", 1);
     let slot = &evil["{\"keyslots\":{".len()..evil.find(",\"tokens\"").unwrap() - 1];
     let forged = METADATA.replacen("{\"keyslots\":{", &format!("{{\"keyslots\":{{{slot},"), 1);
@@ -119,9 +119,9 @@ fn a_repeated_slot_is_one_slot_in_the_checked_copy() {
     assert_eq!(checked.bytes()[..HEAD_BYTES], Checked::read(&area(METADATA)).unwrap().bytes()[..HEAD_BYTES]);
 }
 
-/// A second slot of the same shape is refused.
+/// A second, valid slot is refused.
 #[test]
-fn two_key_slots_are_refused() {
+fn a_second_slot_segment_or_digest_is_refused() {
     let value: serde_json::Value = serde_json::from_str(METADATA).unwrap();
     for list in ["keyslots", "segments", "digests"] {
         let mut forged = value.clone();
@@ -132,7 +132,7 @@ fn two_key_slots_are_refused() {
 }
 
 #[test]
-fn a_binary_header_of_another_shape_is_refused() {
+fn a_binary_header_with_unexpected_values_is_refused() {
     let whole = area(METADATA);
     for (at, bytes, named) in [
         (HEADER_SIZE, 0x8000u64.to_be_bytes().as_slice(), "the size"),
@@ -154,7 +154,7 @@ fn a_binary_header_of_another_shape_is_refused() {
 /// After the JSON text there must be only zeroes: a parser that stops at the first NUL would disagree with one that
 /// does not.
 #[test]
-fn a_second_text_behind_the_first_is_refused() {
+fn bytes_after_the_json_text_are_refused() {
     let mut forged = area(METADATA);
     for index in [0, 1] {
         let copy = &mut forged[index * COPY_BYTES..(index + 1) * COPY_BYTES];

@@ -1,4 +1,4 @@
-//! Reads the facts about disks, open containers and mounts from sysfs and mountinfo. Changes nothing.
+//! Reads the facts about disks, open containers and mounts from sysfs and mountinfo. Makes no change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -22,7 +22,7 @@ pub(super) fn survey(root: &Path) -> Result<Survey, OpsError> {
     })
 }
 
-/// The open containers, with the size of their inside in bytes.
+/// The open containers, with the size of their mapping in bytes.
 fn open(folder: &Path) -> io::Result<BTreeMap<Store, u64>> {
     let mut open = BTreeMap::new();
     for name in look::names(folder)?.iter().filter(|name| name.starts_with("dm-")) {
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn disks_containers_and_mounts_are_seen() {
+    fn disks_containers_and_mounts_are_found() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
         put(root, "sys/block/vda/size", "20971520\n");
@@ -67,7 +67,7 @@ mod tests {
         );
         let survey = survey(root).unwrap();
         let names: Vec<&str> = survey.disks.iter().map(|disk| disk.name.as_str()).collect();
-        assert_eq!(names, ["vda"], "a drive without a medium cannot hold anything");
+        assert_eq!(names, ["vda"], "a drive without a medium is not listed");
         assert_eq!(survey.open, BTreeMap::from([(Store::State, 2_064_384 * 512)]));
         assert_eq!(survey.mounted, BTreeSet::from([Store::State]));
     }

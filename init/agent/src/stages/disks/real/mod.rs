@@ -1,8 +1,8 @@
 //! The operations of the Disks stage on real disks, with the kernel and the programs of the image.
 //!
-//! A written disk stays open as long as this value lives, which is one run of the stage. It is locked with `flock`
-//! against udev's probing, as systemd's BLOCK_DEVICE_LOCKING asks. Programs get an environment of their own, and keys
-//! on standard input.
+//! A written disk stays open until the [`Real`] is dropped, which is at the end of one run of the stage. It is locked
+//! with `flock` against udev's probing, as systemd's BLOCK_DEVICE_LOCKING requires. Programs run with a fixed
+//! environment, and get keys on standard input.
 
 mod look;
 mod programs;
@@ -67,7 +67,7 @@ impl Real {
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
         file.write_all_at(header.bytes(), 0)?;
-        file.set_len(luks::DATA_OFFSET) // sparse; cryptsetup demands room for all key slots that a header may name
+        file.set_len(luks::DATA_OFFSET) // sparse; cryptsetup requires the space of all possible key slots
     }
 
     /// Runs a program that reads the container's header from a file.
@@ -111,7 +111,7 @@ impl Real {
         fs::create_dir_all(place)?;
         let (flags, mode) = match store {
             Store::State => (MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC, 0o700),
-            // Container storage is executable here, and on no other writable mount.
+            // DATA is the only writable mount without `noexec`: container storage needs to execute files.
             Store::Data => (MountFlags::NODEV | MountFlags::NOSUID, 0o755),
         };
         let flags = flags | MountFlags::NOATIME;
@@ -131,8 +131,8 @@ impl Real {
     }
 }
 
-/// Runs `work` on all items in parallel and returns the results in the order of the items. A program spends most of its time
-/// on starting and on waiting for the disk, so two of them take little longer than one.
+/// Runs `work` on all items in parallel and returns the results in the order of the items. A program waits most of its time
+/// for its start and for the disk, so two of them take little longer than one.
 fn at_once<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let Some((last, rest)) = items.split_last() else { return Vec::new() };
     std::thread::scope(|scope| {
@@ -195,7 +195,7 @@ impl DiskOps for Real {
         place: ByteRange,
     ) -> Result<(), OpsError> {
         let announced = announce_partition(self.writable(disk)?, request, number, place.start, place.len);
-        announced.map_err(|errno| failed("tell the kernel about a partition of", disk)(errno.into()))
+        announced.map_err(|errno| failed("update the kernel's partitions of", disk)(errno.into()))
     }
 
     fn container(
@@ -234,7 +234,7 @@ impl DiskOps for Real {
         let label = store.label();
         let node = self.node_text(&label);
         match step {
-            FilesystemStep::Make { uuid } => programs::make(&node, &label, &uuid.to_string()).run(&label),
+            FilesystemStep::Create { uuid } => programs::create(&node, &label, &uuid.to_string()).run(&label),
             FilesystemStep::Check => programs::check(&node).run(&label),
             FilesystemStep::Grow => programs::grow(&node).run(&label),
             FilesystemStep::Mount => self.mount(store, false).map_err(failed("mount", &label)),

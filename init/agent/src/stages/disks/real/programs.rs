@@ -1,7 +1,7 @@
 //! The programs that create containers and file systems: cryptsetup and e2fsprogs of the image.
 //!
-//! `DM_DISABLE_UDEV` makes libdevmapper create its own device nodes instead of waiting for udev, so that nothing
-//! depends on the udev rules of the image. Exit codes: cryptsetup(8) (2: no key fits), e2fsck(8) (1: errors were
+//! With `DM_DISABLE_UDEV`, libdevmapper creates its own device nodes instead of waiting for udev, so that the programs
+//! do not depend on the udev rules of the image. Exit codes: cryptsetup(8) (2: no key fits), e2fsck(8) (1: errors were
 //! corrected).
 
 use std::io::{self, Write};
@@ -79,7 +79,7 @@ pub(super) fn close(label: &str) -> Program<'static> {
 }
 
 /// Creates a file system. The kernel zeroes inode tables and journal later, when the machine is idle.
-pub(super) fn make(node: &str, label: &str, uuid: &str) -> Program<'static> {
+pub(super) fn create(node: &str, label: &str, uuid: &str) -> Program<'static> {
     let options = "lazy_itable_init=1,lazy_journal_init=1,nodiscard";
     program(
         "mke2fs",
@@ -97,7 +97,7 @@ pub(super) fn grow(node: &str) -> Program<'static> {
 }
 
 impl Program<'_> {
-    /// Runs the program to its end; errors name `object`.
+    /// Runs the program and waits for its end; errors contain `object`.
     pub(super) fn run(&self, object: &str) -> Result<(), OpsError> {
         let (status, output) = self.spawn().map_err(|source| OpsError::Io {
             verb: "start a program on",

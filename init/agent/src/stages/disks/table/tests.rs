@@ -7,7 +7,7 @@ use kubedos_wire::seal::Volume;
 use super::super::fake_disks::Medium;
 use super::super::survey::GIB;
 
-pub(super) const FRESH: FreshNames = FreshNames {
+pub(super) const FRESH: NewUuids = NewUuids {
     disk: Guid::from_u128(0xd15c),
     esp: Guid::from_u128(0xe5b),
     seed: Guid::from_u128(0x5eed),
@@ -15,7 +15,7 @@ pub(super) const FRESH: FreshNames = FreshNames {
     data: Guid::from_u128(0xda7a),
 };
 
-const PLAIN: DesiredTable = DesiredTable { may_destroy: false, rename: false };
+const PLAIN: DesiredTable = DesiredTable { may_destroy: false, renew_uuids: false };
 
 fn disk(bytes: u64) -> Disk {
     Disk { serials: vec!["A".into()], ..Disk::new("vda", bytes) }
@@ -71,7 +71,7 @@ fn settle(disk: &mut Disk, medium: &mut Medium, changes: &[TableChange]) {
                 }
             }
             TableChange::Announce { request: PartitionRequest::Remove, number, .. } => {
-                disk.partitions.remove(number).expect("there was one to remove");
+                disk.partitions.remove(number).expect("the kernel has the partition");
             }
             TableChange::Announce { number, place, .. } => {
                 disk.partitions.insert(*number, *place);
@@ -127,18 +127,18 @@ fn a_shipped_disk_is_adopted() {
     assert_eq!(
         found.table.get(number(root)),
         shipped().get(number(root)),
-        "what stage 1 looks for stays as it is"
+        "the partition that stage 1 reads is unchanged"
     );
     assert_eq!(found.table.get(24).unwrap().uuid, Guid::ZERO, "slot B is free");
 }
 
 #[test]
-fn a_grown_disk_gets_a_longer_data_partition_and_keeps_its_names() {
+fn a_grown_disk_gets_a_longer_data_partition_and_keeps_its_uuids() {
     let (mut disk, mut medium) = imaged(20 * GIB);
     let changes = plan(&facts(&disk, &medium), PLAIN, &FRESH).unwrap();
     settle(&mut disk, &mut medium, &changes);
     disk.bytes = 30 * GIB;
-    let other = FreshNames { disk: Guid::from_u128(9), esp: Guid::from_u128(9), ..FRESH };
+    let other = NewUuids { disk: Guid::from_u128(9), esp: Guid::from_u128(9), ..FRESH };
     let changes = plan(&facts(&disk, &medium), PLAIN, &other).unwrap();
     golden("grow", &text(&changes));
     settle(&mut disk, &mut medium, &changes);
@@ -146,46 +146,46 @@ fn a_grown_disk_gets_a_longer_data_partition_and_keeps_its_names() {
 }
 
 #[test]
-fn a_clone_gets_new_names_and_nothing_else() {
+fn a_clone_gets_new_uuids_and_no_other_change() {
     let (mut disk, mut medium) = imaged(20 * GIB);
     let changes = plan(&facts(&disk, &medium), PLAIN, &FRESH).unwrap();
     settle(&mut disk, &mut medium, &changes);
-    let other = FreshNames { disk: Guid::from_u128(9), ..FRESH };
-    let changes = plan(&facts(&disk, &medium), DesiredTable { rename: true, ..PLAIN }, &other).unwrap();
+    let other = NewUuids { disk: Guid::from_u128(9), ..FRESH };
+    let changes = plan(&facts(&disk, &medium), DesiredTable { renew_uuids: true, ..PLAIN }, &other).unwrap();
     assert_eq!(changes.len(), 1);
     settle(&mut disk, &mut medium, &changes);
     assert_eq!(facts(&disk, &medium).found.unwrap().table.disk_guid(), other.disk);
 }
 
 #[test]
-fn a_damaged_copy_is_first_written_again_from_the_intact_one() {
+fn a_damaged_copy_is_rewritten_from_the_intact_one() {
     let (mut disk, mut medium) = imaged(20 * GIB);
     let changes = plan(&facts(&disk, &medium), PLAIN, &FRESH).unwrap();
     settle(&mut disk, &mut medium, &changes);
-    let sound = medium.clone();
+    let intact = medium.clone();
     medium.write(512, b"gone");
     let changes = plan(&facts(&disk, &medium), PLAIN, &FRESH).unwrap();
     assert!(
-        text(&changes).starts_with("table primary copy written again: 16384 bytes at 1024,"),
+        text(&changes).starts_with("table primary copy rewritten: 16384 bytes at 1024,"),
         "{}",
         text(&changes)
     );
     settle(&mut disk, &mut medium, &changes);
-    assert_eq!(medium, sound);
+    assert_eq!(medium, intact);
     medium.write(20 * GIB - 512, b"gone");
     let changes = plan(&facts(&disk, &medium), PLAIN, &FRESH).unwrap();
-    assert!(text(&changes).starts_with("table backup copy written again:") && changes.len() == 1);
+    assert!(text(&changes).starts_with("table backup copy rewritten:") && changes.len() == 1);
     settle(&mut disk, &mut medium, &changes);
     medium.write(510, b"\0\0");
     let changes = plan(&facts(&disk, &medium), PLAIN, &FRESH).unwrap();
     settle(&mut disk, &mut medium, &changes);
-    assert_eq!(medium, sound);
+    assert_eq!(medium, intact);
 }
 
-/// The primary is damaged and the disk must be adopted: the only intact copy is not written before the primary is
+/// The primary copy is damaged and the disk must be adopted: the backup, the only intact copy, is not written before the primary is
 /// intact.
 #[test]
-fn the_only_intact_copy_is_never_written() {
+fn the_only_intact_copy_is_not_overwritten() {
     let (disk, mut medium) = imaged(20 * GIB);
     write(&mut medium, &shipped().resized(20 * GIB).unwrap());
     medium.write(512, b"gone");
@@ -193,23 +193,23 @@ fn the_only_intact_copy_is_never_written() {
     let text = text(&changes);
     let mut lines = text.lines();
     assert!(
-        lines.next().unwrap().starts_with("table primary copy written again: 16384 bytes at 1024,"),
+        lines.next().unwrap().starts_with("table primary copy rewritten: 16384 bytes at 1024,"),
         "{text}"
     );
     assert!(lines.next().unwrap().starts_with("table adopted: 16384 bytes at 214748"), "{text}");
 }
 
 #[test]
-fn an_empty_disk_is_laid_out_with_free_slots() {
+fn an_empty_disk_is_partitioned_with_free_slots() {
     let (mut disk, mut medium) = (disk(64 * GIB), Medium::default());
     let changes = plan(&facts(&disk, &medium), PLAIN, &FRESH).unwrap();
     golden("empty", &text(&changes));
     settle(&mut disk, &mut medium, &changes);
 }
 
-/// O1, S3: a foreign disk is refused by name, and used only with allowDestroy.
+/// O1, S3: the refusal of a foreign disk contains its name; the disk is used only with allowDestroy.
 #[test]
-fn a_foreign_disk_is_refused_without_and_taken_with_allow_destroy() {
+fn a_foreign_disk_is_used_only_with_allow_destroy() {
     let mut foreign = Table::new(SectorSize::B512, 20 * GIB, Guid::from_u128(5)).unwrap();
     let home = Partition {
         type_guid: Guid::from_u128(0x0fc63daf_8483_4772_8e79_3d69d8477de4),
@@ -226,17 +226,17 @@ fn a_foreign_disk_is_refused_without_and_taken_with_allow_destroy() {
     let refusal = plan(&facts(&disk, &medium), PLAIN, &FRESH).unwrap_err();
     assert_eq!(
         refusal.to_string(),
-        "disk vda (20.0 GiB, serial A) holds a partition table of 1 partitions, among them 1 `home\\u{1b}`; \
-         it is not named in allowDestroy, so it was left as it is"
+        "disk vda (20.0 GiB, serial A) contains a partition table of 1 partitions, including 1 `home\\u{1b}`; \
+         it was not changed, because allowDestroy does not name it"
     );
     let changes = plan(&facts(&disk, &medium), DesiredTable { may_destroy: true, ..PLAIN }, &FRESH).unwrap();
     golden("destroy", &text(&changes));
     settle(&mut disk, &mut medium, &changes);
 }
 
-/// A partition that somebody added to a kubedOS disk makes the disk foreign: nothing on it is changed.
+/// A disk of kubedOS with an additional partition counts as foreign and is not changed.
 #[test]
-fn an_added_partition_is_not_overwritten() {
+fn a_disk_with_an_additional_partition_is_refused() {
     let mut table = shipped().resized(20 * GIB).unwrap();
     let swap = Partition {
         type_guid: Guid::from_u128(0x0657fd6d_a4ab_43c4_84e5_0933c84b4f4f),
@@ -254,7 +254,7 @@ fn an_added_partition_is_not_overwritten() {
 }
 
 #[test]
-fn disks_that_cannot_be_laid_out_are_refused_by_name() {
+fn disks_that_cannot_be_partitioned_are_refused() {
     let small = disk(MINIMUM_DISK - 512);
     assert!(matches!(
         plan(&facts(&small, &Medium::default()), PLAIN, &FRESH),
