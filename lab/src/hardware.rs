@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::acceleration::Acceleration;
 use crate::disk::{Attachment, Disk};
+use crate::nic::Nic;
 use crate::tools::{Tools, ToolsError};
 
 /// The firmware of a machine.
@@ -31,6 +32,7 @@ pub enum Firmware {
 pub struct Hardware {
     pub(crate) firmware: Firmware,
     pub(crate) disks: Vec<Disk>,
+    pub(crate) nics: Vec<Nic>,
     pub(crate) acceleration: Option<Acceleration>,
     processors: u32,
     memory_mib: u32,
@@ -61,6 +63,7 @@ impl Hardware {
         Self {
             firmware,
             disks: Vec::new(),
+            nics: Vec::new(),
             acceleration: None,
             processors: 1,
             memory_mib: 1024,
@@ -80,6 +83,13 @@ impl Hardware {
     #[must_use]
     pub fn disk(mut self, disk: Disk) -> Self {
         self.disks.push(disk);
+        self
+    }
+
+    /// Adds a network card; the cards have the order in which they were added.
+    #[must_use]
+    pub fn network(mut self, nic: Nic) -> Self {
+        self.nics.push(nic);
         self
     }
 
@@ -232,6 +242,11 @@ impl Hardware {
                 .pair("-fw_cfg", format!("name={},file={}", escaped(name), escaped(&file.to_string_lossy())));
         }
         self.disk_words(&mut words);
+        for (index, nic) in self.nics.iter().enumerate() {
+            let [netdev, device] = nic.options(index);
+            words.pair("-netdev", netdev);
+            words.pair("-device", device);
+        }
         words.0.extend(self.extra.iter().cloned());
         Ok(words.0)
     }
@@ -383,6 +398,29 @@ mod tests {
             [(None, None), (Some(1), Some("ide.0")), (Some(2), Some("ide.1")), (Some(3), Some("usb.0"))]
         );
         assert!(words.contains(&"qemu-xhci,id=usb".to_owned()));
+    }
+
+    #[test]
+    fn each_network_card_has_a_netdev_and_connects_within_the_folder_of_the_machine() {
+        let mac = |text: &str| kubedos_wire::value::MacAddress::try_from(text.to_owned()).unwrap();
+        let hardware = Hardware::new(Firmware::Uefi)
+            .network(Nic::new("/lab/cp-1", mac("52:54:00:00:00:01")))
+            .network(Nic::new(format!("/{}/cp-1,b", "deep/".repeat(60)), mac("52:54:00:00:00:02")));
+        let words = words(&hardware);
+        let first = words.iter().position(|word| word == "-netdev").unwrap();
+        assert_eq!(
+            words[first..],
+            [
+                "-netdev",
+                "stream,id=net0,server=off,addr.type=unix,addr.path=net0,reconnect-ms=200",
+                "-device",
+                "virtio-net-pci,id=nic0,netdev=net0,mac=52:54:00:00:00:01,romfile=",
+                "-netdev",
+                "stream,id=net1,server=off,addr.type=unix,addr.path=net1,reconnect-ms=200",
+                "-device",
+                "virtio-net-pci,id=nic1,netdev=net1,mac=52:54:00:00:00:02,romfile=",
+            ]
+        );
     }
 
     #[test]

@@ -1,12 +1,15 @@
-//! Virtual machines and their consoles. The tests, the benchmarks and `make drill` boot nodes with them.
+//! Virtual machines, their consoles and their networks. The tests, the benchmarks and `make drill` boot nodes with
+//! them.
 //!
 //! A test has a [`Bench`]: a folder for its disks and logs. [`Hardware`] describes a machine as data; [`Machine`] is a
 //! running one. Tests wait for output on the node's console, never for a fixed time: [`Machine::wait_for`] fails at
 //! once when the kernel oopses, the node halts or the emulator ends. The emulator is Debian's QEMU from a folder of
 //! unpacked packages ([`Tools`]), run with its own loader, so that nothing must be installed on the host.
 //!
+//! Machines are connected by a [`switch::Switch`] in this process: a [`Nic`] contains the socket of one of its ports.
+//!
 //! The lab does not need root or KVM. A machine is killed when its [`Machine`] is dropped, and also when this process
-//! ends first. Networks are not implemented yet.
+//! ends first.
 #![forbid(unsafe_code)]
 
 mod acceleration;
@@ -16,9 +19,11 @@ mod disk;
 mod hardware;
 mod machine;
 mod machine_error;
+mod nic;
 mod patience;
 mod places;
 mod qmp;
+pub mod switch;
 mod tools;
 pub mod write_log;
 
@@ -29,6 +34,7 @@ pub use disk::{Attachment, Disk, Fault, Format};
 pub use hardware::{Firmware, Hardware};
 pub use machine::Machine;
 pub use machine_error::{MachineError, WaitError, WaitFailure};
+pub use nic::Nic;
 pub use patience::Patience;
 pub use places::{Place, Places};
 pub use qmp::{Qmp, QmpError};

@@ -1,7 +1,7 @@
 //! A running machine: one QEMU process, its console and its control socket.
 //!
-//! Its folder contains `console.log`, `emulator.log` (QEMU's own output) and `command` (to start the machine again by
-//! hand). The process is killed when the [`Machine`] is dropped; a second, small process kills it if this process ends
+//! Its folder contains `console.log`, `emulator.log` (QEMU's own output), `command` (to start the machine again by hand)
+//! and, for each network card, a link to the socket of its switch port (see [`crate::Nic`]). The process is killed when the [`Machine`] is dropped; a second, small process kills it if this process ends
 //! first.
 
 use std::fs::File;
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::hardware::{MachineFiles, node_name};
 use crate::machine_error::ends_wait;
+use crate::nic::{device_name, link_name};
 use crate::patience::Waited;
 use crate::{
     Acceleration, Bench, Console, Hardware, MachineError, Patience, Qmp, QmpError, Tools, WaitError,
@@ -187,6 +188,15 @@ impl Machine {
         self.command("system_powerdown", json!({})).map(drop)
     }
 
+    /// Sets the carrier of a network card, which the guest notices, as if its cable were removed. `nic` is its index in
+    /// [`Hardware`], from 0. The connection to the switch remains.
+    ///
+    /// # Errors
+    /// If the emulator refuses.
+    pub fn set_link(&self, nic: usize, up: bool) -> Result<(), MachineError> {
+        self.command("set_link", json!({ "name": device_name(nic), "up": up })).map(drop)
+    }
+
     /// The number of write requests to a disk. `disk` is its index in [`Hardware`], from 0.
     ///
     /// # Errors
@@ -325,7 +335,18 @@ fn prepare(tools: &Tools, hardware: &Hardware, folder: &Path) -> Result<MachineF
     for log in hardware.disks.iter().filter_map(|disk| disk.write_log.as_deref()) {
         write_file(log, &[])?;
     }
+    link_sockets(hardware, folder)?;
     Ok(files)
+}
+
+/// Creates the links to the sockets of the switch, which the command line refers to.
+fn link_sockets(hardware: &Hardware, folder: &Path) -> Result<(), MachineError> {
+    for (index, nic) in hardware.nics.iter().enumerate() {
+        let path = folder.join(link_name(index));
+        std::os::unix::fs::symlink(nic.socket(), &path)
+            .map_err(|source| MachineError::Folder { path, source })?;
+    }
+    Ok(())
 }
 
 fn write_file(path: &Path, content: &[u8]) -> Result<(), MachineError> {
@@ -344,5 +365,34 @@ fn guard(pid: u32) -> io::Result<Child> {
 fn end(child: &mut Child) {
     if let Err(error) = child.kill().and_then(|()| child.wait().map(drop)) {
         eprintln!("failed to end process {}: {error}", child.id());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::switch::{Switch, SwitchOptions};
+    use crate::{Firmware, Nic};
+
+    #[test]
+    fn the_folder_of_a_machine_has_a_link_to_the_socket_of_each_card() {
+        let base = tempfile::tempdir().unwrap();
+        let (machine, deep) = (base.path().join("machine"), base.path().join("deep/".repeat(30)));
+        for folder in [&machine, &deep] {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        let switch = Switch::start(&SwitchOptions::default()).unwrap();
+        let hardware = ["a", "b"].into_iter().fold(Hardware::new(Firmware::Bios), |hardware, name| {
+            let socket = switch.listen(name, &deep).unwrap();
+            hardware.network(Nic::new(socket.path, "52:54:00:00:00:01".parse().unwrap()))
+        });
+        link_sockets(&hardware, &machine).unwrap();
+        for (link, name) in [("net0", "a"), ("net1", "b")] {
+            let target = std::fs::canonicalize(machine.join(link)).unwrap();
+            assert_eq!(target.file_name().unwrap(), name);
+            assert!(target.as_os_str().len() > 108);
+            drop(std::os::unix::net::UnixStream::connect(machine.join(link)).unwrap());
+        }
+        assert!(link_sockets(&hardware, &machine).is_err(), "the folder belongs to one machine");
     }
 }

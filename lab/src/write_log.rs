@@ -170,7 +170,7 @@ fn survivors(before: &[Entry], loss: Loss) -> impl Iterator<Item = &Entry> {
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): a short generator whose sequence does not change with a library.
-fn split_mix(state: &mut u64) -> u64 {
+pub(crate) fn split_mix(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = *state;
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

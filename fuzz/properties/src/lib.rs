@@ -19,6 +19,7 @@
 mod archives;
 mod documents;
 mod erofs;
+mod frames;
 mod frugal;
 mod keys;
 mod machine;
@@ -47,7 +48,7 @@ pub struct Target {
     pub mutants: usize,
 }
 
-const GROUPS: [&[Target]; 9] = [
+const GROUPS: [&[Target]; 10] = [
     &volumes::TARGETS,
     &erofs::TARGETS,
     &archives::TARGETS,
@@ -57,6 +58,7 @@ const GROUPS: [&[Target]; 9] = [
     &objects::TARGETS,
     &specs::TARGETS,
     &machine::TARGETS,
+    &frames::TARGETS,
 ];
 
 /// All targets, by folder of the project.
