@@ -7,10 +7,12 @@
 )]
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use kubedos_lab::switch::{CaptureOptions, Port, Switch, SwitchOptions};
 use kubedos_lab::write_log::{Action, Loss, WriteLog};
 use kubedos_lab::{
-    Attachment, Bench, Disk, Fault, Firmware, Format, Hardware, Machine, MachineError, Patience,
+    Attachment, Bench, Disk, Fault, Firmware, Format, Hardware, Machine, MachineError, Nic, Patience,
 };
 use kubedos_tests::tools;
 use kubedos_wire::record::Outcome;
@@ -87,6 +89,47 @@ fn the_error_of_refused_hardware_has_the_emulators_message() {
         matches!(&error, MachineError::Refused { message, .. } if message.contains("no-such-file")),
         "{error}"
     );
+}
+
+/// The ARP request for `address` (RFC 826: operation 1, target protocol address at byte 38 of the frame).
+fn arp_request(port: &Port, address: [u8; 4]) -> Vec<u8> {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(120) {
+        let Some(frame) = port.receive(Duration::from_secs(1)) else { continue };
+        if frame.get(12..22) == Some(&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]) && frame.get(38..42) == Some(&address) {
+            return frame;
+        }
+    }
+    panic!("no ARP request for {address:?}");
+}
+
+/// The switch with real machines: the second one gets the port of the first one.
+#[test]
+fn frames_of_a_machine_reach_the_switch_and_the_port_survives_the_machine() {
+    let (tools, bench) = (tools(), bench("switched"));
+    let switch = Switch::start(&SwitchOptions::default()).unwrap();
+    let socket = switch.listen("node", bench.folder()).unwrap();
+    let outsider = switch.port("outsider").unwrap();
+    let capture = bench.path("frames.pcapng");
+    let options = CaptureOptions { file: capture.clone(), max_bytes: 1 << 20, outbound: false };
+    switch.control().start_capture(&options).unwrap();
+    for (number, mac) in [(1, "52:54:00:00:00:01"), (2, "52:54:00:00:00:02")] {
+        let script = format!(
+            "@echo -off\nconnect -r\nifconfig -s eth0 static 192.0.2.1{number} 255.255.255.0 192.0.2.1\nping -n 1 192.0.2.9\n"
+        );
+        let disk = script_disk(&bench, &format!("disk-{number}"), &script);
+        let nic = Nic::new(&socket.path, mac.parse().unwrap());
+        let hardware = Hardware::new(Firmware::Uefi).disk(disk).network(nic);
+        let machine = Machine::start(tools, &bench, &hardware).unwrap();
+        let frame = arp_request(&outsider, [192, 0, 2, 9]);
+        assert_eq!(frame[6..12], [0x52, 0x54, 0, 0, 0, number], "the sender");
+        assert_eq!(frame[28..32], [192, 0, 2, 10 + number], "the sender's address");
+        machine.cut_power().unwrap();
+    }
+    switch.control().stop_capture();
+    let bytes = std::fs::read(capture).unwrap();
+    let sent = |number: u8| bytes.windows(6).any(|window| window == [0x52, 0x54, 0, 0, 0, number]);
+    assert!(sent(1) && sent(2), "the capture has no frame of a machine");
 }
 
 #[test]
