@@ -2,13 +2,14 @@
 //! influence the bytes; [`super::compiler`] remaps the paths of this host.
 
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::compiler::Folder;
 use super::sources::TOOLCHAIN;
 use super::{AGENT, InitBuildError, Means, STAGE1, file};
+use crate::cache_key::CacheKey;
 use crate::interrupt::Program;
 
 /// The only target so far. It is passed to cargo although it is the host's, so that cargo does not apply our flags to build scripts and
@@ -73,8 +74,13 @@ fn channel(text: &str) -> Option<String> {
 }
 
 /// Runs cargo.
-pub(super) fn build(workspace: &Path, means: &Means<'_>, compiler: &Folder) -> Result<(), InitBuildError> {
-    let status = Program::start(&mut command(workspace, means, compiler)).and_then(Program::wait);
+pub(super) fn build(
+    workspace: &Path,
+    means: &Means<'_>,
+    compiler: &Folder,
+    key: &CacheKey,
+) -> Result<(), InitBuildError> {
+    let status = Program::start(&mut command(workspace, means, compiler, key)).and_then(Program::wait);
     let status = status.map_err(|error| InitBuildError::Run("cargo", error))?;
     if !status.success() {
         return Err(InitBuildError::Cargo(status));
@@ -88,7 +94,7 @@ pub(super) fn built(means: &Means<'_>, program: &str) -> Built {
     Built { dependencies: binary.with_extension("d"), binary }
 }
 
-fn command(workspace: &Path, means: &Means<'_>, compiler: &Folder) -> Command {
+fn command(workspace: &Path, means: &Means<'_>, compiler: &Folder, key: &CacheKey) -> Command {
     let mut cargo = start("cargo", workspace);
     cargo.args(["build", "--locked", "--profile", PROFILE, "--target", TARGET]);
     for program in [STAGE1, AGENT] {
@@ -102,7 +108,12 @@ fn command(workspace: &Path, means: &Means<'_>, compiler: &Folder) -> Command {
     cargo
         .env("RUSTC_WRAPPER", compiler.rustc())
         .env(format!("CC_{}", TARGET.replace('-', "_")), compiler.clang());
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", rust_flags(compiler).join(OsStr::new("\x1f")));
+    // The last flag has no effect on the compiler. With it, cargo compiles everything again if the compiler or a flag of the wrapper changes.
+    let key = format!("--cfg=kubedos_compiler=\"{key}\"");
+    cargo.env(
+        "CARGO_ENCODED_RUSTFLAGS",
+        RUST_FLAGS.into_iter().chain([key.as_str()]).collect::<Vec<_>>().join("\x1f"),
+    );
     cargo
 }
 
@@ -114,35 +125,19 @@ fn start(program: &'static str, workspace: &Path) -> Command {
     command
 }
 
-/// The flags for static, position-independent programs linked by the Rust toolchain's rust-lld. No compiler driver is involved, so the
-/// start files and folders that a driver would add are listed here; the standard library names the libraries.
-pub(super) fn rust_flags(compiler: &Folder) -> Vec<OsString> {
-    let mut flags: Vec<OsString> = [
-        "-Ctarget-feature=+crt-static",
-        "-Clinker=rust-lld",
-        "-Clinker-flavor=ld.lld",
-        "-Clink-arg=--build-id=none",
-        // Relocations take two bits each instead of 24 bytes (DT_RELR; the C library relocates itself with them).
-        "-Clink-arg=-zpack-relative-relocs",
-        "-Clink-arg=--no-eh-frame-hdr",
-    ]
-    .map(OsString::from)
-    .into();
-    let mut add = |flag: &str, path: PathBuf| {
-        let mut flag = OsString::from(flag);
-        flag.push(path);
-        flags.push(flag);
-    };
-    add("-Clink-arg=--sysroot=", compiler.tree());
-    add("-Clink-arg=--script=", compiler.script());
-    for object in compiler.start_files() {
-        add("-Clink-arg=", object);
-    }
-    for folder in compiler.library_folders() {
-        add("-Lnative=", folder);
-    }
-    flags
-}
+/// The flags for static, position-independent programs linked by the Rust toolchain's rust-lld. No compiler driver is involved, so
+/// [`Folder::rust_flags`] adds the start files and folders that a driver would add; the standard library names the libraries.
+///
+/// They contain no path: cargo makes the names of crates and symbols from the flags, and the order of functions depends on these names.
+pub(super) const RUST_FLAGS: [&str; 6] = [
+    "-Ctarget-feature=+crt-static",
+    "-Clinker=rust-lld",
+    "-Clinker-flavor=ld.lld",
+    "-Clink-arg=--build-id=none",
+    // Relocations take two bits each instead of 24 bytes (DT_RELR; the C library relocates itself with them).
+    "-Clink-arg=-zpack-relative-relocs",
+    "-Clink-arg=--no-eh-frame-hdr",
+];
 
 /// Returns the folders of this host whose paths must not be in the programs.
 ///

@@ -86,6 +86,16 @@ impl Folder {
         self.0.join(RUSTC)
     }
 
+    /// The flags with paths for `rustc` ([`super::cargo::RUST_FLAGS`] are the ones without).
+    pub(super) fn rust_flags(&self) -> Vec<OsString> {
+        let flag = |flag: &str, path: PathBuf| [OsStr::new(flag), path.as_os_str()].into_iter().collect();
+        let script =
+            [flag("-Clink-arg=--sysroot=", self.tree()), flag("-Clink-arg=--script=", self.script())];
+        let objects = self.start_files().map(|object| flag("-Clink-arg=", object));
+        let folders = self.library_folders().map(|folder| flag("-Lnative=", folder));
+        script.into_iter().chain(objects).chain(folders).collect()
+    }
+
     /// The start files that are linked around a program's own objects.
     pub(super) fn start_files(&self) -> impl Iterator<Item = PathBuf> {
         START_FILES.into_iter().map(|(folder, name)| self.tree().join(folder).join(name))
@@ -119,7 +129,7 @@ pub fn run_under_its_name() -> Option<InitBuildError> {
     let arguments: Vec<_> = arguments.collect();
     let (what, command) = match name.file_name()?.to_str()? {
         CLANG => ("the lock's clang", clang(&name, arguments)),
-        RUSTC => ("rustc", Ok(rustc(arguments))),
+        RUSTC => ("rustc", Ok(rustc(&name, arguments))),
         _ => return None,
     };
     Some(command.map_or_else(|error| error, |mut command| InitBuildError::Run(what, command.exec())))
@@ -139,10 +149,15 @@ fn clang(name: &Path, arguments: Vec<OsString>) -> Result<Command, InitBuildErro
     Ok(command)
 }
 
-fn rustc(arguments: Vec<OsString>) -> Command {
+fn rustc(name: &Path, arguments: Vec<OsString>) -> Command {
+    // Build scripts and procedural macros are compiled for the host, without `--target`.
+    let is_for_the_node = arguments.iter().any(|argument| argument == "--target");
     let mut arguments = arguments.into_iter();
     let mut command = Command::new(arguments.next().unwrap_or_else(|| "rustc".into()));
     command.args(arguments);
+    if is_for_the_node && let Some(folder) = name.parent() {
+        command.args(Folder(folder.to_owned()).rust_flags());
+    }
     for (from, to) in crate_names(|name| env::var_os(name)) {
         command.arg(renaming("--remap-path-prefix", &from, &to));
     }

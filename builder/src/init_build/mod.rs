@@ -10,6 +10,7 @@ mod cargo;
 pub mod compiler;
 mod sources;
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -128,7 +129,8 @@ impl Recipe {
     pub fn read(workspace: &Path, toolchain: &[&LockedPackage]) -> Result<Self, InitBuildError> {
         let sources = Sources::read(workspace)?;
         let nowhere = compiler::Folder::nowhere();
-        let flags = [cargo::rust_flags(&nowhere), compiler::c_flags(&nowhere.tree())].concat();
+        let fixed = cargo::RUST_FLAGS.map(OsString::from).to_vec();
+        let flags = [fixed, nowhere.rust_flags(), compiler::c_flags(&nowhere.tree())].concat();
         let mut compiler = CacheKeyBuilder::new("kubedos-init compiler", RECIPE);
         for flag in flags {
             compiler = compiler.with("flag", flag.as_encoded_bytes());
@@ -162,7 +164,7 @@ impl Recipe {
     pub fn build(&self, store: &Store, means: &Means<'_>) -> Result<Programs, InitBuildError> {
         let compiler = compiler::Folder::make(means, &self.compiler)?;
         cargo::check_rustc(&self.workspace)?;
-        cargo::build(&self.workspace, means, &compiler)?;
+        cargo::build(&self.workspace, means, &compiler, &self.compiler)?;
         let program = |name| self.program(name, means);
         let programs = Programs { stage1: program(STAGE1)?, agent: program(AGENT)? };
         if Sources::read(&self.workspace)?.digest() != self.sources.digest() {

@@ -1,4 +1,7 @@
 //! Asks systemd over D-Bus which units have failed (`org.freedesktop.systemd1`, `ListUnitsFiltered`).
+//!
+//! It uses the socket of PID 1 itself, as systemctl(1) does for root. It exists before the message bus runs, and when the bus has
+//! failed, which is when an operator asks.
 
 use std::io;
 
@@ -7,7 +10,7 @@ use zbus::OwnedObjectPath;
 /// Why systemd did not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum UnitsError {
-    /// The bus does not answer, or not yet.
+    /// The socket does not exist, or the reply is not valid.
     #[error("failed to reach systemd over D-Bus")]
     Bus(#[source] zbus::Error),
     /// The thread for the query could not be started.
@@ -17,6 +20,9 @@ pub enum UnitsError {
     #[error("systemd did not answer in time")]
     Silent,
 }
+
+/// The socket of systemd; only root can connect.
+const SOCKET: &str = "unix:path=/run/systemd/private";
 
 /// A unit as `ListUnitsFiltered` describes it: name, description, load state, active state, sub state, following unit,
 /// object path, job id, job type, job path.
@@ -28,10 +34,10 @@ pub fn failed() -> Result<Vec<String>, UnitsError> {
 }
 
 async fn ask_failed() -> zbus::Result<Vec<String>> {
-    let bus = zbus::Connection::system().await?;
-    let reply = bus
+    let systemd = zbus::connection::Builder::address(SOCKET).p2p().build().await?;
+    let reply = systemd
         .call_method(
-            Some("org.freedesktop.systemd1"),
+            None::<&str>, // there is no bus, so the receiver has no name
             "/org/freedesktop/systemd1",
             Some("org.freedesktop.systemd1.Manager"),
             "ListUnitsFiltered",
