@@ -170,6 +170,7 @@ fn home_of(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache_key::CacheKeyBuilder;
 
     #[test]
     fn the_channel_is_read_from_the_toolchain_file() {
@@ -194,7 +195,8 @@ mod tests {
     #[test]
     fn the_callers_flags_and_wrappers_do_not_reach_the_compiler() {
         let (_folder, compiler, means) = super::super::tests::compiler();
-        let command = command(Path::new("/w"), &means.borrowed(), &compiler);
+        let key = CacheKeyBuilder::new("test", 1).finish();
+        let command = command(Path::new("/w"), &means.borrowed(), &compiler, &key);
         let ours = [
             "CARGO_BUILD_BUILD_DIR",
             "RUSTC_WRAPPER",
@@ -207,5 +209,10 @@ mod tests {
             assert!(allowed.contains(&&name.to_str().unwrap()), "{name:?}");
         }
         assert!(command.get_args().any(|argument| argument == "--locked"));
+        let mut variables = command.get_envs();
+        let flags =
+            variables.find_map(|(name, value)| value.filter(|_| name == "CARGO_ENCODED_RUSTFLAGS")).unwrap();
+        let (flags, folder) = (flags.to_str().unwrap(), compiler.tree().parent().unwrap().to_owned());
+        assert!(!flags.contains(folder.to_str().unwrap()) && flags.contains(&key.to_string()), "{flags}");
     }
 }
