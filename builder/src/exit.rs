@@ -1,7 +1,7 @@
-//! The exit class of each error of this library, and the help that goes with it.
+//! The exit class of each error of this library, and the hint for the user.
 //!
-//! The matches are exhaustive, so the code compiles only if each new variant has an exit class. A wrapping error has the class of its
-//! cause.
+//! The matches are exhaustive, so the code compiles only if each new variant has an exit class. A wrapping error has the class and the
+//! hint of its cause.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -22,33 +22,21 @@ use super::seed::SeedError;
 use super::toolbox::ToolboxError;
 
 impl Classify for ToolboxError {
-    fn class(&self) -> Class {
+    fn classify(&self) -> (Class, Option<String>) {
         match self {
-            Self::NotThere { .. } | Self::NotAProgram { .. } => Class::Usage,
-            Self::Lock(error) => error.class(),
-            Self::Cache(error) => error.class(),
-            Self::Deb { .. } | Self::Unpack { .. } | Self::Io { .. } => Class::Failed,
-        }
-    }
-
-    fn help(&self) -> Option<String> {
-        match self {
-            Self::Lock(error) => error.help(),
-            Self::Cache(error) => error.help(),
-            Self::Deb { .. }
-            | Self::Unpack { .. }
-            | Self::Io { .. }
-            | Self::NotThere { .. }
-            | Self::NotAProgram { .. } => None,
+            Self::Lock(error) => error.classify(),
+            Self::Cache(error) => error.classify(),
+            Self::NotThere { .. } | Self::NotAProgram { .. } => (Class::Usage, None),
+            Self::Deb { .. } | Self::Unpack { .. } | Self::Io { .. } => (Class::Failed, None),
         }
     }
 }
 
 impl Classify for InitBuildError {
-    fn class(&self) -> Class {
+    fn classify(&self) -> (Class, Option<String>) {
         match self {
-            Self::Rustc { .. } => Class::Mismatch,
-            Self::Toolbox(error) => error.class(),
+            Self::Toolbox(error) => error.classify(),
+            Self::Rustc { .. } => (Class::Mismatch, None),
             Self::Run(..)
             | Self::Cargo(_)
             | Self::File { .. }
@@ -57,38 +45,31 @@ impl Classify for InitBuildError {
             | Self::Changed
             | Self::NoHome(_)
             | Self::Leak { .. }
-            | Self::Store(_) => Class::Failed,
-        }
-    }
-
-    fn help(&self) -> Option<String> {
-        match self {
-            Self::Toolbox(error) => error.help(),
-            Self::Run(..)
-            | Self::Cargo(_)
-            | Self::File { .. }
-            | Self::NoChannel(_)
-            | Self::Rustc { .. }
-            | Self::Uncovered(_)
-            | Self::Changed
-            | Self::NoHome(_)
-            | Self::Leak { .. }
-            | Self::Store(_) => None,
+            | Self::Store(_) => (Class::Failed, None),
         }
     }
 }
 
 impl Classify for KeyError {
-    fn class(&self) -> Class {
-        match self {
-            Self::Exposed { .. }
-            | Self::Exists { .. }
-            | Self::DemoKeys { .. }
-            | Self::HiddenDemo { .. }
-            | Self::NoRoot { .. }
-            | Self::OtherCluster { .. } => Class::Usage,
-            Self::File { doing: "open", source, .. } if source.kind() == ErrorKind::NotFound => Class::Usage,
-            Self::Pair { .. } | Self::Certificate { .. } => Class::Mismatch,
+    fn classify(&self) -> (Class, Option<String>) {
+        let (class, help) = match self {
+            Self::Exposed { .. } => (Class::Usage, "chmod -R go= the key directory"),
+            Self::Exists { .. } => (
+                Class::Usage,
+                "`keys rotate` replaces single keys; a new cluster needs a directory of its own",
+            ),
+            Self::DemoKeys { .. } | Self::HiddenDemo { .. } => {
+                (Class::Usage, "`kubedos-build keys init CLUSTER` creates your own keys")
+            }
+            Self::NoRoot { .. } => {
+                (Class::Usage, "attach the offline root CA's key for this step, and remove it afterwards")
+            }
+            Self::File { doing: "open", source, .. } if source.kind() == ErrorKind::NotFound => (
+                Class::Usage,
+                "`kubedos-build keys init CLUSTER` creates keys; --keys DIR names their directory",
+            ),
+            Self::OtherCluster { .. } => return (Class::Usage, None),
+            Self::Pair { .. } | Self::Certificate { .. } => return (Class::Mismatch, None),
             Self::File { .. }
             | Self::Index { .. }
             | Self::Rule { .. }
@@ -98,46 +79,17 @@ impl Classify for KeyError {
             | Self::Clock(_)
             | Self::Generate(_)
             | Self::Issue(_)
-            | Self::Enrolment(_) => Class::Failed,
-        }
-    }
-
-    fn help(&self) -> Option<String> {
-        let help = match self {
-            Self::Exposed { .. } => "chmod -R go= the key directory",
-            Self::Exists { .. } => {
-                "`keys rotate` replaces single keys; a new cluster needs a directory of its own"
-            }
-            Self::DemoKeys { .. } | Self::HiddenDemo { .. } => {
-                "`kubedos-build keys init CLUSTER` creates your own keys"
-            }
-            Self::NoRoot { .. } => "attach the offline root CA's key for this step, and remove it afterwards",
-            Self::File { doing: "open", source, .. } if source.kind() == ErrorKind::NotFound => {
-                "`kubedos-build keys init CLUSTER` creates keys; --keys DIR names their directory"
-            }
-            Self::OtherCluster { .. }
-            | Self::Pair { .. }
-            | Self::Certificate { .. }
-            | Self::File { .. }
-            | Self::Index { .. }
-            | Self::Rule { .. }
-            | Self::Malformed { .. }
-            | Self::NoCertificate { .. }
-            | Self::Encode { .. }
-            | Self::Clock(_)
-            | Self::Generate(_)
-            | Self::Issue(_)
-            | Self::Enrolment(_) => return None,
+            | Self::Enrolment(_) => return (Class::Failed, None),
         };
-        Some(help.to_owned())
+        (class, Some(help.to_owned()))
     }
 }
 
 impl Classify for ComposeError {
-    fn class(&self) -> Class {
+    fn classify(&self) -> (Class, Option<String>) {
         match self {
-            Self::Cache(error) => error.class(),
-            Self::Lock(error) => error.class(),
+            Self::Cache(error) => error.classify(),
+            Self::Lock(error) => error.classify(),
             Self::Data(_)
             | Self::Store(_)
             | Self::Unpack { .. }
@@ -151,17 +103,17 @@ impl Classify for ComposeError {
             | Self::File(_)
             | Self::Kernel(_)
             | Self::Library(_)
-            | Self::Audit(_) => Class::Failed,
+            | Self::Audit(_) => (Class::Failed, None),
         }
     }
 }
 
 impl Classify for BuildError {
-    fn class(&self) -> Class {
+    fn classify(&self) -> (Class, Option<String>) {
         match self {
-            Self::Compose(error) => error.class(),
-            Self::CacheKey(error) => error.class(),
-            Self::Output(error) => error.class(),
+            Self::Compose(error) => error.classify(),
+            Self::CacheKey(error) => error.classify(),
+            Self::Output(error) => error.classify(),
             Self::Volume(_)
             | Self::Configuration(_)
             | Self::Schema(_)
@@ -175,138 +127,72 @@ impl Classify for BuildError {
             | Self::Disk(_)
             | Self::Qcow2(_)
             | Self::Store(_)
-            | Self::File { .. } => Class::Failed,
-        }
-    }
-
-    fn help(&self) -> Option<String> {
-        match self {
-            Self::Compose(error) => error.help(),
-            Self::CacheKey(error) => error.help(),
-            Self::Output(error) => error.help(),
-            Self::Volume(_)
-            | Self::Configuration(_)
-            | Self::Schema(_)
-            | Self::NoOsRelease
-            | Self::Manifest(_)
-            | Self::BootManifest(_)
-            | Self::Initrd(_)
-            | Self::Uki(_)
-            | Self::Sign { .. }
-            | Self::Esp(_)
-            | Self::Disk(_)
-            | Self::Qcow2(_)
-            | Self::Store(_)
-            | Self::File { .. } => None,
+            | Self::File { .. } => (Class::Failed, None),
         }
     }
 }
 
 impl Classify for OutputError {
-    fn class(&self) -> Class {
-        match self {
-            Self::Folder { .. } | Self::Busy { .. } | Self::NoRoom { .. } | Self::File { .. } => {
-                Class::Failed
-            }
-        }
-    }
-
-    fn help(&self) -> Option<String> {
+    fn classify(&self) -> (Class, Option<String>) {
         let help = match self {
-            Self::Busy { .. } => "wait until it ends, or choose another --out",
+            Self::Busy { .. } => Some("wait until it ends, or choose another --out"),
             Self::NoRoom { .. } => {
-                "free some space, select fewer formats with --format, or choose another --out"
+                Some("free some space, select fewer formats with --format, or choose another --out")
             }
-            Self::Folder { .. } | Self::File { .. } => return None,
+            Self::Folder { .. } | Self::File { .. } => None,
         };
-        Some(help.to_owned())
+        (Class::Failed, help.map(str::to_owned))
     }
 }
 
 impl Classify for SeedError {
-    fn class(&self) -> Class {
+    fn classify(&self) -> (Class, Option<String>) {
         match self {
-            Self::Keys(error) => error.class(),
-            Self::Output(error) => error.class(),
-            Self::Foreign { .. } => Class::Usage,
-            Self::NotAccepted { .. }
-            | Self::BelowFloor { .. }
-            | Self::Refused { .. }
-            | Self::Table { .. } => Class::Mismatch,
-            Self::Document(_)
-            | Self::Sign(_)
-            | Self::Volume(_)
-            | Self::Image { .. }
-            | Self::Unprotected { .. } => Class::Failed,
-        }
-    }
-
-    fn help(&self) -> Option<String> {
-        let help = match self {
-            Self::Keys(error) => return error.help(),
-            Self::Output(error) => return error.help(),
+            Self::Keys(error) => error.classify(),
+            Self::Output(error) => error.classify(),
+            Self::Foreign { path, form } => (Class::Usage, Some(form.remedy(path))),
             Self::NotAccepted { .. } => {
-                "personalise an image that was built with these keys, or pass the keys with --keys"
+                let help =
+                    "personalise an image that was built with these keys, or pass the keys with --keys";
+                (Class::Mismatch, Some(help.to_owned()))
             }
             Self::BelowFloor { found, .. } => {
-                return Some(format!(
+                let help = format!(
                     "build a newer image; or mint the seed with --generation-floor {found}, which allows the node to go back"
-                ));
+                );
+                (Class::Mismatch, Some(help))
             }
-            Self::Foreign { path, form } => return Some(form.remedy(path)),
+            Self::Refused { .. } | Self::Table { .. } => (Class::Mismatch, None),
             Self::Unprotected { .. } => {
-                "choose an --out on a file system with permissions, or pass --unprotected if no other user can read that medium"
+                let help = "choose an --out on a file system with permissions, or pass --unprotected if no other user can read that medium";
+                (Class::Failed, Some(help.to_owned()))
             }
-            Self::Document(_)
-            | Self::Sign(_)
-            | Self::Volume(_)
-            | Self::Image { .. }
-            | Self::Table { .. }
-            | Self::Refused { .. } => return None,
-        };
-        Some(help.to_owned())
+            Self::Document(_) | Self::Sign(_) | Self::Volume(_) | Self::Image { .. } => (Class::Failed, None),
+        }
     }
 }
 
 impl Classify for ArtifactError {
-    fn class(&self) -> Class {
-        match self {
-            Self::Io { source, .. } if source.kind() == ErrorKind::NotFound => Class::Usage,
-            Self::Io { .. }
-            | Self::Unknown { .. }
-            | Self::Folder { .. }
-            | Self::TooLarge { .. }
-            | Self::Table { .. }
-            | Self::Qcow2 { .. }
-            | Self::NoManifest { .. }
-            | Self::Manifest { .. } => Class::Failed,
-        }
-    }
-
-    fn help(&self) -> Option<String> {
-        match self {
-            Self::Unknown { .. } => Some(
-                "give a disk image (.raw, .iso, .qcow2) or a disk, a UKI (.efi), a seed (.img) or manifest.json"
-                    .to_owned(),
-            ),
-            Self::Folder { path, files } => Some(match files.as_slice() {
-                [] => "give a file, or the folder that `image` wrote its outputs to".to_owned(),
-                files => {
-                    let first = files.iter().take(8).map(|name| path.join(name).display().to_string());
-                    format!("give one of its files: {}", first.collect::<Vec<_>>().join(", "))
-                }
-            }),
+    fn classify(&self) -> (Class, Option<String>) {
+        let help = match self {
+            Self::Io { source, .. } if source.kind() == ErrorKind::NotFound => return (Class::Usage, None),
             Self::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
-                Some("grant read permission, or run as a user who has it; reading a disk requires root".to_owned())
+                "grant read permission, or run as a user who has it; reading a disk requires root".to_owned()
             }
-            Self::Qcow2 { path, source: Qcow2Error::Unsupported(what) } => Some(conversion(path, *what)),
+            Self::Unknown { .. } => {
+                "give a disk image (.raw, .iso, .qcow2) or a disk, a UKI (.efi), a seed (.img) or manifest.json"
+                    .to_owned()
+            }
+            Self::Folder { path, files } => choice(path, files),
+            Self::Qcow2 { path, source: Qcow2Error::Unsupported(what) } => conversion(path, *what),
             Self::Io { .. }
             | Self::TooLarge { .. }
             | Self::Table { .. }
             | Self::Qcow2 { .. }
             | Self::NoManifest { .. }
-            | Self::Manifest { .. } => None,
-        }
+            | Self::Manifest { .. } => return (Class::Failed, None),
+        };
+        (Class::Failed, Some(help))
     }
 }
 
@@ -325,6 +211,15 @@ impl ArtifactError {
             | Self::Manifest { .. } => Class::Mismatch,
         }
     }
+}
+
+/// The files of a folder that may be meant.
+fn choice(folder: &Path, files: &[String]) -> String {
+    if files.is_empty() {
+        return "give a file, or the folder that `image` wrote its outputs to".to_owned();
+    }
+    let first = files.iter().take(8).map(|name| folder.join(name).display().to_string());
+    format!("give one of its files: {}", first.collect::<Vec<_>>().join(", "))
 }
 
 /// The command that converts the file to a readable one.
@@ -351,18 +246,11 @@ fn conversion(path: &Path, what: Unsupported) -> String {
 }
 
 impl Classify for DiffError {
-    fn class(&self) -> Class {
+    fn classify(&self) -> (Class, Option<String>) {
         match self {
-            Self::Artifact(error) => error.class(),
-            Self::Kinds { .. } => Class::Usage,
-            Self::Problem { .. } | Self::Read(..) | Self::Document(_) => Class::Failed,
-        }
-    }
-
-    fn help(&self) -> Option<String> {
-        match self {
-            Self::Artifact(error) => error.help(),
-            Self::Kinds { .. } | Self::Problem { .. } | Self::Read(..) | Self::Document(_) => None,
+            Self::Artifact(error) => error.classify(),
+            Self::Kinds { .. } => (Class::Usage, None),
+            Self::Problem { .. } | Self::Read(..) | Self::Document(_) => (Class::Failed, None),
         }
     }
 }

@@ -33,6 +33,7 @@ pub(crate) const fn const_u32(value: u64) -> u32 {
 }
 
 /// The lower and the upper half of a number, in this order.
+#[cfg(feature = "erofs")]
 pub(crate) const fn halves(value: u64) -> [u32; 2] {
     let [a, b, c, d, e, f, g, h] = value.to_le_bytes();
     [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])]

@@ -48,18 +48,23 @@ impl Class {
 
 /// An error that decides its own exit class.
 pub trait Classify: Error + Send + Sync + 'static {
-    /// The class.
-    fn class(&self) -> Class;
+    /// The class, and a hint for the user if there is one.
+    fn classify(&self) -> (Class, Option<String>);
 
-    /// A hint for the user.
+    /// The class.
+    fn class(&self) -> Class {
+        self.classify().0
+    }
+
+    /// The hint for the user.
     fn help(&self) -> Option<String> {
-        None
+        self.classify().1
     }
 }
 
 impl<E: Classify> From<E> for Failure {
     fn from(error: E) -> Self {
-        let (class, help) = (error.class(), error.help());
+        let (class, help) = error.classify();
         Self { help, ..Self::new(class, error) }
     }
 }

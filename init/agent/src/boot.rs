@@ -38,7 +38,7 @@ use kubedos_base::outcome::Step;
 use kubedos_wire::handover::{self, Handover};
 use kubedos_wire::printable::chain;
 
-/// How long the status page waits for systemd's answer.
+/// How long the status page waits for the message bus; it waits twice as long for an answer that does not come.
 const UNITS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the node waits for a disk that the spec names (USB, slow controllers) before it continues without the disk,
@@ -281,8 +281,8 @@ fn moment() -> Moment {
 fn failed_units() -> Result<Vec<String>, UnitsError> {
     let (sender, receiver) = mpsc::channel();
     let asked = thread::Builder::new().name("units".into()).stack_size(256 * 1024).spawn(move || {
-        drop(sender.send(units::failed())); // after the timeout there is no receiver
+        drop(sender.send(units::failed(UNITS_PATIENCE))); // after the timeout there is no receiver
     });
     asked.map_err(UnitsError::Thread)?;
-    receiver.recv_timeout(UNITS_PATIENCE).unwrap_or(Err(UnitsError::Silent))
+    receiver.recv_timeout(UNITS_PATIENCE * 2).unwrap_or(Err(UnitsError::Silent))
 }

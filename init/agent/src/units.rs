@@ -1,16 +1,14 @@
 //! Asks systemd over D-Bus which units have failed (`org.freedesktop.systemd1`, `ListUnitsFiltered`).
-//!
-//! It uses the socket of PID 1 itself, as systemctl(1) does for root. It exists before the message bus runs, and when the bus has
-//! failed, which is when an operator asks.
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use zbus::OwnedObjectPath;
 
 /// Why systemd did not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum UnitsError {
-    /// The socket does not exist, or the reply is not valid.
+    /// The bus does not answer.
     #[error("failed to reach systemd over D-Bus")]
     Bus(#[source] zbus::Error),
     /// The thread for the query could not be started.
@@ -21,23 +19,29 @@ pub enum UnitsError {
     Silent,
 }
 
-/// The socket of systemd; only root can connect.
-const SOCKET: &str = "unix:path=/run/systemd/private";
-
 /// A unit as `ListUnitsFiltered` describes it: name, description, load state, active state, sub state, following unit,
 /// object path, job id, job type, job path.
 type Unit = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
 
-/// Names of the failed units, sorted.
-pub fn failed() -> Result<Vec<String>, UnitsError> {
-    zbus::block_on(ask_failed()).map_err(UnitsError::Bus)
+/// Time between two attempts.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Names of the failed units, sorted. The message bus starts after the agent, so this tries again until `patience` is over.
+pub fn failed(patience: Duration) -> Result<Vec<String>, UnitsError> {
+    let start = Instant::now();
+    loop {
+        match zbus::block_on(ask_failed()) {
+            Err(_) if start.elapsed() < patience => std::thread::sleep(PAUSE),
+            answer => return answer.map_err(UnitsError::Bus),
+        }
+    }
 }
 
 async fn ask_failed() -> zbus::Result<Vec<String>> {
-    let systemd = zbus::connection::Builder::address(SOCKET).p2p().build().await?;
-    let reply = systemd
+    let bus = zbus::Connection::system().await?;
+    let reply = bus
         .call_method(
-            None::<&str>, // there is no bus, so the receiver has no name
+            Some("org.freedesktop.systemd1"),
             "/org/freedesktop/systemd1",
             Some("org.freedesktop.systemd1.Manager"),
             "ListUnitsFiltered",
