@@ -91,15 +91,16 @@ pub fn no_failed_unit(machine: &mut Machine) {
     assert!(page.iter().any(|line| line.contains("units     none failed")), "{page:#?}");
 }
 
-/// Presses the power button until the machine ends. A press is lost if systemd-logind does not listen yet.
+/// Presses the power button every few seconds until the machine ends. A press is lost if systemd-logind does not listen yet, and a further
+/// press during the shutdown has no effect.
 ///
 /// # Panics
 /// If the machine does not end.
 pub fn powers_off(machine: &mut Machine) {
-    const PRESSES: usize = 4;
+    const PRESSES: usize = 40;
     for press in 1..=PRESSES {
         machine.press_power().unwrap();
-        match machine.wait_for_end(Patience::STEP) {
+        match machine.wait_for_end(Patience::seconds(4)) {
             Ok(_) => return,
             Err(error) => assert!(press < PRESSES, "{error}"),
         }

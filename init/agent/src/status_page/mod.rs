@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::board::{Facts, StageState};
 use crate::walk::word;
 use kubedos_wire::handover::Medium;
-use kubedos_wire::record::not_a_record;
+use kubedos_wire::record::{Outcome, not_a_record};
 use kubedos_wire::stage::Stage;
 use time::OffsetDateTime;
 
@@ -95,6 +95,13 @@ fn stages(page: &mut Page, facts: &Facts) {
     for state in &facts.stages {
         page.line(&stage(state));
     }
+    // The column is narrow, and an operator must be able to read what the node waits for.
+    for state in &facts.stages {
+        let waits = state.outcome == Some(Outcome::Waiting) && state.stage.in_this_version();
+        if waits && stage(state).chars().count() > WIDTH {
+            page.wrapped("waits on", &state.about, 3);
+        }
+    }
 }
 
 fn stage(state: &StageState) -> String {
@@ -161,18 +168,20 @@ impl Page {
         self.line(&format!("{name:<9} {text}"));
     }
 
-    /// A field of up to `lines` lines.
+    /// A field of up to `lines` lines, which break at spaces where possible.
     fn wrapped(&mut self, name: &str, text: &str, lines: usize) {
         let width = WIDTH - 10.max(name.chars().count() + 1);
         let text = shown(text, lines * width);
         let mut rest: Vec<char> = text.chars().collect();
         let mut name = name;
         while !rest.is_empty() {
-            let tail = rest.split_off(rest.len().min(width));
+            let space = rest.iter().take(width + 1).rposition(|c| *c == ' ').filter(|at| *at > width / 2);
+            let end = if rest.len() <= width { rest.len() } else { space.unwrap_or(width) };
+            let tail = rest.split_off(end);
             let part: String = rest.iter().collect();
             self.field(name, &part);
             name = "";
-            rest = tail;
+            rest = tail.into_iter().skip_while(|c| *c == ' ').collect();
         }
     }
 

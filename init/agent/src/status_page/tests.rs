@@ -177,3 +177,30 @@ fn the_calendar_includes_leap_years() {
         assert_eq!(calendar(seconds), text);
     }
 }
+
+/// O1: the page of a node without a disk has the whole cause, in lines that break at spaces.
+#[test]
+fn the_page_has_the_whole_cause_of_a_waiting_stage() {
+    let board = board();
+    let cause =
+        "disk: disk vda (8.0 GiB) is smaller than the 14 GiB that the spec declares for the disk system";
+    board.set_stage(
+        Stage::Disks,
+        Outcome::Waiting,
+        Duration::from_secs(6),
+        Some(Duration::from_millis(98)),
+        cause,
+    );
+    let page = render(&board.facts(), &moment());
+    let start = page.find("waits on").unwrap();
+    let lines: Vec<&str> = page[start..].lines().take(2).collect();
+    assert_eq!(
+        lines,
+        [
+            "waits on  disk: disk vda (8.0 GiB) is smaller than the 14 GiB that the spec",
+            "          declares for the disk system"
+        ]
+    );
+    board.set_stage(Stage::Disks, Outcome::Waiting, Duration::from_secs(6), None, "disk");
+    assert!(!render(&board.facts(), &moment()).contains("waits on"));
+}
