@@ -28,7 +28,7 @@ fn from_cd(rig: &Rig, product: &Product) -> Hardware {
 
 /// The text of the page, with the lines of one field joined.
 fn joined(page: &[String]) -> String {
-    page.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n").replace("\n          ", "")
+    page.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n").replace("\n          ", " ")
 }
 
 /// P2: the default processor of older Proxmox versions has no SSSE3, AES, SSE 4.2 and RDRAND, and the machine has no source of randomness.

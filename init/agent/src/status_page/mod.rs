@@ -171,17 +171,20 @@ impl Page {
     /// A field of up to `lines` lines, which break at spaces where possible.
     fn wrapped(&mut self, name: &str, text: &str, lines: usize) {
         let width = WIDTH - 10.max(name.chars().count() + 1);
-        let text = shown(text, lines * width);
-        let mut rest: Vec<char> = text.chars().collect();
+        let mut rest: Vec<char> = not_a_record(text).chars().collect();
         let mut name = name;
-        while !rest.is_empty() {
+        for _ in 1..lines {
+            if rest.len() <= width {
+                break;
+            }
             let space = rest.iter().take(width + 1).rposition(|c| *c == ' ').filter(|at| *at > width / 2);
-            let end = if rest.len() <= width { rest.len() } else { space.unwrap_or(width) };
-            let tail = rest.split_off(end);
-            let part: String = rest.iter().collect();
-            self.field(name, &part);
+            let tail = rest.split_off(space.unwrap_or(width));
+            self.field(name, &rest.iter().collect::<String>());
             name = "";
             rest = tail.into_iter().skip_while(|c| *c == ' ').collect();
+        }
+        if !rest.is_empty() {
+            self.field(name, &rest.iter().collect::<String>()); // `line` cuts it
         }
     }
 
