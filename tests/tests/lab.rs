@@ -3,6 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     reason = "a test may panic; the lint exempts test functions, not their helpers"
 )]
 use std::io::Write;
