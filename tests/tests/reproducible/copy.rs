@@ -11,9 +11,6 @@ use tempfile::TempDir;
 use crate::surroundings::{Surroundings, link_or_copy, make_folder};
 use kubedos_tests::{Pins, project, succeeds};
 
-/// The target folder of cargo for the programs of `init/`, in the folder of the copy.
-pub const TARGET: &str = "its target";
-
 /// The sets of the lock that the default example is built from and with.
 const SETS: [&str; 5] = ["root", "kernel-cloud", "boot", "tools", "toolchain"];
 
@@ -92,7 +89,7 @@ impl Copy {
     pub fn image(&self, spec: &str, cache: &Path, out: &str) -> PathBuf {
         let lock = self.sources.join("kubedos.lock");
         let out = self.folder.join(out);
-        let target = self.folder.join(TARGET);
+        let target = self.folder.join("its target");
         let arguments: [&OsStr; 12] = [
             "image".as_ref(),
             "--offline".as_ref(),
