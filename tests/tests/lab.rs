@@ -95,7 +95,7 @@ fn the_error_of_refused_hardware_has_the_emulators_message() {
 /// The ARP request for `address` (RFC 826: operation 1, target protocol address at byte 38 of the frame).
 fn arp_request(port: &Port, address: [u8; 4]) -> Vec<u8> {
     let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(120) {
+    while start.elapsed() < Duration::from_secs(300) {
         let Some(frame) = port.receive(Duration::from_secs(1)) else { continue };
         if frame.get(12..22) == Some(&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]) && frame.get(38..42) == Some(&address) {
             return frame;
