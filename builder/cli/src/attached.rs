@@ -14,7 +14,7 @@ use kubedos_wire::node::{self, DiskRule, Shard};
 use kubedos_wire::printable;
 use serde::Serialize;
 
-use super::plan::plan;
+use super::plan::{no_node, plan};
 use super::terminal::{print, print_pretty};
 use super::validate::load;
 
@@ -80,11 +80,7 @@ impl Attached {
 fn shard(spec: &Path, node: &str) -> Result<Shard, Failure> {
     let plan = plan(&load(spec)?)?;
     let found = plan.node(node).and_then(|planned| plan.shard(planned));
-    found.ok_or_else(|| {
-        let known: Vec<&str> = plan.nodes().iter().take(20).map(|node| node.name.as_str()).collect();
-        Failure::new(Class::Usage, format!("the spec has no node {node}"))
-            .with_help(format!("it has: {}", known.join(", ")))
-    })
+    found.ok_or_else(|| no_node(node, plan.nodes().iter().map(|node| &node.name)))
 }
 
 fn report(found: Vec<Disk>, shard: Option<&Shard>) -> Report {

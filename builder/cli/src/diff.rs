@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use kubedos_builder::diff::{self};
+use kubedos_builder::diff;
 use kubedos_debian::failure::{Class, Failure};
 
 use super::terminal::{print, print_pretty, say};

@@ -8,6 +8,7 @@ use kubedos_builder::spec_file::{self, PlanRefusal, SpecFile};
 use kubedos_debian::failure::{Class, Failure};
 use kubedos_spec::plan::{self, ClusterPlan, PlannedNode};
 use kubedos_wire::printable::chain;
+use kubedos_wire::value::NodeName;
 use serde_json::json;
 
 use super::terminal::{print, print_pretty, say, say_painted};
@@ -124,11 +125,14 @@ impl Plan {
 
 /// The node with this name.
 fn find<'p>(plan: &'p ClusterPlan, name: &str) -> Result<&'p PlannedNode, Failure> {
-    plan.node(name).ok_or_else(|| {
-        let names: Vec<&str> = plan.nodes().iter().take(20).map(|node| node.name.as_str()).collect();
-        let failure = Failure::new(Class::Usage, format!("the spec has no node {name}"));
-        failure.with_help(format!("it has: {}", names.join(", ")))
-    })
+    plan.node(name).ok_or_else(|| no_node(name, plan.nodes().iter().map(|node| &node.name)))
+}
+
+/// The failure for the name of a node that is not in the spec; it lists the first names that are.
+pub fn no_node<'n>(name: &str, known: impl Iterator<Item = &'n NodeName>) -> Failure {
+    let known: Vec<&str> = known.take(20).map(NodeName::as_str).collect();
+    let failure = Failure::new(Class::Usage, format!("the spec has no node {name}"));
+    failure.with_help(format!("it has: {}", known.join(", ")))
 }
 
 /// Writes a temporary file and renames it, so that the target is never incomplete.

@@ -15,6 +15,7 @@ use kubedos_wire::release::Release;
 use kubedos_wire::statement::Floors;
 use serde_json::json;
 
+use super::plan::no_node;
 use super::terminal::{print, print_json, say};
 use super::validate::{check_for, load_quietly};
 
@@ -72,9 +73,7 @@ impl Seed {
         let wanted = |node: &&NodeSpec| self.node.as_deref().is_none_or(|name| node.name.as_str() == name);
         let chosen: Vec<&NodeSpec> = nodes.iter().filter(wanted).collect();
         if let (Some(node), true) = (&self.node, chosen.is_empty()) {
-            let failure = Failure::new(Class::Usage, format!("the spec has no node {node}"));
-            let known: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).take(20).collect();
-            return Err(failure.with_help(format!("it has: {}", known.join(", "))));
+            return Err(no_node(node, nodes.iter().map(|node| &node.name)));
         }
         let place = KeyDir::locate(self.keys.as_deref(), &self.spec, cluster);
         let keys = KeyDir::open_for(&place, &self.spec, cluster)?;
