@@ -166,7 +166,9 @@ impl Socket {
                 {
                     refused = Some(Refused { message: usize::try_from(position).ok(), source });
                     // An error of the first message is the error of the whole transaction, and the only answer.
-                    return Ok((position == 0).then_some(()));
+                    if position == 0 {
+                        return Ok(Some(()));
+                    }
                 }
                 Ok((message.sequence == last).then_some(()))
             });
