@@ -104,7 +104,7 @@ impl BootManifest {
 
     /// The manifest as text, in the version that it was read in. The same manifest always gives the same text.
     pub fn emit(&self) -> Result<String, DocumentError> {
-        toml::to_string(self).map_err(|error| DocumentError::Form(error.to_string()))
+        Ok(toml::to_string(self)?)
     }
 
     /// The configuration keys.
@@ -295,7 +295,10 @@ ed25519 = \"5555555555555555555555555555555555555555555555555555555555555555\"
         let twice = format!("{head}{key}{one}\n{key}{one}");
         assert_eq!(BootManifest::parse(twice.as_bytes()), Err(DocumentError::Value("configuration_keys")));
         assert_eq!(BootManifest::parse(&[0xff]), Err(DocumentError::NotUtf8));
-        assert_eq!(BootManifest::parse(&vec![b' '; 65_537]), Err(DocumentError::TooLong(65_537)));
+        assert_eq!(
+            BootManifest::parse(&vec![b' '; 65_537]),
+            Err(DocumentError::TooLong { length: 65_537, most: 65_536 })
+        );
     }
 
     proptest! {
