@@ -329,14 +329,5 @@ ed25519 = \"5555555555555555555555555555555555555555555555555555555555555555\"
             let text = manifest.emit().unwrap();
             prop_assert_eq!(BootManifest::parse(text.as_bytes()), Ok(manifest));
         }
-
-        #[test]
-        fn a_changed_byte_never_panics(at in 0..GOLDEN.len(), byte: u8) {
-            let mut bytes = GOLDEN.as_bytes().to_vec();
-            bytes[at] = byte;
-            if let Ok(manifest) = BootManifest::parse(&bytes) {
-                prop_assert!(BootManifest::parse(manifest.emit().unwrap().as_bytes()).is_ok());
-            }
-        }
     }
 }
