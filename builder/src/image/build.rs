@@ -38,6 +38,7 @@ use crate::init_build::Programs;
 use crate::keys::{KeyDir, KeyError};
 use crate::output::{OutputDir, OutputError, Twin, Unpublished};
 use crate::sparse_digest::Alongside;
+use crate::sparse_file;
 use crate::store::{Store, StoreError};
 use kubedos_debian::cache::Cache;
 use kubedos_debian::lock::Lock;
@@ -474,7 +475,7 @@ impl<'a> Builder<'a> {
         let raw = out.create(&raw_name)?;
         // Hashing the image takes longer than writing it, so a second thread hashes it while this one writes the other outputs.
         let digest = Alongside::start(image.len());
-        disk::write_sparse(image, &raw.file, |at, bytes| digest.piece(at, bytes))
+        sparse_file::write(image, &raw.file, |at, bytes| digest.piece(at, bytes))
             .map_err(|source| raw.error("write", source))?;
         raw.flush()?;
         let efi = out.create_with(&format!("{base}.efi"), uki)?;

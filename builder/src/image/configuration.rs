@@ -33,7 +33,7 @@ pub enum ConfigurationError {
         document: String,
         /// The cause.
         #[source]
-        source: kubedos_wire::node::DocumentError,
+        source: DocumentError,
     },
     /// The statement cannot be encoded.
     #[error("failed to write the configuration's statement")]

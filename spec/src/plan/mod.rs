@@ -18,6 +18,8 @@ pub use peers::Peer;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use serde::Serialize;
+
 use crate::allocation::{Allocation, AssignError, Assignment};
 use crate::check::{NotYet, Validated};
 use crate::model::{Arch, ClusterSpec, NodeSpec, Peers, PlaneSpec};
@@ -37,7 +39,7 @@ pub struct ClusterPlan {
 }
 
 /// One plane with every default filled in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlannedPlane {
     /// Its purpose.
     pub purpose: PlanePurpose,
@@ -212,12 +214,11 @@ fn planned(spec: &ClusterSpec, index: usize, node: &NodeSpec, id: NodeId) -> Pla
         let (pods, _) = ranges::kubernetes(kubernetes);
         pods.subnet(kubernetes.node_pod_prefix, u128::from(id.get()))
     });
-    let first = || node.underlay.interfaces.iter().flat_map(|interface| &interface.addresses).next();
     PlannedNode {
         name: node.name.clone(),
         id,
         role: node.role,
-        endpoint: node.underlay.endpoint.or_else(|| Endpoint::new(first()?.address())),
+        endpoint: node.underlay.endpoint(),
         vmid: spec.spec.nodes.vmid_range.and_then(|range| range.start.checked_add(id.get())),
         pod_cidr: pod_cidr.flatten(),
         index,

@@ -7,10 +7,10 @@ use super::{ClusterPlan, PlannedNode, ranges};
 use crate::model::{DiskSpec, NodeSpec};
 use kubedos_wire::firewall::{FirewallError, LISTENERS, Ruleset};
 use kubedos_wire::node::{
-    self, ClusterDocument, ControlPlane, Disk, DiskPurpose, Kubernetes, Limits, Policy, PublicTrust, Shard,
+    self, ClusterDocument, ControlPlane, Disk, Kubernetes, Limits, Policy, PublicTrust, Shard,
     ShardKubernetes, ShardPlane, Underlay,
 };
-use kubedos_wire::value::{DiskName, NodeName, PlaneId};
+use kubedos_wire::value::{NodeName, PlaneId};
 
 /// The zone label, one of the well-known labels of Kubernetes.
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -122,11 +122,9 @@ impl ClusterPlan {
 
 fn disks(node: &NodeSpec) -> Vec<Disk> {
     let disk = |(index, disk): (usize, &DiskSpec)| {
-        let by_index = || format!("disk-{index}").parse::<DiskName>().ok();
-        let implied = if index == 0 { DiskPurpose::System } else { DiskPurpose::Data };
         Some(Disk {
-            name: disk.name.clone().or_else(by_index)?,
-            purpose: disk.purpose.unwrap_or(implied),
+            name: disk.name_at(index)?,
+            purpose: disk.purpose_at(index),
             size_gib: disk.size_gib,
             rule: disk.rule.clone(),
         })

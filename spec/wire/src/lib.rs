@@ -20,6 +20,7 @@ pub mod node;
 pub mod printable;
 pub mod record;
 pub mod release;
+pub mod sample;
 pub mod seal;
 pub mod stage;
 pub mod statement;

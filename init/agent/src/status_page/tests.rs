@@ -22,19 +22,12 @@ fn board() -> Board {
     let board = Board::default();
     board.note(|facts| {
         facts.handover = Some(Handover {
-            version: 1,
-            release: "0.1.0".into(),
-            boot_device: "vda".into(),
-            boot_partuuid: None,
-            medium: Medium::Disk,
             root_hash: "9f31c2a4b5d6".repeat(5),
             payload_hash: "77aa00bb11cc".repeat(5),
             configuration_hash: "a1b2c3d4e5f6".repeat(5),
-            cluster: "lab".into(),
             cluster_id: "3f2a91c40b7e".repeat(5),
-            generation: 4,
             record_count: 12,
-            epoch: 1_763_300_000,
+            ..kubedos_wire::sample::handover()
         });
         facts.node = Some("cp-1".into());
         facts.role = Some("control-plane".into());

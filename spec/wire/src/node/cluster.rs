@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CLUSTER_VERSION, DocumentError, parse, write};
+use super::{CLUSTER_VERSION, parse};
+use crate::document::DocumentError;
 use crate::hex32::{ClusterId, PublicKey};
 use crate::value::{
     ArtifactVersion, Cidr, ClusterName, Endpoint, KubernetesVersion, NodeId, NodeName, OperatorName, PlaneId,
@@ -69,7 +70,7 @@ impl ClusterDocument {
 
     /// Serializes the document as TOML.
     pub fn to_toml(&self) -> Result<String, DocumentError> {
-        write(self)
+        Ok(toml::to_string(self)?)
     }
 }
 

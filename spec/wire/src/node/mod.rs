@@ -17,7 +17,8 @@ pub use shard::{
 };
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+
+use crate::document::{self, DocumentError};
 
 /// The version of `cluster.toml`.
 pub const CLUSTER_VERSION: u32 = 1;
@@ -28,51 +29,10 @@ pub const SHARD_VERSION: u32 = 2;
 /// Maximum length of a document in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
 
-/// Why a document of the configuration volume is not usable.
-#[derive(Debug, thiserror::Error)]
-pub enum DocumentError {
-    /// It is longer than [`MAX_BYTES`].
-    #[error("the document has {0} bytes, more than {MAX_BYTES}")]
-    TooLong(usize),
-    /// It is not TOML, or a field is missing or has the wrong type.
-    #[error("failed to parse the document")]
-    Toml(#[from] toml::de::Error),
-    /// Its version is not supported.
-    #[error("the document has version {found}, this release supports versions 1 to {newest}")]
-    Version {
-        /// The version of the document.
-        found: u32,
-        /// The newest supported version.
-        newest: u32,
-    },
-    /// A field that its version requires is missing, or has a value that is not allowed.
-    #[error("the document's field `{0}` is missing or out of range")]
-    Field(&'static str),
-    /// It cannot be serialized.
-    #[error("failed to serialize the document")]
-    Write(#[from] toml::ser::Error),
-}
-
-#[derive(Deserialize)]
-struct Head {
-    version: u32,
-}
-
-/// Parses the version first, so that a document of an unsupported version is reported as such even if its other fields are
-/// not readable.
+/// Parses a document of the configuration volume.
 fn parse<T: DeserializeOwned>(text: &str, newest: u32) -> Result<T, DocumentError> {
-    if text.len() > MAX_BYTES {
-        return Err(DocumentError::TooLong(text.len()));
-    }
-    let Head { version } = toml::from_str(text)?;
-    if !(1..=newest).contains(&version) {
-        return Err(DocumentError::Version { found: version, newest });
-    }
-    Ok(toml::from_str(text)?)
-}
-
-fn write<T: Serialize>(document: &T) -> Result<String, DocumentError> {
-    Ok(toml::to_string(document)?)
+    document::within(text.len(), MAX_BYTES)?;
+    document::parse_text(text, newest.into())
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use kubedos_wire::accept;
 use kubedos_wire::document::DocumentError;
 use kubedos_wire::hex32::sha256;
-use kubedos_wire::node::{self, ClusterDocument, Shard};
+use kubedos_wire::node::{ClusterDocument, Shard};
 use kubedos_wire::release::Release;
 use kubedos_wire::statement::{Floors, Seed};
 use ring::agreement::{EphemeralPrivateKey, X25519};
@@ -67,7 +67,7 @@ pub enum ShardError {
         path: PathBuf,
         /// The cause.
         #[source]
-        source: node::DocumentError,
+        source: DocumentError,
     },
     /// Two documents of the boot have different values in a field that must be equal.
     #[error("{field} is {inside} in {place}, but {outside} in {reference}")]

@@ -12,7 +12,6 @@ use kubedos_wire::statement::{self, ConfigurationStatement, Domain};
 
 use crate::seed::media::tests::{boot_disk, device};
 use crate::seed::tests::{GOOD, Key, Minted};
-use kubedos_wire::handover::Medium;
 
 const CLUSTER: &str = include_str!("../../../../../spec/wire/tests/golden/cluster-v1.toml");
 const SHARD: &str = include_str!("../../../../../spec/wire/tests/golden/shard-v2.toml");
@@ -102,19 +101,12 @@ impl Scene {
 
 fn handover() -> Handover {
     Handover {
-        version: 1,
-        release: "0.1.0".into(),
-        boot_device: "vda".into(),
-        boot_partuuid: None,
-        medium: Medium::Disk,
-        root_hash: "00".repeat(32),
-        payload_hash: "11".repeat(32),
         configuration_hash: SEAL.root_hash.to_string(),
         cluster: "lab-01".into(),
         cluster_id: id().to_string(),
         generation: 3,
-        record_count: 13,
         epoch: 1,
+        ..kubedos_wire::sample::handover()
     }
 }
 
