@@ -1,16 +1,18 @@
-//! The documents that a node reads from its configuration volume: `cluster.toml` and its own shard. They contain public
-//! data only; the secrets are in the seed.
+//! The documents that a node reads from its configuration volume: `cluster.toml`, its own shard, and in a lab with the demo
+//! keys `roster.toml`. They contain public data only; the secrets are in the seed.
 //!
 //! One release writes them, and the same or a neighbouring release reads them: unknown fields are ignored, earlier
 //! versions are read, a later version is refused (ADR 0003).
 
 mod cluster;
+mod roster;
 mod shard;
 
 pub use cluster::{
-    ClusterDocument, ControlPlane, Kubernetes, Limits, Operator, OperatorRole, Plane, PlanePurpose, Policy,
-    PolicyAllow, PublicTrust,
+    ClusterDocument, ControlPlane, Kubernetes, Limits, Operator, OperatorRole, Peers, Plane, PlanePurpose,
+    Policy, PolicyAllow, PublicTrust,
 };
+pub use roster::{DEMO_IDENTITY, Roster, RosterKind, RosterNode, RosterPlane};
 pub use shard::{
     Bond, BondMode, Dhcp, Disk, DiskIdentity, DiskPurpose, DiskRule, Interface, InterfaceMatch, Role, Shard,
     ShardKubernetes, ShardPlane, SubstrateType, Underlay, Vlan,
@@ -24,6 +26,9 @@ pub const CLUSTER_VERSION: u32 = 1;
 
 /// The version of a shard. Version 2 added `incarnation`, which a reader must not ignore.
 pub const SHARD_VERSION: u32 = 2;
+
+/// The version of `roster.toml`.
+pub const ROSTER_VERSION: u32 = 1;
 
 /// Maximum length of a document in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -48,6 +53,17 @@ pub enum DocumentError {
     /// A field that its version requires is missing, or has a value that is not allowed.
     #[error("the document's field `{0}` is missing or out of range")]
     Field(&'static str),
+    /// A value that must be unique occurs twice.
+    #[error("the document has the {what} {value} twice")]
+    Twice {
+        /// The kind of the value.
+        what: &'static str,
+        /// The value.
+        value: String,
+    },
+    /// It is a fixed roster, but the cluster does not use the demo keys.
+    #[error("a fixed roster is allowed only with the published demo keys, and this cluster has other keys")]
+    NotDemo,
     /// It cannot be serialized.
     #[error("failed to serialize the document")]
     Write(#[from] toml::ser::Error),
