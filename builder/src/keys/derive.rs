@@ -81,7 +81,7 @@ mod tests {
     fn public_keys_are_those_of_the_rfc() {
         for (private, expected) in [
             (
-                "77076d0a7318a57d3c16c17251b26645df4c87c0ebc2992af177fba51db92c2a",
+                "77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a",
                 "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a",
             ),
             (
