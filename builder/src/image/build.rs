@@ -32,6 +32,7 @@ use crate::image::disk::{self, DiskError, Parts, VolumeParts};
 use crate::image::explain::Explained;
 use crate::image::manifest::{Manifest, Output, VolumeEntry, describe};
 use crate::image::phase::{Phase, Timeline};
+use crate::image::roster;
 use crate::image::uki::{self, UkiParts};
 use crate::image::volume::{SealedVolume, VolumeError, seal};
 use crate::init_build::Programs;
@@ -431,7 +432,8 @@ impl<'a> Builder<'a> {
         let trust = PublicTrust { cluster_id, seed_keys: public.seed.clone(), demo_keys: public.demo };
         let cluster = self.inputs.plan.cluster_document(&trust);
         let shards = self.inputs.plan.shards().map(|(name, shard)| (name.to_string(), shard));
-        let documents = Configuration::new(&cluster, shards)?;
+        let roster = roster::fixed(self.inputs.plan, self.inputs.keys)?;
+        let documents = Configuration::new(&cluster, shards, roster.as_ref())?;
         let inputs = documents.inputs(self.epoch);
         let volume = seal(self.store, Volume::Configuration, &inputs.key(), self.epoch, || {
             Ok::<_, BuildError>(documents.tree(self.epoch)?)

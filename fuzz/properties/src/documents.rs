@@ -7,7 +7,7 @@ use kubedos_spec::allocation::Allocation;
 use kubedos_wire::handover::Handover;
 use kubedos_wire::hex32::{PublicKey, RootHash, Salt, Secret32};
 use kubedos_wire::modules::{Module, ModuleTable};
-use kubedos_wire::node::{ClusterDocument, Shard};
+use kubedos_wire::node::{ClusterDocument, DocumentError, Roster, Shard};
 use kubedos_wire::record::{MAX_BYTES, Outcome, Record};
 use kubedos_wire::release::Release;
 use kubedos_wire::seal::Seal;
@@ -140,7 +140,7 @@ pub(crate) fn boot_manifest_text() -> String {
     manifest.unwrap().emit().unwrap()
 }
 
-/// Round trip: read a shard or a cluster document, write it, and read it again; both documents are equal.
+/// Round trip: read a shard, a cluster document or a roster, write it, and read it again; both documents are equal.
 fn node_documents(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     if let Ok(shard) = frugal(TOML, input.len(), || Shard::parse(text)) {
@@ -148,6 +148,12 @@ fn node_documents(input: &[u8]) {
     }
     if let Ok(cluster) = frugal(TOML, input.len(), || ClusterDocument::parse(text)) {
         assert_eq!(ClusterDocument::parse(&cluster.to_toml().unwrap()).unwrap(), cluster);
+    }
+    if let Ok(roster) = frugal(TOML, input.len(), || Roster::parse(text)) {
+        match roster.to_toml() {
+            Ok(text) => assert_eq!(Roster::parse(&text).unwrap(), roster),
+            Err(error) => assert!(matches!(error, DocumentError::TooLong(_)), "{error}"),
+        }
     }
 }
 
@@ -158,6 +164,7 @@ fn node_documents_seeds() -> Vec<Seed> {
     vec![
         ("shard", shard.to_toml().unwrap().into_bytes()),
         ("cluster", cluster.to_toml().unwrap().into_bytes()),
+        ("roster", include_bytes!("../../../spec/wire/tests/golden/roster-v1.toml").to_vec()),
     ]
 }
 

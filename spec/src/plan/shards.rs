@@ -63,7 +63,8 @@ impl ClusterPlan {
     fn wire_planes(&self) -> BTreeMap<PlaneId, node::Plane> {
         let planes = self.planes().iter().map(|(name, p)| {
             let (purpose, cidr, members, births) = (p.purpose, p.cidr, p.members, p.births);
-            (name.clone(), node::Plane { purpose, cidr, members, births, port: p.port, mtu: p.mtu })
+            let (port, mtu, peers) = (p.port, p.mtu, p.peers);
+            (name.clone(), node::Plane { purpose, cidr, members, births, port, mtu, peers })
         });
         planes.collect()
     }

@@ -37,6 +37,17 @@ pub enum DocumentError {
     /// A value is outside the range of its field. An absent number with the default 0 is such a value.
     #[error("field `{0}` has a value that is not allowed")]
     Value(&'static str),
+    /// A value that must be unique occurs twice.
+    #[error("the document has the {what} {value} twice")]
+    Twice {
+        /// The kind of the value.
+        what: &'static str,
+        /// The value.
+        value: String,
+    },
+    /// It is a fixed roster, but the cluster does not use the demo keys.
+    #[error("a fixed roster is allowed only with the published demo keys, and this cluster has other keys")]
+    NotDemo,
     /// It cannot be serialized.
     #[error("failed to serialize the document")]
     Write(#[from] toml::ser::Error),
