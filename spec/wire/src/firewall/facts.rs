@@ -21,7 +21,7 @@ pub enum FirewallError {
     /// Two planes, or the members and births of one plane, share an address.
     #[error("the address ranges of the planes {0} and {1} overlap")]
     Overlap(PlaneId, PlaneId),
-    /// A plane has the name of the loopback device or of an underlay interface.
+    /// A plane has the name of an underlay interface.
     #[error("the plane {0} has the name of another device")]
     Device(PlaneId),
     /// An entry of the policy does not name two planes of one address family.
@@ -122,7 +122,7 @@ pub(super) fn planes<'d>(
     for (id, plane) in planes {
         let node = shard.planes.get(id).ok_or_else(|| FirewallError::Plane(id.clone()))?;
         let used = shard.underlay.interfaces.iter().any(|interface| interface.name.as_str() == id.as_str());
-        if used || id.as_str() == Device::Loopback.name() {
+        if used {
             return Err(FirewallError::Device(id.clone()));
         }
         let plane = OwnPlane::new(id, plane, node)?;
