@@ -24,7 +24,11 @@ fn in_namespace(test: &str) -> bool {
     command.args(["--map-root-user", "--net"]).arg(program).args(["--exact", test, "--nocapture"]);
     let output = command.env(INSIDE, "1").output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     false
 }
 
@@ -46,7 +50,8 @@ fn devices_addresses_and_routes_are_created_listed_and_removed() {
 
     for (range, address, bits) in [("10.101.0.0", "10.101.0.1", 24), ("fd00:101::", "fd00:101::1", 64)] {
         let (range, own): (IpAddr, IpAddr) = (range.parse().unwrap(), address.parse().unwrap());
-        let address = Address { link: created.index, address: own, prefix: if own.is_ipv4() { 32 } else { 128 } };
+        let address =
+            Address { link: created.index, address: own, prefix: if own.is_ipv4() { 32 } else { 128 } };
         kernel.add_address(&address).unwrap();
         assert!(kernel.addresses().unwrap().contains(&address));
         let route = Route::through(created.index, range, bits, own);
@@ -83,9 +88,13 @@ fn rule(expressions: Vec<Expression>, comment: &str) -> Rule {
 }
 
 fn table(rules: Vec<Rule>) -> Table {
-    let chain = |name: &str, hook, accept, rules| Chain { name: name.into(), hook, priority: 0, accept, rules };
-    let chains =
-        vec![chain("input", 1, false, rules), chain("forward", 2, false, vec![]), chain("output", 3, true, vec![])];
+    let chain =
+        |name: &str, hook, accept, rules| Chain { name: name.into(), hook, priority: 0, accept, rules };
+    let chains = vec![
+        chain("input", 1, false, rules),
+        chain("forward", 2, false, vec![]),
+        chain("output", 3, true, vec![]),
+    ];
     Table { name: "kubedos".into(), chains }
 }
 
@@ -216,7 +225,8 @@ fn counters_count_and_foreign_tables_are_removed() {
     assert_eq!(counted["input.loopback"], Count { packets: 1, bytes: 20 + 8 + 5 });
     kernel.replace(&Table { name: "foreign".into(), ..table(rules) }).unwrap();
     let names = |kernel: &mut Nftables| -> Vec<TableName> { kernel.tables().unwrap() };
-    let foreign: Vec<TableName> = names(&mut kernel).into_iter().filter(|table| table.name != "kubedos").collect();
+    let foreign: Vec<TableName> =
+        names(&mut kernel).into_iter().filter(|table| table.name != "kubedos").collect();
     assert_eq!(foreign.len(), 1);
     kernel.remove(&foreign).unwrap();
     assert_eq!(names(&mut kernel).len(), 1);

@@ -14,6 +14,7 @@ mod table;
 pub use change::{Change, EFFECTS, Effect, EffectRow, changes};
 pub use document::{NodeDocument, PlanDocument, StageDocument};
 pub use peers::Peer;
+pub use shards::UnderlayDocument;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

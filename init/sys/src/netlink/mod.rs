@@ -18,7 +18,8 @@ use std::os::fd::OwnedFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{
-    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with, sockopt,
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with,
+    sockopt,
 };
 use zeroize::Zeroize;
 
@@ -151,14 +152,17 @@ impl Socket {
             if position == acknowledged {
                 last = sequence;
             }
-            append(&mut bytes, Request { kind: *kind, flags: flags | ack, payload }, sequence).map_err(whole)?;
+            append(&mut bytes, Request { kind: *kind, flags: flags | ack, payload }, sequence)
+                .map_err(whole)?;
         }
         self.send(&bytes).map_err(whole)?;
         let mut refused: Option<Refused> = None;
         loop {
             let end = self.datagram(&mut |message| {
                 let position = message.sequence.wrapping_sub(first);
-                if message.kind != NLMSG_ERROR || usize::try_from(position).is_ok_and(|at| at >= messages.len()) {
+                if message.kind != NLMSG_ERROR
+                    || usize::try_from(position).is_ok_and(|at| at >= messages.len())
+                {
                     return Ok(None);
                 }
                 if let Some(source) = error_of(message.payload)?
@@ -194,7 +198,8 @@ impl Socket {
                     NLMSG_DONE => {
                         take(message)?;
                         // The end of a dump carries a status; a kernel that sends none has succeeded.
-                        let status = if message.payload.is_empty() { None } else { error_of(message.payload)? };
+                        let status =
+                            if message.payload.is_empty() { None } else { error_of(message.payload)? };
                         status.map_or(Ok(Some(())), Err)
                     }
                     _ => take(message).map(|()| None).map_err(io::Error::from),
@@ -225,7 +230,10 @@ impl Socket {
             }
         };
         let Some(datagram) = self.buffer.0.get(..length) else {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a datagram of the kernel exceeds the buffer"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a datagram of the kernel exceeds the buffer",
+            ));
         };
         let mut rest = datagram;
         while !rest.is_empty() {

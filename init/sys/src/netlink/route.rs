@@ -3,8 +3,6 @@
 use std::io;
 use std::net::IpAddr;
 
-
-
 use super::attributes::{Attributes, Malformed, Writer};
 use super::{NLM_F_CREATE, NLM_F_EXCL, Request, Socket};
 

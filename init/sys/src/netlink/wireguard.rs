@@ -440,7 +440,11 @@ mod tests {
                     let known = match known {
                         Some(known) => known,
                         None => {
-                            assert_eq!(flags & WGPEER_F_UPDATE_ONLY, 0, "a continuation of a peer that exists");
+                            assert_eq!(
+                                flags & WGPEER_F_UPDATE_ONLY,
+                                0,
+                                "a continuation of a peer that exists"
+                            );
                             peers.push(Peer { key: peer.key, ..Peer::default() });
                             peers.last_mut().unwrap()
                         }
@@ -524,7 +528,8 @@ mod tests {
             writer.u16(WGDEVICE_A_LISTEN_PORT, 51820).nest(WGDEVICE_A_PEERS, |peers| {
                 for number in [1, 2] {
                     peers.nest(0, |peer| {
-                        peer.bytes(WGPEER_A_PUBLIC_KEY, &key(number)).u16(WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, 25);
+                        peer.bytes(WGPEER_A_PUBLIC_KEY, &key(number))
+                            .u16(WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, 25);
                         write_ranges(peer, &range(u8::try_from(number).unwrap()));
                     });
                 }

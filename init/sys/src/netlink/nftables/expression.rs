@@ -247,12 +247,18 @@ impl<'a> Fields<'a> {
 
     fn word(&self, number: usize) -> Result<Option<u32>, Malformed> {
         let Some(bytes) = self.bytes(number) else { return Ok(None) };
-        bytes.try_into().map(|bytes| Some(u32::from_be_bytes(bytes))).map_err(|_| Malformed("number of an expression"))
+        bytes
+            .try_into()
+            .map(|bytes| Some(u32::from_be_bytes(bytes)))
+            .map_err(|_| Malformed("number of an expression"))
     }
 
     fn long(&self, number: usize) -> Result<Option<u64>, Malformed> {
         let Some(bytes) = self.bytes(number) else { return Ok(None) };
-        bytes.try_into().map(|bytes| Some(u64::from_be_bytes(bytes))).map_err(|_| Malformed("number of an expression"))
+        bytes
+            .try_into()
+            .map(|bytes| Some(u64::from_be_bytes(bytes)))
+            .map_err(|_| Malformed("number of an expression"))
     }
 
     /// The value in a nested attribute.
@@ -279,7 +285,10 @@ impl<'a> Fields<'a> {
     fn meta(&self) -> Result<Option<Expression>, Malformed> {
         let key = self.word(2)?;
         let key = Key::ALL.into_iter().find(|known| Some(known.number()) == key);
-        Ok(key.filter(|_| self.bytes(3).is_none()).zip(self.loads()?.then_some(())).map(|(key, ())| Expression::Meta(key)))
+        Ok(key
+            .filter(|_| self.bytes(3).is_none())
+            .zip(self.loads()?.then_some(()))
+            .map(|(key, ())| Expression::Meta(key)))
     }
 
     fn payload(&self) -> Result<Option<Expression>, Malformed> {
@@ -296,7 +305,10 @@ impl<'a> Fields<'a> {
     }
 
     fn connection_state(&self) -> Result<Option<Expression>, Malformed> {
-        let fits = self.loads()? && self.word(2)? == Some(CT_STATE) && self.bytes(3).is_none() && self.bytes(4).is_none();
+        let fits = self.loads()?
+            && self.word(2)? == Some(CT_STATE)
+            && self.bytes(3).is_none()
+            && self.bytes(4).is_none();
         Ok(fits.then_some(Expression::ConnectionState))
     }
 

@@ -273,7 +273,8 @@ impl Table {
     /// The names of the counters that its rules use, each once.
     fn counters(&self) -> impl Iterator<Item = &str> {
         let mut seen = std::collections::BTreeSet::new();
-        let expressions = self.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.expressions);
+        let expressions =
+            self.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.expressions);
         expressions.filter_map(move |expression| match expression {
             Expression::Counter(name) if seen.insert(name) => Some(name.as_str()),
             _ => None,

@@ -53,10 +53,15 @@ fn table() -> Table {
             "a comment with \"quotes\"",
         ),
     ];
-    let chain = |name: &str, hook, accept, rules| Chain { name: name.into(), hook, priority: 0, accept, rules };
+    let chain =
+        |name: &str, hook, accept, rules| Chain { name: name.into(), hook, priority: 0, accept, rules };
     Table {
         name: "kubedos".into(),
-        chains: vec![chain("input", 1, false, rules), chain("forward", 2, false, vec![]), chain("output", 3, true, vec![])],
+        chains: vec![
+            chain("input", 1, false, rules),
+            chain("forward", 2, false, vec![]),
+            chain("output", 3, true, vec![]),
+        ],
     }
 }
 
@@ -89,13 +94,54 @@ fn other_values_are_foreign() {
         Expression::read(Attributes(&element.0)).unwrap()
     };
     let foreign = |name: &str| Expression::Foreign(name.to_owned());
-    assert_eq!(element("limit", |data| { data.be64(1, 1).be64(2, 60).be32(3, 5); }), foreign("limit"), "per minute");
-    assert_eq!(element("limit", |data| { data.be64(1, 1).be64(2, 1).be32(3, 5).be32(5, 1); }), foreign("limit"), "over");
-    assert_eq!(element("meta", |data| { data.be32(1, 2).be32(2, 6); }), foreign("meta"), "another register");
-    assert_eq!(element("meta", |data| { data.be32(3, 1).be32(2, 3); }), foreign("meta"), "sets a mark");
-    assert_eq!(element("ct", |data| { data.be32(1, 1).be32(2, 0).u8(3, 0); }), foreign("ct"), "one direction");
-    assert_eq!(element("objref", |data| { data.be32(1, 2).text(2, "q"); }), foreign("objref"), "a quota");
-    assert_eq!(element("lookup", |data| { data.text(1, "set"); }), foreign("lookup"));
+    assert_eq!(
+        element("limit", |data| {
+            data.be64(1, 1).be64(2, 60).be32(3, 5);
+        }),
+        foreign("limit"),
+        "per minute"
+    );
+    assert_eq!(
+        element("limit", |data| {
+            data.be64(1, 1).be64(2, 1).be32(3, 5).be32(5, 1);
+        }),
+        foreign("limit"),
+        "over"
+    );
+    assert_eq!(
+        element("meta", |data| {
+            data.be32(1, 2).be32(2, 6);
+        }),
+        foreign("meta"),
+        "another register"
+    );
+    assert_eq!(
+        element("meta", |data| {
+            data.be32(3, 1).be32(2, 3);
+        }),
+        foreign("meta"),
+        "sets a mark"
+    );
+    assert_eq!(
+        element("ct", |data| {
+            data.be32(1, 1).be32(2, 0).u8(3, 0);
+        }),
+        foreign("ct"),
+        "one direction"
+    );
+    assert_eq!(
+        element("objref", |data| {
+            data.be32(1, 2).text(2, "q");
+        }),
+        foreign("objref"),
+        "a quota"
+    );
+    assert_eq!(
+        element("lookup", |data| {
+            data.text(1, "set");
+        }),
+        foreign("lookup")
+    );
     let jump = element("immediate", |data| {
         data.be32(1, 0).nest(2, |data| {
             data.nest(2, |verdict| {
