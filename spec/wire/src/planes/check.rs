@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::firewall::{self, FirewallError};
-use crate::node::{ClusterDocument, DocumentError, Plane, PlanePurpose, Role, Roster, RosterNode, Shard};
+use crate::document::DocumentError;
+use crate::node::{ClusterDocument, Plane, PlanePurpose, Role, Roster, RosterNode, Shard};
 use crate::value::{NodeName, OperatorName, PlaneId};
 
 /// Why there are no planes: the documents contradict each other.
