@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use crate::firewall::{self, FirewallError};
 use crate::document::DocumentError;
+use crate::firewall::{self, FirewallError};
 use crate::node::{ClusterDocument, Plane, PlanePurpose, Role, Roster, RosterNode, Shard};
 use crate::value::{NodeName, OperatorName, PlaneId};
 

@@ -20,8 +20,9 @@ use std::net::{IpAddr, SocketAddr};
 use crate::node::{ClusterDocument, Plane, PlanePurpose, Role, Roster, RosterNode, Shard};
 use crate::value::{Cidr, NodeName, OperatorName, PlaneId, WireguardKey};
 
-/// The interval in seconds at which a node without an endpoint sends keepalives, so that routers with address translation
-/// on the path keep its port (wg(8), `PersistentKeepalive`).
+/// The interval in seconds at which a node sends keepalives to every peer that it can reach (wg(8), `PersistentKeepalive`).
+/// So sessions exist before they are needed, a node that restarted is reached again within this time, and routers with
+/// address translation on the path keep its port.
 pub const KEEPALIVE: u16 = 25;
 
 /// One plane of a node.
@@ -89,7 +90,7 @@ pub fn wanted(
             .nodes
             .iter()
             .filter(|other| other.node != shard.node && plane.peers.pair(shard.role, other.role));
-        let mut peers: Vec<Peer> = nodes.filter_map(|other| node(shard, id, plane, other)).collect();
+        let mut peers: Vec<Peer> = nodes.filter_map(|other| node(id, plane, other)).collect();
         if shard.role == Role::ControlPlane && plane.purpose == PlanePurpose::Control {
             peers.extend(operators(cluster, roster));
         }
@@ -100,15 +101,14 @@ pub fn wanted(
     planes.collect()
 }
 
-fn node(shard: &Shard, id: &PlaneId, plane: &Plane, other: &RosterNode) -> Option<Peer> {
+fn node(id: &PlaneId, plane: &Plane, other: &RosterNode) -> Option<Peer> {
     let on_plane = other.planes.get(id)?;
     let endpoint = other.endpoint.map(|endpoint| SocketAddr::new(endpoint.address(), plane.port));
-    let only_opens = shard.underlay.endpoint.is_none() && endpoint.is_some();
     Some(Peer {
         name: PeerName::Node(other.node.clone()),
         key: on_plane.key,
         endpoint,
-        keepalive: only_opens.then_some(KEEPALIVE),
+        keepalive: endpoint.map(|_| KEEPALIVE),
         allowed: single(on_plane.member).into_iter().collect(),
     })
 }

@@ -112,7 +112,9 @@ pub fn settle(kernel: &mut Nftables, want: &Ruleset) -> Result<Vec<String>, Sett
 
 /// The packets that each rule has decided on, by the name of its counter.
 pub fn counters(kernel: &mut Nftables) -> Result<BTreeMap<String, Count>, SettleError> {
-    kernel.counters(TABLE).map_err(|error| SettleError::Kernel("read the counters of the firewall".into(), error))
+    kernel
+        .counters(TABLE)
+        .map_err(|error| SettleError::Kernel("read the counters of the firewall".into(), error))
 }
 
 /// Describes one change.
@@ -128,7 +130,8 @@ pub fn describe(change: &Change) -> String {
 
 /// The first difference between two tables, for a person.
 fn difference(want: &Table, have: &Table) -> Option<String> {
-    let names = |table: &Table| -> Vec<String> { table.chains.iter().map(|chain| chain.name.clone()).collect() };
+    let names =
+        |table: &Table| -> Vec<String> { table.chains.iter().map(|chain| chain.name.clone()).collect() };
     if let Some(foreign) = names(have).iter().find(|name| !names(want).contains(name)) {
         return Some(format!("it has the foreign chain {foreign}"));
     }
@@ -149,7 +152,9 @@ fn difference(want: &Table, have: &Table) -> Option<String> {
                 (Some(want), _) => {
                     return Some(format!("rule {position} of {} is not `{}`", chain.name, want.comment));
                 }
-                (None, Some(_)) => return Some(format!("{} has more than {} rules", chain.name, position - 1)),
+                (None, Some(_)) => {
+                    return Some(format!("{} has more than {} rules", chain.name, position - 1));
+                }
             }
         }
     }
@@ -181,7 +186,8 @@ fn rules(rule: &Want) -> Vec<Rule> {
             .flat_map(|so_far| alternatives.iter().map(|more| [so_far.as_slice(), more].concat()))
             .collect();
     }
-    let limit = rule.limit.map(|limit| Expression::Limit { rate: limit.per_second.into(), burst: limit.burst });
+    let limit =
+        rule.limit.map(|limit| Expression::Limit { rate: limit.per_second.into(), burst: limit.burst });
     let verdict = match rule.verdict {
         Verdict::Accept => Expression::Accept,
         Verdict::Drop => Expression::Drop,

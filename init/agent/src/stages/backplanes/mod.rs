@@ -3,4 +3,5 @@
 
 pub mod firewall;
 pub mod planes;
+pub mod stage;
 pub mod underlay;

@@ -219,8 +219,8 @@ fn a_fixed_roster_without_the_demo_keys_halts() {
 #[test]
 fn a_roster_that_cannot_be_used_halts() {
     for (says, text) in [
-        ("failed to parse the document", "version = 1\n".to_owned()),
-        ("the document has version 2", ROSTER.replacen("version = 1", "version = 2", 1)),
+        ("document has an invalid form", "version = 1\n".to_owned()),
+        ("document has version 2", ROSTER.replacen("version = 1", "version = 2", 1)),
         ("the document has the id 1 twice", ROSTER.replacen("id = 2", "id = 1", 1)),
         (
             "generation is 4 in roster.toml, but 3 in cluster.toml",

@@ -13,9 +13,10 @@ mod tests;
 
 pub use plan::{Change, PeerEdit, plan};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kubedos_base::outcome::{Class, Classified};
@@ -94,7 +95,8 @@ pub struct Kernel {
 impl Kernel {
     /// Opens the connections.
     pub fn open() -> Result<Self, SettleError> {
-        let route = Rtnetlink::open().map_err(|error| SettleError::Kernel("open a netlink socket".into(), error))?;
+        let route =
+            Rtnetlink::open().map_err(|error| SettleError::Kernel("open a netlink socket".into(), error))?;
         Ok(Self { route, wireguard: None })
     }
 
@@ -172,31 +174,34 @@ pub fn settle(kernel: &mut Kernel, want: &[Want]) -> Result<Vec<String>, SettleE
 pub struct PlaneState {
     /// The plane.
     pub id: PlaneId,
-    /// The node's address and the device's MTU.
-    pub address: String,
+    /// The node's address.
+    pub address: IpAddr,
     /// The number of peers.
     pub peers: usize,
-    /// The number of peers with a session.
-    pub sessions: usize,
-    /// Bytes received from all peers, and sent to them.
-    pub traffic: (u64, u64),
+    /// The peers without a session, by name.
+    pub silent: Vec<String>,
+    /// Bytes received from all peers.
+    pub received: u64,
+    /// Bytes sent to all peers.
+    pub sent: u64,
 }
 
-/// The states of the planes; a plane whose device does not exist has no peers.
-pub fn states(want: &[Want], have: &Observed) -> Vec<PlaneState> {
-    let state = |want: &Want| {
-        let plane = &want.plane;
+/// The states of the planes. A plane whose device does not exist has no sessions.
+pub fn states(want: &[WantedPlane], have: &Observed) -> Vec<PlaneState> {
+    let state = |plane: &WantedPlane| {
         let link = have.links.iter().find(|link| link.name == plane.id.as_str());
         let peers = link.and_then(|link| have.devices.get(&link.index)).map(|device| device.peers.as_slice());
         let peers = peers.unwrap_or_default();
-        let traffic =
-            peers.iter().fold((0, 0), |(received, sent), peer| (received + peer.received, sent + peer.sent));
+        let live: BTreeSet<&[u8; 32]> =
+            peers.iter().filter(|peer| plan::has_session(peer, have.now)).map(|peer| &peer.key).collect();
+        let silent = plane.peers.iter().filter(|peer| !live.contains(peer.key.bytes()));
         PlaneState {
             id: plane.id.clone(),
-            address: plane.address.to_string(),
+            address: plane.address,
             peers: plane.peers.len(),
-            sessions: peers.iter().filter(|peer| plan::has_session(peer, have.now)).count(),
-            traffic,
+            silent: silent.map(|peer| peer.name.to_string()).collect(),
+            received: peers.iter().map(|peer| peer.received).fold(0, u64::saturating_add),
+            sent: peers.iter().map(|peer| peer.sent).fold(0, u64::saturating_add),
         }
     };
     want.iter().map(state).collect()

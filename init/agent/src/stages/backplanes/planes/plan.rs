@@ -183,7 +183,22 @@ pub fn plan(want: &[Want], have: &Observed) -> Vec<Change> {
             (None, None) => changes.push(Change::Create { plane: plane.id.clone(), mtu: plane.mtu.into() }),
         }
     }
-    changes
+    each_route_once(changes)
+}
+
+/// A route may be wrong for two planes, and the routes through a deleted device end with it.
+fn each_route_once(changes: Vec<Change>) -> Vec<Change> {
+    let deleted = |change: &Change| match change {
+        Change::Delete { link, .. } => Some(*link),
+        _ => None,
+    };
+    let deleted: BTreeSet<u32> = changes.iter().filter_map(deleted).collect();
+    let mut removed = BTreeSet::new();
+    let is_first = |change: &Change| match change {
+        Change::RemoveRoute { route, .. } => !deleted.contains(&route.link) && removed.insert(*route),
+        _ => true,
+    };
+    changes.into_iter().filter(is_first).collect()
 }
 
 fn configure(want: &Want, link: &Link, device: &Device, have: &Observed, changes: &mut Vec<Change>) {
@@ -320,9 +335,12 @@ fn routes(plane: &WantedPlane, link: &Link, have: &[Route], changes: &mut Vec<Ch
         range.is_some_and(|range| plane.cidr.covers(&range))
     };
     let foreign = |route: &&Route| {
-        **route != own && route.table != LOCAL && (route.link == link.index || (route.table == MAIN && inside(route)))
+        **route != own
+            && route.table != LOCAL
+            && (route.link == link.index || (route.table == MAIN && inside(route)))
     };
-    changes.extend(have.iter().filter(foreign).map(|route| Change::RemoveRoute { plane: id(), route: *route }));
+    changes
+        .extend(have.iter().filter(foreign).map(|route| Change::RemoveRoute { plane: id(), route: *route }));
     if !have.contains(&own) {
         changes.push(Change::AddRoute { plane: id(), route: own });
     }
@@ -364,7 +382,11 @@ impl Display for Change {
                 write!(f, "{plane}: add the route to {}", range_text(route.destination, route.prefix))
             }
             Self::RemoveRoute { plane, route } => {
-                write!(f, "{plane}: remove the foreign route to {}", range_text(route.destination, route.prefix))
+                write!(
+                    f,
+                    "{plane}: remove the foreign route to {}",
+                    range_text(route.destination, route.prefix)
+                )
             }
         }
     }

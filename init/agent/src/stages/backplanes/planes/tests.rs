@@ -139,7 +139,8 @@ fn run(want: &[Want], state: &mut Observed) -> Vec<String> {
 
 fn up() -> ([Want; 2], Observed) {
     let wants = [want("wg1", &[2, 3]), want("wg3", &[4])];
-    let mut state = Observed { links: vec![link(1, "lo", None, 65536, true)], now: NOW, ..Observed::default() };
+    let mut state =
+        Observed { links: vec![link(1, "lo", None, 65536, true)], now: NOW, ..Observed::default() };
     run(&wants, &mut state);
     (wants, state)
 }
@@ -189,7 +190,9 @@ fn each_drift_is_corrected_alone() {
             "wg1: correct w-3: its keepalive is 0 s",
         ),
         (
-            |state| state.devices.get_mut(&2).unwrap().peers[0].endpoint = Some("198.51.100.1:1".parse().unwrap()),
+            |state| {
+                state.devices.get_mut(&2).unwrap().peers[0].endpoint = Some("198.51.100.1:1".parse().unwrap())
+            },
             "wg1: correct w-2: its endpoint is 198.51.100.1:1",
         ),
         (
@@ -203,7 +206,13 @@ fn each_drift_is_corrected_alone() {
             "wg1: remove the foreign route to 10.101.0.8/32",
         ),
         (
-            |state| state.routes.push(Route { destination: None, prefix: 0, ..Route::through(2, [0; 4].into(), 0, [10, 101, 0, 1].into()) }),
+            |state| {
+                state.routes.push(Route {
+                    destination: None,
+                    prefix: 0,
+                    ..Route::through(2, [0; 4].into(), 0, [10, 101, 0, 1].into())
+                })
+            },
             "wg1: remove the foreign route to default",
         ),
     ];
@@ -217,7 +226,8 @@ fn each_drift_is_corrected_alone() {
 /// A device of another kind with a plane's name would carry the plane's traffic in the clear.
 #[test]
 fn a_device_of_another_kind_is_replaced() {
-    let mut state = Observed { links: vec![link(5, "wg1", Some("dummy"), 1440, true)], now: NOW, ..Observed::default() };
+    let mut state =
+        Observed { links: vec![link(5, "wg1", Some("dummy"), 1440, true)], now: NOW, ..Observed::default() };
     let done = run(&[want("wg1", &[])], &mut state);
     assert_eq!(done[..2], ["delete the device wg1 of kind dummy", "create wg1"]);
 }
@@ -254,7 +264,8 @@ fn no_description_contains_a_private_key() {
 }
 
 fn range() -> impl Strategy<Value = Range> {
-    (0..6_u8, prop::sample::select(vec![0, 24, 32])).prop_map(|(last, prefix)| ([10, 101, 0, last].into(), prefix))
+    (0..6_u8, prop::sample::select(vec![0, 24, 32]))
+        .prop_map(|(last, prefix)| ([10, 101, 0, last].into(), prefix))
 }
 
 fn random_peer() -> impl Strategy<Value = Peer> {
@@ -265,7 +276,15 @@ fn random_peer() -> impl Strategy<Value = Peer> {
             allowed.sort();
             allowed.dedup();
             let handshake = handshake.map(Duration::from_secs);
-            Peer { key: [key; 32], preshared, endpoint, keepalive: keepalive * 25, handshake, allowed, ..Peer::default() }
+            Peer {
+                key: [key; 32],
+                preshared,
+                endpoint,
+                keepalive: keepalive * 25,
+                handshake,
+                allowed,
+                ..Peer::default()
+            }
         },
     )
 }
@@ -301,7 +320,10 @@ fn random_state() -> impl Strategy<Value = Observed> {
         state.routes = routes
             .into_iter()
             .filter(|(link, ..)| exists(*link))
-            .map(|(link, (to, prefix), table)| Route { table, ..Route::through(link, to, prefix, [10, 101, 0, 1].into()) })
+            .map(|(link, (to, prefix), table)| Route {
+                table,
+                ..Route::through(link, to, prefix, [10, 101, 0, 1].into())
+            })
             .collect();
         state.routes.sort();
         state.routes.dedup();

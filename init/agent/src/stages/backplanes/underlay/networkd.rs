@@ -3,13 +3,20 @@
 //! networkd is started by `StartUnit` only: the image contains no file that lets the bus start it, and its socket starts
 //! together with it.
 
+use std::time::Duration;
+
 use zbus::OwnedObjectPath;
+
+use crate::bus;
 
 const UNIT: &str = "systemd-networkd.service";
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const SYSTEMD_PATH: &str = "/org/freedesktop/systemd1";
 const NETWORKD: &str = "org.freedesktop.network1";
+
+/// How long the agent waits for the message bus, which starts after the agent.
+const BUS_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why networkd could not be asked or controlled.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +64,7 @@ impl Networkd for ThisSystem {
 type Unit = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
 
 async fn running() -> zbus::Result<bool> {
-    let bus = zbus::Connection::system().await?;
+    let bus = bus::connect(BUS_PATIENCE).await?;
     let names = &(vec![UNIT],);
     let reply =
         bus.call_method(Some(SYSTEMD), SYSTEMD_PATH, Some(MANAGER), "ListUnitsByNames", names).await?;
@@ -66,13 +73,13 @@ async fn running() -> zbus::Result<bool> {
 }
 
 async fn start() -> zbus::Result<()> {
-    let bus = zbus::Connection::system().await?;
+    let bus = bus::connect(BUS_PATIENCE).await?;
     let unit = &(UNIT, "replace");
     bus.call_method(Some(SYSTEMD), SYSTEMD_PATH, Some(MANAGER), "StartUnit", unit).await.map(drop)
 }
 
 async fn reload() -> zbus::Result<()> {
-    let bus = zbus::Connection::system().await?;
+    let bus = bus::connect(BUS_PATIENCE).await?;
     let (path, interface) = ("/org/freedesktop/network1", "org.freedesktop.network1.Manager");
     bus.call_method(Some(NETWORKD), path, Some(interface), "Reload", &()).await.map(drop)
 }
