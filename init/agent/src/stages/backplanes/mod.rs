@@ -1,6 +1,8 @@
-//! The Backplanes stage: clock, underlay, firewall and the three WireGuard planes of a node.
-//!
-//! Each part is in its own module: a pure function or state machine that decides, and the code that applies the
-//! decision.
+//! The Backplanes stage: the clock, the firewall, the underlay and the planes, in this order. Each part observes, plans and
+//! applies on its own, so that a second plan after apply is empty.
 
 pub mod clock;
+pub mod firewall;
+pub mod planes;
+pub mod stage;
+pub mod underlay;

@@ -9,8 +9,8 @@
 use super::Millis;
 
 /// The largest difference between two control planes that agree, in addition to their error bounds. After a power
-/// failure of all nodes, clocks without an RTC start from floors that were saved within [`super::RESERVE`].
-pub const TOLERANCE: Millis = super::RESERVE;
+/// failure of all nodes, clocks without an RTC start from floors that were saved within [`super::SAVE_EVERY`].
+pub const TOLERANCE: Millis = 2 * super::SAVE_EVERY;
 
 /// What one control plane says about this node's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The state machine of the clock: from the start of the agent, before WireGuard, to the end of the boot.
+//! The state machine of the clock: from the start of the agent, before WireGuard.
 //!
 //! [`Clock::start`] decides about the RTC. [`Clock::tick`] then compares the system clock with `CLOCK_BOOTTIME` and with
 //! the measurements of [`Clock::measured`]. The caller applies the actions before it calls again.
@@ -12,8 +12,8 @@ use std::time::Duration;
 use super::agreement::{Agreement, Estimate, agree, majority};
 use super::status::{Basis, Opinion, Refusal, Status};
 use super::{
-    Action, FRESH, JUMP, LARGEST_BOUND, LARGEST_STEP_BACK, LATEST, Measurement, Millis, PATIENCE, RESERVE,
-    Reading, SAVE_EVERY, STEP, Settings, Wall, millis,
+    Action, FRESH, JUMP, LARGEST_BOUND, LARGEST_STEP_BACK, LATEST, Measurement, Millis, Reading, SAVE_EVERY,
+    STEP, Settings, Wall, millis,
 };
 
 const DAY: Millis = 86_400_000;
@@ -26,11 +26,8 @@ pub struct Clock {
     /// The control planes except this node.
     sources: BTreeSet<u32>,
     is_control_plane: bool,
-    started: Duration,
     /// The expected system clock minus the boot-time clock.
     difference: Millis,
-    /// A reading of the system clock was between floor and ceiling.
-    confirmed: bool,
     services_run: bool,
     basis: Basis,
     opinion: Opinion,
@@ -46,7 +43,7 @@ pub struct Clock {
 
 impl Clock {
     /// Decides what the clock is at the start: the RTC if it is between floor and ceiling, or else the floor plus the time
-    /// since boot and [`RESERVE`].
+    /// since boot.
     pub fn start(settings: &Settings, now: Reading) -> (Self, Vec<Action>) {
         let mut sources = settings.control_planes.clone();
         let is_control_plane = sources.remove(&settings.node);
@@ -56,9 +53,7 @@ impl Clock {
             span: i64::from(settings.span_days).saturating_mul(DAY),
             sources,
             is_control_plane,
-            started: now.boot,
             difference: now.wall.0.saturating_sub(millis(now.boot)),
-            confirmed: true,
             services_run: false,
             basis: Basis::Rtc,
             opinion: Opinion::Waiting,
@@ -75,7 +70,7 @@ impl Clock {
         }
         let trusted = if now.wall < floor { floor } else { ceiling };
         clock.basis = Basis::Floor { rtc: now.wall, trusted };
-        let to = floor.plus(millis(now.boot)).plus(RESERVE).min(ceiling);
+        let to = floor.plus(millis(now.boot)).min(ceiling);
         let set = clock.set(to, now.boot);
         (clock, vec![set])
     }
@@ -111,7 +106,6 @@ impl Clock {
             let to = expected.clamp(self.floor, self.ceiling(now.boot));
             return vec![self.set(to, now.boot)];
         }
-        self.confirmed = true;
         let boot = now.boot;
         self.measurements.retain(|_, measurement| boot.saturating_sub(measurement.at) <= FRESH);
         let Some(agreed) = agree(&self.estimates(), self.of()) else {
@@ -121,11 +115,6 @@ impl Clock {
             return vec![];
         };
         self.follow(agreed, now)
-    }
-
-    /// Whether the planes may come up: the clock is between floor and ceiling, or the node has waited for [`PATIENCE`].
-    pub fn planes_may_come_up(&self, boot: Duration) -> bool {
-        self.confirmed || boot.saturating_sub(self.started) >= PATIENCE
     }
 
     /// The state for the console and the status page.
@@ -147,7 +136,8 @@ impl Clock {
             self.opinion = Opinion::Agreed { by: agreed.by };
             let since = *self.agreed_since.get_or_insert(now.boot);
             let confirmed_for = millis(now.boot.saturating_sub(since));
-            if confirmed_for < SAVE_EVERY || now.wall.since(self.saved) < SAVE_EVERY {
+            let alone = self.measurements.is_empty(); // the clock of a single control plane comes from its RTC
+            if alone || confirmed_for < SAVE_EVERY || now.wall.since(self.saved) < SAVE_EVERY {
                 return vec![];
             }
             self.saved = now.wall;
@@ -178,7 +168,6 @@ impl Clock {
     /// Sets the clock, and discards what was measured before.
     fn set(&mut self, to: Wall, boot: Duration) -> Action {
         self.difference = to.0.saturating_sub(millis(boot));
-        self.confirmed = false;
         self.measurements.clear();
         self.measured_from = boot;
         self.opinion = Opinion::Waiting;

@@ -1,45 +1,38 @@
 //! The clock of a node, before and after its planes come up.
 //!
-//! This module owns the decisions: what the clock is set to at boot, when it is stepped, which time is saved as the next
-//! lower bound, and when the planes may come up ([`Clock`]). It also owns the rule by which control planes agree
-//! ([`agreement`]), the recovery of a peer whose stored handshake timestamp is in the future ([`stale_peers`]), and the
-//! files of chronyd ([`chrony`], [`measurements`]).
+//! This module owns the decisions: what the clock is set to at boot, when it is stepped, and which time is saved as the
+//! next lower bound ([`Clock`]); the rule by which control planes agree ([`agreement`]); and the recovery of peers whose
+//! stored handshake timestamp is in the future ([`stale_peers`]). [`system`] applies the decision at boot.
 //!
-//! Invariants: the clock is never set below the floor or above the ceiling; only time that a majority of the control
-//! planes confirms is saved; half of the control planes or fewer never move a clock that the others confirm; planes wait
-//! at most [`PATIENCE`]. Everything here is pure: the caller reads and sets clocks, restarts chronyd and writes files.
+//! Invariants: the clock is never set below the floor or above the ceiling; only time that another control plane confirms
+//! and a majority agrees about is saved; half of the control planes or fewer never move a clock that the others confirm.
+//! The planes do not wait for the clock.
 //!
-//! Not here: the rate of the clock, which chronyd corrects. `docs/clock.md` has the reasons. TAI64N timestamps are checked
-//! in `wg_noise_handshake_consume_initiation` (`drivers/net/wireguard/noise.c`).
+//! Not here: the program that measures the clocks of control planes; this version has none, so after the boot nothing
+//! steps the clock or saves a time. TAI64N timestamps are checked in `wg_noise_handshake_consume_initiation`
+//! (`drivers/net/wireguard/noise.c`). `docs/clock.md` has the reasons.
 
 pub mod agreement;
-pub mod chrony;
 mod machine;
-pub mod measurements;
 pub mod stale_peers;
 mod status;
+pub mod system;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::stages::validate_shard::Identity;
+
 pub use machine::Clock;
 pub use status::{Basis, Opinion, Refusal, Status};
-
-/// The longest time that the planes wait for the clock, since the state machine started. The clock is set at the start,
-/// so the planes wait this long only if the kernel refuses to set it.
-pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The interval between two saved times. STATE is written at most this often. A time is saved only after the control
 /// planes have confirmed the clock for as long.
 pub const SAVE_EVERY: Millis = 5 * 60 * 1000;
 
-/// A clock that starts from the floor starts this much later. It is then later than the handshakes that this node made
-/// after it saved the floor, so that its peers do not refuse the next ones. It includes the interval between two ticks.
-pub const RESERVE: Millis = 2 * SAVE_EVERY;
-
-/// Smaller differences are left to chronyd, which corrects them without a step.
+/// Smaller differences are no reason for a step.
 pub const STEP: Millis = 500;
 
 /// A larger difference between the system clock and the boot-time clock is a jump. A leap second is smaller, and a
@@ -50,7 +43,7 @@ pub const JUMP: Millis = 2000;
 /// handshake of a session that runs then has a later timestamp than the last one, so no peer refuses it.
 pub const LARGEST_STEP_BACK: Millis = 60 * 1000;
 
-/// A measurement is used for this long. chronyd measures each control plane every 64 seconds or more often.
+/// A measurement is used for this long.
 pub const FRESH: Duration = Duration::from_secs(300);
 
 /// A measurement with a larger error bound is ignored: it would agree with every other one.
@@ -102,6 +95,18 @@ pub struct Settings {
     pub node: u32,
 }
 
+impl Settings {
+    /// The facts from the node's documents and the floor that STATE keeps.
+    pub fn new(identity: &Identity, floor: u64) -> Self {
+        Self {
+            floor: Wall::from_secs(floor),
+            span_days: identity.cluster.limits.clock_span_days,
+            control_planes: identity.cluster.control_planes.iter().map(|one| one.id.get()).collect(),
+            node: identity.shard.id.get(),
+        }
+    }
+}
+
 /// The system clock and the boot-time clock, read at the same moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
@@ -127,8 +132,7 @@ pub struct Measurement {
 /// What the caller must do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Set the system clock. If chronyd runs, the caller then restarts it and discards what it has logged, because its
-    /// measurements refer to the clock before the step.
+    /// Set the system clock. Measurements from before refer to the old clock.
     SetClock(Wall),
     /// Save this time in STATE as the next floor.
     Save(Wall),

@@ -64,20 +64,26 @@ pub struct Status {
     pub last_jump: Millis,
 }
 
-impl Display for Status {
+impl Display for Basis {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let (heard, of) = (self.heard, self.of);
-        match self.basis {
-            Basis::Rtc => write!(f, "from the RTC")?,
+        match *self {
+            Basis::Rtc => write!(f, "from the RTC"),
             Basis::Floor { rtc, trusted } if rtc < trusted => {
-                write!(f, "from the lower bound, because the RTC is {} behind it", Span(trusted.since(rtc)))?;
+                write!(f, "from the lower bound, because the RTC is {} behind it", Span(trusted.since(rtc)))
             }
             Basis::Floor { rtc, trusted } => {
                 let ahead = Span(rtc.since(trusted));
-                write!(f, "from the lower bound, because the RTC is {ahead} ahead of the upper bound")?;
+                write!(f, "from the lower bound, because the RTC is {ahead} ahead of the upper bound")
             }
-            Basis::Stepped => write!(f, "from the control planes")?,
+            Basis::Stepped => write!(f, "from the control planes"),
         }
+    }
+}
+
+impl Display for Status {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (heard, of) = (self.heard, self.of);
+        write!(f, "{}", self.basis)?;
         match self.opinion {
             Opinion::Waiting => write!(f, "; {heard} of {of} control planes measured")?,
             Opinion::Agreed { by } => write!(f, "; agreed by {by} of {of} control planes")?,
@@ -104,7 +110,7 @@ impl Display for Status {
 }
 
 /// An amount of time, without its sign, in the largest unit of which there are at least two.
-struct Span(Millis);
+pub(super) struct Span(pub(super) Millis);
 
 impl Display for Span {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
