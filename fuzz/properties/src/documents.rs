@@ -4,10 +4,11 @@ use kubedos_agent::stages::disks::fake_disks;
 use kubedos_agent::stages::disks::node_record::{self, NodeRecord, Verdict};
 use kubedos_image::boot::{BootManifest, BootParts};
 use kubedos_spec::allocation::Allocation;
+use kubedos_wire::document::DocumentError;
 use kubedos_wire::handover::Handover;
 use kubedos_wire::hex32::{PublicKey, RootHash, Salt, Secret32};
 use kubedos_wire::modules::{Module, ModuleTable};
-use kubedos_wire::node::{ClusterDocument, DocumentError, Roster, Shard};
+use kubedos_wire::node::{ClusterDocument, Roster, Shard};
 use kubedos_wire::record::{MAX_BYTES, Outcome, Record};
 use kubedos_wire::release::Release;
 use kubedos_wire::seal::Seal;
@@ -152,7 +153,7 @@ fn node_documents(input: &[u8]) {
     if let Ok(roster) = frugal(TOML, input.len(), || Roster::parse(text)) {
         match roster.to_toml() {
             Ok(text) => assert_eq!(Roster::parse(&text).unwrap(), roster),
-            Err(error) => assert!(matches!(error, DocumentError::TooLong(_)), "{error}"),
+            Err(error) => assert!(matches!(error, DocumentError::TooLong { .. }), "{error}"),
         }
     }
 }

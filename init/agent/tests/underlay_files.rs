@@ -1,5 +1,11 @@
 //! The underlay's files in a real folder, with a networkd that records its requests; and links in a copy of sysfs.
-
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic; the lint exempts test functions, not their helpers"
+)]
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -80,7 +86,8 @@ fn files_are_written_before_networkd_starts_and_a_second_plan_is_empty() {
 #[test]
 fn drift_is_removed_and_networkd_reads_the_files_again() {
     let own = "10-kubedos-uplink.network";
-    let drifts: [(&str, fn(&Path)); 9] = [
+    type Drift = fn(&Path);
+    let drifts: [(&str, Drift); 9] = [
         ("a file", |f| fs::write(f.join("00-foreign.network"), "[Match]\nName=*\n").unwrap()),
         ("a link file", |f| fs::write(f.join("00-foreign.link"), "[Match]\n").unwrap()),
         ("a drop-in", |f| {
@@ -159,7 +166,7 @@ fn shown(want: &Underlay, observed: &[ObservedLink]) -> Vec<String> {
 #[test]
 fn messages_name_what_an_operator_can_check() {
     let good = device("ens3", "52:54:00:00:00:01");
-    assert_eq!(missing(&uplink(), &[good.clone()]).unwrap(), []);
+    assert_eq!(missing(&uplink(), std::slice::from_ref(&good)).unwrap(), []);
     let other = device("ens3", "52:54:00:00:00:aa");
     assert_eq!(
         shown(&uplink(), &[other]),
@@ -177,9 +184,12 @@ fn messages_name_what_an_operator_can_check() {
         ["uplink: ens3 has no carrier; check the cable and the port of the switch"]
     );
     let silent = ObservedLink { ipv4: false, ..good.clone() };
-    assert_eq!(shown(&uplink(), &[silent.clone()]), ["uplink: ens3 has no address from the spec"]);
     assert_eq!(
-        shown(&underlay("[[interfaces]]\nname = \"uplink\""), &[silent.clone()]),
+        shown(&uplink(), std::slice::from_ref(&silent)),
+        ["uplink: ens3 has no address from the spec"]
+    );
+    assert_eq!(
+        shown(&underlay("[[interfaces]]\nname = \"uplink\""), std::slice::from_ref(&silent)),
         ["uplink: ens3 has no address from DHCP"]
     );
     assert_eq!(shown(&underlay(""), &[silent]), ["ens3 has no address from DHCP"]);

@@ -3,6 +3,12 @@
 //! The test starts itself again below `unshare --map-root-user --net`, so it needs no root. What the kernel stores is
 //! read back and compared.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may panic; the lint exempts test functions, not their helpers"
+)]
 use std::env;
 use std::net::IpAddr;
 use std::process::Command;

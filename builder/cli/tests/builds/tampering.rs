@@ -9,7 +9,6 @@ use kubedos_builder::image::boot_partition;
 use kubedos_builder::sparse_file::{self, SparseFile};
 use kubedos_image::esp;
 use kubedos_image::layout::{Area, Role, Slot};
-use kubedos_image::source::Source;
 use kubedos_image::sparse::for_data;
 use kubedos_wire::seal::Volume;
 

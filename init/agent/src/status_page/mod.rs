@@ -125,13 +125,13 @@ fn stage(state: &StageState) -> String {
     )
 }
 
-/// One line for each plane: the node's address, the number of sessions and peers, the bytes, and the peers without a
+/// One line for each plane: the node's address, the number of nodes with a session and of all nodes, the bytes, and the nodes without a
 /// session.
 fn planes(page: &mut Page, moment: &Moment) {
     match &moment.planes {
         Ok(planes) => {
             for plane in planes {
-                let sessions = plane.peers - plane.silent.len().min(plane.peers);
+                let sessions = plane.nodes.saturating_sub(plane.silent.len());
                 let (received, sent) = (size(plane.received), size(plane.sent));
                 let silent = if plane.silent.is_empty() {
                     String::new()
@@ -143,7 +143,7 @@ fn planes(page: &mut Page, moment: &Moment) {
                     plane.id.as_str(),
                     &format!(
                         "{address}, {sessions}/{} sessions, in {received}, out {sent}{silent}",
-                        plane.peers
+                        plane.nodes
                     ),
                 );
             }

@@ -79,7 +79,7 @@ fn plane(id: &str, address: [u8; 4], silent: &[&str], received: u64) -> PlaneSta
     PlaneState {
         id: id.parse().unwrap(),
         address: address.into(),
-        peers: 2,
+        nodes: 2,
         silent: silent.iter().map(ToString::to_string).collect(),
         received,
         sent: received / 2,

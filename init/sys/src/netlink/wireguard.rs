@@ -486,7 +486,7 @@ mod tests {
         };
         let all: Vec<Vec<Range>> = (0..1000).map(ranges).collect();
         let endpoint = |number: usize| -> SocketAddr {
-            if number % 2 == 0 { "192.0.2.1:51820" } else { "[2001:db8::1]:51820" }.parse().unwrap()
+            if number.is_multiple_of(2) { "192.0.2.1:51820" } else { "[2001:db8::1]:51820" }.parse().unwrap()
         };
         let mut changes: Vec<PeerChange<'_>> = keys
             .iter()

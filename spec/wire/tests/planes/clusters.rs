@@ -57,7 +57,18 @@ impl Cluster {
             let (members, births) = cidr.halves().unwrap();
             let id: PlaneId = format!("wg{}", index + 1).parse().unwrap();
             let (purpose, peers) = (PURPOSES[index], self.peers[index]);
-            (id, Plane { purpose, cidr, members, births, port: 51820 + index as u16, mtu: 1408, peers })
+            (
+                id,
+                Plane {
+                    purpose,
+                    cidr,
+                    members,
+                    births,
+                    port: 51820 + u16::try_from(index).unwrap(),
+                    mtu: 1408,
+                    peers,
+                },
+            )
         };
         (0..3).map(plane).collect()
     }
@@ -96,7 +107,7 @@ impl Cluster {
         };
         let mut document = ClusterDocument::parse(CLUSTER).unwrap();
         document.policy.allow.clear();
-        document.nodes = self.nodes.len() as u32;
+        document.nodes = u32::try_from(self.nodes.len()).unwrap();
         document.planes = self.planes();
         document.operators = (0..self.operators).map(operator).collect();
         document.control_planes = control_planes

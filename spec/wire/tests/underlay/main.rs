@@ -1,6 +1,12 @@
 //! The files of an underlay, read back by a small reader of systemd.syntax(7), on random underlays; and underlays that are
 //! refused.
-
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic; the lint exempts test functions, not their helpers"
+)]
 mod drawn;
 mod files;
 mod refusals;

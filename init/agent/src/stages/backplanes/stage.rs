@@ -1,5 +1,7 @@
-//! The stage itself: clock, then firewall, then underlay, then planes. No frame leaves the node before the firewall is in force, because
-//! no device is enabled before.
+//! The stage itself: clock, then firewall, then the devices of the planes, then the underlay, then the peers. No frame
+//! leaves the node before the firewall is in force, because no device is enabled before. The first handshakes start when
+//! the underlay is complete: an attempt without a path would be repeated only after 5 seconds (`REKEY_TIMEOUT` of
+//! WireGuard).
 //!
 //! An underlay that is not complete does not stop the planes: WireGuard sends when a path exists. The stage then reports
 //! what is missing, and the reconcile loop reports when it is complete.
@@ -156,6 +158,9 @@ fn settle(desired: &Desired, patience: Duration) -> Result<Settled, BackplanesEr
     let mut nftables = Nftables::open()
         .map_err(|error| firewall::SettleError::Kernel("open a netlink socket".into(), error))?;
     let mut changes = firewall::settle(&mut nftables, &desired.firewall)?;
+    let mut kernel = planes::Kernel::open()?;
+    let planes = desired.planes.as_deref().unwrap_or_default();
+    changes.extend(planes::prepare(&mut kernel, planes)?);
     let mut missing = observe_missing(desired)?;
     if !missing.iter().any(|missing| missing.problem.is_ambiguous()) {
         changes.extend(underlay::settle(&Folders::default(), &ThisSystem, &desired.underlay)?);
@@ -166,9 +171,7 @@ fn settle(desired: &Desired, patience: Duration) -> Result<Settled, BackplanesEr
             missing = observe_missing(desired)?;
         }
     }
-    if let Some(planes) = &desired.planes {
-        changes.extend(planes::settle(&mut planes::Kernel::open()?, planes)?);
-    }
+    changes.extend(planes::settle(&mut kernel, planes)?);
     Ok(Settled { changes, missing })
 }
 
@@ -186,10 +189,12 @@ fn missing_text(missing: &[Missing]) -> Option<String> {
 fn summary(desired: &Desired, clock: &system::Settled) -> String {
     let note = &clock.note;
     let rules = desired.firewall.rules().count();
-    let planes = desired.planes.iter().flatten();
-    let texts: Vec<String> = planes
-        .map(|want| format!("{} {} ({} peers)", want.plane.id, want.plane.address, want.plane.peers.len()))
-        .collect();
+    let plane = |want: &planes::Want| {
+        let count = want.plane.peers.len();
+        let peers = if count == 1 { "peer" } else { "peers" };
+        format!("{} {} ({count} {peers})", want.plane.id, want.plane.address)
+    };
+    let texts: Vec<String> = desired.planes.iter().flatten().map(plane).collect();
     if texts.is_empty() {
         format!("{rules} rules in force, no planes; {note}")
     } else {

@@ -154,7 +154,7 @@ fn an_rtc_outside_is_replaced_by_the_floor_and_the_time_since_boot() {
         (Wall::from_secs(253_402_300_799), "days ahead of the upper bound"),     // 9999
         (Wall(i64::MAX), "days ahead of the upper bound"),
     ] {
-        let mut machine = Machine::start(settings(&[1, 2, 3], 9), rtc);
+        let machine = Machine::start(settings(&[1, 2, 3], 9), rtc);
         assert_eq!(machine.sets, [start], "{rtc:?}");
         let status = machine.clock.status().to_string();
         assert!(status.starts_with(before) && status.contains(text), "{status}");

@@ -25,7 +25,7 @@ use kubedos_base::outcome::{Class, Classified};
 use kubedos_sys::netlink::route::{Address, Link, Route, Rtnetlink};
 use kubedos_sys::netlink::wireguard::{Device, Peer, PeerChange, Wireguard};
 use kubedos_wire::hex32::Secret32;
-use kubedos_wire::planes::WantedPlane;
+use kubedos_wire::planes::{PeerName, WantedPlane};
 use kubedos_wire::value::PlaneId;
 
 /// The kind of the devices.
@@ -155,6 +155,19 @@ impl Kernel {
     }
 }
 
+/// Creates the devices that do not exist, without peers. Called before the underlay starts: from then on WireGuard has its
+/// ports, and the kernel does not answer packets to them with ICMP errors. Returns a description of each change.
+pub fn prepare(kernel: &mut Kernel, want: &[Want]) -> Result<Vec<String>, SettleError> {
+    let links = kernel.observe()?.links;
+    let missing = want.iter().filter(|want| links.iter().all(|link| link.name != want.plane.id.as_str()));
+    let without_peers = |want: &Want| Want {
+        plane: WantedPlane { peers: Vec::new(), ..want.plane.clone() },
+        private_key: Secret32::new(*want.private_key.expose()),
+    };
+    let missing: Vec<Want> = missing.map(without_peers).collect();
+    settle(kernel, &missing)
+}
+
 /// Brings the planes up. Returns a description of each change.
 pub fn settle(kernel: &mut Kernel, want: &[Want]) -> Result<Vec<String>, SettleError> {
     let mut done = Vec::new();
@@ -178,9 +191,9 @@ pub struct PlaneState {
     pub id: PlaneId,
     /// The node's address.
     pub address: IpAddr,
-    /// The number of peers.
-    pub peers: usize,
-    /// The peers without a session, by name.
+    /// The number of nodes that are peers.
+    pub nodes: usize,
+    /// The nodes without a session, by name. Operators have one only while they work.
     pub silent: Vec<String>,
     /// Bytes received from all peers.
     pub received: u64,
@@ -196,11 +209,12 @@ pub fn states(want: &[WantedPlane], have: &Observed) -> Vec<PlaneState> {
         let peers = peers.unwrap_or_default();
         let live: BTreeSet<&[u8; 32]> =
             peers.iter().filter(|peer| plan::has_session(peer, have.now)).map(|peer| &peer.key).collect();
-        let silent = plane.peers.iter().filter(|peer| !live.contains(peer.key.bytes()));
+        let nodes = || plane.peers.iter().filter(|peer| matches!(peer.name, PeerName::Node(_)));
+        let silent = nodes().filter(|peer| !live.contains(peer.key.bytes()));
         PlaneState {
             id: plane.id.clone(),
             address: plane.address,
-            peers: plane.peers.len(),
+            nodes: nodes().count(),
             silent: silent.map(|peer| peer.name.to_string()).collect(),
             received: peers.iter().map(|peer| peer.received).fold(0, u64::saturating_add),
             sent: peers.iter().map(|peer| peer.sent).fold(0, u64::saturating_add),
