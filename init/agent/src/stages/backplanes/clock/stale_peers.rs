@@ -181,12 +181,15 @@ mod tests {
     #[test]
     fn a_peer_that_is_added_again_waits_longer_until_it_has_a_handshake() {
         let mut sessions = Sessions::default();
-        let mut readded = Vec::new();
+        let (mut readded, mut handshake) = (Vec::new(), None);
         for boot in (0..20_000).step_by(60) {
-            let handshake = (boot >= 15_000).then_some(7);
+            if boot == 15_000 {
+                handshake = Some(7);
+            }
             for id in stale_peers(&sessions.observe(vec![report(1, handshake)], seconds(boot))) {
                 sessions.readded(&id, seconds(boot));
                 readded.push(boot);
+                handshake = None;
             }
         }
         assert_eq!(readded, [300, 900, 2100, 4500, 9300, 14_100, 15_300, 15_900, 17_100, 19_500]);
