@@ -37,7 +37,9 @@ impl ProcessId {
 
     /// Kills the process; `false` if it had already ended.
     pub fn kill(&self) -> io::Result<bool> {
-        let Some(pid) = Pid::from_raw(self.pid) else { return Ok(false) };
+        let Some(pid) = Some(self.pid).filter(|pid| *pid > 0).and_then(Pid::from_raw) else {
+            return Ok(false);
+        };
         let process = match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(process) => process,
             Err(rustix::io::Errno::SRCH) => return Ok(false),

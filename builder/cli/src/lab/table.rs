@@ -89,7 +89,7 @@ fn push_row(text: &mut String, cells: &[String; 7], widths: &[usize; 7], most: u
         if room == 0 {
             break;
         }
-        let shown = clipped_to(cell, (*width).min(room));
+        let shown = clipped(cell, (*width).min(room));
         let pad = if column + 1 == cells.len() {
             0
         } else {
@@ -105,15 +105,6 @@ fn push_row(text: &mut String, cells: &[String; 7], widths: &[usize; 7], most: u
     let end = text.trim_end_matches(' ').len();
     text.truncate(end);
     text.push('\n');
-}
-
-/// At most `most` characters, including the `…` that replaces the rest.
-fn clipped_to(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        text.to_owned()
-    } else {
-        clipped(text, most.saturating_sub(1).max(1)).into_owned()
-    }
 }
 
 /// What a row has no space for.
@@ -160,8 +151,8 @@ fn push_wrapped(text: &mut String, what: &str, detail: &str, width: usize) {
     let lines: Vec<String> = detail.chunks(room).map(|chunk| chunk.iter().collect()).collect();
     for (number, line) in lines.iter().take(MAX_LINES).enumerate() {
         let what = if number == 0 { what } else { "" };
-        let more = if number + 1 == MAX_LINES && lines.len() > MAX_LINES { "…" } else { "" };
-        let line = if more.is_empty() { line.clone() } else { clipped_to(line, room - 1) + more };
+        let is_cut = number + 1 == MAX_LINES && lines.len() > MAX_LINES;
+        let line = if is_cut { line.chars().take(room - 1).chain(['…']).collect() } else { line.clone() };
         let _written = writeln!(text, "  {what:<9} {}", line.trim_end());
     }
 }
