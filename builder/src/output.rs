@@ -16,11 +16,11 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use kubedos_image::width::to_usize;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, linkat, open};
 
 use crate::interrupt::{Temporary, whole};
 use crate::size::human;
+use crate::sparse_file::{self, SparseFile};
 
 /// The suffix of all temporary names of this module.
 const TEMPORARY: &str = ".kubedos-partial";
@@ -70,6 +70,13 @@ pub enum OutputError {
         #[source]
         source: io::Error,
     },
+}
+
+/// Whether a name in a manifest or in an index of keys refers to a file directly in its folder. All names that kubedOS writes do.
+pub(crate) fn is_plain(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with('.')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
 }
 
 /// A locked output folder. Until it is dropped, only this process writes to it.
@@ -144,7 +151,10 @@ impl OutputDir {
             return Ok(Twin::Link(original.to_owned(), name.to_owned()));
         }
         let copy = self.create(name)?;
-        of.copy_to(&copy.file).map_err(|source| copy.error("copy", source))?;
+        let content = of.file.try_clone().and_then(SparseFile::new);
+        content
+            .and_then(|content| sparse_file::write(&content, &copy.file, |_, _| {}))
+            .map_err(|source| copy.error("copy", source))?;
         Ok(Twin::Copy(copy))
     }
 
@@ -316,26 +326,6 @@ impl Unpublished {
         self.file.sync_data().map_err(|source| self.error("flush", source))
     }
 
-    /// Copies the content. Blocks of zeros are skipped, so they become holes if the file system supports holes.
-    fn copy_to(&self, to: &File) -> io::Result<()> {
-        let length = self.file.metadata()?.len();
-        to.set_len(length)?;
-        let mut buffer = vec![0; 1 << 20];
-        let mut at = 0;
-        while at < length {
-            let count = to_usize(length - at).min(buffer.len());
-            let (chunk, _) = buffer.split_at_mut(count);
-            self.file.read_exact_at(chunk, at)?;
-            for (block, start) in chunk.chunks(4096).zip((at..).step_by(4096)) {
-                if block.iter().any(|byte| *byte != 0) {
-                    to.write_all_at(block, start)?;
-                }
-            }
-            at += count as u64;
-        }
-        Ok(())
-    }
-
     /// Flushes the file and gives it its final name. An older file of that name is replaced atomically.
     ///
     /// # Errors
@@ -493,5 +483,15 @@ mod tests {
         fs::write(&file, b"").unwrap();
         let error = OutputDir::lock(&file.join("out")).unwrap_err();
         assert!(error.to_string().contains("file/out"), "{error}");
+    }
+
+    #[test]
+    fn a_name_refers_to_a_file_of_its_folder_only() {
+        for name in
+            ["", ".", "..", "../root-ca.key", "/etc/shadow", "a/b", ".hidden", "a b", "a\0", "a\u{1b}"]
+        {
+            assert!(!is_plain(name), "{name:?}");
+        }
+        assert!(is_plain("root-ca.key") && is_plain("lab-0.1.0-rc.1.qcow2"));
     }
 }

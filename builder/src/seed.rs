@@ -15,23 +15,21 @@ use std::path::{Path, PathBuf};
 use kubedos_image::gpt::{self, SectorSize};
 use kubedos_image::iso::seed as volume;
 use kubedos_image::layout::{Area, Role, SEED_SIZE, Slot};
-use kubedos_image::source::{FileSource, Source};
+use kubedos_image::source::Source;
+use kubedos_image::sparse::for_data;
 use kubedos_image::width::to_usize;
 use kubedos_wire::accept::{self, accept};
 use kubedos_wire::document::DocumentError;
 use kubedos_wire::hex32::ClusterId;
 use kubedos_wire::seal::Volume;
 use kubedos_wire::statement::{self, Domain, Floors, Seed};
-use rustix::fs::SeekFrom;
 use zeroize::Zeroizing;
 
 pub use form::Form;
 
 use crate::keys::{KeyDir, KeyError, PublicKeys};
 use crate::output::{OutputDir, OutputError, Unpublished};
-
-/// The size of a copied chunk in bytes.
-const CHUNK: usize = 1 << 20;
+use crate::sparse_file::{self, BLOCK, SparseFile};
 
 /// The errors of minting and writing a seed.
 #[derive(Debug, thiserror::Error)]
@@ -218,27 +216,28 @@ pub fn personalise(
     {
         return Err(foreign(Form::Target));
     }
-    let at =
-        seed_offset(image, FileSource::new(file.try_clone().map_err(failed("open"))?, length), seed, keys)?;
+    let source = SparseFile::new(file).map_err(failed("read"))?;
+    let at = seed_offset(image, &source, seed, keys)?;
     let mut data = 0;
-    each_data(&file, length, |_, chunk| {
-        data += chunk.len() as u64;
+    for_data(&source, BLOCK, |_, piece| {
+        data += piece.len() as u64;
         Ok(())
     })
     .map_err(failed("read"))?;
     out.reserve(&[(length, data)])?;
     let copy = create_secret(out, name, protection)?;
+    // Done first, so that the error for a file that is too large names the copy.
     copy.file.set_len(length).map_err(|source| copy.error("write", source))?;
-    each_data(&file, length, |at, chunk| copy.file.write_all_at(chunk, at)).map_err(failed("copy"))?;
+    sparse_file::write(&source, &copy.file, |_, _| {}).map_err(failed("copy"))?;
     copy.file.write_all_at(seed.bytes(), at).map_err(|source| copy.error("write", source))?;
     Ok(copy.publish()?)
 }
 
 /// Verifies that the image is a fresh image of the seed's cluster. Returns the offset of its seed partition.
-fn seed_offset(image: &Path, disk: FileSource, seed: &Minted, keys: &PublicKeys) -> Result<u64, SeedError> {
+fn seed_offset(image: &Path, disk: &SparseFile, seed: &Minted, keys: &PublicKeys) -> Result<u64, SeedError> {
     let refuse = |reason| SeedError::Refused { path: image.to_owned(), reason };
     let failed = |source| SeedError::Image { doing: "read", path: image.to_owned(), source };
-    let found = gpt::read_from(&disk, SectorSize::B512)
+    let found = gpt::read_from(disk, SectorSize::B512)
         .map_err(|source| SeedError::Table { path: image.to_owned(), source })?;
     if !found.is_consistent() {
         return Err(refuse("its partition table is damaged"));
@@ -299,29 +298,6 @@ fn unprotectable(out: &OutputDir, name: &str, source: io::Error) -> SeedError {
 /// Whether the mode permits access to the owner only. FAT and similar file systems report the mount's mode for all files and reject others.
 const fn is_private(mode: u32) -> bool {
     mode & 0o077 == 0
-}
-
-/// Calls `take` for each data chunk, without holes and chunks of zeros.
-fn each_data(from: &File, length: u64, mut take: impl FnMut(u64, &[u8]) -> io::Result<()>) -> io::Result<()> {
-    let mut buffer = vec![0; CHUNK];
-    let mut at = 0;
-    while at < length {
-        at = match rustix::fs::seek(from, SeekFrom::Data(at)) {
-            Ok(data) => data.min(length),
-            Err(rustix::io::Errno::NXIO) => break,
-            // The file system does not report holes: everything is data.
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => at,
-            Err(error) => return Err(error.into()),
-        };
-        let count = to_usize(length - at).min(CHUNK);
-        let (chunk, _) = buffer.split_at_mut(count);
-        from.read_exact_at(chunk, at)?;
-        if chunk.iter().any(|byte| *byte != 0) {
-            take(at, chunk)?;
-        }
-        at += count as u64;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

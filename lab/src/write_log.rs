@@ -359,16 +359,6 @@ mod tests {
             let flushed = requests.iter().rposition(|r| matches!(r, Request::Flush)).unwrap_or(0);
             prop_assert!(log.entries()[..flushed].iter().all(|entry| kept.contains(entry)));
         }
-
-        #[test]
-        fn damaged_bytes_never_panic(requests in prop::collection::vec(request(), 1..6), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
-            let mut bytes = log_bytes(&requests);
-            let at = at.index(bytes.len());
-            bytes[at] = byte;
-            if let Ok(log) = open(&bytes) {
-                prop_assert!(log.entries().len() <= bytes.len() / SECTOR);
-            }
-        }
     }
 
     #[test]

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod assembled;
+pub mod frames;
 mod node;
 mod pins;
 mod probe;

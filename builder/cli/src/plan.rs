@@ -1,4 +1,4 @@
-//! `plan SPEC`: shows the addresses, peers, policy, stages and firewalls that are derived from a spec. `--assign` records ids in the allocation file.
+//! `plan SPEC`: shows the addresses, peers, policy, stages, firewalls and underlays that are derived from a spec. `--assign` records ids in the allocation file.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,9 @@ pub struct Plan {
     /// Print the firewall of each node, or of one node, as input of nft(8)
     #[arg(long, conflicts_with_all = ["dot", "assign", "since"])]
     firewall: bool,
+    /// Print the files of systemd-networkd for the underlay of each node, or of one node
+    #[arg(long, conflicts_with_all = ["dot", "assign", "since", "firewall"])]
+    underlay: bool,
     /// Show the differences from an older spec, and the effect of each on running nodes
     #[arg(long, value_name = "OLD")]
     since: Option<PathBuf>,
@@ -57,6 +60,7 @@ impl Plan {
         }
         match &self.node {
             _ if self.firewall => self.firewalls(&plan),
+            _ if self.underlay => self.underlays(&plan),
             Some(name) => self.node(&plan, name),
             None if self.dot => print(&plan.dot()),
             None if self.json => print_pretty(&json!(plan.document())),
@@ -65,11 +69,26 @@ impl Plan {
         }
     }
 
+    /// The nodes that the output is about.
+    fn nodes<'p>(&self, plan: &'p ClusterPlan) -> Result<&'p [PlannedNode], Failure> {
+        match &self.node {
+            Some(name) => Ok(std::slice::from_ref(find(plan, name)?)),
+            None => Ok(plan.nodes()),
+        }
+    }
+
+    fn underlays(&self, plan: &ClusterPlan) -> Result<(), Failure> {
+        let underlays =
+            plan.underlays(self.nodes(plan)?).map_err(|error| Failure::new(Class::InvalidSpec, error))?;
+        if self.json {
+            return print_pretty(&json!({ "version": 1, "underlays": underlays }));
+        }
+        let texts: Vec<String> = underlays.iter().map(ToString::to_string).collect();
+        print(&texts.join("\n"))
+    }
+
     fn firewalls(&self, plan: &ClusterPlan) -> Result<(), Failure> {
-        let nodes = match &self.node {
-            Some(name) => std::slice::from_ref(find(plan, name)?),
-            None => plan.nodes(),
-        };
+        let nodes = self.nodes(plan)?;
         let firewalls = plan.firewalls(nodes).map_err(|error| Failure::new(Class::InvalidSpec, error))?;
         if self.json {
             return print_pretty(&json!({ "version": 1, "firewalls": firewalls }));

@@ -121,6 +121,27 @@ fn the_firewalls_of_every_example_are_printed_as_text_and_json() {
 }
 
 #[test]
+fn the_underlays_of_every_example_are_printed_as_text_and_json() {
+    let (folder, goldens) = (project("examples"), project("spec/tests/golden/underlay"));
+    for spec in specs(&folder) {
+        let output = run(&folder, &["plan", &spec, "--underlay"]);
+        assert_eq!(output.status.code(), Some(0), "{spec}");
+        let all = text(&output.stdout);
+        assert_eq!(all, expected(&goldens, &spec, "txt"), "{spec}");
+        let one = text(&run(&folder, &["plan", &spec, "--underlay", "--node", "cp-1"]).stdout);
+        assert!(one.starts_with("# the underlay of cp-1, ") && all.starts_with(&one), "{spec}");
+        assert_eq!(one.matches("# the underlay of ").count(), 1, "{spec}");
+    }
+    let json = run(&folder, &["plan", "lab.yaml", "--underlay", "--json"]);
+    assert_eq!(text(&json.stdout), expected(&goldens, "lab.yaml", "json"));
+    let unknown = run(&folder, &["plan", "lab.yaml", "--underlay", "--node", "absent"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(text(&unknown.stderr).contains("the spec has no node absent"), "{}", text(&unknown.stderr));
+    let both = run(&folder, &["plan", "lab.yaml", "--underlay", "--firewall"]);
+    assert_eq!(both.status.code(), Some(2));
+}
+
+#[test]
 fn ids_are_recorded_once_and_reported_as_missing_before() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

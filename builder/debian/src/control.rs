@@ -194,13 +194,6 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_the_parser_panic(text in "(?s).{0,200}") {
-            for chunk in paragraphs(&text) {
-                prop_assert!(Paragraph::parse(chunk).is_ok() || !chunk.is_empty());
-            }
-        }
-
-        #[test]
         fn a_written_paragraph_parses_to_the_same_fields(
             fields in prop::collection::btree_map("[A-Z][a-z]{1,8}(-[A-Z][a-z]{1,4})?", "[!-~]([ -~]{0,20}[!-~])?(\n [!-~]{1,9}){0,3}", 1..9)
         ) {

@@ -32,12 +32,14 @@ use crate::image::disk::{self, DiskError, Parts, VolumeParts};
 use crate::image::explain::Explained;
 use crate::image::manifest::{Manifest, Output, VolumeEntry, describe};
 use crate::image::phase::{Phase, Timeline};
+use crate::image::roster;
 use crate::image::uki::{self, UkiParts};
 use crate::image::volume::{SealedVolume, VolumeError, seal};
 use crate::init_build::Programs;
 use crate::keys::{KeyDir, KeyError};
 use crate::output::{OutputDir, OutputError, Twin, Unpublished};
 use crate::sparse_digest::Alongside;
+use crate::sparse_file;
 use crate::store::{Store, StoreError};
 use kubedos_debian::cache::Cache;
 use kubedos_debian::lock::Lock;
@@ -430,7 +432,8 @@ impl<'a> Builder<'a> {
         let trust = PublicTrust { cluster_id, seed_keys: public.seed.clone(), demo_keys: public.demo };
         let cluster = self.inputs.plan.cluster_document(&trust);
         let shards = self.inputs.plan.shards().map(|(name, shard)| (name.to_string(), shard));
-        let documents = Configuration::new(&cluster, shards)?;
+        let roster = roster::fixed(self.inputs.plan, self.inputs.keys)?;
+        let documents = Configuration::new(&cluster, shards, roster.as_ref())?;
         let inputs = documents.inputs(self.epoch);
         let volume = seal(self.store, Volume::Configuration, &inputs.key(), self.epoch, || {
             Ok::<_, BuildError>(documents.tree(self.epoch)?)
@@ -474,7 +477,7 @@ impl<'a> Builder<'a> {
         let raw = out.create(&raw_name)?;
         // Hashing the image takes longer than writing it, so a second thread hashes it while this one writes the other outputs.
         let digest = Alongside::start(image.len());
-        disk::write_sparse(image, &raw.file, |at, bytes| digest.piece(at, bytes))
+        sparse_file::write(image, &raw.file, |at, bytes| digest.piece(at, bytes))
             .map_err(|source| raw.error("write", source))?;
         raw.flush()?;
         let efi = out.create_with(&format!("{base}.efi"), uki)?;

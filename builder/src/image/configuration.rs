@@ -1,4 +1,5 @@
-//! The configuration volume: `cluster.toml`, one shard per node, and the signed statement that contains its root hash (ADR 0002).
+//! The configuration volume: `cluster.toml`, one shard per node, in a lab with the demo keys `roster.toml`, and the signed statement that
+//! contains the volume's root hash (ADR 0002).
 //!
 //! The volume contains public data only. The statement also carries the lowest release that may use the configuration.
 
@@ -6,7 +7,7 @@ use std::sync::Arc;
 
 use kubedos_wire::document::DocumentError;
 use kubedos_wire::hex32::ClusterId;
-use kubedos_wire::node::{ClusterDocument, Shard};
+use kubedos_wire::node::{ClusterDocument, Roster, Shard};
 use kubedos_wire::release::Release;
 use kubedos_wire::seal::Seal;
 use kubedos_wire::statement::{self, ConfigurationStatement, Domain, Signer};
@@ -33,7 +34,7 @@ pub enum ConfigurationError {
         document: String,
         /// The cause.
         #[source]
-        source: kubedos_wire::node::DocumentError,
+        source: DocumentError,
     },
     /// The statement cannot be encoded.
     #[error("failed to write the configuration's statement")]
@@ -63,13 +64,15 @@ pub struct Configuration {
 }
 
 impl Configuration {
-    /// Encodes the cluster document and the shard of every node as TOML.
+    /// Encodes the cluster document, the shard of every node, and the roster as TOML. A fixed roster of a cluster without the demo keys is
+    /// refused.
     ///
     /// # Errors
     /// [`ConfigurationError::Document`].
     pub fn new(
         cluster: &ClusterDocument,
         shards: impl Iterator<Item = (String, Shard)>,
+        roster: Option<&Roster>,
     ) -> Result<Self, ConfigurationError> {
         let error = |document: &str| {
             let document = document.to_owned();
@@ -81,6 +84,10 @@ impl Configuration {
             let path = format!("shards/{node}.toml");
             let text = shard.to_toml().map_err(error(&path))?;
             documents.push((path, text));
+        }
+        if let Some(roster) = roster {
+            let text = roster.check_demo(cluster).and_then(|()| roster.to_toml());
+            documents.push(("roster.toml".to_owned(), text.map_err(error("roster.toml"))?));
         }
         documents.sort();
         Ok(Self { documents })

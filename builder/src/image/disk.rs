@@ -1,19 +1,14 @@
 //! The disk image: all volumes at their places in the layout, the partition table, and an empty ISO 9660 that makes it a CD image.
 //!
-//! The image is a [`Runs`] over the files of the store and data in memory. It is not assembled in memory or in a temporary file; the output
-//! file is written once, with holes.
-
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
+//! The image is a [`Runs`] over the files of the store and data in memory. It is not assembled in memory or in a temporary file;
+//! [`write`](crate::sparse_file::write) writes the output file once, with holes.
 
 use kubedos_image::gpt::{Extent, SectorSize, TableError};
 use kubedos_image::iso::hybrid::{self, HybridError};
 use kubedos_image::layout::{self, Area, Layout, Names, PayloadTooLarge, Place, Role, Slot};
 use kubedos_image::source::Source;
-use kubedos_image::sparse::{Runs, RunsError, for_data};
+use kubedos_image::sparse::{Runs, RunsError};
 use kubedos_wire::seal::Volume;
-use rustix::fs::copy_file_range;
 
 /// The volume id of the ISO 9660.
 const VOLUME_ID: &str = "KUBEDOS";
@@ -142,47 +137,11 @@ fn add<'a>(
     place(disk).map_err(|source| DiskError::Place { what: what.to_owned(), source })
 }
 
-/// The granularity of holes in bytes, the usual block size of file systems.
-const BLOCK: u64 = 4096;
-
-/// Writes a source into an empty file. Holes and whole blocks of zeros become holes. Data that is stored in other files is copied with
-/// copy_file_range(2), so that file systems can share the blocks. `seen` receives every written piece, in order.
-///
-/// # Errors
-/// If reading or writing fails.
-pub fn write_sparse(source: &dyn Source, file: &File, mut seen: impl FnMut(u64, &[u8])) -> io::Result<()> {
-    file.set_len(source.len())?;
-    let mut can_copy = true;
-    for_data(source, BLOCK, |at, bytes| {
-        seen(at, bytes);
-        if can_copy && let Some(from) = source.in_file(at, bytes.len() as u64) {
-            can_copy = copy(from, file, at, bytes.len());
-            if can_copy {
-                return Ok(());
-            }
-        }
-        file.write_all_at(bytes, at)
-    })
-}
-
-/// Copies with copy_file_range(2). Returns false if it did not copy everything; the caller then writes the bytes.
-fn copy((from, mut offset): (&File, u64), to: &File, mut at: u64, mut len: usize) -> bool {
-    while len > 0 {
-        match copy_file_range(from, Some(&mut offset), to, Some(&mut at), len) {
-            Ok(0) | Err(_) => return false,
-            Ok(count) => len = len.saturating_sub(count),
-        }
-    }
-    true
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use kubedos_image::gpt;
     use kubedos_wire::hex32::RootHash;
-    use std::io::Read;
-    use std::os::unix::fs::MetadataExt;
 
     fn names() -> Names {
         let hash = |byte| RootHash::new([byte; 32]);
@@ -242,48 +201,5 @@ mod tests {
         wanted.statement = &large;
         let error = assemble(&wanted).err().unwrap();
         assert!(error.to_string().starts_with("configuration-a-sig has 2097152 bytes"), "{error}");
-    }
-
-    #[test]
-    fn written_images_keep_holes_and_bytes() {
-        let mut pieces = Runs::new(16 << 20);
-        let mut piece = vec![0; 3 * 4096];
-        piece[4096 + 5] = 7;
-        pieces.add_bytes(5 << 20, piece).unwrap();
-        pieces.add_bytes((16 << 20) - 3, vec![9; 3]).unwrap();
-        let mut file = tempfile::tempfile().unwrap();
-        let mut seen = 0;
-        write_sparse(&pieces, &file, |_, bytes| seen += bytes.len()).unwrap();
-        assert_eq!(seen, 2 * 4096);
-        let mut written = Vec::new();
-        file.read_to_end(&mut written).unwrap();
-        let mut expected = vec![0; 16 << 20];
-        pieces.read_exact_at(&mut expected, 0).unwrap();
-        assert!(written == expected);
-        assert!(file.metadata().unwrap().blocks() * 512 <= 64 * 1024);
-    }
-
-    /// The source file is on the same file system or on another one: shared, copied or written, the bytes are the same.
-    #[test]
-    fn data_of_other_files_is_copied_from_them() {
-        let bytes: Vec<u8> =
-            (0..3_u32 << 18).flat_map(|at| at.wrapping_mul(0x9e37_79b1).to_le_bytes()).collect();
-        for folder in [std::env::temp_dir(), "/dev/shm".into()] {
-            let Ok(mut inner) = tempfile::tempfile_in(folder) else { continue };
-            std::io::Write::write_all(&mut inner, &bytes).unwrap();
-            let inner = kubedos_image::source::FileSource::new(inner, bytes.len() as u64);
-            let mut pieces = Runs::new(8 << 20);
-            pieces.add_source(1 << 20, &inner).unwrap();
-            pieces.add_bytes(5 << 20, vec![7; 9000]).unwrap();
-            assert!(pieces.in_file(1 << 20, 3 << 20).is_some());
-            assert!(pieces.in_file((1 << 20) + 1, 3 << 20).is_none() && pieces.in_file(0, 1).is_none());
-            let mut file = tempfile::tempfile().unwrap();
-            write_sparse(&pieces, &file, |_, _| {}).unwrap();
-            let mut written = Vec::new();
-            file.read_to_end(&mut written).unwrap();
-            let mut expected = vec![0; 8 << 20];
-            pieces.read_exact_at(&mut expected, 0).unwrap();
-            assert!(written == expected);
-        }
     }
 }

@@ -7,6 +7,7 @@ pub mod disk;
 pub mod explain;
 pub mod manifest;
 pub mod phase;
+pub mod roster;
 pub mod run_record;
 pub mod uki;
 pub mod volume;

@@ -5,7 +5,8 @@ use std::path::Path;
 use kubedos_wire::hex32::PublicKey;
 use serde::{Deserialize, Serialize};
 
-use super::{KeyError, PublicKeys, files};
+use super::{KeyError, PublicKeys};
+use crate::output::is_plain;
 
 /// The version that this release reads and writes.
 pub(super) const VERSION: u32 = 1;
@@ -74,7 +75,7 @@ impl PrivateIndex {
         if self.cluster != public.cluster {
             return refuse("its cluster differs from that of the public half");
         }
-        if names.into_iter().any(|name| !files::is_plain(name)) {
+        if names.into_iter().any(|name| !is_plain(name)) {
             return refuse("it refers to a file outside its folder");
         }
         Ok(())
@@ -96,7 +97,7 @@ impl PublicIndex {
         }
         let single = [&self.root_ca, &self.secure_boot.pk, &self.secure_boot.kek];
         let mut names = single.into_iter().chain(&self.intermediate_ca).chain(&self.secure_boot.db);
-        if names.any(|name| !files::is_plain(name)) {
+        if names.any(|name| !is_plain(name)) {
             return refuse("it refers to a file outside its folder");
         }
         Ok(())

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use kubedos_image::gpt::Table;
 use kubedos_image::guid::Guid;
 use kubedos_image::layout::{Layout, MIB, Names, shipped};
+use kubedos_image::source::FileSource;
 use kubedos_wire::hex32::{RootHash, Salt};
 use kubedos_wire::release::Release;
 use kubedos_wire::seal::Seal;

@@ -15,6 +15,7 @@ use crate::compare::first_difference;
 use crate::image::manifest::{Manifest, Output, SUMS, VERSION, describe};
 use crate::image::run_record::RUN_RECORD;
 use crate::keys;
+use crate::output::is_plain;
 use crate::size::human;
 
 /// Files next to the outputs that are not outputs themselves and are not compared between builds.
@@ -73,14 +74,6 @@ fn lock(folder: &Path, manifest: &Manifest, checks: &mut Checks<'_>) {
     } else {
         checks.fails(LOCK, "not the lock that the image was built with");
     }
-}
-
-/// Whether a name refers to a file directly in the folder.
-fn is_plain(name: &str) -> bool {
-    !name.is_empty()
-        && !name.starts_with('.')
-        && !name.contains(['/', '\0'])
-        && !name.contains(char::is_control)
 }
 
 /// Checks size and digest of each output. A file with two names is read once.

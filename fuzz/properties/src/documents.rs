@@ -1,12 +1,14 @@
 //! Documents that programs write for programs, and signed statements.
 
-use kubedos_agent::stages::disks::node_record::{self, Machine, NodeRecord, Verdict};
+use kubedos_agent::stages::disks::fake_disks;
+use kubedos_agent::stages::disks::node_record::{self, NodeRecord, Verdict};
 use kubedos_image::boot::{BootManifest, BootParts};
 use kubedos_spec::allocation::Allocation;
-use kubedos_wire::handover::{Handover, Medium};
+use kubedos_wire::document::DocumentError;
+use kubedos_wire::handover::Handover;
 use kubedos_wire::hex32::{PublicKey, RootHash, Salt, Secret32};
 use kubedos_wire::modules::{Module, ModuleTable};
-use kubedos_wire::node::{ClusterDocument, Shard};
+use kubedos_wire::node::{ClusterDocument, Roster, Shard};
 use kubedos_wire::record::{MAX_BYTES, Outcome, Record};
 use kubedos_wire::release::Release;
 use kubedos_wire::seal::Seal;
@@ -139,7 +141,7 @@ pub(crate) fn boot_manifest_text() -> String {
     manifest.unwrap().emit().unwrap()
 }
 
-/// Round trip: read a shard or a cluster document, write it, and read it again; both documents are equal.
+/// Round trip: read a shard, a cluster document or a roster, write it, and read it again; both documents are equal.
 fn node_documents(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     if let Ok(shard) = frugal(TOML, input.len(), || Shard::parse(text)) {
@@ -147,6 +149,12 @@ fn node_documents(input: &[u8]) {
     }
     if let Ok(cluster) = frugal(TOML, input.len(), || ClusterDocument::parse(text)) {
         assert_eq!(ClusterDocument::parse(&cluster.to_toml().unwrap()).unwrap(), cluster);
+    }
+    if let Ok(roster) = frugal(TOML, input.len(), || Roster::parse(text)) {
+        match roster.to_toml() {
+            Ok(text) => assert_eq!(Roster::parse(&text).unwrap(), roster),
+            Err(error) => assert!(matches!(error, DocumentError::TooLong { .. }), "{error}"),
+        }
     }
 }
 
@@ -157,6 +165,7 @@ fn node_documents_seeds() -> Vec<Seed> {
     vec![
         ("shard", shard.to_toml().unwrap().into_bytes()),
         ("cluster", cluster.to_toml().unwrap().into_bytes()),
+        ("roster", include_bytes!("../../../spec/wire/tests/golden/roster-v1.toml").to_vec()),
     ]
 }
 
@@ -211,19 +220,8 @@ fn handover(input: &[u8]) {
 
 fn handover_seeds() -> Vec<Seed> {
     let handover = Handover {
-        version: 1,
-        release: "0.1.0".into(),
-        boot_device: "vda".into(),
         boot_partuuid: Some("c12a7328-f81f-11d2-ba4b-00a0c93ec93b".into()),
-        medium: Medium::Disk,
-        root_hash: "00".repeat(32),
-        payload_hash: "11".repeat(32),
-        configuration_hash: "22".repeat(32),
-        cluster: "lab".into(),
-        cluster_id: "33".repeat(32),
-        generation: 4,
-        record_count: 13,
-        epoch: 1_763_300_000,
+        ..kubedos_wire::sample::handover()
     };
     vec![("from-disk", handover.emit().unwrap().into_bytes())]
 }
@@ -237,33 +235,15 @@ fn node_record(input: &[u8]) {
     assert_eq!(NodeRecord::parse(&written).unwrap().emit().unwrap(), written);
     let is_current = then.version == node_record::VERSION && then == then.clone(); // a NaN in an unknown field is not equal to itself
     assert!(!is_current || node_record::judge(Some(&then), &then) == Verdict::Same);
-    let now = current_record();
+    let now = fake_disks::record();
     let merged = node_record::merged(&then, &now);
     assert!(merged.generation_floor >= then.generation_floor && merged.clock_floor >= then.clock_floor);
     assert_eq!(node_record::merged(&merged, &now).emit().unwrap(), merged.emit().unwrap());
     assert_eq!(merged.unknown.len(), then.unknown.len());
 }
 
-fn current_record() -> NodeRecord {
-    NodeRecord {
-        version: node_record::VERSION,
-        node: "cp-1".into(),
-        cluster_id: "33".repeat(32),
-        incarnation: 2,
-        generation_floor: 4,
-        release_floor: None,
-        clock_floor: 1_763_300_000,
-        machine: Machine {
-            product_uuid: Some("u-1".into()),
-            board_serial: Some("b".into()),
-            ..Machine::default()
-        },
-        unknown: Default::default(),
-    }
-}
-
 fn node_record_seeds() -> Vec<Seed> {
-    let whole = current_record().emit().unwrap();
+    let whole = fake_disks::record().emit().unwrap();
     let newer = format!("roster_epoch = 9\n{whole}tpm = \"t\"\n\n[later]\ny = true\n");
     let version_1 = whole.replace("version = 2", "version = 1");
     vec![

@@ -22,27 +22,42 @@ pub(super) const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
 /// The maximum size of the guest disk: 16 TiB.
 pub(super) const MAX_GUEST: u64 = 1 << 44;
 
+/// The header of version 2.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
-pub(super) struct Header {
-    magic: [u8; 4],
-    version: U32,
-    backing_offset: U64,
+pub(super) struct Head {
+    pub(super) magic: [u8; 4],
+    pub(super) version: U32,
+    pub(super) backing_offset: U64,
     backing_len: U32,
-    cluster_bits: U32,
+    pub(super) cluster_bits: U32,
     pub(super) guest: U64,
-    encryption: U32,
-    l1_entries: U32,
-    l1_offset: U64,
+    pub(super) encryption: U32,
+    pub(super) l1_entries: U32,
+    pub(super) l1_offset: U64,
     refcounts_offset: U64,
     refcounts_clusters: U32,
     snapshots: U32,
     snapshots_offset: U64,
-    incompatible: U64,
+}
+
+/// The additional fields of the header of version 3.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(super) struct Features {
+    pub(super) incompatible: U64,
     compatible: U64,
     autoclear: U64,
     refcount_order: U32,
-    header_len: U32,
+    pub(super) header_len: U32,
+}
+
+/// The header that kubedOS writes.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(super) struct Header {
+    pub(super) head: Head,
+    features: Features,
     /// The end mark of the header extensions. There are no extensions.
     extensions: U64,
 }
@@ -110,7 +125,7 @@ impl Plan {
     )]
     pub(super) fn header(&self) -> Header {
         let narrow = |value: u64| U32::new(u32::try_from(value).expect("tables are counted in 32 bits"));
-        Header {
+        let head = Head {
             magic: MAGIC,
             version: U32::new(VERSION),
             backing_offset: U64::ZERO,
@@ -124,13 +139,15 @@ impl Plan {
             refcounts_clusters: narrow(self.refcount_table_clusters),
             snapshots: U32::ZERO,
             snapshots_offset: U64::ZERO,
+        };
+        let features = Features {
             incompatible: U64::ZERO,
             compatible: U64::ZERO,
             autoclear: U64::ZERO,
             refcount_order: U32::new(REFCOUNT_ORDER),
             header_len: U32::new(104),
-            extensions: U64::ZERO,
-        }
+        };
+        Header { head, features, extensions: U64::ZERO }
     }
 }
 

@@ -20,7 +20,7 @@ pub fn check(image: &dyn Source) -> Result<u64, Qcow2Error> {
     }
     image.read_exact_at(&mut bytes, 0)?;
     let header = Header::read_from_bytes(&bytes).map_err(|_| Qcow2Error::Form("header"))?;
-    let guest = header.guest.get();
+    let guest = header.head.guest.get();
     check_guest(guest)?;
     if header != plan(guest, 0, 0).header() && !same_form(&header, guest, image.len()) {
         return Err(Qcow2Error::Form("header"));

@@ -2,7 +2,7 @@
 //! demand, because an image may be much larger than the memory.
 
 use super::compressed::Method;
-use super::format::{MAGIC, MAX_GUEST, OFFSET};
+use super::format::{Features, Head, MAGIC, MAX_GUEST, OFFSET};
 use super::{Qcow2Error, Unsupported};
 use crate::source::Source;
 use crate::width::to_usize;
@@ -10,38 +10,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
-use zerocopy::big_endian::{U32, U64};
-use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
-
-/// The header of version 2.
-#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct Head {
-    magic: [u8; 4],
-    version: U32,
-    backing_offset: U64,
-    backing_len: U32,
-    cluster_bits: U32,
-    guest: U64,
-    encryption: U32,
-    l1_entries: U32,
-    l1_offset: U64,
-    refcounts_offset: U64,
-    refcounts_clusters: U32,
-    snapshots: U32,
-    snapshots_offset: U64,
-}
-
-/// The additional fields of the header of version 3.
-#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct Features {
-    incompatible: U64,
-    compatible: U64,
-    autoclear: U64,
-    refcount_order: U32,
-    header_len: U32,
-}
+use zerocopy::FromBytes;
 
 const DIRTY: u64 = 1;
 const CORRUPT: u64 = 1 << 1;

@@ -1,8 +1,6 @@
 //! Tests of the reader with qcow2 files of other programs.
 
-use super::super::write;
 use super::*;
-use crate::sparse::Runs;
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
 use proptest::prelude::*;
@@ -220,27 +218,6 @@ fn hostile_tables_are_refused() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
-
-    #[test]
-    fn images_of_the_writer_are_read_back(
-        sectors in 1u64..4096,
-        pieces in proptest::collection::vec((0u64..2_000_000, 1usize..100_000, any::<u8>()), 0..6),
-    ) {
-        let mut runs = Runs::new(sectors * 512);
-        for (at, len, byte) in pieces {
-            if runs.add_bytes(at, vec![byte; len]).is_err() {
-                continue;
-            }
-        }
-        let mut bytes = Vec::new();
-        let len = write(&runs, |at, piece| {
-            bytes.resize(usize::try_from(at).unwrap(), 0);
-            bytes.extend_from_slice(piece);
-            Ok(())
-        }).unwrap();
-        bytes.resize(usize::try_from(len).unwrap(), 0);
-        prop_assert!(all(&Image::open(&bytes).unwrap()) == all(&runs));
-    }
 
     /// A change in the tables gives other bytes or an error.
     #[test]

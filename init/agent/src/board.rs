@@ -11,6 +11,7 @@ use kubedos_wire::record::Outcome;
 use kubedos_wire::stage::Stage;
 
 use kubedos_wire::handover::Handover;
+use kubedos_wire::planes::WantedPlane;
 
 /// Maximum number of errors that are kept.
 const ERRORS: usize = 8;
@@ -73,6 +74,8 @@ pub struct Facts {
     pub disks: Vec<DiskLine>,
     /// Every attached disk, with the reason why it was chosen or not.
     pub attached: Vec<DiskLine>,
+    /// The planes, with their peers.
+    pub planes: Vec<WantedPlane>,
     /// Volumes with a block that failed verification.
     pub corrupt: Vec<String>,
     /// The last errors, the newest at the end.

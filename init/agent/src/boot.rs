@@ -17,10 +17,12 @@ use kubedos_wire::record::not_a_record;
 use kubedos_wire::stage::Stage;
 use kubedos_wire::statement::Floors;
 
-use crate::board::{Board, DiskLine};
+use crate::board::{Board, DiskLine, Facts};
 use crate::heartbeat::Heartbeat;
 use crate::node::Node;
 use crate::notify::Notify;
+use crate::stages::backplanes::planes::{Kernel as PlanesKernel, states};
+use crate::stages::backplanes::stage as backplanes;
 use crate::stages::baseline::{self, Kernel};
 use crate::stages::disks::Patience;
 use crate::stages::disks::attached;
@@ -105,11 +107,12 @@ fn boot(walk: &Walk<'_>, handover: &Handover) -> Result<Node, Halted> {
     let identity = validate_shard(walk, handover)?;
     let stored = settle_disks(walk, handover, &identity)?;
     set_baseline(walk, &identity, stored.clock_floor)?;
+    let backplanes = bring_up_backplanes(walk, &identity)?;
     for stage in Stage::ALL.into_iter().filter(|stage| !stage.in_this_version()) {
         walk.not_run(stage, missing(stage));
     }
     let volatile = matches!(stored.storage, crate::stages::disks::Storage::Memory { .. });
-    Ok(Node { handover: handover.clone(), identity, clock_floor: stored.clock_floor, volatile })
+    Ok(Node { handover: handover.clone(), identity, clock_floor: stored.clock_floor, volatile, backplanes })
 }
 
 fn validate_shard(walk: &Walk<'_>, handover: &Handover) -> Result<Identity, Halted> {
@@ -206,15 +209,28 @@ fn set_baseline(walk: &Walk<'_>, identity: &Identity, clock_floor: u64) -> Resul
     })
 }
 
+fn bring_up_backplanes(walk: &Walk<'_>, identity: &Identity) -> Result<backplanes::Desired, Halted> {
+    let mut desired = None;
+    walk.stage(Stage::Backplanes, || {
+        let desired = match &desired {
+            Some(known) => known,
+            None => desired.insert(backplanes::desired(identity)?),
+        };
+        let planes = desired.planes.iter().flatten().map(|want| want.plane.clone());
+        walk.board.note(|facts| facts.planes = planes.collect());
+        backplanes::attempt(desired)
+    })?;
+    desired.ok_or(Halted(Stage::Backplanes)) // the stage ends successfully only with a value
+}
+
 /// Why a later stage does not run.
 const fn missing(stage: Stage) -> &'static str {
     match stage {
-        Stage::Backplanes => "not in this version: planes and firewall",
         Stage::Enroll => "not in this version: enrolment",
         Stage::Converge => "not in this version: platform roles",
         Stage::Workload => "not in this version: Kubernetes",
         Stage::Seal => "not in this version: marking the booted image as good",
-        Stage::ValidateShard | Stage::Disks | Stage::Baseline => "",
+        Stage::ValidateShard | Stage::Disks | Stage::Baseline | Stage::Backplanes => "",
     }
 }
 
@@ -260,7 +276,10 @@ fn start_consoles(board: &Arc<Board>) -> Result<(), StartError> {
     for path in tty::CONSOLES {
         let board = Arc::clone(board);
         spawn("console", move || {
-            let page = || status_page::render(&board.facts(), &moment());
+            let page = || {
+                let facts = board.facts();
+                status_page::render(&facts, &moment(&facts))
+            };
             if let Err(error) = tty::listen(Path::new(path), &page) {
                 log(6, &format!("cannot use {path} as a console: {error}")); // most machines lack one of the two
             }
@@ -269,8 +288,10 @@ fn start_consoles(board: &Arc<Board>) -> Result<(), StartError> {
     Ok(())
 }
 
-fn moment() -> Moment {
+fn moment(facts: &Facts) -> Moment {
+    let planes = || PlanesKernel::open()?.observe().map(|observed| states(&facts.planes, &observed));
     Moment {
+        planes: planes().map_err(|error| chain(&error)),
         uptime: uptime(),
         clock: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()), // a clock before 1970 is shown as 1970
         failed_units: Some(failed_units().map_err(|error| chain(&error))),

@@ -8,6 +8,7 @@
 
 pub mod board;
 pub mod boot;
+pub mod bus;
 pub mod corruption;
 pub mod heartbeat;
 pub mod node;

@@ -2,6 +2,7 @@
 
 use kubedos_wire::handover::Handover;
 
+use crate::stages::backplanes::stage::Desired;
 use crate::stages::validate_shard::Identity;
 
 /// The node.
@@ -15,4 +16,6 @@ pub struct Node {
     pub clock_floor: u64,
     /// STATE and DATA are in memory.
     pub volatile: bool,
+    /// Firewall, underlay and planes.
+    pub backplanes: Desired,
 }

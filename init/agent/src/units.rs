@@ -1,9 +1,11 @@
 //! Asks systemd over D-Bus which units have failed (`org.freedesktop.systemd1`, `ListUnitsFiltered`).
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use zbus::OwnedObjectPath;
+
+use crate::bus;
 
 /// Why systemd did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -23,22 +25,13 @@ pub enum UnitsError {
 /// object path, job id, job type, job path.
 type Unit = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
 
-/// Time between two attempts.
-const PAUSE: Duration = Duration::from_millis(200);
-
-/// Names of the failed units, sorted. The message bus starts after the agent, so this tries again until `patience` is over.
+/// Names of the failed units, sorted; waits for the message bus until `patience` is over.
 pub fn failed(patience: Duration) -> Result<Vec<String>, UnitsError> {
-    let start = Instant::now();
-    loop {
-        match zbus::block_on(ask_failed()) {
-            Err(_) if start.elapsed() < patience => std::thread::sleep(PAUSE),
-            answer => return answer.map_err(UnitsError::Bus),
-        }
-    }
+    zbus::block_on(ask_failed(patience)).map_err(UnitsError::Bus)
 }
 
-async fn ask_failed() -> zbus::Result<Vec<String>> {
-    let bus = zbus::Connection::system().await?;
+async fn ask_failed(patience: Duration) -> zbus::Result<Vec<String>> {
+    let bus = bus::connect(patience).await?;
     let reply = bus
         .call_method(
             Some("org.freedesktop.systemd1"),

@@ -62,25 +62,10 @@ fn access(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Handove
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kubedos_wire::handover::{Medium, VERSION};
 
     #[test]
     fn a_hand_over_is_read_as_written_and_the_error_for_an_absent_one_contains_its_path() {
-        let handover = Handover {
-            version: VERSION,
-            release: "0.1.0".into(),
-            boot_device: "vda".into(),
-            boot_partuuid: None,
-            medium: Medium::Disk,
-            root_hash: "00".repeat(32),
-            payload_hash: "11".repeat(32),
-            configuration_hash: "22".repeat(32),
-            cluster: "lab".into(),
-            cluster_id: "33".repeat(32),
-            generation: 4,
-            record_count: 13,
-            epoch: 1_763_300_000,
-        };
+        let handover = kubedos_wire::sample::handover();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("kubedos/handover.toml");
         let error = read(&path).unwrap_err().to_string();

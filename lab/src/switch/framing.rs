@@ -160,20 +160,5 @@ mod tests {
             }
             prop_assert_eq!(seen, frames);
         }
-
-        #[test]
-        fn any_bytes_in_any_pieces_give_the_same_result(bytes in prop::collection::vec(prop_oneof![3 => 0_u8..3, 1 => any::<u8>()], 0..400), piece in 1_usize..50) {
-            let (whole, end) = read(&mut FrameReader::default(), &bytes);
-            let (mut reader, mut frames, mut result) = (FrameReader::default(), Vec::new(), Ok(()));
-            for bytes in bytes.chunks(piece) {
-                let (more, ended) = read(&mut reader, bytes);
-                frames.extend(more);
-                result = ended;
-                if result.is_err() {
-                    break;
-                }
-            }
-            prop_assert_eq!((frames, result), (whole, end));
-        }
     }
 }

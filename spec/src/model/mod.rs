@@ -17,14 +17,13 @@ pub use cluster::{
     Acceptance, Ansible, AnsibleMode, ApiVersion, Arch, ClusterSpec, Drill, DrillName, Enrollment, Kind,
     Metadata, Orchestration, Salt, Spec, Workload,
 };
+pub use kubedos_wire::node::Peers;
 pub use kubernetes::{Cni, CniName, Etcd, Ha, KubernetesSpec, Observability, PolicyDefault};
 pub use lifecycle::{
     Clock, Detection, Fence, FenceMethod, Lifecycle, Reintegrate, Replace, ReplaceMode, Upgrade,
     UpgradeStrategy,
 };
-pub use networking::{
-    AllowSpec, InterPlane, NetworkPolicy, Networking, Overlay, Peers, PlaneSpec, UnderlaySpec,
-};
+pub use networking::{AllowSpec, InterPlane, NetworkPolicy, Networking, Overlay, PlaneSpec, UnderlaySpec};
 pub use nodes::{DiskSpec, FailureDomain, Nic, NodeSpec, NodeUnderlay, Nodes, VmidRange};
 pub use security::{Bootstrap, BootstrapModel, KeyRotation, Roster, Security, Ssh};
 pub use storage::{Ceph, CephDomain, CephRebuild, CephRecovery, CephReplication, Storage, Zfs};

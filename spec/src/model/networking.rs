@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use kubedos_wire::node::PlanePurpose;
+use kubedos_wire::node::{Peers, PlanePurpose};
 use kubedos_wire::value::{Cidr, Endpoint, PlaneId, PortRange};
 
 /// The planes, the policy between them, and the network below them.
@@ -54,17 +54,6 @@ pub struct PlaneSpec {
     /// Which members are peers of each other. The kubernetes-backend plane must be a mesh when Kubernetes is enabled.
     #[serde(default)]
     pub peers: Peers,
-}
-
-/// Which members of a plane are peers of each other.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Peers {
-    /// Every member is a peer of every other member.
-    #[default]
-    Mesh,
-    /// Control planes are peers of all members; workers are peers of control planes only.
-    ControlPlanes,
 }
 
 /// The connections that are allowed between planes; all others are dropped.

@@ -114,6 +114,18 @@ pub struct DiskSpec {
     pub rule: Option<DiskRule>,
 }
 
+impl DiskSpec {
+    /// The disk's name: as declared, or `disk-` and its index in the node's list. `None` if no name has this index.
+    pub fn name_at(&self, index: usize) -> Option<DiskName> {
+        self.name.clone().or_else(|| format!("disk-{index}").parse().ok())
+    }
+
+    /// The disk's purpose: as declared, or the default for its index in the node's list.
+    pub fn purpose_at(&self, index: usize) -> DiskPurpose {
+        self.purpose.unwrap_or(if index == 0 { DiskPurpose::System } else { DiskPurpose::Data })
+    }
+}
+
 /// A network card of a virtual machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -141,4 +153,12 @@ pub struct NodeUnderlay {
     #[serde(default)]
     #[schemars(length(max = 32), example = json!([{ "name": "uplink", "addresses": ["192.0.2.11/24"], "gateway": "192.0.2.1" }]))]
     pub interfaces: Vec<Interface>,
+}
+
+impl NodeUnderlay {
+    /// The address at which peers reach the node: as declared, or its first static address.
+    pub fn endpoint(&self) -> Option<Endpoint> {
+        let mut addresses = self.interfaces.iter().flat_map(|interface| &interface.addresses);
+        self.endpoint.or_else(|| Endpoint::new(addresses.next()?.address()))
+    }
 }

@@ -5,10 +5,9 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::{ClusterPlan, PlannedNode};
+use super::{ClusterPlan, PlannedNode, PlannedPlane};
 use crate::check::NotYet;
-use crate::model::Peers;
-use kubedos_wire::node::{PlanePurpose, PolicyAllow, Role, SubstrateType};
+use kubedos_wire::node::{PolicyAllow, Role, SubstrateType};
 use kubedos_wire::stage::{PLAN_STAGES, Place, Rerun, Stage};
 use kubedos_wire::value::{Cidr, ClusterName, DomainName, Endpoint, NodeId, NodeName, OperatorName, PlaneId};
 
@@ -24,7 +23,7 @@ pub struct PlanDocument {
     /// The substrate of the nodes.
     pub substrate: SubstrateType,
     /// The planes, by name.
-    pub planes: BTreeMap<PlaneId, PlaneDocument>,
+    pub planes: BTreeMap<PlaneId, PlannedPlane>,
     /// The connections that are allowed between planes; all others are dropped.
     pub allow: Vec<PolicyAllow>,
     /// The addresses of operators on the control plane.
@@ -37,25 +36,6 @@ pub struct PlanDocument {
     pub stages: Vec<StageDocument>,
     /// The fields of the spec that have no effect in this version.
     pub not_in_this_version: Vec<&'static NotYet>,
-}
-
-/// One plane.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct PlaneDocument {
-    /// Its purpose.
-    pub purpose: PlanePurpose,
-    /// All of its addresses.
-    pub cidr: Cidr,
-    /// The addresses of members.
-    pub members: Cidr,
-    /// The addresses of nodes that are not enrolled yet.
-    pub births: Cidr,
-    /// The UDP port.
-    pub port: u16,
-    /// The MTU.
-    pub mtu: u16,
-    /// Which members are peers of each other; `plan --node NAME` prints the peers of one node.
-    pub peers: Peers,
 }
 
 /// One node.
@@ -123,19 +103,12 @@ pub struct AgentStage {
 impl ClusterPlan {
     /// The plan as a document.
     pub fn document(&self) -> PlanDocument {
-        let planes = self.planes().iter().map(|(name, p)| {
-            let (purpose, cidr, members, births) = (p.purpose, p.cidr, p.members, p.births);
-            (
-                name.clone(),
-                PlaneDocument { purpose, cidr, members, births, port: p.port, mtu: p.mtu, peers: p.peers },
-            )
-        });
         PlanDocument {
             version: 1,
             cluster: self.spec().metadata.name.clone(),
             generation: self.spec().metadata.generation,
             substrate: self.spec().spec.substrate.kind,
-            planes: planes.collect(),
+            planes: self.planes().clone(),
             allow: self.policy(),
             operators: self.operators(),
             nodes: self.nodes().iter().map(|node| self.node_document(node)).collect(),

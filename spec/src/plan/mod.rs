@@ -14,9 +14,12 @@ mod table;
 pub use change::{Change, EFFECTS, Effect, EffectRow, changes};
 pub use document::{NodeDocument, PlanDocument, StageDocument};
 pub use peers::Peer;
+pub use shards::UnderlayDocument;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+
+use serde::Serialize;
 
 use crate::allocation::{Allocation, AssignError, Assignment};
 use crate::check::{NotYet, Validated};
@@ -37,7 +40,7 @@ pub struct ClusterPlan {
 }
 
 /// One plane with every default filled in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlannedPlane {
     /// Its purpose.
     pub purpose: PlanePurpose,
@@ -212,12 +215,11 @@ fn planned(spec: &ClusterSpec, index: usize, node: &NodeSpec, id: NodeId) -> Pla
         let (pods, _) = ranges::kubernetes(kubernetes);
         pods.subnet(kubernetes.node_pod_prefix, u128::from(id.get()))
     });
-    let first = || node.underlay.interfaces.iter().flat_map(|interface| &interface.addresses).next();
     PlannedNode {
         name: node.name.clone(),
         id,
         role: node.role,
-        endpoint: node.underlay.endpoint.or_else(|| Endpoint::new(first()?.address())),
+        endpoint: node.underlay.endpoint(),
         vmid: spec.spec.nodes.vmid_range.and_then(|range| range.start.checked_add(id.get())),
         pod_cidr: pod_cidr.flatten(),
         index,

@@ -1,7 +1,5 @@
 //! Numbers that are computed from the spec alone: address ranges, ports, MTUs, and the number of ids that fit.
 
-use std::net::IpAddr;
-
 use crate::model::{KubernetesSpec, PlaneSpec, Spec};
 use kubedos_wire::node::PlanePurpose;
 use kubedos_wire::value::Cidr;
@@ -48,12 +46,8 @@ const OVER_IPV6: u16 = 80;
 
 /// The largest MTU that a plane may have on this underlay.
 pub fn largest_mtu(spec: &Spec) -> u16 {
-    let v6 = spec.nodes.inventory.iter().any(|node| {
-        let underlay = &node.underlay;
-        let addresses = underlay.interfaces.iter().flat_map(|interface| &interface.addresses);
-        let first = underlay.endpoint.map(|e| e.address()).or_else(|| addresses.map(|a| a.address()).next());
-        matches!(first, Some(IpAddr::V6(_)))
-    });
+    let mut endpoints = spec.nodes.inventory.iter().filter_map(|node| node.underlay.endpoint());
+    let v6 = endpoints.any(|endpoint| endpoint.address().is_ipv6());
     spec.networking.underlay.mtu.saturating_sub(if v6 { OVER_IPV6 } else { OVER_IPV4 })
 }
 

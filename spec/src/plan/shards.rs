@@ -1,19 +1,41 @@
-//! The content of the configuration volume: one shard for each node, and one document for all nodes; and the firewalls
-//! that the nodes compute from them.
+//! The content of the configuration volume: one shard for each node, and one document for all nodes; and what the
+//! nodes compute from them: firewalls, and files for their underlays.
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
+
+use serde::Serialize;
 
 use super::{ClusterPlan, PlannedNode, ranges};
 use crate::model::{DiskSpec, NodeSpec};
 use kubedos_wire::firewall::{FirewallError, LISTENERS, Ruleset};
 use kubedos_wire::node::{
-    self, ClusterDocument, ControlPlane, Disk, DiskPurpose, Kubernetes, Limits, Policy, PublicTrust, Shard,
+    self, ClusterDocument, ControlPlane, Disk, Kubernetes, Limits, Policy, PublicTrust, Shard,
     ShardKubernetes, ShardPlane, Underlay,
 };
-use kubedos_wire::value::{DiskName, NodeName, PlaneId};
+use kubedos_wire::underlay::{self, Files, UnderlayError};
+use kubedos_wire::value::{NodeName, PlaneId};
 
 /// The zone label, one of the well-known labels of Kubernetes.
 const ZONE: &str = "topology.kubernetes.io/zone";
+
+/// The files for the underlay of one node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UnderlayDocument {
+    /// The node.
+    pub node: NodeName,
+    /// The generation of the configuration.
+    pub generation: u64,
+    /// The texts of the files, by their names in `/run/systemd/network`.
+    pub files: Files,
+}
+
+impl Display for UnderlayDocument {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "# the underlay of {}, generation {}", self.node, self.generation)?;
+        self.files.iter().try_for_each(|(name, text)| write!(f, "\n### {name}\n{text}"))
+    }
+}
 
 impl ClusterPlan {
     /// The shards, in the order of the nodes' ids; each is computed on request.
@@ -63,7 +85,8 @@ impl ClusterPlan {
     fn wire_planes(&self) -> BTreeMap<PlaneId, node::Plane> {
         let planes = self.planes().iter().map(|(name, p)| {
             let (purpose, cidr, members, births) = (p.purpose, p.cidr, p.members, p.births);
-            (name.clone(), node::Plane { purpose, cidr, members, births, port: p.port, mtu: p.mtu })
+            let (port, mtu, peers) = (p.port, p.mtu, p.peers);
+            (name.clone(), node::Plane { purpose, cidr, members, births, port, mtu, peers })
         });
         planes.collect()
     }
@@ -77,6 +100,20 @@ impl ClusterPlan {
         let (planes, policy) = (self.wire_planes(), Policy { allow: self.policy() });
         let shards = nodes.into_iter().filter_map(|node| self.shard(node));
         shards.map(|shard| Ruleset::new(&shard, &planes, &policy, LISTENERS)).collect()
+    }
+
+    /// The files for the underlays of nodes, from the shards that the nodes read. A valid spec has them.
+    pub fn underlays<'n>(
+        &self,
+        nodes: impl IntoIterator<Item = &'n PlannedNode>,
+    ) -> Result<Vec<UnderlayDocument>, UnderlayError> {
+        let shards = nodes.into_iter().filter_map(|node| self.shard(node));
+        shards
+            .map(|shard| {
+                let files = underlay::render(&shard.underlay)?;
+                Ok(UnderlayDocument { node: shard.node, generation: shard.generation, files })
+            })
+            .collect()
     }
 
     /// The document that every node reads, with the public part of the keys.
@@ -122,11 +159,9 @@ impl ClusterPlan {
 
 fn disks(node: &NodeSpec) -> Vec<Disk> {
     let disk = |(index, disk): (usize, &DiskSpec)| {
-        let by_index = || format!("disk-{index}").parse::<DiskName>().ok();
-        let implied = if index == 0 { DiskPurpose::System } else { DiskPurpose::Data };
         Some(Disk {
-            name: disk.name.clone().or_else(by_index)?,
-            purpose: disk.purpose.unwrap_or(implied),
+            name: disk.name_at(index)?,
+            purpose: disk.purpose_at(index),
             size_gib: disk.size_gib,
             rule: disk.rule.clone(),
         })

@@ -125,6 +125,22 @@ fn the_firewalls_of_every_example_equal_their_golden_files() {
     }
 }
 
+/// All nodes; and once the data.
+#[test]
+fn the_underlays_of_every_example_equal_their_golden_files() {
+    for (name, path) in examples() {
+        let plan = plan(&path);
+        let underlays = plan.underlays(plan.nodes()).unwrap();
+        let file = |extension: &str| golden::path(&format!("golden/underlay/{name}.{extension}"));
+        let texts: Vec<String> = underlays.iter().map(ToString::to_string).collect();
+        golden::compare(&file("txt"), &texts.join("\n"));
+        if name == "lab" {
+            let document = serde_json::json!({ "version": 1, "underlays": underlays });
+            golden::compare(&file("json"), &format!("{document:#}\n"));
+        }
+    }
+}
+
 #[test]
 fn every_example_lists_its_fields_that_are_not_in_this_version() {
     for (name, path) in examples() {

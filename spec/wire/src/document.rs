@@ -1,5 +1,6 @@
 //! Parses documents that one program writes for another program, by the rule of ADR 0003: `version` is checked first, an
-//! unknown version is refused, and an unknown field is ignored.
+//! unknown version is refused, and an unknown field is ignored. [`DocumentError`] is the error of all these documents;
+//! each kind has its own limit for the length.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -7,9 +8,14 @@ use serde::de::DeserializeOwned;
 /// Why a document is not usable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentError {
-    /// It is longer than [`MAX_LEN`].
-    #[error("document of {0} bytes is longer than {MAX_LEN} bytes")]
-    TooLong(usize),
+    /// It is longer than the limit of its kind.
+    #[error("document of {length} bytes is longer than {most} bytes")]
+    TooLong {
+        /// The length of the document in bytes.
+        length: usize,
+        /// The limit in bytes.
+        most: usize,
+    },
     /// It is not UTF-8.
     #[error("document is not UTF-8")]
     NotUtf8,
@@ -28,12 +34,26 @@ pub enum DocumentError {
     /// A field that its version requires is missing.
     #[error("field `{0}` is missing")]
     Missing(&'static str),
-    /// A value is outside the range of its field.
+    /// A value is outside the range of its field. An absent number with the default 0 is such a value.
     #[error("field `{0}` has a value that is not allowed")]
     Value(&'static str),
+    /// A value that must be unique occurs twice.
+    #[error("the document has the {what} {value} twice")]
+    Twice {
+        /// The kind of the value.
+        what: &'static str,
+        /// The value.
+        value: String,
+    },
+    /// It is a fixed roster, but the cluster does not use the demo keys.
+    #[error("a fixed roster is allowed only with the published demo keys, and this cluster has other keys")]
+    NotDemo,
+    /// It cannot be serialized.
+    #[error("failed to serialize the document")]
+    Write(#[from] toml::ser::Error),
 }
 
-/// Maximum length of a document in bytes.
+/// Maximum length of a boot manifest and of the body of a statement, in bytes.
 pub const MAX_LEN: usize = 65_536;
 
 #[derive(Deserialize)]
@@ -41,17 +61,20 @@ struct Versioned {
     version: u64,
 }
 
-/// The text of a document; fails if it is too long or not UTF-8.
-pub fn text(bytes: &[u8]) -> Result<&str, DocumentError> {
-    if bytes.len() > MAX_LEN {
-        return Err(DocumentError::TooLong(bytes.len()));
-    }
-    std::str::from_utf8(bytes).map_err(|_| DocumentError::NotUtf8)
+/// Parses a document of at most [`MAX_LEN`] bytes with a version from 1 to `newest`. The caller checks what each version
+/// requires.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8], newest: u64) -> Result<T, DocumentError> {
+    within(bytes.len(), MAX_LEN)?;
+    parse_text(std::str::from_utf8(bytes).map_err(|_| DocumentError::NotUtf8)?, newest)
 }
 
-/// Parses a document with a version from 1 to `newest`. The caller checks what each version requires.
-pub fn parse<T: DeserializeOwned>(bytes: &[u8], newest: u64) -> Result<T, DocumentError> {
-    let text = text(bytes)?;
+/// Fails if a document has more than `most` bytes.
+pub(crate) fn within(length: usize, most: usize) -> Result<(), DocumentError> {
+    if length > most { Err(DocumentError::TooLong { length, most }) } else { Ok(()) }
+}
+
+/// Like [`parse`], for a text whose length is already checked.
+pub(crate) fn parse_text<T: DeserializeOwned>(text: &str, newest: u64) -> Result<T, DocumentError> {
     let form = |error: toml::de::Error| DocumentError::Form(error.message().to_owned());
     let versioned: Versioned = toml::from_str(text).map_err(form)?;
     if !(1..=newest).contains(&versioned.version) {

@@ -101,21 +101,7 @@ mod tests {
 
     #[test]
     fn a_handover_round_trips_and_unknown_fields_are_ignored() {
-        let handover = Handover {
-            version: VERSION,
-            release: "0.1.0".into(),
-            boot_device: "vda".into(),
-            boot_partuuid: None,
-            medium: Medium::Disk,
-            root_hash: "00".repeat(32),
-            payload_hash: "11".repeat(32),
-            configuration_hash: "22".repeat(32),
-            cluster: "lab".into(),
-            cluster_id: "33".repeat(32),
-            generation: 4,
-            record_count: 13,
-            epoch: 1_763_300_000,
-        };
+        let handover = crate::sample::handover();
         let text = handover.emit().unwrap();
         assert_eq!(Handover::parse(&text).unwrap(), handover);
         assert_eq!(Handover::parse(&format!("later = 1\n{text}")).unwrap(), handover);

@@ -160,7 +160,7 @@ impl Stage {
 
     /// Whether this version of the agent implements the stage; the others report `waiting`.
     pub const fn in_this_version(self) -> bool {
-        matches!(self, Self::ValidateShard | Self::Disks | Self::Baseline)
+        matches!(self, Self::ValidateShard | Self::Disks | Self::Baseline | Self::Backplanes)
     }
 
     /// The stage's name in records and documentation.

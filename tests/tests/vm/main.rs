@@ -18,6 +18,7 @@ mod devices;
 mod disks;
 mod foreign;
 mod losses;
+mod planes;
 mod planted;
 mod power;
 mod previous;

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 
 use kubedos_builder::artifact::{self, Artifact, Disk};
 use kubedos_builder::image::boot_partition;
-use kubedos_builder::sparse_file::SparseFile;
+use kubedos_builder::sparse_file::{self, SparseFile};
 use kubedos_image::esp;
 use kubedos_image::layout::{Area, Role, Slot};
-use kubedos_image::source::Source;
 use kubedos_image::sparse::for_data;
 use kubedos_wire::seal::Volume;
 
@@ -21,8 +20,7 @@ use crate::workshop::{Bench, NAME, SPEC, kubedos_build, product, run};
 /// Copies a file and keeps its holes.
 pub fn copy(from: &Path, to: &Path) {
     let (from, to) = (SparseFile::open(from).unwrap(), File::create(to).unwrap());
-    to.set_len(from.len()).unwrap();
-    for_data(&from, 4096, |at, bytes| to.write_all_at(bytes, at)).unwrap();
+    sparse_file::write(&from, &to, |_, _| {}).unwrap();
 }
 
 pub fn disk(path: &Path) -> Disk {

@@ -277,13 +277,5 @@ mod tests {
             }
             prop_assert_eq!(decode(&index.encode().unwrap()), Some(keys));
         }
-
-        #[test]
-        fn hostile_bytes_do_not_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let head: Vec<u8> = [MAGIC, VERSION].iter().flat_map(|word| word.to_be_bytes()).collect();
-            let cut = bytes.len().min(8);
-            bytes[..cut].copy_from_slice(&head[..cut]);
-            decode(&bytes);
-        }
     }
 }

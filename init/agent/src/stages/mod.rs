@@ -3,6 +3,7 @@
 //! Each is observe, plan, apply: read the facts, decide in a pure function, carry out the changes. A second plan after
 //! apply is empty.
 
+pub mod backplanes;
 pub mod baseline;
 pub mod disks;
 pub mod validate_shard;

@@ -10,10 +10,10 @@ pub mod tty;
 use std::time::Duration;
 
 use crate::board::{Facts, StageState};
+use crate::stages::backplanes::planes::PlaneState;
 use crate::walk::word;
 use kubedos_wire::handover::Medium;
 use kubedos_wire::record::{Outcome, not_a_record};
-use kubedos_wire::stage::Stage;
 use time::OffsetDateTime;
 
 /// The page's width.
@@ -23,7 +23,7 @@ const WIDTH: usize = 80;
 const DISK_LINES: usize = 12;
 
 /// The facts that the page shows in addition to the board.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moment {
     /// Time since the kernel started.
     pub uptime: Duration,
@@ -31,6 +31,8 @@ pub struct Moment {
     pub clock: u64,
     /// Names of failed units, or why systemd did not answer.
     pub failed_units: Option<Result<Vec<String>, String>>,
+    /// The planes, or why the kernel did not answer.
+    pub planes: Result<Vec<PlaneState>, String>,
 }
 
 /// Renders the page; each line ends with a line feed.
@@ -42,6 +44,7 @@ pub fn render(facts: &Facts, moment: &Moment) -> String {
         page.field(&disk.name, &disk.text);
     }
     attached(&mut page, facts);
+    planes(&mut page, moment);
     trouble(&mut page, facts, moment);
     page.0
 }
@@ -87,14 +90,17 @@ fn head(page: &mut Page, facts: &Facts, moment: &Moment) {
     if let Some(fingerprint) = &facts.fingerprint {
         page.field("node key", fingerprint);
     }
-    page.field("not yet", "planes, membership, Kubernetes: not in this version");
 }
 
 fn stages(page: &mut Page, facts: &Facts) {
     page.line(&format!("{:<14} {:<10} {:>8} {:>9}  {}", "STAGE", "STATE", "AT", "TOOK", "ABOUT"));
-    for state in &facts.stages {
+    let (run, not_yet): (Vec<_>, Vec<_>) =
+        facts.stages.iter().partition(|state| state.stage.in_this_version());
+    for state in run {
         page.line(&stage(state));
     }
+    let names: Vec<&str> = not_yet.iter().map(|state| state.stage.name()).collect();
+    page.field("not yet", &format!("{}: not in this version", names.join(", ")));
     // The column is narrow, and an operator must be able to read what the node waits for.
     for state in &facts.stages {
         let waits = state.outcome == Some(Outcome::Waiting) && state.stage.in_this_version();
@@ -109,18 +115,50 @@ fn stage(state: &StageState) -> String {
         return format!("{:<14} -", state.stage.name());
     };
     let took = state.took.map_or(String::new(), |took| format!("{} ms", took.as_millis()));
-    let about = if state.stage.in_this_version() || state.stage == Stage::Backplanes {
-        state.about.as_str()
-    } else {
-        "not in this version"
-    };
     format!(
-        "{:<14} {:<10} {:>6.1} s {:>9}  {about}",
+        "{:<14} {:<10} {:>6.1} s {:>9}  {}",
         state.stage.name(),
         word(outcome),
         state.at.as_secs_f64(),
-        took
+        took,
+        state.about
     )
+}
+
+/// One line for each plane: the node's address, the number of nodes with a session and of all nodes, the bytes, and the nodes without a
+/// session.
+fn planes(page: &mut Page, moment: &Moment) {
+    match &moment.planes {
+        Ok(planes) => {
+            for plane in planes {
+                let sessions = plane.nodes.saturating_sub(plane.silent.len());
+                let (received, sent) = (size(plane.received), size(plane.sent));
+                let silent = if plane.silent.is_empty() {
+                    String::new()
+                } else {
+                    format!(", no session: {}", plane.silent.join(" "))
+                };
+                let address = &plane.address;
+                page.field(
+                    plane.id.as_str(),
+                    &format!(
+                        "{address}, {sessions}/{} sessions, in {received}, out {sent}{silent}",
+                        plane.nodes
+                    ),
+                );
+            }
+        }
+        Err(reason) => page.field("planes", reason),
+    }
+}
+
+/// A number of bytes for a person.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} B"),
+        10_000..10_240_000 => format!("{} KiB", bytes / 1024),
+        _ => format!("{} MiB", bytes / (1024 * 1024)),
+    }
 }
 
 /// The attached disks: described in full if no disk has STATE and DATA, otherwise one line for each disk that was not

@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::board::{Board, DiskLine};
+use crate::stages::backplanes::planes::PlaneState;
 use kubedos_wire::handover::Handover;
 use kubedos_wire::printable;
 use kubedos_wire::record::{Outcome, Record};
+use kubedos_wire::stage::Stage;
 
 /// Compares with `golden/NAME.txt`. With `BLESS=1` it writes the file instead, to be read and committed.
 fn golden(name: &str, page: &str) {
@@ -22,19 +24,12 @@ fn board() -> Board {
     let board = Board::default();
     board.note(|facts| {
         facts.handover = Some(Handover {
-            version: 1,
-            release: "0.1.0".into(),
-            boot_device: "vda".into(),
-            boot_partuuid: None,
-            medium: Medium::Disk,
             root_hash: "9f31c2a4b5d6".repeat(5),
             payload_hash: "77aa00bb11cc".repeat(5),
             configuration_hash: "a1b2c3d4e5f6".repeat(5),
-            cluster: "lab".into(),
             cluster_id: "3f2a91c40b7e".repeat(5),
-            generation: 4,
             record_count: 12,
-            epoch: 1_763_300_000,
+            ..kubedos_wire::sample::handover()
         });
         facts.node = Some("cp-1".into());
         facts.role = Some("control-plane".into());
@@ -58,14 +53,37 @@ fn board() -> Board {
     );
     board.set_stage(Stage::Disks, Outcome::Done, at(148), Some(Duration::from_millis(5612)), "vda adopted");
     board.set_stage(Stage::Baseline, Outcome::Done, at(151), Some(Duration::from_millis(40)), "");
-    for stage in Stage::ALL.into_iter().skip(3) {
+    let backplanes =
+        "63 rules in force, wg1 10.101.0.1 (2 peers), wg2 10.102.0.1 (2 peers), wg3 10.103.0.1 (2 peers)";
+    board.set_stage(Stage::Backplanes, Outcome::Done, at(162), Some(Duration::from_millis(1100)), backplanes);
+    for stage in Stage::ALL.into_iter().skip(4) {
         board.set_stage(stage, Outcome::Waiting, at(151), None, "not in this version");
     }
     board
 }
 
 fn moment() -> Moment {
-    Moment { uptime: Duration::from_secs(75), clock: 1_795_425_012, failed_units: Some(Ok(vec![])) }
+    Moment {
+        uptime: Duration::from_secs(75),
+        clock: 1_795_425_012,
+        failed_units: Some(Ok(vec![])),
+        planes: Ok(vec![
+            plane("wg1", [10, 101, 0, 1], &[], 12_345_678),
+            plane("wg2", [10, 102, 0, 1], &["w-1"], 4_000),
+            plane("wg3", [10, 103, 0, 1], &[], 0),
+        ]),
+    }
+}
+
+fn plane(id: &str, address: [u8; 4], silent: &[&str], received: u64) -> PlaneState {
+    PlaneState {
+        id: id.parse().unwrap(),
+        address: address.into(),
+        nodes: 2,
+        silent: silent.iter().map(ToString::to_string).collect(),
+        received,
+        sent: received / 2,
+    }
 }
 
 /// D1: the page of a healthy node fits a terminal of 80 by 24.
@@ -138,7 +156,10 @@ fn a_node_without_a_disk_lists_every_disk() {
 
 #[test]
 fn the_page_of_an_early_boot_shows_missing_facts_as_unknown() {
-    let page = render(&Board::default().facts(), &Moment::default());
+    let page = render(
+        &Board::default().facts(),
+        &Moment { uptime: Duration::ZERO, clock: 0, failed_units: None, planes: Ok(vec![]) },
+    );
     golden("early", &page);
 }
 

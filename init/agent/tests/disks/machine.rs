@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kubedos_agent::stages::disks::choose::Boot;
-use kubedos_agent::stages::disks::fake_disks::{FakeDisks, Medium};
+use kubedos_agent::stages::disks::fake_disks::{self, FakeDisks, Medium};
 use kubedos_agent::stages::disks::node_record::{self, Machine, NodeRecord};
 use kubedos_agent::stages::disks::survey::{ByteRange, Disk};
 use kubedos_agent::stages::disks::{Desired, DisksError, Patience, Settled, keep_anchors, settle};
@@ -70,15 +70,11 @@ pub fn shipped_uuid(role: Role) -> Guid {
 /// The record of a node at this generation.
 pub fn record(generation: u64) -> NodeRecord {
     NodeRecord {
-        version: node_record::VERSION,
-        node: "cp-1".into(),
-        cluster_id: "33".repeat(32),
         incarnation: 1,
         generation_floor: generation,
-        release_floor: None,
         clock_floor: 1,
         machine: Machine::default(),
-        unknown: toml::Table::new(),
+        ..fake_disks::record()
     }
 }
 

@@ -155,7 +155,7 @@ pub(super) const RULES: &[Invariant] = &[
                     .disks
                     .iter()
                     .enumerate()
-                    .filter(|(at, disk)| purpose(*at, disk) == DiskPurpose::System)
+                    .filter(|(at, disk)| disk.purpose_at(*at) == DiskPurpose::System)
                     .count();
                 if count != 1 {
                     let count = if count == 0 { "no".to_owned() } else { count.to_string() };
@@ -176,9 +176,8 @@ pub(super) const RULES: &[Invariant] = &[
         &["spec.nodes.inventory[].disks[].name"],
         |s, f| {
             for (index, node) in nodes(s) {
-                let names = node.disks.iter().enumerate().map(|(at, disk)| {
-                    (at, disk.name.as_ref().map_or_else(|| format!("disk-{at}"), ToString::to_string))
-                });
+                let disks = node.disks.iter().enumerate();
+                let names = disks.filter_map(|(at, disk)| Some((at, disk.name_at(at)?)));
                 for (again, first) in repeated(names) {
                     let at = path!["spec", "nodes", "inventory", index, "disks", again, "name"];
                     let first = path!["spec", "nodes", "inventory", index, "disks", first];
@@ -213,7 +212,7 @@ pub(super) const RULES: &[Invariant] = &[
         |s, f| {
             for (index, node) in nodes(s) {
                 let small = |(at, disk): &(usize, &DiskSpec)| {
-                    purpose(*at, disk) == DiskPurpose::System
+                    disk.purpose_at(*at) == DiskPurpose::System
                         && disk.size_gib.is_some_and(|size| size < SYSTEM_DISK_GIB)
                 };
                 for (disk, _) in node.disks.iter().enumerate().filter(small) {
@@ -400,11 +399,6 @@ fn match_path(node: usize, disk: usize) -> [Step; 7] {
 
 fn name(s: &Spec, index: usize) -> &str {
     s.nodes.inventory.get(index).map_or("", |node| node.name.as_str())
-}
-
-/// The purpose of a disk; the default depends on its index.
-pub(super) fn purpose(index: usize, disk: &DiskSpec) -> DiskPurpose {
-    disk.purpose.unwrap_or(if index == 0 { DiskPurpose::System } else { DiskPurpose::Data })
 }
 
 fn rules(s: &Spec) -> impl Iterator<Item = (usize, usize, &DiskRule)> {

@@ -223,9 +223,7 @@ pub(super) const RULES: &[Invariant] = &[
         &["spec.nodes.inventory[].role", ENDPOINT, INTERFACES],
         |s, f| {
             for (at, node) in nodes(s).filter(|(_, node)| node.role == Role::ControlPlane) {
-                if node.underlay.endpoint.is_none()
-                    && interfaces(node).all(|(_, interface)| interface.addresses.is_empty())
-                {
+                if node.underlay.endpoint().is_none() {
                     f.at(
                         &path!["spec", "nodes", "inventory", at, "name"],
                         format!("peers have no address for the control plane {}", node.name),

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::rule::{Device, Family, Set};
-use crate::node::{Dhcp, Interface, Plane, PlanePurpose, Policy, Role, Shard, ShardPlane, Underlay};
+use crate::node::{Plane, PlanePurpose, Policy, Role, Shard, ShardPlane};
+use crate::underlay::dhcp;
 use crate::value::{Cidr, PlaneId, PortRange, Protocol};
 
 /// Why there is no table: the documents contradict each other.
@@ -20,7 +21,7 @@ pub enum FirewallError {
     /// Two planes, or the members and births of one plane, share an address.
     #[error("the address ranges of the planes {0} and {1} overlap")]
     Overlap(PlaneId, PlaneId),
-    /// A plane has the name of the loopback device or of an underlay interface.
+    /// A plane has the name of an underlay interface.
     #[error("the plane {0} has the name of another device")]
     Device(PlaneId),
     /// An entry of the policy does not name two planes of one address family.
@@ -121,7 +122,7 @@ pub(super) fn planes<'d>(
     for (id, plane) in planes {
         let node = shard.planes.get(id).ok_or_else(|| FirewallError::Plane(id.clone()))?;
         let used = shard.underlay.interfaces.iter().any(|interface| interface.name.as_str() == id.as_str());
-        if used || id.as_str() == Device::Loopback.name() {
+        if used {
             return Err(FirewallError::Device(id.clone()));
         }
         let plane = OwnPlane::new(id, plane, node)?;
@@ -149,7 +150,7 @@ impl<'d> Facts<'d> {
                 )?;
             allow.push(Allow { index, from, to, ports: by_protocol(&entry.ports) });
         }
-        Ok(Self { role: shard.role, planes, allow, dhcp: dhcp(&shard.underlay) })
+        Ok(Self { role: shard.role, planes, allow, dhcp: dhcp::families(&shard.underlay) })
     }
 
     /// All devices except those of the planes. Rules for the loopback device come first.
@@ -176,21 +177,4 @@ fn by_protocol(ports: &[PortRange]) -> Vec<(Protocol, Vec<PortRange>)> {
         }
     }
     joined
-}
-
-/// Whether the underlay uses DHCP for IPv4, and for IPv6. A node without interfaces uses it on every Ethernet device, for
-/// IPv4.
-fn dhcp(underlay: &Underlay) -> (bool, bool) {
-    let all = &underlay.interfaces;
-    let in_bond = |interface: &Interface| {
-        all.iter().filter_map(|other| other.bond.as_ref()).any(|bond| bond.links.contains(&interface.name))
-    };
-    let effective = |interface: &Interface| match interface.dhcp {
-        Some(dhcp) => dhcp,
-        None if !interface.addresses.is_empty() || in_bond(interface) => Dhcp::None,
-        None => Dhcp::Ipv4,
-    };
-    let used: Vec<Dhcp> = if all.is_empty() { vec![Dhcp::Ipv4] } else { all.iter().map(effective).collect() };
-    let any = |family: Dhcp| used.iter().any(|dhcp| *dhcp == family || *dhcp == Dhcp::Both);
-    (any(Dhcp::Ipv4), any(Dhcp::Ipv6))
 }

@@ -59,6 +59,11 @@ pub struct Listener {
 /// The services of this version: none. Between members of a plane, only ICMP echo is accepted.
 pub const LISTENERS: &[Listener] = &[];
 
+/// Checks the shard and the planes as [`Ruleset::new`] does, without the policy.
+pub(crate) fn check_planes(shard: &Shard, planes: &BTreeMap<PlaneId, Plane>) -> Result<(), FirewallError> {
+    facts::planes(shard, planes).map(drop)
+}
+
 /// The table of one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Ruleset {

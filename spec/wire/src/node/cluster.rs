@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CLUSTER_VERSION, DocumentError, parse, write};
+use super::{CLUSTER_VERSION, Role, parse};
+use crate::document::DocumentError;
 use crate::hex32::{ClusterId, PublicKey};
 use crate::value::{
     ArtifactVersion, Cidr, ClusterName, Endpoint, KubernetesVersion, NodeId, NodeName, OperatorName, PlaneId,
@@ -69,7 +70,7 @@ impl ClusterDocument {
 
     /// Serializes the document as TOML.
     pub fn to_toml(&self) -> Result<String, DocumentError> {
-        write(self)
+        Ok(toml::to_string(self)?)
     }
 }
 
@@ -99,6 +100,33 @@ pub struct Plane {
     pub port: u16,
     /// The MTU of its interface.
     pub mtu: u16,
+    /// Which members are peers of each other.
+    #[serde(default, skip_serializing_if = "Peers::is_mesh")]
+    pub peers: Peers,
+}
+
+/// Which members of a plane are peers of each other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Peers {
+    /// Every member is a peer of every other member.
+    #[default]
+    Mesh,
+    /// Control planes are peers of all members; workers are peers of control planes only.
+    ControlPlanes,
+}
+
+impl Peers {
+    /// Whether members with these roles are peers of each other.
+    pub fn pair(self, one: Role, other: Role) -> bool {
+        self == Self::Mesh || one == Role::ControlPlane || other == Role::ControlPlane
+    }
+
+    /// serde passes a reference.
+    fn is_mesh(&self) -> bool {
+        *self == Self::Mesh
+    }
 }
 
 /// The purpose of a plane.

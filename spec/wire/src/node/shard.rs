@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DocumentError, PlanePurpose, SHARD_VERSION, parse, write};
+use super::{PlanePurpose, SHARD_VERSION, parse};
+use crate::document::DocumentError;
 use crate::value::{
     Cidr, ClusterName, DiskName, DomainName, Endpoint, HostAddress, IfName, MacAddress, NodeId, NodeName,
     PlaneId,
@@ -61,14 +62,14 @@ impl Shard {
             shard.incarnation = 1; // an unknown field in version 1, so it is ignored
         }
         if shard.incarnation == 0 {
-            return Err(DocumentError::Field("incarnation"));
+            return Err(DocumentError::Value("incarnation"));
         }
         Ok(shard)
     }
 
     /// Serializes the shard as TOML.
     pub fn to_toml(&self) -> Result<String, DocumentError> {
-        write(self)
+        Ok(toml::to_string(self)?)
     }
 
     /// The system disk, which contains STATE and DATA.

@@ -74,7 +74,7 @@ impl ConfigurationStatement {
 
     /// Serializes the body to sign.
     pub fn emit(&self) -> Result<String, DocumentError> {
-        toml::to_string(self).map_err(|error| DocumentError::Form(error.to_string()))
+        Ok(toml::to_string(self)?)
     }
 
     /// The parameters for opening the volume.
@@ -205,7 +205,7 @@ impl Seed {
             birth_key: &self.birth_key,
             voucher: self.voucher.as_ref().map(|voucher| voucher.as_str()),
         };
-        toml::to_string(&body).map(Zeroizing::new).map_err(|error| DocumentError::Form(error.to_string()))
+        Ok(Zeroizing::new(toml::to_string(&body)?))
     }
 
     fn check(&self) -> Result<(), DocumentError> {

@@ -43,6 +43,16 @@ impl WireguardKey {
     pub const fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
+
+    /// The key without bit 255, which X25519 ignores (RFC 7748 §5): two keys that differ in this bit only are the same
+    /// point.
+    pub fn canonical(&self) -> [u8; 32] {
+        let mut bytes = self.0;
+        if let Some(last) = bytes.last_mut() {
+            *last &= 0x7f;
+        }
+        bytes
+    }
 }
 
 impl Display for WireguardKey {

@@ -12,6 +12,9 @@ fn label(text: &str, longest: usize) -> bool {
         && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
 }
 
+/// The loopback device, and the folders of `/proc/sys/net/ipv4/conf` that are no devices (`net/ipv4/devinet.c`).
+const RESERVED: [&str; 3] = ["lo", "all", "default"];
+
 text! {
     /// The name of a node; also its host name.
     NodeName, "node-name",
@@ -50,19 +53,20 @@ text! {
 text! {
     /// A plane; also the name of its network interface, for which the kernel accepts at most 15 bytes.
     PlaneId, "plane-name",
-    "1 to 15 of a-z, 0-9 and -, starting with a letter and ending with a letter or digit",
+    "1 to 15 of a-z, 0-9 and -, starting with a letter and ending with a letter or digit, but not lo, all or default",
     "^[a-z]([a-z0-9-]{0,13}[a-z0-9])?$", "wg1",
-    |text| label(text, 15) && text.starts_with(|c: char| c.is_ascii_lowercase())
+    |text| label(text, 15) && text.starts_with(|c: char| c.is_ascii_lowercase()) && !RESERVED.contains(&text)
 }
 
 text! {
     /// A network interface (`dev_valid_name` in the kernel's `net/core/dev.c`, and no `%`, which the kernel
-    /// replaces by a number).
+    /// replaces by a number). networkd reads a name of digits as the number of a device.
     IfName, "interface-name",
-    "1 to 15 of a-z, A-Z, 0-9, '_', '.' and '-', but not '.' or '..' alone",
+    "1 to 15 of a-z, A-Z, 0-9, '_', '.' and '-', but not '.', '..', lo, all, default, or only digits",
     "^[A-Za-z0-9_.-]{1,15}$", "eth0",
     |text| (1..=15).contains(&text.len())
-        && text != "." && text != ".."
+        && text != "." && text != ".." && !RESERVED.contains(&text)
+        && !text.bytes().all(|b| b.is_ascii_digit())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
 }
 
@@ -128,8 +132,22 @@ mod tests {
         for good in ["eth0", "enp0s31f6", "br0.10", "a".repeat(15).as_str()] {
             assert!(good.parse::<IfName>().is_ok(), "{good}");
         }
-        for bad in [".", "..", "a/b", "eth%d", "a b", "a".repeat(16).as_str()] {
+        for bad in [".", "..", "a/b", "eth%d", "a b", "a:b", "a\tb", "", "7", "0042", "a".repeat(16).as_str()]
+        {
             assert!(bad.parse::<IfName>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_the_kernel_uses_are_no_devices() {
+        for reserved in ["lo", "all", "default"] {
+            assert!(
+                reserved.parse::<PlaneId>().is_err() && reserved.parse::<IfName>().is_err(),
+                "{reserved}"
+            );
+        }
+        for good in ["wg1", "lo0", "all-1", "defaults", "l", "loop"] {
+            assert!(good.parse::<PlaneId>().is_ok() && good.parse::<IfName>().is_ok(), "{good}");
         }
     }
 }

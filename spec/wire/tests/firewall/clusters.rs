@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use kubedos_wire::firewall::{Listener, Ruleset};
-use kubedos_wire::node::{Plane, PlanePurpose, Policy, PolicyAllow, Role, Shard, ShardPlane, Underlay};
+use kubedos_wire::node::{
+    Peers, Plane, PlanePurpose, Policy, PolicyAllow, Role, Shard, ShardPlane, Underlay,
+};
 use kubedos_wire::value::{PlaneId, PortRange};
 use proptest::prelude::*;
 
@@ -211,7 +213,8 @@ impl Cluster {
             let (members, births) = (p.members.cidr(), p.births.cidr());
             let (member, birth) = (p.member, p.birth);
             shard.planes.insert(id.clone(), ShardPlane { purpose, cidr, member, birth, port, mtu });
-            planes.insert(id, Plane { purpose, cidr, members, births, port, mtu });
+            let peers = Peers::Mesh;
+            planes.insert(id, Plane { purpose, cidr, members, births, port, mtu, peers });
         }
         let allow = self.allow.iter().map(|allow| PolicyAllow {
             from: self.planes[allow.from].name.parse().unwrap(),

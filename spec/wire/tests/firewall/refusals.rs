@@ -60,15 +60,13 @@ fn ranges_that_overlap_are_refused() {
 
 #[test]
 fn a_plane_with_the_name_of_another_device_is_refused() {
-    for name in ["lo", "uplink"] {
-        let error = refused(|d| {
-            let (in_shard, in_cluster) =
-                (d.0.planes.remove(&plane("wg1")).unwrap(), d.1.remove(&plane("wg1")).unwrap());
-            d.0.planes.insert(plane(name), in_shard);
-            d.1.insert(plane(name), in_cluster);
-        });
-        assert_eq!(error, FirewallError::Device(plane(name)));
-    }
+    let error = refused(|d| {
+        let (in_shard, in_cluster) =
+            (d.0.planes.remove(&plane("wg1")).unwrap(), d.1.remove(&plane("wg1")).unwrap());
+        d.0.planes.insert(plane("uplink"), in_shard);
+        d.1.insert(plane("uplink"), in_cluster);
+    });
+    assert_eq!(error, FirewallError::Device(plane("uplink")));
 }
 
 #[test]

@@ -16,6 +16,7 @@ use ring::digest;
 
 use super::anchor;
 use super::luks::{self, Checked};
+use super::node_record::{Machine, NodeRecord, VERSION};
 use super::ops::{ContainerStep, DiskKey, DiskOps, FilesystemStep, OpsError};
 use super::survey::{ByteRange, Disk, Store, Survey};
 
@@ -351,6 +352,25 @@ const METADATA: &str = concat!(
     r#""digests":{"0":{"type":"pbkdf2","keyslots":["0"],"segments":["0"],"hash":"sha256","iterations":1000,"#,
     r#""salt":"c2FsdA==","digest":"c2FsdA=="}},"config":{"json_size":"12288","keyslots_size":"16744448"}}"#
 );
+
+/// The record of a node.
+pub fn record() -> NodeRecord {
+    NodeRecord {
+        version: VERSION,
+        node: "cp-1".into(),
+        cluster_id: "33".repeat(32),
+        incarnation: 2,
+        generation_floor: 4,
+        release_floor: None,
+        clock_floor: 1_763_300_000,
+        machine: Machine {
+            product_uuid: Some("u-1".into()),
+            board_serial: Some("b".into()),
+            ..Machine::default()
+        },
+        unknown: toml::Table::new(),
+    }
+}
 
 /// The header and the empty key slot of a store's container, as the agent creates them.
 pub fn luks_area_of(store: Store, subsystem: &str, sequence: u64) -> Vec<u8> {

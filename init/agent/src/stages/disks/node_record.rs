@@ -290,26 +290,8 @@ pub fn store(state: &Path, record: &NodeRecord) -> Result<(), RecordError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fake_disks::record;
     use super::*;
-
-    fn record() -> NodeRecord {
-        NodeRecord {
-            version: VERSION,
-            node: "cp-1".into(),
-            cluster_id: "33".repeat(32),
-            incarnation: 2,
-            generation_floor: 4,
-            release_floor: None,
-            clock_floor: 1_763_300_000,
-            machine: Machine {
-                product_uuid: Some("u-1".into()),
-                product_serial: None,
-                board_serial: Some("b".into()),
-                unknown: toml::Table::new(),
-            },
-            unknown: toml::Table::new(),
-        }
-    }
 
     /// C0: a generation below the recorded one is refused, and the message contains both.
     #[test]

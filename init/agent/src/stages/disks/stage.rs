@@ -198,7 +198,7 @@ pub fn state_folder() -> &'static Path {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake_disks::{FakeDisks, Medium};
+    use super::super::fake_disks::{FakeDisks, Medium, record};
     use super::super::survey::{Disk, GIB};
     use super::*;
     use kubedos_wire::handover::Medium as BootMedium;
@@ -227,15 +227,10 @@ mod tests {
 
     fn now(uuid: &str, incarnation: u32) -> NodeRecord {
         NodeRecord {
-            version: node_record::VERSION,
-            node: "cp-1".into(),
-            cluster_id: "33".repeat(32),
             incarnation,
-            generation_floor: 4,
-            release_floor: None,
             clock_floor: 1,
             machine: Machine { product_uuid: Some(uuid.into()), ..Machine::default() },
-            unknown: toml::Table::new(),
+            ..record()
         }
     }
 

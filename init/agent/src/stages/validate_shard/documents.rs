@@ -1,4 +1,4 @@
-//! Reads the documents of the configuration: statement, `cluster.toml` and shard. The signature of the statement is
+//! Reads the documents of the configuration: statement, `cluster.toml`, shard and roster. The signature of the statement is
 //! checked first, and each document must agree with the previous one.
 
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use kubedos_image::boot::BootManifest;
 use kubedos_wire::accept::accept;
-use kubedos_wire::node::{ClusterDocument, Shard};
+use kubedos_wire::node::{ClusterDocument, Roster, Shard};
 use kubedos_wire::release::Release;
 use kubedos_wire::statement::ConfigurationStatement;
 
@@ -69,6 +69,20 @@ pub(super) fn shard(
     agree("cluster", shard.cluster.as_str(), cluster.name.as_str())?;
     agree("generation", &shard.generation.to_string(), &cluster.generation.to_string())?;
     Ok(shard)
+}
+
+/// The roster, if the configuration has one. A fixed roster is refused unless the cluster has the demo keys.
+pub(super) fn roster(configuration: &Path, cluster: &ClusterDocument) -> Result<Option<Roster>, ShardError> {
+    let path = configuration.join("roster.toml");
+    let text = match text(&path) {
+        Err(ShardError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+        text => text?,
+    };
+    let checked = Roster::parse(&text).and_then(|roster| roster.check_demo(cluster).map(|()| roster));
+    let roster = checked.map_err(|source| ShardError::Document { path, source })?;
+    let agree = agree("roster.toml", "cluster.toml");
+    agree("generation", &roster.generation.to_string(), &cluster.generation.to_string())?;
+    Ok(Some(roster))
 }
 
 /// Compares a field's value in `place` with its value in `reference`.

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use kubedos_wire::accept;
 use kubedos_wire::document::DocumentError;
 use kubedos_wire::hex32::sha256;
-use kubedos_wire::node::{self, ClusterDocument, Shard};
+use kubedos_wire::node::{ClusterDocument, Roster, Shard};
 use kubedos_wire::release::Release;
 use kubedos_wire::statement::{Floors, Seed};
 use ring::agreement::{EphemeralPrivateKey, X25519};
@@ -33,6 +33,8 @@ pub struct Identity {
     pub cluster: ClusterDocument,
     /// The node's shard.
     pub shard: Shard,
+    /// The nodes with their keys on the planes; only in a lab with the demo keys.
+    pub roster: Option<Roster>,
     /// The node's secrets.
     pub seed: Seed,
     /// The running release.
@@ -67,7 +69,7 @@ pub enum ShardError {
         path: PathBuf,
         /// The cause.
         #[source]
-        source: node::DocumentError,
+        source: DocumentError,
     },
     /// Two documents of the boot have different values in a field that must be equal.
     #[error("{field} is {inside} in {place}, but {outside} in {reference}")]
@@ -173,6 +175,7 @@ pub fn attempt(
 ) -> Result<Step<Identity>, ShardError> {
     let (release, statement) = documents::accepted(&places.handed_over, handover)?;
     let cluster = documents::cluster(&places.configuration, &statement)?;
+    let roster = documents::roster(&places.configuration, &cluster)?;
     let trust = Trust { keys: cluster.seed_keys.clone(), cluster_id: statement.cluster_id };
     let candidates = media::find(&places.root, &handover.boot_device).map_err(ShardError::Look)?;
     let seed::Judged { found, skipped } = seed::judge(candidates, &trust)?;
@@ -193,7 +196,7 @@ pub fn attempt(
     let incarnation = seed.incarnation;
     let note = format!("{demo}seed on {device}, incarnation {incarnation}{newer}{}", listed(&skipped));
     let floors = floors::accepted(&booted, &seed, statement.minimum_release.as_ref());
-    let identity = Identity { cluster, shard, seed, release: booted.release, floors };
+    let identity = Identity { cluster, shard, roster, seed, release: booted.release, floors };
     Ok(Step::Unchanged { output: identity, note: Some(note) })
 }
 

@@ -5,17 +5,18 @@ use std::fs;
 use std::path::Path;
 
 use kubedos_image::boot::{BootManifest, BootParts};
-use kubedos_wire::hex32::{ClusterId, RootHash, Salt};
+use kubedos_wire::hex32::{ClusterId, PublicKey, RootHash, Salt};
+use kubedos_wire::node::DEMO_IDENTITY;
 use kubedos_wire::release::Release;
 use kubedos_wire::seal::Seal;
 use kubedos_wire::statement::{self, ConfigurationStatement, Domain};
 
 use crate::seed::media::tests::{boot_disk, device};
 use crate::seed::tests::{GOOD, Key, Minted};
-use kubedos_wire::handover::Medium;
 
 const CLUSTER: &str = include_str!("../../../../../spec/wire/tests/golden/cluster-v1.toml");
 const SHARD: &str = include_str!("../../../../../spec/wire/tests/golden/shard-v2.toml");
+const ROSTER: &str = include_str!("../../../../../spec/wire/tests/golden/roster-v1.toml");
 const SEAL: Seal = Seal { root_hash: RootHash::new([1; 32]), salt: Salt::new([2; 32]), data_blocks: 12 };
 
 /// A machine in a folder: the files from stage 1, the configuration volume, and devices. Generation 3, cp-1 with
@@ -36,23 +37,30 @@ fn id() -> ClusterId {
 
 impl Scene {
     fn new() -> Self {
+        Self::with_identity(Key::new(8).public(), false)
+    }
+
+    /// A machine whose image has this identity.
+    fn with_identity(identity: PublicKey, demo_keys: bool) -> Self {
         let root = tempfile::tempdir().unwrap();
-        let scene = Self { handover: handover(), root };
+        let id = ClusterId::derive(&identity, "lab-01");
+        let handover = Handover { cluster_id: id.to_string(), ..handover() };
+        let scene = Self { handover, root };
         boot_disk(scene.root.path(), "vda", &[]);
         let manifest = BootManifest::new(BootParts {
             release: Release::new(0, 1, 0),
             epoch: 1,
-            identity: Key::new(8).public(),
+            identity,
             root: SEAL,
             payload: SEAL,
             configuration_keys: &[Key::new(9).public()],
         });
         scene.write("verity.toml", manifest.unwrap().emit().unwrap());
-        scene.sign(3, 9, id());
+        scene.sign(3, 9, id);
         let mut cluster = ClusterDocument::parse(CLUSTER).unwrap();
-        cluster.cluster_id = id();
+        cluster.cluster_id = id;
         cluster.seed_keys = vec![Key::new(1).public()];
-        cluster.demo_keys = false;
+        cluster.demo_keys = demo_keys;
         scene.write("cluster.toml", cluster.to_toml().unwrap());
         fs::create_dir(scene.path("shards")).unwrap();
         scene.write("shards/cp-1.toml", SHARD);
@@ -102,19 +110,12 @@ impl Scene {
 
 fn handover() -> Handover {
     Handover {
-        version: 1,
-        release: "0.1.0".into(),
-        boot_device: "vda".into(),
-        boot_partuuid: None,
-        medium: Medium::Disk,
-        root_hash: "00".repeat(32),
-        payload_hash: "11".repeat(32),
         configuration_hash: SEAL.root_hash.to_string(),
         cluster: "lab-01".into(),
         cluster_id: id().to_string(),
         generation: 3,
-        record_count: 13,
         epoch: 1,
+        ..kubedos_wire::sample::handover()
     }
 }
 
@@ -179,6 +180,61 @@ fn a_configuration_that_the_image_does_not_accept_halts() {
         assert!(scene.refusal().contains(says), "{}", scene.refusal());
         assert_eq!(scene.attempt().err().unwrap().class(), Class::Halt, "{says}");
     }
+}
+
+/// A configuration without a roster is complete; with the demo keys it may have one.
+#[test]
+fn a_roster_is_read_in_a_cluster_with_the_demo_keys() {
+    let scene = Scene::new();
+    scene.attach("vdb", good());
+    assert!(unchanged(scene.attempt().unwrap()).0.roster.is_none());
+    let scene = Scene::with_identity(DEMO_IDENTITY, true);
+    let cluster = *ClusterId::derive(&DEMO_IDENTITY, "lab-01").as_bytes();
+    scene.attach("vdb", Minted { cluster, ..good() });
+    assert!(unchanged(scene.attempt().unwrap()).0.roster.is_none());
+    scene.write("roster.toml", ROSTER);
+    let (identity, _) = unchanged(scene.attempt().unwrap());
+    assert_eq!(identity.roster.unwrap().nodes.len(), 2);
+}
+
+/// A signed configuration with a fixed roster does not work outside the demo: everybody can compute the private keys. The mark
+/// of `cluster.toml` does not help, because the cluster's id must be one of the demo keys.
+#[test]
+fn a_fixed_roster_without_the_demo_keys_halts() {
+    for (identity, marked) in
+        [(Key::new(8).public(), false), (Key::new(8).public(), true), (DEMO_IDENTITY, false)]
+    {
+        let scene = Scene::with_identity(identity, marked);
+        let cluster = *ClusterId::derive(&identity, "lab-01").as_bytes();
+        scene.attach("vdb", Minted { cluster, ..good() });
+        unchanged(scene.attempt().unwrap());
+        scene.write("roster.toml", ROSTER);
+        let says = "roster.toml cannot be used: a fixed roster is allowed only with the published demo keys";
+        assert!(scene.refusal().contains(says), "{}", scene.refusal());
+        assert_eq!(scene.attempt().err().unwrap().class(), Class::Halt);
+    }
+}
+
+/// Only a missing roster is no error.
+#[test]
+fn a_roster_that_cannot_be_used_halts() {
+    for (says, text) in [
+        ("document has an invalid form", "version = 1\n".to_owned()),
+        ("document has version 2", ROSTER.replacen("version = 1", "version = 2", 1)),
+        ("the document has the id 1 twice", ROSTER.replacen("id = 2", "id = 1", 1)),
+        (
+            "generation is 4 in roster.toml, but 3 in cluster.toml",
+            ROSTER.replacen("generation = 3", "generation = 4", 1),
+        ),
+    ] {
+        let scene = Scene::with_identity(DEMO_IDENTITY, true);
+        scene.write("roster.toml", text);
+        assert!(scene.refusal().contains(says), "{}", scene.refusal());
+        assert_eq!(scene.attempt().err().unwrap().class(), Class::Halt);
+    }
+    let scene = Scene::with_identity(DEMO_IDENTITY, true);
+    fs::create_dir(scene.path("roster.toml")).unwrap();
+    assert!(scene.refusal().contains("failed to read"), "{}", scene.refusal());
 }
 
 /// Without a usable seed the node waits and reports why it skips each candidate; the text fits into one record.

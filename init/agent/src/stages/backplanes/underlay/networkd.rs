@@ -1,0 +1,85 @@
+//! Starts and controls systemd-networkd over D-Bus (`org.freedesktop.systemd1`, `org.freedesktop.network1`).
+//!
+//! networkd is started by `StartUnit` only: the image contains no file that lets the bus start it, and its socket starts
+//! together with it.
+
+use std::time::Duration;
+
+use zbus::OwnedObjectPath;
+
+use crate::bus;
+
+const UNIT: &str = "systemd-networkd.service";
+const SYSTEMD: &str = "org.freedesktop.systemd1";
+const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+const SYSTEMD_PATH: &str = "/org/freedesktop/systemd1";
+const NETWORKD: &str = "org.freedesktop.network1";
+
+/// How long the agent waits for the message bus, which starts after the agent.
+const BUS_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Why networkd could not be asked or controlled.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkdError {
+    /// systemd did not report the units.
+    #[error("failed to ask systemd about systemd-networkd")]
+    State(#[source] zbus::Error),
+    /// systemd did not start networkd.
+    #[error("failed to start systemd-networkd")]
+    Start(#[source] zbus::Error),
+    /// networkd did not read its files.
+    #[error("systemd-networkd failed to read its files")]
+    Reload(#[source] zbus::Error),
+}
+
+/// What the underlay needs of networkd.
+pub trait Networkd {
+    /// Whether it is running.
+    fn running(&self) -> Result<bool, NetworkdError>;
+    /// Starts it.
+    fn start(&self) -> Result<(), NetworkdError>;
+    /// Makes it read its files again and reconfigure the links whose files changed.
+    fn reload(&self) -> Result<(), NetworkdError>;
+}
+
+/// networkd on this system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ThisSystem;
+
+impl Networkd for ThisSystem {
+    fn running(&self) -> Result<bool, NetworkdError> {
+        zbus::block_on(running()).map_err(NetworkdError::State)
+    }
+
+    fn start(&self) -> Result<(), NetworkdError> {
+        zbus::block_on(start()).map_err(NetworkdError::Start)
+    }
+
+    fn reload(&self) -> Result<(), NetworkdError> {
+        zbus::block_on(reload()).map_err(NetworkdError::Reload)
+    }
+}
+
+/// A unit as `ListUnitsByNames` describes it; the fourth value is its active state.
+type Unit = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
+
+async fn running() -> zbus::Result<bool> {
+    let bus = bus::connect(BUS_PATIENCE).await?;
+    let names = &(vec![UNIT],);
+    let reply =
+        bus.call_method(Some(SYSTEMD), SYSTEMD_PATH, Some(MANAGER), "ListUnitsByNames", names).await?;
+    let units: Vec<Unit> = reply.body().deserialize()?;
+    Ok(units.iter().any(|unit| matches!(unit.3.as_str(), "active" | "reloading")))
+}
+
+async fn start() -> zbus::Result<()> {
+    let bus = bus::connect(BUS_PATIENCE).await?;
+    let unit = &(UNIT, "replace");
+    bus.call_method(Some(SYSTEMD), SYSTEMD_PATH, Some(MANAGER), "StartUnit", unit).await.map(drop)
+}
+
+async fn reload() -> zbus::Result<()> {
+    let bus = bus::connect(BUS_PATIENCE).await?;
+    let (path, interface) = ("/org/freedesktop/network1", "org.freedesktop.network1.Manager");
+    bus.call_method(Some(NETWORKD), path, Some(interface), "Reload", &()).await.map(drop)
+}
