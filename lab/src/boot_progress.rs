@@ -20,7 +20,15 @@ pub struct BootProgress {
     planes: Option<Record>,
     failure: Option<BootFailure>,
     corrupt: Option<Record>,
-    is_ready: bool,
+    /// The last result of the last stage of this version.
+    end: Option<End>,
+}
+
+/// How the last stage of this version ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Succeeded,
+    Waits,
 }
 
 /// Why a boot cannot continue.
@@ -66,19 +74,24 @@ impl BootProgress {
 
     /// Whether the last stage of this version has succeeded, and nothing has failed.
     pub fn is_ready(&self) -> bool {
-        self.is_ready && self.failure.is_none()
+        self.end == Some(End::Succeeded) && self.failure.is_none()
+    }
+
+    /// Whether the last stage of this version continues to wait for something outside the node, and nothing has failed.
+    pub fn waits_at_the_end(&self) -> bool {
+        self.end == Some(End::Waits) && self.failure.is_none()
     }
 
     fn record(&mut self, record: Record) {
         let stage = Stage::ALL.into_iter().find(|stage| stage.name() == record.stage);
+        let is_last = stage.is_some() && stage == last_stage();
         match record.outcome {
             Outcome::Halted if self.failure.is_none() => {
                 self.failure = Some(BootFailure::Halted(record.clone()));
             }
             Outcome::Corrupt if self.corrupt.is_none() => self.corrupt = Some(record.clone()),
-            Outcome::Done | Outcome::Unchanged if stage.is_some() && stage == last_stage() => {
-                self.is_ready = true;
-            }
+            Outcome::Done | Outcome::Unchanged if is_last => self.end = Some(End::Succeeded),
+            Outcome::Waiting if is_last => self.end = Some(End::Waits),
             _ => {}
         }
         if stage == Some(Stage::Backplanes) {
@@ -154,6 +167,19 @@ mod tests {
     fn a_node_that_halts_after_it_was_ready_is_not_ready() {
         let last = last_stage().unwrap().name();
         assert!(!after(&[line(last, Outcome::Done), line("Disks", Outcome::Halted)]).is_ready());
+    }
+
+    #[test]
+    fn a_last_stage_that_waits_is_not_ready_until_it_succeeds() {
+        let last = last_stage().unwrap().name();
+        let mut lines = vec![line("Disks", Outcome::Waiting), line(last, Outcome::Started)];
+        assert!(!after(&lines).waits_at_the_end());
+        lines.push(line(last, Outcome::Waiting));
+        assert!(after(&lines).waits_at_the_end() && !after(&lines).is_ready());
+        lines.push(line(last, Outcome::Done));
+        assert!(after(&lines).is_ready() && !after(&lines).waits_at_the_end());
+        lines.push(line("Disks", Outcome::Halted));
+        assert!(!after(&lines).is_ready() && !after(&lines).waits_at_the_end());
     }
 
     #[test]

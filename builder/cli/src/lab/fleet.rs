@@ -233,6 +233,7 @@ impl Node {
             _ if self.progress.failure().is_some() => Phase::Halted,
             State::Ended => Phase::Off,
             State::Running(..) if self.progress.is_ready() => Phase::Ready,
+            State::Running(..) if self.progress.waits_at_the_end() => Phase::Waiting,
             State::Running(..) => Phase::Booting,
         }
     }
@@ -266,10 +267,11 @@ impl Node {
             error: self.error(),
             corrupt: self.progress.corrupt().map(|record| record.volume.clone().unwrap_or_default()),
             up_s,
-            planes: self
-                .progress
-                .planes()
-                .map(|record| Planes { outcome: record.outcome, on: record.on.clone() }),
+            planes: self.progress.planes().map(|record| Planes {
+                outcome: record.outcome,
+                on: record.on.clone(),
+                note: record.note.clone(),
+            }),
             port: port.map_or_else(PortTraffic::default, |port| PortTraffic {
                 attached: port.attached,
                 received_frames: port.received.frames,
@@ -313,13 +315,14 @@ mod tests {
 
     #[test]
     fn a_node_starts_when_the_nodes_before_it_have_settled() {
-        use Phase::{Booting, Failed, Halted, Off, Queued, Ready};
+        use Phase::{Booting, Failed, Halted, Off, Queued, Ready, Waiting};
         for (phases, next) in [
             (&[Queued, Queued][..], Some(0)),
             (&[Booting, Queued], None),
             (&[Ready, Queued, Queued], Some(1)),
             (&[Halted, Queued], Some(1)),
             (&[Failed, Off, Queued], Some(2)),
+            (&[Waiting, Queued], Some(1)),
             (&[Ready, Booting, Queued], None),
             (&[Ready, Ready], None),
             (&[], None),

@@ -124,6 +124,8 @@ pub enum Phase {
     Booting,
     /// The last stage of this version has succeeded.
     Ready,
+    /// The last stage of this version waits for something outside the node.
+    Waiting,
     /// The node halted or its kernel failed.
     Halted,
     /// The machine has ended: the node powered off or restarted.
@@ -146,6 +148,8 @@ pub struct Planes {
     pub outcome: Outcome,
     /// What it waits for.
     pub on: Option<String>,
+    /// What is in force.
+    pub note: Option<String>,
 }
 
 /// The frames at a port of the switch.

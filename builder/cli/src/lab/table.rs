@@ -58,7 +58,7 @@ fn row(node: &NodeStatus) -> [String; 7] {
         or_dash(node.stage.clone()),
         state(node).to_owned(),
         or_dash(node.up_s.map(duration)),
-        or_dash(node.planes.as_ref().map(|planes| outcome(planes.outcome).to_owned())),
+        or_dash(node.planes.as_ref().map(|planes| planes_word(planes.outcome).to_owned())),
     ]
     .map(|cell| ascii(&cell))
 }
@@ -125,6 +125,9 @@ fn details(node: &NodeStatus) -> Vec<(&'static str, String)> {
     if let Some(volume) = &node.corrupt {
         details.push(("corrupt", volume.clone()));
     }
+    if let Some(note) = node.planes.as_ref().and_then(|planes| planes.note.as_ref()) {
+        details.push(("planes", note.clone()));
+    }
     if let Some(machine) = node.machine.as_ref().filter(|machine| *machine != "running") {
         details.push(("machine", machine.clone()));
     }
@@ -168,7 +171,17 @@ fn state(node: &NodeStatus) -> &'static str {
         Phase::Halted => "halted",
         Phase::Off => "off",
         Phase::Failed => "failed",
-        Phase::Booting | Phase::Ready => node.outcome.map_or("firmware", outcome),
+        Phase::Booting | Phase::Ready | Phase::Waiting => node.outcome.map_or("firmware", outcome),
+    }
+}
+
+/// `up` if the stage of the planes has succeeded, otherwise its outcome.
+const fn planes_word(of: Outcome) -> &'static str {
+    match of {
+        Outcome::Done | Outcome::Unchanged => "up",
+        Outcome::Started | Outcome::Waiting | Outcome::Retry | Outcome::Corrupt | Outcome::Halted => {
+            outcome(of)
+        }
     }
 }
 
@@ -189,6 +202,7 @@ fn paint(node: &NodeStatus) -> Option<&'static str> {
     match node.phase {
         Phase::Ready => Some("32"),
         Phase::Halted | Phase::Failed => Some("1;31"),
+        Phase::Waiting => Some("33"),
         Phase::Booting if matches!(node.outcome, Some(Outcome::Waiting | Outcome::Retry)) => Some("33"),
         Phase::Queued | Phase::Booting | Phase::Off => None,
     }

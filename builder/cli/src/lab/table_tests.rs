@@ -34,6 +34,10 @@ fn running(name: &str, phase: Phase, stage: &str, outcome: Outcome, up_s: u64) -
     }
 }
 
+fn planes(outcome: Outcome, note: &str) -> Planes {
+    Planes { outcome, on: None, note: Some(note.into()) }
+}
+
 fn lab(nodes: Vec<NodeStatus>) -> LabStatus {
     LabStatus { up_s: 192, stopping: false, nodes }
 }
@@ -57,9 +61,12 @@ fn a_booting_lab() {
 }
 
 #[test]
-fn a_healthy_lab() {
-    let mut first = running("cp-1", Phase::Ready, "Baseline", Outcome::Unchanged, 72);
-    first.planes = Some(Planes { outcome: Outcome::Waiting, on: Some("not in this version".into()) });
+fn a_lab_with_a_healthy_node_and_one_that_waits() {
+    let mut first = running("cp-1", Phase::Ready, "Backplanes", Outcome::Unchanged, 72);
+    first.planes = Some(planes(
+        Outcome::Unchanged,
+        "14 rules in force, wg1 10.101.0.1 (1 peer), wg2 10.102.0.1 (1 peer), wg3 10.103.0.1 (1 peer)",
+    ));
     first.port = PortTraffic {
         attached: true,
         received_frames: 120,
@@ -67,15 +74,21 @@ fn a_healthy_lab() {
         sent_frames: 80,
         sent_bytes: 6246,
     };
-    let second = running("w-1", Phase::Ready, "Baseline", Outcome::Done, 3725);
+    let mut second = running("w-1", Phase::Waiting, "Backplanes", Outcome::Waiting, 3725);
+    second.on = Some("roster".into());
+    second.planes = Some(planes(Outcome::Waiting, "14 rules in force, no planes"));
     assert_eq!(
         shown(vec![first, second]),
-        "lab target/lab runs since 3m12s: 2 of 2 nodes ready\n\
+        "lab target/lab runs since 3m12s: 1 of 2 nodes ready\n\
          \n\
-         NODE  ROLE     ADDRESS        STAGE     STATE      UP     PLANES\n\
-         cp-1  control  192.168.77.11  Baseline  unchanged  1m12s  waiting\n\
+         NODE  ROLE     ADDRESS        STAGE       STATE      UP     PLANES\n\
+         cp-1  control  192.168.77.11  Backplanes  unchanged  1m12s  up\n\
+         \x20 planes    14 rules in force, wg1 10.101.0.1 (1 peer), wg2 10.102.0.1 (1 peer)\n\
+         \x20           , wg3 10.103.0.1 (1 peer)\n\
          \x20 frames    120 from the node (9.3 KiB), 80 to it (6.1 KiB)\n\
-         w-1   worker   192.168.77.11  Baseline  done       1h02m  -\n\
+         w-1   worker   192.168.77.11  Backplanes  waiting    1h02m  waiting\n\
+         \x20 waits on  roster\n\
+         \x20 planes    14 rules in force, no planes\n\
          \x20 frames    0 from the node (0 B), 0 to it (0 B)\n"
     );
 }
@@ -138,7 +151,7 @@ fn no_line_is_wider_than_the_terminal() {
         running("a-node-with-a-very-long-name", Phase::Ready, &"é".repeat(500), Outcome::Unchanged, u64::MAX);
     first.address = Some("2001:db8:1234:5678:9abc:def0:1234:5678".into());
     first.error = Some("x".repeat(900));
-    first.planes = Some(Planes { outcome: Outcome::Unchanged, on: None });
+    first.planes = Some(planes(Outcome::Unchanged, &"é".repeat(900)));
     for width in 0..120 {
         let text = render(&lab(vec![first.clone()]), &"f/".repeat(100), width, false);
         let widest = text.lines().map(|line| line.chars().count()).max().unwrap();

@@ -217,6 +217,9 @@ fn verdict(status: &LabStatus) -> Result<(), Failure> {
                 Phase::Halted => format!("{name} halted: {cause}"),
                 Phase::Failed => format!("{name} failed: {cause}"),
                 Phase::Off => format!("{name} has powered off"),
+                Phase::Waiting => {
+                    format!("{name} waits for {}", node.on.as_deref().unwrap_or("an unknown cause"))
+                }
                 Phase::Queued | Phase::Booting | Phase::Ready => format!("{name} is not ready"),
             }
         })
