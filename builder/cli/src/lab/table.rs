@@ -149,15 +149,30 @@ fn details(node: &NodeStatus) -> Vec<(&'static str, String)> {
 
 fn push_wrapped(text: &mut String, what: &str, detail: &str, width: usize) {
     const INDENT: usize = 12;
-    let detail: Vec<char> = ascii_or_wide(detail).chars().collect();
     let room = width.saturating_sub(INDENT).max(4);
-    let lines: Vec<String> = detail.chunks(room).map(|chunk| chunk.iter().collect()).collect();
+    let lines = wrapped(&ascii_or_wide(detail), room);
     for (number, line) in lines.iter().take(MAX_LINES).enumerate() {
         let what = if number == 0 { what } else { "" };
         let is_cut = number + 1 == MAX_LINES && lines.len() > MAX_LINES;
         let line = if is_cut { line.chars().take(room - 1).chain(['…']).collect() } else { line.clone() };
         let _written = writeln!(text, "  {what:<9} {}", line.trim_end());
     }
+}
+
+/// Lines of at most `room` characters. A line ends after a space if its second half has one, so that lines remain few.
+fn wrapped(text: &str, room: usize) -> Vec<String> {
+    let chars: Vec<char> = text.chars().collect();
+    let (mut rest, mut lines) = (chars.as_slice(), Vec::new());
+    while let Some(full) = rest.get(..=room) {
+        let space = full.iter().rposition(|c| *c == ' ').filter(|at| *at >= room / 2);
+        let (line, next) = rest.split_at(space.map_or(room, |at| at + 1));
+        lines.push(line.iter().collect());
+        rest = next;
+    }
+    if !rest.is_empty() {
+        lines.push(rest.iter().collect());
+    }
+    lines
 }
 
 /// Records end in `…` where they were shortened; all other characters outside ASCII are escaped, as in cells.
