@@ -83,8 +83,8 @@ fn a_lab_with_a_healthy_node_and_one_that_waits() {
          \n\
          NODE  ROLE     ADDRESS        STAGE       STATE      UP     PLANES\n\
          cp-1  control  192.168.77.11  Backplanes  unchanged  1m12s  up\n\
-         \x20 planes    14 rules in force, wg1 10.101.0.1 (1 peer), wg2 10.102.0.1 (1\n\
-         \x20           peer), wg3 10.103.0.1 (1 peer)\n\
+         \x20 planes    14 rules in force, wg1 10.101.0.1 (1 peer), wg2 10.102.0.1 (1 peer),\n\
+         \x20           wg3 10.103.0.1 (1 peer)\n\
          \x20 frames    120 from the node (9.3 KiB), 80 to it (6.1 KiB)\n\
          w-1   worker   192.168.77.11  Backplanes  waiting    1h02m  waiting\n\
          \x20 waits on  roster\n\
