@@ -17,6 +17,7 @@ use kubedos_wire::printable::{self, chain};
 use super::error::LabError;
 use super::machines::{LabNode, Machines};
 use super::protocol::{LabStatus, NodeStatus, Phase, Planes, PortTraffic};
+use crate::terminal::say;
 
 /// The time between two presses of the power button. A press is lost before systemd-logind listens.
 const PRESS: Duration = Duration::from_secs(4);
@@ -147,11 +148,11 @@ impl Fleet {
         for node in &mut self.nodes {
             let State::Running(machine, _) = &node.state else { continue };
             if is_over {
-                eprintln!("{}: killed, because it did not power off", node.plan.name);
+                say!("{}: killed, because it did not power off", node.plan.name);
                 // Dropping the machine kills it. Its disks are plain files, so every completed write is in them.
                 node.state = State::Ended;
             } else if press && let Err(error) = machine.press_power() {
-                eprintln!("{}: {}", node.plan.name, chain(&error));
+                say!("{}: {}", node.plan.name, chain(&error));
             }
         }
     }
@@ -222,7 +223,7 @@ impl Node {
     }
 
     fn failed(&self, error: &MachineError) -> State {
-        eprintln!("{}: {}", self.plan.name, chain(error));
+        say!("{}: {}", self.plan.name, chain(error));
         State::Failed(clipped(&chain(error)))
     }
 

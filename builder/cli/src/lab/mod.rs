@@ -38,7 +38,7 @@ pub struct Lab {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Up(up::Up),
+    Up(Box<up::Up>),
     Status(status::Status),
     Console(console::Console),
     Capture(capture::Capture),
