@@ -21,6 +21,8 @@ use crate::board::{Board, DiskLine, Facts};
 use crate::heartbeat::Heartbeat;
 use crate::node::Node;
 use crate::notify::Notify;
+use crate::stages::backplanes::clock::Settings;
+use crate::stages::backplanes::clock::system::{Start, first_reading};
 use crate::stages::backplanes::planes::{Kernel as PlanesKernel, states};
 use crate::stages::backplanes::stage as backplanes;
 use crate::stages::baseline::{self, Kernel};
@@ -106,8 +108,9 @@ fn run() -> Result<(), StartError> {
 fn boot(walk: &Walk<'_>, handover: &Handover) -> Result<Node, Halted> {
     let identity = validate_shard(walk, handover)?;
     let stored = settle_disks(walk, handover, &identity)?;
+    let clock = Start { settings: Settings::new(&identity, stored.clock_floor), first: first_reading() };
     set_baseline(walk, &identity, stored.clock_floor)?;
-    let backplanes = bring_up_backplanes(walk, &identity)?;
+    let backplanes = bring_up_backplanes(walk, &identity, &clock)?;
     for stage in Stage::ALL.into_iter().filter(|stage| !stage.in_this_version()) {
         walk.not_run(stage, missing(stage));
     }
@@ -209,7 +212,11 @@ fn set_baseline(walk: &Walk<'_>, identity: &Identity, clock_floor: u64) -> Resul
     })
 }
 
-fn bring_up_backplanes(walk: &Walk<'_>, identity: &Identity) -> Result<backplanes::Desired, Halted> {
+fn bring_up_backplanes(
+    walk: &Walk<'_>,
+    identity: &Identity,
+    clock: &Start,
+) -> Result<backplanes::Desired, Halted> {
     let mut desired = None;
     walk.stage(Stage::Backplanes, || {
         let desired = match &desired {
@@ -218,7 +225,7 @@ fn bring_up_backplanes(walk: &Walk<'_>, identity: &Identity) -> Result<backplane
         };
         let planes = desired.planes.iter().flatten().map(|want| want.plane.clone());
         walk.board.note(|facts| facts.planes = planes.collect());
-        backplanes::attempt(desired)
+        backplanes::attempt(desired, clock)
     })?;
     desired.ok_or(Halted(Stage::Backplanes)) // the stage ends successfully only with a value
 }

@@ -9,6 +9,7 @@ use kubedos_wire::stage::Stage;
 use kubedos_base::outcome::{Class, Classified};
 
 use crate::node::Node;
+use crate::stages::backplanes::planes::Sessions;
 use crate::stages::backplanes::stage as backplanes;
 use crate::stages::baseline::{self, BaselineError, Kernel};
 use crate::stages::disks::node_record::Machine;
@@ -28,14 +29,17 @@ const LONGEST: Duration = Duration::from_secs(900);
 pub fn forever(walk: &Walk<'_>, node: &Node) -> ! {
     let (mut disks_failures, mut baseline_failures) = (0, 0);
     // An underlay that was incomplete at the end of the stage is reported when it is complete.
-    let mut backplanes_failures = u32::from(backplanes::reconcile(&node.backplanes).is_err());
+    let mut sessions = Sessions::default();
+    let mut backplanes_failures = u32::from(backplanes::reconcile(&node.backplanes, &mut sessions).is_err());
     loop {
         walk.heartbeat.beat(EVERY * 2);
         (walk.pause)(EVERY);
         walk.heartbeat.beat(LONGEST);
         round(walk, Stage::Disks, &mut disks_failures, || repair_disks(node));
         round(walk, Stage::Baseline, &mut baseline_failures, || repair_baseline(node));
-        round(walk, Stage::Backplanes, &mut backplanes_failures, || backplanes::reconcile(&node.backplanes));
+        round(walk, Stage::Backplanes, &mut backplanes_failures, || {
+            backplanes::reconcile(&node.backplanes, &mut sessions)
+        });
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod audit;
 mod modules;
+mod planes;
 mod processes;
 mod programs;
 mod trees;
@@ -27,7 +28,7 @@ const ANSWERS: &str = "kubedos-answers";
 const READY: &str = "kubedos-probe: answered";
 
 fn main() -> io::Result<()> {
-    wait_for_baseline()?;
+    wait_for_backplanes()?;
     let mut answers = Map::new();
     let mut ask = |name: &str, question: &dyn Fn() -> Value| {
         // A line before each question, because a test gives up on a console that is silent for too long.
@@ -51,6 +52,7 @@ fn main() -> io::Result<()> {
     ask("files", &|| volumes::walk())?;
     ask("trees", &|| trees::read_all())?;
     ask("own trees", &|| trees::read_volumes())?;
+    ask("planes", &|| planes::ask())?;
     write(Value::Object(answers).to_string().as_bytes())?;
     say(READY)
 }
@@ -60,8 +62,9 @@ fn say(line: &str) -> io::Result<()> {
     OpenOptions::new().write(true).open("/dev/kmsg")?.write_all(format!("<0>{line}\n").as_bytes())
 }
 
-/// Reads the kernel's log from its start until the agent's record that Baseline has ended.
-fn wait_for_baseline() -> io::Result<()> {
+/// Reads the kernel's log from its start until the agent's record that Backplanes has ended, also if the underlay is
+/// incomplete.
+fn wait_for_backplanes() -> io::Result<()> {
     let mut log = BufReader::new(File::open("/dev/kmsg")?);
     let mut line = String::new();
     loop {
@@ -73,8 +76,8 @@ fn wait_for_baseline() -> io::Result<()> {
             Err(error) => return Err(error),
         }
         let Some(record) = Record::find(&line) else { continue };
-        if record.stage == Stage::Baseline.name()
-            && matches!(record.outcome, Outcome::Done | Outcome::Unchanged)
+        if record.stage == Stage::Backplanes.name()
+            && matches!(record.outcome, Outcome::Done | Outcome::Unchanged | Outcome::Waiting)
         {
             return Ok(());
         }
@@ -83,20 +86,21 @@ fn wait_for_baseline() -> io::Result<()> {
 
 /// Writes the answers to the disk for the answers.
 fn write(answers: &[u8]) -> io::Result<()> {
-    let mut disk = OpenOptions::new().write(true).open(answers_disk()?)?;
+    let mut disk = OpenOptions::new().write(true).open(block_device(ANSWERS)?)?;
     disk.write_all(&(answers.len() as u64).to_le_bytes())?;
     disk.write_all(answers)?;
     disk.sync_all()
 }
 
-fn answers_disk() -> io::Result<PathBuf> {
+/// The disk with this serial number.
+fn block_device(wanted: &str) -> io::Result<PathBuf> {
     for entry in fs::read_dir("/sys/block")?.flatten() {
         let serial = fs::read_to_string(entry.path().join("serial")).unwrap_or_default();
-        if serial.trim() == ANSWERS {
+        if serial.trim() == wanted {
             return Ok(Path::new("/dev").join(entry.file_name()));
         }
     }
-    Err(io::Error::new(io::ErrorKind::NotFound, "no disk for the answers"))
+    Err(io::Error::new(io::ErrorKind::NotFound, format!("no disk {wanted}")))
 }
 
 /// Every readable kernel parameter below `root`, by its name with dots.

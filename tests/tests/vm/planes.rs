@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use kubedos_lab::switch::{CaptureOptions, Port, Switch, SwitchOptions};
 use kubedos_lab::{Machine, Nic, Patience};
 use kubedos_tests::frames::{self, Content, Mac};
-use kubedos_tests::status_page;
 use kubedos_tests::{Product, Rig};
+use kubedos_tests::{answers, answers_disk, probe_image, status_page};
 use kubedos_wire::record::Outcome;
 use kubedos_wire::stage::Stage;
 
@@ -117,7 +117,7 @@ fn outsider_gets_no_answer(pair: &Pair) {
     for (node, last) in [(1, 11), (2, 12)] {
         let node = (mac(node), Ipv4Addr::new(192, 168, 77, last));
         port.send(&frames::arp_request(own, node.1));
-        let reply = answers(&port, node.0);
+        let reply = frames_to_the_outsider(&port, node.0);
         assert_eq!(reply, [Content::Arp(true)], "the node is there");
         port.send(&frames::echo(own, node));
         for tcp in [22, 80, 443, 2379, 2380, 6443, 7443, 7444, 10250, 51820, 51821, 51822] {
@@ -138,13 +138,13 @@ fn outsider_gets_no_answer(pair: &Pair) {
             port.send(&frames::arp_request(own, to_plane.1));
         }
         // The node may ask for the outsider's hardware address; it must not send it anything else.
-        let reply = answers(&port, node.0);
+        let reply = frames_to_the_outsider(&port, node.0);
         assert!(reply.iter().all(|content| *content == Content::Arp(false)), "{reply:?}");
     }
 }
 
 /// What a station sends within a few seconds, except frames of the planes between nodes.
-fn answers(port: &Port, from: Mac) -> Vec<Content> {
+fn frames_to_the_outsider(port: &Port, from: Mac) -> Vec<Content> {
     let begun = Instant::now();
     let mut answers = Vec::new();
     while begun.elapsed() < Duration::from_secs(4) {
@@ -155,4 +155,47 @@ fn answers(port: &Port, from: Mac) -> Vec<Content> {
         }
     }
     answers
+}
+
+/// C3: the agent finds, reports and corrects everything that a program with all privileges changes in planes and firewall; and
+/// a restart of the agent changes neither.
+#[test]
+fn drift_of_planes_and_firewall_is_reported_and_corrected_and_a_restart_changes_nothing() {
+    let rig = Rig::of(probe_image(), "drift_of_planes_and_firewall");
+    let switch = Switch::start(&SwitchOptions::default()).unwrap();
+    let socket = switch.listen("cp-1", rig.bench().folder()).unwrap();
+    let nic = Nic::new(socket.path, "52:54:00:00:00:01".parse().unwrap());
+    let disk = answers_disk(rig.bench());
+    let trigger = rig.bench().blank("trigger", 1 << 20).unwrap().serial("kubedos-planes").not_bootable();
+    let hardware = rig.hardware(rig.disk("disk")).disk(disk.clone()).disk(trigger).network(nic);
+    let machine = rig.boot(&hardware);
+    let found = &answers(&machine, &disk)["planes"];
+    assert_eq!(found["restarted"], true, "{found:#}");
+    assert_eq!(found["kept by the restart"], true, "{found:#}");
+    assert_eq!(found["counters kept by the restart"], true, "{found:#}");
+    assert_eq!(found["injected"].as_array().map(Vec::len), Some(9), "{found:#}");
+    assert_eq!(found["drifted"], true, "{found:#}");
+    assert_eq!(found["after"], found["before"], "after {} s", found["seconds"]);
+    let records = machine.console().records();
+    let of = |stage: Stage| records.iter().filter(move |record| record.stage == stage.name());
+    let unchanged = of(Stage::Backplanes).filter(|record| record.outcome == Outcome::Unchanged).count();
+    assert_eq!(unchanged, 1, "the restarted agent changed something: {records:#?}");
+    let repaired: Vec<&str> = [Stage::Backplanes, Stage::Baseline]
+        .into_iter()
+        .flat_map(of)
+        .filter_map(|record| record.note.as_deref()?.strip_prefix("drift repaired: "))
+        .collect();
+    for drift in [
+        "wg1: remove the foreign address 10.101.0.77/32",
+        "wg1: remove the foreign route to 198.51.100.0/24",
+        "wg1: set the private key",
+        "wg2: set the MTU from 1300 to 1440",
+        "wg2: remove the unknown peer BwcHBwcHBw…",
+        "wg3: add w-1",
+        "load the firewall: ",
+        "remove foreign tables: foreign",
+        "net.ipv4.conf.all.arp_ignore",
+    ] {
+        assert!(repaired.iter().any(|note| note.contains(drift)), "{drift} is not in {repaired:#?}");
+    }
 }

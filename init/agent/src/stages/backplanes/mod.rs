@@ -1,6 +1,7 @@
-//! The Backplanes stage: the underlay, the firewall and the planes, in this order. Each part observes, plans and applies on
-//! its own, so that a second plan after apply is empty.
+//! The Backplanes stage: the clock, the firewall, the underlay and the planes, in this order. Each part observes, plans and
+//! applies on its own, so that a second plan after apply is empty.
 
+pub mod clock;
 pub mod firewall;
 pub mod planes;
 pub mod stage;

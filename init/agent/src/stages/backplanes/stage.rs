@@ -1,6 +1,7 @@
-//! The stage itself: firewall, then the devices of the planes, then the underlay, then the peers. No frame leaves the node
-//! before the firewall is in force, because no device is enabled before. The first handshakes start when the underlay is
-//! complete: an attempt without a path would be repeated only after 5 seconds (`REKEY_TIMEOUT` of WireGuard).
+//! The stage itself: clock, then firewall, then the devices of the planes, then the underlay, then the peers. No frame
+//! leaves the node before the firewall is in force, because no device is enabled before. The first handshakes start when
+//! the underlay is complete: an attempt without a path would be repeated only after 5 seconds (`REKEY_TIMEOUT` of
+//! WireGuard).
 //!
 //! An underlay that is not complete does not stop the planes: WireGuard sends when a path exists. The stage then reports
 //! what is missing, and the reconcile loop reports when it is complete.
@@ -8,6 +9,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use kubedos_base::console::uptime;
 use kubedos_base::outcome::{Class, Classified, Step};
 use kubedos_sys::netlink::nftables::Nftables;
 use kubedos_wire::firewall::{FirewallError, LISTENERS, Ruleset};
@@ -15,6 +17,8 @@ use kubedos_wire::node::Underlay;
 use kubedos_wire::planes::{self as data, PlaneKeyError, PlanesError, WantedPlane};
 use kubedos_wire::underlay::UnderlayError;
 
+use super::clock::system::{self, Start};
+use super::planes::Sessions;
 use super::underlay::links::{self, Missing};
 use super::underlay::networkd::ThisSystem;
 use super::underlay::{self, Folders};
@@ -110,10 +114,13 @@ pub fn desired(identity: &Identity) -> Result<Desired, BackplanesError> {
     Ok(Desired { firewall, underlay: shard.underlay.clone(), planes })
 }
 
-/// Brings everything into force, and waits for the underlay for a limited time.
-pub fn attempt(desired: &Desired) -> Result<Step<()>, BackplanesError> {
-    let settled = settle(desired, PATIENCE)?;
-    let summary = summary(desired);
+/// Sets the clock if the RTC is not credible, brings everything into force, and waits for the underlay for a limited time.
+/// The planes never wait for the clock.
+pub fn attempt(desired: &Desired, start: &Start) -> Result<Step<()>, BackplanesError> {
+    let clock = system::settle(start);
+    let mut settled = settle(desired, PATIENCE)?;
+    settled.changes.extend(clock.change.clone());
+    let summary = summary(desired, &clock);
     if let Some(missing) = missing_text(&settled.missing) {
         let note = Some(format!("{missing}; {summary}"));
         return Ok(Step::Degraded { output: (), on: "underlay".into(), note });
@@ -129,9 +136,17 @@ pub fn attempt(desired: &Desired) -> Result<Step<()>, BackplanesError> {
     })
 }
 
-/// Corrects drift. An incomplete underlay is an error of class `Wait`.
-pub fn reconcile(desired: &Desired) -> Result<Vec<String>, BackplanesError> {
-    let settled = settle(desired, Duration::ZERO)?;
+/// Corrects drift, and adds peers again that have had no session for long. An incomplete underlay is an error of class
+/// `Wait`; while it lasts, no peer can have a session, so the time does not count.
+pub fn reconcile(desired: &Desired, sessions: &mut Sessions) -> Result<Vec<String>, BackplanesError> {
+    let mut settled = settle(desired, Duration::ZERO)?;
+    match &desired.planes {
+        Some(planes) if settled.missing.is_empty() => {
+            let mut kernel = planes::Kernel::open()?;
+            settled.changes.extend(planes::readd_stale(&mut kernel, planes, sessions, uptime())?);
+        }
+        _ => sessions.forget(),
+    }
     match missing_text(&settled.missing) {
         Some(missing) if settled.changes.is_empty() => Err(BackplanesError::Incomplete(missing)),
         _ => Ok(settled.changes),
@@ -171,7 +186,8 @@ fn missing_text(missing: &[Missing]) -> Option<String> {
 }
 
 /// What is in force, in one line.
-fn summary(desired: &Desired) -> String {
+fn summary(desired: &Desired, clock: &system::Settled) -> String {
+    let note = &clock.note;
     let rules = desired.firewall.rules().count();
     let plane = |want: &planes::Want| {
         let count = want.plane.peers.len();
@@ -180,8 +196,8 @@ fn summary(desired: &Desired) -> String {
     };
     let texts: Vec<String> = desired.planes.iter().flatten().map(plane).collect();
     if texts.is_empty() {
-        format!("{rules} rules in force, no planes")
+        format!("{rules} rules in force, no planes; {note}")
     } else {
-        format!("{rules} rules in force, {}", texts.join(", "))
+        format!("{rules} rules in force, {}; {note}", texts.join(", "))
     }
 }

@@ -8,10 +8,12 @@
 //! Private keys are compared and sent, and never printed.
 
 mod plan;
+mod readd;
 #[cfg(test)]
 mod tests;
 
 pub use plan::{Change, PeerEdit, plan};
+pub use readd::{Id, Sessions, readd_stale};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -129,7 +129,7 @@ pub enum Change {
 pub struct PeerEdit {
     /// The public key.
     pub key: Key,
-    /// The name of the peer and the reason.
+    /// The name of the peer and the reason; empty for the second half of a change that the first half describes.
     pub what: String,
     /// The change.
     pub edit: Edit,
@@ -265,13 +265,18 @@ fn peers(want: &[WantedPeer], have: &[Peer], now: Duration) -> Vec<PeerEdit> {
     sets.extend(missing.map(|(key, want)| PeerEdit {
         key: **key,
         what: format!("add {}", want.name),
-        edit: Edit::Set {
-            endpoint: want.endpoint,
-            keepalive: Some(want.keepalive.unwrap_or(0)),
-            allowed: Some(ranges(&want.allowed)),
-        },
+        edit: as_configured(want),
     }));
     removals.into_iter().chain(sets).collect()
+}
+
+/// Adds a peer with all its values.
+pub(super) fn as_configured(want: &WantedPeer) -> Edit {
+    Edit::Set {
+        endpoint: want.endpoint,
+        keepalive: Some(want.keepalive.unwrap_or(0)),
+        allowed: Some(ranges(&want.allowed)),
+    }
 }
 
 /// The change of a peer that exists; `None` if it is as desired.
@@ -366,9 +371,11 @@ impl Display for Change {
             Self::Port { plane, was, port, .. } => write!(f, "{plane}: set the port from {was} to {port}"),
             Self::Mark { plane, was, .. } => write!(f, "{plane}: remove the mark {was}"),
             Self::Peers { plane, edits, .. } => {
-                let mut texts: Vec<&str> = edits.iter().take(3).map(|edit| edit.what.as_str()).collect();
-                let more = format!("and {} more", edits.len().saturating_sub(3));
-                if edits.len() > 3 {
+                let all: Vec<&str> =
+                    edits.iter().map(|edit| edit.what.as_str()).filter(|what| !what.is_empty()).collect();
+                let mut texts: Vec<&str> = all.iter().copied().take(3).collect();
+                let more = format!("and {} more", all.len().saturating_sub(3));
+                if all.len() > 3 {
                     texts.push(&more);
                 }
                 write!(f, "{plane}: {}", texts.join("; "))

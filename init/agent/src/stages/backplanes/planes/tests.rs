@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use super::plan::Edit;
 use super::*;
+use crate::stages::backplanes::clock::stale_peers::stale_peers;
 
 const NOW: Duration = Duration::from_secs(1_800_000_000);
 
@@ -251,6 +252,50 @@ fn a_foreign_preshared_key_ends_with_its_peer() {
     let done = run(&wants, &mut state);
     assert_eq!(done, ["wg1: remove w-2, which has a foreign pre-shared key; add w-2"]);
     assert!(!state.devices[&2].peers.iter().any(|peer| peer.preshared));
+}
+
+/// The stale peers of each plane are deleted and added again with their configured values. Peers with a session, unknown
+/// peers and other planes stay as they are, and the next plan of the planes is empty.
+#[test]
+fn stale_peers_are_added_again_as_configured() {
+    let (wants, mut state) = up();
+    let mut sessions = readd::Sessions::default();
+    let mut round = |state: &Observed, minutes: u64| {
+        let boot = Duration::from_secs(60 * minutes);
+        let peers = sessions.observe(readd::reports(&wants, state), boot);
+        let stale = stale_peers(&peers);
+        let changes = readd::plan(&wants, state, &peers, &stale);
+        stale.iter().for_each(|id| sessions.readded(id, boot));
+        changes
+    };
+    state.devices.get_mut(&2).unwrap().peers.push(Peer { key: [9; 32], ..Peer::default() }); // unknown
+    let peers = &mut state.devices.get_mut(&2).unwrap().peers;
+    (peers[0].endpoint, peers[1].handshake) = (Some("198.51.100.7:1".parse().unwrap()), Some(NOW));
+    let unknown = peers[2].clone();
+    assert!(round(&state, 0).is_empty());
+    state.devices.get_mut(&2).unwrap().peers[1].handshake = Some(NOW + Duration::from_secs(120));
+    assert!(round(&state, 4).is_empty());
+    // In this test, only w-3 has a keepalive.
+    assert!(round(&state, 8).is_empty());
+    let changes = round(&state, 9);
+    let texts: Vec<String> = changes.iter().map(ToString::to_string).collect();
+    assert_eq!(texts, ["wg1: re-add w-3, which has had no session for 5 minutes"]);
+    changes.iter().for_each(|change| execute(&mut state, change));
+    let readded = state.devices[&2].peers.iter().find(|peer| peer.key == [3; 32]).unwrap().clone();
+    assert_eq!((readded.handshake, readded.keepalive, readded.allowed.len()), (None, 25, 1));
+    let changes = round(&state, 30);
+    let texts: Vec<String> = changes.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        texts,
+        [
+            "wg1: re-add w-2, which has had no session for 30 minutes; re-add w-3, which has had no session for 21 minutes",
+            "wg3: re-add w-4, which has had no session for 30 minutes",
+        ]
+    );
+    changes.iter().for_each(|change| execute(&mut state, change));
+    assert_eq!(state.devices[&2].peers[0], unknown, "it has not been touched");
+    assert_eq!(run(&wants, &mut state), ["wg1: remove the unknown peer CQkJCQkJCQ…"]);
+    assert!(round(&state, 31).is_empty());
 }
 
 #[test]
