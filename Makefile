@@ -21,6 +21,10 @@ image: build ## Build the image of $(SPEC) and one seed per node in $(OUT)/
 	$(BUILD) image --spec $(SPEC) --out $(OUT) --explain
 	$(BUILD) seed --spec $(SPEC) --out $(OUT) --all --quiet
 
+.PHONY: lab
+lab: build ## Run the nodes of $(SPEC) as virtual machines until `kubedos-build lab down`; LAB="--help" lists the options
+	$(BUILD) lab up --spec $(SPEC) $(LAB)
+
 .PHONY: test
 test: build ## Run all tests and print one summary at the end
 	@mkdir -p target

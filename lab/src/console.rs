@@ -60,6 +60,11 @@ impl Console {
         self.shared.lock().lines.clone()
     }
 
+    /// The lines from number `from` on, without waiting. The first line has the number 0.
+    pub fn lines_from(&self, from: usize) -> Vec<Line> {
+        self.shared.lock().lines.get(from..).unwrap_or_default().to_vec()
+    }
+
     /// The number of lines so far.
     pub fn len(&self) -> usize {
         self.shared.lock().lines.len()

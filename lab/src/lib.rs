@@ -1,5 +1,5 @@
-//! Virtual machines, their consoles and their networks. The tests, the benchmarks and `make drill` boot nodes with
-//! them.
+//! Virtual machines, their consoles and their networks. The tests, the benchmarks, `make drill` and
+//! `kubedos-build lab` boot nodes with them.
 //!
 //! A test has a [`Bench`]: a folder for its disks and logs. [`Hardware`] describes a machine as data; [`Machine`] is a
 //! running one. Tests wait for output on the node's console, never for a fixed time: [`Machine::wait_for`] fails at
@@ -14,9 +14,11 @@
 
 mod acceleration;
 mod bench;
+mod boot_progress;
 mod console;
 mod disk;
 mod hardware;
+mod identity;
 mod machine;
 mod machine_error;
 mod nic;
@@ -29,9 +31,11 @@ pub mod write_log;
 
 pub use acceleration::Acceleration;
 pub use bench::Bench;
+pub use boot_progress::{BootFailure, BootProgress, MAX_TEXT};
 pub use console::{Console, Line};
 pub use disk::{Attachment, Disk, Fault, Format};
 pub use hardware::{Firmware, Hardware};
+pub use identity::{mac_addresses, machine_uuid};
 pub use machine::Machine;
 pub use machine_error::{MachineError, WaitError, WaitFailure};
 pub use nic::Nic;

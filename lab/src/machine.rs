@@ -152,6 +152,30 @@ impl Machine {
         }
     }
 
+    /// The exit status of the emulator, if the machine has ended. After that, drop the machine soon: its guard knows the process
+    /// only by its id, which another process may get.
+    ///
+    /// # Errors
+    /// If the process cannot be queried.
+    pub fn exit_status(&mut self) -> Result<Option<ExitStatus>, MachineError> {
+        self.child.try_wait().map_err(|source| MachineError::Run { what: "the emulator", source })
+    }
+
+    /// The emulator's own output so far.
+    pub fn emulator_output(&self) -> String {
+        std::fs::read_to_string(self.folder.join("emulator.log")).unwrap_or_default().trim().to_owned()
+    }
+
+    /// QEMU's word for the state of the machine: `running`, `paused`, `shutdown`, `internal-error`, …
+    ///
+    /// # Errors
+    /// If the emulator does not report it.
+    pub fn run_state(&self) -> Result<String, MachineError> {
+        let status = self.command("query-status", json!({}))?;
+        let word = status.get("status").and_then(Value::as_str).map(str::to_owned);
+        word.ok_or_else(|| MachineError::Refused { what: "query-status", message: status.to_string() })
+    }
+
     /// Types on the serial console.
     ///
     /// # Errors
@@ -258,8 +282,7 @@ impl Machine {
                 }
             }
             if ended {
-                let message = std::fs::read_to_string(self.folder.join("emulator.log")).unwrap_or_default();
-                return Err(self.wait_error(awaited, WaitFailure::Ended(message.trim().to_owned())));
+                return Err(self.wait_error(awaited, WaitFailure::Ended(self.emulator_output())));
             }
             if let Some(ran_out) = waited.ran_out(seen) {
                 return Err(self.wait_error(awaited, ran_out.into()));

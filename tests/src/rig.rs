@@ -105,8 +105,16 @@ impl Rig {
     /// # Panics
     /// If the machine does not start.
     pub fn boot(&self, hardware: &Hardware) -> Machine {
-        self.place.get_or_init(|| Places::new(&scratch().join("places"), MACHINES).unwrap().take().unwrap());
+        self.take_place();
         Machine::start(tools(), &self.bench, hardware).unwrap()
+    }
+
+    /// Waits for a free place, for machines that another program starts. The rig keeps the place.
+    ///
+    /// # Panics
+    /// If the files of the places cannot be locked.
+    pub fn take_place(&self) {
+        self.place.get_or_init(|| Places::new(&scratch().join("places"), MACHINES).unwrap().take().unwrap());
     }
 }
 

@@ -10,7 +10,8 @@ use clap::{Parser, Subcommand};
 use kubedos_debian::failure::{Class, Failure};
 
 use crate::{
-    diff, fetch, image, inspect, keys, ledger, lock, plan, schema, seed, terminal, tool, validate, verify,
+    diff, fetch, image, inspect, keys, lab, ledger, lock, plan, schema, seed, terminal, tool, validate,
+    verify,
 };
 
 /// Build a sealed disk image from a declarative ClusterSpec
@@ -31,6 +32,7 @@ enum Command {
     Image(image::Image),
     Inspect(inspect::Inspect),
     Keys(keys::Keys),
+    Lab(lab::Lab),
     Ledger(ledger::LedgerCommand),
     Lock(lock::LockCommand),
     Fetch(fetch::Fetch),
@@ -67,6 +69,7 @@ impl Cli {
             Command::Image(image) => image.run(),
             Command::Inspect(inspect) => inspect.run(),
             Command::Keys(keys) => keys.run(),
+            Command::Lab(lab) => lab.run(),
             Command::Ledger(command) => command.run(),
             Command::Lock(command) => command.run(),
             Command::Fetch(command) => command.run(),

@@ -207,6 +207,22 @@ impl Image {
         Ok((built, timeline.spans()))
     }
 
+    /// The build of the image of a lab: the raw image only.
+    pub fn of_lab(spec: &Path, out: &Path, keys: Option<&Path>, inputs: &Inputs, init_target: &Path) -> Self {
+        Self {
+            spec: spec.to_owned(),
+            out: out.to_owned(),
+            keys: keys.map(Path::to_owned),
+            format: vec![Format::Raw],
+            relock_missing: false,
+            explain: false,
+            dry_run: false,
+            json: false,
+            init_target: init_target.to_owned(),
+            inputs: inputs.clone(),
+        }
+    }
+
     /// Builds the same image again with an empty store, so that no result of an earlier build is used.
     pub fn rebuild(again: Rebuild<'_>) -> Result<(), Failure> {
         let format = [(Format::Iso, again.formats.iso), (Format::Qcow2, again.formats.qcow2)];

@@ -15,6 +15,7 @@ mod init;
 mod inputs;
 mod inspect;
 mod keys;
+mod lab;
 mod ledger;
 mod lock;
 mod phases;
@@ -43,7 +44,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return arguments::refuse(&error),
     };
-    if let Err(error) = interrupt::watch(terminal::clear_line) {
+    if let Err(error) = interrupt::watch(last_words) {
         return Failure::new(Class::Failed, error).report();
     }
     let result = cli.run();
@@ -55,4 +56,10 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// Runs after a signal, just before the program ends.
+fn last_words() {
+    terminal::clear_line();
+    lab::say_that_it_continues();
 }

@@ -1,8 +1,8 @@
 //! Output to stdout and stderr. `print!` and `eprint!` are not used, because they panic if a stream is full or closed.
 //!
 //! All output of a command goes through one of these functions. Each escapes the characters that a terminal would interpret or hide
-//! (`kubedos_wire::printable`); `printable::Row` keeps a table row on one line. Only [`print_painted`] and [`say_painted`] pass colour
-//! sequences, for texts whose parts were already escaped.
+//! (`kubedos_wire::printable`); `printable::Row` keeps a table row on one line. Only [`print_painted`], [`repaint`] and [`say_painted`] pass
+//! colour sequences, for texts whose parts were already escaped.
 
 use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write};
@@ -38,6 +38,14 @@ pub fn print(text: &(impl Display + ?Sized)) -> Result<(), Failure> {
 /// Writes lines with colours to stdout.
 pub fn print_painted(text: &str) -> Result<(), Failure> {
     write_out(&painted(text))
+}
+
+/// Writes lines with colours to stdout, in place of the last `replaced` lines of the terminal.
+pub fn repaint(replaced: usize, text: &str) -> Result<(), Failure> {
+    let up = if replaced > 0 { format!("\x1b[{replaced}A") } else { String::new() };
+    let lines: String = painted(text).lines().map(|line| format!("\x1b[2K{line}\n")).collect();
+    // The last sequence clears the lines below, if there were more of them.
+    write_out(&format!("{up}{lines}\x1b[J"))
 }
 
 /// Escapes a text like [`print`], but keeps the colour sequences that this program uses.

@@ -17,6 +17,7 @@ mod configuration;
 mod devices;
 mod disks;
 mod foreign;
+mod lab;
 mod losses;
 mod planes;
 mod planted;
