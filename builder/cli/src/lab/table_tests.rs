@@ -1,3 +1,5 @@
+//! The table of `lab status`: goldens at 80 columns, and hostile text of a node.
+
 use super::*;
 use crate::lab::protocol::{Planes, PortTraffic};
 use std::path::PathBuf;
