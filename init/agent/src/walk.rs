@@ -164,21 +164,8 @@ impl Walk<'_> {
 
     fn report(&self, stage: Stage, event: Event, outcome: Outcome, took: Option<Duration>, about: &str) {
         self.board.set_stage(stage, outcome, uptime(), took, about);
-        self.notify.status(&format!("{}: {}", stage.name(), word(outcome)));
+        self.notify.status(&format!("{}: {}", stage.name(), outcome.name()));
         self.console.emit(event);
-    }
-}
-
-/// The name of an outcome for an operator.
-pub const fn word(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Started => "started",
-        Outcome::Done => "done",
-        Outcome::Unchanged => "unchanged",
-        Outcome::Waiting => "waiting",
-        Outcome::Retry => "retry",
-        Outcome::Corrupt => "corrupt",
-        Outcome::Halted => "halted",
     }
 }
 

@@ -42,6 +42,21 @@ pub enum Outcome {
     Halted,
 }
 
+impl Outcome {
+    /// The name of the outcome in records and documentation.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Done => "done",
+            Self::Unchanged => "unchanged",
+            Self::Waiting => "waiting",
+            Self::Retry => "retry",
+            Self::Corrupt => "corrupt",
+            Self::Halted => "halted",
+        }
+    }
+}
+
 /// One console record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -154,6 +169,14 @@ pub fn not_a_record(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_outcomes_equal_their_serialized_form() {
+        use Outcome::{Corrupt, Done, Halted, Retry, Started, Unchanged, Waiting};
+        for outcome in [Started, Done, Unchanged, Waiting, Retry, Corrupt, Halted] {
+            assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.name());
+        }
+    }
 
     #[test]
     fn a_record_is_found_anywhere_in_a_line() {

@@ -186,7 +186,7 @@ fn state(node: &NodeStatus) -> &'static str {
         Phase::Halted => "halted",
         Phase::Off => "off",
         Phase::Failed => "failed",
-        Phase::Booting | Phase::Ready | Phase::Waiting => node.outcome.map_or("firmware", outcome),
+        Phase::Booting | Phase::Ready | Phase::Waiting => node.outcome.map_or("firmware", Outcome::name),
     }
 }
 
@@ -195,20 +195,8 @@ const fn planes_word(of: Outcome) -> &'static str {
     match of {
         Outcome::Done | Outcome::Unchanged => "up",
         Outcome::Started | Outcome::Waiting | Outcome::Retry | Outcome::Corrupt | Outcome::Halted => {
-            outcome(of)
+            of.name()
         }
-    }
-}
-
-const fn outcome(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Started => "started",
-        Outcome::Done => "done",
-        Outcome::Unchanged => "unchanged",
-        Outcome::Waiting => "waiting",
-        Outcome::Retry => "retry",
-        Outcome::Corrupt => "corrupt",
-        Outcome::Halted => "halted",
     }
 }
 
