@@ -4,23 +4,16 @@
 //! so two rules are equal if their bytes are equal.
 
 use std::io;
-use std::os::fd::OwnedFd;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::netlink::{AUDIT, SocketAddrNetlink};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
+use rustix::net::netlink::AUDIT;
+
+use crate::netlink::{HEADER, NLM_F_ACK, NLMSG_DONE, NLMSG_ERROR, Request, Socket, error_of};
 
 const AUDIT_GET: u16 = 1000;
 const AUDIT_SET: u16 = 1001;
 const AUDIT_ADD_RULE: u16 = 1011;
 const AUDIT_DEL_RULE: u16 = 1012;
 const AUDIT_LIST_RULES: u16 = 1013;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-const NLM_F_REQUEST: u16 = 1;
-const NLM_F_ACK: u16 = 4;
-/// Length of `struct nlmsghdr`.
-const HEADER: usize = 16;
 
 const AUDIT_FILTER_EXIT: u32 = 4;
 const AUDIT_ALWAYS: u32 = 2;
@@ -39,8 +32,6 @@ const WORDS: usize = 64;
 const CLASSES: usize = 16;
 /// Value of `enabled` in `struct audit_status`: on, and locked until the next boot.
 const LOCKED: u32 = 2;
-/// `MAX_AUDIT_MESSAGE_LENGTH` plus a header.
-const LONGEST: usize = 8970 + HEADER;
 
 /// A rule of the exit filter that always records the matching calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,10 +141,7 @@ pub struct Rules {
 
 /// A connection to the kernel's audit subsystem.
 #[derive(Debug)]
-pub struct Audit {
-    socket: OwnedFd,
-    sequence: u32,
-}
+pub struct Audit(Socket);
 
 impl Audit {
     /// Opens the connection. The requests need `CAP_AUDIT_CONTROL`.
@@ -161,9 +149,7 @@ impl Audit {
     /// # Errors
     /// If the kernel has no audit subsystem.
     pub fn open() -> io::Result<Self> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(AUDIT))?;
-        Ok(Self { socket, sequence: 0 })
+        Socket::open(Some(AUDIT)).map(Self)
     }
 
     /// Lists the active rules.
@@ -217,42 +203,20 @@ impl Audit {
     }
 
     fn send(&mut self, kind: u16, flags: u16, payload: &[u8]) -> io::Result<u32> {
-        self.sequence += 1;
-        let total = u32::try_from(HEADER + payload.len()).map_err(io::Error::other)?;
-        let mut message = total.to_ne_bytes().to_vec();
-        message.extend(kind.to_ne_bytes());
-        message.extend((NLM_F_REQUEST | flags).to_ne_bytes());
-        message.extend(self.sequence.to_ne_bytes());
-        message.extend([0; 4]);
-        message.extend(payload);
-        sendto(&self.socket, &message, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
-        Ok(self.sequence)
+        self.0.post(Request { kind, flags, payload })
     }
 
     /// Passes the kernel's answers to one request to `take` until `take` returns a value, or until the kernel
     /// acknowledges the request.
     fn receive<T: Default>(
-        &self,
+        &mut self,
         sequence: u32,
         mut take: impl FnMut(u16, &[u8]) -> Option<T>,
     ) -> io::Result<T> {
-        const TIMEOUT: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
-        let mut buffer = vec![0_u8; LONGEST];
         loop {
-            match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&TIMEOUT)) {
-                Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
-                Ok(_) => {}
-                Err(rustix::io::Errno::INTR) => continue,
-                Err(error) => return Err(error.into()),
-            }
-            let length = match recv(&self.socket, buffer.as_mut_slice(), RecvFlags::empty()) {
-                Ok((_, length)) => length,
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => continue,
-                Err(error) => return Err(error.into()),
-            };
             // One answer per datagram. The length field is ignored: some answers of the audit subsystem do not count
             // the header in it.
-            let message = buffer.get(..length).unwrap_or_default();
+            let message = self.0.bytes()?;
             let Some((header, payload)) = message.split_at_checked(HEADER) else { continue };
             let (Some(kind), Some(answers)) = (word(header, 4), word(header, 8)) else { continue };
             if answers != sequence {
@@ -261,11 +225,7 @@ impl Audit {
             let [low, high, ..] = kind.to_ne_bytes();
             let kind = u16::from_ne_bytes([low, high]);
             if kind == NLMSG_ERROR {
-                return match word(payload, 0).map(u32::cast_signed) {
-                    Some(0) => Ok(T::default()),
-                    Some(error) => Err(io::Error::from_raw_os_error(error.saturating_neg())),
-                    None => Err(io::ErrorKind::InvalidData.into()),
-                };
+                return error_of(payload)?.map_or(Ok(T::default()), Err);
             }
             if let Some(taken) = take(kind, payload) {
                 return Ok(taken);

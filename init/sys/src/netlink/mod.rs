@@ -26,11 +26,11 @@ use zeroize::Zeroize;
 use attributes::{Malformed, padded};
 
 /// Length of `struct nlmsghdr`.
-const HEADER: usize = 16;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
+pub(crate) const HEADER: usize = 16;
+pub(crate) const NLMSG_ERROR: u16 = 2;
+pub(crate) const NLMSG_DONE: u16 = 3;
 const NLM_F_REQUEST: u16 = 1;
-const NLM_F_ACK: u16 = 4;
+pub(crate) const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP_INTR: u16 = 0x10;
 const NLM_F_DUMP: u16 = 0x300;
 const NLM_F_EXCL: u16 = 0x200;
@@ -50,7 +50,7 @@ const TIMEOUT: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 
 /// A connection to one netlink family of the kernel.
 #[derive(Debug)]
-pub struct Socket {
+pub(crate) struct Socket {
     fd: OwnedFd,
     sequence: u32,
     buffer: Buffer,
@@ -73,10 +73,10 @@ impl Drop for Buffer {
 
 /// One request: a message type, additional flags, and the payload.
 #[derive(Clone, Copy)]
-struct Request<'a> {
-    kind: u16,
-    flags: u16,
-    payload: &'a [u8],
+pub(crate) struct Request<'a> {
+    pub(crate) kind: u16,
+    pub(crate) flags: u16,
+    pub(crate) payload: &'a [u8],
 }
 
 /// One received message.
@@ -88,21 +88,26 @@ struct Message<'a> {
 }
 
 impl Socket {
-    fn open(protocol: Option<Protocol>) -> io::Result<Self> {
+    pub(crate) fn open(protocol: Option<Protocol>) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)?;
         sockopt::set_socket_send_buffer_size(&fd, SEND_BUFFER)?;
         Ok(Self { fd, sequence: 0, buffer: Buffer(vec![0; BUFFER]) })
     }
 
-    /// Sends a request, and waits for its acknowledgement.
-    fn request(&mut self, request: Request<'_>) -> io::Result<()> {
+    /// Sends a request; returns its sequence number, which the answers have.
+    pub(crate) fn post(&mut self, request: Request<'_>) -> io::Result<u32> {
         let mut bytes = Vec::with_capacity(HEADER + request.payload.len());
         let sequence = self.next_sequence();
-        append(&mut bytes, Request { flags: request.flags | NLM_F_ACK, ..request }, sequence)?;
+        append(&mut bytes, request, sequence)?;
         let sent = self.send(&bytes);
         bytes.zeroize(); // a request to WireGuard contains keys
-        sent?;
+        sent.map(|()| sequence)
+    }
+
+    /// Sends a request, and waits for its acknowledgement.
+    fn request(&mut self, request: Request<'_>) -> io::Result<()> {
+        let sequence = self.post(Request { flags: request.flags | NLM_F_ACK, ..request })?;
         self.receive(sequence, |_| Ok(()))
     }
 
@@ -114,12 +119,8 @@ impl Socket {
         mut start: impl FnMut() -> T,
         mut take: impl FnMut(&mut T, u16, &[u8]) -> Result<(), Malformed>,
     ) -> io::Result<T> {
-        let mut bytes = Vec::with_capacity(HEADER + request.payload.len());
         for _ in 0..DUMP_ATTEMPTS {
-            let sequence = self.next_sequence();
-            bytes.clear();
-            append(&mut bytes, Request { flags: request.flags | NLM_F_DUMP, ..request }, sequence)?;
-            self.send(&bytes)?;
+            let sequence = self.post(Request { flags: request.flags | NLM_F_DUMP, ..request })?;
             let (mut list, mut inconsistent) = (start(), false);
             self.receive(sequence, |message| {
                 inconsistent |= message.flags & NLM_F_DUMP_INTR != 0;
@@ -216,6 +217,19 @@ impl Socket {
         &mut self,
         take: &mut dyn FnMut(&Message<'_>) -> io::Result<Option<()>>,
     ) -> io::Result<Option<()>> {
+        let mut rest = self.bytes()?;
+        while !rest.is_empty() {
+            let (message, next) = split(rest)?;
+            if let Some(end) = take(&message)? {
+                return Ok(Some(end));
+            }
+            rest = next;
+        }
+        Ok(None)
+    }
+
+    /// Receives one datagram.
+    pub(crate) fn bytes(&mut self) -> io::Result<&[u8]> {
         let length = loop {
             match poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], Some(&TIMEOUT)) {
                 Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
@@ -229,21 +243,9 @@ impl Socket {
                 Err(error) => return Err(error.into()),
             }
         };
-        let Some(datagram) = self.buffer.0.get(..length) else {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "a datagram of the kernel exceeds the buffer",
-            ));
-        };
-        let mut rest = datagram;
-        while !rest.is_empty() {
-            let (message, next) = split(rest)?;
-            if let Some(end) = take(&message)? {
-                return Ok(Some(end));
-            }
-            rest = next;
-        }
-        Ok(None)
+        let too_long =
+            || io::Error::new(io::ErrorKind::InvalidData, "a datagram of the kernel exceeds the buffer");
+        self.buffer.0.get(..length).ok_or_else(too_long)
     }
 
     fn send(&self, bytes: &[u8]) -> io::Result<()> {
@@ -307,7 +309,7 @@ fn split(bytes: &[u8]) -> Result<(Message<'_>, &[u8]), Malformed> {
 }
 
 /// The error in the payload of `NLMSG_ERROR` or `NLMSG_DONE`: a negative error number, or 0 for success.
-fn error_of(payload: &[u8]) -> io::Result<Option<io::Error>> {
+pub(crate) fn error_of(payload: &[u8]) -> io::Result<Option<io::Error>> {
     let number = payload.first_chunk().ok_or(Malformed("error number"))?;
     Ok(match i32::from_ne_bytes(*number) {
         0 => None,

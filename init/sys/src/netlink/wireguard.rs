@@ -130,11 +130,8 @@ impl Wireguard {
         let mut request = Writer::after(&[CTRL_CMD_GETFAMILY, 1, 0, 0]);
         request.text(CTRL_ATTR_FAMILY_NAME, "wireguard");
         let mut family = None;
-        let sequence = socket.next_sequence();
-        let mut bytes = Vec::new();
         let request = Request { kind: GENL_ID_CTRL, flags: super::NLM_F_ACK, payload: &request.0 };
-        super::append(&mut bytes, request, sequence)?;
-        socket.send(&bytes)?;
+        let sequence = socket.post(request)?;
         socket.receive(sequence, |message| {
             for attribute in Attributes(message.payload.get(4..).unwrap_or_default()) {
                 let attribute = attribute?;
