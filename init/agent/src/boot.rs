@@ -110,12 +110,19 @@ fn boot(walk: &Walk<'_>, handover: &Handover) -> Result<Node, Halted> {
     let stored = settle_disks(walk, handover, &identity)?;
     let clock = Start { settings: Settings::new(&identity, stored.clock_floor), first: first_reading() };
     set_baseline(walk, &identity, stored.clock_floor)?;
-    let backplanes = bring_up_backplanes(walk, &identity, &clock)?;
+    let (backplanes, underlay_complete) = bring_up_backplanes(walk, &identity, &clock)?;
     for stage in Stage::ALL.into_iter().filter(|stage| !stage.in_this_version()) {
         walk.not_run(stage, missing(stage));
     }
     let volatile = matches!(stored.storage, crate::stages::disks::Storage::Memory { .. });
-    Ok(Node { handover: handover.clone(), identity, clock_floor: stored.clock_floor, volatile, backplanes })
+    Ok(Node {
+        handover: handover.clone(),
+        identity,
+        clock_floor: stored.clock_floor,
+        volatile,
+        backplanes,
+        underlay_complete,
+    })
 }
 
 fn validate_shard(walk: &Walk<'_>, handover: &Handover) -> Result<Identity, Halted> {
@@ -216,9 +223,9 @@ fn bring_up_backplanes(
     walk: &Walk<'_>,
     identity: &Identity,
     clock: &Start,
-) -> Result<backplanes::Desired, Halted> {
+) -> Result<(backplanes::Desired, bool), Halted> {
     let mut desired = None;
-    walk.stage(Stage::Backplanes, || {
+    let underlay_complete = walk.stage(Stage::Backplanes, || {
         let desired = match &desired {
             Some(known) => known,
             None => desired.insert(backplanes::desired(identity)?),
@@ -227,7 +234,8 @@ fn bring_up_backplanes(
         walk.board.note(|facts| facts.planes = planes.collect());
         backplanes::attempt(desired, clock)
     })?;
-    desired.ok_or(Halted(Stage::Backplanes)) // the stage ends successfully only with a value
+    let desired = desired.ok_or(Halted(Stage::Backplanes))?; // the stage ends successfully only with a value
+    Ok((desired, underlay_complete))
 }
 
 /// Why a later stage does not run.

@@ -18,4 +18,6 @@ pub struct Node {
     pub volatile: bool,
     /// Firewall, underlay and planes.
     pub backplanes: Desired,
+    /// Whether the underlay was complete at the end of the stage Backplanes.
+    pub underlay_complete: bool,
 }

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use crate::board::{Facts, StageState};
 use crate::stages::backplanes::planes::PlaneState;
-use crate::walk::word;
 use kubedos_wire::handover::Medium;
 use kubedos_wire::record::{Outcome, not_a_record};
 use time::OffsetDateTime;
@@ -118,7 +117,7 @@ fn stage(state: &StageState) -> String {
     format!(
         "{:<14} {:<10} {:>6.1} s {:>9}  {}",
         state.stage.name(),
-        word(outcome),
+        outcome.name(),
         state.at.as_secs_f64(),
         took,
         state.about

@@ -15,7 +15,7 @@ use kubedos_sys::netlink::nftables::{
     Base, Chain, Comparison, Count, Expression, INET, Key, Nftables, Rule, Table, TableName,
 };
 use kubedos_wire::firewall::{
-    Device, Family, FirewallError, Hook, IcmpType, Match, Rule as Want, Ruleset, Set, State, TABLE, Verdict,
+    Device, Family, Hook, IcmpType, Match, Rule as Want, Ruleset, Set, State, TABLE, Verdict,
 };
 use kubedos_wire::value::{Cidr, PortRange, Protocol};
 
@@ -54,9 +54,6 @@ pub enum Change {
 /// Why the firewall is not in force.
 #[derive(Debug, thiserror::Error)]
 pub enum SettleError {
-    /// The shard, the planes and the policy contradict each other.
-    #[error("the configuration gives no firewall")]
-    Rules(#[from] FirewallError),
     /// The kernel refused a request.
     #[error("failed to {0}")]
     Kernel(String, #[source] io::Error),
@@ -65,7 +62,6 @@ pub enum SettleError {
 impl Classified for SettleError {
     fn class(&self) -> Class {
         match self {
-            Self::Rules(_) => Class::Halt,
             Self::Kernel(..) => Class::Retry,
         }
     }

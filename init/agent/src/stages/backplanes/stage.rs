@@ -42,13 +42,14 @@ pub struct Desired {
     pub planes: Option<Vec<planes::Want>>,
 }
 
-/// What the stage did, and what is missing.
-#[derive(Debug, Default)]
-pub struct Settled {
+/// What one pass over all parts did, and what is missing.
+struct Settled {
     /// Descriptions of the changes.
-    pub changes: Vec<String>,
+    changes: Vec<String>,
     /// The incomplete parts of the underlay.
-    pub missing: Vec<Missing>,
+    missing: Vec<Missing>,
+    /// The connections to the kernel, and the state of the planes after the changes.
+    planes: (planes::Kernel, planes::Observed),
 }
 
 /// Why the stage failed.
@@ -115,24 +116,24 @@ pub fn desired(identity: &Identity) -> Result<Desired, BackplanesError> {
 }
 
 /// Sets the clock if the RTC is not credible, brings everything into force, and waits for the underlay for a limited time.
-/// The planes never wait for the clock.
-pub fn attempt(desired: &Desired, start: &Start) -> Result<Step<()>, BackplanesError> {
+/// The planes never wait for the clock. The output is whether the underlay is complete.
+pub fn attempt(desired: &Desired, start: &Start) -> Result<Step<bool>, BackplanesError> {
     let clock = system::settle(start);
     let mut settled = settle(desired, PATIENCE)?;
     settled.changes.extend(clock.change.clone());
     let summary = summary(desired, &clock);
     if let Some(missing) = missing_text(&settled.missing) {
         let note = Some(format!("{missing}; {summary}"));
-        return Ok(Step::Degraded { output: (), on: "underlay".into(), note });
+        return Ok(Step::Degraded { output: false, on: "underlay".into(), note });
     }
     if desired.planes.is_none() {
         let note = format!("this version enrols no nodes, and the configuration has no roster; {summary}");
-        return Ok(Step::Degraded { output: (), on: "roster".into(), note: Some(note) });
+        return Ok(Step::Degraded { output: true, on: "roster".into(), note: Some(note) });
     }
     Ok(if settled.changes.is_empty() {
-        Step::Unchanged { output: (), note: Some(summary) }
+        Step::Unchanged { output: true, note: Some(summary) }
     } else {
-        Step::Done { output: (), note: Some(summary) }
+        Step::Done { output: true, note: Some(summary) }
     })
 }
 
@@ -142,8 +143,9 @@ pub fn reconcile(desired: &Desired, sessions: &mut Sessions) -> Result<Vec<Strin
     let mut settled = settle(desired, Duration::ZERO)?;
     match &desired.planes {
         Some(planes) if settled.missing.is_empty() => {
-            let mut kernel = planes::Kernel::open()?;
-            settled.changes.extend(planes::readd_stale(&mut kernel, planes, sessions, uptime())?);
+            let (kernel, have) = &mut settled.planes;
+            let readded = planes::readd_stale(kernel, planes, have, sessions, uptime())?;
+            settled.changes.extend(readded);
         }
         _ => sessions.forget(),
     }
@@ -171,8 +173,9 @@ fn settle(desired: &Desired, patience: Duration) -> Result<Settled, BackplanesEr
             missing = observe_missing(desired)?;
         }
     }
-    changes.extend(planes::settle(&mut kernel, planes)?);
-    Ok(Settled { changes, missing })
+    let (changed, have) = planes::settle(&mut kernel, planes)?;
+    changes.extend(changed);
+    Ok(Settled { changes, missing, planes: (kernel, have) })
 }
 
 fn observe_missing(desired: &Desired) -> Result<Vec<Missing>, BackplanesError> {

@@ -58,6 +58,19 @@ pub struct Observed {
     pub now: Duration,
 }
 
+impl Observed {
+    /// The network device with the name of a plane.
+    pub fn link(&self, plane: &PlaneId) -> Option<&Link> {
+        self.links.iter().find(|link| link.name == plane.as_str())
+    }
+
+    /// The peers of a plane; none if it has no WireGuard device.
+    pub fn peers(&self, plane: &PlaneId) -> &[Peer] {
+        let device = self.link(plane).and_then(|link| self.devices.get(&link.index));
+        device.map_or(&[], |device| &device.peers)
+    }
+}
+
 impl fmt::Debug for Observed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let peers: BTreeMap<u32, &[Peer]> =
@@ -109,13 +122,17 @@ impl Kernel {
         }
     }
 
+    fn links(&mut self) -> Result<Vec<Link>, SettleError> {
+        self.route.links().map_err(|error| SettleError::Kernel("read the network devices".into(), error))
+    }
+
     /// Observes devices, addresses, routes and peers; makes no change.
     pub fn observe(&mut self) -> Result<Observed, SettleError> {
         let failed = |what: &str| {
             let what = format!("read {what}");
             move |error| SettleError::Kernel(what, error)
         };
-        let links = self.route.links().map_err(failed("the network devices"))?;
+        let links = self.links()?;
         let addresses = self.route.addresses().map_err(failed("the addresses"))?;
         let routes = self.route.routes().map_err(failed("the routes"))?;
         let mut devices = BTreeMap::new();
@@ -158,23 +175,27 @@ impl Kernel {
 /// Creates the devices that do not exist, without peers. Called before the underlay starts: from then on WireGuard has its
 /// ports, and the kernel does not answer packets to them with ICMP errors. Returns a description of each change.
 pub fn prepare(kernel: &mut Kernel, want: &[Want]) -> Result<Vec<String>, SettleError> {
-    let links = kernel.observe()?.links;
+    let links = kernel.links()?;
     let missing = want.iter().filter(|want| links.iter().all(|link| link.name != want.plane.id.as_str()));
     let without_peers = |want: &Want| Want {
         plane: WantedPlane { peers: Vec::new(), ..want.plane.clone() },
         private_key: Secret32::new(*want.private_key.expose()),
     };
     let missing: Vec<Want> = missing.map(without_peers).collect();
-    settle(kernel, &missing)
+    if missing.is_empty() {
+        return Ok(Vec::new());
+    }
+    settle(kernel, &missing).map(|(changes, _)| changes)
 }
 
-/// Brings the planes up. Returns a description of each change.
-pub fn settle(kernel: &mut Kernel, want: &[Want]) -> Result<Vec<String>, SettleError> {
+/// Brings the planes up. Returns a description of each change, and the state that needs no further change.
+pub fn settle(kernel: &mut Kernel, want: &[Want]) -> Result<(Vec<String>, Observed), SettleError> {
     let mut done = Vec::new();
     for _ in 0..ROUNDS {
-        let changes = plan(want, &kernel.observe()?);
+        let have = kernel.observe()?;
+        let changes = plan(want, &have);
         if changes.is_empty() {
-            return Ok(done);
+            return Ok((done, have));
         }
         for change in &changes {
             kernel.apply(change)?;
@@ -204,9 +225,7 @@ pub struct PlaneState {
 /// The states of the planes. A plane whose device does not exist has no sessions.
 pub fn states(want: &[WantedPlane], have: &Observed) -> Vec<PlaneState> {
     let state = |plane: &WantedPlane| {
-        let link = have.links.iter().find(|link| link.name == plane.id.as_str());
-        let peers = link.and_then(|link| have.devices.get(&link.index)).map(|device| device.peers.as_slice());
-        let peers = peers.unwrap_or_default();
+        let peers = have.peers(&plane.id);
         let live: BTreeSet<&[u8; 32]> =
             peers.iter().filter(|peer| plan::has_session(peer, have.now)).map(|peer| &peer.key).collect();
         let nodes = || plane.peers.iter().filter(|peer| matches!(peer.name, PeerName::Node(_)));

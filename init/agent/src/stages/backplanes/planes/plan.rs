@@ -171,7 +171,7 @@ pub fn plan(want: &[Want], have: &Observed) -> Vec<Change> {
     let mut changes = Vec::new();
     for want in want {
         let plane = &want.plane;
-        let link = have.links.iter().find(|link| link.name == plane.id.as_str());
+        let link = have.link(&plane.id);
         let device = link.and_then(|link| Some((link, have.devices.get(&link.index)?)));
         match (link, device) {
             (_, Some((link, device))) => configure(want, link, device, have, &mut changes),

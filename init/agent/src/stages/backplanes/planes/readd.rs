@@ -20,18 +20,19 @@ pub type Id = (PlaneId, Key);
 /// The memory of the reconcile loop.
 pub type Sessions = stale_peers::Sessions<Id>;
 
-/// Deletes peers that have had no handshake for long, and adds them again. Returns a description of each change.
+/// Deletes peers that have had no handshake for long, and adds them again. `have` is the state that [`super::settle`] has
+/// left. Returns a description of each change.
 pub fn readd_stale(
     kernel: &mut Kernel,
     want: &[Want],
+    have: &Observed,
     sessions: &mut Sessions,
     boot: Duration,
 ) -> Result<Vec<String>, SettleError> {
-    let have = kernel.observe()?;
-    let peers = sessions.observe(reports(want, &have), boot);
+    let peers = sessions.observe(reports(want, have), boot);
     let stale = stale_peers(&peers);
     let mut done = Vec::new();
-    for change in plan(want, &have, &peers, &stale) {
+    for change in plan(want, have, &peers, &stale) {
         kernel.apply(&change)?;
         done.push(change.to_string());
     }
@@ -47,13 +48,11 @@ fn wanted(want: &Want) -> BTreeMap<&Key, &WantedPeer> {
 pub(super) fn reports(want: &[Want], have: &Observed) -> Vec<Report<Id>> {
     let of_plane = |want: &Want| -> Vec<Report<Id>> {
         let wanted = wanted(want);
-        let link = have.links.iter().find(|link| link.name == want.plane.id.as_str());
-        let peers = link.and_then(|link| have.devices.get(&link.index)).map(|device| device.peers.as_slice());
         let report = |key: &Key, handshake| {
             let has_keepalive = wanted.get(key)?.keepalive.is_some();
             Some(Report { id: (want.plane.id.clone(), *key), handshake, has_keepalive })
         };
-        peers.unwrap_or_default().iter().filter_map(|peer| report(&peer.key, peer.handshake)).collect()
+        have.peers(&want.plane.id).iter().filter_map(|peer| report(&peer.key, peer.handshake)).collect()
     };
     want.iter().flat_map(of_plane).collect()
 }
@@ -62,7 +61,7 @@ pub(super) fn reports(want: &[Want], have: &Observed) -> Vec<Report<Id>> {
 pub(super) fn plan(want: &[Want], have: &Observed, peers: &[Peer<Id>], stale: &[Id]) -> Vec<Change> {
     let silence: BTreeMap<&Id, Duration> = peers.iter().map(|peer| (&peer.id, peer.silence)).collect();
     let of_plane = |want: &Want| {
-        let link = have.links.iter().find(|link| link.name == want.plane.id.as_str())?;
+        let link = have.link(&want.plane.id)?;
         let wanted = wanted(want);
         let edits = |id: &Id| -> Option<[PeerEdit; 2]> {
             let peer = wanted.get(&id.1).filter(|_| id.0 == want.plane.id)?;
