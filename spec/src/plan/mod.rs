@@ -6,12 +6,14 @@
 mod change;
 mod document;
 mod dot;
+mod drawing;
 mod peers;
 pub mod ranges;
 mod shards;
 mod table;
 
 pub use change::{Change, EFFECTS, Effect, EffectRow, changes};
+pub use drawing::{Band, Party, Row, Service};
 pub use document::{NodeDocument, PlanDocument, StageDocument};
 pub use peers::Peer;
 pub use shards::UnderlayDocument;
