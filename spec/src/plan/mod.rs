@@ -13,8 +13,8 @@ mod shards;
 mod table;
 
 pub use change::{Change, EFFECTS, Effect, EffectRow, changes};
-pub use drawing::{Band, Party, Row, Service};
 pub use document::{NodeDocument, PlanDocument, StageDocument};
+pub use drawing::{Band, Party, Row, Service};
 pub use peers::Peer;
 pub use shards::UnderlayDocument;
 

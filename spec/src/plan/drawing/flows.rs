@@ -85,7 +85,9 @@ pub(super) fn bands(plan: &ClusterPlan) -> Result<Vec<Band<'_>>, FirewallError> 
         let mut rows = Vec::new();
         for to in &receivers {
             let senders = senders(plan, id, plane, to)?;
-            rows.extend(senders.iter().filter_map(|from| row(from.party, to.party, over_plane(plan, id, from, to))));
+            rows.extend(
+                senders.iter().filter_map(|from| row(from.party, to.party, over_plane(plan, id, from, to))),
+            );
         }
         bands.push(Band { plane: Some((id, plane)), rows: merged(rows) });
     }
@@ -102,7 +104,9 @@ fn merged(mut rows: Vec<Row>) -> Vec<Row> {
     let mut merged: Vec<Row> = Vec::new();
     for row in rows {
         let opposite = |other: &&mut Row| {
-            (other.from, other.to) == (row.to, row.from) && other.from != other.to && other.services == row.services
+            (other.from, other.to) == (row.to, row.from)
+                && other.from != other.to
+                && other.services == row.services
         };
         match merged.iter_mut().find(opposite) {
             Some(other) => other.both = true,
@@ -127,7 +131,8 @@ fn senders(
         senders.extend(operator.map(|address| Sender { party: Party::Operators, address, rules: None }));
     }
     for (party, role) in [(Party::ControlPlanes, Role::ControlPlane), (Party::Workers, Role::Worker)] {
-        let peers = plan.peers(to.node, id).filter_map(|peer| Some((peer.address, plan.node(peer.node.as_str())?)));
+        let peers =
+            plan.peers(to.node, id).filter_map(|peer| Some((peer.address, plan.node(peer.node.as_str())?)));
         let Some((address, node)) = peers.into_iter().find(|(_, node)| node.role == role) else { continue };
         senders.push(Sender { party, address, rules: plan.firewalls([node])?.pop() });
     }
@@ -146,10 +151,10 @@ fn over_plane(plan: &ClusterPlan, id: &PlaneId, from: &Sender, to: &Receiver<'_>
         };
         let accepted = accepted(&to.rules, id.as_str(), from.address, destination, leaves);
         let suffix = if other == id { String::new() } else { format!(" to {other}") };
-        services.extend(accepted.map(|rule| Service {
-            label: format!("{}{suffix}", label(rule)),
-            rule: rule.name.clone(),
-        }));
+        services.extend(
+            accepted
+                .map(|rule| Service { label: format!("{}{suffix}", label(rule)), rule: rule.name.clone() }),
+        );
     }
     services
 }
@@ -173,6 +178,7 @@ fn over_underlay(plan: &ClusterPlan, to: &Receiver<'_>) -> Vec<Service> {
             }
         }
     }
+    services.sort_by_key(|service| to.rules.rules().position(|rule| rule.name == service.rule));
     services
 }
 
@@ -232,6 +238,7 @@ fn source_port(rule: &Rule) -> u16 {
 /// The ports of a rule, and the purpose that its comment ends with.
 fn label(rule: &Rule) -> String {
     let purpose = rule.comment.rsplit(": ").next().unwrap_or_default();
+    let purpose = purpose.strip_suffix(" between members").unwrap_or(purpose); // the arrow says it
     let ports = rule.matches.iter().find_map(|condition| match condition {
         Match::DestinationPort(ranges) => Some(ranges),
         _ => None,

@@ -27,6 +27,7 @@ const STYLE: &str = "\
 text { font: 13px sans-serif; fill: #24292f; }
 .title { font-size: 18px; font-weight: bold; }
 .group { font-weight: bold; text-anchor: middle; }
+.band { font-weight: bold; }
 .note { fill: #57606a; }
 .names { fill: #57606a; text-anchor: middle; }
 .label { paint-order: stroke; stroke: #ffffff; stroke-width: 4px; }
@@ -45,8 +46,11 @@ pub(super) fn document(plan: &ClusterPlan, bands: &[Band<'_>]) -> String {
     line(&mut text, 20, 30, "title", &format!("{name}: who may open connections to whom"));
     for (party, x, title) in COLUMNS {
         // Writing to a String does not fail.
-        let _written =
-            writeln!(text, "<line class=\"column\" x1=\"{x}\" y1=\"{HEAD}\" x2=\"{x}\" y2=\"{}\"/>", height - 50);
+        let _written = writeln!(
+            text,
+            "<line class=\"column\" x1=\"{x}\" y1=\"{HEAD}\" x2=\"{x}\" y2=\"{}\"/>",
+            height - 50
+        );
         line(&mut text, x, 66, "group", title);
         line(&mut text, x, 84, "names", &members(plan, party));
     }
@@ -55,15 +59,29 @@ pub(super) fn document(plan: &ClusterPlan, bands: &[Band<'_>]) -> String {
         draw(&mut text, band, y);
         y += band_height(band);
     }
-    line(&mut text, 20, height - 28, "note", "Everything else is dropped, and no node forwards packets. Replies are not drawn.");
-    line(&mut text, 20, height - 10, "note", "A pointer over an arrow shows the names of the rules' counters.");
+    line(
+        &mut text,
+        20,
+        height - 28,
+        "note",
+        "Everything else is dropped, and no node forwards packets. Replies are not drawn.",
+    );
+    line(
+        &mut text,
+        20,
+        height - 10,
+        "note",
+        "A pointer over an arrow shows the names of the rules' counters.",
+    );
     text.push_str("</svg>\n");
     text
 }
 
 /// The names of the party's members, or their number.
 fn members(plan: &ClusterPlan, party: Party) -> String {
-    let of_role = |role| plan.nodes().iter().filter(|node| node.role == role).map(|node| node.name.to_string()).collect();
+    let of_role = |role| {
+        plan.nodes().iter().filter(|node| node.role == role).map(|node| node.name.to_string()).collect()
+    };
     let names: Vec<String> = match party {
         Party::Underlay => return "on the underlay".to_owned(),
         Party::Births => return "before enrolment".to_owned(),
@@ -89,7 +107,7 @@ fn row_height(row: &Row) -> u32 {
 }
 
 fn band_height(band: &Band<'_>) -> u32 {
-    BAND + band.rows.iter().map(row_height).sum::<u32>() + 8
+    BAND + arrows(band).filter_map(|rows| rows.first()).map(row_height).sum::<u32>() + 8
 }
 
 fn draw(text: &mut String, band: &Band<'_>, top: u32) {
@@ -110,26 +128,36 @@ fn draw(text: &mut String, band: &Band<'_>, top: u32) {
         "<line x1=\"20\" y1=\"{top}\" x2=\"{}\" y2=\"{top}\" stroke=\"{colour}\" stroke-width=\"2\"/>",
         WIDTH - 20
     );
-    line(text, 20, top + 20, "label", &title);
+    line(text, 20, top + 20, "band label", &title);
     let mut y = top + BAND;
-    for row in &band.rows {
-        y += row_height(row);
-        arrow(text, row, y - 8, colour);
+    for rows in arrows(band) {
+        y += rows.first().map_or(0, row_height);
+        arrow(text, rows, y - 8, colour);
     }
 }
 
+/// The rows of each arrow: an arrow has several heads if one group may open the same connections to several others.
+fn arrows<'b>(band: &'b Band<'_>) -> impl Iterator<Item = &'b [Row]> {
+    let one_way = |row: &Row| !row.both && row.from != row.to;
+    band.rows.chunk_by(move |a, b| one_way(a) && one_way(b) && a.from == b.from && a.services == b.services)
+}
+
 /// One arrow with its services above it; a loop if a group opens connections to itself.
-fn arrow(text: &mut String, row: &Row, y: u32, colour: &str) {
-    let (from, to) = (column(row.from), column(row.to));
+fn arrow(text: &mut String, rows: &[Row], y: u32, colour: &str) {
+    let Some(row) = rows.first() else { return };
+    let tips: Vec<u32> = rows.iter().map(|row| column(row.to)).collect();
+    let (from, to) = (column(row.from), tips.iter().copied().max().unwrap_or_default());
     let rules: Vec<&str> = row.services.iter().map(|service| service.rule.as_str()).collect();
     let _written = writeln!(text, "<g><title>{}</title>", escaped(&rules.join("\n")));
-    let (path, tip) = if from == to {
-        (format!("M {from} {} h 24 v 14 h -20", y - 14), (from, 1))
+    let path = if from == to {
+        format!("M {from} {} h 24 v 14 h -20", y - 14)
     } else {
-        (format!("M {from} {y} H {to}"), (to, if to > from { -1 } else { 1 }))
+        format!("M {from} {y} H {to}")
     };
     let _written = writeln!(text, "<path class=\"arrow\" stroke=\"{colour}\" d=\"{path}\"/>");
-    head(text, tip, y, colour);
+    for tip in tips {
+        head(text, (tip, if tip > from { -1 } else { 1 }), y, colour);
+    }
     if row.both {
         head(text, (from, if to > from { 1 } else { -1 }), y, colour);
     }
