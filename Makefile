@@ -34,7 +34,7 @@ test: build ## Run all tests and print one summary at the end
 
 .PHONY: quick
 quick: ## Run the fast tests: unit tests, parsers, the spec corpus, and the Disks stage on disks in memory
-	$(CARGO) test --quiet --release --locked --workspace --lib --bins --test disks --test parsers --test recipe --test suite
+	$(CARGO) test --quiet --profile quick --locked --workspace --lib --bins --test disks --test parsers --test recipe --test suite
 
 .PHONY: drill
 drill: build previous-disk ## Run the long tests: many more boots and power cuts, and a disk of the previous release

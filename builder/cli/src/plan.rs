@@ -1,4 +1,5 @@
-//! `plan SPEC`: shows the addresses, peers, policy, stages, firewalls and underlays that are derived from a spec. `--assign` records ids in the allocation file.
+//! `plan SPEC`: shows the addresses, peers, policy, stages, firewalls and underlays that are derived from a spec, and
+//! draws them. `--assign` records ids in the allocation file.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -25,8 +26,11 @@ pub struct Plan {
     /// Print a graph in the DOT language of Graphviz
     #[arg(long, conflicts_with_all = ["node", "since"])]
     dot: bool,
+    /// Print a drawing of who may open connections to whom, as SVG
+    #[arg(long, conflicts_with_all = ["json", "dot", "node", "since"])]
+    svg: bool,
     /// Record the ids of nodes and operators in the allocation file next to the spec
-    #[arg(long, conflicts_with_all = ["dot", "node", "since"])]
+    #[arg(long, conflicts_with_all = ["dot", "svg", "node", "since"])]
     assign: bool,
     /// With --assign: print the allocation file, without writing it
     #[arg(long, requires = "assign")]
@@ -35,10 +39,10 @@ pub struct Plan {
     #[arg(long, value_name = "NAME", conflicts_with = "since")]
     node: Option<String>,
     /// Print the firewall of each node, or of one node, as input of nft(8)
-    #[arg(long, conflicts_with_all = ["dot", "assign", "since"])]
+    #[arg(long, conflicts_with_all = ["dot", "svg", "assign", "since"])]
     firewall: bool,
     /// Print the files of systemd-networkd for the underlay of each node, or of one node
-    #[arg(long, conflicts_with_all = ["dot", "assign", "since", "firewall"])]
+    #[arg(long, conflicts_with_all = ["dot", "svg", "assign", "since", "firewall"])]
     underlay: bool,
     /// Show the differences from an older spec, and the effect of each on running nodes
     #[arg(long, value_name = "OLD")]
@@ -63,6 +67,7 @@ impl Plan {
             _ if self.underlay => self.underlays(&plan),
             Some(name) => self.node(&plan, name),
             None if self.dot => print(&plan.dot()),
+            None if self.svg => Self::drawing(&plan),
             None if self.json => print_pretty(&json!(plan.document())),
             None if self.dry_run => Ok(()),
             None => print(&plan.tables()),
@@ -85,6 +90,10 @@ impl Plan {
         }
         let texts: Vec<String> = underlays.iter().map(ToString::to_string).collect();
         print(&texts.join("\n"))
+    }
+
+    fn drawing(plan: &ClusterPlan) -> Result<(), Failure> {
+        print(&plan.svg().map_err(|error| Failure::new(Class::InvalidSpec, error))?)
     }
 
     fn firewalls(&self, plan: &ClusterPlan) -> Result<(), Failure> {

@@ -85,10 +85,12 @@ fn validate_json_reports_the_same_problems() {
 }
 
 #[test]
-fn the_plan_of_every_example_is_printed_as_tables_json_and_dot() {
+fn the_plan_of_every_example_is_printed_as_tables_json_and_drawings() {
     let (folder, goldens) = (project("examples"), project("spec/tests/golden/plan"));
     for spec in specs(&folder) {
-        for (arguments, extension) in [(&[][..], "txt"), (&["--json"], "json"), (&["--dot"], "dot")] {
+        for (arguments, extension) in
+            [(&[][..], "txt"), (&["--json"], "json"), (&["--dot"], "dot"), (&["--svg"], "svg")]
+        {
             let output = run(&folder, &[&["plan", &spec], arguments].concat());
             assert_eq!(output.status.code(), Some(0), "{spec}");
             assert_eq!(text(&output.stdout), expected(&goldens, &spec, extension), "{spec} {arguments:?}");

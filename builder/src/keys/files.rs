@@ -7,6 +7,7 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use kubedos_debian::digest::Sha256;
 use kubedos_image::width::to_usize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
@@ -16,6 +17,18 @@ use super::init::NewFile;
 
 /// The limit for a file of a key directory in bytes.
 const MAX_LENGTH: u64 = 64 * 1024;
+
+/// The SHA-256 digests of the published secrets in `keys/demo`.
+pub(super) const PUBLISHED: [&str; 8] = [
+    "809057a8ad53f9fb8069d561697bcce7b56ca5e396b51027fdf1e84b779d31a3", // KEK-1.key
+    "652ce3c6d20b0d52cc29e384c19f0eac66672e691913800169df607fa1a2fa5f", // PK-1.key
+    "c59742171537f0f59d28df46b320da16db12606b7101dce9cdc6f8012035055f", // configuration-1.key
+    "ba2827abe91a746b1fb551b1ae01b0cacb9e8176da49da43805c5e2868a14b46", // db-1.key
+    "314cf52ea50921054f91676fc67b1dec405899238b12b257627f452a8b8dfa2e", // intermediate-ca-1.key
+    "9bd03b00dac17fca1a742b5f8dff737613813dbd6faa077b14cd558995557a0b", // node-master-1.key
+    "7d16f6e5e3e8d00f0f654b832727983ab48c5454505cc0049e01ccd09b3ea35e", // root-ca.key
+    "2afcfc753ae598a859cb4a62b031436a587a67aeb0962bfddee4d4e0058fa9ca", // seed-1.key
+];
 
 /// Returns an error if the group or others have any access to a file or folder.
 pub(super) fn check_private(path: &Path) -> Result<(), KeyError> {
@@ -28,19 +41,21 @@ fn refuse_exposed(path: &Path, mode: u32) -> Result<(), KeyError> {
     if mode & 0o077 == 0 { Ok(()) } else { Err(KeyError::Exposed { path: path.to_owned(), mode }) }
 }
 
-/// Reads a secret. The mode is that of the opened file, so the file cannot be exchanged between check and read.
-pub(super) fn read_secret(path: &Path, demo: bool) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+/// Reads a secret. Only the owner may have access to its file, unless the secret is one of the published demo keys: an index
+/// that declares demo keys exempts no other secret. The mode is that of the opened file, so the file cannot be exchanged
+/// between check and read.
+pub(super) fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let opened = fs::File::open(path).map_err(|source| file("open", path, source))?;
     let metadata = opened.metadata().map_err(|source| file("read", path, source))?;
-    if !demo {
-        refuse_exposed(path, metadata.permissions().mode())?;
-    }
     if !metadata.is_file() || metadata.len() > MAX_LENGTH {
         return Err(KeyError::Malformed { path: path.to_owned(), what: "a small file" });
     }
     // Allocate the final size at once: a growing buffer would leave copies of the secret in freed memory.
     let mut bytes = Zeroizing::new(Vec::with_capacity(to_usize(metadata.len()) + 1));
     opened.take(metadata.len()).read_to_end(&mut bytes).map_err(|source| file("read", path, source))?;
+    if !PUBLISHED.contains(&Sha256::of(&bytes).to_string().as_str()) {
+        refuse_exposed(path, metadata.permissions().mode())?;
+    }
     Ok(bytes)
 }
 

@@ -83,7 +83,7 @@ impl KeyDir {
     /// Opens a key directory.
     ///
     /// # Errors
-    /// [`KeyError::Exposed`] if others can read it and it does not contain the demo keys; [`KeyError::Index`] and related errors if it is
+    /// [`KeyError::Exposed`] if others can read it and it does not declare demo keys; [`KeyError::Index`] and related errors if it is
     /// not a key directory.
     pub fn open(path: &Path) -> Result<Self, KeyError> {
         let public = PublicKeys::open(&path.join(PUBLIC))?;
@@ -175,7 +175,7 @@ impl KeyDir {
         incarnation: u32,
     ) -> Result<NodeSecrets, KeyError> {
         let path = self.path.join(&self.index.node_master);
-        let text = files::read_secret(&path, self.public.demo)?;
+        let text = files::read_secret(&path)?;
         let mut master = Zeroizing::new([0; 32]);
         hex::decode_to_slice(text.trim_ascii_end(), master.as_mut())
             .map_err(|_| KeyError::Malformed { path: path.clone(), what: "64 hex digits" })?;
@@ -193,7 +193,7 @@ impl KeyDir {
 
     /// Reads a secret key in PKCS #8 format.
     fn secret(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-        let text = files::read_secret(path, self.public.demo)?;
+        let text = files::read_secret(path)?;
         files::decode_pem(&text, "PRIVATE KEY")
             .map(Zeroizing::new)
             .ok_or_else(|| KeyError::Malformed { path: path.to_owned(), what: "a private key in PEM" })

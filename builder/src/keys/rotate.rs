@@ -130,7 +130,7 @@ impl Rotation {
 
     fn intermediate(&mut self, path: &Path, secret: &str) -> Result<Vec<NewFile>, KeyError> {
         let root_path = path.join(&self.private.root_ca);
-        let root = read_key(&root_path, self.public.demo)?;
+        let root = read_key(&root_path)?;
         let key = certificate::p384()?;
         let der = certificate::intermediate_ca(&self.public.cluster, self.number, &key, &root)?;
         let name = format!("{}-{}.crt", self.role.stem(), self.number);
@@ -162,7 +162,7 @@ impl Rotation {
         self.public.secure_boot.time = time;
 
         let kek_path = path.join(&self.private.kek);
-        let kek = read_key(&kek_path, self.public.demo)?;
+        let kek = read_key(&kek_path)?;
         let signer = RsaSigner::new(&kek, secure_boot.kek.clone(), &kek_path)?;
         let mut out = vec![secret_key(secret, &key), public_certificate(&name, &der)];
         out.extend(enrolment(Variable::Db, time, &accepted, &signer)?);
@@ -170,8 +170,8 @@ impl Rotation {
     }
 }
 
-fn read_key(path: &Path, demo: bool) -> Result<certificate::Pkcs8, KeyError> {
-    let text = files::read_secret(path, demo)?;
+fn read_key(path: &Path) -> Result<certificate::Pkcs8, KeyError> {
+    let text = files::read_secret(path)?;
     files::decode_pem(&text, "PRIVATE KEY")
         .map(zeroize::Zeroizing::new)
         .ok_or_else(|| KeyError::Malformed { path: path.to_owned(), what: "a private key in PEM" })

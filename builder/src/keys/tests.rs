@@ -9,7 +9,7 @@ use kubedos_image::pkcs7::Signer;
 use kubedos_wire::hex32::ClusterId;
 use kubedos_wire::statement::{self, Domain};
 
-use super::{Init, KeyDir, KeyError, PublicKeys, Role, plan_init, plan_rotate};
+use super::{Init, KeyDir, KeyError, PublicKeys, Role, files, plan_init, plan_rotate};
 
 const NOW: u64 = 1_790_000_000;
 
@@ -298,6 +298,37 @@ fn demo_keys_are_accepted_for_the_examples_only() {
     }
     fs::set_permissions(&hidden, fs::Permissions::from_mode(0o700)).unwrap();
     assert!(matches!(KeyDir::open_for(&hidden, &own, "prod"), Err(KeyError::HiddenDemo { .. })));
+}
+
+/// An index that declares demo keys makes no other secret readable by everybody.
+#[test]
+fn only_published_secrets_may_be_readable_by_others() {
+    let demo = project().join("keys/demo");
+    for entry in fs::read_dir(&demo).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "key") {
+            let digest = kubedos_debian::digest::Sha256::of(&fs::read(&path).unwrap()).to_string();
+            assert!(files::PUBLISHED.contains(&digest.as_str()), "{}", path.display());
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lab");
+    let cluster = init(&path).public().cluster_id("lab");
+    for name in ["keys.toml", "public/keys.toml"] {
+        let text = fs::read_to_string(path.join(name)).unwrap();
+        fs::write(path.join(name), text.replace("demo = false", "demo = true")).unwrap();
+    }
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let open = || KeyDir::open(&path).unwrap();
+    open().configuration_signer().unwrap();
+    open().node_secrets(cluster, "cp-1", 1).unwrap();
+    for name in ["configuration-1.key", "seed-1.key", "db-1.key", "node-master-1.key"] {
+        fs::set_permissions(path.join(name), fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    assert!(matches!(open().configuration_signer(), Err(KeyError::Exposed { mode: 0o644, .. })));
+    assert!(matches!(open().seed_signer(), Err(KeyError::Exposed { .. })));
+    assert!(matches!(open().secure_boot_signer(), Err(KeyError::Exposed { .. })));
+    assert!(matches!(open().node_secrets(cluster, "cp-1", 1), Err(KeyError::Exposed { .. })));
 }
 
 /// A key directory that contains a part of the demo keys: each part is recognised by its bytes.

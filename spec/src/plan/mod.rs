@@ -6,6 +6,7 @@
 mod change;
 mod document;
 mod dot;
+mod drawing;
 mod peers;
 pub mod ranges;
 mod shards;
@@ -13,6 +14,7 @@ mod table;
 
 pub use change::{Change, EFFECTS, Effect, EffectRow, changes};
 pub use document::{NodeDocument, PlanDocument, StageDocument};
+pub use drawing::{Band, Party, Row, Service};
 pub use peers::Peer;
 pub use shards::UnderlayDocument;
 

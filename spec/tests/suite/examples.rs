@@ -97,6 +97,7 @@ fn the_plan_of_every_example_equals_its_golden_files() {
         let file = |extension: &str| golden::path(&format!("golden/plan/{name}.{extension}"));
         golden::compare(&file("txt"), &plan.tables());
         golden::compare(&file("dot"), &plan.dot());
+        golden::compare(&file("svg"), &plan.svg().unwrap());
         let document = serde_json::to_value(plan.document()).unwrap();
         golden::compare(&file("json"), &format!("{document:#}\n"));
         let first = plan.node_tables(&plan.nodes()[0]);

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 
 use kubedos_spec::allocation::Allocation;
 use kubedos_spec::check::Raw;
-use kubedos_spec::plan::ClusterPlan;
-use kubedos_wire::node::Shard;
+use kubedos_spec::plan::{ClusterPlan, Party, PlannedNode};
+use kubedos_wire::firewall::{Hook, Packet, State, Transport, Verdict};
+use kubedos_wire::node::{Role, Shard};
+use kubedos_wire::value::Protocol;
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -25,7 +27,7 @@ proptest! {
     fn the_same_spec_gives_the_same_plan(spec in generate::specs()) {
         let (a, b) = (plan(&spec, None), plan(&spec, None));
         prop_assert_eq!(a.document(), b.document());
-        prop_assert_eq!((a.tables(), a.dot()), (b.tables(), b.dot()));
+        prop_assert_eq!((a.tables(), a.dot(), a.svg()), (b.tables(), b.dot(), b.svg()));
     }
 
     #[test]
@@ -101,6 +103,59 @@ proptest! {
             for index in 0..plan.policy().len() {
                 let name = format!("input.allow.{index}.tcp");
                 prop_assert!(firewall.rules().any(|rule| rule.name == name), "{name}");
+            }
+        }
+    }
+
+    /// Requirements N3, N4: the drawing shows every connection between peers that their firewalls accept.
+    #[test]
+    fn every_accepted_connection_between_nodes_is_drawn(
+        spec in generate::specs(),
+        port in prop_oneof![Just(123_u16), Just(6443), Just(7444), 1..=u16::MAX],
+        protocol in prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp)],
+    ) {
+        let plan = plan(&spec, None);
+        let party = |node: &PlannedNode| match node.role {
+            Role::ControlPlane => Party::ControlPlanes,
+            Role::Worker => Party::Workers,
+        };
+        let firewalls = plan.firewalls(plan.nodes()).unwrap();
+        let rules = |node: &PlannedNode| firewalls.iter().find(|rules| rules.node == node.name).unwrap();
+        let transports = [
+            Transport::Ports { protocol, source: 50_000, destination: port },
+            Transport::Icmp(8),
+            Transport::Icmp(128),
+            Transport::Other,
+        ];
+        for band in plan.flows().unwrap() {
+            let Some((id, plane)) = band.plane else { continue };
+            for to in plan.nodes() {
+                for peer in plan.peers(to, id) {
+                    let from = plan.node(peer.node.as_str()).unwrap();
+                    for (destination, transport) in
+                        plan.planes().values().flat_map(|other| transports.map(|it| (other.member(to.id).unwrap(), it)))
+                    {
+                        let source = plane.member(from.id).unwrap();
+                        if source.is_ipv4() != destination.is_ipv4() {
+                            continue;
+                        }
+                        let packet = Packet {
+                            input: Some(id.to_string()), output: None, source, destination, hop_limit: 64, transport,
+                            state: State::New, over_limit: false,
+                        };
+                        let sent = Packet { input: None, output: Some(id.to_string()), ..packet.clone() };
+                        let decision = rules(to).evaluate(Hook::Input, &packet);
+                        let passes = decision.verdict == Verdict::Accept
+                            && rules(from).evaluate(Hook::Output, &sent).verdict == Verdict::Accept;
+                        let Some(rule) = decision.rule.filter(|_| passes) else { continue };
+                        let drawn = band.rows.iter().any(|row| {
+                            ((row.from, row.to) == (party(from), party(to))
+                                || row.both && (row.to, row.from) == (party(from), party(to)))
+                                && row.services.iter().any(|service| service.rule == rule.name)
+                        });
+                        prop_assert!(drawn, "{} over {id} to {}: {}", from.name, to.name, rule.name);
+                    }
+                }
             }
         }
     }

@@ -3,13 +3,14 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 
 use kubedos_image::layout::{Area, Role, Slot};
-use kubedos_lab::{Disk, Format};
+use kubedos_lab::{Disk, Format, Patience};
 use kubedos_tests::{
-    DISK, Expect, Product, Rig, Variant, baseline, halts, halts_at, last, no_failed_unit, oracles,
-    powers_off, rotated_keys, status_page, succeeds, tools, transplant,
+    DISK, Expect, Product, Rig, Variant, baseline, halts, halts_at, kubedos_build, last, no_failed_unit,
+    oracles, powers_off, project, rotated_keys, status_page, succeeds, tools, transplant,
 };
 use kubedos_wire::record::Outcome;
 use kubedos_wire::seal::Volume;
@@ -168,15 +169,46 @@ fn a_release_below_the_floor_of_the_seed_is_refused() {
     assert_eq!(machine.writes(0).unwrap(), 0, "the disk was written to");
 }
 
+/// The cluster after cp-1 was replaced.
+fn replaced() -> &'static Product {
+    static REPLACED: OnceLock<Product> = OnceLock::new();
+    REPLACED.get_or_init(|| {
+        Variant::new("replaced").edit("name: cp-1", "name: cp-1\n        incarnation: 2").build()
+    })
+}
+
+/// An image that was built before the node was replaced has the node's old keys in its roster.
+#[test]
+fn the_seed_of_a_later_incarnation_boots_and_says_that_the_peers_ignore_the_node() {
+    let rig = Rig::new("a_later_incarnation");
+    // The demo keys, which a roster needs, serve only examples next to them.
+    let (keys, examples) = (rig.bench().path("project/keys"), rig.bench().path("project/examples"));
+    for folder in [&keys, &examples] {
+        std::fs::create_dir_all(folder).unwrap();
+    }
+    succeeds(Command::new("cp").arg("-r").arg(project().join("keys/demo")).arg(&keys));
+    let example = std::fs::read_to_string(project().join("examples/lab.yaml")).unwrap();
+    let spec = examples.join("lab.yaml");
+    std::fs::write(&spec, example.replacen("name: cp-1", "name: cp-1\n        incarnation: 2", 1)).unwrap();
+    std::fs::copy(project().join("examples/lab.alloc.toml"), examples.join("lab.alloc.toml")).unwrap();
+    let out = rig.bench().path("project/out");
+    let mut seed = kubedos_build();
+    seed.args(["seed", "--node", "cp-1", "--spec"]).arg(&spec).arg("--keys").arg(keys.join("demo"));
+    succeeds(seed.arg("--out").arg(&out));
+    let seed = Disk::new(out.join("seeds/cp-1.img"), Format::Raw).read_only().not_bootable();
+
+    let machine = rig.boot(&rig.unseeded(rig.disk("disk")).disk(seed));
+    baseline(&machine, Expect::Baseline);
+    let record = machine.wait_for_stage(Stage::Backplanes.name(), Outcome::Waiting, Patience::STEP).unwrap();
+    let note = record.note.unwrap_or_default();
+    assert!(note.contains("the roster has other keys of this node on wg1, wg2, wg3"), "{note}");
+}
+
 /// The seed of a replaced node is refused, even with an empty disk and new STATE.
 #[test]
 fn the_seed_of_an_earlier_incarnation_is_refused_on_a_new_disk() {
-    static REPLACED: OnceLock<Product> = OnceLock::new();
-    let replaced = REPLACED.get_or_init(|| {
-        Variant::new("replaced").edit("name: cp-1", "name: cp-1\n        incarnation: 2").build()
-    });
     let old = generation(1).seed("cp-1");
-    let rig = Rig::of(replaced, "an_earlier_incarnation");
+    let rig = Rig::of(replaced(), "an_earlier_incarnation");
     let machine = rig.boot(&rig.unseeded(rig.disk("disk")).disk(old));
     halts_at(
         &machine,

@@ -6,6 +6,7 @@
 //! An underlay that is not complete does not stop the planes: WireGuard sends when a path exists. The stage then reports
 //! what is missing, and the reconcile loop reports when it is complete.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use kubedos_wire::firewall::{FirewallError, LISTENERS, Ruleset};
 use kubedos_wire::node::Underlay;
 use kubedos_wire::planes::{self as data, PlaneKeyError, PlanesError, WantedPlane};
 use kubedos_wire::underlay::UnderlayError;
+use kubedos_wire::value::{PlaneId, WireguardKey};
 
 use super::clock::system::{self, Start};
 use super::planes::Sessions;
@@ -40,6 +42,8 @@ pub struct Desired {
     pub underlay: Underlay,
     /// The planes; `None` without a roster.
     pub planes: Option<Vec<planes::Want>>,
+    /// The node's public keys in the roster, by which its peers know it.
+    pub known_keys: BTreeMap<PlaneId, WireguardKey>,
 }
 
 /// What one pass over all parts did, and what is missing.
@@ -112,7 +116,9 @@ pub fn desired(identity: &Identity) -> Result<Desired, BackplanesError> {
         }
         None => None,
     };
-    Ok(Desired { firewall, underlay: shard.underlay.clone(), planes })
+    let entry = roster.as_ref().and_then(|roster| roster.node(&shard.node));
+    let keys = entry.iter().flat_map(|entry| &entry.planes).map(|(id, plane)| (id.clone(), plane.key));
+    Ok(Desired { firewall, underlay: shard.underlay.clone(), planes, known_keys: keys.collect() })
 }
 
 /// Sets the clock if the RTC is not credible, brings everything into force, and waits for the underlay for a limited time.
@@ -122,13 +128,24 @@ pub fn attempt(desired: &Desired, start: &Start) -> Result<Step<bool>, Backplane
     let mut settled = settle(desired, PATIENCE)?;
     settled.changes.extend(clock.change.clone());
     let summary = summary(desired, &clock);
+    let unknown = unknown_keys(desired, &settled.planes.1);
+    let after = |problems: [Option<&str>; 2]| {
+        Some(problems.into_iter().flatten().chain([summary.as_str()]).collect::<Vec<_>>().join("; "))
+    };
     if let Some(missing) = missing_text(&settled.missing) {
-        let note = Some(format!("{missing}; {summary}"));
+        let note = after([Some(&missing), unknown.as_deref()]);
         return Ok(Step::Degraded { output: false, on: "underlay".into(), note });
     }
     if desired.planes.is_none() {
         let note = format!("this version enrols no nodes, and the configuration has no roster; {summary}");
         return Ok(Step::Degraded { output: true, on: "roster".into(), note: Some(note) });
+    }
+    if unknown.is_some() {
+        return Ok(Step::Degraded {
+            output: true,
+            on: "roster".into(),
+            note: after([None, unknown.as_deref()]),
+        });
     }
     Ok(if settled.changes.is_empty() {
         Step::Unchanged { output: true, note: Some(summary) }
@@ -186,6 +203,19 @@ fn observe_missing(desired: &Desired) -> Result<Vec<Missing>, BackplanesError> {
 fn missing_text(missing: &[Missing]) -> Option<String> {
     let texts: Vec<String> = missing.iter().map(ToString::to_string).collect();
     (!texts.is_empty()).then(|| texts.join("; "))
+}
+
+/// Why peers ignore the node: its seed has another incarnation than the one that the roster was made from.
+fn unknown_keys(desired: &Desired, have: &planes::Observed) -> Option<String> {
+    let planes: Vec<&str> =
+        planes::unknown_to_peers(&desired.known_keys, have).into_iter().map(PlaneId::as_str).collect();
+    (!planes.is_empty()).then(|| {
+        let planes = planes.join(", ");
+        format!(
+            "the roster has other keys of this node on {planes}, so its peers ignore it: attach the seed of the incarnation \
+             in the configuration, or build the image again with the incarnation of this seed"
+        )
+    })
 }
 
 /// What is in force, in one line.

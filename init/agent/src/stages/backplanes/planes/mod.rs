@@ -26,7 +26,7 @@ use kubedos_sys::netlink::route::{Address, Link, Route, Rtnetlink};
 use kubedos_sys::netlink::wireguard::{Device, Peer, PeerChange, Wireguard};
 use kubedos_wire::hex32::Secret32;
 use kubedos_wire::planes::{PeerName, WantedPlane};
-use kubedos_wire::value::PlaneId;
+use kubedos_wire::value::{PlaneId, WireguardKey};
 
 /// The kind of the devices.
 pub const KIND: &str = "wireguard";
@@ -203,6 +203,13 @@ pub fn settle(kernel: &mut Kernel, want: &[Want]) -> Result<(Vec<String>, Observ
         }
     }
     Err(SettleError::Unstable(done.pop().unwrap_or_default()))
+}
+
+/// The planes on which the node has another public key than `known`, the keys by which its peers know it: the peers ignore
+/// the node there, and do not answer.
+pub fn unknown_to_peers<'k>(known: &'k BTreeMap<PlaneId, WireguardKey>, have: &Observed) -> Vec<&'k PlaneId> {
+    let own = |plane: &PlaneId| have.link(plane).and_then(|link| have.devices.get(&link.index)?.public_key);
+    known.iter().filter(|(plane, key)| own(plane) != Some(*key.bytes())).map(|(plane, _)| plane).collect()
 }
 
 /// The state of a plane, for the status page and the console.

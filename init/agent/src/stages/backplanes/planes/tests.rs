@@ -7,7 +7,6 @@ use kubedos_sys::netlink::route::MAIN;
 use kubedos_sys::netlink::wireguard::Range;
 use kubedos_wire::node::PlanePurpose;
 use kubedos_wire::planes::{Peer as WantedPeer, PeerName};
-use kubedos_wire::value::WireguardKey;
 use proptest::prelude::*;
 use zeroize::Zeroizing;
 
@@ -161,6 +160,24 @@ fn planes_come_up_from_nothing_in_this_order() {
             "wg1: add the route to 10.101.0.0/24",
         ]
     );
+}
+
+/// A seed of a later incarnation gives other keys than the roster has.
+#[test]
+fn a_node_that_its_peers_do_not_know_is_found() {
+    let (_, mut state) = up();
+    let known: BTreeMap<PlaneId, WireguardKey> = [("wg1", 7), ("wg3", 8)]
+        .map(|(plane, key)| (plane.parse().unwrap(), WireguardKey::new([key; 32])))
+        .into();
+    let unknown = |state: &Observed| -> Vec<String> {
+        unknown_to_peers(&known, state).into_iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(unknown(&state), ["wg1", "wg3"], "no key is set");
+    for (device, key) in state.devices.values_mut().zip([7, 9]) {
+        device.public_key = Some([key; 32]);
+    }
+    assert_eq!(unknown(&state), ["wg3"]);
+    assert_eq!(unknown(&Observed::default()), ["wg1", "wg3"], "no device exists");
 }
 
 /// Each kind of drift is found, described and corrected by one change, and nothing else changes.
