@@ -264,6 +264,19 @@ mod tests {
         assert_eq!(sample.offset, 750);
     }
 
+    /// Replies that chronyd 4.6.1 of the lock sent to the request number 5.
+    #[test]
+    fn replies_of_chronyd_are_read() {
+        let reply = "06020000000f0003000000000000000000000005000000000000000\
+                     07f000003000000000000000000000000000100000004000a00010000\
+                     0000000f00000002de8c41edde8c41ede084e816";
+        let Answer::Sample(sample) = parse(&hex::decode(reply).unwrap(), 5).unwrap() else { panic!() };
+        assert_eq!((sample.address, sample.age), (IpAddr::from([127, 0, 0, 3]), Duration::from_secs(2)));
+        assert_eq!((sample.offset, sample.bound), (0, 2), "2 and 4 microseconds");
+        let reply = "06020000000f00010004000000000000000000050000000000000000";
+        assert_eq!(parse(&hex::decode(reply).unwrap(), 5), Ok(Answer::End));
+    }
+
     #[test]
     fn the_end_of_the_list_and_a_source_without_measurement() {
         assert_eq!(parse(&end(9), 9), Ok(Answer::End));
