@@ -123,14 +123,13 @@ fn a_wrong_rtc_is_corrected_over_wg1_after_the_planes_are_up() {
 }
 
 /// N1: with an RTC in 2106 on the control plane and one in 1970 on the worker, both start between their bounds, and all planes
-/// have sessions.
+/// have sessions. (systemd corrects such clocks to its own epoch before the agent judges them.)
 #[test]
 fn an_rtc_in_1970_and_one_in_2106_do_not_prevent_planes() {
     let rig = Rig::new("an_rtc_in_1970_and_one_in_2106_do_not_prevent_planes");
     let switch = Switch::start(&SwitchOptions::default()).unwrap();
     let (control, _) = boot(&rig, &switch, &rig.disk("cp-1-disk"), ("cp-1", 1, "2106-02-07T06:28:16"));
-    let (worker, note) = boot(&rig, &switch, &rig.disk("w-1-disk"), ("w-1", 2, "1970-01-01T00:00:00"));
-    assert!(note.contains("clock from the lower bound"), "{note}");
+    let (worker, _) = boot(&rig, &switch, &rig.disk("w-1-disk"), ("w-1", 2, "1970-01-01T00:00:00"));
     for mut machine in [control, worker] {
         let page = wait_for_page(&mut machine, Duration::from_secs(120), |page| {
             has_all_sessions(page) && clock_of(page).ends_with("1/1 agree")

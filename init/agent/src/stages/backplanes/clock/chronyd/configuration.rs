@@ -7,7 +7,6 @@
 //! Not here: who may reach UDP port 123, which the firewall decides. The directives are those of chrony.conf(5), 4.6.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::net::IpAddr;
 
 use kubedos_wire::firewall::TIME_PORT;
@@ -62,23 +61,21 @@ impl Time {
              bindacqaddress {address}\n\
              bindacqdevice {plane}\n"
         );
-        let mut line = |line: std::fmt::Arguments<'_>| {
-            let _ = writeln!(text, "{line}"); // writing to a string does not fail
-        };
         for source in self.sources.keys() {
-            line(format_args!("server {source} iburst minpoll 4 maxpoll 6 noselect"));
+            text.push_str(&format!("server {source} iburst minpoll 4 maxpoll 6 noselect\n"));
         }
-        match self.role {
-            Role::ControlPlane => {
-                line(format_args!("port {TIME_PORT}"));
-                line(format_args!("bindaddress {address}"));
-                line(format_args!("binddevice {plane}"));
-                line(format_args!("allow {}", self.cidr));
-                line(format_args!("ratelimit interval 3 burst 16"));
-                line(format_args!("local stratum 10"));
-            }
-            Role::Worker => line(format_args!("port 0")),
-        }
+        text.push_str(&match self.role {
+            Role::ControlPlane => format!(
+                "port {TIME_PORT}\n\
+                 bindaddress {address}\n\
+                 binddevice {plane}\n\
+                 allow {}\n\
+                 ratelimit interval 3 burst 16\n\
+                 local stratum 10\n",
+                self.cidr
+            ),
+            Role::Worker => "port 0\n".to_owned(),
+        });
         text
     }
 }

@@ -219,7 +219,7 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path); // the next connection removes it as well
+        drop(fs::remove_file(&self.path)); // after an error, the next connection removes it
     }
 }
 

@@ -41,7 +41,8 @@ pub struct Sample {
     pub address: IpAddr,
     /// The time since the measurement, in whole seconds.
     pub age: Duration,
-    /// The source's clock minus this node's clock.
+    /// The source's clock minus this node's clock. chrony's numbers have 24 binary digits, so an offset of years is exact to
+    /// seconds only; after a step by it, the next measurement is exact.
     pub offset: Millis,
     /// The largest possible error of the offset, rounded up: half of the delay to the source and beyond it, plus the
     /// dispersion.
