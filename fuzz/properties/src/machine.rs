@@ -5,6 +5,7 @@ use std::io::Cursor;
 
 use kubedos_agent::corruption::bad_block;
 use kubedos_agent::seed::{Candidate, Trust, judge};
+use kubedos_agent::stages::backplanes::clock::chronyd::protocol::{self, Answer, LENGTH, sample};
 use kubedos_agent::stages::disks::anchor::{self, Anchor, Found};
 use kubedos_agent::stages::disks::containers::{self, Content};
 use kubedos_agent::stages::disks::fake_disks::{Medium, ext4_head, luks_area_of};
@@ -26,13 +27,14 @@ use kubedos_sys::uevent::Uevent;
 use crate::frugal::{LITTLE, Most, frugal};
 use crate::{Seed, Target, keys, sparse, volumes};
 
-pub(crate) const TARGETS: [Target; 6] = [
+pub(crate) const TARGETS: [Target; 7] = [
     Target { name: "seed", property: seed, seeds: seed_seeds, mutants: 4000 },
     Target { name: "disk_table", property: disk_table, seeds: disk_table_seeds, mutants: 1000 },
     Target { name: "partition_head", property: partition_head, seeds: partition_head_seeds, mutants: 20_000 },
     Target { name: "anchor", property: anchor, seeds: anchor_seeds, mutants: 5000 },
     Target { name: "kernel_texts", property: kernel_texts, seeds: kernel_texts_seeds, mutants: 100_000 },
     Target { name: "write_log", property: write_log, seeds: write_log_seeds, mutants: 50_000 },
+    Target { name: "chronyd_reply", property: chronyd_reply, seeds: chronyd_reply_seeds, mutants: 100_000 },
 ];
 
 /// A seed volume without its system area. It is accepted only if it contains a signed seed, and not together with another signed seed.
@@ -69,6 +71,36 @@ fn is_signed(statement: &[u8]) -> bool {
     [keys::seed_volume("lab", "cp-1"), volumes::seed_volume_of(VERSION_1)]
         .iter()
         .any(|signed| body(volume::read(signed).unwrap()) == body(statement))
+}
+
+/// A datagram from chronyd. Only a reply of the right length to the right request has a measurement.
+fn chronyd_reply(input: &[u8]) {
+    const SEQUENCE: u32 = 7;
+    let valid = sample::source(SEQUENCE, [10, 101, 0, 1], 3, 0, 0);
+    let mut corrected = input.to_vec();
+    corrected.iter_mut().zip(&valid).take(28).for_each(|(byte, valid)| *byte = *valid); // its head
+    for bytes in [input, &corrected] {
+        match protocol::parse(bytes, SEQUENCE) {
+            Ok(Answer::Sample(_) | Answer::Empty) => assert_eq!(bytes.len(), LENGTH),
+            Ok(Answer::End) => assert!(bytes.len() < LENGTH),
+            Err(_) => {}
+        }
+        let other = protocol::parse(bytes, SEQUENCE + 1);
+        assert!(
+            other.is_err() || protocol::parse(bytes, SEQUENCE).is_err(),
+            "one datagram answers two requests"
+        );
+    }
+}
+
+fn chronyd_reply_seeds() -> Vec<Seed> {
+    let measured = |ahead, error| sample::source(7, [10, 101, 0, 2], 12, ahead, error);
+    vec![
+        ("measurement", measured(sample::bits(-8, 3 << 21), sample::bits(-6, 1 << 23))),
+        ("far-ahead", measured(sample::bits(63, (1 << 24) - 1), sample::bits(63, -(1 << 24)))),
+        ("no-measurement", sample::source(7, [10, 101, 0, 2], u32::MAX, 0, 0)),
+        ("end", sample::end(7)),
+    ]
 }
 
 fn seed_seeds() -> Vec<Seed> {

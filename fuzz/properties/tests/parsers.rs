@@ -74,7 +74,7 @@ properties! {
     control packages relations versions release inrelease apt_sources deb lock lock_proof
     module_index elf
     yaml cluster_spec
-    seed disk_table partition_head anchor kernel_texts write_log
+    seed disk_table partition_head anchor kernel_texts write_log chronyd_reply
     frame_stream
 }
 

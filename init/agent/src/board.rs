@@ -74,6 +74,8 @@ pub struct Facts {
     pub disks: Vec<DiskLine>,
     /// Every attached disk, with the reason why it was chosen or not.
     pub attached: Vec<DiskLine>,
+    /// The last comparison of the clock with the control planes, as text for the status page.
+    pub clock: Option<String>,
     /// The planes, with their peers.
     pub planes: Vec<WantedPlane>,
     /// Volumes with a block that failed verification.

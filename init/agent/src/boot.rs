@@ -21,8 +21,8 @@ use crate::board::{Board, DiskLine, Facts};
 use crate::heartbeat::Heartbeat;
 use crate::node::Node;
 use crate::notify::Notify;
-use crate::stages::backplanes::clock::Settings;
-use crate::stages::backplanes::clock::system::{Start, first_reading};
+use crate::stages::backplanes::clock::system::{Start, read};
+use crate::stages::backplanes::clock::{Settings, Timekeeper, saved};
 use crate::stages::backplanes::planes::{Kernel as PlanesKernel, states};
 use crate::stages::backplanes::stage as backplanes;
 use crate::stages::baseline::{self, Kernel};
@@ -99,30 +99,29 @@ fn run() -> Result<(), StartError> {
         pause: &thread::sleep,
     };
     match boot(&walk, &handover) {
-        Ok(node) => reconcile::forever(&walk, &node),
+        Ok((node, timekeeper)) => reconcile::forever(&walk, &node, timekeeper),
         Err(Halted(stage)) => wait_for_restart(&walk, stage),
     }
 }
 
 /// Runs the stages of this version in order; each gets the outputs that it needs.
-fn boot(walk: &Walk<'_>, handover: &Handover) -> Result<Node, Halted> {
+fn boot(walk: &Walk<'_>, handover: &Handover) -> Result<(Node, Timekeeper), Halted> {
     let identity = validate_shard(walk, handover)?;
     let stored = settle_disks(walk, handover, &identity)?;
-    let clock = Start { settings: Settings::new(&identity, stored.clock_floor), first: first_reading() };
-    set_baseline(walk, &identity, stored.clock_floor)?;
-    let (backplanes, underlay_complete) = bring_up_backplanes(walk, &identity, &clock)?;
+    let saved = saved::load(disks::state_folder()).map_or(0, |time| time.secs());
+    let clock_floor = stored.clock_floor.max(saved);
+    let clock = Start { settings: Settings::new(&identity, clock_floor), first: read() };
+    set_baseline(walk, &identity, clock_floor)?;
+    let (backplanes, up) = bring_up_backplanes(walk, &identity, &clock)?;
     for stage in Stage::ALL.into_iter().filter(|stage| !stage.in_this_version()) {
         walk.not_run(stage, missing(stage));
     }
     let volatile = matches!(stored.storage, crate::stages::disks::Storage::Memory { .. });
-    Ok(Node {
-        handover: handover.clone(),
-        identity,
-        clock_floor: stored.clock_floor,
-        volatile,
-        backplanes,
-        underlay_complete,
-    })
+    let timekeeper = Timekeeper::new(up.clock, backplanes.time.clone(), disks::state_folder());
+    let underlay_complete = up.underlay_complete;
+    let node =
+        Node { handover: handover.clone(), identity, clock_floor, volatile, backplanes, underlay_complete };
+    Ok((node, timekeeper))
 }
 
 fn validate_shard(walk: &Walk<'_>, handover: &Handover) -> Result<Identity, Halted> {
@@ -223,9 +222,9 @@ fn bring_up_backplanes(
     walk: &Walk<'_>,
     identity: &Identity,
     clock: &Start,
-) -> Result<(backplanes::Desired, bool), Halted> {
+) -> Result<(backplanes::Desired, backplanes::Up), Halted> {
     let mut desired = None;
-    let underlay_complete = walk.stage(Stage::Backplanes, || {
+    let up = walk.stage(Stage::Backplanes, || {
         let desired = match &desired {
             Some(known) => known,
             None => desired.insert(backplanes::desired(identity)?),
@@ -235,7 +234,7 @@ fn bring_up_backplanes(
         backplanes::attempt(desired, clock)
     })?;
     let desired = desired.ok_or(Halted(Stage::Backplanes))?; // the stage ends successfully only with a value
-    Ok((desired, underlay_complete))
+    Ok((desired, up))
 }
 
 /// Why a later stage does not run.

@@ -1,5 +1,5 @@
-//! The reconcile loop: runs the plans of the implemented stages once a minute, without end. It repairs and reports
-//! drift. A round without drift is not reported.
+//! The reconcile loop: runs the plans of the implemented stages once a minute, without end, and compares the clock four
+//! times a minute. It repairs and reports drift. A round without drift is not reported.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use kubedos_wire::stage::Stage;
 use kubedos_base::outcome::{Class, Classified};
 
 use crate::node::Node;
+use crate::stages::backplanes::clock::Timekeeper;
 use crate::stages::backplanes::planes::Sessions;
 use crate::stages::backplanes::stage as backplanes;
 use crate::stages::baseline::{self, BaselineError, Kernel};
@@ -22,18 +23,25 @@ use kubedos_base::console::uptime;
 /// The interval between two rounds.
 const EVERY: Duration = Duration::from_secs(60);
 
+/// The number of comparisons of the clock in a round.
+const CLOCK_ROUNDS: u32 = 4;
+
 /// The longest time that one round may take.
 const LONGEST: Duration = Duration::from_secs(900);
 
 /// Reconciles the implemented stages in an endless loop.
-pub fn forever(walk: &Walk<'_>, node: &Node) -> ! {
-    let (mut disks_failures, mut baseline_failures) = (0, 0);
+pub fn forever(walk: &Walk<'_>, node: &Node, mut timekeeper: Timekeeper) -> ! {
+    let (mut disks_failures, mut baseline_failures, mut clock_failures) = (0, 0, 0);
     let mut sessions = Sessions::default();
     // An underlay that was incomplete at the end of the stage is reported when it is complete.
     let mut backplanes_failures = u32::from(!node.underlay_complete);
     loop {
-        walk.heartbeat.beat(EVERY * 2);
-        (walk.pause)(EVERY);
+        for _ in 0..CLOCK_ROUNDS {
+            walk.heartbeat.beat(EVERY * 2);
+            (walk.pause)(EVERY / CLOCK_ROUNDS);
+            round(walk, Stage::Backplanes, &mut clock_failures, || timekeeper.round());
+            walk.board.note(|facts| facts.clock = Some(timekeeper.status().brief()));
+        }
         walk.heartbeat.beat(LONGEST);
         round(walk, Stage::Disks, &mut disks_failures, || repair_disks(node));
         round(walk, Stage::Baseline, &mut baseline_failures, || repair_baseline(node));

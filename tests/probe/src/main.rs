@@ -41,7 +41,6 @@ fn main() -> io::Result<()> {
     ask("cmdline", &|| text("/proc/cmdline"))?;
     ask("mounts", &|| json!(lines("/proc/self/mountinfo")))?;
     ask("swaps", &|| json!(lines("/proc/swaps")))?;
-    ask("sockets", &|| json!(sockets()))?;
     ask("processes", &|| json!(processes::all()))?;
     ask("credentials", &|| json!(names("/run/credentials")))?;
     ask("units", &|| json!(names("/run/systemd/system")))?;
@@ -50,6 +49,7 @@ fn main() -> io::Result<()> {
     ask("audit", &|| audit::ask())?;
     ask("volumes", &|| volumes::read_all())?;
     ask("files", &|| volumes::walk())?;
+    ask("sockets", &|| json!(sockets()))?; // chronyd starts after Backplanes has ended
     ask("trees", &|| trees::read_all())?;
     ask("own trees", &|| trees::read_volumes())?;
     ask("planes", &|| planes::ask())?;

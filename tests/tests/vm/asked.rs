@@ -244,9 +244,9 @@ fn only_data_is_writable_and_executable() {
     assert!(["nodev", "nosuid"].iter().all(|option| data.contains(&(*option).to_owned())), "{data:?}");
 }
 
-/// N5: the open sockets are those of the planes, which belong to the kernel.
+/// N5: the open sockets are those of the planes, which belong to the kernel, and chronyd's on the address of `wg1`.
 #[test]
-fn only_the_ports_of_the_planes_are_open() {
+fn only_the_ports_of_the_planes_and_time_on_wg1_are_open() {
     let sockets = asked()["sockets"].as_object().unwrap();
     let listening = "0A";
     let mut open = BTreeMap::new();
@@ -254,14 +254,18 @@ fn only_the_ports_of_the_planes_are_open() {
         for line in sockets[table].as_array().unwrap().iter().skip(1) {
             let fields: Vec<&str> = line.as_str().unwrap().split_whitespace().collect();
             if table.starts_with("udp") || fields[3] == listening {
-                let (_, port) = fields[1].rsplit_once(':').unwrap();
-                open.entry(table).or_insert_with(Vec::new).push(u16::from_str_radix(port, 16).unwrap());
+                open.entry(table).or_insert_with(Vec::new).push(fields[1]);
             }
         }
     }
-    open.values_mut().for_each(|ports| ports.sort_unstable());
-    let planes = vec![51820, 51821, 51822];
-    assert_eq!(open, BTreeMap::from([("udp", planes.clone()), ("udp6", planes)]));
+    open.values_mut().for_each(|sockets| sockets.sort_unstable());
+    let any = |address: &str| [0xca6c, 0xca6d, 0xca6e].map(|port| format!("{address}:{port:04X}"));
+    let (wg1, any_v4, any_v6) = ("0100650A:007B".to_owned(), any("00000000"), any(&"0".repeat(32)));
+    let wanted = [("udp", any_v4.into_iter().chain([wg1]).collect()), ("udp6", any_v6.to_vec())];
+    let wanted: BTreeMap<&str, Vec<String>> = wanted.into();
+    let open: BTreeMap<&str, Vec<String>> =
+        open.into_iter().map(|(table, all)| (table, all.into_iter().map(str::to_owned).collect())).collect();
+    assert_eq!(open, wanted);
 }
 
 #[test]
@@ -284,6 +288,7 @@ fn only_known_programs_run() {
         "/usr/bin/udevadm",
         "/usr/bin/dbus-broker",
         "/usr/bin/dbus-broker-launch",
+        "/usr/sbin/chronyd",
         "/usr/lib/kubedos/kubedos-agent",
         "/usr/bin/kubedos-probe",
     ];

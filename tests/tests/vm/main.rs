@@ -12,6 +12,7 @@ mod addons;
 mod adopted;
 mod asked;
 mod boots;
+mod clock;
 mod cmdline;
 mod configuration;
 mod devices;

@@ -85,7 +85,9 @@ fn head(page: &mut Page, facts: &Facts, moment: &Moment) {
             ),
         );
     }
-    page.field("clock", &format!("{} UTC, up {}", calendar(moment.clock), span(moment.uptime)));
+    let compared = facts.clock.as_ref().map_or(String::new(), |compared| format!(", {compared}"));
+    let uptime = span(moment.uptime);
+    page.field("clock", &format!("{} UTC, up {uptime}{compared}", calendar(moment.clock)));
     if let Some(fingerprint) = &facts.fingerprint {
         page.field("node key", fingerprint);
     }

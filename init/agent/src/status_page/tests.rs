@@ -36,6 +36,7 @@ fn board() -> Board {
         facts.incarnation = Some(1);
         facts.floors = Some("generation 3, release 0.1.0 (seed)".into());
         facts.demo_keys = true;
+        facts.clock = Some("+3 ms +/- 21 ms, 2/3 agree".into());
         facts.fingerprint = Some("5d".repeat(32));
         facts.disks = vec![
             DiskLine { name: "system".into(), text: "vda, 64.0 GiB, serial lab-cp-1, 26 partitions".into() },

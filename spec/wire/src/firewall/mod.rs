@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::node::{Plane, PlanePurpose, Policy, Role, Shard};
-use crate::value::{NodeName, PlaneId, PortRange};
+use crate::value::{NodeName, PlaneId, PortRange, Protocol};
 use facts::Facts;
 
 /// The name of the table. Its family is `inet`; tables of other programs are not touched.
@@ -56,8 +56,13 @@ pub struct Listener {
     pub ports: PortRange,
 }
 
-/// The services of this version: none. Between members of a plane, only ICMP echo is accepted.
-pub const LISTENERS: &[Listener] = &[];
+/// The services of this version. Apart from them, members of a plane accept only ICMP echo from each other.
+pub const LISTENERS: &[Listener] = &[Listener {
+    name: "time",
+    purpose: PlanePurpose::Control,
+    role: Some(Role::ControlPlane),
+    ports: PortRange { first: TIME_PORT, last: TIME_PORT, protocol: Protocol::Udp },
+}];
 
 /// Checks the shard and the planes as [`Ruleset::new`] does, without the policy.
 pub(crate) fn check_planes(shard: &Shard, planes: &BTreeMap<PlaneId, Plane>) -> Result<(), FirewallError> {

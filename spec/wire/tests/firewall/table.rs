@@ -1,6 +1,7 @@
 //! The text of a table, and properties of it that no packet shows.
 
-use kubedos_wire::firewall::{LISTENERS, TABLE};
+use kubedos_wire::firewall::{LISTENERS, Listener, TABLE};
+use kubedos_wire::node::{PlanePurpose, Role};
 
 use crate::clusters;
 
@@ -35,8 +36,14 @@ fn every_rule_counts_by_its_own_declared_counter() {
 
 /// The list of listeners is part of the policy: a change of it must change this test and `docs/firewall.md`.
 #[test]
-fn this_version_has_no_listeners() {
-    assert_eq!(LISTENERS, []);
+fn time_is_the_only_listener_of_this_version() {
+    let time = Listener {
+        name: "time",
+        purpose: PlanePurpose::Control,
+        role: Some(Role::ControlPlane),
+        ports: "123/udp".parse().unwrap(),
+    };
+    assert_eq!(LISTENERS, [time]);
 }
 
 /// Port ranges that overlap or touch are joined, because nft(8) refuses overlapping ranges in a set.

@@ -1,4 +1,4 @@
-//! The stage itself: clock, then firewall, then the devices of the planes, then the underlay, then the peers. No frame
+//! The stage itself: clock, then firewall, then the devices of the planes, then the underlay, then the peers, then chronyd. No frame
 //! leaves the node before the firewall is in force, because no device is enabled before. The first handshakes start when
 //! the underlay is complete: an attempt without a path would be repeated only after 5 seconds (`REKEY_TIMEOUT` of
 //! WireGuard).
@@ -16,10 +16,13 @@ use kubedos_sys::netlink::nftables::Nftables;
 use kubedos_wire::firewall::{FirewallError, LISTENERS, Ruleset};
 use kubedos_wire::node::Underlay;
 use kubedos_wire::planes::{self as data, PlaneKeyError, PlanesError, WantedPlane};
+use kubedos_wire::printable::chain;
 use kubedos_wire::underlay::UnderlayError;
 use kubedos_wire::value::{PlaneId, WireguardKey};
 
+use super::clock::chronyd::configuration::Time;
 use super::clock::system::{self, Start};
+use super::clock::{Clock, settle_chronyd};
 use super::planes::Sessions;
 use super::underlay::links::{self, Missing};
 use super::underlay::networkd::ThisSystem;
@@ -44,6 +47,17 @@ pub struct Desired {
     pub planes: Option<Vec<planes::Want>>,
     /// The node's public keys in the roster, by which its peers know it.
     pub known_keys: BTreeMap<PlaneId, WireguardKey>,
+    /// What chronyd does when the planes are up; `None` without planes.
+    pub time: Option<Time>,
+}
+
+/// The result of the stage.
+#[derive(Debug)]
+pub struct Up {
+    /// Whether the underlay is complete.
+    pub underlay_complete: bool,
+    /// The state machine of the clock.
+    pub clock: Clock,
 }
 
 /// What one pass over all parts did, and what is missing.
@@ -118,39 +132,44 @@ pub fn desired(identity: &Identity) -> Result<Desired, BackplanesError> {
     };
     let entry = roster.as_ref().and_then(|roster| roster.node(&shard.node));
     let keys = entry.iter().flat_map(|entry| &entry.planes).map(|(id, plane)| (id.clone(), plane.key));
-    Ok(Desired { firewall, underlay: shard.underlay.clone(), planes, known_keys: keys.collect() })
+    let known_keys = keys.collect();
+    let time = planes.as_ref().and_then(|_: &Vec<_>| Time::new(shard, cluster));
+    Ok(Desired { firewall, underlay: shard.underlay.clone(), planes, known_keys, time })
 }
 
 /// Sets the clock if the RTC is not credible, brings everything into force, and waits for the underlay for a limited time.
-/// The planes never wait for the clock. The output is whether the underlay is complete.
-pub fn attempt(desired: &Desired, start: &Start) -> Result<Step<bool>, BackplanesError> {
+/// The planes never wait for the clock: a chronyd that does not start is in the note, and the reconcile loop tries again.
+pub fn attempt(desired: &Desired, start: &Start) -> Result<Step<Up>, BackplanesError> {
     let clock = system::settle(start);
     let mut settled = settle(desired, PATIENCE)?;
     settled.changes.extend(clock.change.clone());
-    let summary = summary(desired, &clock);
+    let mut summary = summary(desired, &clock);
+    if let Some(time) = &desired.time {
+        match settle_chronyd(time) {
+            Ok(changes) => settled.changes.extend(changes),
+            Err(error) => summary.push_str(&format!("; time is not measured: {}", chain(&error))),
+        }
+    }
+    let output = Up { underlay_complete: settled.missing.is_empty(), clock: clock.clock };
     let unknown = unknown_keys(desired, &settled.planes.1);
     let after = |problems: [Option<&str>; 2]| {
         Some(problems.into_iter().flatten().chain([summary.as_str()]).collect::<Vec<_>>().join("; "))
     };
     if let Some(missing) = missing_text(&settled.missing) {
         let note = after([Some(&missing), unknown.as_deref()]);
-        return Ok(Step::Degraded { output: false, on: "underlay".into(), note });
+        return Ok(Step::Degraded { output, on: "underlay".into(), note });
     }
     if desired.planes.is_none() {
         let note = format!("this version enrols no nodes, and the configuration has no roster; {summary}");
-        return Ok(Step::Degraded { output: true, on: "roster".into(), note: Some(note) });
+        return Ok(Step::Degraded { output, on: "roster".into(), note: Some(note) });
     }
     if unknown.is_some() {
-        return Ok(Step::Degraded {
-            output: true,
-            on: "roster".into(),
-            note: after([None, unknown.as_deref()]),
-        });
+        return Ok(Step::Degraded { output, on: "roster".into(), note: after([None, unknown.as_deref()]) });
     }
     Ok(if settled.changes.is_empty() {
-        Step::Unchanged { output: true, note: Some(summary) }
+        Step::Unchanged { output, note: Some(summary) }
     } else {
-        Step::Done { output: true, note: Some(summary) }
+        Step::Done { output, note: Some(summary) }
     })
 }
 

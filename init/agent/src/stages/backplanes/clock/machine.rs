@@ -12,8 +12,8 @@ use std::time::Duration;
 use super::agreement::{Agreement, Estimate, agree, majority};
 use super::status::{Basis, Opinion, Refusal, Status};
 use super::{
-    Action, FRESH, JUMP, LARGEST_BOUND, LARGEST_STEP_BACK, LATEST, Measurement, Millis, Reading, SAVE_EVERY,
-    STEP, Settings, Wall, millis,
+    Action, FRESH, JUMP, LARGEST_BOUND, LATEST, Measurement, Millis, Reading, SAVE_EVERY, STEP, Settings,
+    Wall, millis,
 };
 
 const DAY: Millis = 86_400_000;
@@ -28,12 +28,13 @@ pub struct Clock {
     is_control_plane: bool,
     /// The expected system clock minus the boot-time clock.
     difference: Millis,
-    services_run: bool,
     basis: Basis,
     opinion: Opinion,
     measurements: BTreeMap<u32, Measurement>,
     /// Earlier measurements refer to a clock that was set since.
     measured_from: Duration,
+    /// The newest measurement for which the clock was slewed. It is not slewed twice for the same one.
+    slewed_for: Duration,
     saved: Wall,
     /// The boot-time clock since when every comparison has confirmed the clock.
     agreed_since: Option<Duration>,
@@ -54,11 +55,11 @@ impl Clock {
             sources,
             is_control_plane,
             difference: now.wall.0.saturating_sub(millis(now.boot)),
-            services_run: false,
             basis: Basis::Rtc,
             opinion: Opinion::Waiting,
             measurements: BTreeMap::new(),
             measured_from: now.boot,
+            slewed_for: now.boot,
             saved: floor,
             agreed_since: None,
             jumps: 0,
@@ -91,11 +92,6 @@ impl Clock {
         }
     }
 
-    /// Services have started: from now on, a large step back is refused.
-    pub const fn services_started(&mut self) {
-        self.services_run = true;
-    }
-
     /// Compares the clocks. The caller calls this at least once a minute, and more often before the planes are up.
     pub fn tick(&mut self, now: Reading) -> Vec<Action> {
         let expected = Wall(self.difference).plus(millis(now.boot));
@@ -124,12 +120,13 @@ impl Clock {
             opinion: self.opinion,
             heard: self.heard(),
             of: self.of(),
+            best: self.measurements.values().copied().min_by_key(|one| one.bound),
             jumps: self.jumps,
             last_jump: self.last_jump,
         }
     }
 
-    /// Keeps, steps or saves the clock, as a majority asks for.
+    /// Keeps, slews, steps or saves the clock, as a majority asks for.
     fn follow(&mut self, agreed: Agreement, now: Reading) -> Vec<Action> {
         let correction = agreed.correction;
         if correction.saturating_abs() <= STEP {
@@ -137,14 +134,16 @@ impl Clock {
             let since = *self.agreed_since.get_or_insert(now.boot);
             let confirmed_for = millis(now.boot.saturating_sub(since));
             let alone = self.measurements.is_empty(); // the clock of a single control plane comes from its RTC
-            if alone || confirmed_for < SAVE_EVERY || now.wall.since(self.saved) < SAVE_EVERY {
-                return vec![];
+            let mut actions = Vec::new();
+            if !alone && confirmed_for >= SAVE_EVERY && now.wall.since(self.saved) >= SAVE_EVERY {
+                self.saved = now.wall;
+                actions.push(Action::Save(now.wall));
             }
-            self.saved = now.wall;
-            return vec![Action::Save(now.wall)];
+            actions.extend(self.slew(correction));
+            return actions;
         }
         let to = now.wall.plus(correction);
-        if let Some(why) = self.refusal(to, correction, now.boot) {
+        if let Some(why) = self.refusal(to, now.boot) {
             self.opinion = Opinion::Refused(why, correction);
             self.agreed_since = None;
             return vec![];
@@ -153,13 +152,23 @@ impl Clock {
         vec![self.set(to, now.boot)]
     }
 
-    fn refusal(&self, to: Wall, correction: Millis, boot: Duration) -> Option<Refusal> {
+    /// A correction that is too small for a step, once for each new measurement, and only if it is larger than the error of
+    /// the best measurement.
+    fn slew(&mut self, correction: Millis) -> Option<Action> {
+        let newest = self.measurements.values().map(|one| one.at).max()?;
+        let best = self.measurements.values().map(|one| one.bound).min()?;
+        if newest <= self.slewed_for || correction.saturating_abs() <= best {
+            return None;
+        }
+        self.slewed_for = newest;
+        Some(Action::Slew(correction))
+    }
+
+    fn refusal(&self, to: Wall, boot: Duration) -> Option<Refusal> {
         if to < self.floor {
             Some(Refusal::BelowFloor)
         } else if to > self.ceiling(boot) {
             Some(Refusal::AboveCeiling)
-        } else if self.services_run && correction < -LARGEST_STEP_BACK {
-            Some(Refusal::ServicesRun)
         } else {
             None
         }

@@ -2,18 +2,21 @@
 //!
 //! This module owns the decisions: what the clock is set to at boot, when it is stepped, and which time is saved as the
 //! next lower bound ([`Clock`]); the rule by which control planes agree ([`agreement`]); and the recovery of peers whose
-//! stored handshake timestamp is in the future ([`stale_peers`]). [`system`] applies the decision at boot.
+//! stored handshake timestamp is in the future ([`stale_peers`]). [`system`] applies the decision at boot, [`Timekeeper`]
+//! those after it, with the measurements of [`chronyd`]; [`saved`] keeps the agreed time.
 //!
 //! Invariants: the clock is never set below the floor or above the ceiling; only time that another control plane confirms
 //! and a majority agrees about is saved; half of the control planes or fewer never move a clock that the others confirm.
 //! The planes do not wait for the clock.
 //!
-//! Not here: the program that measures the clocks of control planes; this version has none, so after the boot nothing
-//! steps the clock or saves a time. TAI64N timestamps are checked in `wg_noise_handshake_consume_initiation`
+//! Only this module sets the clock. chronyd runs without the permission to do so. TAI64N timestamps are checked in `wg_noise_handshake_consume_initiation`
 //! (`drivers/net/wireguard/noise.c`). `docs/clock.md` has the reasons.
 
 pub mod agreement;
+pub mod chronyd;
+mod keeper;
 mod machine;
+pub mod saved;
 pub mod stale_peers;
 mod status;
 pub mod system;
@@ -25,6 +28,7 @@ use std::time::Duration;
 
 use crate::stages::validate_shard::Identity;
 
+pub use keeper::{ClockError, Timekeeper, measurements, settle_chronyd};
 pub use machine::Clock;
 pub use status::{Basis, Opinion, Refusal, Status};
 
@@ -32,16 +36,13 @@ pub use status::{Basis, Opinion, Refusal, Status};
 /// planes have confirmed the clock for as long.
 pub const SAVE_EVERY: Millis = 5 * 60 * 1000;
 
-/// Smaller differences are no reason for a step.
+/// Smaller differences are no reason for a step: the clock is slewed, which the kernel does with half a millisecond per second
+/// (`MAX_TICKADJ` of `kernel/time/ntp.c`).
 pub const STEP: Millis = 500;
 
 /// A larger difference between the system clock and the boot-time clock is a jump. A leap second is smaller, and a
 /// correction of the rate changes both clocks alike (`kernel/time/timekeeping.c`).
 pub const JUMP: Millis = 2000;
-
-/// The largest step back after services have started. It is below WireGuard's `REKEY_AFTER_TIME` of 120 seconds: the next
-/// handshake of a session that runs then has a later timestamp than the last one, so no peer refuses it.
-pub const LARGEST_STEP_BACK: Millis = 60 * 1000;
 
 /// A measurement is used for this long.
 pub const FRESH: Duration = Duration::from_secs(300);
@@ -134,6 +135,8 @@ pub struct Measurement {
 pub enum Action {
     /// Set the system clock. Measurements from before refer to the old clock.
     SetClock(Wall),
+    /// Make the clock faster or slower until it has gained or, if negative, lost this time. It replaces an earlier request.
+    Slew(Millis),
     /// Save this time in STATE as the next floor.
     Save(Wall),
 }

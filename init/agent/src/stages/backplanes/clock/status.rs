@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{Millis, Wall};
+use super::{Measurement, Millis, Wall};
 
 /// Where the time of the clock comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +43,6 @@ pub enum Refusal {
     BelowFloor,
     /// The time is beyond the ceiling.
     AboveCeiling,
-    /// Services run, and the step back is larger than [`super::LARGEST_STEP_BACK`].
-    ServicesRun,
 }
 
 /// The state of the clock.
@@ -58,10 +56,37 @@ pub struct Status {
     pub heard: usize,
     /// The number of all control planes.
     pub of: usize,
+    /// The fresh measurement with the smallest error.
+    pub best: Option<Measurement>,
     /// The number of jumps since boot. After each, the clock is set back.
     pub jumps: u32,
     /// The last jump; positive is forward.
     pub last_jump: Millis,
+}
+
+impl Status {
+    /// The state for the status page, which has few columns: how far this clock is ahead of the best measured control
+    /// plane, with the error, and how many control planes agree. `+3 ms +/- 21 ms, 2/3 agree`.
+    pub fn brief(&self) -> String {
+        let (heard, of) = (self.heard, self.of);
+        let votes = match self.opinion {
+            Opinion::Waiting => format!("{heard}/{of} measured"),
+            Opinion::Agreed { by } => format!("{by}/{of} agree"),
+            Opinion::Disagree => format!("{heard}/{of} disagree"),
+            Opinion::Refused(..) => format!("{heard}/{of}: step refused"),
+        };
+        match self.best {
+            Some(Measurement { offset, bound, .. }) => {
+                let ahead = offset.saturating_neg();
+                if ahead.saturating_abs() < 10_000 {
+                    format!("{ahead:+} ms +/- {bound} ms, {votes}")
+                } else {
+                    format!("{:+} s +/- {bound} ms, {votes}", ahead / 1000)
+                }
+            }
+            None => votes,
+        }
+    }
 }
 
 impl Display for Basis {
@@ -94,7 +119,6 @@ impl Display for Status {
                 let why = match why {
                     Refusal::BelowFloor => "would be below the lower bound",
                     Refusal::AboveCeiling => "would be above the upper bound",
-                    Refusal::ServicesRun => "needs a restart of the node",
                 };
                 let direction = if by < 0 { "back" } else { "forward" };
                 write!(f, "; a step {direction} by {} {why}, the clock is kept", Span(by))?;
