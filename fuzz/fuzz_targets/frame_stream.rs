@@ -4,4 +4,4 @@ use kubedos_properties::{Target, target};
 
 const TARGET: &Target = target("frame_stream");
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| TARGET.hold(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| TARGET.check(input));
