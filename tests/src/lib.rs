@@ -27,7 +27,9 @@ pub use node::{
     status_page,
 };
 pub use pins::{Pins, kubedos_build, oracles, project, scratch, succeeds, tools};
-pub use probe::{MODULE_SIGNER, NOISE, answers, answers_disk, initrd_file, noise, probe_image};
+pub use probe::{
+    MODULE_SIGNER, NOISE, answers, answers_disk, initrd_file, noise, probe_image, static_program,
+};
 pub use product::Product;
 pub use rig::{DISK, Rig};
 pub use tamper::{Slice, flip, plant, read_esp, transplant, uki_name};

@@ -66,7 +66,7 @@ fn additions() -> Vec<(String, Node)> {
     changed[signed.len() / 2] ^= 1;
     let units = "usr/lib/systemd/system";
     vec![
-        ("usr/bin/kubedos-probe".into(), file(program()).with_mode(0o755)),
+        ("usr/bin/kubedos-probe".into(), file(static_program("kubedos-probe")).with_mode(0o755)),
         (format!("{units}/kubedos-probe.service"), file(unit.into())),
         (
             format!("{units}/multi-user.target.wants/kubedos-probe.service"),
@@ -138,15 +138,18 @@ fn program_of_32_bits() -> Vec<u8> {
     file
 }
 
-/// The probe, linked statically, because the node has no libraries.
-fn program() -> Vec<u8> {
+/// A program of the workspace, linked statically, because the node has no libraries.
+///
+/// # Panics
+/// If it does not compile.
+pub fn static_program(package: &str) -> Vec<u8> {
     const TARGET: &str = "x86_64-unknown-linux-gnu";
     let folder = project().join("target/probe");
     let mut cargo = cargo();
     cargo.env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
-    cargo.args(["build", "--release", "--locked", "--quiet", "--package", "kubedos-probe"]);
+    cargo.args(["build", "--release", "--locked", "--quiet", "--package", package]);
     succeeds(cargo.args(["--target", TARGET, "--target-dir"]).arg(&folder));
-    std::fs::read(folder.join(TARGET).join("release/kubedos-probe")).unwrap()
+    std::fs::read(folder.join(TARGET).join("release").join(package)).unwrap()
 }
 
 /// A disk for the answers of one machine. The caller adds it to the machine's hardware.

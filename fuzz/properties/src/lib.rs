@@ -24,6 +24,7 @@ mod frugal;
 mod keys;
 mod machine;
 pub mod mutation;
+pub mod netlink;
 mod objects;
 mod packages;
 mod signatures;
@@ -48,7 +49,7 @@ pub struct Target {
     pub mutants: usize,
 }
 
-const GROUPS: [&[Target]; 10] = [
+const GROUPS: [&[Target]; 11] = [
     &volumes::TARGETS,
     &erofs::TARGETS,
     &archives::TARGETS,
@@ -59,6 +60,7 @@ const GROUPS: [&[Target]; 10] = [
     &specs::TARGETS,
     &machine::TARGETS,
     &frames::TARGETS,
+    &netlink::TARGETS,
 ];
 
 /// All targets, by folder of the project.

@@ -75,7 +75,7 @@ properties! {
     module_index elf
     yaml cluster_spec
     seed disk_table partition_head anchor kernel_texts write_log chronyd_reply
-    frame_stream
+    frame_stream netlink_answers
 }
 
 /// Every target has a test in this file, a folder of inputs, and a program for libFuzzer, and no other tests, folders or programs exist.
@@ -99,6 +99,10 @@ fn every_target_has_a_test_a_corpus_and_a_program() {
         );
         let program = fs::read_to_string(project().join(format!("fuzz/fuzz_targets/{name}.rs"))).unwrap();
         assert!(program.contains(&format!("target(\"{name}\")")), "{name}");
+        assert!(
+            program.contains("|input: &[u8]| TARGET.check(input)"),
+            "{name}: `make test` does not compile the programs"
+        );
     }
 }
 

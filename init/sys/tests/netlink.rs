@@ -17,6 +17,8 @@ use kubedos_sys::netlink::nftables::{
     Base, Chain, Comparison, Count, Expression, Key, Nftables, Rule, Table, TableName,
 };
 use kubedos_sys::netlink::route::{Address, Route, Rtnetlink};
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, sendto, socket_with};
 
 const INSIDE: &str = "KUBEDOS_TEST_NAMESPACE";
 
@@ -236,4 +238,36 @@ fn counters_count_and_foreign_tables_are_removed() {
     assert_eq!(foreign.len(), 1);
     kernel.remove(&foreign).unwrap();
     assert_eq!(names(&mut kernel).len(), 1);
+}
+
+/// A program with `CAP_NET_ADMIN` can send datagrams to the socket of another one. They look like answers of the kernel
+/// except for their sender, and are ignored.
+#[test]
+fn an_answer_of_another_sender_than_the_kernel_is_ignored() {
+    if !in_namespace("an_answer_of_another_sender_than_the_kernel_is_ignored") {
+        return;
+    }
+    let mut kernel = Rtnetlink::open().unwrap();
+    let links = kernel.links().unwrap(); // sequence 1; the kernel gives the first socket of a process the process's number
+    let port = std::process::id();
+    let flags = SocketFlags::CLOEXEC;
+    let forger = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None).unwrap();
+    let header = |length: u32, kind: u16, sequence: u32| {
+        [
+            &length.to_ne_bytes()[..],
+            &kind.to_ne_bytes(),
+            &2_u16.to_ne_bytes(),
+            &sequence.to_ne_bytes(),
+            &[0; 4],
+        ]
+        .concat()
+    };
+    let mut forged = header(16 + 16 + 12, 16, 2); // RTM_NEWLINK: an enabled device
+    forged.extend([0, 0, 0, 0, 77, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
+    forged.extend([8, 0, 3, 0, b'w', b'g', b'1', 0, 4, 0, 99, 0]);
+    forged.extend(header(20, 3, 2)); // NLMSG_DONE
+    forged.extend([0; 4]);
+    let sent = sendto(&forger, &forged, SendFlags::empty(), &SocketAddrNetlink::new(port, 0)).unwrap();
+    assert_eq!(sent, forged.len());
+    assert_eq!(kernel.links().unwrap(), links);
 }

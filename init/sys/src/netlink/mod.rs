@@ -2,7 +2,7 @@
 //!
 //! The kernel's answers are parsed strictly: a message or an attribute that does not fit into its container, and a
 //! datagram that does not fit into the buffer, are errors. They never count as the end of a list. A dump during which
-//! the kernel's tables changed is repeated.
+//! the kernel's tables changed is repeated. Datagrams of other senders than the kernel are ignored.
 //!
 //! The families are [`route`], [`wireguard`] and [`nftables`]; they encode requests and decode answers, and make no
 //! decisions. Constants and layouts are those of `include/uapi/linux/`.
@@ -10,20 +10,16 @@
 pub mod attributes;
 pub mod nftables;
 pub mod route;
+pub mod transport;
 pub mod wireguard;
 
 use std::io;
-use std::os::fd::OwnedFd;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::{
-    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with,
-    sockopt,
-};
+use rustix::net::Protocol;
 use zeroize::Zeroize;
 
 use attributes::{Malformed, padded};
+use transport::{ToKernel, Transport};
 
 /// Length of `struct nlmsghdr`.
 pub(crate) const HEADER: usize = 16;
@@ -42,16 +38,15 @@ const NLM_F_APPEND: u16 = 0x800;
 const BUFFER: usize = 64 << 10;
 /// The longest single request. Its nested attributes must stay below 64 KiB, because the length field has 16 bits.
 const LONGEST_REQUEST: usize = 32 << 10;
-/// The send buffer for transactions; the kernel grants at most `net.core.wmem_max`, doubled.
-const SEND_BUFFER: usize = 1 << 20;
 /// How often a dump is repeated that the kernel marked as inconsistent.
 const DUMP_ATTEMPTS: u32 = 16;
-const TIMEOUT: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+/// The port of the kernel in the address of a sender (netlink(7)); no program can have it.
+const KERNEL: u32 = 0;
 
 /// A connection to one netlink family of the kernel.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    fd: OwnedFd,
+    transport: Box<dyn Transport>,
     sequence: u32,
     buffer: Buffer,
 }
@@ -89,10 +84,11 @@ struct Message<'a> {
 
 impl Socket {
     pub(crate) fn open(protocol: Option<Protocol>) -> io::Result<Self> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)?;
-        sockopt::set_socket_send_buffer_size(&fd, SEND_BUFFER)?;
-        Ok(Self { fd, sequence: 0, buffer: Buffer(vec![0; BUFFER]) })
+        Ok(Self::over(Box::new(ToKernel::open(protocol)?)))
+    }
+
+    fn over(transport: Box<dyn Transport>) -> Self {
+        Self { transport, sequence: 0, buffer: Buffer(vec![0; BUFFER]) }
     }
 
     /// Sends a request; returns its sequence number, which the answers have.
@@ -108,7 +104,7 @@ impl Socket {
     /// Sends a request, and waits for its acknowledgement.
     fn request(&mut self, request: Request<'_>) -> io::Result<()> {
         let sequence = self.post(Request { flags: request.flags | NLM_F_ACK, ..request })?;
-        self.receive(sequence, |_| Ok(()))
+        self.receive(sequence, NLMSG_ERROR, |_| Ok(()))
     }
 
     /// Sends a request for a list, and passes the payload of each answer to `take`. `start` creates an empty list; the
@@ -122,7 +118,7 @@ impl Socket {
         for _ in 0..DUMP_ATTEMPTS {
             let sequence = self.post(Request { flags: request.flags | NLM_F_DUMP, ..request })?;
             let (mut list, mut inconsistent) = (start(), false);
-            self.receive(sequence, |message| {
+            self.receive(sequence, NLMSG_DONE, |message| {
                 inconsistent |= message.flags & NLM_F_DUMP_INTR != 0;
                 if message.kind != NLMSG_DONE {
                     take(&mut list, message.kind, message.payload)?;
@@ -183,30 +179,35 @@ impl Socket {
         }
     }
 
-    /// Passes the answers to one request to `take`, until the kernel acknowledges the request or ends the list.
+    /// Passes the answers to one request to `take`, until the kernel ends them: a list with `NLMSG_DONE`, other answers with
+    /// an acknowledgement (`NLMSG_ERROR` without an error). Another end than `end` is an error.
     fn receive(
         &mut self,
         sequence: u32,
+        end: u16,
         mut take: impl FnMut(&Message<'_>) -> Result<(), Malformed>,
     ) -> io::Result<()> {
         loop {
-            let end = self.datagram(&mut |message| {
+            let ended = self.datagram(&mut |message| {
                 if message.sequence != sequence {
                     return Ok(None); // an answer to an earlier request, which ended with an error
                 }
-                match message.kind {
-                    NLMSG_ERROR => error_of(message.payload)?.map_or(Ok(Some(())), Err),
-                    NLMSG_DONE => {
-                        take(message)?;
-                        // The end of a dump carries a status; a kernel that sends none has succeeded.
-                        let status =
-                            if message.payload.is_empty() { None } else { error_of(message.payload)? };
-                        status.map_or(Ok(Some(())), Err)
-                    }
-                    _ => take(message).map(|()| None).map_err(io::Error::from),
+                if message.kind != NLMSG_ERROR && message.kind != NLMSG_DONE {
+                    take(message)?;
+                    return Ok(None);
                 }
+                // The end of a list carries a status; a kernel that sends none has succeeded.
+                let has_status = message.kind == NLMSG_ERROR || !message.payload.is_empty();
+                if let Some(error) = if has_status { error_of(message.payload)? } else { None } {
+                    return Err(error);
+                }
+                if message.kind != end {
+                    return Err(Malformed("end").into());
+                }
+                take(message)?;
+                Ok(Some(()))
             })?;
-            if end.is_some() {
+            if ended.is_some() {
                 return Ok(());
             }
         }
@@ -228,19 +229,12 @@ impl Socket {
         Ok(None)
     }
 
-    /// Receives one datagram.
+    /// Receives one datagram of the kernel.
     pub(crate) fn bytes(&mut self) -> io::Result<&[u8]> {
         let length = loop {
-            match poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], Some(&TIMEOUT)) {
-                Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
-                Ok(_) => {}
-                Err(rustix::io::Errno::INTR) => continue,
-                Err(error) => return Err(error.into()),
-            }
-            match recv(&self.fd, self.buffer.0.as_mut_slice(), RecvFlags::TRUNC) {
-                Ok((_, length)) => break length,
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+            let received = self.transport.receive(self.buffer.0.as_mut_slice())?;
+            if received.sender == KERNEL {
+                break received.length;
             }
         };
         let too_long =
@@ -248,9 +242,8 @@ impl Socket {
         self.buffer.0.get(..length).ok_or_else(too_long)
     }
 
-    fn send(&self, bytes: &[u8]) -> io::Result<()> {
-        let sent = sendto(&self.fd, bytes, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
-        if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.transport.send(bytes)
     }
 
     fn next_sequence(&mut self) -> u32 {

@@ -4,6 +4,7 @@ use std::io;
 use std::net::IpAddr;
 
 use super::attributes::{Attributes, Malformed, Writer};
+use super::transport::Transport;
 use super::{NLM_F_CREATE, NLM_F_EXCL, Request, Socket};
 
 const RTM_NEWLINK: u16 = 16;
@@ -119,6 +120,11 @@ impl Rtnetlink {
     /// The kernel's error.
     pub fn open() -> io::Result<Self> {
         Socket::open(None).map(Self)
+    }
+
+    /// A connection over another transport.
+    pub fn over(transport: Box<dyn Transport>) -> Self {
+        Self(Socket::over(transport))
     }
 
     /// Lists all devices.

@@ -4,14 +4,15 @@
 //! them. [`Wireguard::change_peers`] splits a list of changes into requests that the kernel accepts. Changes of peers
 //! are differences: peers that are not in the list keep their sessions.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::time::Duration;
 
-use rustix::net::netlink::GENERIC;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::attributes::{Attribute, Attributes, Malformed, Writer};
+use super::transport::{ToKernel, Transport};
 use super::{HEADER, LONGEST_REQUEST, Request, Socket};
 
 const GENL_ID_CTRL: u16 = 16;
@@ -126,13 +127,24 @@ impl Wireguard {
     /// # Errors
     /// If the kernel has no WireGuard: the module is not loaded.
     pub fn open() -> io::Result<Self> {
-        let mut socket = Socket::open(Some(GENERIC))?;
+        Self::over(Box::new(ToKernel::generic()?))
+    }
+
+    /// Opens the connection over another transport.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn over(transport: Box<dyn Transport>) -> io::Result<Self> {
+        let mut socket = Socket::over(transport);
         let mut request = Writer::after(&[CTRL_CMD_GETFAMILY, 1, 0, 0]);
         request.text(CTRL_ATTR_FAMILY_NAME, "wireguard");
         let mut family = None;
         let request = Request { kind: GENL_ID_CTRL, flags: super::NLM_F_ACK, payload: &request.0 };
         let sequence = socket.post(request)?;
-        socket.receive(sequence, |message| {
+        socket.receive(sequence, super::NLMSG_ERROR, |message| {
+            if message.kind != GENL_ID_CTRL {
+                return Ok(());
+            }
             for attribute in Attributes(message.payload.get(4..).unwrap_or_default()) {
                 let attribute = attribute?;
                 if attribute.number == CTRL_ATTR_FAMILY_ID {
@@ -154,7 +166,9 @@ impl Wireguard {
         let request = Request { kind: self.family, flags: 0, payload: &request.0 };
         let device = self.socket.dump(request, Device::empty, |device, _, answer| device.read(answer));
         self.socket.forget();
-        device
+        let mut device = device?;
+        device.each_peer_once();
+        Ok(device)
     }
 
     /// Sets the private key.
@@ -345,6 +359,16 @@ impl Device {
             }
         }
         Ok(())
+    }
+
+    /// Keeps the last entry of each peer: a peer that is removed and added again during a dump may be listed twice.
+    fn each_peer_once(&mut self) {
+        let mut seen = BTreeSet::new();
+        let last: Vec<bool> = self.peers.iter().rev().map(|peer| seen.insert(peer.key)).collect();
+        if seen.len() < self.peers.len() {
+            let mut last = last.into_iter().rev();
+            self.peers.retain(|_| last.next().unwrap_or(true));
+        }
     }
 
     /// Adds one peer. A peer whose addresses did not fit into the message before comes again, with the rest of them.

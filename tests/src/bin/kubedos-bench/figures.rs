@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::ours::{BootTimes, Builds, PlanCost, Sizes};
 use crate::peer::{PeerBoot, PeerBuilds, Reason};
+use crate::planes::Planes;
 use crate::timed::Cost;
 use crate::volumes::{Volumes, WayBoots};
 
@@ -18,6 +19,8 @@ use crate::volumes::{Volumes, WayBoots};
 pub enum Unit {
     /// Seconds.
     Seconds,
+    /// Milliseconds.
+    Milliseconds,
     /// Bytes of storage or memory.
     Bytes,
 }
@@ -129,6 +132,8 @@ pub struct Figures {
     /// The boots of kubedOS, with the time of each stage.
     pub boots: Vec<[BootTimes; 2]>,
     peer_boots: Vec<[PeerBoot; 2]>,
+    /// The cost of configuring planes.
+    pub planes: Option<Planes>,
     /// Volumes of one tree, or the reason why there are none.
     pub volumes: Option<Result<Volumes, Reason>>,
     /// Boots from volumes with several settings, or the reason why there are none.
@@ -305,6 +310,8 @@ impl Unit {
             Self::Seconds if value < 9.995 => format!("{value:.2} s"),
             Self::Seconds if value < 99.95 => format!("{value:.1} s"),
             Self::Seconds => format!("{value:.0} s"),
+            Self::Milliseconds if value.abs() < 99.95 => format!("{value:.1} ms"),
+            Self::Milliseconds => format!("{value:.0} ms"),
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size")]
             Self::Bytes => human(value as u64),
         }
@@ -314,7 +321,7 @@ impl Unit {
     pub fn parse(self, text: &str) -> Option<f64> {
         let (number, unit) = text.rsplit_once(' ')?;
         let factor = match (self, unit) {
-            (Self::Seconds, "s") | (Self::Bytes, "B") => 1.0,
+            (Self::Seconds, "s") | (Self::Milliseconds, "ms") | (Self::Bytes, "B") => 1.0,
             (Self::Bytes, "KiB") => f64::from(1 << 10),
             (Self::Bytes, "MiB") => f64::from(1 << 20),
             (Self::Bytes, "GiB") => f64::from(1 << 30),

@@ -18,6 +18,7 @@ mod conditions;
 mod figures;
 mod ours;
 mod peer;
+mod planes;
 mod report;
 mod timed;
 mod volumes;
@@ -44,7 +45,7 @@ struct Bench {
         long,
         value_name = "LIST",
         value_delimiter = ',',
-        default_value = "init,build,boot,memory,plan,volumes,volume-boot,peer-build,peer-boot"
+        default_value = "init,build,boot,memory,plan,planes,volumes,volume-boot,peer-build,peer-boot"
     )]
     part: Vec<Part>,
 
@@ -77,6 +78,8 @@ enum Part {
     Memory,
     /// `plan` of 10, 1,000 and 10,000 nodes
     Plan,
+    /// Planes with 1,000 peers, applied in a virtual machine by the agent's code, by a minimal sender, and by ip and wg
+    Planes,
     /// Volumes of one tree, written by our EROFS writer, mkfs.erofs and mksquashfs, and reads from them
     Volumes,
     /// Boots from root volumes written by our EROFS writer and by mkfs.erofs
@@ -156,6 +159,10 @@ impl Bench {
         if wanted(Part::Plan) {
             say("plans");
             ours::plans(&folder().join("plan"), self.runs).iter().for_each(|plan| figures.plan(plan));
+        }
+        if wanted(Part::Planes) {
+            say("planes with 1,000 peers");
+            figures.planes = Some(planes::measure(&folder().join("planes")));
         }
         if wanted(Part::Volumes) {
             say("volumes of one tree");

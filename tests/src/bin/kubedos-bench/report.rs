@@ -6,7 +6,7 @@ use crate::committed::Committed;
 use crate::conditions::Conditions;
 use crate::figures::{Aim, Figures, Line, Unit, lines};
 use crate::peer::Reason;
-use crate::volumes;
+use crate::{planes, volumes};
 
 /// The input of the tables.
 #[derive(Debug)]
@@ -45,7 +45,8 @@ impl<'a> Report<'a> {
                 text += &table(&head, &rows);
             }
         }
-        text + &self.volumes() + &self.stages()
+        let planes = self.figures.planes.as_ref().map(planes::tables).unwrap_or_default();
+        text + &planes + &self.volumes() + &self.stages()
     }
 
     fn conditions(&self) -> String {

@@ -5,4 +5,5 @@ pub mod clock;
 pub mod firewall;
 pub mod planes;
 pub mod stage;
+mod steps;
 pub mod underlay;

@@ -24,6 +24,7 @@ use super::clock::chronyd::configuration::Time;
 use super::clock::system::{self, Start};
 use super::clock::{Clock, settle_chronyd};
 use super::planes::Sessions;
+use super::steps::Steps;
 use super::underlay::links::{self, Missing};
 use super::underlay::networkd::ThisSystem;
 use super::underlay::{self, Folders};
@@ -68,6 +69,8 @@ struct Settled {
     missing: Vec<Missing>,
     /// The connections to the kernel, and the state of the planes after the changes.
     planes: (planes::Kernel, planes::Observed),
+    /// The times of the parts.
+    steps: Steps,
 }
 
 /// Why the stage failed.
@@ -149,7 +152,9 @@ pub fn attempt(desired: &Desired, start: &Start) -> Result<Step<Up>, BackplanesE
             Ok(changes) => settled.changes.extend(changes),
             Err(error) => summary.push_str(&format!("; time is not measured: {}", chain(&error))),
         }
+        settled.steps.end("chronyd");
     }
+    summary.push_str(&format!("; {}", settled.steps));
     let output = Up { underlay_complete: settled.missing.is_empty(), clock: clock.clock };
     let unknown = unknown_keys(desired, &settled.planes.1);
     let after = |problems: [Option<&str>; 2]| {
@@ -193,25 +198,31 @@ pub fn reconcile(desired: &Desired, sessions: &mut Sessions) -> Result<Vec<Strin
 
 /// Observes, plans and applies each part, in order.
 fn settle(desired: &Desired, patience: Duration) -> Result<Settled, BackplanesError> {
+    let mut steps = Steps::begin();
     let mut nftables = Nftables::open()
         .map_err(|error| firewall::SettleError::Kernel("open a netlink socket".into(), error))?;
     let mut changes = firewall::settle(&mut nftables, &desired.firewall)?;
+    steps.end("firewall");
     let mut kernel = planes::Kernel::open()?;
     let planes = desired.planes.as_deref().unwrap_or_default();
     changes.extend(planes::prepare(&mut kernel, planes)?);
+    steps.end("devices");
     let mut missing = observe_missing(desired)?;
     if !missing.iter().any(|missing| missing.problem.is_ambiguous()) {
         changes.extend(underlay::settle(&Folders::default(), &ThisSystem, &desired.underlay)?);
+        steps.end("networkd");
         let begun = Instant::now();
         missing = observe_missing(desired)?;
         while !missing.is_empty() && begun.elapsed() < patience {
             std::thread::sleep(PAUSE);
             missing = observe_missing(desired)?;
         }
+        steps.end("links");
     }
     let (changed, have) = planes::settle(&mut kernel, planes)?;
     changes.extend(changed);
-    Ok(Settled { changes, missing, planes: (kernel, have) })
+    steps.end("peers");
+    Ok(Settled { changes, missing, planes: (kernel, have), steps })
 }
 
 fn observe_missing(desired: &Desired) -> Result<Vec<Missing>, BackplanesError> {

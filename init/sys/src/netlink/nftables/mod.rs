@@ -16,6 +16,7 @@ use rustix::net::netlink::NETFILTER;
 pub use expression::{Base, Comparison, Expression, Key};
 
 use super::attributes::{Attributes, Malformed, Writer};
+use super::transport::Transport;
 use super::{NLM_F_APPEND, NLM_F_CREATE, Refused, Request, Socket};
 
 const SUBSYSTEM: u16 = 10;
@@ -121,6 +122,11 @@ impl Nftables {
     /// The kernel's error.
     pub fn open() -> io::Result<Self> {
         Socket::open(Some(NETFILTER)).map(Self)
+    }
+
+    /// A connection over another transport.
+    pub fn over(transport: Box<dyn Transport>) -> Self {
+        Self(Socket::over(transport))
     }
 
     /// The tables of all families.

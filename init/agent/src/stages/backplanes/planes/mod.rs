@@ -10,6 +10,8 @@
 mod plan;
 mod readd;
 #[cfg(test)]
+mod scale;
+#[cfg(test)]
 mod tests;
 
 pub use plan::{Change, PeerEdit, plan};
@@ -113,6 +115,11 @@ impl Kernel {
         let route =
             Rtnetlink::open().map_err(|error| SettleError::Kernel("open a netlink socket".into(), error))?;
         Ok(Self { route, wireguard: None })
+    }
+
+    /// Uses connections that exist.
+    pub const fn over(route: Rtnetlink, wireguard: Wireguard) -> Self {
+        Self { route, wireguard: Some(wireguard) }
     }
 
     fn wireguard(&mut self) -> io::Result<&mut Wireguard> {

@@ -309,15 +309,11 @@ fn ranges(allowed: &[Cidr]) -> Vec<Range> {
 
 /// Whether both lists have the same ranges. The kernel's list has no range twice, in an order of its own.
 fn same_ranges(want: &[Cidr], have: &[Range]) -> bool {
-    let has = |range: &Cidr| have.contains(&(range.network(), range.prefix()));
-    if want.len() != have.len() {
-        return false;
+    if let ([want], [have]) = (want, have) {
+        return (want.network(), want.prefix()) == *have; // the usual case, without allocations
     }
-    if want.len() <= 8 {
-        return want.iter().all(has);
-    }
-    let have: BTreeSet<&Range> = have.iter().collect();
-    want.iter().all(|range| have.contains(&(range.network(), range.prefix())))
+    let want: BTreeSet<Range> = ranges(want).into_iter().collect();
+    want.len() == have.len() && have.iter().all(|range| want.contains(range))
 }
 
 fn addresses(plane: &WantedPlane, link: &Link, have: &[Address], changes: &mut Vec<Change>) {
@@ -325,8 +321,9 @@ fn addresses(plane: &WantedPlane, link: &Link, have: &[Address], changes: &mut V
     let own = Address { link: link.index, address: plane.address, prefix };
     let id = || plane.id.clone();
     let here = || have.iter().filter(|address| address.link == link.index);
-    let foreign = here().filter(|address| **address != own);
-    changes.extend(foreign.map(|address| Change::RemoveAddress { plane: id(), address: *address }));
+    let foreign: BTreeSet<&Address> = here().filter(|address| **address != own).collect();
+    changes
+        .extend(foreign.into_iter().map(|address| Change::RemoveAddress { plane: id(), address: *address }));
     if !here().any(|address| *address == own) {
         changes.push(Change::AddAddress { plane: id(), address: own });
     }

@@ -14,10 +14,10 @@ use super::plan::Edit;
 use super::*;
 use crate::stages::backplanes::clock::stale_peers::stale_peers;
 
-const NOW: Duration = Duration::from_secs(1_800_000_000);
+pub(super) const NOW: Duration = Duration::from_secs(1_800_000_000);
 
 /// The kernel, as far as the changes reach.
-fn execute(state: &mut Observed, change: &Change) {
+pub(super) fn execute(state: &mut Observed, change: &Change) {
     match change {
         Change::Create { plane, mtu } => {
             let index = state.links.iter().map(|link| link.index).max().unwrap_or(1) + 1;
@@ -95,7 +95,7 @@ fn device(peers: &[Peer]) -> Device {
     Device { private_key: Zeroizing::new([0; 32]), public_key: None, port: 0, mark: 0, peers: peers.to_vec() }
 }
 
-fn wanted_peer(number: u8, endpoint: bool) -> WantedPeer {
+pub(super) fn wanted_peer(number: u8, endpoint: bool) -> WantedPeer {
     WantedPeer {
         name: PeerName::Node(format!("w-{number}").parse().unwrap()),
         key: WireguardKey::new([number; 32]),
@@ -122,7 +122,7 @@ fn want(plane: &str, peers: &[u8]) -> Want {
 }
 
 /// Runs plans until one is empty; returns the descriptions of all changes.
-fn run(want: &[Want], state: &mut Observed) -> Vec<String> {
+pub(super) fn run(want: &[Want], state: &mut Observed) -> Vec<String> {
     let mut done = Vec::new();
     for _ in 0..ROUNDS {
         let changes = plan(want, state);
@@ -137,7 +137,7 @@ fn run(want: &[Want], state: &mut Observed) -> Vec<String> {
     panic!("the plans do not end: {done:?}");
 }
 
-fn up() -> ([Want; 2], Observed) {
+pub(super) fn up() -> ([Want; 2], Observed) {
     let wants = [want("wg1", &[2, 3]), want("wg3", &[4])];
     let mut state =
         Observed { links: vec![link(1, "lo", None, 65536, true)], now: NOW, ..Observed::default() };

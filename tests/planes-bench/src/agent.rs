@@ -1,0 +1,97 @@
+//! The agent's own code, and a transport that records its messages.
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use kubedos_agent::stages::backplanes::planes::{Kernel, settle};
+use kubedos_sys::netlink::route::Rtnetlink;
+use kubedos_sys::netlink::transport::{Received, ToKernel, Transport};
+use kubedos_sys::netlink::wireguard::Wireguard;
+use serde_json::{Value, json};
+
+use crate::cost::measured;
+use crate::want;
+
+/// The file with the recorded messages.
+pub const RECORDED: &str = "messages";
+
+type Failure = Box<dyn Error>;
+
+/// Applies the planes, applies them again, reads the kernel's state alone, and changes one peer.
+pub fn measure(peers: u32) -> Result<Value, Failure> {
+    let mut wants = want::planes(peers)?;
+    let mut kernel = Kernel::open()?;
+    let (changes, first) =
+        measured(|| settle(&mut kernel, &wants).map(|(changes, _)| changes).map_err(Failure::from))?;
+    let after_first = resident()?;
+    let (none, again) =
+        measured(|| settle(&mut kernel, &wants).map(|(changes, _)| changes).map_err(Failure::from))?;
+    let (_, dumps) = measured(|| kernel.observe().map(drop).map_err(Failure::from))?;
+    let last = wants.first_mut().and_then(|want| want.plane.peers.last_mut()).ok_or("no peer")?;
+    last.keepalive = Some(20);
+    let (one, changed) =
+        measured(|| settle(&mut kernel, &wants).map(|(changes, _)| changes).map_err(Failure::from))?;
+    if changes.is_empty() || !none.is_empty() || one.len() != 1 {
+        return Err(format!("unexpected changes: {changes:?}, then {none:?}, then {one:?}").into());
+    }
+    Ok(json!({
+        "first": first.json(),
+        "again": again.json(),
+        "dumps": dumps.json(),
+        "one changed": changed.json(),
+        "resident_kib": after_first,
+        "most_resident_kib": status("VmHWM:")?,
+    }))
+}
+
+fn resident() -> Result<u64, Failure> {
+    status("VmRSS:")
+}
+
+/// A field of this process's status in KiB.
+fn status(field: &str) -> Result<u64, Failure> {
+    let text = fs::read_to_string("/proc/self/status")?;
+    let value = text.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB"));
+    Ok(value.ok_or("no such field")?.trim().parse()?)
+}
+
+/// The messages of all connections, in order: the number of the connection, the length, the bytes.
+type Log = Arc<Mutex<Vec<u8>>>;
+
+/// Passes datagrams on, and records the sent ones.
+#[derive(Debug)]
+struct Recording {
+    inner: ToKernel,
+    connection: u8,
+    log: Log,
+}
+
+impl Transport for Recording {
+    fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
+        let mut log = self.log.lock().map_err(|_| io::Error::other("the log is poisoned"))?;
+        log.push(self.connection);
+        log.extend(u32::try_from(datagram.len()).map_err(io::Error::other)?.to_le_bytes());
+        log.extend(datagram);
+        drop(log);
+        self.inner.send(datagram)
+    }
+
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
+        self.inner.receive(buffer)
+    }
+}
+
+/// Applies the planes once and records the messages.
+pub fn record(peers: u32, folder: &Path) -> Result<Value, Failure> {
+    let log = Log::default();
+    let transport = |connection, inner| Box::new(Recording { inner, connection, log: Arc::clone(&log) });
+    let route = Rtnetlink::over(transport(0, ToKernel::open(None)?));
+    let wireguard = Wireguard::over(transport(1, ToKernel::generic()?))?;
+    settle(&mut Kernel::over(route, wireguard), &want::planes(peers)?)?;
+    let log = log.lock().map_err(|_| "the log is poisoned")?;
+    File::create(folder.join(RECORDED))?.write_all(&log)?;
+    Ok(json!({ "bytes": log.len() }))
+}
