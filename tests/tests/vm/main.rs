@@ -16,6 +16,7 @@ mod cmdline;
 mod configuration;
 mod devices;
 mod disks;
+mod faults;
 mod foreign;
 mod lab;
 mod losses;
