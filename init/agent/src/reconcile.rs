@@ -1,5 +1,6 @@
-//! The reconcile loop: runs the plans of the implemented stages once a minute, without end. It repairs and reports
-//! drift. A round without drift is not reported.
+//! The reconcile loop: runs the plans of the implemented stages once a minute, and the plan of the network also after events
+//! of the kernel, without end. It repairs and reports drift, and reports sessions of planes that were lost or exist again. A
+//! round without drift is not reported. [`Pace`] limits the rounds that events cause.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,9 +8,10 @@ use std::time::Duration;
 use kubedos_wire::stage::Stage;
 
 use kubedos_base::outcome::{Class, Classified};
+use kubedos_sys::netlink::events::Events;
 
 use crate::node::Node;
-use crate::stages::backplanes::planes::Sessions;
+use crate::pace::{EVERY, Next, Pace};
 use crate::stages::backplanes::stage as backplanes;
 use crate::stages::baseline::{self, BaselineError, Kernel};
 use crate::stages::disks::node_record::Machine;
@@ -19,36 +21,84 @@ use crate::stages::disks::{DisksError, Patience, settle};
 use crate::walk::Walk;
 use kubedos_base::console::uptime;
 
-/// The interval between two rounds.
-const EVERY: Duration = Duration::from_secs(60);
-
 /// The longest time that one round may take.
 const LONGEST: Duration = Duration::from_secs(900);
 
 /// Reconciles the implemented stages in an endless loop.
 pub fn forever(walk: &Walk<'_>, node: &Node) -> ! {
     let (mut disks_failures, mut baseline_failures) = (0, 0);
-    let mut sessions = Sessions::default();
+    let mut memory = backplanes::Memory::default();
     // An underlay that was incomplete at the end of the stage is reported when it is complete.
     let mut backplanes_failures = u32::from(!node.underlay_complete);
+    let events = match Events::open() {
+        Ok(events) => Some(events),
+        Err(error) => {
+            let text = format!("failed to watch the network for changes: {error}");
+            walk.board.add_error(uptime(), Stage::Backplanes.name(), text); // drift is then found once a minute
+            None
+        }
+    };
+    let mut pace = Pace::new(uptime());
     loop {
         walk.heartbeat.beat(EVERY * 2);
-        (walk.pause)(EVERY);
+        let is_complete = wait(walk, events.as_ref(), &pace);
         walk.heartbeat.beat(LONGEST);
-        round(walk, Stage::Disks, &mut disks_failures, || repair_disks(node));
-        round(walk, Stage::Baseline, &mut baseline_failures, || repair_baseline(node));
-        round(walk, Stage::Backplanes, &mut backplanes_failures, || {
-            backplanes::reconcile(&node.backplanes, &mut sessions)
+        // Events from now on lead to another round: they may be of changes that this round does not see. So may the changes
+        // of this round; the round that they cause finds nothing to change, and causes no further one.
+        if let Some(events) = &events
+            && let Err(error) = events.discard()
+        {
+            walk.board.add_error(
+                uptime(),
+                Stage::Backplanes.name(),
+                format!("failed to read events: {error}"),
+            );
+        }
+        if is_complete {
+            round(walk, Stage::Disks, &mut disks_failures, true, || repair_disks(node));
+            round(walk, Stage::Baseline, &mut baseline_failures, true, || repair_baseline(node));
+        }
+        round(walk, Stage::Backplanes, &mut backplanes_failures, is_complete, || {
+            backplanes::reconcile(&node.backplanes, &mut memory)
         });
+        if let Some(report) = memory.report.take() {
+            walk.sessions(Stage::Backplanes, report.silent, report.note);
+        }
+        if is_complete {
+            pace.complete_round(uptime());
+        } else {
+            pace.network_round(uptime());
+        }
     }
 }
 
-/// One round of one stage. A repeated error is reported at the 1st, 2nd, 4th, 8th … failure, so that it does not flood
-/// the log.
+/// Waits for the next round; returns whether it is a complete one.
+fn wait(walk: &Walk<'_>, events: Option<&Events>, pace: &Pace) -> bool {
+    let left = pace.until_complete(uptime());
+    // If the events cannot be waited for, the time passes.
+    if !events.is_some_and(|events| events.wait(left).unwrap_or(false)) {
+        (walk.pause)(pace.until_complete(uptime()));
+        return true;
+    }
+    match pace.event(uptime()) {
+        Next::Network(time) => {
+            (walk.pause)(time);
+            false
+        }
+        Next::Complete(time) => {
+            (walk.pause)(time);
+            true
+        }
+    }
+}
+
+/// One round of one stage. A repeated error is reported at the 1st, 2nd, 4th, 8th … failure of a complete round, so that it
+/// does not flood the log.
 fn round<E: Classified>(
     walk: &Walk<'_>,
     stage: Stage,
     failures: &mut u32,
+    is_complete: bool,
     repair: impl FnOnce() -> Result<Vec<String>, E>,
 ) {
     let begun = uptime();
@@ -63,6 +113,7 @@ fn round<E: Classified>(
             };
             walk.drift_repaired(stage, uptime().saturating_sub(begun), &what);
         }
+        Err(_) if !is_complete && *failures > 0 => {}
         Err(error) => {
             *failures = failures.saturating_add(1);
             let again = match error.class() {
