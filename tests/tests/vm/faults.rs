@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use kubedos_lab::switch::{Faults, PortId, Scope, Switch, SwitchOptions};
 use kubedos_lab::{Bench, Disk, Machine, Nic, Patience};
+use kubedos_tests::reader::{Cause, Named, faults};
 use kubedos_tests::{Rig, answers, answers_disk, probe_image};
 use kubedos_wire::record::Outcome;
 use kubedos_wire::stage::Stage;
@@ -65,6 +66,22 @@ impl Pair {
         self.ports.push(socket.id);
         self.answers.push(answers);
         self.benches.push(bench);
+    }
+
+    /// The faults that the serial log of a node names.
+    fn named(&self, node: usize) -> Vec<Named> {
+        faults(&String::from_utf8_lossy(&std::fs::read(self.machines[node].log()).unwrap()))
+    }
+
+    /// Waits until the serial log of a node names this fault, and that it has ended or not.
+    fn is_named(&self, node: usize, cause: &Cause, ended: bool) {
+        let begun = Instant::now();
+        let last = || self.named(node).into_iter().rfind(|named| named.cause == *cause);
+        while last().is_none_or(|named| named.until.is_some() != ended) {
+            assert!(begun.elapsed() < RECOVERY, "not named: {cause}, ended {ended}: {:#?}", self.named(node));
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        println!("{}: named after {:?}: {cause}, ended {ended}", NODES[node], begun.elapsed());
     }
 
     fn set_faults(&self, faults: Faults) {
@@ -195,10 +212,48 @@ fn planes_recover_from_every_fault_of_the_path_and_from_a_restart_of_all_nodes()
         pair.recovers(name, stalls);
     }
 
+    // Without its cable, the node names the cause; with it, the planes recover.
+    let no_carrier = Cause::NoCarrier("uplink".into());
+    pair.machines[0].set_link(0, false).unwrap();
+    pair.is_named(0, &no_carrier, false);
+    pair.machines[0].set_link(0, true).unwrap();
+    pair.is_named(0, &no_carrier, true);
+    pair.recovers("a removed cable", BTreeMap::new());
+    assert_eq!(pair.named(1), [], "the other node lacked nothing");
+
     for machine in &pair.machines {
         machine.reset().unwrap();
     }
     pair.recovers("a restart of all nodes", BTreeMap::new());
+}
+
+/// The serial log alone names a missing network card and an RTC that is a century ahead.
+#[test]
+#[ignore = "long: make drill"]
+fn the_serial_log_names_a_missing_card_and_a_refused_clock() {
+    let rig = Rig::new("the_serial_log_names_a_missing_card_and_a_refused_clock");
+    let machine = rig.boot(&rig.hardware(rig.disk("disk")).clock("2099-01-01T00:00:00"));
+    machine.wait_for_stage(Stage::Backplanes.name(), Outcome::Waiting, Patience::BOOT).unwrap();
+    let named = faults(&String::from_utf8_lossy(&std::fs::read(machine.log()).unwrap()));
+    for cause in [Cause::LinkMissing("uplink".into()), Cause::ClockRefused] {
+        assert!(named.iter().any(|named| named.cause == cause), "{cause}: {named:#?}");
+    }
+}
+
+/// A person who has only the serial log of a node can name a partition, and that it has ended; both nodes name it.
+#[test]
+#[ignore = "long: make drill"]
+fn the_serial_log_names_a_long_partition_and_its_end() {
+    let mut pair = Pair::boot("the_serial_log_names_a_long_partition", "kubedos-echo");
+    pair.recovers("the boot", BTreeMap::new());
+    pair.switch.control().partition(&[&[pair.ports[0]]]).unwrap();
+    let lost = |node: usize| Cause::Unreachable { node: NODES[1 - node].into(), planes: vec![], all: true };
+    pair.is_named(0, &lost(0), false);
+    pair.is_named(1, &lost(1), false);
+    pair.switch.control().heal();
+    pair.recovers("a long partition", BTreeMap::new());
+    pair.is_named(0, &lost(0), true);
+    pair.is_named(1, &lost(1), true);
 }
 
 /// C3: no connection and no echo is lost while the agents of both nodes are killed, ended, and replaced by another program.
