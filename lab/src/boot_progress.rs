@@ -3,6 +3,7 @@
 //! The input is untrusted: a guest can print any line. The result is data for display and for the decision whether to wait
 //! longer; nothing here changes the machine. Texts are kept as they were printed, shortened to [`MAX_TEXT`] characters.
 
+use kubedos_wire::planes::WAITS_ON_PEERS;
 use kubedos_wire::printable;
 use kubedos_wire::record::{Outcome, Record};
 use kubedos_wire::stage::Stage;
@@ -91,6 +92,8 @@ impl BootProgress {
             }
             Outcome::Corrupt if self.corrupt.is_none() => self.corrupt = Some(record.clone()),
             Outcome::Done | Outcome::Unchanged if is_last => self.end = Some(End::Succeeded),
+            // The node has done its part; the other one may boot later.
+            Outcome::Waiting if is_last && record.on.as_deref() == Some(WAITS_ON_PEERS) => {}
             Outcome::Waiting if is_last => self.end = Some(End::Waits),
             _ => {}
         }
@@ -180,6 +183,17 @@ mod tests {
         assert!(after(&lines).is_ready() && !after(&lines).waits_at_the_end());
         lines.push(line("Disks", Outcome::Halted));
         assert!(!after(&lines).is_ready() && !after(&lines).waits_at_the_end());
+    }
+
+    #[test]
+    fn a_ready_node_stays_ready_while_its_peers_have_no_session() {
+        let last = last_stage().unwrap().name();
+        let mut waits = Record::new(1, 1.0, last, Outcome::Waiting);
+        waits.on = Some(WAITS_ON_PEERS.into());
+        let progress = after(&[line(last, Outcome::Done), waits.line()]);
+        assert!(progress.is_ready() && !progress.waits_at_the_end());
+        assert_eq!(progress.planes().unwrap().on.as_deref(), Some(WAITS_ON_PEERS));
+        assert!(!after(&[waits.line()]).is_ready());
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod node;
 mod pins;
 mod probe;
 mod product;
+pub mod reader;
 mod rig;
 mod tamper;
 mod trees;

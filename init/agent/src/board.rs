@@ -78,6 +78,8 @@ pub struct Facts {
     pub clock: Option<String>,
     /// The planes, with their peers.
     pub planes: Vec<WantedPlane>,
+    /// The counters of the firewall's rules that drop packets.
+    pub drop_counters: Vec<String>,
     /// Volumes with a block that failed verification.
     pub corrupt: Vec<String>,
     /// The last errors, the newest at the end.

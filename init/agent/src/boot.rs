@@ -23,6 +23,7 @@ use crate::node::Node;
 use crate::notify::Notify;
 use crate::stages::backplanes::clock::system::{Start, read};
 use crate::stages::backplanes::clock::{Settings, Timekeeper, saved};
+use crate::stages::backplanes::firewall;
 use crate::stages::backplanes::planes::{Kernel as PlanesKernel, states};
 use crate::stages::backplanes::stage as backplanes;
 use crate::stages::baseline::{self, Kernel};
@@ -230,7 +231,10 @@ fn bring_up_backplanes(
             None => desired.insert(backplanes::desired(identity)?),
         };
         let planes = desired.planes.iter().flatten().map(|want| want.plane.clone());
-        walk.board.note(|facts| facts.planes = planes.collect());
+        walk.board.note(|facts| {
+            facts.planes = planes.collect();
+            facts.drop_counters = firewall::drop_counters(&desired.firewall);
+        });
         backplanes::attempt(desired, clock)
     })?;
     let desired = desired.ok_or(Halted(Stage::Backplanes))?; // the stage ends successfully only with a value
@@ -306,6 +310,7 @@ fn moment(facts: &Facts) -> Moment {
     let planes = || PlanesKernel::open()?.observe().map(|observed| states(&facts.planes, &observed));
     Moment {
         planes: planes().map_err(|error| chain(&error)),
+        drops: firewall::drops(&facts.drop_counters).map_err(|error| chain(&error)),
         uptime: uptime(),
         clock: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()), // a clock before 1970 is shown as 1970
         failed_units: Some(failed_units().map_err(|error| chain(&error))),

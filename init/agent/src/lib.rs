@@ -13,6 +13,7 @@ pub mod corruption;
 pub mod heartbeat;
 pub mod node;
 pub mod notify;
+pub mod pace;
 pub mod preload;
 pub mod reconcile;
 pub mod seed;

@@ -6,6 +6,7 @@
 use std::error::Error;
 use std::time::Duration;
 
+use kubedos_wire::planes::WAITS_ON_PEERS;
 use kubedos_wire::record::Outcome;
 use kubedos_wire::stage::Stage;
 
@@ -118,6 +119,16 @@ impl Walk<'_> {
     /// Reports drift that was repaired after boot.
     pub fn drift_repaired(&self, stage: Stage, took: Duration, what: &str) {
         self.end(stage, Outcome::Done, took, Some(format!("drift repaired: {what}")));
+    }
+
+    /// Reports that sessions of planes were lost or exist again; `silent` if a node has none.
+    pub fn sessions(&self, stage: Stage, silent: bool, note: String) {
+        if silent {
+            self.wait(stage, WAITS_ON_PEERS, Some(&note), None);
+        } else {
+            let event = Event::new(stage.name(), Outcome::Done).note(note.clone());
+            self.report(stage, event, Outcome::Done, None, &note);
+        }
     }
 
     /// Reports an error after boot; the next round tries again.

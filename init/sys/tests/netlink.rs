@@ -12,7 +12,9 @@
 use std::env;
 use std::net::IpAddr;
 use std::process::Command;
+use std::time::Duration;
 
+use kubedos_sys::netlink::events::Events;
 use kubedos_sys::netlink::nftables::{
     Base, Chain, Comparison, Count, Expression, Key, Nftables, Rule, Table, TableName,
 };
@@ -270,4 +272,38 @@ fn an_answer_of_another_sender_than_the_kernel_is_ignored() {
     let sent = sendto(&forger, &forged, SendFlags::empty(), &SocketAddrNetlink::new(port, 0)).unwrap();
     assert_eq!(sent, forged.len());
     assert_eq!(kernel.links().unwrap(), links);
+}
+
+/// A change of a link or of a table is an event, reading is none, and a flood that overflows the queue is one that ends.
+#[test]
+fn changes_are_events_and_a_flood_of_them_ends() {
+    if !in_namespace("changes_are_events_and_a_flood_of_them_ends") {
+        return;
+    }
+    let (mut kernel, mut nftables) = (Rtnetlink::open().unwrap(), Nftables::open().unwrap());
+    let events = Events::open().unwrap();
+    let is_quiet = || !events.wait(Duration::ZERO).unwrap();
+    assert!(is_quiet());
+    kernel.create_link("wg1", "bridge", 1440).unwrap();
+    assert!(!is_quiet(), "a new link");
+    events.discard().unwrap();
+    let link = kernel.links().unwrap().into_iter().find(|link| link.name == "wg1").unwrap().index;
+    drop((kernel.addresses().unwrap(), kernel.routes().unwrap(), nftables.tables().unwrap()));
+    assert!(is_quiet(), "reading the state");
+    nftables.replace(&Table { name: "foreign".into(), chains: Vec::new() }).unwrap();
+    assert!(!is_quiet(), "a new table");
+    events.discard().unwrap();
+    let address = Address { link, address: "10.101.0.77".parse().unwrap(), prefix: 32 };
+    kernel.add_address(&address).unwrap();
+    assert!(!is_quiet(), "a new address");
+    events.discard().unwrap();
+
+    for number in 0..3000 {
+        kernel.set_mtu(link, 1300 + number % 2).unwrap();
+    }
+    assert!(!is_quiet(), "a flood");
+    events.discard().unwrap();
+    assert!(is_quiet(), "the flood ends");
+    kernel.set_mtu(link, 1400).unwrap();
+    assert!(!is_quiet(), "a change after the flood");
 }

@@ -85,6 +85,55 @@ fn last<'a>(states: &'a [Value], node: &str) -> &'a Value {
     states.iter().rfind(|state| state["node"] == node).unwrap()
 }
 
+/// Faults from the command line: `status` shows them, the frames of the nodes show them, and bad values change nothing.
+fn disturb(lab: &UsersLab) {
+    let faults = || -> Vec<Value> {
+        documents(&lab.succeeds(&["status"])).into_iter().map(|state| state["faults"].clone()).collect()
+    };
+    let none = [serde_json::json!([]), serde_json::json!([])];
+    assert_eq!(faults(), none);
+    for (arguments, message) in [
+        (&["fault", "loss", "20", "w-9"][..], "no node w-9"),
+        (&["fault", "loss", "101"], "0 to 100"),
+        (&["fault", "loss", "-1"], "unexpected argument"),
+        (&["fault", "delay", "60001"], "60000"),
+        (&["fault", "delay", "10", "--jitter", "11"], "jitter is more than the delay"),
+        (&["fault", "reorder", "10", "--distance", "0"], "1..=1000"),
+        (&["fault", "partition"], "NODE"),
+        (&["fault", "partition", "cp-1", "w-1"], "nodes on both sides"),
+    ] {
+        let output = lab.run(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code().is_some_and(|code| code != 0), "{arguments:?}");
+        assert!(errors.contains(message), "{arguments:?}: {errors}");
+        assert_eq!(faults(), none, "{arguments:?}");
+    }
+    lab.succeeds(&["fault", "loss", "20"]);
+    lab.succeeds(&["fault", "delay", "200", "--jitter", "50", "w-1"]);
+    lab.succeeds(&["fault", "partition", "w-1"]);
+    let expected = |other: &str| {
+        serde_json::json!([
+            format!("partition from {other}"),
+            format!("20 % loss, 150 to 250 ms delay with {other}")
+        ])
+    };
+    assert_eq!(faults(), [expected("w-1"), expected("cp-1")]);
+    // The nodes send keepalives, and none arrives.
+    let frames = |of: &str| -> u64 {
+        let states = documents(&lab.succeeds(&["status"]));
+        states.iter().map(|state| state["port"][of].as_u64().unwrap()).sum()
+    };
+    std::thread::sleep(Duration::from_secs(1)); // frames that are in the queues
+    let (sent, arrived, begun) = (frames("received_frames"), frames("sent_frames"), Instant::now());
+    while frames("received_frames") == sent {
+        assert!(begun.elapsed() < Duration::from_secs(90), "the nodes send nothing");
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    assert_eq!(frames("sent_frames"), arrived, "a frame crossed the partition");
+    lab.succeeds(&["fault", "heal"]);
+    assert_eq!(faults(), none);
+}
+
 /// D3: one command ends with both nodes at the last stage of this version; another one ends everything and keeps the disks.
 #[test]
 fn one_command_brings_the_example_up_and_another_one_ends_it() {
@@ -111,6 +160,7 @@ fn one_command_brings_the_example_up_and_another_one_ends_it() {
         assert_eq!(state["machine"], "running");
         assert!(state["port"]["received_frames"].as_u64().unwrap() > 0, "{state}");
     }
+    disturb(&lab);
     assert!(lab.fails(&["up"]).contains("runs already"));
     let console = lab.succeeds(&["console", "cp-1"]);
     assert!(

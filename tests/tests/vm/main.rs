@@ -17,6 +17,7 @@ mod cmdline;
 mod configuration;
 mod devices;
 mod disks;
+mod faults;
 mod foreign;
 mod lab;
 mod losses;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use kubedos_lab::switch::{CaptureOptions, Port, Switch, SwitchOptions};
 use kubedos_lab::{Machine, Nic, Patience};
 use kubedos_tests::frames::{self, Content, Mac};
+use kubedos_tests::reader::{self, Cause};
 use kubedos_tests::{Product, Rig};
 use kubedos_tests::{answers, answers_disk, probe_image, status_page};
 use kubedos_wire::record::Outcome;
@@ -197,5 +198,12 @@ fn drift_of_planes_and_firewall_is_reported_and_corrected_and_a_restart_changes_
         "net.ipv4.conf.all.arp_ignore",
     ] {
         assert!(repaired.iter().any(|note| note.contains(drift)), "{drift} is not in {repaired:#?}");
+    }
+    // The serial log alone names the causes.
+    let log = std::fs::read(machine.log()).unwrap();
+    let named = reader::faults(&String::from_utf8_lossy(&log));
+    let foreign = ["table", "address", "route", "peer"].map(Cause::ForeignRemoved);
+    for cause in foreign.iter().chain([&Cause::FirewallChanged]) {
+        assert!(named.iter().any(|named| named.cause == *cause), "{cause}: {named:#?}");
     }
 }

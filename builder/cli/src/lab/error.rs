@@ -70,6 +70,9 @@ pub enum LabError {
         /// The names of the nodes.
         known: Vec<String>,
     },
+    /// The fault is not possible in this lab.
+    #[error("{0}")]
+    Fault(&'static str),
     /// The node has not started.
     #[error("{node} has not started yet")]
     NotStarted {
@@ -132,7 +135,7 @@ impl Classify for LabError {
         let help = |text: &str| Some(text.to_owned());
         match self {
             Self::NoNode { known, .. } => (Class::Usage, Some(format!("it has: {}", known.join(", ")))),
-            Self::Disks { .. } => (Class::Usage, None),
+            Self::Disks { .. } | Self::Fault(_) => (Class::Usage, None),
             Self::ForeignFolder { .. } => (Class::Usage, help("--folder DIR names another folder")),
             Self::NotRunning { .. } | Self::NoLab { .. } => {
                 (Class::Failed, help("`kubedos-build lab up` starts one; --folder DIR names another lab"))

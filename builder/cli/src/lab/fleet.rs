@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use kubedos_lab::switch::{CaptureOptions, Switch, SwitchOptions, SwitchStatus};
+use kubedos_lab::switch::{CaptureOptions, PortId, Scope, Switch, SwitchOptions, SwitchStatus};
 use kubedos_lab::{
     Bench, BootFailure, BootProgress, Disk, Firmware, Format, Hardware, MAX_TEXT, Machine, MachineError, Nic,
     Tools,
@@ -15,6 +15,7 @@ use kubedos_wire::node::Role;
 use kubedos_wire::printable::{self, chain};
 
 use super::error::LabError;
+use super::faults::{ActiveFaults, Fault, pairs};
 use super::machines::{LabNode, Machines};
 use super::protocol::{LabStatus, NodeStatus, Phase, Planes, PortTraffic};
 use crate::terminal::say;
@@ -28,6 +29,7 @@ pub struct Fleet {
     tools: Tools,
     nodes: Vec<Node>,
     switch: Switch,
+    faults: ActiveFaults,
     started: Instant,
     stopping: Option<Stopping>,
 }
@@ -37,6 +39,7 @@ struct Node {
     plan: LabNode,
     bench: Bench,
     socket: PathBuf,
+    port: PortId,
     state: State,
     progress: BootProgress,
     lines: usize,
@@ -67,18 +70,20 @@ impl Fleet {
         let switch = Switch::start(&SwitchOptions::default())?;
         let nodes = machines.nodes.into_iter().map(|plan| {
             let bench = base.sub(plan.name.as_str())?.keep();
-            let socket = switch.listen(plan.name.as_str(), &ports)?.path;
+            let socket = switch.listen(plan.name.as_str(), &ports)?;
             Ok(Node {
                 plan,
                 bench,
-                socket,
+                socket: socket.path,
+                port: socket.id,
                 state: State::Queued,
                 progress: BootProgress::default(),
                 lines: 0,
             })
         });
         let nodes = nodes.collect::<Result<_, LabError>>()?;
-        Ok(Self { tools, nodes, switch, started: Instant::now(), stopping: None })
+        let faults = ActiveFaults::default();
+        Ok(Self { tools, nodes, switch, faults, started: Instant::now(), stopping: None })
     }
 
     /// One step: reads the consoles, notices ended machines, starts the next node or continues to power off.
@@ -128,13 +133,40 @@ impl Fleet {
         self.switch.control().stop_capture();
     }
 
+    /// Changes the faults between nodes. If the switch refuses the values, nothing is changed: they are the same for all pairs.
+    pub fn disturb(&mut self, fault: Fault, nodes: &[String]) -> Result<(), LabError> {
+        let names: Vec<&str> = self.nodes.iter().map(|node| node.plan.name.as_str()).collect();
+        let next = self.faults.after(fault, nodes, &names)?;
+        let (control, ports) = (self.switch.control(), self.nodes.iter().map(|node| node.port));
+        let ports: Vec<PortId> = ports.collect();
+        for (one, other) in pairs(ports.len()) {
+            let faults = next.pairs.get(&(one, other)).copied().unwrap_or_default();
+            let is_new = self.faults.pairs.get(&(one, other)).copied().unwrap_or_default() != faults;
+            if let (true, Some(one), Some(other)) = (is_new, ports.get(one), ports.get(other)) {
+                for (from, to) in [(*one, *other), (*other, *one)] {
+                    control.set_faults(Scope::Pair { from, to }, faults)?;
+                }
+            }
+        }
+        let side: Vec<PortId> = next.side.iter().filter_map(|place| ports.get(*place)).copied().collect();
+        control.partition(&[side.as_slice()])?;
+        self.faults = next;
+        Ok(())
+    }
+
     /// The state of all nodes.
     pub fn status(&self) -> LabStatus {
         let switch = self.switch.control().status();
+        let names: Vec<&str> = self.nodes.iter().map(|node| node.plan.name.as_str()).collect();
         LabStatus {
             up_s: self.started.elapsed().as_secs(),
             stopping: self.stopping.is_some(),
-            nodes: self.nodes.iter().map(|node| node.status(&switch)).collect(),
+            nodes: self
+                .nodes
+                .iter()
+                .enumerate()
+                .map(|(place, node)| node.status(&switch, self.faults.of(place, &names)))
+                .collect(),
         }
     }
 
@@ -239,7 +271,7 @@ impl Node {
         }
     }
 
-    fn status(&self, switch: &SwitchStatus) -> NodeStatus {
+    fn status(&self, switch: &SwitchStatus, faults: Vec<String>) -> NodeStatus {
         let (name, current) = (self.plan.name.as_str(), self.progress.current());
         let (machine, up_s) = match &self.state {
             State::Running(machine, since) => {
@@ -273,6 +305,7 @@ impl Node {
                 on: record.on.clone(),
                 note: record.note.clone(),
             }),
+            faults,
             port: port.map_or_else(PortTraffic::default, |port| PortTraffic {
                 attached: port.attached,
                 received_frames: port.received.frames,

@@ -1,7 +1,7 @@
 //! `lab`: the nodes of a spec as virtual machines on this host, connected by the lab's switch.
 //!
 //! `lab up` prepares a folder and starts a process that owns the switch and the machines ([`serve`]). It continues when `up` has ended.
-//! `lab status`, `lab console`, `lab capture` and `lab down` use its control socket ([`protocol`]). Everything is in the folder
+//! `lab status`, `lab console`, `lab capture`, `lab fault` and `lab down` use its control socket ([`protocol`]). Everything is in the folder
 //! ([`folder`]), so that several labs can exist side by side and a lab leaves nothing elsewhere.
 //!
 //! Everything that a guest prints is untrusted. It is kept as data and escaped when it is printed.
@@ -11,6 +11,8 @@ mod console;
 mod disks;
 mod down;
 mod error;
+mod fault;
+mod faults;
 mod fleet;
 mod folder;
 mod follow;
@@ -42,6 +44,7 @@ enum Command {
     Status(status::Status),
     Console(console::Console),
     Capture(capture::Capture),
+    Fault(Box<fault::FaultCommand>),
     Down(down::Down),
     #[command(hide = true)]
     Serve(serve::Serve),
@@ -63,6 +66,7 @@ impl Lab {
             Command::Status(command) => command.run(),
             Command::Console(command) => command.run(),
             Command::Capture(command) => command.run(),
+            Command::Fault(command) => command.run(),
             Command::Down(command) => command.run(),
             Command::Serve(command) => command.run(),
         }

@@ -14,6 +14,7 @@ use kubedos_wire::record::Outcome;
 use serde::{Deserialize, Serialize};
 
 use super::error::LabError;
+use super::faults::Fault;
 
 /// The maximum length of a line. An answer has a few texts of at most 1000 characters for each node.
 const MAX_LINE: u64 = 64 << 20;
@@ -44,6 +45,13 @@ pub enum Request {
     },
     /// Ends the capture.
     StopCapture,
+    /// Changes the faults between nodes.
+    Fault {
+        /// The change.
+        fault: Fault,
+        /// The nodes that it concerns.
+        nodes: Vec<String>,
+    },
     /// Powers all nodes off, then ends the process.
     Down {
         /// After this time, nodes that still run are killed.
@@ -108,6 +116,8 @@ pub struct NodeStatus {
     pub up_s: Option<u64>,
     /// The state of the planes.
     pub planes: Option<Planes>,
+    /// The faults of the frames from and to the node.
+    pub faults: Vec<String>,
     /// The port of the switch.
     pub port: PortTraffic,
     /// The file with the output of the console.
@@ -260,6 +270,8 @@ mod tests {
             Request::Enter { node: "cp-1".into() },
             Request::StartCapture { file: "/x".into(), max_bytes: 1 },
             Request::StopCapture,
+            Request::Fault { fault: Fault::Reorder { ppm: 1, distance: 2 }, nodes: vec!["w-1".into()] },
+            Request::Fault { fault: Fault::Heal, nodes: vec![] },
             Request::Down { limit_s: 1 },
         ] {
             let process = once(&run, Answer::Accepted);

@@ -107,6 +107,7 @@ fn answer(fleet: &mut Fleet, request: Request) -> Answer {
             fleet.stop_capture();
             Ok(())
         }
+        Request::Fault { fault, nodes } => fleet.disturb(fault, &nodes),
         Request::Down { limit_s } => {
             fleet.stop(Duration::from_secs(limit_s));
             Ok(())

@@ -131,6 +131,7 @@ fn details(node: &NodeStatus) -> Vec<(&'static str, String)> {
     if let Some(machine) = node.machine.as_ref().filter(|machine| *machine != "running") {
         details.push(("machine", machine.clone()));
     }
+    details.extend(node.faults.iter().map(|fault| ("fault", fault.clone())));
     let port = &node.port;
     if port.attached || port.received_frames + port.sent_frames > 0 {
         details.push((

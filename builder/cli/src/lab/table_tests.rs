@@ -20,6 +20,7 @@ fn node(name: &str, phase: Phase) -> NodeStatus {
         corrupt: None,
         up_s: None,
         planes: None,
+        faults: vec![],
         port: PortTraffic::default(),
         console: PathBuf::from("/console.log"),
     }
@@ -46,6 +47,15 @@ fn lab(nodes: Vec<NodeStatus>) -> LabStatus {
 
 fn shown(nodes: Vec<NodeStatus>) -> String {
     render(&lab(nodes), "target/lab", 80, false)
+}
+
+/// The faults of a node are below its row, also before the node runs.
+#[test]
+fn faults_are_shown() {
+    let faults = vec!["partition from cp-1".to_owned(), "20 % loss with all nodes".to_owned()];
+    let text = shown(vec![NodeStatus { faults, ..node("w-1", Phase::Queued) }]);
+    let expected = "  fault     partition from cp-1\n  fault     20 % loss with all nodes\n";
+    assert!(text.ends_with(expected), "{text}");
 }
 
 #[test]

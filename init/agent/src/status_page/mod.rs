@@ -32,6 +32,9 @@ pub struct Moment {
     pub failed_units: Option<Result<Vec<String>, String>>,
     /// The planes, or why the kernel did not answer.
     pub planes: Result<Vec<PlaneState>, String>,
+    /// Packets that the firewall dropped, by the name of the rule, the largest number first; or why the kernel did not
+    /// answer.
+    pub drops: Result<Vec<(String, u64)>, String>,
 }
 
 /// Renders the page; each line ends with a line feed.
@@ -44,6 +47,7 @@ pub fn render(facts: &Facts, moment: &Moment) -> String {
     }
     attached(&mut page, facts);
     planes(&mut page, moment);
+    drops(&mut page, moment);
     trouble(&mut page, facts, moment);
     page.0
 }
@@ -150,6 +154,29 @@ fn planes(page: &mut Page, moment: &Moment) {
             }
         }
         Err(reason) => page.field("planes", reason),
+    }
+}
+
+/// One line with the rules of the firewall that dropped packets, as many as fit.
+fn drops(page: &mut Page, moment: &Moment) {
+    match &moment.drops {
+        Ok(drops) if drops.is_empty() => {}
+        Ok(drops) => {
+            let rest = |shown: usize| format!(", {} more rules", drops.len().saturating_sub(shown));
+            let mut text = String::new();
+            for (shown, (rule, packets)) in drops.iter().enumerate() {
+                let separator = if text.is_empty() { "" } else { ", " };
+                let next = format!("{text}{separator}{packets} {rule}");
+                let room = WIDTH - 10 - if shown + 1 < drops.len() { rest(shown).len() } else { 0 };
+                if !text.is_empty() && next.chars().count() > room {
+                    text.push_str(&rest(shown));
+                    break;
+                }
+                text = next;
+            }
+            page.field("dropped", &text);
+        }
+        Err(reason) => page.field("dropped", reason),
     }
 }
 

@@ -73,6 +73,7 @@ fn moment() -> Moment {
             plane("wg2", [10, 102, 0, 1], &["w-1"], 4_000),
             plane("wg3", [10, 103, 0, 1], &[], 0),
         ]),
+        drops: Ok(vec![("input.underlay.rest".into(), 1204), ("input.plane.wg1.source".into(), 3)]),
     }
 }
 
@@ -159,9 +160,34 @@ fn a_node_without_a_disk_lists_every_disk() {
 fn the_page_of_an_early_boot_shows_missing_facts_as_unknown() {
     let page = render(
         &Board::default().facts(),
-        &Moment { uptime: Duration::ZERO, clock: 0, failed_units: None, planes: Ok(vec![]) },
+        &Moment {
+            uptime: Duration::ZERO,
+            clock: 0,
+            failed_units: None,
+            planes: Ok(vec![]),
+            drops: Ok(vec![]),
+        },
     );
     golden("early", &page);
+}
+
+/// The rule with the most packets is shown whatever its length, and the number of rules that do not fit.
+#[test]
+fn the_page_has_one_line_for_dropped_packets() {
+    let line = |drops: Vec<(String, u64)>| {
+        let page = render(&board().facts(), &Moment { drops: Ok(drops), ..moment() });
+        assert!(page.lines().all(|line| line.chars().count() <= 80), "{page}");
+        let lines: Vec<&str> = page.lines().filter(|line| line.starts_with("dropped")).collect();
+        assert!(lines.len() <= 1, "{page}");
+        lines.first().map(ToString::to_string)
+    };
+    assert_eq!(line(vec![]), None);
+    let many =
+        |count: u64| (0..count).map(|rule| (format!("input.allow.{rule}.tcp"), u64::MAX - rule)).collect();
+    assert_eq!(line(many(1)).unwrap(), "dropped   18446744073709551615 input.allow.0.tcp");
+    let text = line(many(60)).unwrap();
+    assert_eq!(text, "dropped   18446744073709551615 input.allow.0.tcp, 59 more rules");
+    assert!(line(vec![("x".repeat(300), 1), ("y".into(), 1)]).unwrap().starts_with("dropped   1 xxx"));
 }
 
 #[test]

@@ -5,9 +5,10 @@
 //! the kernel's tables changed is repeated. Datagrams of other senders than the kernel are ignored.
 //!
 //! The families are [`route`], [`wireguard`] and [`nftables`]; they encode requests and decode answers, and make no
-//! decisions. Constants and layouts are those of `include/uapi/linux/`.
+//! decisions; [`events`] only tells that something changed. Constants and layouts are those of `include/uapi/linux/`.
 
 pub mod attributes;
+pub mod events;
 pub mod nftables;
 pub mod route;
 pub mod transport;

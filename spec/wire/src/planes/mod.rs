@@ -25,6 +25,9 @@ use crate::value::{Cidr, NodeName, OperatorName, PlaneId, WireguardKey};
 /// address translation on the path keep its port.
 pub const KEEPALIVE: u16 = 25;
 
+/// What the stage `Backplanes` waits for, in the record of a node whose planes are up, when peers have no session.
+pub const WAITS_ON_PEERS: &str = "peers";
+
 /// One plane of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WantedPlane {

@@ -113,6 +113,28 @@ pub fn counters(kernel: &mut Nftables) -> Result<BTreeMap<String, Count>, Settle
         .map_err(|error| SettleError::Kernel("read the counters of the firewall".into(), error))
 }
 
+/// The counters of the rules that drop packets.
+pub fn drop_counters(want: &Ruleset) -> Vec<String> {
+    want.rules().filter(|rule| rule.verdict == Verdict::Drop).map(|rule| rule.name.clone()).collect()
+}
+
+/// How many packets the rules with these counters have dropped, the largest number first, without rules that dropped none.
+pub fn drops(of: &[String]) -> Result<Vec<(String, u64)>, SettleError> {
+    if of.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut kernel =
+        Nftables::open().map_err(|error| SettleError::Kernel("open a netlink socket".into(), error))?;
+    let counters = counters(&mut kernel)?;
+    let mut drops: Vec<(String, u64)> = of
+        .iter()
+        .filter_map(|name| Some((name.clone(), counters.get(name)?.packets)))
+        .filter(|(_, packets)| *packets > 0)
+        .collect();
+    drops.sort_by(|(one, packets), (other, more)| more.cmp(packets).then_with(|| one.cmp(other)));
+    Ok(drops)
+}
+
 /// Describes one change.
 pub fn describe(change: &Change) -> String {
     match change {

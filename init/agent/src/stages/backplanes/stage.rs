@@ -23,7 +23,7 @@ use kubedos_wire::value::{PlaneId, WireguardKey};
 use super::clock::chronyd::configuration::Time;
 use super::clock::system::{self, Start};
 use super::clock::{Clock, settle_chronyd};
-use super::planes::Sessions;
+use super::planes::{Presence, Report, Sessions};
 use super::steps::Steps;
 use super::underlay::links::{self, Missing};
 use super::underlay::networkd::ThisSystem;
@@ -178,17 +178,31 @@ pub fn attempt(desired: &Desired, start: &Start) -> Result<Step<Up>, BackplanesE
     })
 }
 
-/// Corrects drift, and adds peers again that have had no session for long. An incomplete underlay is an error of class
-/// `Wait`; while it lasts, no peer can have a session, so the time does not count.
-pub fn reconcile(desired: &Desired, sessions: &mut Sessions) -> Result<Vec<String>, BackplanesError> {
+/// What the reconcile loop remembers about the peers.
+#[derive(Debug, Default)]
+pub struct Memory {
+    sessions: Sessions,
+    presence: Presence,
+    /// What changed in the sessions since the last report.
+    pub report: Option<Report>,
+}
+
+/// Corrects drift, adds peers again that have had no session for long, and notes which sessions were lost. An incomplete
+/// underlay is an error of class `Wait`; while it lasts, no peer can have a session, so the time does not count.
+pub fn reconcile(desired: &Desired, memory: &mut Memory) -> Result<Vec<String>, BackplanesError> {
     let mut settled = settle(desired, Duration::ZERO)?;
     match &desired.planes {
         Some(planes) if settled.missing.is_empty() => {
             let (kernel, have) = &mut settled.planes;
-            let readded = planes::readd_stale(kernel, planes, have, sessions, uptime())?;
+            let readded = planes::readd_stale(kernel, planes, have, &mut memory.sessions, uptime())?;
             settled.changes.extend(readded);
+            let wanted = planes.iter().map(|want| &want.plane);
+            memory.report = memory.presence.observe(&planes::presence_states(wanted, have), uptime());
         }
-        _ => sessions.forget(),
+        _ => {
+            memory.sessions.forget();
+            memory.presence.forget();
+        }
     }
     match missing_text(&settled.missing) {
         Some(missing) if settled.changes.is_empty() => Err(BackplanesError::Incomplete(missing)),

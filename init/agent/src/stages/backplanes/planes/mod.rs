@@ -8,6 +8,7 @@
 //! Private keys are compared and sent, and never printed.
 
 mod plan;
+mod presence;
 mod readd;
 #[cfg(test)]
 mod scale;
@@ -15,6 +16,7 @@ mod scale;
 mod tests;
 
 pub use plan::{Change, PeerEdit, plan};
+pub use presence::{Presence, Report, states as presence_states};
 pub use readd::{Id, Sessions, readd_stale};
 
 use std::collections::{BTreeMap, BTreeSet};
