@@ -11,8 +11,12 @@
 #![forbid(unsafe_code)]
 
 mod assembled;
+pub mod capture;
+mod clusters;
 pub mod frames;
 mod node;
+mod outside;
+pub mod packets;
 mod pins;
 mod probe;
 mod product;
@@ -22,12 +26,16 @@ mod trees;
 mod variant;
 
 pub use assembled::{assemble, programs};
+pub use clusters::{plan_of, test_cluster};
 pub use node::{
     Expect, baseline, halts, halts_at, healthy_console, healthy_lines, last, no_failed_unit, powers_off,
     status_page,
 };
+pub use outside::outside;
 pub use pins::{Pins, kubedos_build, oracles, project, scratch, succeeds, tools};
-pub use probe::{MODULE_SIGNER, NOISE, answers, answers_disk, initrd_file, noise, probe_image};
+pub use probe::{
+    MODULE_SIGNER, NOISE, answers, answers_disk, initrd_file, noise, probe_image, probe_image_of,
+};
 pub use product::Product;
 pub use rig::{DISK, Rig};
 pub use tamper::{Slice, flip, plant, read_esp, transplant, uki_name};
