@@ -12,20 +12,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::thread::sleep;
 use std::time::Duration;
 
-use kubedos_sys::netlink::route::Rtnetlink;
+use kubedos_sys::netlink::route::{Link, Rtnetlink};
 use kubedos_sys::netlink::wireguard::{PeerChange, Range, Wireguard};
 use memchr::memmem;
 use nix::errno::Errno;
-use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::sockopt::{Ipv6V6Only, RcvBufForce};
 use nix::sys::socket::{
     AddressFamily, Backlog, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn6, SockaddrLike,
-    bind, listen, recvfrom, send, setsockopt, socket,
+    bind, listen, recvfrom, sendto, setsockopt, socket,
 };
 use serde_json::{Value, json};
 
@@ -35,6 +34,8 @@ use crate::{block_device, say};
 const PACKETS: &str = "kubedos-packets";
 /// The type of the frames with commands (IEEE 802, local experiments).
 const COMMANDS: u16 = 0x88b5;
+/// The type of frames with IPv6.
+const IPV6: u16 = 0x86dd;
 /// The number that all packets of a test contain, before their own number.
 const MAGIC: [u8; 4] = *b"kdos";
 /// `PACKET_OUTGOING` of `linux/if_packet.h`.
@@ -90,8 +91,12 @@ fn orders() -> io::Result<Value> {
 
 /// The open sockets and what they received.
 struct Station {
-    underlay: OwnedFd,
-    planes: BTreeMap<String, OwnedFd>,
+    /// A packet socket for all devices.
+    tap: OwnedFd,
+    /// The devices of planes, by number.
+    planes: BTreeMap<usize, String>,
+    /// How the tap sends packets through a plane: for each plane, the addresses for IPv4 and IPv6.
+    ways: BTreeMap<(String, bool), LinkAddr>,
     raw: Vec<OwnedFd>,
     udp: Vec<UdpSocket>,
     _tcp: Vec<TcpListener>,
@@ -103,19 +108,12 @@ struct Station {
 
 impl Station {
     fn open(orders: &Value) -> io::Result<Self> {
-        let links: BTreeMap<String, LinkAddr> = getifaddrs()?
-            .filter_map(|one| Some((one.interface_name, *one.address?.as_link_addr()?)))
-            .filter(|(name, _)| name != "lo")
-            .collect();
-        let (mut underlay, mut planes) = (None, BTreeMap::new());
-        for (name, link) in links {
-            let tap = tap(&link)?;
-            if name.starts_with("wg") {
-                planes.insert(name, tap);
-            } else {
-                underlay = Some(tap);
-            }
-        }
+        let flags = SockFlag::SOCK_NONBLOCK;
+        let tap = with_room(socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll)?)?;
+        let planes: Vec<Link> =
+            Rtnetlink::open()?.links()?.into_iter().filter(|link| link.name.starts_with("wg")).collect();
+        let ways = ways(&tap, &planes)?;
+        let planes = planes.into_iter().map(|link| (number_of(&link), link.name)).collect();
         let mut raw = Vec::new();
         for (family, protocol) in [
             (AddressFamily::Inet, SockProtocol::Tcp),
@@ -146,8 +144,9 @@ impl Station {
             socket.set_nonblocking(true)?;
         }
         Ok(Self {
-            underlay: underlay.ok_or_else(|| io::Error::other("no device of the underlay"))?,
+            tap,
             planes,
+            ways,
             raw,
             udp,
             _tcp: tcp,
@@ -165,26 +164,23 @@ impl Station {
                 self.accepted.extend(number(buffer.get(..length).unwrap_or_default()));
             }
         }
-        for (name, socket) in &self.planes {
-            while let Some((length, from)) = next::<LinkAddr>(socket, &mut buffer)? {
-                let is_incoming = from.is_some_and(|from| from.pkttype() != OUTGOING);
-                if is_incoming && self.came_back.len() < 20_000 {
+        let mut command = None;
+        while let Some((length, from)) = next::<LinkAddr>(&self.tap, &mut buffer)? {
+            let Some(from) = from else { continue };
+            match self.planes.get(&from.ifindex()) {
+                Some(name) if from.pkttype() != OUTGOING && self.came_back.len() < 20_000 => {
                     let packet = buffer.get(..length.min(KEPT)).unwrap_or_default();
                     self.came_back.insert((name.clone(), packet.to_vec()));
                 }
+                Some(_) => {}
+                None if u16::from_be(from.protocol()) == COMMANDS => command = buffer.get(14).copied(),
+                None => {}
             }
         }
         for socket in &self.udp {
             while let Ok((length, from)) = socket.recv_from(&mut buffer) {
                 // An error is an answer that the firewall of this node refuses to send.
                 drop(socket.send_to(buffer.get(..length).unwrap_or_default(), from));
-            }
-        }
-        let mut command = None;
-        while let Some((length, from)) = next::<LinkAddr>(&self.underlay, &mut buffer)? {
-            let is_command = from.is_some_and(|from| u16::from_be(from.protocol()) == COMMANDS);
-            if is_command && length > 14 {
-                command = buffer.get(14).copied();
             }
         }
         Ok(command)
@@ -195,10 +191,11 @@ impl Station {
     fn send(&mut self, packets: &[Value]) -> io::Result<()> {
         for burst in packets.chunks(BURST) {
             for packet in burst {
-                let device = packet[0].as_str().and_then(|name| self.planes.get(name));
-                let device = device.ok_or_else(|| io::Error::other(format!("no plane {}", packet[0])))?;
                 let bytes = bytes_of(packet[1].as_str().unwrap_or_default())?;
-                match send(device.as_raw_fd(), &bytes, MsgFlags::empty()) {
+                let is_six = bytes.first().is_some_and(|first| first >> 4 == 6);
+                let way = (packet[0].as_str().unwrap_or_default().to_owned(), is_six);
+                let way = self.ways.get(&way).ok_or_else(|| io::Error::other(format!("no way {way:?}")))?;
+                match sendto(self.tap.as_raw_fd(), &bytes, way, MsgFlags::empty()) {
                     // No peer has the destination: this packet cannot leave.
                     Ok(_) | Err(Errno::ENOKEY | Errno::EDESTADDRREQ) => {}
                     Err(error) => return Err(error.into()),
@@ -242,13 +239,32 @@ impl Station {
     }
 }
 
-/// A packet socket on a device that has every packet, without link header for devices that have none. `LinkAddr` has no constructor,
-/// so the address is the one that the kernel lists for the device.
-fn tap(link: &LinkAddr) -> io::Result<OwnedFd> {
-    let flags = SockFlag::SOCK_NONBLOCK;
-    let tap = socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll)?;
-    bind(tap.as_raw_fd(), link)?;
-    with_room(tap)
+/// The addresses for sending through planes. `LinkAddr` has no constructor, so they are read from packets that this node sends: the
+/// tap sees them on the device before WireGuard looks for a peer.
+fn ways(tap: &OwnedFd, planes: &[Link]) -> io::Result<BTreeMap<(String, bool), LinkAddr>> {
+    const NOBODY: u16 = 9;
+    let addresses = Rtnetlink::open()?.addresses()?;
+    let (four, six) =
+        (UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?, UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?);
+    let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    for link in planes {
+        let own = addresses.iter().find(|own| own.link == link.index).map(|own| own.address);
+        let Some(IpAddr::V4(own)) = own else { continue };
+        let [a, b, c, _] = own.octets();
+        // No peer has these destinations, which is an error after the tap has seen the packets.
+        drop(four.send_to(&[0], (Ipv4Addr::new(a, b, c, 100), NOBODY)));
+        drop(six.send_to(&[0], SocketAddrV6::new(all_nodes, NOBODY, 0, link.index)));
+    }
+    let (mut buffer, mut found) = ([0; 2048], BTreeMap::new());
+    while let Some((_, from)) = next::<LinkAddr>(tap, &mut buffer)? {
+        let Some(from) = from else { continue };
+        let link = planes.iter().find(|link| number_of(link) == from.ifindex());
+        if let Some(link) = link {
+            let is_six = u16::from_be(from.protocol()) == IPV6;
+            found.insert((link.name.clone(), is_six), from);
+        }
+    }
+    Ok(found)
 }
 
 fn with_room(socket: OwnedFd) -> io::Result<OwnedFd> {
@@ -265,6 +281,11 @@ fn six(kind: SockType, port: u16) -> io::Result<OwnedFd> {
     };
     bind(socket.as_raw_fd(), &SockaddrIn6::from(address))?;
     Ok(socket)
+}
+
+/// The number of a device, as packet sockets have it.
+fn number_of(link: &Link) -> usize {
+    usize::try_from(link.index).unwrap_or(usize::MAX)
 }
 
 /// The next packet, if there is one, and its sender.
