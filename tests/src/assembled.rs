@@ -2,7 +2,7 @@
 //!
 //! The library builds them, with the stage 1 and agent of the product.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kubedos_builder::compose::Node;
 use kubedos_builder::image::build::{self, Formats, Inputs};
@@ -19,12 +19,12 @@ use kubedos_debian::lock::Lock;
 use crate::Product;
 use crate::pins::{Pins, project};
 
-/// Builds the raw image and the UKI of a spec of the checkout; returns how each part was built.
+/// Builds the raw image and the UKI of a spec of the checkout or of [`crate::test_cluster`]; returns how each part was built.
 ///
 /// # Panics
 /// If the build fails.
 pub fn assemble(
-    spec: &str,
+    spec: impl AsRef<Path>,
     lock: &Lock,
     cache: &Cache,
     store: &Store,
@@ -32,13 +32,14 @@ pub fn assemble(
     out: &Path,
 ) -> Vec<Explained> {
     let spec = project().join(spec);
+    let keys = demo_keys(&spec);
     let plan = spec_file::load(&spec).unwrap().plan().unwrap();
     let inputs = Inputs {
         plan: &plan,
         lock,
         lock_sha256: [0; 32],
         cache,
-        keys: &KeyDir::open_for(&project().join("keys/demo"), &spec, "lab").unwrap(),
+        keys: &KeyDir::open_for(&keys, &spec, "lab").unwrap(),
         programs: programs(),
         additions,
         store,
@@ -46,6 +47,11 @@ pub fn assemble(
     };
     let out = OutputDir::lock(out).unwrap();
     build::build_image(&inputs, Formats { iso: false, qcow2: false }, &out).unwrap().explanation
+}
+
+/// The demo keys that a spec in a folder `examples` may use.
+pub(crate) fn demo_keys(spec: &Path) -> PathBuf {
+    spec.parent().and_then(Path::parent).unwrap().join("keys/demo")
 }
 
 /// Stage 1 and the agent of the product, from the store of its build.

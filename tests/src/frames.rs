@@ -1,46 +1,20 @@
-//! Ethernet frames: those of a capture, and those that an outsider sends.
+//! Ethernet frames that a station of a test sends: IP packets, ARP and neighbour discovery.
 
-use std::net::Ipv4Addr;
-use std::path::Path;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use crate::packets::{Content, Sent, Shape};
 
 /// A station's hardware address.
 pub type Mac = [u8; 6];
 
-const BROADCAST: Mac = [0xff; 6];
-const ARP: [u8; 2] = [0x08, 0x06];
-const IPV4: [u8; 2] = [0x08, 0x00];
-
-/// What a frame carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Content {
-    /// ARP; whether it is a reply.
-    Arp(bool),
-    /// UDP over IPv4, with the source and the destination port.
-    Udp(u16, u16),
-    /// Another protocol over IPv4, with its number.
-    Ipv4(u8),
-    /// Another type of frame.
-    Other([u8; 2]),
-}
-
-/// The frames of a pcapng file, in order.
-///
-/// # Panics
-/// If the file cannot be read or is not pcapng of the lab's switch.
-pub fn captured(file: &Path) -> Vec<Vec<u8>> {
-    let bytes = std::fs::read(file).unwrap();
-    let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
-    let (mut at, mut frames) = (0, Vec::new());
-    while at < bytes.len() {
-        let length = usize::try_from(number(at + 4)).unwrap();
-        if number(at) == 6 {
-            let size = usize::try_from(number(at + 20)).unwrap();
-            frames.push(bytes[at + 28..at + 28 + size].to_vec());
-        }
-        at += length;
-    }
-    frames
-}
+/// The address of all stations.
+pub const BROADCAST: Mac = [0xff; 6];
+/// The type of frames with ARP.
+pub const ARP: u16 = 0x0806;
+/// The type of frames with IPv4.
+pub const IPV4: u16 = 0x0800;
+/// The type of frames with IPv6.
+pub const IPV6: u16 = 0x86dd;
 
 /// The sender of a frame.
 ///
@@ -50,97 +24,65 @@ pub fn sender(frame: &[u8]) -> Mac {
     frame[6..12].try_into().unwrap()
 }
 
-/// What a frame carries.
+/// The type of a frame without tag.
 ///
 /// # Panics
-/// If the frame is shorter than its headers.
-pub fn content(frame: &[u8]) -> Content {
-    let kind: [u8; 2] = frame[12..14].try_into().unwrap();
-    match kind {
-        ARP => Content::Arp(frame[21] == 2),
-        IPV4 => {
-            let header = 14 + usize::from(frame[14] & 0xf) * 4;
-            let port =
-                |at: usize| u16::from_be_bytes(frame[header + at..header + at + 2].try_into().unwrap());
-            match frame[23] {
-                17 => Content::Udp(port(0), port(2)),
-                protocol => Content::Ipv4(protocol),
-            }
-        }
-        kind => Content::Other(kind),
-    }
+/// If the frame is shorter than its header.
+pub fn kind(frame: &[u8]) -> u16 {
+    u16::from_be_bytes([frame[12], frame[13]])
 }
 
-/// An ARP request.
-pub fn arp_request(from: (Mac, Ipv4Addr), to: Ipv4Addr) -> Vec<u8> {
-    let mut frame = ethernet(BROADCAST, from.0, ARP);
-    frame.extend([0, 1, 8, 0, 6, 4, 0, 1]);
-    frame.extend(from.0);
-    frame.extend(from.1.octets());
-    frame.extend([0; 6]);
-    frame.extend(to.octets());
-    padded(frame)
-}
-
-/// An ICMP echo request.
-pub fn echo(from: (Mac, Ipv4Addr), to: (Mac, Ipv4Addr)) -> Vec<u8> {
-    let mut message = vec![8, 0, 0, 0, 0, 1, 0, 1];
-    message.extend(b"abcdefgh");
-    let sum = checksum(&message, 0);
-    message[2..4].copy_from_slice(&sum.to_be_bytes());
-    ipv4(from, to, 1, &message)
-}
-
-/// A UDP datagram.
-///
-/// # Panics
-/// If the payload is longer than a datagram.
-pub fn udp(from: (Mac, Ipv4Addr), to: (Mac, Ipv4Addr), port: u16, payload: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(8 + payload.len()).unwrap();
-    let mut message = [40_000_u16, port, length, 0].map(u16::to_be_bytes).concat();
-    message.extend(payload);
-    ipv4(from, to, 17, &message) // a checksum of 0 means that there is none
-}
-
-/// The first segment of a TCP connection.
-pub fn syn(from: (Mac, Ipv4Addr), to: (Mac, Ipv4Addr), port: u16) -> Vec<u8> {
-    let mut segment = [40_000_u16, port].map(u16::to_be_bytes).concat();
-    segment.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]);
-    let pseudo = [from.1.octets().to_vec(), to.1.octets().to_vec(), vec![0, 6, 0, 20]].concat();
-    let sum = checksum(&segment, partial(&pseudo));
-    segment[16..18].copy_from_slice(&sum.to_be_bytes());
-    ipv4(from, to, 6, &segment)
-}
-
-fn ethernet(to: Mac, from: Mac, kind: [u8; 2]) -> Vec<u8> {
-    [to.as_slice(), &from, &kind].concat()
-}
-
-fn ipv4(from: (Mac, Ipv4Addr), to: (Mac, Ipv4Addr), protocol: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(20 + payload.len()).unwrap().to_be_bytes();
-    let mut header = vec![0x45, 0, length[0], length[1], 0, 1, 0x40, 0, 64, protocol, 0, 0];
-    header.extend(from.1.octets());
-    header.extend(to.1.octets());
-    let sum = checksum(&header, 0);
-    header[10..12].copy_from_slice(&sum.to_be_bytes());
-    padded([ethernet(to.0, from.0, IPV4), header, payload.to_vec()].concat())
-}
-
-/// The smallest frame has 60 bytes without its check sequence.
-fn padded(mut frame: Vec<u8>) -> Vec<u8> {
+/// A frame, at least as long as Ethernet requires (60 bytes without its check sequence).
+pub fn frame(to: Mac, from: Mac, kind: u16, content: &[u8]) -> Vec<u8> {
+    let mut frame = [to.as_slice(), &from, &kind.to_be_bytes(), content].concat();
     frame.resize(frame.len().max(60), 0);
     frame
 }
 
-fn partial(bytes: &[u8]) -> u32 {
-    bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum()
+/// An ARP request, or a reply to `to`.
+fn arp(to: Mac, operation: u8, from: (Mac, Ipv4Addr), target: (Mac, Ipv4Addr)) -> Vec<u8> {
+    let mut body = vec![0, 1, 8, 0, 6, 4, 0, operation];
+    body.extend(from.0);
+    body.extend(from.1.octets());
+    body.extend(target.0);
+    body.extend(target.1.octets());
+    frame(to, from.0, ARP, &body)
 }
 
-/// The Internet checksum (RFC 1071).
-fn checksum(bytes: &[u8], start: u32) -> u16 {
-    let mut sum = start + partial(bytes);
-    while sum > 0xffff {
-        sum = (sum >> 16) + (sum & 0xffff);
+/// An ARP request.
+pub fn arp_request(from: (Mac, Ipv4Addr), to: Ipv4Addr) -> Vec<u8> {
+    arp(BROADCAST, 1, from, ([0; 6], to))
+}
+
+/// An ARP reply: the address `from` is at its hardware address.
+pub fn arp_reply(from: (Mac, Ipv4Addr), to: (Mac, Ipv4Addr)) -> Vec<u8> {
+    arp(to.0, 2, from, to)
+}
+
+/// A neighbour advertisement (RFC 4861 §4.4) or solicitation (type 135) for an address, with the hardware address as option.
+pub fn neighbour(kind: u8, to: (Mac, Ipv6Addr), from: (Mac, Ipv6Addr), target: Ipv6Addr) -> Vec<u8> {
+    let (option, flags) = if kind == 135 { (1, 0) } else { (2, 0x60) };
+    let mut body = vec![kind, 0, 0, 0, flags, 0, 0, 0];
+    body.extend(target.octets());
+    body.extend([option, 1]);
+    body.extend(from.0);
+    let packet = Sent {
+        number: 0,
+        source: from.1.into(),
+        destination: to.1.into(),
+        content: Content::Protocol(58),
+        shape: Shape::Whole,
+        hops: 255,
+    };
+    frame(to.0, from.0, IPV6, &packet.with_icmpv6(body))
+}
+
+/// Whether an IPv6 packet is neighbour discovery or a multicast listener report, which a node sends on its own.
+pub fn is_discovery(packet: &[u8]) -> bool {
+    // A multicast listener report follows a hop-by-hop header of 8 bytes.
+    match packet.get(6) {
+        Some(58) => matches!(packet.get(40), Some(135 | 136)),
+        Some(0) => packet.get(40) == Some(&58) && packet.get(48) == Some(&143),
+        _ => false,
     }
-    !u16::try_from(sum).unwrap()
 }

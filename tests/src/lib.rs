@@ -11,8 +11,12 @@
 #![forbid(unsafe_code)]
 
 mod assembled;
+pub mod capture;
+mod clusters;
 pub mod frames;
 mod node;
+mod outside;
+pub mod packets;
 mod pins;
 mod probe;
 mod product;
@@ -23,13 +27,16 @@ mod trees;
 mod variant;
 
 pub use assembled::{assemble, programs};
+pub use clusters::{plan_of, test_cluster};
 pub use node::{
     Expect, baseline, halts, halts_at, healthy_console, healthy_lines, last, no_failed_unit, powers_off,
     status_page,
 };
+pub use outside::outside;
 pub use pins::{Pins, kubedos_build, oracles, project, scratch, succeeds, tools};
 pub use probe::{
-    MODULE_SIGNER, NOISE, answers, answers_disk, initrd_file, noise, probe_image, static_program,
+    MODULE_SIGNER, NOISE, answers, answers_disk, initrd_file, noise, probe_image, probe_image_of,
+    static_program,
 };
 pub use product::Product;
 pub use rig::{DISK, Rig};

@@ -2,6 +2,7 @@
 //!
 //! The additions are recorded in the boot manifest and the manifest, so `kubedos-build verify` refuses the image as a product.
 
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use kubedos_builder::compose::Node;
@@ -13,7 +14,9 @@ use kubedos_wire::hex32::sha256;
 use serde_json::Value;
 
 use crate::Product;
-use crate::assembled::assemble;
+use crate::assembled::{assemble, demo_keys};
+use crate::clusters::test_cluster;
+use crate::outside::node_tools;
 use crate::pins::{Pins, cargo, kubedos_build, oracles, project, scratch, succeeds};
 use crate::variant::key_directory;
 
@@ -26,14 +29,25 @@ const ANSWERING: Patience = Patience::seconds(900);
 /// If the build fails.
 pub fn probe_image() -> &'static Product {
     static PROBE: OnceLock<Product> = OnceLock::new();
-    PROBE.get_or_init(|| {
-        let out = scratch().join("images/probe");
-        let spec = "examples/lab.yaml";
-        let (lock, cache) = (Pins::get().lock(), Pins::get().cache());
-        assemble(spec, lock, cache, &Store::of(cache), additions(), &out);
-        succeeds(kubedos_build().args(["seed", "--all", "--spec"]).arg(spec).arg("--out").arg(&out));
-        Product::open(&out)
-    })
+    PROBE.get_or_init(|| with_probe(&project().join("examples/lab.yaml"), "probe"))
+}
+
+/// The image of a cluster of the tests ([`test_cluster`]) with the probe.
+///
+/// # Panics
+/// If the build fails.
+pub fn probe_image_of(cluster: &str) -> Product {
+    with_probe(&test_cluster(cluster), &format!("probe-{cluster}"))
+}
+
+fn with_probe(spec: &Path, name: &str) -> Product {
+    let out = scratch().join("images").join(name);
+    let (lock, cache) = (Pins::get().lock(), Pins::get().cache());
+    assemble(spec, lock, cache, &Store::of(cache), additions(), &out);
+    let mut seed = kubedos_build();
+    seed.args(["seed", "--all", "--spec"]).arg(spec).arg("--keys").arg(demo_keys(spec));
+    succeeds(seed.arg("--out").arg(&out));
+    Product::open(&out)
 }
 
 /// The content of the first file in an image's initrd whose path ends with `end`.
@@ -65,7 +79,11 @@ fn additions() -> Vec<(String, Node)> {
     let mut changed = signed.clone();
     changed[signed.len() / 2] ^= 1;
     let units = "usr/lib/systemd/system";
-    vec![
+    let tools = node_tools().into_iter().map(|(path, content)| {
+        (format!("usr/lib/kubedos-probe/tools/{path}"), file(content).with_mode(0o755))
+    });
+    let mut additions: Vec<(String, Node)> = tools.collect();
+    additions.extend([
         ("usr/bin/kubedos-probe".into(), file(static_program("kubedos-probe")).with_mode(0o755)),
         (format!("{units}/kubedos-probe.service"), file(unit.into())),
         (
@@ -78,7 +96,8 @@ fn additions() -> Vec<(String, Node)> {
         ("usr/lib/kubedos-probe/modules/2-changed".into(), file(changed)),
         ("usr/lib/kubedos-probe/modules/3-foreign".into(), file(foreign)),
         ("usr/lib/kubedos-probe/modules/4-signed".into(), file(signed)),
-    ]
+    ]);
+    additions
 }
 
 /// The length of the probe's file of [`noise`].

@@ -11,7 +11,8 @@ use kubedos_image::layout::Role;
 use kubedos_image::source::FileSource;
 use kubedos_lab::{Disk, Format};
 
-use crate::pins::{Pins, kubedos_build, scratch, succeeds};
+use crate::assembled::demo_keys;
+use crate::pins::{Pins, kubedos_build, project, scratch, succeeds};
 
 /// A built image and the other outputs of its build.
 #[derive(Debug)]
@@ -35,15 +36,26 @@ impl Product {
     /// # Panics
     /// If the build fails.
     pub fn example(name: &str) -> Self {
+        Self::of(&project().join("examples").join(name).with_extension("yaml"), name)
+    }
+
+    /// The image of a spec that may use the demo keys, and the seeds of all its nodes, in the folder `name`.
+    ///
+    /// # Panics
+    /// If the build fails.
+    pub fn of(spec: &Path, name: &str) -> Self {
         let images = scratch().join("images");
         std::fs::create_dir_all(&images).unwrap();
         let one_at_a_time = File::create(images.join(format!("{name}.lock"))).unwrap();
         one_at_a_time.lock().unwrap();
-        let (spec, out) = (format!("examples/{name}.yaml"), images.join(name));
+        let (keys, out) = (demo_keys(spec), images.join(name));
         let mut image = kubedos_build();
-        image.args(["image", "--spec", &spec, "--lock"]).arg(Pins::get().lock_file()).arg("--out").arg(&out);
+        image.args(["image", "--spec"]).arg(spec).arg("--keys").arg(&keys);
+        image.arg("--lock").arg(Pins::get().lock_file()).arg("--out").arg(&out);
         succeeds(&mut image);
-        succeeds(kubedos_build().args(["seed", "--all", "--spec", &spec, "--out"]).arg(&out));
+        let mut seed = kubedos_build();
+        seed.args(["seed", "--all", "--spec"]).arg(spec).arg("--keys").arg(&keys);
+        succeeds(seed.arg("--out").arg(&out));
         Self::open(&out)
     }
 

@@ -139,6 +139,42 @@ fn fsck_erofs_finds_every_volume_clean() {
     }
 }
 
+/// N1, N5: no volume has a program that configures or shows the network: only the test image has `ip`, `nft` and `wg`.
+#[test]
+fn no_volume_has_a_program_that_configures_the_network() {
+    const PROGRAMS: [&str; 12] = [
+        "arp",
+        "bridge",
+        "ebtables",
+        "ifconfig",
+        "ip",
+        "ip6tables",
+        "iptables",
+        "nft",
+        "route",
+        "tc",
+        "wg",
+        "wg-quick",
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let mut programs = Vec::new();
+    for volume in VOLUMES {
+        let data = extracted(&folder, Role::Volume(volume, Area::Data, Slot::A));
+        let bytes = std::fs::read(&data).unwrap();
+        for found in reader::Volume::open(&bytes).unwrap().walk() {
+            let reader::Found { path, inode } = found.unwrap();
+            let is_program = inode.kind == reader::Kind::File && inode.mode & 0o111 != 0;
+            if is_program || inode.kind == reader::Kind::Symlink {
+                let name = path.rsplit(|byte| *byte == b'/').next().unwrap();
+                programs.push(String::from_utf8_lossy(name).into_owned());
+            }
+        }
+    }
+    assert!(programs.iter().any(|name| name == "systemd-networkd"), "{programs:?}");
+    let foreign: Vec<&String> = programs.iter().filter(|name| PROGRAMS.contains(&name.as_str())).collect();
+    assert!(foreign.is_empty(), "{foreign:?}");
+}
+
 /// An independent parser reads the PE file, and an independent verifier accepts the signatures of both boot programs.
 #[test]
 fn the_boot_programs_parse_and_are_signed() {

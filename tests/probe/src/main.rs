@@ -1,16 +1,19 @@
 //! A program that reports the state of a node to the tests, because a node has no shell. It is a unit of a test image, never of a product.
 //!
-//! It waits until the agent has completed its last stage. Then it reads the node's state once, every sealed volume to its end, and the
+//! It waits until the agent has completed its last stage. If a test attached a disk with packets ([`matrix`]), it exchanges them with
+//! other nodes and answers only what belongs to the network. Otherwise it reads the node's state once, every sealed volume to its end, and the
 //! trees on the disks that a test attached. It writes one JSON document to the disk whose serial number is [`ANSWERS`]: eight bytes of
 //! length, little-endian, then the text. Finally it prints [`READY`] on the console. The tests evaluate the answers.
 #![forbid(unsafe_code)]
 
 mod agent;
 mod audit;
+mod matrix;
 mod modules;
 mod planes;
 mod processes;
 mod programs;
+mod readers;
 mod transfer;
 mod trees;
 mod volumes;
@@ -42,6 +45,13 @@ fn main() -> io::Result<()> {
         answers.insert(name.to_owned(), question());
         Ok::<(), io::Error>(())
     };
+    if matrix::is_wanted() {
+        ask("kernel", &|| readers::ask())?;
+        ask("matrix", &|| matrix::ask())?; // closes its sockets
+        ask("sockets", &|| json!(sockets()))?;
+        write(Value::Object(answers).to_string().as_bytes())?;
+        return say(READY);
+    }
     ask("parameters", &|| json!(parameters(Path::new("/proc/sys"))))?;
     ask("lockdown", &|| text("/sys/kernel/security/lockdown"))?;
     ask("cmdline", &|| text("/proc/cmdline"))?;

@@ -19,7 +19,7 @@ use kubedos_wire::record::{Outcome, Record};
 use kubedos_wire::seal::Volume;
 use serde_json::Value;
 
-use crate::secure_boot;
+use crate::{readers, secure_boot};
 
 /// A1, A4: the node's kernel reads from volumes of our EROFS writer exactly what was written: content, mode, owner, times, names and
 /// attributes.
@@ -246,26 +246,8 @@ fn only_data_is_writable_and_executable() {
 
 /// N5: the open sockets are those of the planes, which belong to the kernel, and chronyd's on the address of `wg1`.
 #[test]
-fn only_the_ports_of_the_planes_and_time_on_wg1_are_open() {
-    let sockets = asked()["sockets"].as_object().unwrap();
-    let listening = "0A";
-    let mut open = BTreeMap::new();
-    for table in ["tcp", "tcp6", "udp", "udp6"] {
-        for line in sockets[table].as_array().unwrap().iter().skip(1) {
-            let fields: Vec<&str> = line.as_str().unwrap().split_whitespace().collect();
-            if table.starts_with("udp") || fields[3] == listening {
-                open.entry(table).or_insert_with(Vec::new).push(fields[1]);
-            }
-        }
-    }
-    open.values_mut().for_each(|sockets| sockets.sort_unstable());
-    let any = |address: &str| [0xca6c, 0xca6d, 0xca6e].map(|port| format!("{address}:{port:04X}"));
-    let (wg1, any_v4, any_v6) = ("0100650A:007B".to_owned(), any("00000000"), any(&"0".repeat(32)));
-    let wanted = [("udp", any_v4.into_iter().chain([wg1]).collect()), ("udp6", any_v6.to_vec())];
-    let wanted: BTreeMap<&str, Vec<String>> = wanted.into();
-    let open: BTreeMap<&str, Vec<String>> =
-        open.into_iter().map(|(table, all)| (table, all.into_iter().map(str::to_owned).collect())).collect();
-    assert_eq!(open, wanted);
+fn only_declared_sockets_are_open() {
+    readers::only_declared_sockets(&asked()["sockets"], kubedos_wire::node::Role::ControlPlane);
 }
 
 #[test]

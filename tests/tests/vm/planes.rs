@@ -1,161 +1,60 @@
-//! Two nodes of the default example on one switch: the planes come up during the first boot (N1, N3, N4, A7).
+//! The planes come up during the first boot, before any other traffic (N1, A7), and the agent corrects their drift (C3).
 
-use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::OnceLock;
 
-use kubedos_lab::switch::{CaptureOptions, Port, Switch, SwitchOptions};
-use kubedos_lab::{Machine, Nic, Patience};
-use kubedos_tests::frames::{self, Content, Mac};
+use kubedos_lab::Nic;
+use kubedos_lab::switch::{Switch, SwitchOptions};
+use kubedos_tests::capture::{self, Frame};
 use kubedos_tests::reader::{self, Cause};
-use kubedos_tests::{Product, Rig};
-use kubedos_tests::{answers, answers_disk, probe_image, status_page};
+use kubedos_tests::{Product, Rig, answers, answers_disk, probe_image, test_cluster};
 use kubedos_wire::record::Outcome;
 use kubedos_wire::stage::Stage;
 
-/// The nodes of the default example.
-const NODES: [&str; 2] = ["cp-1", "w-1"];
+use crate::nodes::Nodes;
 
-/// A switch with a node at each port, after their first boot.
-struct Pair {
-    machines: Vec<Machine>,
-    switch: Switch,
-    capture: PathBuf,
-    _rig: Rig,
-}
+/// The nodes of `tests/clusters/three.yaml`.
+const NODES: [&str; 3] = ["cp-1", "cp-2", "w-1"];
 
-impl Pair {
-    fn boot(test: &str) -> Self {
-        let rig = Rig::new(test);
-        let switch = Switch::start(&SwitchOptions::default()).unwrap();
-        let capture = rig.bench().path("capture.pcapng");
-        switch
-            .control()
-            .start_capture(&CaptureOptions { file: capture.clone(), max_bytes: 64 << 20, outbound: false })
-            .unwrap();
-        let boot = |(node, last): (&str, u8)| {
-            let socket = switch.listen(node, rig.bench().folder()).unwrap();
-            let mac = format!("52:54:00:00:00:{last:02x}").parse().unwrap();
-            let seed = Product::built().seed(node);
-            let hardware = rig
-                .unseeded(rig.disk(&format!("{node}-disk")))
-                .disk(seed)
-                .network(Nic::new(socket.path, mac));
-            let machine = rig.boot(&hardware);
-            let ended = |outcome| matches!(outcome, Outcome::Done | Outcome::Unchanged | Outcome::Waiting);
-            let record = machine
-                .wait_for("the end of Backplanes", Patience::BOOT, |record| {
-                    record.stage == Stage::Backplanes.name() && ended(record.outcome)
-                })
-                .unwrap();
-            assert_eq!(record.outcome, Outcome::Done, "{record:?}");
-            machine
-        };
-        let machines = NODES.into_iter().zip(1..).map(boot).collect();
-        Self { machines, switch, capture, _rig: rig }
-    }
-
-    /// Waits until each status page shows a session with the other node on each plane.
-    fn wait_for_sessions(&mut self) {
-        let begun = Instant::now();
-        for machine in &mut self.machines {
-            loop {
-                let page = status_page(machine);
-                if page.iter().filter(|line| line.contains(", 1/1 sessions, ")).count() == 3 {
-                    assert!(page.iter().any(|line| line.contains("units     none failed")), "{page:#?}");
-                    break;
-                }
-                assert!(begun.elapsed() < Duration::from_secs(120), "{page:#?}");
-                std::thread::sleep(Duration::from_secs(3));
-            }
-        }
-    }
-}
-
-/// N1, A7: the planes of both nodes have sessions, and nothing but ARP and the UDP ports of the planes has left a node, from
-/// the first frame on. N4: an outsider on the underlay gets no answer but that of ARP.
+/// N1, A7: two control planes and a worker come up, and have sessions on all planes. tshark reads every frame of the whole time: a node
+/// sends ARP and messages of WireGuard between the ports of the planes, and nothing else.
 #[test]
-fn planes_come_up_before_any_other_traffic_and_outsiders_get_no_answer() {
-    let mut pair = Pair::boot("planes_come_up_before_any_other_traffic_and_outsiders_get_no_answer");
-    pair.wait_for_sessions();
-    only_declared_traffic(&pair.capture);
-    outsider_gets_no_answer(&pair);
-    pair.wait_for_sessions();
-    pair.switch.control().stop_capture();
-    only_declared_traffic(&pair.capture);
+fn a_bring_up_of_three_nodes_sends_only_arp_and_wireguard() {
+    static THREE: OnceLock<Product> = OnceLock::new();
+    let product = THREE.get_or_init(|| Product::of(&test_cluster("three"), "three"));
+    let mut nodes = Nodes::boot("a_bring_up_of_three_nodes", product, &NODES, |_, _, hardware| hardware);
+    nodes.wait_for_sessions();
+    nodes.switch.control().stop_capture();
+    let frames = capture::decoded(&nodes.capture);
+    for (node, number) in NODES.into_iter().zip(1..) {
+        let own: Vec<&Frame> = frames.iter().filter(|frame| frame.port == node).collect();
+        only_declared(&own);
+        // N3, N4: a node that has no firewall yet sends nothing. It loads the firewall before it enables a device, and the first
+        // frames of a device that is enabled are ARP.
+        assert_eq!(own.first().map(|frame| frame.protocols.as_str()), Some("eth:ethertype:arp"), "{node}");
+        let sender = format!("52:54:00:00:00:0{number}");
+        assert!(own.iter().all(|frame| frame.sender == sender), "{node} sent with another address");
+    }
+    for port in 51820..=51822 {
+        for kind in [1, 2, 4] {
+            let carried = |frame: &Frame| frame.udp == Some((port, port)) && frame.wireguard == Some(kind);
+            assert!(frames.iter().any(carried), "no message of type {kind} on port {port}");
+        }
+    }
 }
 
-fn mac(last: u8) -> Mac {
-    [0x52, 0x54, 0, 0, 0, last]
-}
-
-/// Every frame of a node is ARP or UDP from and to the ports of the planes.
-fn only_declared_traffic(capture: &Path) {
-    let of_nodes: Vec<Vec<u8>> = frames::captured(capture)
-        .into_iter()
-        .filter(|frame| [mac(1), mac(2)].contains(&frames::sender(frame)))
-        .collect();
+/// Every frame is ARP, or a message of WireGuard from and to the ports of the planes.
+fn only_declared(frames: &[&Frame]) {
     let planes = 51820..=51822;
-    for frame in &of_nodes {
-        let declared = match frames::content(frame) {
-            Content::Arp(_) => true,
-            Content::Udp(from, to) => planes.contains(&from) && planes.contains(&to),
-            Content::Ipv4(_) | Content::Other(_) => false,
-        };
-        assert!(declared, "{:?}: {frame:02x?}", frames::content(frame));
-    }
-    for port in planes {
-        let carried = of_nodes.iter().any(|frame| frames::content(frame) == Content::Udp(port, port));
-        assert!(carried, "no frame of the plane with port {port}");
-    }
-}
-
-/// An outsider on the same switch, with an address of the same network, tries services, ports of planes, and addresses of
-/// planes.
-fn outsider_gets_no_answer(pair: &Pair) {
-    let port = pair.switch.port("outsider").unwrap();
-    let own = (mac(99), Ipv4Addr::new(192, 168, 77, 99));
-    for (node, last) in [(1, 11), (2, 12)] {
-        let node = (mac(node), Ipv4Addr::new(192, 168, 77, last));
-        port.send(&frames::arp_request(own, node.1));
-        let reply = frames_to_the_outsider(&port, node.0);
-        assert_eq!(reply, [Content::Arp(true)], "the node is there");
-        port.send(&frames::echo(own, node));
-        for tcp in [22, 80, 443, 2379, 2380, 6443, 7443, 7444, 10250, 51820, 51821, 51822] {
-            port.send(&frames::syn(own, node, tcp));
-        }
-        for udp in [53, 67, 68, 123, 546, 5353, 5355, 51819, 51820, 51821, 51822, 51823] {
-            port.send(&frames::udp(own, node, udp, &[1; 148]));
-        }
-        for plane in 101..=103 {
-            // The plane's address over the underlay, and a member of the plane as the source.
-            let to_plane = (node.0, Ipv4Addr::new(10, plane, 0, last - 10));
-            let from_plane = (own.0, Ipv4Addr::new(10, plane, 0, 3));
-            for (from, to) in [(own, to_plane), (from_plane, to_plane), (from_plane, node)] {
-                port.send(&frames::echo(from, to));
-                port.send(&frames::syn(from, to, 7444));
-                port.send(&frames::udp(from, to, 123, &[0x23; 48]));
+    for frame in frames {
+        let declared = match (frame.protocols.as_str(), frame.udp, frame.wireguard) {
+            ("eth:ethertype:arp", None, None) => true,
+            ("eth:ethertype:ip:udp:wg", Some((from, to)), Some(kind)) => {
+                from == to && planes.contains(&to) && (1..=4).contains(&kind)
             }
-            port.send(&frames::arp_request(own, to_plane.1));
-        }
-        // The node may ask for the outsider's hardware address; it must not send it anything else.
-        let reply = frames_to_the_outsider(&port, node.0);
-        assert!(reply.iter().all(|content| *content == Content::Arp(false)), "{reply:?}");
+            _ => false,
+        };
+        assert!(declared, "{frame:?}");
     }
-}
-
-/// What a station sends within a few seconds, except frames of the planes between nodes.
-fn frames_to_the_outsider(port: &Port, from: Mac) -> Vec<Content> {
-    let begun = Instant::now();
-    let mut answers = Vec::new();
-    while begun.elapsed() < Duration::from_secs(4) {
-        let Some(frame) = port.receive(Duration::from_millis(200)) else { continue };
-        let content = frames::content(&frame);
-        if frames::sender(&frame) == from && frame[..6] == mac(99) {
-            answers.push(content);
-        }
-    }
-    answers
 }
 
 /// C3: the agent finds, reports and corrects everything that a program with all privileges changes in planes and firewall; and

@@ -14,6 +14,10 @@ use crate::value::{Cidr, PortRange, Protocol};
 const DHCPV4: (u16, u16) = (67, 68); // server and client (RFC 2131 §4.1)
 const DHCPV6: (u16, u16) = (547, 546); // RFC 8415 §7.2
 
+/// The rules for ICMP errors on the underlay: the end of their name, the protocol and the family.
+pub(super) const ICMP_ERRORS: [(&str, &str, Family); 2] =
+    [("icmp-errors", "ICMP", Family::Ipv4), ("icmpv6-errors", "ICMPv6", Family::Ipv6)];
+
 pub(super) fn chain(facts: &Facts<'_>, listeners: &[Listener]) -> Chain {
     let loopback = Match::InputDevice(Set::of([Device::Loopback]));
     let mut rules = vec![Rule::accept("input.loopback", "loopback", vec![loopback])];
@@ -48,9 +52,7 @@ fn underlay_addresses(facts: &Facts<'_>) -> Vec<Rule> {
             vec![on_underlay(), Match::Destination(range)],
         ));
     }
-    for (name, protocol, family) in
-        [("icmp-errors", "ICMP", Family::Ipv4), ("icmpv6-errors", "ICMPv6", Family::Ipv6)]
-    {
+    for (name, protocol, family) in ICMP_ERRORS {
         rules.push(Rule::accept(
             format!("input.underlay.{name}"),
             format!("underlay: {protocol} errors"),

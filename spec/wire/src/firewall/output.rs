@@ -2,11 +2,12 @@
 //!
 //! It accepts by default. It only keeps the addresses of planes where they belong: none of them leaves by the underlay,
 //! even if a route is missing, and the address of one plane leaves by another plane only in replies that the policy
-//! allows.
+//! allows. No ICMP error leaves by the underlay: the kernel answers some malformed packets with one before the chain
+//! `input` sees them (`ip_options_compile`, `ip6_parse_tlv`), and no service of the underlay needs errors from this node.
 
 use super::facts::{Allow, Facts, OwnPlane};
-use super::input::{protocol_name, related_errors};
-use super::rule::{Chain, Device, Hook, Match, Rule, Set, State, Verdict};
+use super::input::{ICMP_ERRORS, protocol_name, related_errors};
+use super::rule::{Chain, Device, Hook, IcmpType, Match, Rule, Set, State, Verdict};
 
 pub(super) fn chain(facts: &Facts<'_>) -> Chain {
     let loopback = Match::OutputDevice(Set::of([Device::Loopback]));
@@ -22,6 +23,13 @@ pub(super) fn chain(facts: &Facts<'_>) -> Chain {
             format!("output.underlay.destination.{id}"),
             format!("addresses of {id} are not reached over the underlay"),
             vec![Match::OutputDevice(facts.underlay()), Match::Destination(range)],
+        ));
+    }
+    for (name, protocol, family) in ICMP_ERRORS {
+        rules.push(Rule::drop(
+            format!("output.underlay.{name}"),
+            format!("underlay: senders get no {protocol} errors"),
+            vec![Match::OutputDevice(facts.underlay()), Match::Icmp(IcmpType::errors(family))],
         ));
     }
     rules.extend(facts.allow.iter().flat_map(replies));

@@ -75,6 +75,14 @@ fn template(cluster: &Cluster, draw: &mut Draw) -> (Hook, Packet) {
             let destination = any_elsewhere(draw, v4);
             (Hook::Input, arriving("eth0", source, destination, transport, draw))
         }
+        _ if draw.one_in(3) => {
+            let v4 = draw.one_in(2);
+            let any = any_transport(cluster, draw);
+            let transport = draw.pick(&[any, Transport::Icmp(if v4 { 3 } else { 2 })]);
+            let (source, destination) = (any_elsewhere(draw, v4), any_elsewhere(draw, v4));
+            let packet = arriving("eth0", source, destination, transport, draw);
+            (Hook::Output, Packet { output: packet.input, input: None, ..packet })
+        }
         _ => {
             let transport = any_transport(cluster, draw);
             let source = any_plane_address(&plane, draw);

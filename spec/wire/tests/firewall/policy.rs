@@ -26,7 +26,10 @@ pub fn verdict(cluster: &Cluster, hook: Hook, packet: &Packet) -> Verdict {
             let plane = cluster.planes.iter().position(|plane| plane.name == device);
             match plane {
                 _ if device == "lo" => true,
-                None => owner(cluster, packet.source).or(owner(cluster, packet.destination)).is_none(),
+                None => {
+                    let owner = owner(cluster, packet.source).or(owner(cluster, packet.destination));
+                    owner.is_none() && !is_error(packet)
+                }
                 Some(plane) => to_plane(cluster, plane, packet),
             }
         }
