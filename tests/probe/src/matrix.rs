@@ -102,6 +102,7 @@ struct Station {
     _tcp: Vec<TcpListener>,
     /// The ranges of each peer before they were widened, by device.
     narrow: BTreeMap<u32, Vec<([u8; 32], Vec<Range>)>>,
+    is_wide: bool,
     accepted: BTreeSet<u32>,
     came_back: BTreeSet<(String, Vec<u8>)>,
 }
@@ -151,6 +152,7 @@ impl Station {
             udp,
             _tcp: tcp,
             narrow: BTreeMap::new(),
+            is_wide: false,
             accepted: BTreeSet::new(),
             came_back: BTreeSet::new(),
         })
@@ -189,6 +191,9 @@ impl Station {
     /// Sends packets as they are, each through the device of a plane. Widens the peers again, because the agent narrows them once
     /// a minute.
     fn send(&mut self, packets: &[Value]) -> io::Result<()> {
+        if self.is_wide {
+            self.widen(true)?;
+        }
         for burst in packets.chunks(BURST) {
             for packet in burst {
                 let bytes = bytes_of(packet[1].as_str().unwrap_or_default())?;
@@ -209,6 +214,7 @@ impl Station {
 
     /// Allows every address to the peers with an endpoint, which are nodes, or restores their ranges.
     fn widen(&mut self, wide: bool) -> io::Result<()> {
+        self.is_wide = wide;
         let mut wireguard = Wireguard::open()?;
         let all: [Range; 2] =
             [(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0), (IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0)];
