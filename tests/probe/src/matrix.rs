@@ -250,8 +250,13 @@ impl Station {
 fn ways(tap: &OwnedFd, planes: &[Link]) -> io::Result<BTreeMap<(String, bool), LinkAddr>> {
     const NOBODY: u16 = 9;
     let addresses = Rtnetlink::open()?.addresses()?;
-    let (four, six) =
-        (UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?, UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?);
+    // A device of a plane has no address of IPv6, so the source is one of the underlay.
+    let underlay = addresses.iter().find_map(|own| match own.address {
+        IpAddr::V6(six) if !six.is_loopback() && !six.is_unicast_link_local() => Some(six),
+        _ => None,
+    });
+    let underlay = underlay.ok_or_else(|| io::Error::other("the underlay has no address of IPv6"))?;
+    let (four, six) = (UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?, UdpSocket::bind((underlay, 0))?);
     let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
     for link in planes {
         let own = addresses.iter().find(|own| own.link == link.index).map(|own| own.address);
