@@ -102,6 +102,7 @@ struct Station {
     _tcp: Vec<TcpListener>,
     /// The ranges of each peer before they were widened, by device.
     narrow: BTreeMap<u32, Vec<([u8; 32], Vec<Range>)>>,
+    is_wide: bool,
     accepted: BTreeSet<u32>,
     came_back: BTreeSet<(String, Vec<u8>)>,
 }
@@ -151,6 +152,7 @@ impl Station {
             udp,
             _tcp: tcp,
             narrow: BTreeMap::new(),
+            is_wide: false,
             accepted: BTreeSet::new(),
             came_back: BTreeSet::new(),
         })
@@ -189,6 +191,9 @@ impl Station {
     /// Sends packets as they are, each through the device of a plane. Widens the peers again, because the agent narrows them once
     /// a minute.
     fn send(&mut self, packets: &[Value]) -> io::Result<()> {
+        if self.is_wide {
+            self.widen(true)?;
+        }
         for burst in packets.chunks(BURST) {
             for packet in burst {
                 let bytes = bytes_of(packet[1].as_str().unwrap_or_default())?;
@@ -209,6 +214,7 @@ impl Station {
 
     /// Allows every address to the peers with an endpoint, which are nodes, or restores their ranges.
     fn widen(&mut self, wide: bool) -> io::Result<()> {
+        self.is_wide = wide;
         let mut wireguard = Wireguard::open()?;
         let all: [Range; 2] =
             [(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0), (IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0)];
@@ -244,8 +250,13 @@ impl Station {
 fn ways(tap: &OwnedFd, planes: &[Link]) -> io::Result<BTreeMap<(String, bool), LinkAddr>> {
     const NOBODY: u16 = 9;
     let addresses = Rtnetlink::open()?.addresses()?;
-    let (four, six) =
-        (UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?, UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?);
+    // A device of a plane has no address of IPv6, so the source is one of the underlay.
+    let underlay = addresses.iter().find_map(|own| match own.address {
+        IpAddr::V6(six) if !six.is_loopback() && !six.is_unicast_link_local() => Some(six),
+        _ => None,
+    });
+    let underlay = underlay.ok_or_else(|| io::Error::other("the underlay has no address of IPv6"))?;
+    let (four, six) = (UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?, UdpSocket::bind((underlay, 0))?);
     let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
     for link in planes {
         let own = addresses.iter().find(|own| own.link == link.index).map(|own| own.address);
