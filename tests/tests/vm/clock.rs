@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use kubedos_lab::switch::{CaptureOptions, Switch, SwitchOptions};
 use kubedos_lab::{Disk, Machine, Nic, Patience};
-use kubedos_tests::frames::{self, Content};
+use kubedos_tests::capture::{self, Frame};
 use kubedos_tests::{Product, Rig, status_page};
 use kubedos_wire::record::{Outcome, Record};
 use kubedos_wire::stage::Stage;
@@ -74,15 +74,10 @@ fn has_all_sessions(page: &[String]) -> bool {
 
 /// No datagram with the port of NTP is outside the tunnels.
 fn no_ntp_on_the_underlay(capture: &Path) {
-    let frames = frames::captured(capture);
-    let outside: Vec<&Vec<u8>> = frames
-        .iter()
-        .filter(|frame| match frames::content(frame) {
-            Content::Udp(from, to) => from == 123 || to == 123,
-            Content::Arp(_) | Content::Ipv4(_) | Content::Other(_) => false,
-        })
-        .collect();
-    assert!(outside.is_empty(), "{outside:02x?}");
+    let frames = capture::decoded(capture);
+    let is_ntp = |frame: &&Frame| frame.udp.is_some_and(|(from, to)| from == 123 || to == 123);
+    let outside: Vec<&Frame> = frames.iter().filter(is_ntp).collect();
+    assert!(outside.is_empty(), "{outside:?}");
     assert!(!frames.is_empty());
 }
 
