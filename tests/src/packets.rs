@@ -218,7 +218,7 @@ impl Sent {
             .map(|(place, piece)| {
                 let (at, more) = (u16::try_from(place * size).unwrap(), place + 1 < count);
                 if self.source.is_ipv4() {
-                    return self.v4(protocol, piece, &[], at / 8 | if more { 0x2000 } else { 0 });
+                    return self.v4(protocol, piece, &[], (at / 8) | if more { 0x2000 } else { 0 });
                 }
                 let word = (at | u16::from(more)).to_be_bytes();
                 let mut header = vec![protocol, 0, word[0], word[1]];
@@ -281,7 +281,7 @@ fn octets(address: IpAddr) -> Vec<u8> {
 }
 
 fn partial(bytes: &[u8]) -> u32 {
-    bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum()
+    bytes.chunks(2).map(|pair| (u32::from(pair[0]) << 8) | u32::from(*pair.get(1).unwrap_or(&0))).sum()
 }
 
 /// The Internet checksum (RFC 1071).
