@@ -206,7 +206,7 @@ fn planes_recover_from_every_fault_of_the_path_and_from_a_restart_of_all_nodes()
                 let (before, after) = (before[*plane], after[*plane]);
                 (after.sent - before.sent) > (after.answered - before.answered) + 5
             };
-            assert!(PLANES.iter().all(|plane| lost(&plane)), "nothing was lost: {before:?} {after:?}");
+            assert!(PLANES.iter().all(lost), "nothing was lost: {before:?} {after:?}");
         }
         pair.switch.control().clear_faults();
         pair.recovers(name, stalls);
