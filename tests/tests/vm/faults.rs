@@ -277,10 +277,11 @@ fn no_connection_and_no_echo_is_lost_while_the_agent_is_killed_and_replaced() {
     for plane in PLANES {
         let transfer = &client["planes"][plane];
         let sent = transfer["sent"].as_u64().unwrap();
-        assert!(sent > 100, "{found:#?}");
+        // Three restarts take some seconds, also on a fast processor.
+        assert!(sent > 20, "{found:#?}");
         assert_eq!(transfer["answered"].as_u64(), Some(sent), "echoes are lost: {found:#?}");
         let bytes = transfer["bytes"].as_array().unwrap();
-        assert!(bytes[0].as_u64().unwrap() > 1 << 20, "{found:#?}");
+        assert!(bytes[0].as_u64().unwrap() > 1 << 17, "{found:#?}");
         assert_eq!(bytes[0], bytes[1], "{found:#?}");
         println!(
             "{plane}: {sent} echoes and {} bytes, longest stall {} ms",
