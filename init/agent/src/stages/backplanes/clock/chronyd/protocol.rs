@@ -311,7 +311,9 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_give_an_answer_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..100), sequence: u32) {
-            let _ = parse(&bytes, sequence);
+            if parse(&bytes, sequence).is_ok() {
+                prop_assert!([HEAD, LENGTH].contains(&bytes.len()));
+            }
         }
 
         /// The value in milliseconds is that of the formula of candm.h, computed with floating point.
