@@ -321,7 +321,7 @@ fn answers_seeds() -> Vec<Seed> {
         attribute(3, &1_u32.to_be_bytes()),
         attribute(0x8004, &count),
     ];
-    let tables = |sequence: u32| [nft(0, sequence, &[kubedos.clone()]), done(sequence)].concat();
+    let tables = |sequence: u32| [nft(0, sequence, std::slice::from_ref(&kubedos)), done(sequence)].concat();
     let table = [tables(1), [nft(3, 2, &chain), done(2)].concat(), [nft(6, 3, &rule), done(3)].concat()];
     let from_kernel =
         |datagrams: &[Vec<u8>]| datagrams.iter().map(|bytes| (0, bytes.clone())).collect::<Vec<_>>();

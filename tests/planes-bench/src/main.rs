@@ -38,9 +38,9 @@ const PEERS: u32 = 1000;
 /// Numbers of peers for which the cost of changing one peer is compared; 1 also gives the memory with three peers.
 const SIZES: [u32; 3] = [1, 10, 100];
 /// How often each way is measured.
-const RUNS: u32 = 5;
+const RUNS: u32 = 3;
 /// Time for the kernel to free the devices of the measurement before.
-const PAUSE: Duration = Duration::from_secs(3);
+const PAUSE: Duration = Duration::from_secs(2);
 
 type Failure = Box<dyn Error>;
 
@@ -108,6 +108,7 @@ fn run(way: &str, peers: u32, folder: &Path) -> Result<Value, Failure> {
         say(&format!("kubedos-planes-bench: {way} failed: {error}"))?;
         return Err(error.into());
     }
+    say(&format!("kubedos-planes-bench: {}", String::from_utf8_lossy(&output.stdout).trim()))?;
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 

@@ -44,7 +44,14 @@ fn plane(number: u8, purpose: PlanePurpose, peers: u32) -> Result<Want, Box<dyn 
         cidr: Cidr::around(network.into(), 16).ok_or("no range")?,
         peers: (0..peers).map(peer).collect::<Result<_, _>>()?,
     };
-    Ok(Want { plane, private_key: Secret32::new([64 + number; 32]) })
+    Ok(Want { plane, private_key: private_key(number) })
+}
+
+/// A private key, clamped as RFC 7748 requires: the kernel clamps another one, which then differs from the planned one.
+fn private_key(plane: u8) -> Secret32 {
+    let mut key = [64 + plane; 32];
+    key[0] = 64;
+    Secret32::new(key)
 }
 
 /// A public key; the kernel accepts every value except those of low order.

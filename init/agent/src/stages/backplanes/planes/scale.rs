@@ -270,7 +270,7 @@ fn duplicates_are_handled_once() {
     let route = Route::through(1, [10, 101, 0, 8].into(), 32, [127, 0, 0, 1].into());
     state.routes.extend([route, route]);
     let peers = &mut wants[0].plane.peers;
-    let range = peers[0].allowed[0].clone();
+    let range = peers[0].allowed[0];
     peers[0].allowed.push(range);
     assert_eq!(
         run(&wants, &mut state),
