@@ -9,16 +9,22 @@ pub type Mac = [u8; 6];
 const BROADCAST: Mac = [0xff; 6];
 const ARP: [u8; 2] = [0x08, 0x06];
 const IPV4: [u8; 2] = [0x08, 0x00];
+const IPV6: [u8; 2] = [0x86, 0xdd];
+const VLAN: [u8; 2] = [0x81, 0x00];
 
 /// What a frame carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Content {
     /// ARP; whether it is a reply.
     Arp(bool),
-    /// UDP over IPv4, with the source and the destination port.
+    /// UDP over IPv4 or IPv6, with the source and the destination port.
     Udp(u16, u16),
     /// Another protocol over IPv4, with its number.
     Ipv4(u8),
+    /// ICMPv6, with its type.
+    Icmpv6(u8),
+    /// Another protocol over IPv6, with its number.
+    Ipv6(u8),
     /// Another type of frame.
     Other([u8; 2]),
 }
@@ -50,7 +56,19 @@ pub fn sender(frame: &[u8]) -> Mac {
     frame[6..12].try_into().unwrap()
 }
 
-/// What a frame carries.
+/// The frame without its 802.1Q tag, and the number of the VLAN in the tag.
+///
+/// # Panics
+/// If the frame is shorter than its headers.
+pub fn without_tag(frame: &[u8]) -> (Vec<u8>, Option<u16>) {
+    if frame[12..14] != VLAN {
+        return (frame.to_vec(), None);
+    }
+    let vlan = u16::from_be_bytes(frame[14..16].try_into().unwrap()) & 0xfff;
+    ([&frame[..12], &frame[16..]].concat(), Some(vlan))
+}
+
+/// What a frame without a tag carries.
 ///
 /// # Panics
 /// If the frame is shorter than its headers.
@@ -60,11 +78,21 @@ pub fn content(frame: &[u8]) -> Content {
         ARP => Content::Arp(frame[21] == 2),
         IPV4 => {
             let header = 14 + usize::from(frame[14] & 0xf) * 4;
-            let port =
-                |at: usize| u16::from_be_bytes(frame[header + at..header + at + 2].try_into().unwrap());
             match frame[23] {
-                17 => Content::Udp(port(0), port(2)),
+                17 => Content::Udp(number(frame, header), number(frame, header + 2)),
                 protocol => Content::Ipv4(protocol),
+            }
+        }
+        IPV6 => {
+            // A hop-by-hop header, as MLD has one (RFC 3810 §5), starts with the next protocol and its length in units of 8 bytes.
+            let (protocol, at) = match frame[20] {
+                0 => (frame[54], 54 + 8 + usize::from(frame[55]) * 8),
+                protocol => (protocol, 54),
+            };
+            match protocol {
+                17 => Content::Udp(number(frame, at), number(frame, at + 2)),
+                58 => Content::Icmpv6(frame[at]),
+                protocol => Content::Ipv6(protocol),
             }
         }
         kind => Content::Other(kind),
@@ -82,6 +110,26 @@ pub fn arp_request(from: (Mac, Ipv4Addr), to: Ipv4Addr) -> Vec<u8> {
     padded(frame)
 }
 
+/// An ARP reply.
+pub fn arp_reply(from: (Mac, Ipv4Addr), to: (Mac, Ipv4Addr)) -> Vec<u8> {
+    let mut frame = ethernet(to.0, from.0, ARP);
+    frame.extend([0, 1, 8, 0, 6, 4, 0, 2]);
+    frame.extend(from.0);
+    frame.extend(from.1.octets());
+    frame.extend(to.0);
+    frame.extend(to.1.octets());
+    padded(frame)
+}
+
+/// The address that an ARP request asks for; `None` for every other frame.
+///
+/// # Panics
+/// If the frame is shorter than its headers.
+pub fn asked(frame: &[u8]) -> Option<Ipv4Addr> {
+    let request = frame[12..14] == ARP && frame[21] == 1;
+    request.then(|| <[u8; 4]>::try_from(&frame[38..42]).unwrap().into())
+}
+
 /// An ICMP echo request.
 pub fn echo(from: (Mac, Ipv4Addr), to: (Mac, Ipv4Addr)) -> Vec<u8> {
     let mut message = vec![8, 0, 0, 0, 0, 1, 0, 1];
@@ -96,8 +144,22 @@ pub fn echo(from: (Mac, Ipv4Addr), to: (Mac, Ipv4Addr)) -> Vec<u8> {
 /// # Panics
 /// If the payload is longer than a datagram.
 pub fn udp(from: (Mac, Ipv4Addr), to: (Mac, Ipv4Addr), port: u16, payload: &[u8]) -> Vec<u8> {
+    udp_from(40_000, from, to, port, payload)
+}
+
+/// A UDP datagram with a given source port.
+///
+/// # Panics
+/// If the payload is longer than a datagram.
+pub fn udp_from(
+    source: u16,
+    from: (Mac, Ipv4Addr),
+    to: (Mac, Ipv4Addr),
+    port: u16,
+    payload: &[u8],
+) -> Vec<u8> {
     let length = u16::try_from(8 + payload.len()).unwrap();
-    let mut message = [40_000_u16, port, length, 0].map(u16::to_be_bytes).concat();
+    let mut message = [source, port, length, 0].map(u16::to_be_bytes).concat();
     message.extend(payload);
     ipv4(from, to, 17, &message) // a checksum of 0 means that there is none
 }
@@ -110,6 +172,10 @@ pub fn syn(from: (Mac, Ipv4Addr), to: (Mac, Ipv4Addr), port: u16) -> Vec<u8> {
     let sum = checksum(&segment, partial(&pseudo));
     segment[16..18].copy_from_slice(&sum.to_be_bytes());
     ipv4(from, to, 6, &segment)
+}
+
+fn number(frame: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes(frame[at..at + 2].try_into().unwrap())
 }
 
 fn ethernet(to: Mac, from: Mac, kind: [u8; 2]) -> Vec<u8> {

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod assembled;
+pub mod dhcp;
 pub mod frames;
 mod node;
 mod pins;
@@ -32,4 +33,4 @@ pub use product::Product;
 pub use rig::{DISK, Rig};
 pub use tamper::{Slice, flip, plant, read_esp, transplant, uki_name};
 pub use trees::{Listing, generated, listing_of, many};
-pub use variant::{Variant, key_directory, own_example, rotated_keys};
+pub use variant::{Variant, edited, key_directory, own_example, rotated_keys};

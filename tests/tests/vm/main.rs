@@ -26,4 +26,5 @@ mod previous;
 mod secure_boot;
 mod seeds;
 mod tamper;
+mod underlay;
 mod variables;

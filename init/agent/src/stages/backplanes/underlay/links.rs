@@ -80,7 +80,13 @@ impl Display for Missing {
             Problem::NoCarrier(device) => {
                 write!(f, "{device} has no carrier; check the cable and the port of the switch")
             }
-            Problem::NoAddress(device, origin) => write!(f, "{device} has no address from {origin}"),
+            Problem::NoAddress(device, "DHCP") => {
+                write!(f, "{device} has no address from DHCP; check the DHCP server and the VLAN of the port")
+            }
+            Problem::NoAddress(device, origin) => write!(
+                f,
+                "{device} has no address from {origin}; if another machine has it, change one and restart this node"
+            ),
         }
     }
 }
