@@ -174,6 +174,23 @@ pub fn syn(from: (Mac, Ipv4Addr), to: (Mac, Ipv4Addr), port: u16) -> Vec<u8> {
     ipv4(from, to, 6, &segment)
 }
 
+/// The message of a router that a datagram from `victim` to `to` is too large. It quotes the headers of the datagram.
+pub fn too_large(
+    from: (Mac, Ipv4Addr),
+    victim: (Mac, Ipv4Addr),
+    to: Ipv4Addr,
+    port: u16,
+    mtu: u16,
+) -> Vec<u8> {
+    let datagram = udp_from(port, victim, ([0; 6], to), port, &[4; 1464]);
+    let mut message = vec![3, 4, 0, 0, 0, 0];
+    message.extend(mtu.to_be_bytes());
+    message.extend(&datagram[14..14 + 548]);
+    let sum = checksum(&message, 0);
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    ipv4(from, victim, 1, &message)
+}
+
 fn number(frame: &[u8], at: usize) -> u16 {
     u16::from_be_bytes(frame[at..at + 2].try_into().unwrap())
 }

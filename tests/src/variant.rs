@@ -101,6 +101,7 @@ impl Variant {
 /// # Panics
 /// If a text does not occur, or the build fails.
 pub fn edited(name: &str, edits: &[(&str, &str)]) -> Product {
+    Product::built(); // builds stage 1 and the agent once for all
     let place = scratch().join("edited").join(name);
     std::fs::create_dir_all(place.join("examples")).unwrap();
     let one_at_a_time = File::create(place.join("lock")).unwrap();

@@ -24,6 +24,7 @@ mod frugal;
 mod keys;
 mod machine;
 pub mod mutation;
+mod network;
 mod objects;
 mod packages;
 mod signatures;
@@ -48,7 +49,7 @@ pub struct Target {
     pub mutants: usize,
 }
 
-const GROUPS: [&[Target]; 10] = [
+const GROUPS: [&[Target]; 11] = [
     &volumes::TARGETS,
     &erofs::TARGETS,
     &archives::TARGETS,
@@ -58,6 +59,7 @@ const GROUPS: [&[Target]; 10] = [
     &objects::TARGETS,
     &specs::TARGETS,
     &machine::TARGETS,
+    &network::TARGETS,
     &frames::TARGETS,
 ];
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use kubedos_wire::record::Outcome;
 use kubedos_wire::stage::Stage;
 
+use crate::stages::backplanes::path_mtu::PathState;
 use kubedos_wire::handover::Handover;
 use kubedos_wire::planes::WantedPlane;
 
@@ -76,6 +77,8 @@ pub struct Facts {
     pub attached: Vec<DiskLine>,
     /// The planes, with their peers.
     pub planes: Vec<WantedPlane>,
+    /// Nodes that packets of the planned size do not reach.
+    pub small_paths: Vec<PathState>,
     /// Volumes with a block that failed verification.
     pub corrupt: Vec<String>,
     /// The last errors, the newest at the end.

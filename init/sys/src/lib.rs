@@ -13,6 +13,7 @@
 pub mod audit;
 pub mod block;
 pub mod dm;
+pub mod icmp;
 mod ioctl;
 pub mod loopdev;
 pub mod module;

@@ -19,6 +19,7 @@ mod disks;
 mod foreign;
 mod lab;
 mod losses;
+mod path_mtu;
 mod planes;
 mod planted;
 mod power;

@@ -99,7 +99,7 @@ fn only_declared_traffic(capture: &Path) {
         let declared = match frames::content(frame) {
             Content::Arp(_) => true,
             Content::Udp(from, to) => planes.contains(&from) && planes.contains(&to),
-            Content::Ipv4(_) | Content::Other(_) => false,
+            Content::Icmpv6(_) | Content::Ipv4(_) | Content::Ipv6(_) | Content::Other(_) => false,
         };
         assert!(declared, "{:?}: {frame:02x?}", frames::content(frame));
     }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use kubedos_lab::switch::{CaptureOptions, PortMode, Socket, Switch, SwitchOptions, VlanId};
@@ -22,20 +22,20 @@ const UPLINKS: [&str; 2] = [
     "            - name: uplink\n              addresses: [\"192.168.77.12/24\"]\n",
 ];
 
-fn mac(last: u8) -> Mac {
+pub(crate) fn mac(last: u8) -> Mac {
     [0x52, 0x54, 0, 0, 0, last]
 }
 
 /// A switch with a capture, and the nodes that a test boots at it.
-struct Net {
-    switch: Switch,
+pub(crate) struct Net {
+    pub(crate) switch: Switch,
     capture: PathBuf,
     rig: Rig,
     product: Product,
 }
 
 impl Net {
-    fn new(product: Product, test: &str) -> Self {
+    pub(crate) fn new(product: Product, test: &str) -> Self {
         let rig = Rig::new(test);
         let switch = Switch::start(&SwitchOptions::default()).unwrap();
         let file = rig.bench().path("capture.pcapng");
@@ -44,7 +44,7 @@ impl Net {
         Self { switch, capture: file, rig, product }
     }
 
-    fn port(&self, name: &str) -> Socket {
+    pub(crate) fn port(&self, name: &str) -> Socket {
         self.switch.listen(name, self.rig.bench().folder()).unwrap()
     }
 
@@ -54,7 +54,7 @@ impl Net {
     }
 
     /// Starts a node with cards at these ports, each with the last byte of its hardware address.
-    fn boot(&self, node: &str, cards: &[(&Socket, u8)]) -> Machine {
+    pub(crate) fn boot(&self, node: &str, cards: &[(&Socket, u8)]) -> Machine {
         let disk = self.rig.overlay(&format!("{node}-disk"), &self.product.disk());
         let hardware = self.rig.unseeded(disk).disk(self.product.seed(node));
         let card = |(port, last): &(&Socket, u8)| {
@@ -64,7 +64,7 @@ impl Net {
     }
 
     /// The frames of the nodes, without their tags, from a place of the capture on.
-    fn frames_from(&self, first: usize, nodes: &[Mac]) -> Vec<(Vec<u8>, Option<u16>)> {
+    pub(crate) fn frames_from(&self, first: usize, nodes: &[Mac]) -> Vec<(Vec<u8>, Option<u16>)> {
         let all = frames::captured(&self.capture).into_iter().skip(first);
         all.filter(|frame| nodes.contains(&frames::sender(frame)))
             .map(|frame| frames::without_tag(&frame))
@@ -77,14 +77,14 @@ impl Net {
 }
 
 /// Waits for the first end of Backplanes.
-fn backplanes(machine: &Machine) -> Record {
+pub(crate) fn backplanes(machine: &Machine) -> Record {
     let ended = |outcome| matches!(outcome, Outcome::Done | Outcome::Unchanged | Outcome::Waiting);
     let is_it = |record: &Record| record.stage == Stage::Backplanes.name() && ended(record.outcome);
     machine.wait_for("the end of Backplanes", Patience::BOOT, is_it).unwrap()
 }
 
 /// Waits until a text appears in a note or an error of Backplanes.
-fn reported(machine: &Machine, text: &str) -> Record {
+pub(crate) fn reported(machine: &Machine, text: &str) -> Record {
     let has = |field: &Option<String>| field.as_deref().is_some_and(|field| field.contains(text));
     let is_it = |record: &Record| {
         record.stage == Stage::Backplanes.name() && (has(&record.note) || has(&record.error))
@@ -93,7 +93,7 @@ fn reported(machine: &Machine, text: &str) -> Record {
 }
 
 /// Waits until the status page is as a test wants it; returns it.
-fn page(machine: &mut Machine, wanted: impl Fn(&[String]) -> bool) -> Vec<String> {
+pub(crate) fn page(machine: &mut Machine, wanted: impl Fn(&[String]) -> bool) -> Vec<String> {
     let begun = Instant::now();
     loop {
         let page = status_page(machine);
@@ -106,7 +106,7 @@ fn page(machine: &mut Machine, wanted: impl Fn(&[String]) -> bool) -> Vec<String
 }
 
 /// Whether all planes have a session with the other node.
-fn sessions(page: &[String]) -> bool {
+pub(crate) fn sessions(page: &[String]) -> bool {
     page.iter().filter(|line| line.contains(", 1/1 sessions, ")).count() == 3
 }
 
@@ -150,7 +150,7 @@ fn planes_over_ipv6_survive_the_loss_of_a_member_of_the_bond_and_a_flapping_link
                 \x20           - { name: right, match: { mac: \"52:54:00:00:00:02\" } }\n\
                 \x20           - { name: bond0, bond: { mode: active-backup, links: [left, right] }, dhcp: none }\n\
                 \x20           - { name: storage, vlan: { id: 20, link: bond0 }, addresses: [\"fd00:77::11/64\"] }\n";
-    let path = "            - { name: uplink, match: { path: \"pci-0000:00:04.0\" }, addresses: [\"fd00:77::12/64\"] }\n";
+    let path = "            - { name: uplink, match: { path: \"pci-0000:00:03.0\" }, addresses: [\"fd00:77::12/64\"] }\n";
     let product = edited("underlay-ipv6", &[(UPLINKS[0], bond), (UPLINKS[1], path)]);
     let net = Net::new(product, "planes_over_ipv6");
     let (left, right, single) = (net.port("left"), net.port("right"), net.port("single"));
@@ -170,6 +170,13 @@ fn planes_over_ipv6_survive_the_loss_of_a_member_of_the_bond_and_a_flapping_link
     }
     let nodes = [mac(1), mac(2), mac(3)];
     only_declared(&net.frames_from(0, &nodes), false);
+    // An echo request of 1408 bytes, and 80 bytes of WireGuard, UDP and IPv6.
+    let full = |frames: Vec<(Vec<u8>, Option<u16>)>| frames.iter().any(|(frame, _)| frame.len() == 14 + 1488);
+    let begun = Instant::now();
+    while !full(net.frames_from(0, &nodes[..2])) || !full(net.frames_from(0, &nodes[2..])) {
+        assert!(begun.elapsed() < Duration::from_secs(90), "no packet of the planned size");
+        std::thread::sleep(Duration::from_secs(1));
+    }
     let tags: BTreeSet<_> = net.frames_from(0, &[mac(1), mac(2)]).into_iter().map(|(_, vlan)| vlan).collect();
     assert_eq!(tags, BTreeSet::from([Some(20)]), "the bond carries tagged frames only");
 
@@ -364,13 +371,13 @@ fn a_device_that_is_missing_or_ambiguous_is_named_with_the_devices_that_exist() 
     let path = "            - { name: uplink, match: { path: \"pci-0000:00:1f.6\" }, addresses: [\"192.168.77.11/24\"] }\n";
     let cases: [(&str, &[(&str, &str)], &[u8], &str); 4] = [
         ("no-card", &[], &[], "no Ethernet device exists; found none; is its driver in the image?"),
-        ("wrong-mac", &[(UPLINKS[0], missing)], &[1], "has MAC 52:54:00:00:00:09; found ens"),
-        ("wrong-path", &[(UPLINKS[0], path)], &[1], "has the path pci-0000:00:1f.6; found ens"),
+        ("wrong-mac", &[(UPLINKS[0], missing)], &[1], "has MAC 52:54:00:00:00:09; found enp0s"),
+        ("wrong-path", &[(UPLINKS[0], path)], &[1], "has the path pci-0000:00:1f.6; found enp0s"),
         (
             "two-cards",
             &[],
             &[1, 2],
-            "several Ethernet devices match, add a match to the interface; found ens",
+            "several Ethernet devices match, add a match to the interface; found enp0s",
         ),
     ];
     for (name, edits, cards, expected) in cases {

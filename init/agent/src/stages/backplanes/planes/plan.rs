@@ -237,7 +237,7 @@ fn configure(want: &Want, link: &Link, device: &Device, have: &Observed, changes
 
 /// Whether the peer has a session that the kernel still uses. A handshake in the future, after the clock went back, counts
 /// as recent: its session has a monotonic end, and ends by itself.
-pub(super) fn has_session(peer: &Peer, now: Duration) -> bool {
+pub fn has_session(peer: &Peer, now: Duration) -> bool {
     peer.handshake.is_some_and(|handshake| now.saturating_sub(handshake) < SESSION)
 }
 
