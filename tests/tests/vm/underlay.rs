@@ -274,7 +274,8 @@ fn with_everything(lease: Lease) -> Lease {
 fn a_dhcp_server_changes_neither_routes_nor_addresses_of_planes() {
     let (net, server, mut control, mut worker) = dhcp_pair("a_dhcp_server_changes_neither");
     let (of_control, plane) = (Ipv4Addr::new(10, 101, 0, 1), Ipv4Addr::new(10, 101, 0, 126));
-    server.say(Some(Lease { prefix: 25, ..Lease::of(of_control, plane) }));
+    // The time of the lease is short: the client asks again only when it renews the lease.
+    server.say(Some(Lease { prefix: 25, seconds: 60, ..Lease::of(of_control, plane) }));
     let record = reported(&worker, "wg1: remove 10.101.0.1 from ");
     assert!(record.note.as_deref().unwrap_or_default().starts_with("drift repaired: "), "{record:?}");
     assert!(server.acknowledged().contains(&of_control), "the node has had the address");
