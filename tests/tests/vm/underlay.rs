@@ -364,13 +364,16 @@ fn wait_for_arp(net: &Net) {
     }
 }
 
+/// A name, edits of the example, the last bytes of the cards' hardware addresses, and a part of the note.
+type Case<'c> = (&'c str, &'c [(&'c str, &'c str)], &'c [u8], &'c str);
+
 /// D1: devices that do not exist, and devices that several interfaces could mean. The record lists the devices of the node.
 #[test]
 #[ignore = "one boot for each case: `make drill`"]
 fn a_device_that_is_missing_or_ambiguous_is_named_with_the_devices_that_exist() {
     let missing = "            - { name: uplink, match: { mac: \"52:54:00:00:00:09\" }, addresses: [\"192.168.77.11/24\"] }\n";
     let path = "            - { name: uplink, match: { path: \"pci-0000:00:1f.6\" }, addresses: [\"192.168.77.11/24\"] }\n";
-    let cases: [(&str, &[(&str, &str)], &[u8], &str); 4] = [
+    let cases: [Case<'_>; 4] = [
         ("no-card", &[], &[], "no Ethernet device exists; found none; is its driver in the image?"),
         ("wrong-mac", &[(UPLINKS[0], missing)], &[1], "has MAC 52:54:00:00:00:09; found enp0s"),
         ("wrong-path", &[(UPLINKS[0], path)], &[1], "has the path pci-0000:00:1f.6; found enp0s"),
