@@ -13,6 +13,7 @@
 mod assembled;
 pub mod capture;
 mod clusters;
+pub mod dhcp;
 pub mod frames;
 mod node;
 mod outside;
@@ -24,6 +25,7 @@ pub mod reader;
 mod rig;
 mod tamper;
 mod trees;
+pub mod underlay_frames;
 mod variant;
 
 pub use assembled::{assemble, programs};
@@ -42,4 +44,4 @@ pub use product::Product;
 pub use rig::{DISK, Rig};
 pub use tamper::{Slice, flip, plant, read_esp, transplant, uki_name};
 pub use trees::{Listing, generated, listing_of, many};
-pub use variant::{Variant, key_directory, own_example, rotated_keys};
+pub use variant::{Variant, edited, key_directory, own_example, rotated_keys};

@@ -95,6 +95,39 @@ impl Variant {
     }
 }
 
+/// The default example with replaced texts, with the demo keys and so with the fixed roster. The demo keys are accepted for the
+/// examples next to them only, so the example and the keys are copied into one folder.
+///
+/// # Panics
+/// If a text does not occur, or the build fails.
+pub fn edited(name: &str, edits: &[(&str, &str)]) -> Product {
+    Product::built(); // builds stage 1 and the agent once for all
+    let place = scratch().join("edited").join(name);
+    std::fs::create_dir_all(place.join("examples")).unwrap();
+    let one_at_a_time = File::create(place.join("lock")).unwrap();
+    one_at_a_time.lock().unwrap();
+    let (from, keys) = (project().join("examples"), place.join("keys/demo"));
+    if !keys.exists() {
+        std::fs::create_dir_all(place.join("keys")).unwrap();
+        succeeds(Command::new("cp").arg("-a").arg(project().join("keys/demo")).arg(&keys));
+    }
+    let mut text = std::fs::read_to_string(from.join("lab.yaml")).unwrap();
+    for (from, to) in edits {
+        assert!(text.contains(from), "examples/lab.yaml does not contain {from}");
+        text = text.replacen(from, to, 1);
+    }
+    let (spec, out) = (place.join("examples/lab.yaml"), place.join("image"));
+    std::fs::write(&spec, text).unwrap();
+    std::fs::copy(from.join("lab.alloc.toml"), spec.with_extension("alloc.toml")).unwrap();
+    let mut image = kubedos_build();
+    image.args(["image", "--format", "raw", "--spec"]).arg(&spec).arg("--keys").arg(&keys);
+    succeeds(image.arg("--lock").arg(Pins::get().lock_file()).arg("--out").arg(&out));
+    let mut seed = kubedos_build();
+    seed.args(["seed", "--all", "--spec"]).arg(&spec).arg("--keys").arg(&keys);
+    succeeds(seed.arg("--out").arg(&out));
+    Product::open(&out)
+}
+
 /// The names of a key directory before and after its configuration key was rotated and the old key dropped.
 ///
 /// # Panics

@@ -25,6 +25,7 @@ mod keys;
 mod machine;
 pub mod mutation;
 pub mod netlink;
+mod network;
 mod objects;
 mod packages;
 mod signatures;
@@ -49,7 +50,7 @@ pub struct Target {
     pub mutants: usize,
 }
 
-const GROUPS: [&[Target]; 11] = [
+const GROUPS: [&[Target]; 12] = [
     &volumes::TARGETS,
     &erofs::TARGETS,
     &archives::TARGETS,
@@ -59,6 +60,7 @@ const GROUPS: [&[Target]; 11] = [
     &objects::TARGETS,
     &specs::TARGETS,
     &machine::TARGETS,
+    &network::TARGETS,
     &frames::TARGETS,
     &netlink::TARGETS,
 ];

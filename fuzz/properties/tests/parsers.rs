@@ -75,7 +75,7 @@ properties! {
     module_index elf
     yaml cluster_spec
     seed disk_table partition_head anchor kernel_texts write_log chronyd_reply
-    frame_stream netlink_answers
+    frame_stream netlink_answers icmp link_facts
 }
 
 /// Every target has a test in this file, a folder of inputs, and a program for libFuzzer, and no other tests, folders or programs exist.

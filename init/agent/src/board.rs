@@ -10,6 +10,7 @@ use std::time::Duration;
 use kubedos_wire::record::Outcome;
 use kubedos_wire::stage::Stage;
 
+use crate::stages::backplanes::path_mtu::PathState;
 use kubedos_wire::handover::Handover;
 use kubedos_wire::planes::WantedPlane;
 
@@ -80,6 +81,8 @@ pub struct Facts {
     pub planes: Vec<WantedPlane>,
     /// The counters of the firewall's rules that drop packets.
     pub drop_counters: Vec<String>,
+    /// Nodes that packets of the planned size do not reach.
+    pub small_paths: Vec<PathState>,
     /// Volumes with a block that failed verification.
     pub corrupt: Vec<String>,
     /// The last errors, the newest at the end.

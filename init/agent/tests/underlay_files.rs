@@ -186,13 +186,18 @@ fn messages_name_what_an_operator_can_check() {
     let silent = ObservedLink { ipv4: false, ..good.clone() };
     assert_eq!(
         shown(&uplink(), std::slice::from_ref(&silent)),
-        ["uplink: ens3 has no address from the spec"]
+        [
+            "uplink: ens3 has no address from the spec; if another machine has it, change one and restart this node"
+        ]
     );
     assert_eq!(
         shown(&underlay("[[interfaces]]\nname = \"uplink\""), std::slice::from_ref(&silent)),
-        ["uplink: ens3 has no address from DHCP"]
+        ["uplink: ens3 has no address from DHCP; check the DHCP server and the VLAN of the port"]
     );
-    assert_eq!(shown(&underlay(""), &[silent]), ["ens3 has no address from DHCP"]);
+    assert_eq!(
+        shown(&underlay(""), &[silent]),
+        ["ens3 has no address from DHCP; check the DHCP server and the VLAN of the port"]
+    );
 
     // A foreign VLAN with the address of the device is not the device.
     let vlan = ObservedLink { physical: false, name: "foreign".into(), ..good.clone() };

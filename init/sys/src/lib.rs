@@ -14,6 +14,7 @@ pub mod audit;
 pub mod block;
 pub mod clock;
 pub mod dm;
+pub mod icmp;
 mod ioctl;
 pub mod loopdev;
 pub mod module;

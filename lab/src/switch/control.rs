@@ -10,6 +10,7 @@ use super::counters::SwitchStatus;
 use super::error::SwitchError;
 use super::faults::{Faults, Scope};
 use super::frame::PortMode;
+use super::path_mtu::PathMtu;
 use super::ports::PortId;
 use super::shared::Shared;
 
@@ -28,7 +29,15 @@ impl Control {
         self.shared.operate(|state, _| state.forwarder.set_faults(scope, faults))
     }
 
-    /// Removes all faults. Partitions, links and frames that are already delayed are not changed.
+    /// Sets the MTU of the path from one port to another, or removes it. Frames in the other direction are not affected.
+    ///
+    /// # Errors
+    /// If a port does not exist.
+    pub fn set_path_mtu(&self, from: PortId, to: PortId, limit: Option<PathMtu>) -> Result<(), SwitchError> {
+        self.shared.operate(|state, _| state.forwarder.set_path_mtu((from, to), limit))
+    }
+
+    /// Removes all faults, but not the MTU of paths. Partitions, links and frames that are already delayed are not changed.
     pub fn clear_faults(&self) {
         self.shared.operate(|state, _| state.forwarder.clear_faults());
     }

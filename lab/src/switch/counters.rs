@@ -117,6 +117,8 @@ pub struct FaultCounters {
     pub duplicated: u64,
     /// Frames dropped because too many frames to the port were delayed.
     pub overflowed: u64,
+    /// Frames dropped because of the MTU of the path.
+    pub too_large: u64,
 }
 
 impl FaultCounters {
@@ -127,6 +129,7 @@ impl FaultCounters {
         self.reordered += other.reordered;
         self.duplicated += other.duplicated;
         self.overflowed += other.overflowed;
+        self.too_large += other.too_large;
     }
 }
 

@@ -8,6 +8,7 @@
 //! Differences from IEEE 802.1Q: there is no spanning tree, and frames to the reserved addresses
 //! (`01-80-C2-00-00-0X`) are flooded like other multicast frames.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use super::error::SwitchError;
 use super::faults::{FaultTable, Faults, Pair, Scope, Verdict};
 use super::frame::{Frame, PortMode, Refusal, is_group};
 use super::lines::{Lines, Parcel, Put};
+use super::path_mtu::PathMtu;
 use super::ports::{Kind, PortId, PortState, check_name};
 use super::table::AddressTable;
 
@@ -25,6 +27,7 @@ pub(super) struct Forwarder {
     ports: Vec<PortState>,
     table: AddressTable,
     faults: FaultTable,
+    path_mtus: BTreeMap<Pair, PathMtu>,
     lines: Lines,
     capture: Option<Capture>,
     /// Whether something changed that the switch's thread must know.
@@ -39,6 +42,7 @@ impl Forwarder {
             ports: Vec::new(),
             table: AddressTable::new(aging),
             faults: FaultTable::new(seed),
+            path_mtus: BTreeMap::new(),
             lines: Lines::default(),
             capture: None,
             wake_thread: false,
@@ -117,6 +121,23 @@ impl Forwarder {
     fn send(&mut self, now: Duration, pair: Pair, frame: &Frame) {
         let Some(port) = self.ports.get_mut(pair.1.0) else { return };
         if !port.mode.carries(frame.vlan()) {
+            return;
+        }
+        if let Some(limit) = self.path_mtus.get(&pair).copied()
+            && !limit.fits(frame.untagged())
+        {
+            port.faults.too_large += 1;
+            self.record_drop(now, pair, frame, "too_large");
+            if let Some(report) = limit.report(frame.untagged()) {
+                let back = Parcel {
+                    pair: (pair.1, pair.0),
+                    frame: frame.with(&report),
+                    entered: now,
+                    reordered: false,
+                    duplicate: false,
+                };
+                self.put(now, back, Duration::ZERO, None);
+            }
             return;
         }
         let Verdict { lost, delay, overtaken_by, duplicate } = self.faults.decide(pair);
@@ -284,6 +305,15 @@ impl Forwarder {
             self.port(from).and(self.port(to))?;
         }
         self.faults.set(scope, faults)
+    }
+
+    pub(super) fn set_path_mtu(&mut self, pair: Pair, limit: Option<PathMtu>) -> Result<(), SwitchError> {
+        self.port(pair.0).and(self.port(pair.1))?;
+        let _before = match limit {
+            Some(limit) => self.path_mtus.insert(pair, limit),
+            None => self.path_mtus.remove(&pair),
+        };
+        Ok(())
     }
 
     pub(super) fn clear_faults(&mut self) {

@@ -119,6 +119,16 @@ impl Frame {
         (bytes.len() <= MAX_FRAME).then(|| bytes.into())
     }
 
+    /// The bytes without a tag.
+    pub(super) fn untagged(&self) -> &[u8] {
+        &self.untagged
+    }
+
+    /// A frame of the same VLAN with other bytes.
+    pub(super) fn with(&self, untagged: &[u8]) -> Self {
+        Self { untagged: untagged.into(), ..self.clone() }
+    }
+
     /// The VLAN.
     pub(super) fn vlan(&self) -> VlanId {
         self.vlan

@@ -17,3 +17,4 @@ mod pages;
 mod plan;
 mod reader;
 mod schema;
+mod underlay;

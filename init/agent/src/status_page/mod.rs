@@ -21,6 +21,9 @@ const WIDTH: usize = 80;
 /// Maximum number of lines for one disk: enough for `kubedos_survey::show` with the longest possible fields.
 const DISK_LINES: usize = 12;
 
+/// Maximum number of paths that are listed.
+const PATHS: usize = 3;
+
 /// The facts that the page shows in addition to the board.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moment {
@@ -48,6 +51,7 @@ pub fn render(facts: &Facts, moment: &Moment) -> String {
     attached(&mut page, facts);
     planes(&mut page, moment);
     drops(&mut page, moment);
+    paths(&mut page, facts);
     trouble(&mut page, facts, moment);
     page.0
 }
@@ -128,6 +132,17 @@ fn stage(state: &StageState) -> String {
         took,
         state.about
     )
+}
+
+/// Paths that are smaller than planned; one line each, and one for the rest.
+fn paths(page: &mut Page, facts: &Facts) {
+    for path in facts.small_paths.iter().take(PATHS) {
+        page.wrapped("path", &path.to_string(), 2);
+    }
+    let more = facts.small_paths.len().saturating_sub(PATHS);
+    if more > 0 {
+        page.field("path", &format!("{more} more nodes are not reached by packets of the planned size"));
+    }
 }
 
 /// One line for each plane: the node's address, the number of nodes with a session and of all nodes, the bytes, and the nodes without a

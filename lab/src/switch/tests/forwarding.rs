@@ -158,7 +158,7 @@ fn accounted(forwarder: &Forwarder, port: usize) -> u64 {
     let PortState { sent, dropped_out: out, faults, .. } = forwarder.port(PortId(port)).unwrap();
     let dropped = out.queue_full + out.detached + out.link_down + out.vlan + out.oversized;
     let waiting = forwarder.waiting_for(PortId(port)) as u64;
-    sent.frames + dropped + faults.lost + faults.partitioned + faults.overflowed + waiting
+    sent.frames + dropped + faults.lost + faults.partitioned + faults.overflowed + faults.too_large + waiting
 }
 
 proptest! {

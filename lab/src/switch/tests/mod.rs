@@ -4,6 +4,7 @@
 mod capture;
 mod faults;
 mod forwarding;
+mod path_mtu;
 mod pcapng;
 mod sockets;
 

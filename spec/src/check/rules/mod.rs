@@ -3,6 +3,7 @@
 //! An invariant is a row: id, sentence, the paths that it reads, and a function. It is skipped if a value that it reads was already
 //! refused.
 
+mod interfaces;
 mod nodes;
 mod operator_keys;
 mod planes;
@@ -51,6 +52,7 @@ pub static GROUPS: &[(&str, &[Invariant])] = &[
     ("The substrate", substrate::RULES),
     ("Nodes and disks", nodes::RULES),
     ("The underlay", underlay::RULES),
+    ("Devices and addresses of the underlay", interfaces::RULES),
     ("Planes and policy", planes::RULES),
     ("Trust and operators", trust::RULES),
     ("Storage, Kubernetes, acceptance", platform::RULES),

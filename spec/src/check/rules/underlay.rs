@@ -102,13 +102,15 @@ pub(super) const RULES: &[Invariant] = &[
     }),
     must(
         "vlan-link",
-        "A VLAN's link is a physical interface or a bond of the same node.",
+        "A VLAN's link is a physical interface or a bond of the same node, and not a member of a bond.",
         &[INTERFACES],
         |s, f| {
             each_node(s, f, |_, node, f, at| {
                 for (index, interface) in interfaces(node) {
                     let Some(vlan) = &interface.vlan else { continue };
-                    if find(node, &vlan.link).is_none_or(|link| link.vlan.is_some()) {
+                    // A VLAN that is also a bond is another rule's problem.
+                    let bond = bond_of(node, &vlan.link).filter(|_| interface.bond.is_none());
+                    if bond.is_some() || find(node, &vlan.link).is_none_or(|link| link.vlan.is_some()) {
                         f.at(
                             &path![
                                 "spec",
@@ -121,9 +123,12 @@ pub(super) const RULES: &[Invariant] = &[
                                 "vlan",
                                 "link"
                             ],
-                            match find(node, &vlan.link) {
-                                Some(_) => format!("{} is a VLAN itself", vlan.link),
-                                None => format!("{} has no interface {}", node.name, vlan.link),
+                            match (bond, find(node, &vlan.link)) {
+                                (Some(bond), _) => {
+                                    format!("{} is a member of the bond {}", vlan.link, bond.name)
+                                }
+                                (None, Some(_)) => format!("{} is a VLAN itself", vlan.link),
+                                (None, None) => format!("{} has no interface {}", node.name, vlan.link),
                             },
                             format!(
                                 "a VLAN's link is a physical interface or a bond; declared: {}",
@@ -245,6 +250,12 @@ const fn physical(interface: &Interface) -> bool {
 
 fn find<'n>(node: &'n NodeSpec, name: &IfName) -> Option<&'n Interface> {
     node.underlay.interfaces.iter().find(|interface| interface.name == *name)
+}
+
+/// The bond that an interface is a member of.
+fn bond_of<'n>(node: &'n NodeSpec, name: &IfName) -> Option<&'n Interface> {
+    let has = |bond: &&Interface| bond.bond.iter().any(|bond| bond.links.contains(name));
+    node.underlay.interfaces.iter().find(has)
 }
 
 /// A field of a node's interface.

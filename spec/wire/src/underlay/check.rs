@@ -133,7 +133,7 @@ pub fn links(underlay: &Underlay) -> Result<Vec<Link<'_>>, UnderlayError> {
             device,
             bond: bond.map(|bond| &bond.name),
             vlans: vlans.get(&interface.name).cloned().unwrap_or_default(),
-            dhcp: dhcp::of(underlay, interface),
+            dhcp: dhcp::of(all, interface),
             mtu: upward(interface).max(bond.map_or(0, upward)),
         }
     };

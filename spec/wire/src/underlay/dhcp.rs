@@ -17,10 +17,10 @@ impl Dhcp {
 /// The mode of a node without interfaces, on every Ethernet device.
 pub const WITHOUT_INTERFACES: Dhcp = Dhcp::Ipv4;
 
-/// The mode of one interface: what it declares, otherwise `none` if it has addresses and `ipv4` if not. A member of a bond
+/// The mode of one interface of a node: what it declares, otherwise `none` if it has addresses and `ipv4` if not. A member of a bond
 /// has no addresses of its own, so its mode is always `none`.
-pub fn of(underlay: &Underlay, interface: &Interface) -> Dhcp {
-    let bonds = underlay.interfaces.iter().filter_map(|other| other.bond.as_ref());
+pub fn of(all: &[Interface], interface: &Interface) -> Dhcp {
+    let bonds = all.iter().filter_map(|other| other.bond.as_ref());
     let member = bonds.flat_map(|bond| &bond.links).any(|link| *link == interface.name);
     match interface.dhcp {
         _ if member => Dhcp::None,
@@ -35,6 +35,6 @@ pub fn families(underlay: &Underlay) -> (bool, bool) {
     if underlay.interfaces.is_empty() {
         return (WITHOUT_INTERFACES.v4(), WITHOUT_INTERFACES.v6());
     }
-    let modes = || underlay.interfaces.iter().map(|interface| of(underlay, interface));
+    let modes = || underlay.interfaces.iter().map(|interface| of(&underlay.interfaces, interface));
     (modes().any(Dhcp::v4), modes().any(Dhcp::v6))
 }

@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod firewall;
+pub mod path_mtu;
 pub mod planes;
 pub mod stage;
 mod steps;

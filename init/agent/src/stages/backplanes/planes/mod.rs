@@ -15,7 +15,7 @@ mod scale;
 #[cfg(test)]
 mod tests;
 
-pub use plan::{Change, PeerEdit, plan};
+pub use plan::{Change, PeerEdit, has_session, plan};
 pub use presence::{Presence, Report, states as presence_states};
 pub use readd::{Id, Sessions, readd_stale};
 
@@ -172,12 +172,23 @@ impl Kernel {
                 self.wireguard().and_then(|wireguard| wireguard.change_peers(*link, &changes))
             }
             Change::AddAddress { address, .. } => self.route.add_address(address),
-            Change::RemoveAddress { address, .. } => self.route.remove_address(address),
+            Change::RemoveAddress { address, .. } => gone(self.route.remove_address(address)),
             Change::Enable { link, .. } => self.route.enable(*link),
             Change::AddRoute { route, .. } => self.route.add_route(route),
-            Change::RemoveRoute { route, .. } => self.route.remove_route(route),
+            Change::RemoveRoute { route, .. } => gone(self.route.remove_route(route)),
         };
         done.map_err(|error| SettleError::Kernel(change.to_string(), error))
+    }
+}
+
+/// The kernel removes routes together with the address that they need, and networkd may be faster: what does not exist any more
+/// is removed.
+fn gone(removed: io::Result<()>) -> io::Result<()> {
+    const ESRCH: i32 = 3; // a route
+    const EADDRNOTAVAIL: i32 = 99; // an address
+    match removed {
+        Err(error) if matches!(error.raw_os_error(), Some(ESRCH | EADDRNOTAVAIL)) => Ok(()),
+        other => other,
     }
 }
 

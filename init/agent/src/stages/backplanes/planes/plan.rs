@@ -9,6 +9,7 @@ use kubedos_sys::netlink::route::{Address, Link, MAIN, Route};
 use kubedos_sys::netlink::wireguard::{Device, Key, Peer, PeerChange, Range};
 use kubedos_wire::hex32::Secret32;
 use kubedos_wire::planes::{Peer as WantedPeer, WantedPlane};
+use kubedos_wire::printable;
 use kubedos_wire::value::{Cidr, PlaneId};
 
 use super::{Observed, Want};
@@ -94,12 +95,14 @@ pub enum Change {
         /// The address.
         address: Address,
     },
-    /// Removes an address that the node does not have on this plane.
+    /// Removes an address that the node does not have on this plane, or an address of the plane from another device.
     RemoveAddress {
         /// The plane.
         plane: PlaneId,
         /// The address.
         address: Address,
+        /// The name of the other device.
+        from: Option<String>,
     },
     /// Enables the device.
     Enable {
@@ -183,19 +186,22 @@ pub fn plan(want: &[Want], have: &Observed) -> Vec<Change> {
             (None, None) => changes.push(Change::Create { plane: plane.id.clone(), mtu: plane.mtu.into() }),
         }
     }
-    each_route_once(changes)
+    each_object_once(changes)
 }
 
-/// A route may be wrong for two planes, and the routes through a deleted device end with it.
-fn each_route_once(changes: Vec<Change>) -> Vec<Change> {
+/// A route or an address may be wrong for two planes, and those of a deleted device end with it.
+fn each_object_once(changes: Vec<Change>) -> Vec<Change> {
     let deleted = |change: &Change| match change {
         Change::Delete { link, .. } => Some(*link),
         _ => None,
     };
     let deleted: BTreeSet<u32> = changes.iter().filter_map(deleted).collect();
-    let mut removed = BTreeSet::new();
+    let (mut routes, mut addresses) = (BTreeSet::new(), BTreeSet::new());
     let is_first = |change: &Change| match change {
-        Change::RemoveRoute { route, .. } => !deleted.contains(&route.link) && removed.insert(*route),
+        Change::RemoveRoute { route, .. } => !deleted.contains(&route.link) && routes.insert(*route),
+        Change::RemoveAddress { address, .. } => {
+            !deleted.contains(&address.link) && addresses.insert(*address)
+        }
         _ => true,
     };
     changes.into_iter().filter(is_first).collect()
@@ -222,7 +228,7 @@ fn configure(want: &Want, link: &Link, device: &Device, have: &Observed, changes
     if !edits.is_empty() {
         changes.push(Change::Peers { plane: id(), link: link.index, edits });
     }
-    addresses(plane, link, &have.addresses, changes);
+    addresses(plane, link, have, changes);
     if !link.up {
         changes.push(Change::Enable { plane: id(), link: link.index });
     }
@@ -231,7 +237,7 @@ fn configure(want: &Want, link: &Link, device: &Device, have: &Observed, changes
 
 /// Whether the peer has a session that the kernel still uses. A handshake in the future, after the clock went back, counts
 /// as recent: its session has a monotonic end, and ends by itself.
-pub(super) fn has_session(peer: &Peer, now: Duration) -> bool {
+pub fn has_session(peer: &Peer, now: Duration) -> bool {
     peer.handshake.is_some_and(|handshake| now.saturating_sub(handshake) < SESSION)
 }
 
@@ -316,15 +322,27 @@ fn same_ranges(want: &[Cidr], have: &[Range]) -> bool {
     want.len() == have.len() && have.iter().all(|range| want.contains(range))
 }
 
-fn addresses(plane: &WantedPlane, link: &Link, have: &[Address], changes: &mut Vec<Change>) {
+/// The kernel delivers packets to an address of its own to itself, before it reads any other route: an address of the plane on
+/// another device, for example one that a DHCP server offers, would replace the peer that has it.
+fn addresses(plane: &WantedPlane, link: &Link, have: &Observed, changes: &mut Vec<Change>) {
     let prefix = if plane.address.is_ipv4() { 32 } else { 128 };
     let own = Address { link: link.index, address: plane.address, prefix };
     let id = || plane.id.clone();
-    let here = || have.iter().filter(|address| address.link == link.index);
-    let foreign: BTreeSet<&Address> = here().filter(|address| **address != own).collect();
-    changes
-        .extend(foreign.into_iter().map(|address| Change::RemoveAddress { plane: id(), address: *address }));
-    if !here().any(|address| *address == own) {
+    let mut foreign = BTreeSet::new();
+    let mut present = false;
+    for address in &have.addresses {
+        let here = address.link == link.index;
+        present |= *address == own;
+        if (here && *address != own) || (!here && plane.cidr.contains(address.address)) {
+            foreign.insert(address);
+        }
+    }
+    for address in foreign {
+        let other = have.links.iter().find(|other| address.link != link.index && other.index == address.link);
+        let from = other.map(|other| other.name.clone());
+        changes.push(Change::RemoveAddress { plane: id(), address: *address, from });
+    }
+    if !present {
         changes.push(Change::AddAddress { plane: id(), address: own });
     }
 }
@@ -378,8 +396,12 @@ impl Display for Change {
                 write!(f, "{plane}: {}", texts.join("; "))
             }
             Self::AddAddress { plane, address } => write!(f, "{plane}: add {}", address.address),
-            Self::RemoveAddress { plane, address } => {
+            Self::RemoveAddress { plane, address, from: None } => {
                 write!(f, "{plane}: remove the foreign address {}/{}", address.address, address.prefix)
+            }
+            Self::RemoveAddress { plane, address, from: Some(device) } => {
+                let (address, device) = (address.address, printable::name(device));
+                write!(f, "{plane}: remove {address} from {device}, because it is an address of the plane")
             }
             Self::Enable { plane, .. } => write!(f, "{plane}: enable the device"),
             Self::AddRoute { plane, route } => {

@@ -184,7 +184,7 @@ fn a_node_that_its_peers_do_not_know_is_found() {
 #[test]
 fn each_drift_is_corrected_alone() {
     type Drift = fn(&mut Observed);
-    let cases: [(Drift, &str); 16] = [
+    let cases: [(Drift, &str); 17] = [
         (|state| by_index(state, 2).mtu = 1500, "wg1: set the MTU from 1500 to 1440"),
         (|state| by_index(state, 2).up = false, "wg1: enable the device"),
         (|state| state.devices.get_mut(&2).unwrap().private_key[0] ^= 1, "wg1: set the private key"),
@@ -216,6 +216,10 @@ fn each_drift_is_corrected_alone() {
         (
             |state| state.addresses.push(Address { link: 2, address: [10, 101, 0, 9].into(), prefix: 24 }),
             "wg1: remove the foreign address 10.101.0.9/24",
+        ),
+        (
+            |state| state.addresses.push(Address { link: 1, address: [10, 101, 0, 2].into(), prefix: 25 }),
+            "wg1: remove 10.101.0.2 from lo, because it is an address of the plane",
         ),
         (|state| state.addresses.retain(|address| address.link != 2), "wg1: add 10.101.0.1"),
         (|state| state.routes.retain(|route| route.link != 2), "wg1: add the route to 10.101.0.0/24"),
@@ -420,6 +424,8 @@ proptest! {
             let own: Vec<_> = state.addresses.iter().filter(|address| address.link == link.index).collect();
             prop_assert_eq!(own.len(), 1);
             prop_assert_eq!(own[0].address, want.plane.address);
+            let inside = state.addresses.iter().filter(|address| want.plane.cidr.contains(address.address));
+            prop_assert_eq!(inside.count(), 1, "an address of the plane on another device");
         }
     }
 }

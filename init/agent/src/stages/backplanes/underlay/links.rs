@@ -78,9 +78,18 @@ impl Display for Missing {
             }
             Problem::NotCreated => f.write_str("systemd-networkd has not created it yet"),
             Problem::NoCarrier(device) => {
+                let device = printable::name(device);
                 write!(f, "{device} has no carrier; check the cable and the port of the switch")
             }
-            Problem::NoAddress(device, origin) => write!(f, "{device} has no address from {origin}"),
+            Problem::NoAddress(device, "DHCP") => {
+                let device = printable::name(device);
+                write!(f, "{device} has no address from DHCP; check the DHCP server and the VLAN of the port")
+            }
+            Problem::NoAddress(device, origin) => write!(
+                f,
+                "{} has no address from {origin}; if another machine has it, change one and restart this node",
+                printable::name(device)
+            ),
         }
     }
 }
@@ -187,26 +196,58 @@ pub fn observe(root: &Path) -> io::Result<Vec<ObservedLink>> {
     Ok(observed)
 }
 
-fn link(root: &Path, device: &Path, name: String) -> io::Result<Option<ObservedLink>> {
-    let Some(index) = line(&device.join("ifindex"))? else { return Ok(None) };
-    let kind = line(&device.join("type"))?;
-    let uevent = text(&device.join("uevent"))?;
-    let permanent = line(&device.join("bonding_slave/perm_hwaddr"))?;
-    let current = line(&device.join("address"))?;
-    let udev = text(&root.join(format!("run/udev/data/n{index}")))?;
-    let state = text(&root.join(format!("run/systemd/netif/links/{index}")))?;
-    let routable = |key| value(&state, key) == Some("routable");
-    Ok(Some(ObservedLink {
-        physical: kind.as_deref() == Some(ETHERNET)
-            && value(&uevent, "DEVTYPE=").is_none()
-            && device.join("device").exists(),
-        mac: permanent.or(current).and_then(|mac| mac.parse().ok()),
-        path: value(&udev, "E:ID_PATH=").map(str::to_owned),
-        carrier: line(&device.join("carrier"))?.as_deref() == Some("1"),
+/// What the kernel, udev and networkd write about one device. A DHCP server, a driver or another program may influence every
+/// text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Texts<'t> {
+    /// `type` in sysfs.
+    pub kind: &'t str,
+    /// `uevent` in sysfs.
+    pub uevent: &'t str,
+    /// `bonding_slave/perm_hwaddr` in sysfs; empty if the device is not a member of a bond.
+    pub permanent: &'t str,
+    /// `address` in sysfs.
+    pub current: &'t str,
+    /// `carrier` in sysfs.
+    pub carrier: &'t str,
+    /// The record of the device in udev's database.
+    pub udev: &'t str,
+    /// The state of the device in `/run/systemd/netif/links`.
+    pub state: &'t str,
+    /// Whether there is hardware behind it.
+    pub hardware: bool,
+}
+
+/// Reads the texts. Unknown and repeated lines have no effect; the first line of a key counts.
+pub fn read(name: String, texts: &Texts<'_>) -> ObservedLink {
+    let routable = |key| value(texts.state, key) == Some("routable");
+    let mac = if texts.permanent.trim_end().is_empty() { texts.current } else { texts.permanent };
+    ObservedLink {
+        physical: texts.kind.trim_end() == ETHERNET
+            && value(texts.uevent, "DEVTYPE=").is_none()
+            && texts.hardware,
+        mac: mac.trim_end().parse().ok(),
+        path: value(texts.udev, "E:ID_PATH=").map(str::to_owned),
+        carrier: texts.carrier.trim_end() == "1",
         ipv4: routable("IPV4_ADDRESS_STATE="),
         ipv6: routable("IPV6_ADDRESS_STATE="),
         name,
-    }))
+    }
+}
+
+fn link(root: &Path, device: &Path, name: String) -> io::Result<Option<ObservedLink>> {
+    let Some(index) = line(&device.join("ifindex"))? else { return Ok(None) };
+    let texts = Texts {
+        kind: &text(&device.join("type"))?,
+        uevent: &text(&device.join("uevent"))?,
+        permanent: &text(&device.join("bonding_slave/perm_hwaddr"))?,
+        current: &text(&device.join("address"))?,
+        carrier: &text(&device.join("carrier"))?,
+        udev: &text(&root.join(format!("run/udev/data/n{index}")))?,
+        state: &text(&root.join(format!("run/systemd/netif/links/{index}")))?,
+        hardware: device.join("device").exists(),
+    };
+    Ok(Some(read(name, &texts)))
 }
 
 fn value<'t>(text: &'t str, key: &str) -> Option<&'t str> {
