@@ -71,7 +71,8 @@ fn exchange() -> io::Result<Value> {
             Some(b'q') => return Ok(station.answers()),
             Some(list) => {
                 let list = usize::from(list.wrapping_sub(b'0'));
-                station.send(orders["send"][list].as_array().map_or(&[], Vec::as_slice))?;
+                let packets = orders.pointer(&format!("/send/{list}")).and_then(Value::as_array);
+                station.send(packets.map_or(&[], Vec::as_slice))?;
             }
         }
         if let Some(command) = command {
@@ -89,6 +90,9 @@ fn orders() -> io::Result<Value> {
     serde_json::from_slice(&text).map_err(io::Error::other)
 }
 
+/// The key of a peer and its ranges.
+type Narrow = ([u8; 32], Vec<Range>);
+
 /// The open sockets and what they received.
 struct Station {
     /// A packet socket for all devices.
@@ -101,7 +105,7 @@ struct Station {
     udp: Vec<UdpSocket>,
     _tcp: Vec<TcpListener>,
     /// The ranges of each peer before they were widened, by device.
-    narrow: BTreeMap<u32, Vec<([u8; 32], Vec<Range>)>>,
+    narrow: BTreeMap<u32, Vec<Narrow>>,
     is_wide: bool,
     accepted: BTreeSet<u32>,
     came_back: BTreeSet<(String, Vec<u8>)>,
@@ -127,7 +131,8 @@ impl Station {
             raw.push(with_room(socket(family, SockType::Raw, SockFlag::SOCK_NONBLOCK, protocol)?)?);
         }
         let ports = |protocol: &str| -> Vec<u16> {
-            let listed = orders["listen"][protocol].as_array().into_iter().flatten();
+            let listed = orders.pointer(&format!("/listen/{protocol}")).and_then(Value::as_array);
+            let listed = listed.into_iter().flatten();
             listed.filter_map(|port| u16::try_from(port.as_u64()?).ok()).collect()
         };
         let (mut tcp, mut udp) = (Vec::new(), Vec::new());
