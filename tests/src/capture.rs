@@ -24,9 +24,11 @@ pub struct Frame {
     pub wireguard: Option<u8>,
     /// The type of an ICMPv6 message.
     pub icmpv6: Option<u8>,
+    /// The length in bytes, with the Ethernet header.
+    pub length: usize,
 }
 
-const FIELDS: [&str; 9] = [
+const FIELDS: [&str; 10] = [
     "frame.number",
     "frame.time_epoch",
     "frame.interface_name",
@@ -36,6 +38,7 @@ const FIELDS: [&str; 9] = [
     "udp.dstport",
     "wg.type",
     "icmpv6.type",
+    "frame.len",
 ];
 
 /// The frames of a pcapng file, in order.
@@ -66,5 +69,6 @@ fn frame(line: &str) -> Frame {
         udp: number(5).zip(number(6)),
         wireguard: fields[7].parse().ok(),
         icmpv6: fields[8].parse().ok(),
+        length: fields[9].parse().unwrap(),
     }
 }

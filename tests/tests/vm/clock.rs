@@ -125,8 +125,9 @@ fn an_rtc_in_1970_and_one_in_2106_do_not_prevent_planes() {
     let switch = Switch::start(&SwitchOptions::default()).unwrap();
     let (control, _) = boot(&rig, &switch, &rig.disk("cp-1-disk"), ("cp-1", 1, "2106-02-07T06:28:16"));
     let (worker, _) = boot(&rig, &switch, &rig.disk("w-1-disk"), ("w-1", 2, "1970-01-01T00:00:00"));
-    for mut machine in [control, worker] {
-        let page = wait_for_page(&mut machine, Duration::from_secs(120), |page| {
+    let mut machines = [control, worker]; // both run until the last check: the worker measures the control plane
+    for machine in &mut machines {
+        let page = wait_for_page(machine, Duration::from_secs(120), |page| {
             has_all_sessions(page) && clock_of(page).ends_with("1/1 agree")
         });
         let year: u32 = clock_of(&page)[..4].parse().unwrap();

@@ -16,9 +16,9 @@ use crate::nodes::Nodes;
 const NODES: [&str; 3] = ["cp-1", "cp-2", "w-1"];
 
 /// N1, A7: two control planes and a worker come up, and have sessions on all planes. tshark reads every frame of the whole time: a node
-/// sends ARP and messages of WireGuard between the ports of the planes, and nothing else.
+/// sends ARP and datagrams between the ports of the planes, and nothing else.
 #[test]
-fn a_bring_up_of_three_nodes_sends_only_arp_and_wireguard() {
+fn a_bring_up_of_three_nodes_sends_only_arp_and_datagrams_of_planes() {
     static THREE: OnceLock<Product> = OnceLock::new();
     let product = THREE.get_or_init(|| Product::of(&test_cluster("three"), "three"));
     let mut nodes = Nodes::boot("a_bring_up_of_three_nodes", product, &NODES, |_, _, hardware| hardware);
@@ -42,7 +42,11 @@ fn a_bring_up_of_three_nodes_sends_only_arp_and_wireguard() {
     }
 }
 
-/// Every frame is ARP, or a message of WireGuard from and to the ports of the planes.
+/// The length of the frame that asks for the MTU of a path: a datagram of 1500 bytes.
+const PATH_MTU: usize = 14 + 1500;
+
+/// Every frame is ARP, a message of WireGuard from and to the ports of the planes, or the datagram there that asks for the MTU of
+/// the path, which has no type of WireGuard.
 fn only_declared(frames: &[&Frame]) {
     let planes = 51820..=51822;
     for frame in frames {
@@ -50,6 +54,9 @@ fn only_declared(frames: &[&Frame]) {
             ("eth:ethertype:arp", None, None) => true,
             ("eth:ethertype:ip:udp:wg", Some((from, to)), Some(kind)) => {
                 from == to && planes.contains(&to) && (1..=4).contains(&kind)
+            }
+            (_, Some((from, to)), None | Some(0)) => {
+                from == to && planes.contains(&to) && frame.length == PATH_MTU
             }
             _ => false,
         };
