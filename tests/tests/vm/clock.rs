@@ -138,7 +138,7 @@ fn an_rtc_in_1970_and_one_in_2106_do_not_prevent_planes() {
 /// A node that was four years ahead once has sessions after its clock is right again, and keeps them for longer than a session
 /// lives and a peer needs to be added again. The agreed time is the lower bound of the next boot, without any control plane.
 #[test]
-#[ignore = "runs for a quarter of an hour"]
+#[ignore = "runs for a quarter of an hour: `make drill`"]
 fn a_burned_key_recovers_and_the_agreed_time_is_the_next_lower_bound() {
     let rig = Rig::new("a_burned_key_recovers_and_the_agreed_time_is_the_next_lower_bound");
     let switch = Switch::start(&SwitchOptions::default()).unwrap();

@@ -39,9 +39,9 @@ pub struct Band<'p> {
 /// The connections that one group may open to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// Who opens the connection.
+    /// Which group opens the connection.
     pub from: Party,
-    /// Who accepts it.
+    /// Which group accepts the connection.
     pub to: Party,
     /// Whether the same holds in the other direction.
     pub both: bool,

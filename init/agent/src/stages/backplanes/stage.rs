@@ -1,6 +1,6 @@
-//! The stage itself: clock, then firewall, then the devices of the planes, then the underlay, then the peers, then chronyd. No frame
-//! leaves the node before the firewall is in force, because no device is enabled before. The first handshakes start when
-//! the underlay is complete: an attempt without a path would be repeated only after 5 seconds (`REKEY_TIMEOUT` of
+//! The stage itself: clock, then firewall, then the devices of the planes, then the underlay, then the peers, then
+//! chronyd. No frame leaves the node before the firewall is in force, because no device is enabled before. The first
+//! handshakes start when the underlay is complete: an attempt without a path would be repeated only after 5 seconds (`REKEY_TIMEOUT` of
 //! WireGuard).
 //!
 //! An underlay that is not complete does not stop the planes: WireGuard sends when a path exists. The stage then reports
