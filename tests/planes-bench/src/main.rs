@@ -7,32 +7,27 @@
 //! - the messages of that first apply, recorded and sent by a loop that does nothing else: the kernel's own cost;
 //! - wg(8) and ip(8) with one batch, if the image contains them.
 //!
-//! It writes one JSON document to the disk with the serial number [`ANSWERS`]: eight bytes of length, little-endian, then the text.
+//! If a test attached a disk for it, the program measures the throughput to a second node instead ([`throughput`]).
 #![forbid(unsafe_code)]
 
 mod agent;
 mod cost;
 mod replay;
+mod throughput;
 mod tools;
 mod want;
 
 use std::error::Error;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
-use kubedos_wire::record::{Outcome, Record};
-use kubedos_wire::stage::Stage;
+use kubedos_guest::{answer, say, wait_for_backplanes};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::{Map, Value, json};
 
-/// The serial number of the disk for the answers.
-const ANSWERS: &str = "kubedos-answers";
-/// The console line that follows when the answers are on the disk.
-const READY: &str = "kubedos-probe: answered";
 /// Peers on each of three planes.
 const PEERS: u32 = 1000;
 /// Numbers of peers for which the cost of changing one peer is compared; 1 also gives the memory with three peers.
@@ -70,6 +65,9 @@ fn main() -> Result<(), Failure> {
 /// Measures everything in turn, and writes the answers.
 fn measure() -> Result<(), Failure> {
     wait_for_backplanes()?;
+    if throughput::is_wanted() {
+        return Ok(answer(throughput::measure()?.to_string().as_bytes())?);
+    }
     let folder = PathBuf::from("/run/kubedos-planes-bench");
     fs::create_dir_all(&folder)?;
     run("record", PEERS, &folder)?;
@@ -92,9 +90,7 @@ fn measure() -> Result<(), Failure> {
         }
         say(&format!("kubedos-planes-bench: run {number} ended"))?;
     }
-    write(Value::Object(answers).to_string().as_bytes())?;
-    say(READY)?;
-    Ok(())
+    Ok(answer(Value::Object(answers).to_string().as_bytes())?)
 }
 
 /// Runs one measurement in a process of its own.
@@ -110,49 +106,4 @@ fn run(way: &str, peers: u32, folder: &Path) -> Result<Value, Failure> {
     }
     say(&format!("kubedos-planes-bench: {}", String::from_utf8_lossy(&output.stdout).trim()))?;
     Ok(serde_json::from_slice(&output.stdout)?)
-}
-
-/// Prints a line on the console with the highest priority, so that it is shown at every console log level.
-fn say(line: &str) -> io::Result<()> {
-    OpenOptions::new().write(true).open("/dev/kmsg")?.write_all(format!("<0>{line}\n").as_bytes())
-}
-
-/// Reads the kernel's log from its start until the agent's record that Backplanes has ended.
-fn wait_for_backplanes() -> io::Result<()> {
-    let mut log = BufReader::new(File::open("/dev/kmsg")?);
-    let mut line = String::new();
-    loop {
-        line.clear();
-        match log.read_line(&mut line) {
-            Ok(_) => {}
-            // EPIPE: a message was overwritten before it was read; the next read continues after it.
-            Err(error) if error.raw_os_error() == Some(32) => continue,
-            Err(error) => return Err(error),
-        }
-        let Some(record) = Record::find(&line) else { continue };
-        if record.stage == Stage::Backplanes.name()
-            && matches!(record.outcome, Outcome::Done | Outcome::Unchanged | Outcome::Waiting)
-        {
-            return Ok(());
-        }
-    }
-}
-
-/// Writes the answers to the disk for the answers.
-fn write(answers: &[u8]) -> Result<(), Failure> {
-    let mut disk = OpenOptions::new().write(true).open(block_device(ANSWERS)?)?;
-    disk.write_all(&u64::try_from(answers.len())?.to_le_bytes())?;
-    disk.write_all(answers)?;
-    Ok(disk.sync_all()?)
-}
-
-/// The disk with this serial number.
-fn block_device(wanted: &str) -> io::Result<PathBuf> {
-    for entry in fs::read_dir("/sys/block")?.flatten() {
-        let serial = fs::read_to_string(entry.path().join("serial")).unwrap_or_default();
-        if serial.trim() == wanted {
-            return Ok(Path::new("/dev").join(entry.file_name()));
-        }
-    }
-    Err(io::Error::new(io::ErrorKind::NotFound, format!("no disk {wanted}")))
 }

@@ -78,7 +78,8 @@ fn configurations(wants: &[Want], folder: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn run(program: &str, arguments: &[&str]) -> Result<(), Failure> {
+/// Runs `ip` or `wg`.
+pub fn run(program: &str, arguments: &[&str]) -> Result<(), Failure> {
     let (loader, program) = (format!("{FOLDER}/loader"), format!("{FOLDER}/{program}"));
     let output = Command::new(loader).args(["--library-path", FOLDER, &program]).args(arguments).output()?;
     if !output.status.success() {

@@ -2,8 +2,7 @@
 //!
 //! It waits until the agent has completed its last stage. If a test attached a disk with packets ([`matrix`]), it exchanges them with
 //! other nodes and answers only what belongs to the network. Otherwise it reads the node's state once, every sealed volume to its end, and the
-//! trees on the disks that a test attached. It writes one JSON document to the disk whose serial number is [`ANSWERS`]: eight bytes of
-//! length, little-endian, then the text. Finally it prints [`READY`] on the console. The tests evaluate the answers.
+//! trees on the disks that a test attached. It answers with one JSON document ([`kubedos_guest::answer`]), which the tests evaluate.
 #![forbid(unsafe_code)]
 
 mod agent;
@@ -19,24 +18,17 @@ mod trees;
 mod volumes;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::Path;
 
-use kubedos_wire::record::{Outcome, Record};
-use kubedos_wire::stage::Stage;
+use kubedos_guest::{answer, say, wait_for_backplanes};
 use serde_json::{Map, Value, json};
-
-/// The serial number of the disk for the answers.
-const ANSWERS: &str = "kubedos-answers";
-/// The console line that follows when the answers are on the disk.
-const READY: &str = "kubedos-probe: answered";
 
 fn main() -> io::Result<()> {
     wait_for_backplanes()?;
     if let Some(transfer) = transfer::instead() {
-        write(json!({ "transfer": transfer }).to_string().as_bytes())?;
-        return say(READY);
+        return answer(json!({ "transfer": transfer }).to_string().as_bytes());
     }
     let mut answers = Map::new();
     let mut ask = |name: &str, question: &dyn Fn() -> Value| {
@@ -49,8 +41,7 @@ fn main() -> io::Result<()> {
         ask("kernel", &|| readers::ask())?;
         ask("matrix", &|| matrix::ask())?; // closes its sockets
         ask("sockets", &|| json!(sockets()))?;
-        write(Value::Object(answers).to_string().as_bytes())?;
-        return say(READY);
+        return answer(Value::Object(answers).to_string().as_bytes());
     }
     ask("parameters", &|| json!(parameters(Path::new("/proc/sys"))))?;
     ask("lockdown", &|| text("/sys/kernel/security/lockdown"))?;
@@ -69,54 +60,7 @@ fn main() -> io::Result<()> {
     ask("trees", &|| trees::read_all())?;
     ask("own trees", &|| trees::read_volumes())?;
     ask("planes", &|| planes::ask())?;
-    write(Value::Object(answers).to_string().as_bytes())?;
-    say(READY)
-}
-
-/// Prints a line on the console with the highest priority, so that it is shown at every console log level.
-fn say(line: &str) -> io::Result<()> {
-    OpenOptions::new().write(true).open("/dev/kmsg")?.write_all(format!("<0>{line}\n").as_bytes())
-}
-
-/// Reads the kernel's log from its start until the agent's record that Backplanes has ended, also if the underlay is
-/// incomplete.
-fn wait_for_backplanes() -> io::Result<()> {
-    let mut log = BufReader::new(File::open("/dev/kmsg")?);
-    let mut line = String::new();
-    loop {
-        line.clear();
-        match log.read_line(&mut line) {
-            Ok(_) => {}
-            // EPIPE: a message was overwritten before it was read; the next read continues after it.
-            Err(error) if error.raw_os_error() == Some(32) => continue,
-            Err(error) => return Err(error),
-        }
-        let Some(record) = Record::find(&line) else { continue };
-        if record.stage == Stage::Backplanes.name()
-            && matches!(record.outcome, Outcome::Done | Outcome::Unchanged | Outcome::Waiting)
-        {
-            return Ok(());
-        }
-    }
-}
-
-/// Writes the answers to the disk for the answers.
-fn write(answers: &[u8]) -> io::Result<()> {
-    let mut disk = OpenOptions::new().write(true).open(block_device(ANSWERS)?)?;
-    disk.write_all(&(answers.len() as u64).to_le_bytes())?;
-    disk.write_all(answers)?;
-    disk.sync_all()
-}
-
-/// The disk with this serial number.
-fn block_device(wanted: &str) -> io::Result<PathBuf> {
-    for entry in fs::read_dir("/sys/block")?.flatten() {
-        let serial = fs::read_to_string(entry.path().join("serial")).unwrap_or_default();
-        if serial.trim() == wanted {
-            return Ok(Path::new("/dev").join(entry.file_name()));
-        }
-    }
-    Err(io::Error::new(io::ErrorKind::NotFound, format!("no disk {wanted}")))
+    answer(Value::Object(answers).to_string().as_bytes())
 }
 
 /// Every readable kernel parameter below `root`, by its name with dots.

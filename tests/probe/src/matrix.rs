@@ -28,7 +28,7 @@ use nix::sys::socket::{
 };
 use serde_json::{Value, json};
 
-use crate::{block_device, say};
+use kubedos_guest::{block_device, say};
 
 /// The serial number of the disk that a test attaches.
 const PACKETS: &str = "kubedos-packets";

@@ -17,7 +17,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::{block_device, say};
+use kubedos_guest::{block_device, say};
 
 /// The serial number of the disk that a test attaches.
 const TRIGGER: &str = "kubedos-planes";

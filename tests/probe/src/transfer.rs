@@ -1,42 +1,35 @@
 //! Echoes (UDP) and transfers (TCP) over every plane between two nodes, which show whether a fault, or a restart of the
 //! agent, loses anything.
 //!
-//! They need no rule of the firewall. Both nodes send first, from the port at which they receive, so the connection tracking
-//! of each node takes the packets of the other one for replies; for TCP this is a simultaneous open (RFC 9293, 3.5).
-//! The node with the lower address is the client: it sends the echoes and the transfer. The other one answers, and compares
-//! every byte that it receives.
+//! They need no rule of the firewall ([`kubedos_guest::pair`]). The client sends the echoes and the transfer. The other node
+//! answers, and compares every byte that it receives.
 //!
 //! It runs only if a test attached a disk with the serial number [`TRANSFER`] or [`ECHO`], instead of all other questions.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-use kubedos_sys::netlink::route::Rtnetlink;
-use kubedos_sys::netlink::wireguard::Wireguard;
+use kubedos_guest::pair::{PATIENCE, PORT, Path, planes};
+use kubedos_guest::{block_device, say};
 use nix::sys::signal::Signal;
-use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt};
 use serde_json::{Value, json};
 
-use crate::{agent, block_device, say};
+use crate::agent;
 
 /// The serial number of the disk for echoes and transfers while the agent is restarted.
 const TRANSFER: &str = "kubedos-transfer";
 /// The serial number of the disk for echoes without end, which are reported on the console.
 const ECHO: &str = "kubedos-echo";
 
-/// The port of echoes and transfers on both nodes.
-const PORT: u16 = 7007;
 /// The time between two echoes.
 const TICK: Duration = Duration::from_millis(100);
 /// The time between two reports.
 const REPORT: Duration = Duration::from_secs(2);
-/// How long the nodes wait for each other; the second one boots later.
-const PATIENCE: Duration = Duration::from_secs(300);
 /// A part of the transfer; one is sent at each tick.
 const PART: usize = 8 << 10;
 /// The number of the packets with which a server makes itself known.
@@ -52,36 +45,6 @@ pub fn instead() -> Option<Value> {
         return None;
     };
     Some(result.unwrap_or_else(|error| json!({ "error": error.to_string() })))
-}
-
-/// A plane, and the addresses of both nodes on it.
-#[derive(Debug, Clone)]
-struct Plane {
-    name: String,
-    own: IpAddr,
-    peer: IpAddr,
-}
-
-impl Plane {
-    fn is_client(&self) -> bool {
-        self.own < self.peer
-    }
-}
-
-/// The planes with the other node as a peer. Operators have no endpoint.
-fn planes() -> io::Result<Vec<Plane>> {
-    let (mut route, mut wireguard) = (Rtnetlink::open()?, Wireguard::open()?);
-    let addresses = route.addresses()?;
-    let mut planes = Vec::new();
-    for link in route.links()?.into_iter().filter(|link| link.kind.as_deref() == Some("wireguard")) {
-        let own = addresses.iter().find(|own| own.link == link.index).map(|own| own.address);
-        let peers = wireguard.device(link.index)?.peers;
-        let peer = peers.iter().find(|peer| peer.keepalive > 0).and_then(|peer| peer.allowed.first());
-        if let (Some(own), Some((peer, _))) = (own, peer) {
-            planes.push(Plane { name: link.name, own, peer: *peer });
-        }
-    }
-    if planes.is_empty() { Err(io::Error::other("no plane has a peer")) } else { Ok(planes) }
 }
 
 /// The echoes of one plane.
@@ -117,7 +80,7 @@ fn lock(shared: &Shared) -> MutexGuard<'_, Echoes> {
 }
 
 /// Sends echoes until `stop`, then waits a little for the last answers.
-fn send_echoes(plane: &Plane, shared: &Shared, stop: &AtomicBool) -> io::Result<()> {
+fn send_echoes(plane: &Path, shared: &Shared, stop: &AtomicBool) -> io::Result<()> {
     const LAST_ANSWERS: Duration = Duration::from_secs(5);
     let socket = UdpSocket::bind((plane.own, PORT))?;
     let mut open = std::collections::BTreeSet::new();
@@ -155,7 +118,7 @@ fn send_echoes(plane: &Plane, shared: &Shared, stop: &AtomicBool) -> io::Result<
 }
 
 /// Answers echoes without end, and makes itself known while none arrives.
-fn answer_echoes(plane: &Plane) -> io::Result<()> {
+fn answer_echoes(plane: &Path) -> io::Result<()> {
     let socket = UdpSocket::bind((plane.own, PORT))?;
     socket.set_read_timeout(Some(TICK * 2))?;
     let mut packet = [0; 8];
@@ -171,7 +134,7 @@ fn answer_echoes(plane: &Plane) -> io::Result<()> {
 
 /// Starts the echoes of all planes; returns their counters, and the threads of a client.
 fn start_echoes(
-    planes: &[Plane],
+    planes: &[Path],
     stop: &Arc<AtomicBool>,
 ) -> (BTreeMap<String, Shared>, Vec<JoinHandle<io::Result<()>>>) {
     let (mut counters, mut threads) = (BTreeMap::new(), Vec::new());
@@ -207,7 +170,7 @@ fn echoes() -> io::Result<Value> {
     let (counters, _threads) = start_echoes(&planes, &Arc::default());
     loop {
         sleep(REPORT);
-        if planes.iter().all(Plane::is_client) {
+        if planes.iter().all(Path::is_client) {
             let report = |(name, shared): (&String, &Shared)| {
                 let mut echoes = lock(shared);
                 let stall = echoes.stall(Instant::now());
@@ -233,7 +196,7 @@ fn millis(time: Duration) -> u64 {
 /// Echoes and one transfer on each plane, while the agent of this node is killed, ended and replaced.
 fn transfers() -> io::Result<Value> {
     let planes = planes()?;
-    let is_client = planes.iter().all(Plane::is_client);
+    let is_client = planes.iter().all(Path::is_client);
     let stop = Arc::new(AtomicBool::new(false));
     let (counters, echoes) = start_echoes(&planes, &stop);
     if is_client {
@@ -243,7 +206,7 @@ fn transfers() -> io::Result<Value> {
     let mut transfers = Vec::new();
     for plane in planes {
         say(&format!("kubedos-probe: connects over {}", plane.name))?;
-        let stream = open(&plane)?;
+        let stream = plane.connect(PORT)?;
         let stop = Arc::clone(&stop_transfers);
         let run = move || if is_client { send(stream, &stop) } else { receive(stream) };
         transfers.push((plane.name, thread::spawn(run)));
@@ -286,27 +249,6 @@ fn restarted(how: &str, signal: Signal) -> io::Result<Value> {
     say(&format!("kubedos-probe: the agent will be {how}"))?;
     let (outcome, program) = agent::restart(signal)?;
     Ok(json!({ "how": how, "outcome": outcome.name(), "program": program }))
-}
-
-/// Opens the connection of a plane from both sides at once. While the other node is not ready, its firewall drops the
-/// attempt, or its kernel refuses it.
-fn open(plane: &Plane) -> io::Result<TcpStream> {
-    let family = if plane.own.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let begun = Instant::now();
-    loop {
-        let attempt = || -> io::Result<TcpStream> {
-            let socket = socket(family, SocketType::STREAM, None)?;
-            sockopt::set_socket_reuseaddr(&socket, true)?;
-            bind(&socket, &SocketAddr::new(plane.own, PORT))?;
-            connect(&socket, &SocketAddr::new(plane.peer, PORT))?;
-            Ok(TcpStream::from(socket))
-        };
-        match attempt() {
-            Ok(stream) => return Ok(stream),
-            Err(error) if begun.elapsed() > PATIENCE => return Err(error),
-            Err(_) => sleep(TICK),
-        }
-    }
 }
 
 /// The bytes of the transfer from a position that is a multiple of eight on.

@@ -21,6 +21,8 @@ pub enum Unit {
     Seconds,
     /// Milliseconds.
     Milliseconds,
+    /// Bits per second.
+    Rate,
     /// Bytes of storage or memory.
     Bytes,
 }
@@ -312,6 +314,7 @@ impl Unit {
             Self::Seconds => format!("{value:.0} s"),
             Self::Milliseconds if value.abs() < 99.95 => format!("{value:.1} ms"),
             Self::Milliseconds => format!("{value:.0} ms"),
+            Self::Rate => format!("{:.1} Mbit/s", value / 1e6),
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size")]
             Self::Bytes => human(value as u64),
         }
@@ -322,6 +325,7 @@ impl Unit {
         let (number, unit) = text.rsplit_once(' ')?;
         let factor = match (self, unit) {
             (Self::Seconds, "s") | (Self::Milliseconds, "ms") | (Self::Bytes, "B") => 1.0,
+            (Self::Rate, "Mbit/s") => 1e6,
             (Self::Bytes, "KiB") => f64::from(1 << 10),
             (Self::Bytes, "MiB") => f64::from(1 << 20),
             (Self::Bytes, "GiB") => f64::from(1 << 30),
@@ -351,6 +355,8 @@ mod tests {
         }
         assert_eq!(Unit::Bytes.show(19.5 * 1048576.0), "19.5 MiB");
         assert_eq!(Unit::Bytes.parse("19.5 MiB"), Some(19.5 * 1048576.0));
+        assert_eq!(Unit::Rate.show(123_456_789.0), "123.5 Mbit/s");
+        assert_eq!(Unit::Rate.parse("123.5 Mbit/s"), Some(123_500_000.0));
         assert_eq!(Unit::Bytes.parse("19.5 s"), None);
         assert_eq!(Unit::Seconds.parse("fast"), None);
     }

@@ -8,12 +8,12 @@ use kubedos_builder::compose::Node;
 use kubedos_builder::store::Store;
 use kubedos_builder::toolbox::Toolbox;
 use kubedos_debian::lock::Lock;
-use kubedos_lab::Nic;
 use kubedos_lab::switch::{Switch, SwitchOptions};
+use kubedos_lab::{Nic, Patience};
 use kubedos_tests::{
     Pins, Product, Rig, answers, answers_disk, assemble, kubedos_build, project, static_program, succeeds,
 };
-use kubedos_wire::record::Record;
+use kubedos_wire::record::{Outcome, Record};
 use kubedos_wire::stage::Stage;
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +65,14 @@ struct Tools {
     one_changed: Cost,
 }
 
+/// TCP between two nodes, in bits per second.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Throughput {
+    wg3: Vec<f64>,
+    /// A plain WireGuard device on the same kernels.
+    plain: Vec<f64>,
+}
+
 /// All samples of one run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Planes {
@@ -82,11 +90,50 @@ pub struct Planes {
     /// Seconds from the start of the kernel to the end of Backplanes, and of that stage alone, by the guest's clock.
     #[serde(default)]
     up: (f64, f64),
+    #[serde(default)]
+    throughput: Throughput,
 }
 
-/// Boots a node with the program, and returns what it measured.
+/// Boots nodes with the program, and returns what it measured.
 pub fn measure(folder: &Path) -> Planes {
     let image: &'static Product = Box::leak(Box::new(image(folder)));
+    let throughput = throughput(image);
+    let mut planes = cost(image);
+    planes.throughput = throughput;
+    planes
+}
+
+/// Two nodes, each with a second network card for the plain device.
+fn throughput(image: &'static Product) -> Throughput {
+    let rig = Rig::of(image, "bench-throughput");
+    let switch = Switch::start(&SwitchOptions::default()).unwrap();
+    let mut nodes = Vec::new();
+    for (number, node) in ["cp-1", "w-1"].into_iter().enumerate() {
+        let bench = rig.bench().sub(node).unwrap();
+        let disk = answers_disk(&bench);
+        let task = bench.blank("task", 1 << 20).unwrap().serial("kubedos-throughput").not_bootable();
+        let card = |port: &str, network: u8| {
+            let socket = switch.listen(port, bench.folder()).unwrap();
+            Nic::new(socket.path, format!("52:54:00:00:{network:02x}:{:02x}", number + 1).parse().unwrap())
+        };
+        let hardware = rig
+            .unseeded(rig.disk(&format!("{node}-disk")))
+            .disk(image.seed(node))
+            .disk(disk.clone())
+            .disk(task)
+            .network(card(node, 0))
+            .network(card(&format!("{node}-plain"), 1));
+        let machine = rig.boot(&hardware);
+        machine.wait_for_stage(Stage::Backplanes.name(), Outcome::Done, Patience::BOOT).unwrap();
+        nodes.push((machine, disk, bench));
+    }
+    // The node with the lower address is the client, which has the figures.
+    let (client, disk, _) = &nodes[0];
+    serde_json::from_value(answers(client, disk)).unwrap()
+}
+
+/// One node, which has its planes and measures others in network namespaces.
+fn cost(image: &'static Product) -> Planes {
     let rig = Rig::of(image, "bench-planes");
     let switch = Switch::start(&SwitchOptions::default()).unwrap();
     let socket = switch.listen("cp-1", rig.bench().folder()).unwrap();
@@ -235,6 +282,16 @@ pub fn tables(planes: &Planes) -> String {
     if let Some(Replay { messages, bytes, .. }) = replay.first() {
         text +=
             &format!("- messages of the first apply: {messages}, {}\n", Unit::Bytes.show(f64::from(*bytes)));
+    }
+    let Throughput { wg3, plain } = &planes.throughput;
+    if !wg3.is_empty() {
+        let [wg3, plain] = [wg3, plain].map(|samples| Series::of(samples.iter().copied()));
+        text += &format!(
+            "- TCP between two nodes: {} over wg3, {} over plain WireGuard (wg3 has {:.0} % of it)\n",
+            wg3.show(Unit::Rate),
+            plain.show(Unit::Rate),
+            wg3.median() / plain.median() * 100.0,
+        );
     }
     let (up, stage) = planes.up;
     text += &format!("- kernel start → planes up: {up:.2} s, of which Backplanes took {stage:.2} s\n\n");
