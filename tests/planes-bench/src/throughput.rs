@@ -72,15 +72,18 @@ fn plain(
     report: &Sender<Measured>,
 ) {
     let entered = unshare(CloneFlags::CLONE_NEWNET);
-    // The receivers end only with the process.
-    drop(namespace.send(entered.map(|()| gettid())));
+    if namespace.send(entered.map(|()| gettid())).is_err() {
+        return;
+    }
     let mut path: Option<Path> = None;
     for (card, port) in orders {
         let measured = match path.take().map_or_else(|| configure(&card, node), Ok) {
             Ok(configured) => transfer(path.insert(configured), port).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
-        drop(report.send(measured));
+        if report.send(measured).is_err() {
+            return;
+        }
     }
 }
 

@@ -39,10 +39,10 @@ pub struct Cost {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Agent {
     first: Cost,
-    again: Cost,
-    dumps: Cost,
+    again: Vec<Cost>,
+    dumps: Vec<Cost>,
     #[serde(rename = "one changed")]
-    one_changed: Cost,
+    one_changed: Vec<Cost>,
     resident_kib: u32,
     most_resident_kib: u32,
 }
@@ -196,6 +196,11 @@ fn image(out: &Path) -> Product {
     Product::open(out)
 }
 
+/// All samples of a step that each process measures several times.
+fn every(of: &[Agent], step: impl Fn(&Agent) -> &[Cost], get: impl Fn(Cost) -> f64) -> Series {
+    Series::of(of.iter().flat_map(|one| step(one).iter().map(|cost| get(*cost)).collect::<Vec<_>>()))
+}
+
 fn series<T>(of: &[T], get: impl Fn(&T) -> f64) -> Series {
     Series::of(of.iter().map(get))
 }
@@ -224,13 +229,13 @@ pub fn tables(planes: &Planes) -> String {
             ],
             vec![
                 format!("applied again{what}"),
-                shown(&series(agent, |one| of(one.again))),
-                shown(&series(agent, |one| of(one.dumps))),
+                shown(&every(agent, |one| &one.again, of)),
+                shown(&every(agent, |one| &one.dumps, of)),
                 tool(|one| one.again),
             ],
             vec![
                 format!("one peer changed{what}"),
-                shown(&series(agent, |one| of(one.one_changed))),
+                shown(&every(agent, |one| &one.one_changed, of)),
                 String::new(),
                 tool(|one| one.one_changed),
             ],
@@ -239,27 +244,21 @@ pub fn tables(planes: &Planes) -> String {
     let head = ["Planes: 3 with 1,000 peers each", "kubedOS", "the kernel alone", "ip -batch and wg"];
     let mut text = table(&head, &rows);
     let sizes = [("3 × 10", &planes.agent_10), ("3 × 100", &planes.agent_100), ("3 × 1,000", agent)];
-    let change = |one: &Agent| one.one_changed.cpu_ms - 2.0 * one.dumps.cpu_ms;
     let rows: Vec<Vec<String>> = sizes
         .iter()
         .map(|(name, of)| {
-            let cells = [
-                series(of, |one| one.one_changed.cpu_ms),
-                series(of, |one| one.dumps.cpu_ms),
-                series(of, change),
-            ];
-            [vec![(*name).to_owned()], cells.iter().map(shown).collect()].concat()
+            let costs = [processor, wall].map(|get| shown(&every(of, |one| &one.one_changed, get)));
+            [vec![(*name).to_owned()], costs.to_vec()].concat()
         })
         .collect();
-    text += &table(
-        &["One peer changed, processor time", "in all", "reading the kernel once", "without two readings"],
-        &rows,
-    );
+    text += &table(&["One peer changed", "processor time", "time"], &rows);
     let over = |of: fn(Cost) -> f64| {
         let (ours, alone) = (series(agent, |one| of(one.first)), series(replay, |one| of(one.all)));
         (ours.median() / alone.median() - 1.0) * 100.0
     };
-    let above = series(agent, |one| one.again.wall_ms - one.dumps.wall_ms).median();
+    let above = |of: fn(Cost) -> f64| {
+        every(agent, |one| &one.again, of).median() - every(agent, |one| &one.dumps, of).median()
+    };
     let memory = |of: &[Agent]| series(of, |one| f64::from(one.most_resident_kib) * 1024.0);
     let (few, many) = (memory(&planes.agent_1), memory(agent));
     let met = |is_met: bool| if is_met { "met" } else { "missed" };
@@ -269,8 +268,10 @@ pub fn tables(planes: &Planes) -> String {
         met(wall_over <= 10.0 && processor_over <= 10.0),
     );
     text += &format!(
-        "- applied again above reading the kernel: {above:.1} ms (aim ≤ 10 ms: {})\n",
-        met(above <= 10.0)
+        "- applied again above reading the kernel: {:.1} ms, {:.1} ms of processor time (aim ≤ 10 ms: {})\n",
+        above(wall),
+        above(processor),
+        met(above(wall) <= 10.0 && above(processor) <= 10.0)
     );
     text += &format!(
         "- memory of the measuring process, its maximum: {} with 3 peers (aim ≤ 12 MiB: {}), {} with 3,000 (aim ≤ 24 MiB: {})\n",

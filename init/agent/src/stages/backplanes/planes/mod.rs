@@ -7,6 +7,7 @@
 //! An endpoint that the kernel learned from a valid packet is kept while the peer has a session: the peer may have moved.
 //! Private keys are compared and sent, and never printed.
 
+mod delta;
 mod plan;
 mod presence;
 mod readd;
@@ -15,6 +16,7 @@ mod scale;
 #[cfg(test)]
 mod tests;
 
+pub use delta::change_peer;
 pub use plan::{Change, PeerEdit, has_session, plan};
 pub use presence::{Presence, Report, states as presence_states};
 pub use readd::{Id, Sessions, readd_stale};
