@@ -1,6 +1,6 @@
 //! The chain `output`: what may leave this node.
 //!
-//! It accepts by default. It only keeps the addresses of planes where they belong: none of them leaves by the underlay,
+//! It accepts by default, and packets within a plane first, because they are most of the traffic. It only keeps the addresses of planes where they belong: none of them leaves by the underlay,
 //! even if a route is missing, and the address of one plane leaves by another plane only in replies that the policy
 //! allows. No ICMP error leaves by the underlay: the kernel answers some malformed packets with one before the chain
 //! `input` sees them (`ip_options_compile`, `ip6_parse_tlv`), and no service of the underlay needs errors from this node.
@@ -12,6 +12,7 @@ use super::rule::{Chain, Device, Hook, IcmpType, Match, Rule, Set, State, Verdic
 pub(super) fn chain(facts: &Facts<'_>) -> Chain {
     let loopback = Match::OutputDevice(Set::of([Device::Loopback]));
     let mut rules = vec![Rule::accept("output.loopback", "loopback", vec![loopback])];
+    rules.extend(facts.planes.iter().map(own));
     for plane in facts.planes {
         let (id, range) = (plane.id, Set::of([plane.cidr]));
         rules.push(Rule::drop(
@@ -65,6 +66,15 @@ fn replies(allow: &Allow<'_>) -> Vec<Rule> {
         [to_client(), related_errors(from.family())].concat(),
     ));
     rules
+}
+
+/// Most of the traffic, which no later rule would drop.
+fn own(plane: &OwnPlane<'_>) -> Rule {
+    Rule::accept(
+        format!("output.plane.{}.own", plane.id),
+        format!("sources in {0} leave by {0}", plane.id),
+        vec![Match::OutputDevice(Set::of([plane.device()])), Match::Source(Set::of([plane.cidr]))],
+    )
 }
 
 fn source(plane: &OwnPlane<'_>) -> Rule {

@@ -26,8 +26,8 @@ use super::clock::{Clock, settle_chronyd};
 use super::planes::{Presence, Report, Sessions};
 use super::steps::Steps;
 use super::underlay::links::{self, Missing};
-use super::underlay::networkd::ThisSystem;
-use super::underlay::{self, Folders};
+use super::underlay::networkd::{self, ThisSystem};
+use super::underlay::{self, Folders, cards};
 use super::{firewall, planes};
 use crate::stages::validate_shard::Identity;
 
@@ -220,6 +220,7 @@ fn settle(desired: &Desired, patience: Duration) -> Result<Settled, BackplanesEr
     let mut kernel = planes::Kernel::open()?;
     let planes = desired.planes.as_deref().unwrap_or_default();
     changes.extend(planes::prepare(&mut kernel, planes)?);
+    wait_for_cards(desired, patience)?;
     steps.end("devices");
     let mut missing = observe_missing(desired)?;
     if !missing.iter().any(|missing| missing.problem.is_ambiguous()) {
@@ -242,6 +243,21 @@ fn settle(desired: &Desired, patience: Duration) -> Result<Settled, BackplanesEr
 fn observe_missing(desired: &Desired) -> Result<Vec<Missing>, BackplanesError> {
     let observed = links::observe(Path::new("/")).map_err(BackplanesError::Links)?;
     Ok(links::missing(&desired.underlay, &observed)?)
+}
+
+/// Waits until no further network device appears, if an interface takes the only one.
+fn wait_for_cards(desired: &Desired, patience: Duration) -> Result<(), BackplanesError> {
+    if !links::takes_any_device(&desired.underlay)? {
+        return Ok(());
+    }
+    let begun = Instant::now();
+    while begun.elapsed() < patience
+        && !cards::without_device(Path::new("/")).map_err(BackplanesError::Links)?.is_empty()
+        && !networkd::coldplug_has_ended().map_err(underlay::SettleError::from)?
+    {
+        std::thread::sleep(PAUSE);
+    }
+    Ok(())
 }
 
 fn missing_text(missing: &[Missing]) -> Option<String> {

@@ -110,6 +110,12 @@ pub fn missing(want: &Underlay, observed: &[ObservedLink]) -> Result<Vec<Missing
     Ok(links.iter().filter_map(problem).collect())
 }
 
+/// Whether an interface takes the only device that exists, or the node every device: a device that appears later changes this.
+pub fn takes_any_device(want: &Underlay) -> Result<bool, UnderlayError> {
+    let links = links(want)?;
+    Ok(links.is_empty() || links.iter().any(|link| matches!(link.device, Device::Only)))
+}
+
 /// A node without interfaces needs one device with an address.
 fn without_interfaces(observed: &[ObservedLink]) -> Option<Problem> {
     let devices = || observed.iter().filter(|link| link.physical);

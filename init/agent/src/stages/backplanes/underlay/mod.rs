@@ -7,6 +7,7 @@
 //! networkd does not change a VLAN or a bond that exists: a new number or mode takes effect at the next boot, as
 //! `kubedos-build plan --since` shows. The state of links is in [`links`].
 
+pub mod cards;
 pub mod links;
 pub mod networkd;
 

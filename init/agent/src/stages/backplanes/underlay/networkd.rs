@@ -3,6 +3,7 @@
 //! networkd is started by `StartUnit` only: the image contains no file that lets the bus start it, and its socket starts
 //! together with it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use zbus::OwnedObjectPath;
@@ -10,6 +11,10 @@ use zbus::OwnedObjectPath;
 use crate::bus;
 
 const UNIT: &str = "systemd-networkd.service";
+/// It ends when udev has the events of all devices.
+const COLDPLUG: &str = "systemd-udev-trigger.service";
+/// It exists while udev processes events (`udevadm settle` waits for its end).
+const QUEUE: &str = "/run/udev/queue";
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const SYSTEMD_PATH: &str = "/org/freedesktop/systemd1";
@@ -22,7 +27,7 @@ const BUS_PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkdError {
     /// systemd did not report the units.
-    #[error("failed to ask systemd about systemd-networkd")]
+    #[error("failed to ask systemd about a unit")]
     State(#[source] zbus::Error),
     /// systemd did not start networkd.
     #[error("failed to start systemd-networkd")]
@@ -48,7 +53,7 @@ pub struct ThisSystem;
 
 impl Networkd for ThisSystem {
     fn running(&self) -> Result<bool, NetworkdError> {
-        zbus::block_on(running()).map_err(NetworkdError::State)
+        zbus::block_on(is_active(UNIT)).map_err(NetworkdError::State)
     }
 
     fn start(&self) -> Result<(), NetworkdError> {
@@ -60,12 +65,17 @@ impl Networkd for ThisSystem {
     }
 }
 
+/// Whether udev has processed the events of all devices that existed at the start.
+pub fn coldplug_has_ended() -> Result<bool, NetworkdError> {
+    Ok(zbus::block_on(is_active(COLDPLUG)).map_err(NetworkdError::State)? && !Path::new(QUEUE).exists())
+}
+
 /// A unit as `ListUnitsByNames` describes it; the fourth value is its active state.
 type Unit = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
 
-async fn running() -> zbus::Result<bool> {
+async fn is_active(unit: &str) -> zbus::Result<bool> {
     let bus = bus::connect(BUS_PATIENCE).await?;
-    let names = &(vec![UNIT],);
+    let names = &(vec![unit],);
     let reply =
         bus.call_method(Some(SYSTEMD), SYSTEMD_PATH, Some(MANAGER), "ListUnitsByNames", names).await?;
     let units: Vec<Unit> = reply.body().deserialize()?;
