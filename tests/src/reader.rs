@@ -26,6 +26,8 @@ pub enum Cause {
         /// The node has no session on any plane.
         all: bool,
     },
+    /// Two machines have the seed of a node.
+    OneSeedTwice(String),
     /// The RTC was not between the bounds.
     ClockRefused,
     /// Something that does not belong there was removed: a table, a route, an address or a peer.
@@ -57,6 +59,7 @@ impl Display for Cause {
             Self::Unreachable { node, planes, .. } => {
                 write!(f, "{node} is not reachable on {}", planes.join(", "))
             }
+            Self::OneSeedTwice(node) => write!(f, "two machines have the seed of {node}"),
             Self::ClockRefused => f.write_str("the time of the RTC was refused"),
             Self::ForeignRemoved(what) => write!(f, "a foreign {what} was removed"),
             Self::FirewallChanged => f.write_str("the firewall was changed"),
@@ -95,7 +98,11 @@ impl Reader {
             }
             (Outcome::Done | Outcome::Unchanged, _) => {
                 self.end(record.t, Cause::is_underlay);
-                if let Some(changes) = note.strip_prefix("drift repaired: ") {
+                if let Some((node, _)) =
+                    note.strip_prefix("packets of ").and_then(|rest| rest.split_once(" arrive from "))
+                {
+                    self.begin(Cause::OneSeedTwice(node.into()), record.t);
+                } else if let Some(changes) = note.strip_prefix("drift repaired: ") {
                     self.drift(changes, record.t);
                 } else {
                     self.peers(note, record.t);

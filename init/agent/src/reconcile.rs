@@ -79,6 +79,10 @@ pub fn forever(walk: &Walk<'_>, node: &Node, mut timekeeper: Timekeeper) -> ! {
         if let Some(report) = memory.report.take() {
             walk.sessions(Stage::Backplanes, report.silent, report.note);
         }
+        if let Some(note) = memory.twins_found.take() {
+            walk.board.add_error(uptime(), Stage::Backplanes.name(), note.clone());
+            walk.sessions(Stage::Backplanes, false, note);
+        }
         if is_complete {
             pace.complete_round(uptime());
         } else {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use kubedos_lab::switch::{CaptureOptions, PortMode, Socket, Switch, SwitchOptions, VlanId};
 use kubedos_lab::{Machine, Nic, Patience};
 use kubedos_tests::dhcp::{Lease, Server};
+use kubedos_tests::reader::{Cause, faults};
 use kubedos_tests::underlay_frames::{self as frames, Content, Mac};
 use kubedos_tests::{Product, Rig, edited, status_page};
 use kubedos_wire::record::{Outcome, Record};
@@ -55,7 +56,12 @@ impl Net {
 
     /// Starts a node with cards at these ports, each with the last byte of its hardware address.
     pub(crate) fn boot(&self, node: &str, cards: &[(&Socket, u8)]) -> Machine {
-        let disk = self.rig.overlay(&format!("{node}-disk"), &self.product.disk());
+        self.boot_machine(node, node, cards)
+    }
+
+    /// Starts a machine of this name with the seed of a node.
+    fn boot_machine(&self, name: &str, node: &str, cards: &[(&Socket, u8)]) -> Machine {
+        let disk = self.rig.overlay(&format!("{name}-disk"), &self.product.disk());
         let hardware = self.rig.unseeded(disk).disk(self.product.seed(node));
         let card = |(port, last): &(&Socket, u8)| {
             Nic::new(&port.path, format!("52:54:00:00:00:{last:02x}").parse().unwrap())
@@ -335,6 +341,38 @@ fn planes_follow_an_address_that_dhcp_changes() {
         }
     }
     only_declared(&net.frames_from(0, &[mac(1), mac(2)]), true);
+}
+
+/// One seed in two machines, as after a volume was attached twice: the serial log of the peer names the node.
+#[test]
+#[ignore = "waits for several rounds of the agent: `make drill`"]
+fn two_machines_with_one_seed_are_named() {
+    let (net, server, control, _first) = dhcp_pair("two_machines_with_one_seed");
+    let port = net.port("w-1-again");
+    let mut second = None;
+    for last in [12, 13] {
+        server.say(Some(Lease::of(on_the_net(last), ROUTER)));
+        if last == 13 {
+            second = Some(net.boot_machine("w-1-again", "w-1", &[(&port, 3)]));
+        }
+        let begun = Instant::now();
+        while server.acknowledged().last() != Some(&on_the_net(last)) {
+            assert!(begun.elapsed() < Duration::from_secs(120), "{:?}", server.acknowledged());
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    }
+    let named = |record: &Record| {
+        record.note.as_deref().is_some_and(|note| note.contains("two machines have one seed"))
+    };
+    let record = control.wait_for("both machines", Patience::seconds(1200), named).unwrap();
+    let note = record.note.unwrap_or_default();
+    for address in [12, 13].map(on_the_net) {
+        assert!(note.contains(&address.to_string()), "{note}");
+    }
+    let log = std::fs::read(control.log()).unwrap();
+    let named = faults(&String::from_utf8_lossy(&log));
+    assert!(named.iter().any(|named| named.cause == Cause::OneSeedTwice("w-1".into())), "{named:#?}");
+    drop(second);
 }
 
 /// D1: a cable that is plugged in late. The record names the device and the thing to check, and the planes come up afterwards.

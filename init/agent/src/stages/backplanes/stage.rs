@@ -23,7 +23,7 @@ use kubedos_wire::value::{PlaneId, WireguardKey};
 use super::clock::chronyd::configuration::Time;
 use super::clock::system::{self, Start};
 use super::clock::{Clock, settle_chronyd};
-use super::planes::{Presence, Report, Sessions};
+use super::planes::{Presence, Report, Sessions, Twins};
 use super::steps::Steps;
 use super::underlay::links::{self, Missing};
 use super::underlay::networkd::{self, ThisSystem};
@@ -185,6 +185,9 @@ pub struct Memory {
     presence: Presence,
     /// What changed in the sessions since the last report.
     pub report: Option<Report>,
+    twins: Twins,
+    /// Nodes whose seed two machines have.
+    pub twins_found: Option<String>,
 }
 
 /// Corrects drift, adds peers again that have had no session for long, and notes which sessions were lost. An incomplete
@@ -197,7 +200,9 @@ pub fn reconcile(desired: &Desired, memory: &mut Memory) -> Result<Vec<String>, 
             let readded = planes::readd_stale(kernel, planes, have, &mut memory.sessions, uptime())?;
             settled.changes.extend(readded);
             let wanted = planes.iter().map(|want| &want.plane);
+            let endpoints = planes::endpoints(wanted.clone(), have);
             memory.report = memory.presence.observe(&planes::presence_states(wanted, have), uptime());
+            memory.twins_found = memory.twins.observe(&endpoints, uptime());
         }
         _ => {
             memory.sessions.forget();

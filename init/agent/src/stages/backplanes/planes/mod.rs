@@ -15,11 +15,13 @@ mod readd;
 mod scale;
 #[cfg(test)]
 mod tests;
+mod twins;
 
 pub use delta::change_peer;
 pub use plan::{Change, PeerEdit, has_session, plan};
 pub use presence::{Presence, Report, states as presence_states};
 pub use readd::{Id, Sessions, readd_stale};
+pub use twins::{Twins, endpoints};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
