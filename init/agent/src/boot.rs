@@ -21,7 +21,7 @@ use crate::board::{Board, DiskLine, Facts};
 use crate::heartbeat::Heartbeat;
 use crate::node::Node;
 use crate::notify::Notify;
-use crate::stages::backplanes::clock::system::{Start, read};
+use crate::stages::backplanes::clock::system::{Start, at_start};
 use crate::stages::backplanes::clock::{Settings, Timekeeper, saved};
 use crate::stages::backplanes::planes::{Kernel as PlanesKernel, states};
 use crate::stages::backplanes::stage as backplanes;
@@ -112,7 +112,8 @@ fn boot(walk: &Walk<'_>, handover: &Handover) -> Result<(Node, Timekeeper), Halt
     let stored = settle_disks(walk, handover, &identity)?;
     let saved = saved::load(disks::state_folder()).map_or(0, |time| time.secs());
     let clock_floor = stored.clock_floor.max(saved);
-    let clock = Start { settings: Settings::new(&identity, clock_floor), first: read() };
+    let clock =
+        Start { settings: Settings::new(&identity, clock_floor), first: at_start(Path::new("/run/kubedos")) };
     set_baseline(walk, &identity, clock_floor)?;
     let (backplanes, up) = bring_up_backplanes(walk, &identity, &clock)?;
     for stage in Stage::ALL.into_iter().filter(|stage| !stage.in_this_version()) {

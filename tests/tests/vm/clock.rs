@@ -118,7 +118,7 @@ fn a_wrong_rtc_is_corrected_over_wg1_after_the_planes_are_up() {
 }
 
 /// N1: with an RTC in 2106 on the control plane and one in 1970 on the worker, both start between their bounds, and all planes
-/// have sessions. (systemd corrects such clocks to its own epoch before the agent judges them.)
+/// have sessions.
 #[test]
 fn an_rtc_in_1970_and_one_in_2106_do_not_prevent_planes() {
     let rig = Rig::new("an_rtc_in_1970_and_one_in_2106_do_not_prevent_planes");

@@ -238,7 +238,6 @@ fn disturb(
 #[ignore = "long: make drill"]
 fn the_serial_log_names_a_missing_card_and_a_refused_clock() {
     let rig = Rig::new("the_serial_log_names_a_missing_card_and_a_refused_clock");
-    // OVMF sets an RTC after 2097 to another year (`PcdMaximalValidYear`).
     let machine = rig.boot(&rig.hardware(rig.disk("disk")).clock("2090-01-01T00:00:00"));
     machine.wait_for_stage(Stage::Backplanes.name(), Outcome::Waiting, Patience::BOOT).unwrap();
     let named = faults(&String::from_utf8_lossy(&std::fs::read(machine.log()).unwrap()));

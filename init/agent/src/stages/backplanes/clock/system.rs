@@ -4,21 +4,30 @@
 //! the floor. [`plan`] is pure; [`settle`] reads and sets the clock. Nothing here fails or waits: planes come up with any
 //! clock, because a wrong clock may recover and a node without planes does not.
 
+use std::fs;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
+use kubedos_base::atomic;
 use kubedos_base::console::uptime;
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 
 use super::status::Span;
 use super::{Action, Clock, JUMP, Millis, Reading, Settings, Wall, millis};
 
+/// The RTC in seconds since 1970 (`drivers/rtc/sysfs.c`). It does not exist on a machine without an RTC.
+const RTC: &str = "/sys/class/rtc/rtc0/since_epoch";
+
+/// The mark of the first agent of a boot.
+const MARK: &str = "rtc-was-judged";
+
 /// The facts for the decision at boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Start {
     /// The facts about the node.
     pub settings: Settings,
-    /// The clocks before the agent set the system clock for the first time. The kernel sets it from the RTC when it starts.
+    /// The clocks before the agent set the system clock for the first time ([`at_start`]).
     pub first: Reading,
 }
 
@@ -38,6 +47,26 @@ pub fn read() -> Reading {
     let now = clock_gettime(ClockId::Realtime);
     let wall = Wall(now.tv_sec.saturating_mul(1000).saturating_add(now.tv_nsec / 1_000_000));
     Reading { wall, boot: uptime() }
+}
+
+/// The clocks when the agent starts. The kernel has set the system clock from the RTC, but systemd moves it to its own epoch if
+/// it is earlier or more than 15 years later (`clock_apply_epoch`), so the first agent of a boot judges the RTC itself. A mark in
+/// `marks` tells later agents that the clock may be better than the RTC.
+pub fn at_start(marks: &Path) -> Reading {
+    let now = read();
+    if marks.join(MARK).exists() || atomic::replace(marks, MARK, b"").is_err() {
+        return now;
+    }
+    let rtc = fs::read_to_string(RTC).ok().and_then(|text| text.trim_end().parse().ok());
+    judged(now, rtc.map(|seconds: i64| Wall(seconds.saturating_mul(1000))))
+}
+
+/// The RTC counts whole seconds, so a small difference is none.
+fn judged(now: Reading, rtc: Option<Wall>) -> Reading {
+    match rtc {
+        Some(rtc) if rtc.since(now.wall).saturating_abs() > JUMP => Reading { wall: rtc, ..now },
+        _ => now,
+    }
 }
 
 /// Sets the system clock.
@@ -127,6 +156,31 @@ mod tests {
         assert_eq!(target, Some(Wall::from_secs(FLOOR + 24)));
         let good = Wall::from_secs(FLOOR).plus(400 * DAY);
         assert_eq!(planned(&start(good), at_stage(good.plus(20_000))), (Basis::Rtc, None));
+    }
+
+    /// systemd has moved the clock to its epoch.
+    #[test]
+    fn the_rtc_is_judged_and_not_what_systemd_made_of_it() {
+        let epoch = Reading { wall: Wall::from_secs(FLOOR), boot: Duration::from_secs(4) };
+        for rtc in [Wall(0), Wall::from_secs(4_294_967_296)] {
+            assert_eq!(judged(epoch, Some(rtc)), Reading { wall: rtc, ..epoch });
+        }
+        for same in [None, Some(epoch.wall), Some(epoch.wall.plus(-1999)), Some(epoch.wall.plus(1000))] {
+            assert_eq!(judged(epoch, same), epoch);
+        }
+    }
+
+    /// An agent that is started again must not take a clock back that the control planes have set.
+    #[test]
+    fn only_the_first_agent_of_a_boot_reads_the_rtc() {
+        let marks = tempfile::tempdir().unwrap();
+        at_start(marks.path());
+        assert!(marks.path().join(MARK).exists());
+        let (now, again) = (read(), at_start(marks.path()));
+        assert!(again.wall.since(now.wall).abs() < JUMP);
+        // Without a place for the mark, nobody can know whether it is the first agent.
+        let (now, nowhere) = (read(), at_start(Path::new("/proc/self/fd")));
+        assert!(nowhere.wall.since(now.wall).abs() < JUMP);
     }
 
     #[test]
