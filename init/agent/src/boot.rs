@@ -210,8 +210,10 @@ fn set_baseline(walk: &Walk<'_>, identity: &Identity, clock_floor: u64) -> Resul
         let want = baseline::desired(Path::new(baseline::PARAMETERS), hostname, clock_floor)?;
         let done = baseline::settle(&Kernel::default(), &want)?;
         let (parameters, rules) = (want.parameters.len(), want.rules.len());
-        let note =
-            Some(format!("{parameters} parameters and {rules} audit rules are set, {} changes", done.len()));
+        let note = Some(format!(
+            "{parameters} parameters and {rules} audit rules are set, {} changes since the kernel started",
+            done.len()
+        ));
         Ok::<_, baseline::BaselineError>(if baseline::record(disks::state_folder(), &want, hostname)? {
             Step::Done { output: (), note }
         } else {

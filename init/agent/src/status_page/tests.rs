@@ -146,14 +146,16 @@ fn a_node_without_a_disk_lists_every_disk() {
     }
     board.note(|facts| {
         facts.disks = vec![DiskLine { name: "system".into(), text: "vda".into() }];
-        facts.attached.truncate(2);
+        facts.attached.truncate(3);
         facts.attached[0].text = "chosen; sd0 20.0 GiB".into();
+        facts.attached[2].text = "has the seed; sd2 1.0 MiB".into();
     });
     let page = render(&board.facts(), &moment());
     assert!(
         !page.contains("sd0") && page.contains("not used  sd1: serial is \"S1\"; sd1 20.0 GiB"),
         "{page}"
     );
+    assert!(page.contains("\nseed      sd2; sd2 1.0 MiB\n"), "{page}");
 }
 
 #[test]
