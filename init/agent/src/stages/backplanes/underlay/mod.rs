@@ -9,6 +9,7 @@
 
 pub mod links;
 pub mod networkd;
+pub mod renewals;
 
 use std::fs::{self, Permissions};
 use std::io;
