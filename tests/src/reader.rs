@@ -26,6 +26,8 @@ pub enum Cause {
         /// The node has no session on any plane.
         all: bool,
     },
+    /// Another machine uses an address of the node.
+    AddressConflict(String),
     /// The RTC was not between the bounds.
     ClockRefused,
     /// Something that does not belong there was removed: a table, a route, an address or a peer.
@@ -57,6 +59,7 @@ impl Display for Cause {
             Self::Unreachable { node, planes, .. } => {
                 write!(f, "{node} is not reachable on {}", planes.join(", "))
             }
+            Self::AddressConflict(address) => write!(f, "another machine uses {address}"),
             Self::ClockRefused => f.write_str("the time of the RTC was refused"),
             Self::ForeignRemoved(what) => write!(f, "a foreign {what} was removed"),
             Self::FirewallChanged => f.write_str("the firewall was changed"),
@@ -97,6 +100,8 @@ impl Reader {
                 self.end(record.t, Cause::is_underlay);
                 if let Some(changes) = note.strip_prefix("drift repaired: ") {
                     self.drift(changes, record.t);
+                } else if let Some(conflicts) = note.strip_prefix("address conflict: ") {
+                    self.conflicts(conflicts, record.t);
                 } else {
                     self.peers(note, record.t);
                 }
@@ -155,6 +160,19 @@ impl Reader {
                 for (back, _) in nodes(list) {
                     self.end(at, |cause| matches!(cause, Cause::Unreachable { node, .. } if *node == back));
                 }
+            }
+        }
+    }
+
+    /// `192.168.77.11 of ens3 is also used by 52:54:…; …, 192.168.77.12 is no longer used by another machine`.
+    fn conflicts(&mut self, list: &str, at: f64) {
+        for part in list.split(", ") {
+            let address = part.split(' ').next().unwrap_or_default();
+            let cause = Cause::AddressConflict(address.to_owned());
+            if part.contains(" is also used by ") {
+                self.begin(cause, at);
+            } else if part.ends_with("is no longer used by another machine") {
+                self.end(at, |known| *known == cause);
             }
         }
     }
@@ -244,6 +262,14 @@ mod tests {
                 ),
                 vec!["the time of the RTC was refused"],
             ),
+            (
+                note(
+                    Outcome::Done,
+                    None,
+                    "address conflict: 192.168.77.11 of ens3 is also used by 52:54:00:00:00:63; give that machine or this node another address",
+                ),
+                vec!["another machine uses 192.168.77.11"],
+            ),
         ] {
             let expected: Vec<_> = expected.into_iter().map(|text| (text.to_owned(), false)).collect();
             assert_eq!(names(&log), expected, "{log}");
@@ -270,8 +296,19 @@ mod tests {
             "no session with w-1 on all planes, last handshake 185 s ago",
         );
         let back = note(Outcome::Done, None, "again sessions with w-1 on all planes");
-        let log = [carrier.clone(), carrier, end, lost, back].concat();
-        let expected = ["uplink has no carrier", "w-1 is not reachable on any plane"];
+        let conflict = note(
+            Outcome::Done,
+            None,
+            "address conflict: 192.168.77.11 of ens3 is also used by 52:54:00:00:00:63; give it another",
+        );
+        let gone =
+            note(Outcome::Done, None, "address conflict: 192.168.77.11 is no longer used by another machine");
+        let log = [carrier.clone(), carrier, end, lost, back, conflict, gone].concat();
+        let expected = [
+            "uplink has no carrier",
+            "w-1 is not reachable on any plane",
+            "another machine uses 192.168.77.11",
+        ];
         assert_eq!(names(&log), expected.map(|text| (text.to_owned(), true)));
     }
 

@@ -25,7 +25,7 @@ use crate::stages::backplanes::clock::system::{Start, read};
 use crate::stages::backplanes::clock::{Settings, Timekeeper, saved};
 use crate::stages::backplanes::planes::{Kernel as PlanesKernel, states};
 use crate::stages::backplanes::stage as backplanes;
-use crate::stages::backplanes::{firewall, path_mtu};
+use crate::stages::backplanes::{conflicts, firewall, path_mtu};
 use crate::stages::baseline::{self, Kernel};
 use crate::stages::disks::Patience;
 use crate::stages::disks::attached;
@@ -92,6 +92,7 @@ fn run() -> Result<(), StartError> {
     start_log_watch(&console, &board)?;
     start_consoles(&board)?;
     start_path_watch(&console, &board)?;
+    start_conflict_watch(&console, &board)?;
     notify.ready();
     let walk = Walk {
         console: &console,
@@ -296,6 +297,11 @@ fn start_log_watch(console: &Arc<Console>, board: &Arc<Board>) -> Result<(), Sta
 fn start_path_watch(console: &Arc<Console>, board: &Arc<Board>) -> Result<(), StartError> {
     let (console, board) = (Arc::clone(console), Arc::clone(board));
     spawn("path-mtu", move || path_mtu::watch(&console, &board))
+}
+
+fn start_conflict_watch(console: &Arc<Console>, board: &Arc<Board>) -> Result<(), StartError> {
+    let (console, board) = (Arc::clone(console), Arc::clone(board));
+    spawn("conflicts", move || conflicts::watch(&console, &board))
 }
 
 fn start_consoles(board: &Arc<Board>) -> Result<(), StartError> {

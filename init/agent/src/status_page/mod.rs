@@ -53,6 +53,9 @@ pub fn render(facts: &Facts, moment: &Moment) -> String {
     planes(&mut page, moment);
     drops(&mut page, moment);
     paths(&mut page, facts);
+    for conflict in &facts.conflicts {
+        page.wrapped("conflict", &conflict.to_string(), 2);
+    }
     trouble(&mut page, facts, moment);
     page.0
 }

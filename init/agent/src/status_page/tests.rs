@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::board::{Board, DiskLine};
+use crate::stages::backplanes::conflicts::memory::Conflict;
 use crate::stages::backplanes::planes::PlaneState;
 use kubedos_wire::handover::Handover;
 use kubedos_wire::printable;
@@ -108,7 +109,14 @@ fn the_page_of_a_failed_node_shows_its_errors() {
          allowDestroy does not name it"
             .into(),
     );
-    board.note(|facts| facts.corrupt.push("payload".into()));
+    board.note(|facts| {
+        facts.corrupt.push("payload".into());
+        facts.conflicts.push(Conflict {
+            address: "192.168.77.11".parse().unwrap(),
+            device: "enp0s3".into(),
+            mac: "52:54:00:00:00:63".parse().unwrap(),
+        });
+    });
     let moment = Moment {
         failed_units: Some(Ok(vec![
             "systemd-networkd.service".into(),
