@@ -62,6 +62,9 @@ pub struct Up {
     pub clock: Clock,
 }
 
+/// Numbers and names of devices.
+type Devices = Vec<(u32, String)>;
+
 /// What one pass over all parts did, and what is missing.
 struct Settled {
     /// Descriptions of the changes.
@@ -69,7 +72,7 @@ struct Settled {
     /// The incomplete parts of the underlay.
     missing: Vec<Missing>,
     /// The devices that have a lease from DHCP and no address.
-    without_address: Vec<(u32, String)>,
+    without_address: Devices,
     /// The connections to the kernel, and the state of the planes after the changes.
     planes: (planes::Kernel, planes::Observed),
     /// The times of the parts.
@@ -251,7 +254,7 @@ fn settle(desired: &Desired, patience: Duration) -> Result<Settled, BackplanesEr
 }
 
 /// What is missing, and the devices that have a lease from DHCP and no address.
-fn look(desired: &Desired) -> Result<(Vec<Missing>, Vec<(u32, String)>), BackplanesError> {
+fn look(desired: &Desired) -> Result<(Vec<Missing>, Devices), BackplanesError> {
     let observed = links::observe(Path::new("/")).map_err(BackplanesError::Links)?;
     let missing = links::missing(&desired.underlay, &observed)?;
     let without_address = links::without_leased_address(&missing, &observed);

@@ -1,5 +1,6 @@
 //! Reads the addresses of the underlay, sends the questions, and collects the claims of other machines.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
@@ -80,8 +81,8 @@ impl Kernel {
             own.iter().filter(|own| own.address.is_ipv4()).map(|own| own.link).collect();
         self.arp.retain(|link, _| links.contains(link));
         for link in links {
-            if !self.arp.contains_key(&link) {
-                self.arp.insert(link, Frames::open(link, ARP)?);
+            if let Entry::Vacant(place) = self.arp.entry(link) {
+                place.insert(Frames::open(link, ARP)?);
             }
         }
         Ok(())
