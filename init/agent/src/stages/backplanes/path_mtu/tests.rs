@@ -160,8 +160,8 @@ fn a_forged_message_of_a_router_is_not_believed() {
     let v6 = |at: Ipv4Addr, mtu, data: &[u8]| {
         believed(&parse_v6(&too_big(at.to_ipv6_mapped(), mtu, data)).unwrap(), to_v6.into(), 1500, &random)
     };
-    let reads: [&dyn Fn(Ipv4Addr, u16, &[u8]) -> Option<u16>; 2] = [&v4, &v6];
-    for read in reads {
+    for is_v4 in [true, false] {
+        let read = |at, mtu, data: &[u8]| if is_v4 { v4(at, mtu, data) } else { v6(at, mtu, data) };
         let quoted = [&[0; 4][..], &random].concat();
         assert_eq!(read(to, 1400, &quoted), Some(1400));
         assert_eq!(read(to, 68, &quoted), Some(68));
