@@ -1,14 +1,28 @@
 //! The output of a machine's serial port, as lines with timestamps. A separate thread reads it.
 //!
-//! A line ends at a line feed; a carriage return before it is removed, and invalid UTF-8 is replaced. The lines are
-//! kept in memory until the [`Console`] is dropped.
+//! A line ends at a line feed; a carriage return before it is removed, and invalid UTF-8 is replaced. The last lines and
+//! all records are kept in memory until the [`Console`] is dropped, up to a size that a guest reaches only by a flood;
+//! `console.log` of the machine has everything. Lines keep their numbers when older ones are dropped.
 
+use std::collections::VecDeque;
 use std::io::Read;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use kubedos_wire::record::Record;
+
+/// How much memory lines may use, in bytes. A boot has about 20 KiB.
+const KEPT: usize = 32 << 20;
+
+/// The memory that a line uses in addition to its text, about.
+const LINE: usize = 64;
+
+/// How many records are kept, the oldest ones. A node that runs for a year has some thousands.
+const RECORDS: usize = 50_000;
+
+/// The longest line in bytes; the rest follows as another line.
+const LONGEST_LINE: usize = 1 << 20;
 
 /// One line of the console, without its line end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +48,38 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    lines: Vec<Line>,
+    /// The number of the first line that is kept.
+    first: usize,
+    lines: VecDeque<Line>,
+    /// The memory of all lines.
+    bytes: usize,
+    records: Vec<Record>,
     ended: bool,
+}
+
+impl State {
+    fn push(&mut self, line: Line) {
+        if let Some(record) = Record::find(&line.text).filter(|_| self.records.len() < RECORDS) {
+            self.records.push(record);
+        }
+        self.bytes = self.bytes.saturating_add(line.text.len() + LINE);
+        self.lines.push_back(line);
+        while self.bytes > KEPT
+            && let Some(oldest) = self.lines.pop_front()
+        {
+            self.bytes = self.bytes.saturating_sub(oldest.text.len() + LINE);
+            self.first = self.first.saturating_add(1);
+        }
+    }
+
+    /// The number of lines so far.
+    fn count(&self) -> usize {
+        self.first.saturating_add(self.lines.len())
+    }
+
+    fn from(&self, number: usize) -> Vec<Line> {
+        self.lines.iter().skip(number.saturating_sub(self.first)).cloned().collect()
+    }
 }
 
 impl Console {
@@ -46,7 +90,7 @@ impl Console {
         let reader = std::thread::spawn(move || {
             let start = Instant::now();
             split_lines(source, |text| {
-                theirs.lock().lines.push(Line { at: start.elapsed(), text });
+                theirs.lock().push(Line { at: start.elapsed(), text });
                 theirs.changed.notify_all();
             });
             theirs.lock().ended = true;
@@ -55,19 +99,21 @@ impl Console {
         Self { shared, reader: Some(reader) }
     }
 
-    /// Every line so far.
+    /// Every line so far that is kept.
     pub fn lines(&self) -> Vec<Line> {
-        self.shared.lock().lines.clone()
+        self.lines_from(0).1
     }
 
-    /// The lines from number `from` on, without waiting. The first line has the number 0.
-    pub fn lines_from(&self, from: usize) -> Vec<Line> {
-        self.shared.lock().lines.get(from..).unwrap_or_default().to_vec()
+    /// The number of the next line, and the lines from number `from` on that are kept, without waiting. The first line has
+    /// the number 0.
+    pub fn lines_from(&self, from: usize) -> (usize, Vec<Line>) {
+        let state = self.shared.lock();
+        (state.count(), state.from(from))
     }
 
     /// The number of lines so far.
     pub fn len(&self) -> usize {
-        self.shared.lock().lines.len()
+        self.shared.lock().count()
     }
 
     /// Whether there is no output so far.
@@ -77,19 +123,19 @@ impl Console {
 
     /// Every record so far, in order.
     pub fn records(&self) -> Vec<Record> {
-        self.shared.lock().lines.iter().filter_map(|line| Record::find(&line.text)).collect()
+        self.shared.lock().records.clone()
     }
 
-    /// The lines from number `from` on, and whether the source has ended. Waits for a change, at most `at_most`.
-    pub(crate) fn since(&self, from: usize, at_most: Duration) -> (Vec<Line>, bool) {
+    /// As [`Self::lines_from`], and whether the source has ended. Waits for a change, at most `at_most`.
+    pub(crate) fn since(&self, from: usize, at_most: Duration) -> (usize, Vec<Line>, bool) {
         let state = self.shared.lock();
-        let nothing_new = |state: &mut State| state.lines.len() <= from && !state.ended;
+        let nothing_new = |state: &mut State| state.count() <= from && !state.ended;
         let (state, _) = self
             .shared
             .changed
             .wait_timeout_while(state, at_most, nothing_new)
             .unwrap_or_else(PoisonError::into_inner);
-        (state.lines.get(from..).unwrap_or_default().to_vec(), state.ended)
+        (state.count(), state.from(from), state.ended)
     }
 
     /// Waits until the source has ended. The caller ends the process first, so that this does not block.
@@ -104,7 +150,7 @@ impl Console {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // The state is a list that only grows, so it is consistent whenever the lock is free.
+        // Every change of the state is complete when the lock is free.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -114,11 +160,12 @@ fn split_lines(mut source: impl Read, mut line: impl FnMut(String)) {
     let (mut buffer, mut pending) = (vec![0_u8; 4096], Vec::new());
     while let Ok(count @ 1..) = source.read(&mut buffer) {
         for &byte in buffer.get(..count).unwrap_or_default() {
-            if byte == b'\n' {
+            if byte != b'\n' {
+                pending.push(byte);
+            }
+            if byte == b'\n' || pending.len() == LONGEST_LINE {
                 line(text(&pending));
                 pending.clear();
-            } else {
-                pending.push(byte);
             }
         }
     }
@@ -162,12 +209,42 @@ mod tests {
         let console = Console::read(&b"one\n"[..]);
         let mut seen = 0;
         loop {
-            let (new, ended) = console.since(seen, Duration::from_secs(10));
-            seen += new.len();
+            let (next, _, ended) = console.since(seen, Duration::from_secs(10));
+            seen = next;
             if ended {
                 break;
             }
         }
         assert_eq!(seen, 1);
+    }
+
+    /// Attack: a guest that prints without end. Records of before the flood are kept, and the last lines with their numbers.
+    #[test]
+    fn a_flood_of_lines_drops_the_oldest_lines_and_no_record() {
+        let mut state = State::default();
+        let line = |text: String| Line { at: Duration::ZERO, text };
+        let record = Record::new(1, 0.5, "Modules", kubedos_wire::record::Outcome::Done);
+        state.push(line(record.line()));
+        for number in 0..3 * KEPT / 1024 {
+            state.push(line(format!("{number:01024}")));
+        }
+        assert_eq!(state.lines.len(), KEPT / (1024 + LINE));
+        assert_eq!(state.records, [record]);
+        assert_eq!(state.count(), 1 + 3 * KEPT / 1024);
+        let last = state.from(state.count() - 1);
+        assert_eq!(last.len(), 1);
+        assert!(last[0].text.ends_with(&format!("0{}", 3 * KEPT / 1024 - 1)));
+        assert_eq!(state.from(0).len(), state.lines.len());
+    }
+
+    #[test]
+    fn a_line_without_end_is_cut() {
+        let mut console =
+            Console::read(std::io::repeat(b'x').take(u64::try_from(LONGEST_LINE * 2 + 1).unwrap()));
+        console.drain();
+        assert_eq!(
+            console.lines().iter().map(|line| line.text.len()).collect::<Vec<_>>(),
+            [LONGEST_LINE, LONGEST_LINE, 1]
+        );
     }
 }

@@ -271,8 +271,8 @@ impl Machine {
         let mut seen = self.from.load(Ordering::Relaxed);
         let mut waited = Waited::start(patience, self.child.id(), self.console.len());
         loop {
-            let (lines, ended) = self.console.since(seen, Duration::from_millis(250));
-            seen += lines.len();
+            let (next, lines, ended) = self.console.since(seen, Duration::from_millis(250));
+            seen = next;
             for line in &lines {
                 if let Some(found) = find(&line.text) {
                     return Ok(found);

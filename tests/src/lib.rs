@@ -13,6 +13,7 @@
 mod assembled;
 pub mod capture;
 mod clusters;
+pub mod conflicting_host;
 pub mod dhcp;
 pub mod frames;
 mod node;

@@ -127,7 +127,7 @@ pub fn status_page(machine: &mut Machine) -> Vec<String> {
     machine
         .wait_for_line("the end of the status page", Patience::STEP, |line| line.trim_end().ends_with(&rule))
         .unwrap();
-    machine.console().lines().into_iter().skip(start).map(|line| line.text).collect()
+    machine.console().lines_from(start).1.into_iter().map(|line| line.text).collect()
 }
 
 /// Words that a person understands as a fault, in lower case.

@@ -5,6 +5,8 @@
 
 use std::net::IpAddr;
 
+use kubedos_wire::packets::checksum;
+
 /// The number that all packets of a test contain, before their own number.
 pub const MAGIC: [u8; 4] = *b"kdos";
 /// The source port of packet 0. A reply on TCP names its packet by this port.
@@ -115,9 +117,16 @@ impl Sent {
         }
     }
 
+    /// A packet of one piece with a payload that is complete.
+    pub(crate) fn carrying(source: IpAddr, destination: IpAddr, protocol: u8, payload: &[u8]) -> Vec<u8> {
+        let content = Content::Protocol(protocol);
+        let sent = Self { number: 1, source, destination, content, shape: Shape::Whole, hops: 64 };
+        sent.packet(protocol, payload, &[])
+    }
+
     /// An IPv6 packet with an ICMPv6 message, whose checksum is computed.
     pub(crate) fn with_icmpv6(&self, mut message: Vec<u8>) -> Vec<u8> {
-        let sum = checksum(&message, self.pseudo(58, message.len()));
+        let sum = checksum(&[&self.pseudo(58, message.len()), &message]);
         message[2..4].copy_from_slice(&sum.to_be_bytes());
         self.packet(58, &message, &[])
     }
@@ -157,8 +166,8 @@ impl Sent {
             _ => None,
         };
         if let Some(at) = at {
-            let pseudo = if protocol == 1 { 0 } else { self.pseudo(protocol, bytes.len()) };
-            let sum = checksum(&bytes, pseudo);
+            let pseudo = if protocol == 1 { Vec::new() } else { self.pseudo(protocol, bytes.len()) };
+            let sum = checksum(&[&pseudo, &bytes]);
             bytes[at..at + 2].copy_from_slice(&sum.to_be_bytes());
         }
         (protocol, bytes)
@@ -178,10 +187,11 @@ impl Sent {
         [[self.port(), port, length, 0].map(u16::to_be_bytes).concat(), payload].concat()
     }
 
-    /// The sum of the header that checksums include (RFC 9293 §3.1, RFC 8200 §8.1).
-    fn pseudo(&self, protocol: u8, length: usize) -> u32 {
-        let addresses = [octets(self.source), octets(self.destination)].concat();
-        partial(&addresses) + u32::from(protocol) + u32::try_from(length).unwrap()
+    /// The header that checksums include (RFC 9293 §3.1, RFC 8200 §8.1; its length has 32 bits for both families, which gives the
+    /// same sum).
+    fn pseudo(&self, protocol: u8, length: usize) -> Vec<u8> {
+        let length = u32::try_from(length).unwrap().to_be_bytes();
+        [&octets(self.source)[..], &octets(self.destination), &length, &[0, 0, 0, protocol]].concat()
     }
 
     fn packet(&self, protocol: u8, payload: &[u8], options: &[u8]) -> Vec<u8> {
@@ -206,7 +216,7 @@ impl Sent {
         header.extend(octets(self.source));
         header.extend(octets(self.destination));
         header.extend(options);
-        let sum = checksum(&header, 0);
+        let sum = checksum(&[&header]);
         header[10..12].copy_from_slice(&sum.to_be_bytes());
         [header, payload.to_vec()].concat()
     }
@@ -278,17 +288,4 @@ fn octets(address: IpAddr) -> Vec<u8> {
         IpAddr::V4(v4) => v4.octets().to_vec(),
         IpAddr::V6(v6) => v6.octets().to_vec(),
     }
-}
-
-fn partial(bytes: &[u8]) -> u32 {
-    bytes.chunks(2).map(|pair| (u32::from(pair[0]) << 8) | u32::from(*pair.get(1).unwrap_or(&0))).sum()
-}
-
-/// The Internet checksum (RFC 1071).
-fn checksum(bytes: &[u8], start: u32) -> u16 {
-    let mut sum = start + partial(bytes);
-    while sum > 0xffff {
-        sum = (sum >> 16) + (sum & 0xffff);
-    }
-    !u16::try_from(sum).unwrap()
 }

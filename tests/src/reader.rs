@@ -28,6 +28,8 @@ pub enum Cause {
     },
     /// Two machines have the seed of a node.
     OneSeedTwice(String),
+    /// Another machine uses an address of the node.
+    AddressConflict(String),
     /// The RTC was not between the bounds.
     ClockRefused,
     /// Something that does not belong there was removed: a table, a route, an address or a peer.
@@ -60,6 +62,7 @@ impl Display for Cause {
                 write!(f, "{node} is not reachable on {}", planes.join(", "))
             }
             Self::OneSeedTwice(node) => write!(f, "two machines have the seed of {node}"),
+            Self::AddressConflict(address) => write!(f, "another machine uses {address}"),
             Self::ClockRefused => f.write_str("the time of the RTC was refused"),
             Self::ForeignRemoved(what) => write!(f, "a foreign {what} was removed"),
             Self::FirewallChanged => f.write_str("the firewall was changed"),
@@ -104,6 +107,8 @@ impl Reader {
                     self.begin(Cause::OneSeedTwice(node.into()), record.t);
                 } else if let Some(changes) = note.strip_prefix("drift repaired: ") {
                     self.drift(changes, record.t);
+                } else if let Some(conflicts) = note.strip_prefix("address conflict: ") {
+                    self.conflicts(conflicts, record.t);
                 } else {
                     self.peers(note, record.t);
                 }
@@ -162,6 +167,19 @@ impl Reader {
                 for (back, _) in nodes(list) {
                     self.end(at, |cause| matches!(cause, Cause::Unreachable { node, .. } if *node == back));
                 }
+            }
+        }
+    }
+
+    /// `192.168.77.11 of ens3 is also used by 52:54:…; …, 192.168.77.12 is no longer used by another machine`.
+    fn conflicts(&mut self, list: &str, at: f64) {
+        for part in list.split(", ") {
+            let address = part.split(' ').next().unwrap_or_default();
+            let cause = Cause::AddressConflict(address.to_owned());
+            if part.contains(" is also used by ") {
+                self.begin(cause, at);
+            } else if part.ends_with("is no longer used by another machine") {
+                self.end(at, |known| *known == cause);
             }
         }
     }
@@ -251,6 +269,14 @@ mod tests {
                 ),
                 vec!["the time of the RTC was refused"],
             ),
+            (
+                note(
+                    Outcome::Done,
+                    None,
+                    "address conflict: 192.168.77.11 of ens3 is also used by 52:54:00:00:00:63; give that machine or this node another address",
+                ),
+                vec!["another machine uses 192.168.77.11"],
+            ),
         ] {
             let expected: Vec<_> = expected.into_iter().map(|text| (text.to_owned(), false)).collect();
             assert_eq!(names(&log), expected, "{log}");
@@ -277,8 +303,19 @@ mod tests {
             "no session with w-1 on all planes, last handshake 185 s ago",
         );
         let back = note(Outcome::Done, None, "again sessions with w-1 on all planes");
-        let log = [carrier.clone(), carrier, end, lost, back].concat();
-        let expected = ["uplink has no carrier", "w-1 is not reachable on any plane"];
+        let conflict = note(
+            Outcome::Done,
+            None,
+            "address conflict: 192.168.77.11 of ens3 is also used by 52:54:00:00:00:63; give it another",
+        );
+        let gone =
+            note(Outcome::Done, None, "address conflict: 192.168.77.11 is no longer used by another machine");
+        let log = [carrier.clone(), carrier, end, lost, back, conflict, gone].concat();
+        let expected = [
+            "uplink has no carrier",
+            "w-1 is not reachable on any plane",
+            "another machine uses 192.168.77.11",
+        ];
         assert_eq!(names(&log), expected.map(|text| (text.to_owned(), true)));
     }
 

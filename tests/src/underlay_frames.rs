@@ -1,18 +1,16 @@
-//! Frames of an IPv4 underlay: those of a capture, and those that servers, routers and outsiders of the tests send.
-//!
-//! Not here: the packets of the probe matrix (`packets.rs`).
+//! Frames of an underlay: those of a capture, and those that servers, routers and outsiders of the tests send. Headers are composed by
+//! `frames.rs` and `packets.rs`.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-/// A station's hardware address.
-pub type Mac = [u8; 6];
+use kubedos_wire::packets::checksum;
 
-const BROADCAST: Mac = [0xff; 6];
-const ARP: [u8; 2] = [0x08, 0x06];
-const IPV4: [u8; 2] = [0x08, 0x00];
-const IPV6: [u8; 2] = [0x86, 0xdd];
-const VLAN: [u8; 2] = [0x81, 0x00];
+use crate::frames::{ARP, IPV4, IPV6, frame, kind};
+pub use crate::frames::{Mac, arp_reply, arp_request, neighbour, sender};
+use crate::packets::Sent;
+
+const VLAN: u16 = 0x8100;
 
 /// What a frame carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,7 +26,7 @@ pub enum Content {
     /// Another protocol over IPv6, with its number.
     Ipv6(u8),
     /// Another type of frame.
-    Other([u8; 2]),
+    Other(u16),
 }
 
 /// The frames of a pcapng file, in order.
@@ -50,20 +48,12 @@ pub fn captured(file: &Path) -> Vec<Vec<u8>> {
     frames
 }
 
-/// The sender of a frame.
-///
-/// # Panics
-/// If the frame is shorter than its header.
-pub fn sender(frame: &[u8]) -> Mac {
-    frame[6..12].try_into().unwrap()
-}
-
 /// The frame without its 802.1Q tag, and the number of the VLAN in the tag.
 ///
 /// # Panics
 /// If the frame is shorter than its headers.
 pub fn without_tag(frame: &[u8]) -> (Vec<u8>, Option<u16>) {
-    if frame[12..14] != VLAN {
+    if kind(frame) != VLAN {
         return (frame.to_vec(), None);
     }
     let vlan = u16::from_be_bytes(frame[14..16].try_into().unwrap()) & 0xfff;
@@ -75,8 +65,7 @@ pub fn without_tag(frame: &[u8]) -> (Vec<u8>, Option<u16>) {
 /// # Panics
 /// If the frame is shorter than its headers.
 pub fn content(frame: &[u8]) -> Content {
-    let kind: [u8; 2] = frame[12..14].try_into().unwrap();
-    match kind {
+    match kind(frame) {
         ARP => Content::Arp(frame[21] == 2),
         IPV4 => {
             let header = 14 + usize::from(frame[14] & 0xf) * 4;
@@ -101,42 +90,29 @@ pub fn content(frame: &[u8]) -> Content {
     }
 }
 
-/// An ARP request.
-pub fn arp_request(from: (Mac, Ipv4Addr), to: Ipv4Addr) -> Vec<u8> {
-    let mut frame = ethernet(BROADCAST, from.0, ARP);
-    frame.extend([0, 1, 8, 0, 6, 4, 0, 1]);
-    frame.extend(from.0);
-    frame.extend(from.1.octets());
-    frame.extend([0; 6]);
-    frame.extend(to.octets());
-    padded(frame)
-}
-
-/// An ARP reply.
-pub fn arp_reply(from: (Mac, Ipv4Addr), to: (Mac, Ipv4Addr)) -> Vec<u8> {
-    let mut frame = ethernet(to.0, from.0, ARP);
-    frame.extend([0, 1, 8, 0, 6, 4, 0, 2]);
-    frame.extend(from.0);
-    frame.extend(from.1.octets());
-    frame.extend(to.0);
-    frame.extend(to.1.octets());
-    padded(frame)
-}
-
 /// The address that an ARP request asks for; `None` for every other frame.
 ///
 /// # Panics
 /// If the frame is shorter than its headers.
 pub fn asked(frame: &[u8]) -> Option<Ipv4Addr> {
-    let request = frame[12..14] == ARP && frame[21] == 1;
+    let request = kind(frame) == ARP && frame[21] == 1;
     request.then(|| <[u8; 4]>::try_from(&frame[38..42]).unwrap().into())
+}
+
+/// The IPv6 address that a neighbour solicitation asks for; `None` for every other frame.
+///
+/// # Panics
+/// If the frame is shorter than its headers.
+pub fn solicited(frame: &[u8]) -> Option<Ipv6Addr> {
+    let solicitation = kind(frame) == IPV6 && frame[20] == 58 && frame[54] == 135;
+    solicitation.then(|| <[u8; 16]>::try_from(&frame[62..78]).unwrap().into())
 }
 
 /// An ICMP echo request.
 pub fn echo(from: (Mac, Ipv4Addr), to: (Mac, Ipv4Addr)) -> Vec<u8> {
     let mut message = vec![8, 0, 0, 0, 0, 1, 0, 1];
     message.extend(b"abcdefgh");
-    let sum = checksum(&message, 0);
+    let sum = checksum(&[&message]);
     message[2..4].copy_from_slice(&sum.to_be_bytes());
     ipv4(from, to, 1, &message)
 }
@@ -171,7 +147,7 @@ pub fn syn(from: (Mac, Ipv4Addr), to: (Mac, Ipv4Addr), port: u16) -> Vec<u8> {
     let mut segment = [40_000_u16, port].map(u16::to_be_bytes).concat();
     segment.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]);
     let pseudo = [from.1.octets().to_vec(), to.1.octets().to_vec(), vec![0, 6, 0, 20]].concat();
-    let sum = checksum(&segment, partial(&pseudo));
+    let sum = checksum(&[&pseudo, &segment]);
     segment[16..18].copy_from_slice(&sum.to_be_bytes());
     ipv4(from, to, 6, &segment)
 }
@@ -188,44 +164,31 @@ pub fn too_large(
     let mut message = vec![3, 4, 0, 0, 0, 0];
     message.extend(mtu.to_be_bytes());
     message.extend(&datagram[14..14 + 548]);
-    let sum = checksum(&message, 0);
+    let sum = checksum(&[&message]);
     message[2..4].copy_from_slice(&sum.to_be_bytes());
     ipv4(from, victim, 1, &message)
+}
+
+/// The same over IPv6.
+pub fn too_big(from: (Mac, Ipv6Addr), victim: (Mac, Ipv6Addr), to: Ipv6Addr, port: u16, mtu: u16) -> Vec<u8> {
+    let datagram = [port, port, 1448, 0].map(u16::to_be_bytes).concat();
+    let quoted = Sent::carrying(victim.1.into(), to.into(), 17, &[datagram, vec![4; 512]].concat());
+    let message = |sum: u16| {
+        let words = [[0, 0], mtu.to_be_bytes()].concat();
+        [&[2, 0], &sum.to_be_bytes(), words.as_slice(), &quoted].concat()
+    };
+    let unsummed = message(0);
+    let length = u16::try_from(unsummed.len()).unwrap().to_be_bytes();
+    let pseudo = [&from.1.octets()[..], &victim.1.octets(), &[0, 0], &length, &[0, 0, 0, 58]].concat();
+    let packet =
+        Sent::carrying(from.1.into(), victim.1.into(), 58, &message(checksum(&[&pseudo, &unsummed])));
+    frame(victim.0, from.0, IPV6, &packet)
 }
 
 fn number(frame: &[u8], at: usize) -> u16 {
     u16::from_be_bytes(frame[at..at + 2].try_into().unwrap())
 }
 
-fn ethernet(to: Mac, from: Mac, kind: [u8; 2]) -> Vec<u8> {
-    [to.as_slice(), &from, &kind].concat()
-}
-
 fn ipv4(from: (Mac, Ipv4Addr), to: (Mac, Ipv4Addr), protocol: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(20 + payload.len()).unwrap().to_be_bytes();
-    let mut header = vec![0x45, 0, length[0], length[1], 0, 1, 0x40, 0, 64, protocol, 0, 0];
-    header.extend(from.1.octets());
-    header.extend(to.1.octets());
-    let sum = checksum(&header, 0);
-    header[10..12].copy_from_slice(&sum.to_be_bytes());
-    padded([ethernet(to.0, from.0, IPV4), header, payload.to_vec()].concat())
-}
-
-/// The smallest frame has 60 bytes without its check sequence.
-fn padded(mut frame: Vec<u8>) -> Vec<u8> {
-    frame.resize(frame.len().max(60), 0);
-    frame
-}
-
-fn partial(bytes: &[u8]) -> u32 {
-    bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum()
-}
-
-/// The Internet checksum (RFC 1071).
-fn checksum(bytes: &[u8], start: u32) -> u16 {
-    let mut sum = start + partial(bytes);
-    while sum > 0xffff {
-        sum = (sum >> 16) + (sum & 0xffff);
-    }
-    !u16::try_from(sum).unwrap()
+    frame(to.0, from.0, IPV4, &Sent::carrying(from.1.into(), to.1.into(), protocol, payload))
 }

@@ -1,5 +1,7 @@
 //! `lock`: checks that the lock fits the selection. `--update` creates a new lock; `--verify` checks the chain from the archive signature.
 
+use std::path::Path;
+
 use clap::Args;
 use kubedos_debian::failure::{Class, Failure};
 use kubedos_debian::lock::{Difference, Lock, LockError, Update, UpdateError, VerifyError, verify};
@@ -79,7 +81,10 @@ impl LockCommand {
             is_expired_accepted: self.accept_expired,
             now: Moment::now(),
         };
-        let (lock, proof) = update.run(&Console::new()).map_err(update_failure)?;
+        let (mut lock, proof) = update.run(&Console::new()).map_err(update_failure)?;
+        if let Some(selection) = selection_name(&self.inputs.lock, &self.inputs.packages) {
+            lock.selection = selection;
+        }
         let before = previous.as_ref().map(|lock| lock.packages.as_slice()).unwrap_or_default();
         let difference = Difference::between(before, &lock.packages);
         if !self.dry_run {
@@ -156,6 +161,12 @@ impl LockCommand {
         say!("{count} packages, {} MB; {changes} differences", bytes / 1_000_000);
         Ok(())
     }
+}
+
+/// The path of the selection from the folder of the lock, if it is inside.
+fn selection_name(lock: &Path, packages: &Path) -> Option<String> {
+    let (lock, packages) = (std::path::absolute(lock).ok()?, std::path::absolute(packages).ok()?);
+    packages.strip_prefix(lock.parent()?).ok()?.to_str().map(str::to_owned)
 }
 
 /// Reads `rootfs/packages.toml`.

@@ -2,9 +2,11 @@
 
 use kubedos_agent::stages::backplanes::path_mtu::probe::believed;
 use kubedos_agent::stages::backplanes::underlay::links::{Texts, missing, read};
-use kubedos_sys::icmp::{Message, parse};
 use kubedos_wire::node::{Dhcp, Interface, InterfaceMatch, Underlay};
-use std::net::Ipv4Addr;
+use kubedos_wire::packets::checksum;
+use kubedos_wire::packets::claims::{of_advertisement, of_arp};
+use kubedos_wire::packets::icmp::{Message, parse, parse_v6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::{Seed, Target};
 
@@ -72,18 +74,37 @@ fn link_facts_seeds() -> Vec<Seed> {
 }
 
 const ENDPOINT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+const ENDPOINT_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, 2);
 const RANDOM: [u8; 16] = *b"sixteen of them!";
 
-/// A packet at a raw socket. It counts as the report of a router only if it contains the random bytes, and its MTU is smaller than
+/// A packet at a raw socket, or a frame with ARP. It counts as the report of a router only if it contains the random bytes, and its MTU is smaller than
 /// the datagram.
 fn icmp(input: &[u8]) {
-    if let Some(Message::Reply { data, .. } | Message::TooLarge { quoted: data, .. }) = parse(input) {
-        assert!(data.len() <= input.len() - 28, "longer than the packet");
+    let v4 = match parse(input) {
+        Some(Message::Reply { data, .. }) => {
+            assert!(data.len() <= input.len() - 28, "longer than the packet");
+            None
+        }
+        Some(Message::TooLarge(message)) => Some(message),
+        None => None,
+    };
+    for (message, endpoint) in [(v4, IpAddr::from(ENDPOINT)), (parse_v6(input), ENDPOINT_V6.into())] {
+        let Some(message) = message else { continue };
+        assert!(message.quoted.len() <= input.len() - 56, "longer than the packet");
+        if let Some(mtu) = believed(&message, endpoint, 1500, &RANDOM) {
+            assert!((68..1500).contains(&mtu));
+            assert!(input.windows(16).any(|window| window == RANDOM), "a report without the random bytes");
+            assert_eq!(message.to, endpoint, "about another endpoint");
+        }
     }
-    if let Some(mtu) = believed(input, ENDPOINT, 1500, &RANDOM) {
-        assert!((68..1500).contains(&mtu));
-        assert!(input.windows(16).any(|window| window == RANDOM), "a report without the random bytes");
-        assert!(input.windows(4).any(|window| window == ENDPOINT.octets()), "about another endpoint");
+    // A claim contains bytes of the packet only, and names one machine.
+    for claim in [of_arp(input), of_advertisement(input)].into_iter().flatten() {
+        let contains = |bytes: &[u8]| input.windows(bytes.len()).any(|window| window == bytes);
+        assert!(contains(&claim.mac.bytes()) && claim.mac.bytes()[0] & 1 == 0, "{claim:?}");
+        assert!(match claim.address {
+            IpAddr::V4(address) => contains(&address.octets()),
+            IpAddr::V6(address) => contains(&address.octets()),
+        });
     }
 }
 
@@ -92,10 +113,7 @@ fn icmp_seeds() -> Vec<Seed> {
         [&[0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, protocol, 0, 0, 192, 0, 2, 1][..], &ENDPOINT.octets()].concat()
     };
     let summed = |mut message: Vec<u8>| {
-        let words =
-            message.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)));
-        let sum = words.sum::<u32>();
-        let sum = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
+        let sum = checksum(&[&message]);
         message[2..4].copy_from_slice(&sum.to_be_bytes());
         message
     };
@@ -103,8 +121,23 @@ fn icmp_seeds() -> Vec<Seed> {
     let report =
         |data: &[u8]| [ip(1), summed([&[3, 4, 0, 0, 0, 0, 5, 0x78][..], &quoted(data)].concat())].concat();
     let own = report(&[&[0; 4][..], &RANDOM, &[0; 40]].concat());
-    assert_eq!(believed(&own, ENDPOINT, 1500, &RANDOM), Some(1400));
+    let Some(Message::TooLarge(message)) = parse(&own) else { panic!("{own:?}") };
+    assert_eq!(believed(&message, ENDPOINT.into(), 1500, &RANDOM), Some(1400));
+    let quoted_v6 =
+        [&[0x60, 0, 0, 0, 0, 0, 17, 64][..], &[0xfd; 16], &ENDPOINT_V6.octets(), &[0; 12], &RANDOM];
+    let own_v6 = [&[2, 0, 0, 0, 0, 0, 5, 0x78][..], &quoted_v6.concat()].concat();
+    assert_eq!(believed(&parse_v6(&own_v6).unwrap(), ENDPOINT_V6.into(), 1500, &RANDOM), Some(1400));
+    let mac = [0x52, 0x54, 0, 0, 0, 0x63];
+    let arp =
+        [&[0xff; 6][..], &mac, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 2], &mac, &[192, 0, 2, 1], &[0; 10]].concat();
+    assert!(of_arp(&arp).is_some());
+    let advertisement =
+        [&[136, 0, 0, 0, 0x20, 0, 0, 0][..], &[0xfd; 16], &[14, 1, 0, 0, 0, 0, 0, 0, 2, 1], &mac].concat();
+    assert!(of_advertisement(&advertisement).is_some());
     vec![
+        ("report-ipv6", own_v6),
+        ("arp-reply", arp),
+        ("advertisement", advertisement),
         ("report", own),
         ("without-data", report(b"")),
         ("reply", [ip(1), summed([&[0, 0, 0, 0, 0, 7, 0, 9][..], b"data"].concat())].concat()),

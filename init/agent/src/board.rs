@@ -10,6 +10,7 @@ use std::time::Duration;
 use kubedos_wire::record::Outcome;
 use kubedos_wire::stage::Stage;
 
+use crate::stages::backplanes::conflicts::memory::Conflict;
 use crate::stages::backplanes::path_mtu::PathState;
 use kubedos_wire::handover::Handover;
 use kubedos_wire::planes::WantedPlane;
@@ -83,6 +84,8 @@ pub struct Facts {
     pub drop_counters: Vec<String>,
     /// Nodes that packets of the planned size do not reach.
     pub small_paths: Vec<PathState>,
+    /// Addresses of the underlay that another machine uses too.
+    pub conflicts: Vec<Conflict>,
     /// Volumes with a block that failed verification.
     pub corrupt: Vec<String>,
     /// The last errors, the newest at the end.

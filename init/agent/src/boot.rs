@@ -25,7 +25,7 @@ use crate::stages::backplanes::clock::system::{Start, at_start};
 use crate::stages::backplanes::clock::{Settings, Timekeeper, saved};
 use crate::stages::backplanes::planes::{Kernel as PlanesKernel, states};
 use crate::stages::backplanes::stage as backplanes;
-use crate::stages::backplanes::{firewall, path_mtu};
+use crate::stages::backplanes::{conflicts, firewall, path_mtu};
 use crate::stages::baseline::{self, Kernel};
 use crate::stages::disks::Patience;
 use crate::stages::disks::attached;
@@ -92,6 +92,7 @@ fn run() -> Result<(), StartError> {
     start_log_watch(&console, &board)?;
     start_consoles(&board)?;
     start_path_watch(&console, &board)?;
+    start_conflict_watch(&console, &board)?;
     notify.ready();
     let walk = Walk {
         console: &console,
@@ -211,8 +212,10 @@ fn set_baseline(walk: &Walk<'_>, identity: &Identity, clock_floor: u64) -> Resul
         let want = baseline::desired(Path::new(baseline::PARAMETERS), hostname, clock_floor)?;
         let done = baseline::settle(&Kernel::default(), &want)?;
         let (parameters, rules) = (want.parameters.len(), want.rules.len());
-        let note =
-            Some(format!("{parameters} parameters and {rules} audit rules are set, {} changes", done.len()));
+        let note = Some(format!(
+            "{parameters} parameters and {rules} audit rules are set, {} changes since the kernel started",
+            done.len()
+        ));
         Ok::<_, baseline::BaselineError>(if baseline::record(disks::state_folder(), &want, hostname)? {
             Step::Done { output: (), note }
         } else {
@@ -295,6 +298,11 @@ fn start_log_watch(console: &Arc<Console>, board: &Arc<Board>) -> Result<(), Sta
 fn start_path_watch(console: &Arc<Console>, board: &Arc<Board>) -> Result<(), StartError> {
     let (console, board) = (Arc::clone(console), Arc::clone(board));
     spawn("path-mtu", move || path_mtu::watch(&console, &board))
+}
+
+fn start_conflict_watch(console: &Arc<Console>, board: &Arc<Board>) -> Result<(), StartError> {
+    let (console, board) = (Arc::clone(console), Arc::clone(board));
+    spawn("conflicts", move || conflicts::watch(&console, &board))
 }
 
 fn start_consoles(board: &Arc<Board>) -> Result<(), StartError> {

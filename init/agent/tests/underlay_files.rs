@@ -149,6 +149,7 @@ fn an_agent_that_is_killed_anywhere_finishes_in_the_next_attempt() {
 
 fn device(name: &str, mac: &str) -> ObservedLink {
     ObservedLink {
+        leased: None,
         name: name.into(),
         physical: true,
         mac: Some(mac.parse().unwrap()),
@@ -186,9 +187,7 @@ fn messages_name_what_an_operator_can_check() {
     let silent = ObservedLink { ipv4: false, ..good.clone() };
     assert_eq!(
         shown(&uplink(), std::slice::from_ref(&silent)),
-        [
-            "uplink: ens3 has no address from the spec; if another machine has it, change one and restart this node"
-        ]
+        ["uplink: ens3 has no address from the spec; systemd-networkd has not set it yet"]
     );
     assert_eq!(
         shown(&underlay("[[interfaces]]\nname = \"uplink\""), std::slice::from_ref(&silent)),

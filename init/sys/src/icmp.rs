@@ -1,121 +1,29 @@
-//! Echo requests and DF probes over IPv4, for the size of packets that a path carries (RFC 792, RFC 1191).
+//! Raw sockets for ICMP, UDP datagrams with DF, and the path MTU of the kernel.
 //!
-//! [`Icmp`] is a raw socket: it sends echo requests and reads echo replies and "fragmentation needed" messages.
-//! [`send_unfragmented`] sends one UDP datagram with DF. No port is opened: a raw socket has none. [`parse`] reads bytes
-//! that anybody on the network can send; who believes a message must check the nonce in it.
+//! [`Icmp`] sends echo requests over IPv4 and reads all ICMP messages; [`Icmp6`] reads all ICMPv6 messages.
+//! [`send_unfragmented`] sends one UDP datagram with DF. No port is opened: a raw socket has none. What is read comes from
+//! the network and is not checked here.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover, set_socket_recv_buffer_size};
+use rustix::net::sockopt::{
+    Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, ipv6_mtu, set_ip_mtu_discover, set_ipv6_mtu_discover,
+    set_socket_recv_buffer_size,
+};
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, ipproto, recv, sendto, socket_with,
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, connect, ipproto, recv, sendto,
+    socket_with,
 };
 
-/// The header of IPv4 without options.
-pub const IP_HEADER: u16 = 20;
-/// The header of an echo request, and of UDP.
-pub const MESSAGE_HEADER: u16 = 8;
-
-const ECHO_REPLY: u8 = 0;
-const ECHO_REQUEST: u8 = 8;
-/// Destination unreachable, with the code for a datagram that is too large and has DF (RFC 1191 §4).
-const FRAGMENTATION_NEEDED: (u8, u8) = (3, 4);
-const UDP: u8 = 17;
+/// The length of the header of UDP.
+const UDP_HEADER: u16 = 8;
 /// Room for replies of a batch; the kernel counts the memory of a packet of 1500 bytes as 2304 bytes.
 const BUFFER: usize = 256 << 10;
-
-/// A received message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Message<'b> {
-    /// An echo reply.
-    Reply {
-        /// Who sent it.
-        from: Ipv4Addr,
-        /// The identifier of the request.
-        id: u16,
-        /// The number of the request.
-        sequence: u16,
-        /// The data of the request.
-        data: &'b [u8],
-    },
-    /// A router could not forward a UDP datagram.
-    TooLarge {
-        /// The MTU of the next link.
-        mtu: u16,
-        /// Where the datagram was sent.
-        to: Ipv4Addr,
-        /// What the router quotes of the datagram's data; most routers quote up to 520 bytes, some none.
-        quoted: &'b [u8],
-    },
-}
-
-/// Reads a packet with its IPv4 header; `None` if it is neither of the messages, or damaged.
-pub fn parse(packet: &[u8]) -> Option<Message<'_>> {
-    let (header, message) = ipv4(packet)?;
-    if header.protocol != 1 || checksum(message) != 0 {
-        return None;
-    }
-    let (head, data) = message.split_first_chunk::<8>()?;
-    let [kind, code, _, _, a, b, c, d] = *head;
-    if (kind, code) == (ECHO_REPLY, 0) {
-        let (id, sequence) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
-        return Some(Message::Reply { from: header.source, id, sequence, data });
-    }
-    if (kind, code) != FRAGMENTATION_NEEDED {
-        return None;
-    }
-    let (inner, datagram) = ipv4(data)?;
-    let (_, quoted) = datagram.split_first_chunk::<8>()?;
-    let mtu = u16::from_be_bytes([c, d]);
-    (inner.protocol == UDP).then_some(Message::TooLarge { mtu, to: inner.destination, quoted })
-}
-
-struct Header {
-    protocol: u8,
-    source: Ipv4Addr,
-    destination: Ipv4Addr,
-}
-
-/// The header and the rest; the rest of a quoted packet is shorter than its header says.
-fn ipv4(packet: &[u8]) -> Option<(Header, &[u8])> {
-    let fixed = packet.first_chunk::<20>()?;
-    let [first, .., s0, s1, s2, s3, d0, d1, d2, d3] = *fixed;
-    let length = usize::from(first & 0xf) * 4;
-    if first >> 4 != 4 || length < fixed.len() {
-        return None;
-    }
-    let header = Header {
-        protocol: *fixed.get(9)?,
-        source: Ipv4Addr::new(s0, s1, s2, s3),
-        destination: Ipv4Addr::new(d0, d1, d2, d3),
-    };
-    Some((header, packet.get(length..)?))
-}
-
-/// An echo request with this data.
-pub fn echo_request(id: u16, sequence: u16, data: &[u8]) -> Vec<u8> {
-    let message = |sum: u16| {
-        let words = [sum, id, sequence].map(u16::to_be_bytes);
-        [&[ECHO_REQUEST, 0], words.as_flattened(), data].concat()
-    };
-    message(checksum(&message(0)))
-}
-
-/// The Internet checksum (RFC 1071); 0 over a message with a correct checksum.
-fn checksum(bytes: &[u8]) -> u16 {
-    let (pairs, rest) = bytes.as_chunks::<2>();
-    let last = rest.first().map_or(0, |byte| u64::from(*byte) << 8);
-    let mut sum = pairs.iter().map(|pair| u64::from(u16::from_be_bytes(*pair))).sum::<u64>() + last;
-    while sum > 0xffff {
-        sum = (sum >> 16) + (sum & 0xffff);
-    }
-    !u16::try_from(sum).unwrap_or(u16::MAX)
-}
 
 /// A raw socket for ICMP.
 #[derive(Debug)]
@@ -143,96 +51,95 @@ impl Icmp {
 
     /// Reads the next packet into the buffer; `None` after the end of the time.
     pub fn receive<'b>(&self, buffer: &'b mut [u8], end: Instant) -> io::Result<Option<&'b [u8]>> {
-        loop {
-            let left = end.saturating_duration_since(Instant::now()).min(Duration::from_secs(60));
-            let left = Timespec::try_from(left).ok();
-            match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], left.as_ref()) {
-                Ok(0) => return Ok(None),
-                Ok(_) => {}
-                Err(Errno::INTR) => continue,
-                Err(error) => return Err(error.into()),
-            }
+        while is_readable(&self.0, end)? {
             match recv(&self.0, &mut *buffer, RecvFlags::TRUNC) {
                 Ok((taken, whole)) if taken == whole => return Ok(buffer.get(..taken)),
                 Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {} // longer than every message of interest
                 Err(error) => return Err(error.into()),
             }
         }
+        Ok(None)
     }
 }
 
-/// Sends one UDP datagram with DF, whatever the kernel believes about the path, from the port `port` to the same port.
-pub fn send_unfragmented(to: Ipv4Addr, port: u16, data: &[u8]) -> io::Result<()> {
-    let socket = socket_with(AddressFamily::INET, SocketType::RAW, SocketFlags::CLOEXEC, Some(ipproto::UDP))?;
-    set_ip_mtu_discover(&socket, Ipv4PathMtuDiscovery::PROBE)?;
+/// Waits, at most a minute, until something has arrived; `false` after the end of the time.
+fn is_readable(socket: &OwnedFd, end: Instant) -> io::Result<bool> {
+    loop {
+        let left = end.saturating_duration_since(Instant::now()).min(Duration::from_secs(60));
+        let left = Timespec::try_from(left).ok();
+        match poll(&mut [PollFd::new(socket, PollFlags::IN)], left.as_ref()) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Sends one UDP datagram that no router fragments, whatever the kernel believes about the path, from the port `port` of
+/// this node to the same port. It has no checksum: over IPv6, its receiver drops it.
+pub fn send_unfragmented(to: IpAddr, port: u16, data: &[u8]) -> io::Result<()> {
+    let (family, to) = match to {
+        IpAddr::V4(to) => (AddressFamily::INET, SocketAddr::from((to, 0))),
+        IpAddr::V6(to) => (AddressFamily::INET6, SocketAddr::from((to, 0))),
+    };
+    let socket = socket_with(family, SocketType::RAW, SocketFlags::CLOEXEC, Some(ipproto::UDP))?;
+    if to.is_ipv4() {
+        set_ip_mtu_discover(&socket, Ipv4PathMtuDiscovery::PROBE)?;
+    } else {
+        set_ipv6_mtu_discover(&socket, Ipv6PathMtuDiscovery::PROBE)?;
+    }
     let length = u16::try_from(data.len())
         .ok()
-        .and_then(|length| length.checked_add(MESSAGE_HEADER))
+        .and_then(|length| length.checked_add(UDP_HEADER))
         .ok_or(Errno::MSGSIZE)?;
     // A checksum of 0 means that there is none (RFC 768).
     let header = [port, port, length, 0].map(u16::to_be_bytes);
     let datagram = [header.as_flattened(), data].concat();
-    sendto(&socket, &datagram, SendFlags::empty(), &SocketAddrV4::new(to, 0))?;
+    sendto(&socket, &datagram, SendFlags::empty(), &to)?;
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A raw socket that reads ICMPv6 messages to all addresses of the node, also to multicast addresses.
+#[derive(Debug)]
+pub struct Icmp6(OwnedFd);
 
-    fn packet(protocol: u8, message: &[u8]) -> Vec<u8> {
-        let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, protocol, 0, 0];
-        packet.extend([10, 101, 0, 2, 10, 101, 0, 1]);
-        packet.extend(message);
-        packet
+impl Icmp6 {
+    /// Opens it. The kernel drops messages with a wrong checksum.
+    pub fn open() -> io::Result<Self> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        socket_with(AddressFamily::INET6, SocketType::RAW, flags, Some(ipproto::ICMPV6))
+            .map(Self)
+            .map_err(Into::into)
     }
 
-    fn too_large(mtu: u16, quoted: &[u8]) -> Vec<u8> {
-        let mut message = vec![3, 4, 0, 0, 0, 0];
-        message.extend(mtu.to_be_bytes());
-        message.extend(quoted);
-        let sum = checksum(&message).to_be_bytes();
-        message[2..4].copy_from_slice(&sum);
-        packet(1, &message)
+    /// The next message without the header of IPv6, if one has arrived.
+    pub fn receive<'b>(&self, buffer: &'b mut [u8]) -> io::Result<Option<&'b [u8]>> {
+        arrived(recv(&self.0, &mut *buffer, RecvFlags::empty()), buffer)
     }
 
-    #[test]
-    fn a_reply_is_read_with_all_its_data() {
-        let mut reply = echo_request(7, 9, b"abc");
-        assert_eq!(checksum(&reply), 0);
-        reply[0] = ECHO_REPLY;
-        reply[2..4].fill(0);
-        let sum = checksum(&reply).to_be_bytes();
-        reply[2..4].copy_from_slice(&sum);
-        let read = packet(1, &reply);
-        let from = Ipv4Addr::new(10, 101, 0, 2);
-        assert_eq!(parse(&read), Some(Message::Reply { from, id: 7, sequence: 9, data: b"abc" }));
-        reply[8] ^= 1;
-        assert_eq!(parse(&packet(1, &reply)), None, "the checksum is wrong");
+    /// Waits until a message has arrived; `false` after the end of the time.
+    pub fn wait(&self, end: Instant) -> io::Result<bool> {
+        is_readable(&self.0, end)
     }
+}
 
-    #[test]
-    fn a_router_that_quotes_nothing_of_the_data_is_read_without_quote() {
-        for data in [&b""[..], b"nonce"] {
-            let quoted = packet(UDP, &[&[0; 8], data].concat());
-            let to = Ipv4Addr::new(10, 101, 0, 1);
-            let message = too_large(1400, &quoted);
-            assert_eq!(parse(&message), Some(Message::TooLarge { mtu: 1400, to, quoted: data }));
-        }
-        assert_eq!(parse(&too_large(1400, &packet(6, &[0; 20]))), None, "about TCP");
-        assert_eq!(parse(&too_large(1400, &packet(UDP, &[0; 7]))), None, "cut within the header");
+/// What a socket that does not wait has received.
+pub(crate) fn arrived(
+    received: rustix::io::Result<(usize, usize)>,
+    buffer: &[u8],
+) -> io::Result<Option<&[u8]>> {
+    match received {
+        Ok((length, _)) => Ok(buffer.get(..length)),
+        Err(Errno::AGAIN) => Ok(None),
+        Err(error) => Err(error.into()),
     }
+}
 
-    #[test]
-    fn no_prefix_and_no_changed_byte_of_a_message_panics() {
-        let message = too_large(1400, &packet(UDP, &[0; 40]));
-        for at in 0..message.len() {
-            parse(&message[..at]);
-            for bit in 0..8 {
-                let mut changed = message.clone();
-                changed[at] ^= 1 << bit;
-                parse(&changed);
-            }
-        }
-    }
+/// The largest packet that the kernel sends to this address without fragmentation: the MTU of the device, or what a router
+/// has reported, whether that is true or not.
+pub fn path_mtu(to: Ipv6Addr) -> io::Result<u32> {
+    let socket =
+        socket_with(AddressFamily::INET6, SocketType::RAW, SocketFlags::CLOEXEC, Some(ipproto::ICMPV6))?;
+    connect(&socket, &SocketAddrV6::new(to, 0, 0, 0))?; // sends nothing
+    Ok(ipv6_mtu(&socket)?)
 }

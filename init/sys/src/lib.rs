@@ -1,5 +1,5 @@
 //! Kernel interfaces that no crate offers as safe functions: device mapper, loop devices, partitions of a block device,
-//! watchdogs, compressed modules, uevents, audit rules, the rate of the clock, netlink. This is the only crate of the workspace with `unsafe` code
+//! watchdogs, compressed modules, uevents, audit rules, the rate of the clock, netlink, raw sockets. This is the only crate of the workspace with `unsafe` code
 //! (`tests/lint/structure.toml`).
 //!
 //! Each module is a thin wrapper: it encodes a call and decodes the answer, and makes no decisions. Structures are
@@ -14,6 +14,7 @@ pub mod audit;
 pub mod block;
 pub mod clock;
 pub mod dm;
+pub mod frames;
 pub mod icmp;
 mod ioctl;
 pub mod loopdev;

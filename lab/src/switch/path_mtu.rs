@@ -4,6 +4,8 @@
 //! DF, RFC 4443 §3.2 for IPv6). The message has the packet's destination as its source, because the switch has no address.
 //! This fault is independent of the others.
 
+use kubedos_wire::packets::checksum;
+
 use super::frame::MIN_FRAME;
 
 /// The limit on the way from one port to another.
@@ -50,13 +52,13 @@ impl PathMtu {
             let [m0, m1] = self.mtu.to_be_bytes();
             [&[3, 4, s0, s1, 0, 0, m0, m1], quoted].concat()
         };
-        let message = message(checksum(&message(0)));
+        let message = message(checksum(&[&message(0)]));
         let length = u16::try_from(20 + message.len()).ok()?.to_be_bytes();
         let header = |sum: u16| {
             let ([l0, l1], [s0, s1]) = (length, sum.to_be_bytes());
             [&[0x45, 0, l0, l1, 0, 0, 0, 0, 64, 1, s0, s1], destination, source].concat()
         };
-        Some([header(checksum(&header(0))), message].concat())
+        Some([header(checksum(&[&header(0)])), message].concat())
     }
 
     fn ipv6(self, packet: &[u8]) -> Option<Vec<u8>> {
@@ -68,20 +70,10 @@ impl PathMtu {
             let [s0, s1] = sum.to_be_bytes();
             [&[2, 0, s0, s1], &u32::from(self.mtu).to_be_bytes()[..], quoted].concat()
         };
-        let pseudo = [destination, source, &length.to_be_bytes(), &[0, 0, 0, 58], &message(0)].concat();
+        let pseudo = [destination, source, &length.to_be_bytes(), &[0, 0, 0, 58]].concat();
+        let sum = checksum(&[&pseudo, &message(0)]);
         let [l0, l1] = u16::try_from(length).ok()?.to_be_bytes();
         let header = [&[0x60, 0, 0, 0, l0, l1, 58, 64], destination, source].concat();
-        Some([header, message(checksum(&pseudo))].concat())
+        Some([header, message(sum)].concat())
     }
-}
-
-/// The Internet checksum (RFC 1071).
-fn checksum(bytes: &[u8]) -> u16 {
-    let (pairs, rest) = bytes.as_chunks::<2>();
-    let last = rest.first().map_or(0, |byte| u64::from(*byte) << 8);
-    let mut sum = pairs.iter().map(|pair| u64::from(u16::from_be_bytes(*pair))).sum::<u64>() + last;
-    while sum > 0xffff {
-        sum = (sum >> 16) + (sum & 0xffff);
-    }
-    !u16::try_from(sum).unwrap_or(u16::MAX)
 }

@@ -15,6 +15,7 @@ use kubedos_sys::netlink::route::{Address, Link, Route, Rtnetlink};
 use kubedos_sys::netlink::wireguard::{PeerChange, Wireguard};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 use serde_json::{Value, json};
 
 use kubedos_guest::{block_device, say};
@@ -28,6 +29,9 @@ const AGENT: &str = "/usr/lib/kubedos/kubedos-agent";
 /// A parameter of the baseline that affects the planes.
 const SYSCTL: &str = "/proc/sys/net/ipv4/conf/all/arp_ignore";
 
+/// How far the clock jumps, in seconds: two days, far within the span in which a clock is believed.
+const JUMP: i64 = 2 * 86_400;
+
 /// The answers; `null` without the disk.
 pub fn ask() -> Value {
     if block_device(TRIGGER).is_err() {
@@ -40,7 +44,7 @@ pub fn ask() -> Value {
 }
 
 fn examine() -> io::Result<Value> {
-    let before = snapshot()?;
+    let (before, clock) = (snapshot()?, clock());
     let counted = packets()?;
     let restarted = restart_agent()?;
     let after_restart = snapshot()?;
@@ -53,7 +57,8 @@ fn examine() -> io::Result<Value> {
     }
     let drifted = snapshot()?;
     let begun = Instant::now();
-    while snapshot()? != before && begun.elapsed() < PATIENCE {
+    let has_jumped = || self::clock().abs_diff(clock) > 60;
+    while (snapshot()? != before || has_jumped()) && begun.elapsed() < PATIENCE {
         sleep(Duration::from_secs(2));
         say("kubedos-probe: waits for the agent")?;
     }
@@ -65,6 +70,7 @@ fn examine() -> io::Result<Value> {
         "injected": injected,
         "drifted": drifted != before,
         "after": snapshot()?,
+        "the clock is back": !has_jumped(),
         "seconds": begun.elapsed().as_secs(),
     }))
 }
@@ -119,6 +125,11 @@ fn packets() -> io::Result<u64> {
     Ok(counters.values().map(|count| count.packets).sum())
 }
 
+/// The seconds between 1970 and the start of the machine, by the clock.
+fn clock() -> i64 {
+    clock_gettime(ClockId::Realtime).tv_sec - clock_gettime(ClockId::Boottime).tv_sec
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -151,7 +162,7 @@ fn restart_agent() -> io::Result<bool> {
 /// A change of the node that no program of kubedOS makes.
 type Drift = (&'static str, fn() -> io::Result<()>);
 
-const DRIFTS: [Drift; 9] = [
+const DRIFTS: [Drift; 10] = [
     ("a foreign address", || Rtnetlink::open()?.add_address(&address([10, 101, 0, 77])?)),
     ("a foreign route", || {
         let link = link("wg1")?.index;
@@ -189,6 +200,10 @@ const DRIFTS: [Drift; 9] = [
         if exists { Ok(()) } else { Err(io::Error::other("the foreign table does not exist")) }
     }),
     ("a kernel parameter", || fs::write(SYSCTL, "0")),
+    ("a jump of the clock", || {
+        let now = clock_gettime(ClockId::Realtime);
+        Ok(clock_settime(ClockId::Realtime, Timespec { tv_sec: now.tv_sec + JUMP, ..now })?)
+    }),
 ];
 
 fn link(name: &str) -> io::Result<Link> {

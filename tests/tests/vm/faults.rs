@@ -92,8 +92,9 @@ impl Pair {
     fn report(&mut self) -> BTreeMap<String, Report> {
         let begun = Instant::now();
         while begun.elapsed() < RECOVERY {
-            for line in self.machines[0].console().lines_from(self.read) {
-                self.read += 1;
+            let (next, lines) = self.machines[0].console().lines_from(self.read);
+            for (number, line) in (next - lines.len()..).zip(lines) {
+                self.read = number + 1;
                 if let Some((_, document)) = line.text.split_once("kubedos-probe: echoes ") {
                     let planes: Value = serde_json::from_str(document.trim()).unwrap();
                     return PLANES

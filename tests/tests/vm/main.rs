@@ -9,6 +9,7 @@
 )]
 
 mod addons;
+mod addresses;
 mod adopted;
 mod asked;
 mod boots;

@@ -3,18 +3,25 @@
 //! Node number n, from 1, has the hardware address `52:54:00:00:00:0n` and the port of the switch with its own name.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use kubedos_lab::switch::{CaptureOptions, Switch, SwitchOptions};
 use kubedos_lab::{Hardware, Machine, Nic, Patience};
 use kubedos_tests::frames::Mac;
-use kubedos_tests::{Product, Rig, status_page};
+use kubedos_tests::{Product, Rig, status_page, test_cluster};
 use kubedos_wire::record::Outcome;
 use kubedos_wire::stage::Stage;
 
 /// The hardware address of a station: a node's number, or another number for a station of the test.
 pub const fn mac(last: u8) -> Mac {
     [0x52, 0x54, 0, 0, 0, last]
+}
+
+/// The image of `tests/clusters/three.yaml`: two control planes and a worker.
+pub fn three() -> &'static Product {
+    static THREE: OnceLock<Product> = OnceLock::new();
+    THREE.get_or_init(|| Product::of(&test_cluster("three"), "three"))
 }
 
 /// Nodes that have ended their first boot.

@@ -38,8 +38,8 @@ fn is_fragment(frame: &[u8]) -> bool {
     frame[12..14] == [8, 0] && (frame[20] & 0x3f, frame[21]) != (0, 0)
 }
 
-/// N1: a path that drops packets of more than 1404 bytes. Both nodes report the size that passes, one of them with what the
-/// router says; sessions stay. An outsider forges messages of routers all the time: no packet is fragmented, and no node
+/// N1: a path that drops packets of more than 1404 bytes in one direction and of more than 1372 bytes in the other one, where the router is
+/// silent. Both nodes report the size that passes, one of them with what the router says; sessions stay. An outsider forges messages of routers all the time: no packet is fragmented, and no node
 /// reports what they say.
 #[test]
 fn a_smaller_path_is_reported_with_its_size_and_forged_messages_change_nothing() {
@@ -47,6 +47,8 @@ fn a_smaller_path_is_reported_with_its_size_and_forged_messages_change_nothing()
     let (first, second) = (net.port("cp-1"), net.port("w-1"));
     let limit = PathMtu { mtu: 1404, reports: true };
     net.switch.control().set_path_mtu(first.id, second.id, Some(limit)).unwrap();
+    let silent = PathMtu { mtu: 1372, reports: false };
+    net.switch.control().set_path_mtu(second.id, first.id, Some(silent)).unwrap();
     let outsider = net.switch.port("outsider").unwrap();
     let nodes = [(mac(1), on_the_net(11)), (mac(2), on_the_net(12))];
     let ended = AtomicBool::new(false);
@@ -62,16 +64,16 @@ fn a_smaller_path_is_reported_with_its_size_and_forged_messages_change_nothing()
             assert_eq!(backplanes(&control).outcome, Outcome::Done);
             let mut worker = net.boot("w-1", &[(&second, 2)]);
             assert_eq!(backplanes(&worker).outcome, Outcome::Done);
-            let with_router = "path MTU: only 1344 of 1440 bytes reach w-1, a router reports an MTU of 1404; set networking.underlay.mtu to 1404";
+            let with_router = "path MTU: only 1312 of 1440 bytes reach w-1, a router reports an MTU of 1404; set networking.underlay.mtu to 1372";
             reported(&control, with_router);
             reported(
                 &worker,
-                "path MTU: only 1344 of 1440 bytes reach cp-1; set networking.underlay.mtu to 1404",
+                "path MTU: only 1312 of 1440 bytes reach cp-1; set networking.underlay.mtu to 1372",
             );
             for machine in [&mut control, &mut worker] {
                 let page = page(machine, sessions);
                 assert!(
-                    page.iter().any(|line| line.contains("path      only 1344 of 1440 bytes")),
+                    page.iter().any(|line| line.contains("path      only 1312 of 1440 bytes")),
                     "{page:#?}"
                 );
                 let records = machine.console().records();

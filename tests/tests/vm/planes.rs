@@ -1,16 +1,14 @@
 //! The planes come up during the first boot, before any other traffic (N1, A7), and the agent corrects their drift (C3).
 
-use std::sync::OnceLock;
-
 use kubedos_lab::Nic;
 use kubedos_lab::switch::{Switch, SwitchOptions};
 use kubedos_tests::capture::{self, Frame};
 use kubedos_tests::reader::{self, Cause};
-use kubedos_tests::{Product, Rig, answers, answers_disk, probe_image, test_cluster};
+use kubedos_tests::{Rig, answers, answers_disk, probe_image};
 use kubedos_wire::record::Outcome;
 use kubedos_wire::stage::Stage;
 
-use crate::nodes::Nodes;
+use crate::nodes::{Nodes, three};
 
 /// The nodes of `tests/clusters/three.yaml`.
 const NODES: [&str; 3] = ["cp-1", "cp-2", "w-1"];
@@ -19,9 +17,7 @@ const NODES: [&str; 3] = ["cp-1", "cp-2", "w-1"];
 /// sends ARP and datagrams between the ports of the planes, and nothing else.
 #[test]
 fn a_bring_up_of_three_nodes_sends_only_arp_and_datagrams_of_planes() {
-    static THREE: OnceLock<Product> = OnceLock::new();
-    let product = THREE.get_or_init(|| Product::of(&test_cluster("three"), "three"));
-    let mut nodes = Nodes::boot("a_bring_up_of_three_nodes", product, &NODES, |_, _, hardware| hardware);
+    let mut nodes = Nodes::boot("a_bring_up_of_three_nodes", three(), &NODES, |_, _, hardware| hardware);
     nodes.wait_for_sessions();
     nodes.switch.control().stop_capture();
     let frames = capture::decoded(&nodes.capture);
@@ -80,9 +76,10 @@ fn drift_of_planes_and_firewall_is_reported_and_corrected_and_a_restart_changes_
     assert_eq!(found["restarted"], true, "{found:#}");
     assert_eq!(found["kept by the restart"], true, "{found:#}");
     assert_eq!(found["counters kept by the restart"], true, "{found:#}");
-    assert_eq!(found["injected"].as_array().map(Vec::len), Some(9), "{found:#}");
+    assert_eq!(found["injected"].as_array().map(Vec::len), Some(10), "{found:#}");
     assert_eq!(found["drifted"], true, "{found:#}");
     assert_eq!(found["after"], found["before"], "after {} s", found["seconds"]);
+    assert_eq!(found["the clock is back"], true, "{found:#}");
     let records = machine.console().records();
     let of = |stage: Stage| records.iter().filter(move |record| record.stage == stage.name());
     let unchanged = of(Stage::Backplanes).filter(|record| record.outcome == Outcome::Unchanged).count();
@@ -102,6 +99,7 @@ fn drift_of_planes_and_firewall_is_reported_and_corrected_and_a_restart_changes_
         "load the firewall: ",
         "remove foreign tables: foreign",
         "net.ipv4.conf.all.arp_ignore",
+        "set the clock back by 2 days: it had jumped",
     ] {
         assert!(repaired.iter().any(|note| note.contains(drift)), "{drift} is not in {repaired:#?}");
     }

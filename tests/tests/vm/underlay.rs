@@ -18,7 +18,7 @@ use kubedos_wire::record::{Outcome, Record};
 use kubedos_wire::stage::Stage;
 
 /// The part of the default example that tests replace, for each node.
-const UPLINKS: [&str; 2] = [
+pub(crate) const UPLINKS: [&str; 2] = [
     "            - name: uplink\n              addresses: [\"192.168.77.11/24\"]\n",
     "            - name: uplink\n              addresses: [\"192.168.77.12/24\"]\n",
 ];
@@ -274,21 +274,30 @@ fn with_everything(lease: Lease) -> Lease {
         .option(252, *b"http://evil.example/wpad")
 }
 
-/// N3, A7: a server that is silent, one that offers the address of a peer on a plane, and one that offers routes, names, times
-/// and a tiny MTU: the node reports the first two, and none of them changes where the planes' packets go.
+/// N3, A7: a server that is silent, one that offers the address of a peer on a plane for an hour, and another one that offers routes, names,
+/// times and a tiny MTU: the node reports the first two, gets the address of the third one without a restart, and none of them changes
+/// where the planes' packets go.
 #[test]
 fn a_dhcp_server_changes_neither_routes_nor_addresses_of_planes() {
     let (net, server, mut control, mut worker) = dhcp_pair("a_dhcp_server_changes_neither");
     let (of_control, plane) = (Ipv4Addr::new(10, 101, 0, 1), Ipv4Addr::new(10, 101, 0, 126));
-    // The time of the lease is short: the client asks again only when it renews the lease.
-    server.say(Some(Lease { prefix: 25, seconds: 60, ..Lease::of(of_control, plane) }));
+    // The lease is long: networkd would not ask for another one within an hour.
+    server.say(Some(Lease { prefix: 25, ..Lease::of(of_control, plane) }));
     let record = reported(&worker, "wg1: remove 10.101.0.1 from ");
     assert!(record.note.as_deref().unwrap_or_default().starts_with("drift repaired: "), "{record:?}");
     assert!(server.acknowledged().contains(&of_control), "the node has had the address");
-    server.say(Some(with_everything(Lease::of(on_the_net(12), ROUTER))));
+    // The server goes away, and another one answers.
+    server.say(None);
+    let other = Server::start(net.switch.port("other").unwrap(), (mac(67), on_the_net(67)));
+    other.say(Some(with_everything(Lease::of(on_the_net(12), ROUTER))));
     for machine in [&mut worker, &mut control] {
         page(machine, sessions);
     }
+    assert_eq!(other.acknowledged().first(), Some(&on_the_net(12)));
+    let again = |record: &Record| {
+        record.note.as_deref().is_some_and(|note| note.contains("again: its address from DHCP"))
+    };
+    assert!(worker.console().records().iter().any(again));
     let frames = net.frames_from(0, &[mac(1), mac(2)]);
     only_declared(&frames, true);
     for (frame, _) in &frames {

@@ -221,10 +221,9 @@ impl Node {
         let State::Running(machine, _) = &mut self.state else { return };
         // Asked before the console is read, so that the last lines are read below.
         let status = machine.exit_status();
-        for line in machine.console().lines_from(self.lines) {
-            self.lines += 1;
-            self.progress.read(&line.text);
-        }
+        let (next, lines) = machine.console().lines_from(self.lines);
+        self.lines = next;
+        lines.iter().for_each(|line| self.progress.read(&line.text));
         match status {
             Ok(None) => {}
             Ok(Some(status)) => {

@@ -37,7 +37,14 @@ pub use verify::{Link, VerifyError, verify};
 /// The format version of the lock.
 const VERSION: u32 = 1;
 
-const HEAD: &str = "# Made by `kubedos-build lock --update` from rootfs/packages.toml. Not edited by hand; docs/lock.md says what it means.\n\n";
+/// The first line of a lock, before and after the name of the selection.
+const HEAD: [&str; 2] = [
+    "# Made by `kubedos-build lock --update` from ",
+    ". Not edited by hand; docs/lock.md says what it means.\n\n",
+];
+
+/// The selection of the product.
+const PRODUCT: &str = "rootfs/packages.toml";
 
 /// A lock that cannot be used.
 #[derive(Debug, Error)]
@@ -86,6 +93,9 @@ pub enum LockError {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lock {
+    /// The selection that it was made from, relative to the folder of the lock; for the first line of the file only.
+    #[serde(skip)]
+    pub selection: String,
     /// The format version, 1.
     pub version: u32,
     /// The architecture of every package.
@@ -181,6 +191,14 @@ impl LockedPackage {
     }
 }
 
+/// The selection in the first line of a lock, if it has one.
+fn named_selection(text: &str) -> Option<&str> {
+    let [before, after] = HEAD;
+    let name = text.lines().next()?.strip_prefix(before)?.strip_suffix(after.trim_end())?;
+    let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
+    (!name.is_empty() && is_plain).then_some(name)
+}
+
 impl Lock {
     /// Builds a lock and its proof from a resolution and the releases that the packages were read from.
     pub fn new(
@@ -223,6 +241,7 @@ impl Lock {
                 .collect(),
         };
         let lock = Self {
+            selection: PRODUCT.to_owned(),
             version: VERSION,
             architecture: selection.architecture.clone(),
             proof: Sha256::of(&proof.encode()?),
@@ -235,7 +254,8 @@ impl Lock {
     /// The text of the file.
     pub fn encode(&self) -> Result<String, LockError> {
         let text = toml::to_string(self).map_err(|source| LockError::Form(Box::new(source)))?;
-        Ok(format!("{HEAD}{text}"))
+        let [before, after] = HEAD;
+        Ok(format!("{before}{}{after}{text}", self.selection))
     }
 
     /// Parses the text of a lock. A text that [`Lock::encode`] cannot produce is an error.
@@ -249,7 +269,8 @@ impl Lock {
         if head.version != VERSION {
             return Err(LockError::Version(head.version));
         }
-        let lock: Self = toml::from_str(text).map_err(|source| LockError::Parse(Box::new(source)))?;
+        let mut lock: Self = toml::from_str(text).map_err(|source| LockError::Parse(Box::new(source)))?;
+        lock.selection = named_selection(text).unwrap_or(PRODUCT).to_owned();
         lock.check()?;
         Ok(lock)
     }

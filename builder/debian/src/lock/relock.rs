@@ -29,7 +29,10 @@ pub fn relock_missing(
             }
         }
         match resolve(update.selection, &index) {
-            Ok(resolution) => return Ok(Lock::new(update.selection, &releases, &resolution)?),
+            Ok(resolution) => {
+                let (relocked, proof) = Lock::new(update.selection, &releases, &resolution)?;
+                return Ok((Lock { selection: lock.selection.clone(), ..relocked }, proof));
+            }
             Err(error) => match blocking_package(&error)
                 .filter(|name| lock.package(name).is_some() && free.insert(name.clone()))
             {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::board::{Facts, StageState};
 use crate::stages::backplanes::planes::PlaneState;
+use crate::stages::disks::choose::HAS_THE_SEED;
 use kubedos_wire::handover::Medium;
 use kubedos_wire::record::{Outcome, not_a_record};
 use time::OffsetDateTime;
@@ -52,6 +53,9 @@ pub fn render(facts: &Facts, moment: &Moment) -> String {
     planes(&mut page, moment);
     drops(&mut page, moment);
     paths(&mut page, facts);
+    for conflict in &facts.conflicts {
+        page.wrapped("conflict", &conflict.to_string(), 2);
+    }
     trouble(&mut page, facts, moment);
     page.0
 }
@@ -211,7 +215,11 @@ fn attached(page: &mut Page, facts: &Facts) {
     for disk in &facts.attached {
         if !settled {
             page.wrapped(&disk.name, &disk.text, DISK_LINES);
-        } else if !disk.text.starts_with("chosen") && disk.name != "no driver" {
+        } else if disk.text.starts_with("chosen") || disk.name == "no driver" {
+            continue;
+        } else if let Some(rest) = disk.text.strip_prefix(HAS_THE_SEED) {
+            page.field("seed", &format!("{}{rest}", disk.name));
+        } else {
             page.field("not used", &format!("{}: {}", disk.name, disk.text));
         }
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::board::{Board, DiskLine};
+use crate::stages::backplanes::conflicts::memory::Conflict;
 use crate::stages::backplanes::planes::PlaneState;
 use kubedos_wire::handover::Handover;
 use kubedos_wire::printable;
@@ -108,7 +109,14 @@ fn the_page_of_a_failed_node_shows_its_errors() {
          allowDestroy does not name it"
             .into(),
     );
-    board.note(|facts| facts.corrupt.push("payload".into()));
+    board.note(|facts| {
+        facts.corrupt.push("payload".into());
+        facts.conflicts.push(Conflict {
+            address: "192.168.77.11".parse().unwrap(),
+            device: "enp0s3".into(),
+            mac: "52:54:00:00:00:63".parse().unwrap(),
+        });
+    });
     let moment = Moment {
         failed_units: Some(Ok(vec![
             "systemd-networkd.service".into(),
@@ -146,14 +154,16 @@ fn a_node_without_a_disk_lists_every_disk() {
     }
     board.note(|facts| {
         facts.disks = vec![DiskLine { name: "system".into(), text: "vda".into() }];
-        facts.attached.truncate(2);
+        facts.attached.truncate(3);
         facts.attached[0].text = "chosen; sd0 20.0 GiB".into();
+        facts.attached[2].text = "has the seed; sd2 1.0 MiB".into();
     });
     let page = render(&board.facts(), &moment());
     assert!(
         !page.contains("sd0") && page.contains("not used  sd1: serial is \"S1\"; sd1 20.0 GiB"),
         "{page}"
     );
+    assert!(page.contains("\nseed      sd2; sd2 1.0 MiB\n"), "{page}");
 }
 
 #[test]

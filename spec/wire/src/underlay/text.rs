@@ -245,6 +245,8 @@ impl Addresses<'_> {
         for address in self.fixed {
             text.section("Address");
             text.set("Address", address);
+            // The node keeps its address whatever another machine says; the agent reports a second user.
+            text.set("DuplicateAddressDetection", "none");
         }
         if let Some(gateway) = self.gateway {
             text.section("Route");

@@ -245,8 +245,21 @@ impl MacAddress {
             *bytes.get_mut(count)? = u8::from_str_radix(part, 16).ok().filter(|_| hex)?;
             count += 1;
         }
-        let unicast = bytes.first().is_some_and(|first| first & 1 == 0);
-        (count == 6 && unicast && bytes != [0; 6]).then_some(Self(bytes))
+        Self::from_bytes(bytes).filter(|_| count == 6)
+    }
+
+    /// The address with these bytes; `None` if it is not that of one machine.
+    pub const fn from_bytes(bytes: [u8; 6]) -> Option<Self> {
+        match bytes {
+            [0, 0, 0, 0, 0, 0] => None,
+            [first, ..] if first & 1 == 1 => None,
+            _ => Some(Self(bytes)),
+        }
+    }
+
+    /// The bytes, in the order of transmission.
+    pub const fn bytes(self) -> [u8; 6] {
+        self.0
     }
 }
 

@@ -100,6 +100,9 @@ proptest! {
             let rendered: Vec<&str> = own[0].all("Address", "Address").collect();
             prop_assert_eq!(rendered.len(), declared.len());
             prop_assert!(rendered.iter().all(|address| declared.contains(*address)));
+            // No address is given up because of what another machine says.
+            let kept = own[0].all("Address", "DuplicateAddressDetection").filter(|value| *value == "none");
+            prop_assert_eq!(kept.count(), declared.len());
             let gateway = interface.gateway.map(|gateway| gateway.to_string());
             prop_assert_eq!(own[0].one("Route", "Gateway"), gateway.as_deref());
         }

@@ -12,7 +12,7 @@ use std::io;
 
 use kubedos_base::outcome::{Class, Classified};
 use kubedos_sys::netlink::nftables::{
-    Base, Chain, Comparison, Count, Expression, INET, Key, Nftables, Rule, Table, TableName,
+    Base, Chain, Comparison, Count, Expression, Key, Nftables, Rule, Table, TableName,
 };
 use kubedos_wire::firewall::{
     Device, Family, Hook, IcmpType, Match, Rule as Want, Ruleset, Set, State, TABLE, Verdict,
@@ -70,9 +70,7 @@ impl Classified for SettleError {
 /// Observes the kernel's tables; makes no change.
 pub fn observe(kernel: &mut Nftables) -> Result<Observed, SettleError> {
     let failed = |error| SettleError::Kernel("read the firewall".into(), error);
-    let own = kernel.table(TABLE).map_err(failed)?;
-    let is_own = |table: &TableName| table.family == INET && table.name == TABLE;
-    let foreign = kernel.tables().map_err(failed)?.into_iter().filter(|table| !is_own(table)).collect();
+    let (own, foreign) = kernel.table_and_others(TABLE).map_err(failed)?;
     Ok(Observed { own, foreign })
 }
 

@@ -2,6 +2,7 @@
 //! applies on its own, so that a second plan after apply is empty.
 
 pub mod clock;
+pub mod conflicts;
 pub mod firewall;
 pub mod path_mtu;
 pub mod planes;

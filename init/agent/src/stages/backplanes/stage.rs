@@ -27,6 +27,7 @@ use super::planes::{Presence, Report, Sessions, Twins};
 use super::steps::Steps;
 use super::underlay::links::{self, Missing};
 use super::underlay::networkd::{self, ThisSystem};
+use super::underlay::renewals::Renewals;
 use super::underlay::{self, Folders, cards};
 use super::{firewall, planes};
 use crate::stages::validate_shard::Identity;
@@ -61,12 +62,17 @@ pub struct Up {
     pub clock: Clock,
 }
 
+/// Numbers and names of devices.
+type Devices = Vec<(u32, String)>;
+
 /// What one pass over all parts did, and what is missing.
 struct Settled {
     /// Descriptions of the changes.
     changes: Vec<String>,
     /// The incomplete parts of the underlay.
     missing: Vec<Missing>,
+    /// The devices that have a lease from DHCP and no address.
+    without_address: Devices,
     /// The connections to the kernel, and the state of the planes after the changes.
     planes: (planes::Kernel, planes::Observed),
     /// The times of the parts.
@@ -183,6 +189,7 @@ pub fn attempt(desired: &Desired, start: &Start) -> Result<Step<Up>, BackplanesE
 pub struct Memory {
     sessions: Sessions,
     presence: Presence,
+    renewals: Renewals,
     /// What changed in the sessions since the last report.
     pub report: Option<Report>,
     twins: Twins,
@@ -209,6 +216,13 @@ pub fn reconcile(desired: &Desired, memory: &mut Memory) -> Result<Vec<String>, 
             memory.presence.forget();
         }
     }
+    let numbers: Vec<u32> = settled.without_address.iter().map(|(link, _)| *link).collect();
+    for link in memory.renewals.due(&numbers, uptime()) {
+        underlay::networkd::configure_again(link).map_err(underlay::SettleError::from)?;
+        let device = settled.without_address.iter().find(|(of, _)| *of == link);
+        let device = device.map_or("a device", |(_, name)| name.as_str());
+        settled.changes.push(format!("configure {device} again: its address from DHCP was removed"));
+    }
     match missing_text(&settled.missing) {
         Some(missing) if settled.changes.is_empty() => Err(BackplanesError::Incomplete(missing)),
         _ => Ok(settled.changes),
@@ -227,27 +241,31 @@ fn settle(desired: &Desired, patience: Duration) -> Result<Settled, BackplanesEr
     changes.extend(planes::prepare(&mut kernel, planes)?);
     wait_for_cards(desired, patience)?;
     steps.end("devices");
-    let mut missing = observe_missing(desired)?;
+    let (mut missing, mut without_address) = look(desired)?;
     if !missing.iter().any(|missing| missing.problem.is_ambiguous()) {
         changes.extend(underlay::settle(&Folders::default(), &ThisSystem, &desired.underlay)?);
         steps.end("networkd");
         let begun = Instant::now();
-        missing = observe_missing(desired)?;
+        (missing, without_address) = look(desired)?;
         while !missing.is_empty() && begun.elapsed() < patience {
             std::thread::sleep(PAUSE);
-            missing = observe_missing(desired)?;
+            (missing, without_address) = look(desired)?;
         }
         steps.end("links");
     }
     let (changed, have) = planes::settle(&mut kernel, planes)?;
     changes.extend(changed);
     steps.end("peers");
-    Ok(Settled { changes, missing, planes: (kernel, have), steps })
+    Ok(Settled { changes, missing, without_address, planes: (kernel, have), steps })
 }
 
-fn observe_missing(desired: &Desired) -> Result<Vec<Missing>, BackplanesError> {
+/// What is missing, and the devices that have a lease from DHCP and no address.
+fn look(desired: &Desired) -> Result<(Vec<Missing>, Devices), BackplanesError> {
     let observed = links::observe(Path::new("/")).map_err(BackplanesError::Links)?;
-    Ok(links::missing(&desired.underlay, &observed)?)
+    let missing = links::missing(&desired.underlay, &observed)?;
+    let without_address = links::without_leased_address(&missing, &observed);
+    let without_address = without_address.into_iter().map(|(link, name)| (link, name.to_owned())).collect();
+    Ok((missing, without_address))
 }
 
 /// Waits until no further network device appears, if an interface takes the only one.

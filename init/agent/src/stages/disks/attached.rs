@@ -32,7 +32,7 @@ pub fn observe(
     let (system, allow_destroy) = (identity.shard.system_disk(), &identity.shard.allow_destroy);
     let chosen = choose::target(&boot, system, &survey).ok();
     Ok(Attached {
-        lines: choose::verdicts(&boot, system, allow_destroy, &survey),
+        lines: choose::verdicts(&boot, &identity.seed_device, system, allow_destroy, &survey),
         no_permission: chosen.and_then(|disk| choose::no_permission(disk, &survey, allow_destroy)),
     })
 }

@@ -108,10 +108,14 @@ fn unmatched(name: String, rule: &DiskRule, survey: &Survey) -> Unmatched {
     }
 }
 
+/// The start of the text for a disk that is used for its seed only.
+pub const HAS_THE_SEED: &str = "has the seed";
+
 /// Every disk with the reason why it was chosen or not, and the `allowDestroy` entries that have no effect; for the
 /// status page.
 pub fn verdicts(
     boot: &Boot,
+    seed: &str,
     system: Option<&node::Disk>,
     allow_destroy: &[DiskIdentity],
     survey: &Survey,
@@ -121,6 +125,7 @@ pub fn verdicts(
     let verdict = |disk: &Disk| {
         let verdict = match rule {
             _ if chosen.as_ref().is_ok_and(|name| *name == disk.name) => "chosen".to_owned(),
+            _ if disk.name == seed => HAS_THE_SEED.to_owned(),
             Some(rule) => match judge::rule(disk, rule).as_slice() {
                 [] => "matches, but is not chosen".to_owned(),
                 reasons => reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
@@ -301,13 +306,15 @@ mod tests {
         let boot = Boot { device: "vda".into(), medium: Medium::Disk };
         let entry = |serial: &str| DiskIdentity { serial: Some(serial.into()), ..DiskIdentity::default() };
         let allow = [entry("B"), entry("C")];
-        let lines = verdicts(&boot, Some(&system(by_size(20), None)), &allow, &survey);
+        let lines = verdicts(&boot, "vda", Some(&system(by_size(20), None)), &allow, &survey);
         let lines: Vec<String> = lines.into_iter().map(|(name, text)| format!("{name} {text}")).collect();
-        assert!(lines[0].starts_with("vda matches, but is not chosen; vda 20.0 GiB"), "{}", lines[0]);
+        assert!(lines[0].starts_with("vda has the seed; vda 20.0 GiB"), "{}", lines[0]);
         assert!(lines[1].contains("names 2 disks (vdb, vdd) and permits nothing"), "{}", lines[1]);
         assert!(lines[2].contains("allowDestroy names it"), "{}", lines[2]);
         assert!(lines[3].starts_with("vdd 1.0 GiB is less than minSizeGiB 20"), "{}", lines[3]);
-        let lines = verdicts(&boot, None, &[], &survey);
+        let lines = verdicts(&boot, "none", Some(&system(by_size(20), None)), &allow, &survey);
+        assert!(lines[0].1.starts_with("matches, but is not chosen; vda 20.0 GiB"), "{}", lines[0].1);
+        let lines = verdicts(&boot, "vda", None, &[], &survey);
         assert!(
             lines[0].1.starts_with("chosen") && lines[1].1.starts_with("not booted from it"),
             "{lines:?}"

@@ -37,6 +37,8 @@ pub struct Identity {
     pub roster: Option<Roster>,
     /// The node's secrets.
     pub seed: Seed,
+    /// The disk or partition with the seed.
+    pub seed_device: String,
     /// The running release.
     pub release: Release,
     /// The floors for later boots: the generation of the running configuration, and the floors of the seed and of the
@@ -196,7 +198,8 @@ pub fn attempt(
     let incarnation = seed.incarnation;
     let note = format!("{demo}seed on {device}, incarnation {incarnation}{newer}{}", listed(&skipped));
     let floors = floors::accepted(&booted, &seed, statement.minimum_release.as_ref());
-    let identity = Identity { cluster, shard, roster, seed, release: booted.release, floors };
+    let release = booted.release;
+    let identity = Identity { cluster, shard, roster, seed, seed_device: device, release, floors };
     Ok(Step::Unchanged { output: identity, note: Some(note) })
 }
 

@@ -151,9 +151,20 @@ impl Nftables {
     /// # Errors
     /// The kernel's error, or an answer that is not understood.
     pub fn table(&mut self, name: &str) -> io::Result<Option<Table>> {
+        self.table_and_others(name).map(|(table, _)| table)
+    }
+
+    /// As [`Self::table`], and the names of all other tables of all families.
+    ///
+    /// # Errors
+    /// The kernel's error, or an answer that is not understood.
+    pub fn table_and_others(&mut self, name: &str) -> io::Result<(Option<Table>, Vec<TableName>)> {
         let wanted = TableName { family: INET, name: name.to_owned() };
-        if !self.tables()?.contains(&wanted) {
-            return Ok(None);
+        let mut others = self.tables()?;
+        let all = others.len();
+        others.retain(|table| *table != wanted);
+        if others.len() == all {
+            return Ok((None, others));
         }
         let request = Request { kind: GETCHAIN, flags: 0, payload: &header(INET, 0) };
         let mut chains: Vec<Chain> = self.0.dump(request, Vec::new, |chains, kind, answer| {
@@ -176,7 +187,7 @@ impl Nftables {
             let chain = chains.iter_mut().find(|known| known.name == chain);
             chain.ok_or(Malformed("chain of a rule"))?.rules.push(rule);
         }
-        Ok(Some(Table { name: name.to_owned(), chains }))
+        Ok((Some(Table { name: name.to_owned(), chains }), others))
     }
 
     /// The counters of a table of the family `inet`, by name.

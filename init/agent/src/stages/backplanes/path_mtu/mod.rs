@@ -3,10 +3,11 @@
 //! The evidence cannot be forged by a host beside the path. Padded echo requests inside a plane are answered by the kernel of the
 //! peer, and WireGuard authenticates both directions; they also find routers that drop without a word. In addition, one UDP
 //! datagram with DF goes to the peer's endpoint: WireGuard's own packets have no DF, so over IPv4 a router could fragment them
-//! unnoticed. A router's message about it counts only with the random bytes of the datagram.
+//! unnoticed, and over IPv6 the kernel fragments them after a message of a router, which everybody can forge. A router's message
+//! about this datagram counts only with the random bytes of the datagram.
 //!
 //! [`search`] decides, [`probe`] asks, this module selects the peers and describes the result. Nothing here listens: the sockets
-//! are raw. Planes and datagrams with DF are IPv4; over an IPv6 underlay only echo requests are sent.
+//! are raw. Planes are IPv4.
 
 pub mod probe;
 pub mod search;
@@ -59,6 +60,8 @@ pub struct PathState {
     pub passes: u16,
     /// The MTU that a router reports, if it is too small.
     pub router: Option<u16>,
+    /// The MTU that the kernel believes in, if it is too small and no router confirms it.
+    pub unconfirmed: Option<u16>,
     /// The bytes that the underlay adds to a packet of a plane.
     pub overhead: u16,
 }
@@ -66,7 +69,7 @@ pub struct PathState {
 impl PathState {
     /// Whether packets of the planned size do not pass, or only in fragments.
     pub const fn is_small(&self) -> bool {
-        self.passes < self.planned || self.router.is_some()
+        self.passes < self.planned || self.router.is_some() || self.unconfirmed.is_some()
     }
 
     /// The MTU of the underlay that this path carries.
@@ -78,7 +81,7 @@ impl PathState {
 
 impl Display for PathState {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { node, planned, passes, router, .. } = self;
+        let Self { node, planned, passes, router, unconfirmed, .. } = self;
         if !self.is_small() {
             return write!(f, "packets of {planned} bytes reach {node}");
         }
@@ -86,7 +89,14 @@ impl Display for PathState {
             Some(mtu) if passes < planned => {
                 write!(f, "only {passes} of {planned} bytes reach {node}, a router reports an MTU of {mtu}")?;
             }
-            Some(mtu) => write!(f, "a router with an MTU of {mtu} fragments packets to {node}")?,
+            Some(mtu) => write!(f, "packets to {node} pass a router with an MTU of {mtu} only in fragments")?,
+            None if passes == planned => {
+                let mtu = unconfirmed.unwrap_or(0); // otherwise the path is not small
+                return write!(
+                    f,
+                    "packets to {node} are sent in fragments, because of a message about an MTU of {mtu} that no router confirms"
+                );
+            }
             None => write!(f, "only {passes} of {planned} bytes reach {node}")?,
         }
         match self.underlay() {
@@ -150,8 +160,8 @@ impl Paths {
     /// Stores a result. Returns the text of a record if an operator must know it: a path that is too small, or no longer.
     pub fn learn(&mut self, target: &Target, state: PathState, now: Duration) -> Option<String> {
         let before = self.0.get(&target.node).map(|(_, _, before)| before);
-        let changed =
-            before.map(|before| (before.passes, before.router)) != Some((state.passes, state.router));
+        let changed = before.map(|before| (before.passes, before.router, before.unconfirmed))
+            != Some((state.passes, state.router, state.unconfirmed));
         let was_small = before.is_some_and(PathState::is_small);
         let text = (changed && (state.is_small() || was_small)).then(|| format!("path MTU: {state}"));
         self.0.insert(target.node.clone(), (now, target.endpoint, state));
@@ -215,20 +225,24 @@ fn round(paths: &mut Paths, want: &[WantedPlane]) -> Result<(bool, Vec<String>),
         let found = probe::find(&mut echo, &addresses, *planned).map_err(PathError::Socket)?;
         for (target, found) in group.iter().zip(found) {
             let Found::Passes(passes) = found else { continue };
-            let (overhead, router) = (overhead(target.endpoint), routers(target)?);
+            let (overhead, (router, unconfirmed)) = (overhead(target.endpoint), routers(target)?);
             let (node, planned) = (target.node.clone(), target.planned);
-            let state = PathState { node, planned, passes, router, overhead };
+            let state = PathState { node, planned, passes, router, unconfirmed, overhead };
             texts.extend(paths.learn(target, state, uptime()));
         }
     }
     Ok((!due.is_empty(), texts))
 }
 
-/// Asks the routers between this node and an endpoint over IPv4.
-fn routers(target: &Target) -> Result<Option<u16>, PathError> {
-    let Some(SocketAddr::V4(endpoint)) = target.endpoint else { return Ok(None) };
+/// Asks the routers between this node and an endpoint. Returns the MTU that one of them reports, and the one that the kernel
+/// believes in without such a report.
+fn routers(target: &Target) -> Result<(Option<u16>, Option<u16>), PathError> {
+    let Some(endpoint) = target.endpoint else { return Ok((None, None)) };
     let size = target.planned.saturating_add(overhead(target.endpoint));
-    probe::ask_routers(*endpoint.ip(), endpoint.port(), size, &random(), ROUTERS).map_err(PathError::Socket)
+    match probe::ask_routers(endpoint, size, &random(), ROUTERS).map_err(PathError::Socket)? {
+        Some(mtu) => Ok((Some(mtu), None)),
+        None => Ok((None, probe::believed_by_the_kernel(endpoint, size).map_err(PathError::Socket)?)),
+    }
 }
 
 #[cfg(test)]

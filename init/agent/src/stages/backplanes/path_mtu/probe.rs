@@ -1,10 +1,13 @@
 //! Asks many peers at once, and repeats what was not answered: loss must not look like a small path.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use kubedos_sys::icmp::{IP_HEADER, Icmp, MESSAGE_HEADER, Message, echo_request, parse, send_unfragmented};
+use kubedos_sys::icmp::{Icmp, Icmp6, path_mtu, send_unfragmented};
+use kubedos_wire::packets::icmp::{
+    IP_HEADER, IPV6_HEADER, MESSAGE_HEADER, Message, TooLarge, echo_request, parse, parse_v6,
+};
 
 use super::search::{Found, Search};
 
@@ -177,38 +180,73 @@ fn is_about_the_path(error: &io::Error) -> bool {
     ) || error.raw_os_error().is_some_and(|number| [89, 90, 105, 126].contains(&number)) // EDESTADDRREQ, EMSGSIZE, ENOBUFS, ENOKEY
 }
 
-/// Sends a UDP datagram of `size` bytes with DF to a peer's endpoint, and waits for a router that says that it is too large.
-/// The peer ignores the datagram. Returns the MTU that the router reports.
+/// Sends a UDP datagram of `size` bytes that no router fragments to a peer's endpoint, and waits for a router that says that
+/// it is too large. The peer ignores the datagram. Returns the MTU that the router reports.
 ///
 /// Anybody can send such a message. It counts only if it quotes the random bytes of the datagram, which only those can know
 /// who see the path.
 pub fn ask_routers(
-    to: Ipv4Addr,
-    port: u16,
+    endpoint: SocketAddr,
     size: u16,
     random: &[u8; 16],
     patience: Duration,
 ) -> io::Result<Option<u16>> {
-    let socket = Icmp::open(None)?;
+    let to = endpoint.ip();
+    let (header, mut routers) = if to.is_ipv4() {
+        (IP_HEADER, Routers::V4(Icmp::open(None)?))
+    } else {
+        (IPV6_HEADER, Routers::V6(Icmp6::open()?))
+    };
     let mut data = [&NO_MESSAGE[..], random].concat();
-    data.resize(usize::from(size.saturating_sub(IP_HEADER + MESSAGE_HEADER)), 0);
-    match send_unfragmented(to, port, &data) {
+    data.resize(usize::from(size.saturating_sub(header + MESSAGE_HEADER)), 0);
+    match send_unfragmented(to, endpoint.port(), &data) {
         Ok(()) => {}
         Err(error) if is_about_the_path(&error) => return Ok(None),
         Err(error) => return Err(error),
     }
     let (end, mut buffer) = (Instant::now() + patience, vec![0; 1 << 16]);
-    while let Some(packet) = socket.receive(&mut buffer, end)? {
-        if let Some(mtu) = believed(packet, to, size, random) {
+    while let Some(message) = routers.next(&mut buffer, end)? {
+        if let Some(mtu) = message.and_then(|message| believed(&message, to, size, random)) {
             return Ok(Some(mtu));
         }
     }
     Ok(None)
 }
 
+/// A socket that hears routers.
+enum Routers {
+    V4(Icmp),
+    V6(Icmp6),
+}
+
+impl Routers {
+    /// The next message; `None` at the end of the time, and `Some(None)` for a message of another kind.
+    fn next<'b>(&mut self, buffer: &'b mut [u8], end: Instant) -> io::Result<Option<Option<TooLarge<'b>>>> {
+        match self {
+            Self::V4(socket) => Ok(socket.receive(buffer, end)?.map(|packet| match parse(packet)? {
+                Message::TooLarge(message) => Some(message),
+                Message::Reply { .. } => None,
+            })),
+            Self::V6(socket) if socket.wait(end)? => Ok(Some(socket.receive(buffer)?.and_then(parse_v6))),
+            Self::V6(_) => Ok(None),
+        }
+    }
+}
+
 /// The MTU that a message reports about our datagram. It must be smaller than the datagram, and at least 68 (RFC 791).
-pub fn believed(packet: &[u8], sent_to: Ipv4Addr, size: u16, random: &[u8; 16]) -> Option<u16> {
-    let Some(Message::TooLarge { mtu, to, quoted }) = parse(packet) else { return None };
+pub fn believed(message: &TooLarge<'_>, sent_to: IpAddr, size: u16, random: &[u8; 16]) -> Option<u16> {
+    let TooLarge { mtu, to, quoted } = *message;
     let own = to == sent_to && quoted.strip_prefix(&NO_MESSAGE)?.starts_with(random);
     (own && (68..size).contains(&mtu)).then_some(mtu)
+}
+
+/// The path MTU that the kernel believes in, if packets of `size` bytes are larger. Over IPv6, everybody who knows the addresses
+/// and ports can send the message that it follows from; the kernel then splits packets of planes into fragments.
+pub fn believed_by_the_kernel(endpoint: SocketAddr, size: u16) -> io::Result<Option<u16>> {
+    let IpAddr::V6(to) = endpoint.ip() else { return Ok(None) }; // `net.ipv4.ip_no_pmtu_disc`
+    match path_mtu(to) {
+        Ok(mtu) => Ok(u16::try_from(mtu).ok().filter(|mtu| *mtu < size)),
+        Err(error) if is_about_the_path(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
 }

@@ -1,5 +1,9 @@
 //! Paths with limits, loss and liars: what is found, what is reported, and what is not believed.
 
+use std::net::Ipv6Addr;
+
+use kubedos_wire::packets::checksum;
+use kubedos_wire::packets::icmp::{Message, parse, parse_v6};
 use proptest::prelude::*;
 
 use super::probe::{Ask, Echo, believed, find};
@@ -68,7 +72,7 @@ fn loss_does_not_look_like_a_small_path() {
 }
 
 fn state(passes: u16, router: Option<u16>) -> PathState {
-    PathState { node: "w-1".into(), planned: 1440, passes, router, overhead: 60 }
+    PathState { node: "w-1".into(), planned: 1440, passes, router, unconfirmed: None, overhead: 60 }
 }
 
 #[test]
@@ -78,7 +82,7 @@ fn a_small_path_is_described_with_its_size_and_what_to_do() {
         (state(1344, None), "only 1344 of 1440 bytes reach w-1; set networking.underlay.mtu to 1404"),
         (
             state(1440, Some(1400)),
-            "a router with an MTU of 1400 fragments packets to w-1; set networking.underlay.mtu to 1400",
+            "packets to w-1 pass a router with an MTU of 1400 only in fragments; set networking.underlay.mtu to 1400",
         ),
         (
             state(1328, Some(1400)),
@@ -87,6 +91,14 @@ fn a_small_path_is_described_with_its_size_and_what_to_do() {
         (
             state(512, None),
             "only 512 of 1440 bytes reach w-1; the path carries 572, and an underlay must carry 1280",
+        ),
+        (
+            PathState { unconfirmed: Some(1280), ..state(1440, None) },
+            "packets to w-1 are sent in fragments, because of a message about an MTU of 1280 that no router confirms",
+        ),
+        (
+            PathState { unconfirmed: Some(1280), ..state(1344, None) },
+            "only 1344 of 1440 bytes reach w-1; set networking.underlay.mtu to 1404",
         ),
     ];
     for (state, text) in cases {
@@ -124,30 +136,44 @@ fn too_large(to: Ipv4Addr, mtu: u16, data: &[u8]) -> Vec<u8> {
         let head = [0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, protocol, 0, 0, 192, 0, 2, 1];
         [&head[..], &to.octets()].concat()
     };
-    let mut message = [&[3, 4, 0, 0, 0, 0][..], &mtu.to_be_bytes(), &ip(17, to), &[0; 8], data].concat();
-    let words = message.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)));
-    let sum: u32 = words.sum();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    message[2..4].copy_from_slice(&(!u16::try_from(folded).unwrap()).to_be_bytes());
-    [ip(1, Ipv4Addr::new(192, 0, 2, 1)), message].concat()
+    let message = |sum: u16| {
+        [&[3, 4][..], &sum.to_be_bytes(), &[0, 0], &mtu.to_be_bytes(), &ip(17, to), &[0; 8], data].concat()
+    };
+    [ip(1, Ipv4Addr::new(192, 0, 2, 1)), message(checksum(&[&message(0)]))].concat()
+}
+
+/// The same for IPv6, without the header of IPv6, as a raw socket receives it.
+fn too_big(to: Ipv6Addr, mtu: u16, data: &[u8]) -> Vec<u8> {
+    let head = [0x60, 0, 0, 0, 0, 0, 17, 64];
+    [&[2, 0, 0, 0, 0, 0][..], &mtu.to_be_bytes(), &head, &[0xfd; 16], &to.octets(), &[0; 8], data].concat()
 }
 
 /// The strongest message of a host beside the path: it knows addresses and ports, and does not see the datagram.
 #[test]
 fn a_forged_message_of_a_router_is_not_believed() {
     let (to, random) = (Ipv4Addr::new(192, 0, 2, 2), [7_u8; 16]);
-    let quoted = [&[0; 4][..], &random].concat();
-    let own = |mtu| believed(&too_large(to, mtu, &quoted), to, 1500, &random);
-    assert_eq!(own(1400), Some(1400));
-    assert_eq!(own(68), Some(68));
-    for mtu in [0, 67, 1500, 9000, u16::MAX] {
-        assert_eq!(own(mtu), None, "{mtu} is no smaller MTU");
+    let v4 = |at: Ipv4Addr, mtu, data: &[u8]| match parse(&too_large(at, mtu, data)) {
+        Some(Message::TooLarge(message)) => believed(&message, to.into(), 1500, &random),
+        other => panic!("{other:?}"),
+    };
+    let to_v6 = to.to_ipv6_mapped();
+    let v6 = |at: Ipv4Addr, mtu, data: &[u8]| {
+        believed(&parse_v6(&too_big(at.to_ipv6_mapped(), mtu, data)).unwrap(), to_v6.into(), 1500, &random)
+    };
+    for is_v4 in [true, false] {
+        let read = |at, mtu, data: &[u8]| if is_v4 { v4(at, mtu, data) } else { v6(at, mtu, data) };
+        let quoted = [&[0; 4][..], &random].concat();
+        assert_eq!(read(to, 1400, &quoted), Some(1400));
+        assert_eq!(read(to, 68, &quoted), Some(68));
+        for mtu in [0, 67, 1500, 9000, u16::MAX] {
+            assert_eq!(read(to, mtu, &quoted), None, "{mtu} is no smaller MTU");
+        }
+        let guesses: [&[u8]; 5] = [b"", &[0; 4], &[0; 20], &quoted[..19], &[1, 0, 0, 0, 7, 7, 7, 7]];
+        for guess in guesses {
+            assert_eq!(read(to, 1400, guess), None, "{guess:02x?}");
+        }
+        assert_eq!(read(Ipv4Addr::new(192, 0, 2, 3), 1400, &quoted), None);
+        let one_bit = [&[0; 4][..], &[7; 15], &[6]].concat();
+        assert_eq!(read(to, 1400, &one_bit), None);
     }
-    let guesses: [&[u8]; 5] = [b"", &[0; 4], &[0; 20], &quoted[..19], &[1, 0, 0, 0, 7, 7, 7, 7]];
-    for guess in guesses {
-        assert_eq!(believed(&too_large(to, 1400, guess), to, 1500, &random), None, "{guess:02x?}");
-    }
-    assert_eq!(believed(&too_large(Ipv4Addr::new(192, 0, 2, 3), 1400, &quoted), to, 1500, &random), None);
-    let one_bit = [&[0; 4][..], &[7; 15], &[6]].concat();
-    assert_eq!(believed(&too_large(to, 1400, &one_bit), to, 1500, &random), None);
 }

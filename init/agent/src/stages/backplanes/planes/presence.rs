@@ -5,8 +5,9 @@
 //! describes the difference to the last one; what changed twice in between is not reported. When changes end, the last
 //! report has the state. Every text is bounded, whatever the number of peers.
 //!
-//! A session is a handshake within 180 seconds (`plan::has_session`), so a fault is reported at most that long after it
-//! began, plus the interval between two observations. Operators are not reported: they have sessions only while they work.
+//! A session is a handshake within 180 seconds (`plan::has_session`). The session of an idle peer may end before its next
+//! keepalive starts another one, so a peer is silent [`SLACK`] later; a fault is reported at most that long after it began,
+//! plus the interval between two observations. Operators are not reported: they have sessions only while they work.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,6 +20,9 @@ use super::plan::has_session;
 
 /// A peer that has not had a session since the agent started is reported after this time: it may still boot.
 pub const GRACE: Duration = Duration::from_secs(90);
+
+/// The time that a peer without a session has to start the next one: the interval of keepalives, and a handshake.
+pub const SLACK: Duration = Duration::from_secs(35);
 
 /// The time to the next report after the first one. It doubles up to [`LONGEST_PAUSE`].
 pub const FIRST_PAUSE: Duration = Duration::from_secs(45);
@@ -116,7 +120,7 @@ pub fn states<'w>(want: impl IntoIterator<Item = &'w WantedPlane>, have: &Observ
             let PeerName::Node(node) = &wanted.name else { continue };
             let peer = peers.get(wanted.key.bytes());
             let state = State {
-                session: peer.is_some_and(|peer| has_session(peer, have.now)),
+                session: peer.is_some_and(|peer| has_session(peer, have.now.saturating_sub(SLACK))),
                 age: peer.and_then(|peer| peer.handshake).map(|handshake| have.now.saturating_sub(handshake)),
             };
             states.insert((node.clone(), plane.id.clone()), state);
@@ -172,6 +176,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// Its session ends with its last key, and its next keepalive starts another one.
+    #[test]
+    fn an_idle_peer_has_time_to_start_the_next_session() {
+        use super::super::tests::{NOW, up};
+        let (wants, mut state) = up();
+        for (age, session) in [(0, true), (179, true), (214, true), (215, false), (3600, false)] {
+            for device in state.devices.values_mut() {
+                device
+                    .peers
+                    .iter_mut()
+                    .for_each(|peer| peer.handshake = Some(NOW - Duration::from_secs(age)));
+            }
+            let states = states(wants.iter().map(|want| &want.plane), &state);
+            assert!(!states.is_empty() && states.values().all(|state| state.session == session), "{age}");
+        }
+    }
 
     fn id(node: u32, plane: &str) -> Id {
         (format!("w-{node}").parse().unwrap(), plane.parse().unwrap())

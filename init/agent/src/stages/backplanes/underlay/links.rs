@@ -33,6 +33,8 @@ pub struct ObservedLink {
     pub ipv4: bool,
     /// It has an IPv6 address that is not link-local.
     pub ipv6: bool,
+    /// Its number, if networkd has a lease from DHCP for it.
+    pub leased: Option<u32>,
 }
 
 /// What is missing for one interface.
@@ -87,7 +89,7 @@ impl Display for Missing {
             }
             Problem::NoAddress(device, origin) => write!(
                 f,
-                "{} has no address from {origin}; if another machine has it, change one and restart this node",
+                "{} has no address from {origin}; systemd-networkd has not set it yet",
                 printable::name(device)
             ),
         }
@@ -114,6 +116,17 @@ pub fn missing(want: &Underlay, observed: &[ObservedLink]) -> Result<Vec<Missing
 pub fn takes_any_device(want: &Underlay) -> Result<bool, UnderlayError> {
     let links = links(want)?;
     Ok(links.is_empty() || links.iter().any(|link| matches!(link.device, Device::Only)))
+}
+
+/// The devices that have no address although networkd has a lease for them, with their numbers: the address was removed.
+pub fn without_leased_address<'o>(missing: &[Missing], observed: &'o [ObservedLink]) -> Vec<(u32, &'o str)> {
+    let lacking = |link: &&ObservedLink| {
+        missing.iter().any(
+            |missing| matches!(&missing.problem, Problem::NoAddress(device, "DHCP") if *device == link.name),
+        )
+    };
+    let links = observed.iter().filter(lacking);
+    links.filter_map(|link| Some((link.leased?, link.name.as_str()))).collect()
 }
 
 /// A node without interfaces needs one device with an address.
@@ -237,12 +250,14 @@ pub fn read(name: String, texts: &Texts<'_>) -> ObservedLink {
         carrier: texts.carrier.trim_end() == "1",
         ipv4: routable("IPV4_ADDRESS_STATE="),
         ipv6: routable("IPV6_ADDRESS_STATE="),
+        leased: None,
         name,
     }
 }
 
 fn link(root: &Path, device: &Path, name: String) -> io::Result<Option<ObservedLink>> {
     let Some(index) = line(&device.join("ifindex"))? else { return Ok(None) };
+    let leased = root.join(format!("run/systemd/netif/leases/{index}")).exists();
     let texts = Texts {
         kind: &text(&device.join("type"))?,
         uevent: &text(&device.join("uevent"))?,
@@ -253,7 +268,7 @@ fn link(root: &Path, device: &Path, name: String) -> io::Result<Option<ObservedL
         state: &text(&root.join(format!("run/systemd/netif/links/{index}")))?,
         hardware: device.join("device").exists(),
     };
-    Ok(Some(read(name, &texts)))
+    Ok(Some(ObservedLink { leased: index.parse().ok().filter(|_| leased), ..read(name, &texts) }))
 }
 
 fn value<'t>(text: &'t str, key: &str) -> Option<&'t str> {

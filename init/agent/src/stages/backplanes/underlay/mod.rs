@@ -10,6 +10,7 @@
 pub mod cards;
 pub mod links;
 pub mod networkd;
+pub mod renewals;
 
 use std::fs::{self, Permissions};
 use std::io;

@@ -19,6 +19,8 @@ const SYSTEMD: &str = "org.freedesktop.systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const SYSTEMD_PATH: &str = "/org/freedesktop/systemd1";
 const NETWORKD: &str = "org.freedesktop.network1";
+const NETWORKD_PATH: &str = "/org/freedesktop/network1";
+const NETWORKD_MANAGER: &str = "org.freedesktop.network1.Manager";
 
 /// How long the agent waits for the message bus, which starts after the agent.
 const BUS_PATIENCE: Duration = Duration::from_secs(60);
@@ -35,6 +37,9 @@ pub enum NetworkdError {
     /// networkd did not read its files.
     #[error("systemd-networkd failed to read its files")]
     Reload(#[source] zbus::Error),
+    /// networkd did not configure a device again.
+    #[error("systemd-networkd failed to configure device {0} again")]
+    Again(u32, #[source] zbus::Error),
 }
 
 /// What the underlay needs of networkd.
@@ -90,6 +95,18 @@ async fn start() -> zbus::Result<()> {
 
 async fn reload() -> zbus::Result<()> {
     let bus = bus::connect(BUS_PATIENCE).await?;
-    let (path, interface) = ("/org/freedesktop/network1", "org.freedesktop.network1.Manager");
-    bus.call_method(Some(NETWORKD), path, Some(interface), "Reload", &()).await.map(drop)
+    bus.call_method(Some(NETWORKD), NETWORKD_PATH, Some(NETWORKD_MANAGER), "Reload", &()).await.map(drop)
+}
+
+/// Makes networkd configure a device from the start: its DHCP client asks every server.
+pub fn configure_again(link: u32) -> Result<(), NetworkdError> {
+    let failed = |error| NetworkdError::Again(link, error);
+    let number = i32::try_from(link).map_err(|error| failed(zbus::Error::Failure(error.to_string())))?;
+    zbus::block_on(reconfigure(number)).map_err(failed)
+}
+
+async fn reconfigure(link: i32) -> zbus::Result<()> {
+    let bus = bus::connect(BUS_PATIENCE).await?;
+    let (path, interface) = (NETWORKD_PATH, Some(NETWORKD_MANAGER));
+    bus.call_method(Some(NETWORKD), path, interface, "ReconfigureLink", &(link,)).await.map(drop)
 }
