@@ -15,6 +15,7 @@ pub mod document;
 pub mod firewall;
 pub mod handover;
 pub mod hex32;
+pub mod membership;
 pub mod modules;
 pub mod node;
 pub mod planes;
