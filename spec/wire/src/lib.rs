@@ -1,8 +1,9 @@
 //! Types that several kubedOS programs read and write.
 //!
 //! This crate owns ids, keys, digests, names and addresses, the documents of the configuration volume, signed
-//! statements and seeds, the hand-over from stage 1 to the agent, stage names, the console record, the planes and the
-//! firewall of a node as data, and its underlay as files. Each of them has exactly one type, which is defined here.
+//! statements and seeds, the hand-over from stage 1 to the agent, stage names, the console record, the records and decisions
+//! of the membership protocol, the planes and the firewall of a node as data, and its underlay as files. Each of them has
+//! exactly one type, which is defined here.
 //!
 //! All functions are pure: they do no I/O, read no clock and are not asynchronous. Every document has a version and
 //! follows one rule for unknown fields (ADR 0003). The feature `schema` adds JSON Schema for the values of a
