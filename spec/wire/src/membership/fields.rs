@@ -127,7 +127,7 @@ impl Reader<'_> {
         self.array(field).map(Digest::new)
     }
 
-    pub(super) fn from_one(&mut self, field: &'static str) -> Result<NonZeroU32, CodecError> {
+    pub(super) fn positive(&mut self, field: &'static str) -> Result<NonZeroU32, CodecError> {
         let at = self.offset();
         let number = self.u32(field)?;
         self.valid(field, at, NonZeroU32::new(number))

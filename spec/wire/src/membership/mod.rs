@@ -6,7 +6,9 @@
 //! arguments are verified: a [`Signed`] names the key whose signature was verified. No function reads etcd: its content
 //! reaches them as a proposal only.
 //!
-//! *Forms*: the binary records, and signatures by domain.
+//! *Forms*: the binary records and the statements, signatures by domain and by member, and rosters with
+//! their Merkle root. [`verified`] leads from them
+//! to the arguments of the decisions.
 //!
 //! All functions are pure. Not here: clocks, files, sockets, private keys.
 
@@ -15,13 +17,17 @@ mod authority;
 mod genesis;
 mod judge;
 mod judgement;
+mod precedence;
 mod standing;
 
 pub mod codec;
 pub mod fields;
 pub mod keys;
 pub mod records;
+pub mod roster;
 pub mod signature;
+pub mod statements;
+pub mod verified;
 
 pub use accept::{Condition, Known, NotAccepted, Root, accept};
 pub use authority::{AuthorityError, AuthoritySet, Seat};

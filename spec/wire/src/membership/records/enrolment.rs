@@ -84,7 +84,7 @@ impl Encoded for EnrolmentRequest {
             instance: from.instance()?,
             id: from.node_id()?,
             node: from.text("node")?,
-            incarnation: from.from_one("incarnation")?,
+            incarnation: from.positive("incarnation")?,
             role: from.role()?,
             node_key: from.signer_key("node_key")?,
             planes: from.planes(|from| from.plane_key("key"))?,

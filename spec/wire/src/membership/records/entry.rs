@@ -15,7 +15,7 @@ use crate::node::Role;
 use crate::value::{Endpoint, NodeId, NodeName};
 
 /// The largest generation of a configuration: TOML has signed integers of 64 bits.
-pub const MAX_GENERATION: u64 = i64::MAX as u64;
+pub const MAX_GENERATION: u64 = i64::MAX.unsigned_abs();
 
 /// A record of a roster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -198,7 +198,7 @@ impl NodeEntry {
 
     fn read(from: &mut Reader<'_>) -> Result<Self, CodecError> {
         let (id, node, role) = (from.node_id()?, from.text("node")?, from.role()?);
-        let incarnation = from.from_one("incarnation")?;
+        let incarnation = from.positive("incarnation")?;
         let at = from.offset();
         let standing = match from.u8("state")? {
             MEMBER => Standing::Member(MemberKeys {

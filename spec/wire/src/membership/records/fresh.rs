@@ -54,10 +54,10 @@ impl Encoded for FreshnessProof {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, CodecError> {
-        let (cluster_id, instance, lineage) = (from.start()?, from.instance()?, from.from_one("lineage")?);
-        let (id, incarnation) = (from.node_id()?, from.from_one("incarnation")?);
+        let (cluster_id, instance, lineage) = (from.start()?, from.instance()?, from.positive("lineage")?);
+        let (id, incarnation) = (from.node_id()?, from.positive("incarnation")?);
         let nonce = Nonce::new(from.array("nonce")?);
-        let (authority, n) = (from.from_one("authority")?, from.u64("n")?);
+        let (authority, n) = (from.positive("authority")?, from.u64("n")?);
         let (root, time, extension) = (from.digest("root")?, from.u64("time")?, from.extension()?);
         let epoch = Epoch { lineage, n };
         Ok(Self { cluster_id, instance, epoch, id, incarnation, nonce, authority, root, time, extension })

@@ -83,7 +83,7 @@ impl Encoded for GenesisHello {
             token: from.digest("token")?,
             id: from.node_id()?,
             node: from.text("node")?,
-            incarnation: from.from_one("incarnation")?,
+            incarnation: from.positive("incarnation")?,
             nonce: Nonce::new(from.array("nonce")?),
             node_key: from.signer_key("node_key")?,
             planes: from.planes(|from| from.plane_key("key"))?,

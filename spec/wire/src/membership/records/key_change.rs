@@ -72,7 +72,7 @@ impl Encoded for PlaneKeyChange {
             cluster_id: from.start()?,
             instance: from.instance()?,
             id: from.node_id()?,
-            incarnation: from.from_one("incarnation")?,
+            incarnation: from.positive("incarnation")?,
             plane: from.text("plane")?,
             sequence: from.u32("sequence")?,
             step: step(from)?,

@@ -3,6 +3,8 @@
 
 use std::num::NonZeroU32;
 
+use serde::{Deserialize, Serialize};
+
 use super::entry::MAX_GENERATION;
 use crate::hex32::{ClusterId, Digest, InstanceId};
 use crate::membership::codec::{CodecError, Encoded, Reader, Writer};
@@ -19,11 +21,12 @@ pub struct Epoch {
 }
 
 /// Refers to an authority set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuthorityRef {
     /// Its number.
     pub number: NonZeroU32,
     /// The digest of its statement's body.
+    #[serde(rename = "sha256")]
     pub digest: Digest,
 }
 
@@ -69,7 +72,7 @@ impl Encoded for Epoch {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, CodecError> {
-        Ok(Self { lineage: from.from_one("lineage")?, n: from.u64("n")? })
+        Ok(Self { lineage: from.positive("lineage")?, n: from.u64("n")? })
     }
 }
 
@@ -92,7 +95,7 @@ impl Encoded for RosterRoot {
             instance: from.instance()?,
             epoch: Epoch::read(from)?,
             authority: AuthorityRef {
-                number: from.from_one("authority")?,
+                number: from.positive("authority")?,
                 digest: from.digest("authority_digest")?,
             },
             count: from.u32("count")?,
