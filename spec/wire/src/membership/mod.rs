@@ -6,8 +6,8 @@
 //! arguments are verified: a [`Signed`] names the key whose signature was verified. No function reads etcd: its content
 //! reaches them as a proposal only.
 //!
-//! *Forms*: the binary records and the statements, signatures by domain and by member, and rosters with
-//! their Merkle root. [`verified`] leads from them
+//! *Forms*: the binary records and the statements, signatures by domain and by member, rosters with their Merkle root, genesis
+//! proofs, and [`accept_root`](accept_root::accept_root), the only way to a node's next roster. [`verified`] leads from them
 //! to the arguments of the decisions.
 //!
 //! All functions are pure. Not here: clocks, files, sockets, private keys.
@@ -20,9 +20,13 @@ mod judgement;
 mod precedence;
 mod standing;
 
+pub mod accept_root;
 pub mod codec;
 pub mod fields;
+pub mod freshness;
+pub mod genesis_proof;
 pub mod keys;
+pub mod proposal_form;
 pub mod records;
 pub mod roster;
 pub mod signature;
