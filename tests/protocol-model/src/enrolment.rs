@@ -174,10 +174,11 @@ impl Model for Enrolment {
         two.then_some("two members by one voucher")
     }
 
-    /// The worker is a member, or it knows that another request was recorded, or the operator sees that the control planes
-    /// are bound to different requests: then the next incarnation helps.
+    /// The worker is a member; or it knows that another request was recorded; or so many control planes have signed another
+    /// request that its own cannot become valid, which each of them reports. In the last two cases an operator replaces it.
     fn is_good(&self, state: &State) -> bool {
-        let bound = |request: Request| state.signers.iter().any(|signer| signer.bound == Some(request));
-        state.member || state.refused || bound(Request::First) && bound(Request::Second)
+        let is_other = |request: Request| state.holds.is_some_and(|held| held != request);
+        let refuses = |signer: &&Signer| signer.bound.or(signer.accepted).is_some_and(is_other);
+        state.member || state.refused || state.signers.iter().filter(refuses).count() >= 2
     }
 }

@@ -275,7 +275,8 @@ impl Model for Roster {
         for (_, _, after) in &mut steps {
             let is_same = after.signed == state.signed && self.without != Some(Without::OneSignature);
             let added = if is_same { None } else { self.added(after) };
-            after.bad = added.or_else(|| taken_back(state, after));
+            let known = || ignores_what_all_know(state, after, &self.roots(after), |root| self.bit(root));
+            after.bad = added.or_else(known).or_else(|| taken_back(state, after));
             // The shortcuts are proven for the protocol, not for its mutants.
             if self.without.is_none() {
                 self.forget(after);
@@ -323,11 +324,29 @@ impl Roster {
             return Some("a node became a member before it was armed");
         }
         let [_, revoke, replace] = state.orders;
-        if !revoke && !replace && valid(Worker::Revoked) {
+        // Without evidence, both is possible; the mutant is about additions.
+        let only_additions = self.without == Some(Without::Check(Check::Evidence));
+        if !revoke && !replace && !only_additions && valid(Worker::Revoked) {
             return Some("a node was revoked without an order");
         }
         None
     }
+}
+
+/// Whether a control plane signed a root that is lower than what every honest control plane knows.
+fn ignores_what_all_know(
+    before: &State,
+    after: &State,
+    roots: &[Root],
+    bit: impl Fn(Root) -> u128,
+) -> Option<&'static str> {
+    let ranks = before.planes.iter().filter(|plane| plane.memory).map(|plane| plane.root.worker.rank());
+    let known = ranks.min().unwrap_or(0);
+    let is_new = |root: &Root| {
+        before.signed.iter().zip(&after.signed).any(|(old, new)| (new & !old) & bit(*root) != 0)
+    };
+    let lower = roots.iter().any(|root| root.worker.rank() < known && is_new(root));
+    lower.then_some("a root was signed without a revocation that every control plane knew")
 }
 
 /// Whether an honest party took something back.
