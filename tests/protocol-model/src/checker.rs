@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn a_forbidden_step_has_the_shortest_trace() {
         let report = search(&Count { trap: true, limit: 4 });
-        assert_eq!(report.violation.unwrap().steps, ["up", "up", "up", "trap"]);
+        assert_eq!(report.violation.unwrap().steps, ["\"up\"", "\"up\"", "\"up\"", "\"trap\""]);
     }
 
     #[test]

@@ -225,7 +225,8 @@ impl Model for Genesis {
         let lineage = state.planes.iter().map(|plane| plane.formed).max().unwrap_or(0);
         let has_place = |plane: usize, own: &Plane| {
             state.signatures.iter().any(|(root, _, _)| {
-                root.lineage == lineage && root.disks.get(plane).copied().flatten() == Some(own.disk)
+                let is_in = root.disks.get(plane).copied().flatten() == Some(own.disk);
+                root.lineage == lineage && is_in && self.is_proven(state, root, true)
             })
         };
         let is_done = |(plane, own): (usize, &Plane)| own.formed == lineage || !has_place(plane, own);
