@@ -23,6 +23,7 @@ mod frames;
 mod frugal;
 mod keys;
 mod machine;
+mod membership;
 pub mod mutation;
 pub mod netlink;
 mod network;
@@ -50,7 +51,7 @@ pub struct Target {
     pub mutants: usize,
 }
 
-const GROUPS: [&[Target]; 12] = [
+const GROUPS: [&[Target]; 13] = [
     &volumes::TARGETS,
     &erofs::TARGETS,
     &archives::TARGETS,
@@ -60,6 +61,7 @@ const GROUPS: [&[Target]; 12] = [
     &objects::TARGETS,
     &specs::TARGETS,
     &machine::TARGETS,
+    &membership::TARGETS,
     &network::TARGETS,
     &frames::TARGETS,
     &netlink::TARGETS,

@@ -76,6 +76,7 @@ properties! {
     yaml cluster_spec
     seed disk_table partition_head anchor kernel_texts write_log chronyd_reply
     frame_stream netlink_answers icmp link_facts
+    membership_record membership_statement
 }
 
 /// Every target has a test in this file, a folder of inputs, and a program for libFuzzer, and no other tests, folders or programs exist.

@@ -109,6 +109,18 @@ hex32! {
     /// SHA-256 of the first configuration key's public key and the cluster's name.
     ClusterId
 }
+hex32! {
+    /// SHA-256 of a record or of the body of a statement; a signed document refers to another one by it.
+    Digest
+}
+hex32! {
+    /// Names one life of a cluster, from its genesis on: SHA-256 of the genesis token's digest and all hellos.
+    InstanceId
+}
+hex32! {
+    /// A random value that is used once.
+    Nonce
+}
 
 impl PublicKey {
     /// The id by which statements refer to this key.

@@ -22,6 +22,16 @@ pub enum Domain {
     Configuration,
     /// The secrets of one node and one incarnation.
     Seed,
+    /// The right of one incarnation of a node to enrol.
+    Grant,
+    /// The control planes whose signatures count.
+    Authority,
+    /// The right to start a lineage of a cluster.
+    Genesis,
+    /// Grants that a genesis arms.
+    ArmList,
+    /// What an operator asks for.
+    Order,
 }
 
 impl Domain {
@@ -30,6 +40,11 @@ impl Domain {
         match self {
             Self::Configuration => "kubedos configuration v1",
             Self::Seed => "kubedos seed v1",
+            Self::Grant => "kubedos grant v1",
+            Self::Authority => "kubedos authority v1",
+            Self::Genesis => "kubedos genesis v1",
+            Self::ArmList => "kubedos arm list v1",
+            Self::Order => "kubedos order v1",
         }
     }
 
