@@ -4,7 +4,7 @@
 //! good state. The second is stronger than "a good state is always reachable": the attacker does not have to help.
 //! ADR 0069 has the reasons for a checker of our own.
 
-use std::fmt::{Debug, Write as _};
+use std::fmt::Debug;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 
 /// A transition system.
@@ -65,9 +65,8 @@ impl Trace {
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = format!("{} after {} steps:\n", self.reason, self.steps.len());
-        for (number, step) in self.steps.iter().enumerate() {
-            // Writing to a string does not fail.
-            let _ = writeln!(text, "{:3}  {step}", number + 1).is_ok();
+        for (number, step) in (1..).zip(&self.steps) {
+            text.push_str(&format!("{number:3}  {step}\n"));
         }
         text.push_str(&self.end);
         text
@@ -85,7 +84,12 @@ struct Found<S> {
 
 impl<S: Eq + Hash> Found<S> {
     fn new() -> Self {
-        Self { states: Vec::new(), parents: Vec::new(), table: vec![0; 1 << 16], hasher: BuildHasherDefault::new() }
+        Self {
+            states: Vec::new(),
+            parents: Vec::new(),
+            table: vec![0; 1 << 16],
+            hasher: BuildHasherDefault::new(),
+        }
     }
 
     /// The number of a state, and whether it is new.
@@ -114,7 +118,9 @@ impl<S: Eq + Hash> Found<S> {
         let hash = self.hasher.hash_one(state);
         let mut slot = usize::try_from(hash & u64::from(u32::MAX)).unwrap_or(0) & mask;
         loop {
-            let Some(number) = self.table.get(slot).and_then(|entry| entry.checked_sub(1)) else { return slot };
+            let Some(number) = self.table.get(slot).and_then(|entry| entry.checked_sub(1)) else {
+                return slot;
+            };
             if self.states.get(usize::try_from(number).unwrap_or(usize::MAX)) == Some(state) {
                 return slot;
             }
@@ -141,7 +147,9 @@ impl<S: Eq + Hash> Found<S> {
     fn path(&self, mut number: u32) -> Vec<u32> {
         let mut path = vec![number];
         while number != 0 {
-            let Some(parent) = usize::try_from(number).ok().and_then(|place| self.parents.get(place)) else { break };
+            let Some(parent) = usize::try_from(number).ok().and_then(|place| self.parents.get(place)) else {
+                break;
+            };
             number = *parent;
             path.push(number);
         }

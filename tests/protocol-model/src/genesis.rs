@@ -203,16 +203,19 @@ impl Model for Genesis {
 
     fn forbidden(&self, _before: &State, after: &State) -> Option<&'static str> {
         let roots: BTreeSet<FirstRoot> = after.signatures.iter().map(|(root, _, _)| *root).collect();
-        let proven: Vec<FirstRoot> = roots.into_iter().filter(|root| self.is_proven(after, root, true)).collect();
+        let proven: Vec<FirstRoot> =
+            roots.into_iter().filter(|root| self.is_proven(after, root, true)).collect();
         // The disk with which a control plane has first signed one of the two.
         let first_disk = |plane: usize, pair: [FirstRoot; 2]| {
             let of = |s: &&(FirstRoot, usize, u8)| pair.contains(&s.0) && s.1 == plane;
             after.signatures.iter().filter(of).map(|s| s.2).min()
         };
         let kept = |pair: [FirstRoot; 2]| {
-            after.planes.iter().enumerate().any(|(plane, own)| {
-                first_disk(plane, pair).is_none_or(|disk| disk == own.disk)
-            })
+            after
+                .planes
+                .iter()
+                .enumerate()
+                .any(|(plane, own)| first_disk(plane, pair).is_none_or(|disk| disk == own.disk))
         };
         let second = proven.iter().any(|one| {
             proven.iter().any(|other| one != other && one.lineage == other.lineage && kept([*one, *other]))

@@ -7,7 +7,10 @@ use kubedos_protocol_model::enrolment::Enrolment;
 #[test]
 fn a_voucher_makes_one_member() {
     let report = search(&Enrolment { restores: 2, ..Enrolment::default() });
-    println!("enrolment: {} states, {} steps, depth {}, {} good", report.states, report.steps, report.depth, report.good);
+    println!(
+        "enrolment: {} states, {} steps, depth {}, {} good",
+        report.states, report.steps, report.depth, report.good
+    );
     assert!(report.violation.is_none(), "{}", report.violation.unwrap().text());
     assert!(report.stuck.is_none(), "{}", report.stuck.unwrap().text());
     assert!(report.good > 0);

@@ -8,7 +8,10 @@ use kubedos_wire::membership::GenesisCheck;
 #[test]
 fn no_second_genesis_and_no_deadlock() {
     let report = search(&Genesis { losses: 2, ..Genesis::default() });
-    println!("genesis: {} states, {} steps, depth {}, {} good", report.states, report.steps, report.depth, report.good);
+    println!(
+        "genesis: {} states, {} steps, depth {}, {} good",
+        report.states, report.steps, report.depth, report.good
+    );
     assert!(report.violation.is_none(), "{}", report.violation.unwrap().text());
     assert!(report.stuck.is_none(), "{}", report.stuck.unwrap().text());
     assert!(report.good > 0);
@@ -33,7 +36,10 @@ fn genesis_by_quorum() {
 /// root with its new disk.
 #[test]
 fn genesis_signs_twice() {
-    finds("genesis_signs_twice", &Genesis { losses: 1, without: Some(GenesisCheck::Once), ..Genesis::default() });
+    finds(
+        "genesis_signs_twice",
+        &Genesis { losses: 1, without: Some(GenesisCheck::Once), ..Genesis::default() },
+    );
 }
 
 fn finds(name: &str, mutant: &Genesis) {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::judge::{MAX_CHANGES, MAX_EPOCH_STEP};
 use super::{
-    Check, Evidence, Grant, Identity, Key, KeyChange, KeyStep, Knowledge, PlaneKeys, Proposal, Record, Refusal,
-    Request, Revocation, RevocationCause, Signed, Standing,
+    Check, Evidence, Grant, Identity, Key, KeyChange, KeyStep, Knowledge, PlaneKeys, Proposal, Record,
+    Refusal, Request, Revocation, RevocationCause, Signed, Standing,
 };
 use crate::node::{OperatorRole, Role};
 use crate::value::NodeId;
@@ -41,8 +41,10 @@ impl Check {
             None => Ok(()),
         };
         match self {
-            Self::Context => all(knowledge.context == proposal.context
-                && knowledge.authority.number() == proposal.authority),
+            Self::Context => {
+                all(knowledge.context == proposal.context
+                    && knowledge.authority.number() == proposal.authority)
+            }
             Self::Memory => {
                 let (id, incarnation) = knowledge.own;
                 all(knowledge.authority.has(id, incarnation) && knowledge.memory == Some(incarnation))
@@ -57,12 +59,14 @@ impl Check {
                 all(operators(knowledge, proposal) && floor(knowledge, proposal))
             }
             Self::Armed => each(&|change| is_armed(knowledge, proposal, change)),
-            Self::OneRequest => each(&|change| match (&change.new.standing, knowledge.requests.get(&change.id)) {
-                (Standing::Member(identity), Some((incarnation, request))) => {
-                    *incarnation != change.new.incarnation || *request == identity.request
-                }
-                (Standing::Member(_) | Standing::Revoked, _) => true,
-            }),
+            Self::OneRequest => {
+                each(&|change| match (&change.new.standing, knowledge.requests.get(&change.id)) {
+                    (Standing::Member(identity), Some((incarnation, request))) => {
+                        *incarnation != change.new.incarnation || *request == identity.request
+                    }
+                    (Standing::Member(_) | Standing::Revoked, _) => true,
+                })
+            }
             Self::Keys => all(keys_are_distinct(knowledge, proposal)),
             Self::Declared => each(&|change| is_declared(knowledge, change)),
             Self::ControlPlanes => each(&|change| {
@@ -76,7 +80,7 @@ impl Check {
                 let others = knowledge.accepted_authority != proposal.authority
                     || knowledge.accepted.revoked_operators != proposal.content.revoked_operators
                     || knowledge.accepted.generation_floor != proposal.content.generation_floor;
-                all(count <= MAX_CHANGES && (count > 0 || others))
+                all(count <= MAX_CHANGES && (count > 0 || others || knowledge.may_repeat))
             }
         }
     }
@@ -129,10 +133,13 @@ fn revokes<K: Key>(knowledge: &Knowledge<K>, change: &Change<'_, K>, cause: &Rev
             covers(&order.value) && operator(knowledge, &order.by) >= Some(OperatorRole::Admin)
         }
         RevocationCause::Replacement(order) => {
-            covers(&order.value) && is_worker && operator(knowledge, &order.by) >= Some(OperatorRole::Operator)
+            covers(&order.value)
+                && is_worker
+                && operator(knowledge, &order.by) >= Some(OperatorRole::Operator)
         }
         RevocationCause::Lost => {
-            let same = change.old.is_some_and(|old| is_member(old) && old.incarnation == change.new.incarnation);
+            let same =
+                change.old.is_some_and(|old| is_member(old) && old.incarnation == change.new.incarnation);
             is_worker && same && knowledge.lost.contains(&change.id)
         }
     }
@@ -146,7 +153,8 @@ fn rotates<K: Key>(
 ) -> bool {
     let Some(Record { incarnation, standing: Standing::Member(old), .. }) = change.old else { return false };
     let step = &signed.value;
-    let may_rotate = knowledge.declared.get(&change.id).and_then(|node| node.planes.get(&step.plane)).copied();
+    let may_rotate =
+        knowledge.declared.get(&change.id).and_then(|node| node.planes.get(&step.plane)).copied();
     let place = (change.id, step.plane.clone());
     let is_known = (step.id, step.incarnation) == (change.id, *incarnation)
         && change.new.incarnation == *incarnation

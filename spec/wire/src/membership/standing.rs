@@ -107,7 +107,8 @@ impl<K: Key> Identity<K> {
 impl<K: Key> Content<K> {
     /// Whether `new` may replace this content: nothing is missing, and nothing is lower.
     pub fn may_become(&self, new: &Self) -> bool {
-        let nodes = self.nodes.iter().all(|(id, old)| new.nodes.get(id).is_some_and(|new| old.may_become(new)));
+        let nodes =
+            self.nodes.iter().all(|(id, old)| new.nodes.get(id).is_some_and(|new| old.may_become(new)));
         nodes
             && self.revoked_operators.is_subset(&new.revoked_operators)
             && self.generation_floor <= new.generation_floor

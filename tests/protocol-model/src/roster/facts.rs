@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kubedos_wire::membership::{
-    AuthoritySet, Content, Context, Declared, Evidence, Grant, Identity, Knowledge, Proposal, Record, Request,
-    Revocation, RevocationCause, Seat, Signed, Standing,
+    AuthoritySet, Content, Context, Declared, Evidence, Grant, Identity, Knowledge, Proposal, Record,
+    Request, Revocation, RevocationCause, Seat, Signed, Standing,
 };
 use kubedos_wire::node::{OperatorRole, Role};
 use kubedos_wire::value::NodeId;
 
-use super::{Plane, Roster, Root, Set, State, Without, Worker};
+use super::{Plane, Root, Roster, Set, State, Without, Worker};
 
 const SEED_KEY: u8 = 1;
 const OPERATOR: u8 = 2;
@@ -65,6 +65,14 @@ impl State {
             3 => third,
             _ => None,
         }
+    }
+
+    /// Whether somebody honest shows this control plane a root that contradicts its own.
+    pub(super) fn has_fork(&self, own: &Plane) -> bool {
+        let others = self.planes.iter().filter(|plane| plane.memory).map(|plane| plane.root);
+        let observer = self.observer.online.then_some(self.observer.root);
+        let contradicts = |root: Root| root.epoch >= own.root.epoch && root.worker != own.root.worker;
+        others.chain(observer).any(contradicts)
     }
 
     pub(super) fn newest_set(&self) -> u8 {
@@ -150,6 +158,7 @@ impl Roster {
             requests: request.map(|request| (subject(), request)).into_iter().collect(),
             lost: BTreeSet::new(),
             resting: BTreeSet::new(),
+            may_repeat: state.has_fork(own),
             declared: BTreeMap::from([(subject(), declared)]),
             seed_keys: BTreeSet::from([SEED_KEY]),
             operators: BTreeMap::from([(OPERATOR, OperatorRole::Admin)]),

@@ -7,7 +7,7 @@ use kubedos_wire::membership::{self, Check, Condition, Known};
 use kubedos_wire::value::NodeId;
 
 use super::facts::{C, content, context, node};
-use super::{Observer, Plane, Roster, Root, Set, State, Step, Without, Worker};
+use super::{Observer, Plane, Root, Roster, Set, State, Step, Without, Worker};
 
 /// Steps with whether honest parties do them, and the state after them.
 struct Steps<'s> {
@@ -124,7 +124,15 @@ impl Roster {
     }
 
     fn signs(&self, state: &State, plane: usize, own: &Plane, root: Root) -> bool {
-        let key = (plane, Plane { knew: 0, ..*own }, state.orders, state.requests, state.sets, root);
+        let key = (
+            plane,
+            Plane { knew: 0, ..*own },
+            state.orders,
+            state.requests,
+            state.sets,
+            root,
+            state.has_fork(own),
+        );
         let decide = || self.decide_sign(state, plane, own, root);
         *self.decisions.signs.borrow_mut().entry(key).or_insert_with(decide)
     }
@@ -159,12 +167,18 @@ impl Roster {
     }
 
     fn operator(&self, state: &State, steps: &mut Steps<'_>) {
-        for (order, _) in state.orders.iter().enumerate().filter(|(_, given)| !**given) {
+        for (order, _) in state
+            .orders
+            .iter()
+            .enumerate()
+            .filter(|(order, given)| !**given && (*order < 2 || !self.until_revoked))
+        {
             steps.add(Step::Order(order), true, |after| put(&mut after.orders, order, true));
         }
         let [first, again, second] = state.requests;
         let [_, _, replaced] = state.orders;
-        let may = [!first && !replaced, self.worker_loses && first && !again && !replaced, replaced && !second];
+        let may =
+            [!first && !replaced, self.worker_loses && first && !again && !replaced, replaced && !second];
         for (request, _) in may.into_iter().enumerate().filter(|(_, may)| *may) {
             steps.add(Step::Request(request), request != 1, |after| put(&mut after.requests, request, true));
         }
