@@ -4,7 +4,7 @@
 //! good state. The second is stronger than "a good state is always reachable": the attacker does not have to help.
 //! ADR 0069 has the reasons for a checker of our own.
 
-use std::fmt::{Debug, Write as _};
+use std::fmt::Debug;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 
 /// A transition system.
@@ -65,9 +65,8 @@ impl Trace {
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = format!("{} after {} steps:\n", self.reason, self.steps.len());
-        for (number, step) in self.steps.iter().enumerate() {
-            // Writing to a string does not fail.
-            let _ = writeln!(text, "{:3}  {step}", number + 1).is_ok();
+        for (number, step) in (1..).zip(&self.steps) {
+            text.push_str(&format!("{number:3}  {step}\n"));
         }
         text.push_str(&self.end);
         text

@@ -59,13 +59,15 @@ pub struct Roster {
     pub worker_loses: bool,
     /// Whether armings expire.
     pub expiry: bool,
+    /// Whether the story ends with the revocation, without a second incarnation.
+    pub until_revoked: bool,
     /// What is left out.
     pub without: Option<Without>,
     /// Decisions of the product that were asked before.
     pub decisions: Decisions,
 }
 
-type SignKey = (usize, Plane, [bool; 3], [bool; 3], [Option<Set>; 2], Root);
+type SignKey = (usize, Plane, [bool; 3], [bool; 3], [Option<Set>; 2], Root, bool);
 type AcceptKey = (u8, Root, Root, [Option<Set>; 2], [bool; 2]);
 type ValidKey = (Option<Set>, [bool; 2], bool);
 
@@ -88,6 +90,7 @@ impl Default for Roster {
             observer_loses: false,
             worker_loses: false,
             expiry: false,
+            until_revoked: false,
             without: None,
             decisions: Decisions::default(),
         }
@@ -290,11 +293,12 @@ impl Model for Roster {
         after.bad
     }
 
-    /// Everybody knows that the second incarnation of the worker is a member: enrolled, revoked, replaced.
+    /// Everybody knows the end of the story: the second incarnation is a member, or the first one is revoked.
     fn is_good(&self, state: &State) -> bool {
         let observer = &state.observer;
-        let knows = |plane: &Plane| plane.memory && plane.root.worker == Worker::Second;
-        observer.online && observer.root.worker == Worker::Second && state.planes.iter().all(knows)
+        let end = if self.until_revoked { Worker::Revoked } else { Worker::Second };
+        let knows = |plane: &Plane| plane.memory && plane.root.worker == end;
+        observer.online && observer.root.worker == end && state.planes.iter().all(knows)
     }
 
     /// Epochs are only compared. A state near the highest one has the future of the same state further below.

@@ -157,6 +157,9 @@ pub struct Knowledge<K> {
     pub lost: BTreeSet<NodeId>,
     /// Planes whose key changed a short time ago.
     pub resting: BTreeSet<(NodeId, PlaneId)>,
+    /// Whether it may sign its own content again with a higher epoch: it has seen a valid root with other content whose
+    /// epoch is not lower than the accepted one. Without this, a node that accepted that root would wait for the next change.
+    pub may_repeat: bool,
     /// The nodes of its configuration.
     pub declared: BTreeMap<NodeId, Declared>,
     /// The keys that sign grants.

@@ -80,7 +80,7 @@ impl Check {
                 let others = knowledge.accepted_authority != proposal.authority
                     || knowledge.accepted.revoked_operators != proposal.content.revoked_operators
                     || knowledge.accepted.generation_floor != proposal.content.generation_floor;
-                all(count <= MAX_CHANGES && (count > 0 || others))
+                all(count <= MAX_CHANGES && (count > 0 || others || knowledge.may_repeat))
             }
         }
     }

@@ -67,6 +67,7 @@ fn knowledge() -> Knowledge<u8> {
         requests: BTreeMap::new(),
         lost: BTreeSet::new(),
         resting: BTreeSet::new(),
+        may_repeat: false,
         declared: control.into_iter().chain(workers).collect(),
         seed_keys: BTreeSet::from([SEED]),
         operators: BTreeMap::from([(ADMIN, OperatorRole::Admin), (OPERATOR, OperatorRole::Operator)]),
@@ -346,6 +347,7 @@ fn one_root_changes_something_and_not_too_much() {
     let mut nothing = enrol();
     nothing.content = knowledge.accepted.clone();
     refused(Check::Size, &knowledge, &nothing);
+    assert_eq!(judge(&Knowledge { may_repeat: true, ..knowledge.clone() }, &nothing), Ok(()));
     knowledge.accepted_authority = 0;
     assert_eq!(judge(&knowledge, &nothing), Ok(()));
 }

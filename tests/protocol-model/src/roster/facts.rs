@@ -67,6 +67,14 @@ impl State {
         }
     }
 
+    /// Whether somebody honest shows this control plane a root that contradicts its own.
+    pub(super) fn has_fork(&self, own: &Plane) -> bool {
+        let others = self.planes.iter().filter(|plane| plane.memory).map(|plane| plane.root);
+        let observer = self.observer.online.then_some(self.observer.root);
+        let contradicts = |root: Root| root.epoch >= own.root.epoch && root.worker != own.root.worker;
+        others.chain(observer).any(contradicts)
+    }
+
     pub(super) fn newest_set(&self) -> u8 {
         (1..=3).rev().find(|number| self.set(*number).is_some()).unwrap_or(1)
     }
@@ -150,6 +158,7 @@ impl Roster {
             requests: request.map(|request| (subject(), request)).into_iter().collect(),
             lost: BTreeSet::new(),
             resting: BTreeSet::new(),
+            may_repeat: state.has_fork(own),
             declared: BTreeMap::from([(subject(), declared)]),
             seed_keys: BTreeSet::from([SEED_KEY]),
             operators: BTreeMap::from([(OPERATOR, OperatorRole::Admin)]),

@@ -124,7 +124,15 @@ impl Roster {
     }
 
     fn signs(&self, state: &State, plane: usize, own: &Plane, root: Root) -> bool {
-        let key = (plane, Plane { knew: 0, ..*own }, state.orders, state.requests, state.sets, root);
+        let key = (
+            plane,
+            Plane { knew: 0, ..*own },
+            state.orders,
+            state.requests,
+            state.sets,
+            root,
+            state.has_fork(own),
+        );
         let decide = || self.decide_sign(state, plane, own, root);
         *self.decisions.signs.borrow_mut().entry(key).or_insert_with(decide)
     }
@@ -159,7 +167,12 @@ impl Roster {
     }
 
     fn operator(&self, state: &State, steps: &mut Steps<'_>) {
-        for (order, _) in state.orders.iter().enumerate().filter(|(_, given)| !**given) {
+        for (order, _) in state
+            .orders
+            .iter()
+            .enumerate()
+            .filter(|(order, given)| !**given && (*order < 2 || !self.until_revoked))
+        {
             steps.add(Step::Order(order), true, |after| put(&mut after.orders, order, true));
         }
         let [first, again, second] = state.requests;
