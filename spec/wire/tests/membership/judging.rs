@@ -61,6 +61,7 @@ fn knowledge(known: &KnownRoster) -> Knowledge<Bytes> {
         requests: BTreeMap::new(),
         lost: BTreeSet::new(),
         resting: BTreeSet::new(),
+        may_repeat: false,
         declared: control_planes.chain([declared(4, Role::Worker)]).collect(),
         seed_keys: [*Key::new(SEED_KEY).public_key().as_bytes()].into(),
         operators: BTreeMap::new(),
