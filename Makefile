@@ -37,7 +37,8 @@ quick: ## Run the fast tests: unit tests, parsers, the spec corpus, and the Disk
 	$(CARGO) test --quiet --profile quick --locked --workspace --lib --bins --test disks --test parsers --test recipe --test suite
 
 .PHONY: drill
-drill: build previous-disk ## Run the long tests: many more boots and power cuts, and a disk of the previous release
+drill: build previous-disk ## Run the long tests: larger models of the protocol, many more boots and power cuts, and a disk of the previous release
+	$(CARGO) test --release --locked --workspace --test genesis --test roster -- --ignored --nocapture
 	$(CARGO) test --release --locked --workspace --test vm -- --ignored --nocapture
 
 .PHONY: previous-disk
