@@ -123,7 +123,7 @@ fn when_no_disk_matches_every_disk_is_listed_with_the_reason() {
         "wwn \"",
         "path \"",
         "14.0 GiB",
-        "seed      ",
+        "has the seed; vda",
         "units     none failed",
     ] {
         assert!(page.contains(words), "not {words:?}: {page}");
